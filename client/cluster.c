@@ -60,12 +60,12 @@ static void cluster_print_peer_auth(const JsonValue *root) {
 
 /* Append the argument that selects the machine of a label: its name, or of "gamma (9dc1c8e5)" the ID. */
 static void append_label_argument(Text *t, const char *label) {
-        const char *id = strchr(label, '(');
+        const char *id = strrchr(label, '(');
 
         if (!id)
                 text_append_printable(t, label);
         else
-                text_printf(t, "%.*s", (int) strcspn(id + 1, ")"), id + 1);
+                text_append_printable_bytes(t, id + 1, strcspn(id + 1, ")"), false);
 }
 
 /* Print how a host joins again that has lost its identity, and how the cluster forgets one that is gone; the

@@ -263,8 +263,8 @@ static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n
                 address = "";
         } else if (!has_host)
                 text_append(&t, ": its host has another replica, and the leader removes this one");
-        else
-                text_append(&t, ": start it");
+        else /* after a restart of a daemon, its voters are unreachable for some seconds */
+                text_printf(&t, ": %sstart it", m && is_presence(m, "up") ? "if that lasts, " : "");
         if (*address && !is_maintained)
                 text_printf(&t, ", or give a new host its address %s", address);
         add(all, "voter", member_label(member), has_host && !is_leaving ? next : "", "%s", chars(&t));

@@ -252,7 +252,7 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         if (streq(state, "stopping"))
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
         if (!streq(state, "waiting"))
-                return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
+                return unit_print(d, u, PROGRESS_IDLE, "", "queued", reason);
         text_append(&note, reason);
         if (streq(reason, "Move=no"))
                 text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);

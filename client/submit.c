@@ -548,12 +548,12 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                                       .quiet = quiet,
                                       .interrupted = n_replaced > 0 ? WAIT_INTERRUPTED_STOP : NULL },
                      err);
-        if (r == -ETIMEDOUT) {
+        if (r == -ETIMEDOUT && c->options.timeout_ms == 0) {
                 fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
                 fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
-        if (r == -EINTR)
+        if (r == -EINTR || r == -ETIMEDOUT)
                 return wait_print_error(c, r, NULL, err);
         return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }

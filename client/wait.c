@@ -167,7 +167,12 @@ static void wait_check_deadlines(Wait *w) {
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
-                if (w->client->options.timeout_ms > 0)
+                if (w->client->options.timeout_ms > 0 && w->request->interrupted)
+                        wait_fail(w, u,
+                                  streq(w->request->interrupted, WAIT_INTERRUPTED_STOP) ? -ECANCELED :
+                                                                                          -ETIMEDOUT,
+                                  "timed out: %s %s", u->name, w->request->interrupted);
+                else if (w->client->options.timeout_ms > 0)
                         wait_fail(w, u, -ETIMEDOUT,
                                   "timed out: %s is %s; the cluster continues: fleetctl why %s", u->name,
                                   u->state, u->name);

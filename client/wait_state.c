@@ -162,7 +162,8 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 return;
         }
         u->active_ms = 0;
-        if (!to_its_end && w->allowed_ms == 0 && wait_check_restarts(w, u, s))
+        if (!to_its_end && (w->allowed_ms == 0 || w->client->options.timeout_ms > 0) &&
+            wait_check_restarts(w, u, s))
                 return;
         if (!streq(s->active, "inactive"))
                 u->idle_ms = 0;
@@ -427,9 +428,10 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
                 u->active_ms = u->idle_ms = u->restarting_ms = 0;
                 u->ran = u->restarted = false;
                 u->launched_ms = clock_monotonic_ms();
-                u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ?
-                                         u->launched_ms + w->allowed_ms :
-                                         0;
+                if (w->client->options.timeout_ms == 0) /* that one limits the whole wait */
+                        u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ?
+                                                 u->launched_ms + w->allowed_ms :
+                                                 0;
         }
         if (u->global && w->request->goal != WAIT_STOPPED)
                 return wait_check_global(w, u, states, err);

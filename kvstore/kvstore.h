@@ -323,6 +323,9 @@ const char *kv_replica_in_use(const KvStore *store);
 /* Return the time since the replica of a machine has answered on its present session, with or without a
  * leader; UINT64_MAX: never. */
 uint64_t kv_replica_silent_ms(const KvStore *store, const char *machine_id);
+/* Return the time since that replica has certainly heard of a leader, by its last answer; UINT64_MAX: never.
+ */
+uint64_t kv_replica_leader_ms(const KvStore *store, const char *machine_id);
 /* Return the index of the state that clients of this host read: of the tree, or without a replica the highest
  * one that this host has seen. No older state follows. */
 uint64_t kv_seen(const KvStore *store);

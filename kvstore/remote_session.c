@@ -245,6 +245,12 @@ uint64_t remote_silent_ms(const Remote *r, const char *machine_id) {
         return a ? loop_now_ms(r->loop) - a->answered_ms : UINT64_MAX;
 }
 
+uint64_t remote_leader_ms(const Remote *r, const char *machine_id) {
+        const RemoteAnswer *a = remote_answer_of(r, machine_id);
+
+        return a ? loop_now_ms(r->loop) - a->answered_ms + a->stale_ms : UINT64_MAX;
+}
+
 const char *remote_other(const Remote *r) {
         for (size_t i = 0; i < ELEMENTS(r->answers); i++) {
                 const char *machine = r->answers[i].machine;

@@ -306,6 +306,10 @@ uint64_t kv_replica_silent_ms(const KvStore *s, const char *machine_id) {
         return s->remote ? remote_silent_ms(s->remote, machine_id) : UINT64_MAX;
 }
 
+uint64_t kv_replica_leader_ms(const KvStore *s, const char *machine_id) {
+        return s->remote ? remote_leader_ms(s->remote, machine_id) : UINT64_MAX;
+}
+
 uint64_t kv_seen(const KvStore *s) {
         return s->attached ? remote_seen(s->remote) : s->index;
 }

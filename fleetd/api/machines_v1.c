@@ -317,6 +317,11 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
         if (!state->ready || state->stopped)
                 error_set(ret, 409,
                           "this host follows no leader, and may not know the members; fleetctl status");
+        else if (c->adopting && !force) /* it may run units: only a person knows that it is gone */
+                error_set(ret, 409,
+                          "the cluster waits for its hosts to report their units; if %s is gone for ever: "
+                          "--force",
+                          name);
         else if (removal_needs_unreadable(m, force))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (streq(m->id, request_machine(request)))

@@ -54,12 +54,26 @@ static bool maintenance_lacks_budget(const Cluster *c, const SchedulerView *view
         return rollout_may_stop(c, a, ret_why) == 0;
 }
 
+/* Return the unit beside which it stays (MachineOf=), and that has not left the machine either; NULL: none.
+ */
+static const char *maintenance_beside(const ClusterUnit *u, const ClusterMachine *where) {
+        const Names *names = &u->unit->placement.machine_of;
+
+        for (size_t i = 0; i < names->n; i++) {
+                const ClusterAssignment *a = cluster_assignment_on(where, names->items[i]);
+
+                if (a && cluster_assignment_is_active(a))
+                        return names->items[i];
+        }
+        return NULL;
+}
+
 DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
         const ClusterMachine *away = maintenance_away(u, where);
         uint64_t now_ms = scheduler_view_now_ms(view);
-        const char *spared;
+        const char *spared, *beside;
 
         *ret_to = unit_successor(u, where);
         *ret_why = (Error) {};
@@ -82,9 +96,14 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
         else if (!u->move && drain_retry_ms(a, now_ms) > 0)
                 error_set(ret_why, 0, "%s", a->reason ?: "");
-        else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0)
+        else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0) {
+                beside = maintenance_beside(u, where);
+                if (beside) {
+                        error_set(ret_why, 0, "after %s, beside which it stays", beside);
+                        return DRAINED_UNIT_QUEUED;
+                }
                 scheduler_explain(view, u, where, ret_why);
-        else if (maintenance_lacks_budget(c, view, a, ret_why))
+        } else if (maintenance_lacks_budget(c, view, a, ret_why))
                 *ret_to = NULL;
         return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
 }

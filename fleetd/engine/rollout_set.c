@@ -372,7 +372,8 @@ bool rollout_failed_before(const RolloutRecord *r, const RolloutInstance *p) {
 size_t rollout_joining(const RolloutSet *set, const RolloutRecord *r) {
         size_t n = 0;
 
-        for (size_t i = 0; i < set->n; i++) {
+        /* The record does not name all that have failed. */
+        for (size_t i = 0; i < set->n && r->n_failed < ROLLOUT_FAILURES_MAX; i++) {
                 const RolloutInstance *p = &set->instances[i];
 
                 n += (p->state == INSTANCE_OLD || p->state == INSTANCE_BAD) && rollout_joins(set, p) &&

@@ -12,8 +12,10 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
-        FAILED_MS = 10000, /* a replica has not worked */
-        BEHIND_MS = 2000,  /* a replica answers, and has not sent the slice: the pause between two moves */
+        LEADERLESS_MS = 1000, /* a replica without a leader for so long is left for another one ... */
+        HEARD_LATER_MS = 250, /* ... that has heard of a leader at least so much later */
+        FAILED_MS = 10000,    /* a replica has not worked */
+        BEHIND_MS = 2000,     /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
         DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
         REST_MS = 10000,        /* until its next turn */
@@ -272,6 +274,18 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
+/* Whether the replica in use is without a leader for too long, and the other one has not heard of a leader
+ * since either: its last answer may be older. If the leader is gone, the replica in use has what this host
+ * has seen, and another one may not. */
+static bool attaching_is_as_good(const Membership *m, const char *other) {
+        const char *used = m->attaching.in_use;
+        uint64_t used_ms = kv_replica_leader_ms(m->store, used),
+                 silent_ms = kv_replica_silent_ms(m->store, used);
+
+        return used_ms - silent_ms >= LEADERLESS_MS &&
+               kv_replica_leader_ms(m->store, other) + HEARD_LATER_MS > used_ms;
+}
+
 /* Choose the replica to use: it stays while it answers, and sends the slice. */
 static void attaching_select(Membership *m, const KvState *state, const Candidates *c) {
         Attaching *a = &m->attaching;
@@ -288,6 +302,8 @@ static void attaching_select(Membership *m, const KvState *state, const Candidat
                 return;
         }
         other = candidates_pick(m, c, NEED_LEADER, a->in_use);
+        if (other && !answers && !silent && attaching_is_as_good(m, other))
+                other = NULL;
         if (!other && silent) /* one that was dialed just now; without a leader, this one is as good */
                 other = candidates_pick(m, c, NEED_ANSWER, a->in_use);
         if (other && now_ms - a->moved_ms >= MOVE_PAUSE_MS &&

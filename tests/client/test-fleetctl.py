@@ -1363,7 +1363,7 @@ def status_shows_the_cluster_on_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: start it    fleetctl help replace\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: if that lasts, start it    fleetctl help replace\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 

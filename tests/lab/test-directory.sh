@@ -46,7 +46,8 @@ a_broken_file_is_refused_with_its_line_and_disturbs_nothing() {
         wait_for 5 host_exec beta test -s $FOLDER/broken.service.error || fail "no broken.service.error appears"
         error=$(host_exec beta cat $FOLDER/broken.service.error)
         grep -q 'broken.service: line 6:' <<<"$error" || fail "the message does not name file and line: $error"
-        host_exec beta journalctl -u fleetd --no-pager | grep -q 'broken.service: line 6' || fail "the journal does not say it"
+        in_the_journal() { [[ $(host_exec beta journalctl -u fleetd --no-pager) == *'broken.service: line 6'* ]]; }
+        wait_for 5 in_the_journal || fail "the journal does not say it"
         runs_nowhere broken.service || fail "a broken unit runs"
         untouched "$before"
 }

@@ -17,7 +17,7 @@ enum {
         ROUND_TRIP_MS = 100,
         CLOSED_MS = 100,                     /* until a host uses its idle session */
         SILENT_MS = 1500 + ROUND_TRIP_MS,    /* the same: its answers, one a second, are missed for 1.5 s */
-        NO_LEADER_MS = 1500 + ROUND_TRIP_MS, /* a second without contact, and the next heartbeat's answer */
+        NO_LEADER_MS = 2500 + ROUND_TRIP_MS, /* a second without contact, and an answer of the idle session */
         BOTH_CLOSED_MS = 5000,
         MOVE_PAUSE_MS = 2000, /* between two moves */
         BETTER_MAX_MS = 620 * 1000,

@@ -2771,6 +2771,9 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
                 { "target/o.service", "launched" },
                 { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" },
+                { "unit/p.service", "{\"text\":\"[X-Fleet]\\nMachineOf=o.service\\n\"}" },
+                { "target/p.service", "launched" },
+                { "machine/" BETA "/unit/p.service", "{\"order\":\"run\"}" },
                 { "unit/u.service", "of a later version" },
                 { "target/u.service", "launched" },
                 { "machine/" BETA "/unit/u.service", "{\"order\":\"run\"}" },
@@ -2818,8 +2821,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
                 { "GET " BETA, NULL, 200,
+                  "{\"name\":\"p.service\",\"reason\":\"after o.service, beside which it stays\",\"state\":"
+                  "\"queued\"}," },
+                { "GET " BETA, NULL, 200,
                   "{\"name\":\"u.service\",\"reason\":\"its key cannot be read by this fleetd: upgrade the "
-                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":4}" },
+                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":5}" },
                 { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
@@ -2861,7 +2867,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                   &(Record) { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
                   1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"beta\",\"units\":4,\"waiting\":["
+        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"beta\",\"units\":5,\"waiting\":["
                                                 "\"m.service\",\"n.service\",\"u.service\"]}]"));
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/n.service" });
         assert_non_null(strstr(fixture->answer, "beta is leaving the cluster; it stays: Move=no"));
@@ -3270,9 +3276,8 @@ static void a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_u
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"delta was lost 0 min ago; it can be removed in 60 "
-                  "min, "
-                  "or now with --force\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"the cluster waits for its hosts to report their "
+                  "units; if delta is gone for ever: --force\"}}" },
                 { "DELETE /fleet/v1/machines/" DELTA "?force=true", NULL, NULL, 204, SERVER, "" },
         };
         Fixture *fixture = *state;
