@@ -2890,7 +2890,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 assert_null(strstr(fixture->answer, "deadlineMs"));
                 assert_null(strstr(fixture->answer, "force"));
                 assert_non_null(strstr(fixture->answer, "\"reason\":\"disk\""));
-                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":4"));
+                assert_non_null(strstr(fixture->answer, "\"unitsLeft\":5"));
         }
         /* A record of a later version. */
         write_now(fixture, &(Record) { "machine/" BETA "/maintenance", "{\"mode\":\"evacuating\"}" }, 1);
