@@ -187,9 +187,6 @@ int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 /* -- Machines (machines.c) -- */
 
 /* Also a removed one; NULL if absent. Borrowed. */
-/* Return the limit of a wait, by --timeout or --block-attempts; 0: none. */
-uint64_t client_wait_ms(const Client *c);
-
 const ApiMachine *listing_machine(const Listing *machines, const char *id);
 
 /* Return whether 'name' is the hostname of the machine 'id', or a prefix of the ID. */

@@ -462,7 +462,7 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
         if (r >= 0)
                 r = wait_for_changed(c, &found, &request, err);
 
-        if (r == -EINTR || (r == -ETIMEDOUT && c->options.timeout_ms > 0))
+        if (wait_was_ended(c, r))
                 return wait_print_error(c, r, found.progress, err);
         if (r == -EREMOTEIO && (client_is_interactive() || client_is_about_daemon(r, err)))
                 return r;
@@ -491,7 +491,7 @@ static int wait_gone(Client *c, const Names *names) {
                 if (!c->options.no_block)
                         r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
                                      &err);
-                if (r == -EINTR || (r == -ETIMEDOUT && c->options.timeout_ms > 0))
+                if (wait_was_ended(c, r))
                         return wait_print_error(c, r, NULL, &err);
                 if (r < 0) {
                         fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
@@ -598,7 +598,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
                                               .quiet = true,
                                               .progress = progress,
                                               .more = true,
-                                              .interrupted = WAIT_INTERRUPTED_STOP },
+                                              .restarts = true },
                              err);
                 if (r < 0)
                         return r;

@@ -368,7 +368,7 @@ static void edit_note_apart(Client *c, const ApiUnit *unit, Text *ret) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
         const ReplaceTemplate *template;
 
-        if (unit_name_is_instance(unit->name) &&
+        if (unit_name_is_instance(unit->name) && unit->desired_state == TARGET_LAUNCHED &&
             replace_template(c, &all, unit->name, &template, &(Error) {}) >= 0 &&
             same_string(unit->hash, replace_template_hash(template)) &&
             replace_template_has(template, unit->name))

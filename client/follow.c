@@ -79,10 +79,10 @@ static int follow_poll(const Follow *f, const sigset_t *interrupts, Error *err) 
                         answered_ms = now_ms;
                         lost = false;
                 } else if (!lost && now_ms - answered_ms > LOST_MS) {
-                        f->lost(f->userdata);
+                        f->lost(f->userdata, error_text(err, r));
                         lost = true;
                 } else if (now_ms - answered_ms > f->silent_ms) {
-                        f->left(f->userdata, "no answer from fleetd: ");
+                        f->left(f->userdata, "no state from fleetd: ");
                         return EXIT_CONTINUES;
                 }
                 if (f->timeout_ms > 0 && now_ms - began_ms >= f->timeout_ms) {

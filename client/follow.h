@@ -9,8 +9,8 @@ typedef struct Follow {
         int (*look)(void *userdata, Error *err);
         /* Print that it continues, with the next command. 'why': the begin of the message. */
         void (*left)(void *userdata, const char *why);
-        /* Print that no answer comes, and that the work continues; the wait goes on for 'silent_ms'. */
-        void (*lost)(void *userdata);
+        /* Print why no state comes, and that the work continues; the wait goes on for 'silent_ms'. */
+        void (*lost)(void *userdata, const char *why);
         void *userdata;
         uint64_t poll_ms, silent_ms, timeout_ms; /* 0: without a timeout */
 } Follow;

@@ -451,11 +451,11 @@ static void drain_left(void *userdata, const char *why) {
         }
 }
 
-static void drain_lost(void *userdata) {
+static void drain_lost(void *userdata, const char *why) {
         const Drain *d = userdata;
 
         progress_break(d->progress);
-        client_note("connection to fleetd lost; the drain continues (on another host: fleetctl status)");
+        client_note("no state from fleetd; the drain continues (on another host: fleetctl status): %s", why);
 }
 
 static int drain_look(void *userdata, Error *err) {

@@ -186,12 +186,12 @@ static void moving_left(void *userdata, const char *why) {
                     m->from.size > 0 ? m->from.chars : "", m->from.size > 0 ? " ends it" : "");
 }
 
-static void moving_lost(void *userdata) {
+static void moving_lost(void *userdata, const char *why) {
         const Moving *m = userdata;
 
         progress_break(m->progress);
-        client_note("connection to fleetd lost; the move continues (on another host: fleetctl why %s)",
-                    m->name);
+        client_note("no state from fleetd; the move continues (on another host: fleetctl why %s): %s",
+                    m->name, why);
 }
 
 /* -- The request -- */

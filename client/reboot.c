@@ -210,18 +210,17 @@ static void reboot_left(void *userdata, const char *why) {
                 why);
 }
 
-static void reboot_lost(void *userdata) {
+static void reboot_lost(void *userdata, const char *why) {
         const Reboot *b = userdata;
+        const Host *down = NULL;
 
         for (size_t i = 0; i < b->n; i++)
-                if (streq(b->hosts[i].state, "rebooting") || streq(b->hosts[i].state, "down")) {
-                        client_note("connection to fleetd lost, probably because %s reboots; the reboots "
-                                    "continue (on another host: fleetctl reboot --status)",
-                                    b->hosts[i].name.chars);
-                        return;
-                }
-        client_note("connection to fleetd lost; the reboots continue (on another host: fleetctl reboot "
-                    "--status)");
+                if (streq(b->hosts[i].state, "rebooting") || streq(b->hosts[i].state, "down"))
+                        down = &b->hosts[i];
+        client_note("no state from fleetd%s%s%s; the reboots continue (on another host: fleetctl reboot "
+                    "--status): %s",
+                    down ? ", probably because " : "", down ? down->name.chars : "", down ? " reboots" : "",
+                    why);
 }
 
 /* Wait until all have rebooted; Ctrl-C ends only the wait. */

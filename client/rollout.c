@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "client/follow.h"
 #include "client/suggest.h"
+#include "client/wait.h"
 
 enum {
         POLL_MS = 300,
@@ -462,9 +463,14 @@ static void sets_left(void *userdata, const char *why) {
                                     why, s->sets[i].name, s->sets[i].name, s->sets[i].name);
 }
 
-static void sets_lost(void *userdata) {
-        (void) userdata;
-        client_note("connection to fleetd lost; the rollout continues (on another host: fleetctl rollout)");
+static void sets_lost(void *userdata, const char *why) {
+        const Sets *s = userdata;
+
+        for (size_t i = 0; i < s->n; i++)
+                if (!s->sets[i].ended && !s->sets[i].repeated)
+                        client_note("no state from fleetd; the rollout of %s continues (on another host: "
+                                    "fleetctl rollout %s): %s",
+                                    s->sets[i].name, s->sets[i].name, why);
 }
 
 static int sets_look(void *userdata, Error *err) {
@@ -504,7 +510,7 @@ int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
         }
         if (r < 0 || c->options.no_block || s.n == 0)
                 return MIN(r, 0);
-        return sets_wait(&s, client_wait_ms(c), err);
+        return sets_wait(&s, wait_limit_ms(c), err);
 }
 
 int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {

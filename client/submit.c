@@ -546,15 +546,15 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                                       .target = TARGET_INACTIVE,
                                       .names = &submitted,
                                       .quiet = quiet,
-                                      .interrupted = n_replaced > 0 ? WAIT_INTERRUPTED_STOP : NULL },
+                                      .restarts = n_replaced > 0 },
                      err);
-        if (r == -ETIMEDOUT && c->options.timeout_ms == 0) {
+        if (wait_was_ended(c, r))
+                return wait_print_error(c, r, NULL, err);
+        if (r == -ETIMEDOUT) {
                 fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
                 fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
-        if (r == -EINTR || r == -ETIMEDOUT)
-                return wait_print_error(c, r, NULL, err);
         return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }
 

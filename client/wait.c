@@ -115,6 +115,12 @@ static void wait_print_reasons(Wait *w) {
         }
 }
 
+/* Return what is to be said about the units after an end of the wait; NULL: it depends on the goal. */
+static const char *wait_says(const WaitRequest *request) {
+        return request->restarts ? "stops and is not started again (to start: fleetctl start)" :
+                                   request->interrupted;
+}
+
 /* Return -EINTR with a message about the work that the cluster continues. */
 static int wait_interrupted(Wait *w) {
         static const struct {
@@ -137,8 +143,8 @@ static int wait_interrupted(Wait *w) {
         if (n > NAMES_SHOWN)
                 text_printf(&names, " and %zu more", n - NAMES_SHOWN);
         progress_break(w->request->progress);
-        if (w->request->interrupted)
-                return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", w->request->interrupted);
+        if (wait_says(w->request))
+                return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", wait_says(w->request));
         return error_set(w->err, -EINTR, "the cluster continues to %s %s%s", goals[w->request->goal].verb,
                          names.chars ?: "", goals[w->request->goal].next);
 }
@@ -167,11 +173,9 @@ static void wait_check_deadlines(Wait *w) {
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
-                if (w->client->options.timeout_ms > 0 && w->request->interrupted)
-                        wait_fail(w, u,
-                                  streq(w->request->interrupted, WAIT_INTERRUPTED_STOP) ? -ECANCELED :
-                                                                                          -ETIMEDOUT,
-                                  "timed out: %s %s", u->name, w->request->interrupted);
+                if (w->client->options.timeout_ms > 0 && wait_says(w->request))
+                        wait_fail(w, u, w->request->restarts ? -ECANCELED : -ETIMEDOUT, "timed out: %s %s",
+                                  u->name, wait_says(w->request));
                 else if (w->client->options.timeout_ms > 0)
                         wait_fail(w, u, -ETIMEDOUT,
                                   "timed out: %s is %s; the cluster continues: fleetctl why %s", u->name,
@@ -275,7 +279,7 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         refresh_ms = clock_monotonic_ms() + (events ? QUIET_MAX_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
                 wait_draw(w);
-                if (!w->request->progress && (!w->request->quiet || w->request->interrupted))
+                if (!w->request->progress && (!w->request->quiet || wait_says(w->request)))
                         wait_print_reasons(w);
                 wait_check_deadlines(w);
                 if (w->n_left == 0)
@@ -308,7 +312,7 @@ static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
         for (size_t i = 0; i < ELEMENTS(signals); i++) {
                 struct sigaction action = {};
 
-                if ((!isatty(STDERR_FILENO) && !request->interrupted) ||
+                if ((!isatty(STDERR_FILENO) && !wait_says(request)) ||
                     sigaction(signals[i], NULL, &action) < 0 || action.sa_handler == SIG_IGN)
                         continue;
                 sigaddset(ret, signals[i]);
@@ -317,8 +321,12 @@ static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
         return any;
 }
 
-uint64_t client_wait_ms(const Client *c) {
+uint64_t wait_limit_ms(const Client *c) {
         return c->options.timeout_ms ?: c->options.block_attempts * ATTEMPT_MS;
+}
+
+bool wait_was_ended(const Client *c, int r) {
+        return r == -EINTR || (r == -ETIMEDOUT && c->options.timeout_ms > 0);
 }
 
 int wait_for(Client *c, const WaitRequest *request, Error *err) {
@@ -329,7 +337,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .err = err,
                    .started_ms = clock_monotonic_ms(),
                    .answered_ms = clock_monotonic_ms(),
-                   .allowed_ms = client_wait_ms(c) };
+                   .allowed_ms = wait_limit_ms(c) };
         sigset_t interrupts, before;
         bool attended;
         int r;

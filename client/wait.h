@@ -17,9 +17,6 @@ typedef enum WaitGoal {
         WAIT_GONE,    /* no machine reports the unit */
 } WaitGoal;
 
-/* WaitRequest.interrupted of a wait before the second half of a restart. */
-#define WAIT_INTERRUPTED_STOP "stops and is not started again (to start: fleetctl start)"
-
 typedef struct WaitRequest {
         WaitGoal goal;
         TargetState target;
@@ -30,19 +27,28 @@ typedef struct WaitRequest {
         bool quiet;         /* print errors only */
         Progress *progress; /* borrowed; has lines of these units, perhaps of more; NULL: none */
         bool more;          /* of 'progress': another wait for these units follows */
+        bool restarts; /* the first half of a restart: after an end of the wait, nothing starts the units */
         const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;
 
+/* Return the limit of a wait, by --timeout or --block-attempts, in ms; 0: none. */
+uint64_t wait_limit_ms(const Client *c);
+/* Return whether a wait was ended by a signal or by --timeout, and not by its units. */
+bool wait_was_ended(const Client *c, int r);
+
 /* Wait until all units have reached the goal. A global unit has to reach it on all machines that it fits. On
  * failure the message is about the first unit that failed. Errors, and those of the connection:
- *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target'
+ *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target', or --timeout has elapsed
  *   -ENOEXEC     the unit is launched, but systemd does not report it active, or reports a failure
- *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit
+ *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit; or
+ *                --timeout has elapsed in the first half of a restart
  *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
  * Error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);
 
 /* Print the error of a wait. A limited wait (--block-attempts) has two lines of fleet, one about the wait and
  * one of the verb. A terminal gets one line, or none if the progress line of a failed unit has the reason.
- * After a signal the program ends by that signal, as shells expect. Return EXIT_FAILED. */
+ * After a signal the program ends by that signal, as shells expect. Return EXIT_FAILED, or EXIT_CONTINUES
+ * after
+ * --timeout. */
 int wait_print_error(const Client *c, int r, const Progress *progress, const Error *err);

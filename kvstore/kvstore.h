@@ -187,6 +187,7 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 /* Return false while the tree may be older than a state that this host served before: call kv_sync() first,
  * or reject. */
 bool kv_can_serve(const KvStore *store);
+/* Return whether this host has a leader, or leads. */
 bool kv_has_leader(const KvStore *store);
 /* Return the time without a leader, in which reads return old state; 0: less than KV_STALE_MS. */
 uint64_t kv_stale_ms(const KvStore *store);
@@ -323,8 +324,8 @@ const char *kv_replica_in_use(const KvStore *store);
 /* Return the time since the replica of a machine has answered on its present session, with or without a
  * leader; UINT64_MAX: never. */
 uint64_t kv_replica_silent_ms(const KvStore *store, const char *machine_id);
-/* Return the time since that replica has certainly heard of a leader, by its last answer; UINT64_MAX: never.
- */
+/* Return the time since that replica has certainly had contact with a leader, by its last answer; UINT64_MAX:
+ * never. */
 uint64_t kv_replica_leader_ms(const KvStore *store, const char *machine_id);
 /* Return the index of the state that clients of this host read: of the tree, or without a replica the highest
  * one that this host has seen. No older state follows. */

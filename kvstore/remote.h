@@ -52,7 +52,7 @@ void remote_problem(const Remote *remote, char *ret, size_t size);
 /* Return the time since the replica of a machine has answered a heartbeat on its present session; UINT64_MAX:
  * never. */
 uint64_t remote_silent_ms(const Remote *remote, const char *machine_id);
-/* The same since it has certainly heard of a leader. */
+/* The same since its last contact with a leader of which this host knows. */
 uint64_t remote_leader_ms(const Remote *remote, const char *machine_id);
 
 /* Return whether the replica of a machine has answered a heartbeat on its present session in the last

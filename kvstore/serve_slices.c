@@ -2,7 +2,7 @@
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve_internal.h"
 
-enum { ITEM_NOTED_MAX = 16 * 1024 }; /* bytes of an item that stays in memory for other hosts */
+enum { ITEM_KEPT_MAX = 16 * 1024 }; /* bytes of an item that stays in memory for other hosts */
 
 void slice_forget(Subscription *s) {
         for (Changed *c = s->changed, *next; c; c = next) {
@@ -60,13 +60,13 @@ static bool subscription_take_version(Subscription *s, uint64_t hash) {
         return true;
 }
 
-static bool serve_knows(const Serve *serve, KvBytes key) {
+static bool serve_has_item(const Serve *serve, KvBytes key) {
         return serve->last_key.size == key.size && memcmp(serve->last_key.bytes, key.data, key.size) == 0;
 }
 
-static void serve_note(Serve *serve, KvBytes key, const void *item, size_t size) {
+static void serve_keep_item(Serve *serve, KvBytes key, const void *item, size_t size) {
         serve->last_key.size = serve->last_item.size = 0;
-        if (size > ITEM_NOTED_MAX)
+        if (size > ITEM_KEPT_MAX)
                 return;
         write_raw(&serve->last_item, item, size);
         if (serve->last_item.error == 0)
@@ -84,7 +84,7 @@ static int page_add(Subscription *s, TreeTxn **txn, KvBytes key, Writer *w) {
         int r = -ENOENT;
 
         if (serve->slices.has(serve->slices.userdata, s->machine, key)) {
-                if (!s->versions && serve_knows(serve, key)) {
+                if (!s->versions && serve_has_item(serve, key)) {
                         write_raw(w, serve->last_item.bytes, serve->last_item.size);
                         return 0;
                 }
@@ -101,7 +101,7 @@ static int page_add(Subscription *s, TreeTxn **txn, KvBytes key, Writer *w) {
                 return r;
         remote_item_write(&item, w);
         if (r == 0 && w->error == 0)
-                serve_note(serve, key, w->bytes + begin, w->size - begin);
+                serve_keep_item(serve, key, w->bytes + begin, w->size - begin);
         return 0;
 }
 

@@ -114,11 +114,13 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         bool reverted = head->rollout && rollout_was_reverted(head);
         RolloutSet set = {};
         const size_t *n = set.n_of;
+        size_t n_joining;
         int r;
 
         r = rollout_set_read(c, head, &set);
         if (r < 0)
                 return r;
+        n_joining = rollout_joining(&set, o);
         json_open(t, NULL, '{');
         json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));
         if (instances)
@@ -134,8 +136,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "hash", o->to.hash);
         if (instances)
                 rollout_write_instances(t, request, &set);
-        if (rollout_joining(&set, o) > 0)
-                json_add_u64(t, "joining", rollout_joining(&set, o));
+        if (n_joining > 0)
+                json_add_u64(t, "joining", n_joining);
         json_add_string(t, "name", head->name);
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);

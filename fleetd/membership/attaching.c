@@ -12,8 +12,8 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
-        LEADERLESS_MS = 1000, /* a replica without a leader for so long is left for another one ... */
-        HEARD_LATER_MS = 250, /* ... that has heard of a leader at least so much later */
+        LEADERLESS_MS = 1000, /* as in kv_replica_answers(): a replica is left for another one ... */
+        LATER_MS = 250,       /* ... whose last known contact with a leader is at least so much later */
         FAILED_MS = 10000,    /* a replica has not worked */
         BEHIND_MS = 2000,     /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
@@ -274,16 +274,16 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
-/* Whether the replica in use is without a leader for too long, and the other one has not heard of a leader
- * since either: its last answer may be older. If the leader is gone, the replica in use has what this host
- * has seen, and another one may not. */
+/* Whether the replica in use has had no leader for too long, and the other one is not known to have had one
+ * since: its last answer may be older. If the leader is gone, the replica in use has what this host has seen,
+ * and another one may not. */
 static bool attaching_is_as_good(const Membership *m, const char *other) {
         const char *used = m->attaching.in_use;
         uint64_t used_ms = kv_replica_leader_ms(m->store, used),
                  silent_ms = kv_replica_silent_ms(m->store, used);
 
         return used_ms - silent_ms >= LEADERLESS_MS &&
-               kv_replica_leader_ms(m->store, other) + HEARD_LATER_MS > used_ms;
+               kv_replica_leader_ms(m->store, other) + LATER_MS > used_ms;
 }
 
 /* Choose the replica to use: it stays while it answers, and sends the slice. */

@@ -21,11 +21,14 @@ enum {
 static const char presence_replica_works[] = "its replica works again";
 static const char presence_clock[] = "its clock agrees with the leader's";
 static const char presence_alone[] = "no other host has its machine ID";
-static const char clone_rejected[] = "a copy of this host was rejected; on the copy: " CLUSTER_NEW_MACHINE_ID;
+static const char clone_rejected[] =
+        "a copy of this host was rejected; how it gets an ID of its own: fleetctl help replace";
 static const char key_rejected[] =
         "a host with this ID and another key was rejected; to admit it: fleetctl token --replace=";
 
-static_assert(sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) + 8 <= PRESENCE_REASON_SIZE, "");
+static_assert(sizeof(MACHINE_IDENTITY) + sizeof(clone_rejected) <= PRESENCE_REASON_SIZE &&
+                      sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) + 8 <= PRESENCE_REASON_SIZE,
+              "each is a reason in a presence key");
 
 /* After a failure, too: the next tick compares with the cluster view again. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {

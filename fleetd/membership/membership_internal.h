@@ -162,9 +162,9 @@ void dialing_tick(Membership *m);
 /* Update the addresses after this turn of the loop. */
 void dialing_update_later(Membership *m);
 
-/* Choose the replica that this host uses, if it has none. */
 void attaching_init(Membership *m);
 void attaching_done(Membership *m);
+/* Choose the replica that this host uses, if it has none. */
 void attaching_update(Membership *m, const KvState *state);
 /* The same, if the replica in use has answered since the last call. */
 void attaching_state_changed(Membership *m, const KvState *state);

@@ -43,12 +43,13 @@ typedef struct ClusterUnreadable {
 
 typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
 
-/* The reason in `why` and in lists. */
-/* How a copy of a host gets an identity of its own; the machine ID of a container comes from its manager
- * without the first command. */
-#define CLUSTER_NEW_MACHINE_ID \
-        "systemd-id128 new >/etc/machine-id; systemctl stop fleetd; rm -r /var/lib/fleet; reboot"
+/* How a copy of a host gets an identity of its own. Without a new ID in the file, systemd takes the one that
+ * the manager of a container gives it. */
+#define CLUSTER_NEW_MACHINE_ID                                                                   \
+        "systemctl stop fleetd; rm -r /var/lib/fleet /etc/fleet/fleetd.conf.d/50-cluster.conf; " \
+        "systemd-id128 new >/etc/machine-id; reboot"
 
+/* The reason in `why` and in lists. */
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
 
 /* The assignment of a unit to a machine: /_fleet/machine/ID/unit/NAME. */
