@@ -91,20 +91,18 @@ void trim_unmap_programs(void) {
 }
 
 /* Return the resident bytes without a file (proc_pid_statm(5)) that are not in use: freed pages, and memory
- * outside the allocator. INT64_MAX / 2 if they cannot be read. *ret_file_bytes: the others. */
-static int64_t trim_unused_bytes(const struct mallinfo2 *info, int64_t *ret_file_bytes) {
+ * outside the allocator. INT64_MAX / 2 if they cannot be read. */
+static int64_t trim_unused_bytes(const struct mallinfo2 *info) {
         unsigned long resident, shared;
         FILE *stream = fopen("/proc/self/statm", "re");
         int n;
 
-        *ret_file_bytes = 0;
         if (!stream)
                 return INT64_MAX / 2;
         n = fscanf(stream, "%*u %lu %lu", &resident, &shared);
         fclose(stream);
         if (n != 2)
                 return INT64_MAX / 2;
-        *ret_file_bytes = (int64_t) shared * sysconf(_SC_PAGESIZE);
         return ((int64_t) resident - (int64_t) shared) * sysconf(_SC_PAGESIZE) -
                (int64_t) (info->uordblks + info->hblkhd);
 }
@@ -114,30 +112,24 @@ static int64_t trim_unused_bytes(const struct mallinfo2 *info, int64_t *ret_file
 static void trim_on_timer(void *userdata) {
         Trim *trim = userdata;
         struct mallinfo2 info = mallinfo2();
-        int64_t file_bytes, unused = trim_unused_bytes(&info, &file_bytes);
+        int64_t unused = trim_unused_bytes(&info);
 
         /* Memory in use again has to be returned again. */
         trim->free_bytes = MIN(trim->free_bytes, info.fordblks);
         trim->unused_bytes = MIN(trim->unused_bytes, unused);
+        trim->n_checks++;
         if (info.fordblks >= trim->free_bytes + TRIM_BYTES || unused >= trim->unused_bytes + TRIM_BYTES) {
                 trim_cache_return();
                 (void) malloc_trim(0);
                 info = mallinfo2();
                 trim->free_bytes = info.fordblks;
-                trim->unused_bytes = trim_unused_bytes(&info, &file_bytes);
+                trim->unused_bytes = trim_unused_bytes(&info);
                 trim->n++;
-                trim->unmapped = false;
+                trim->n_checks = 0;
         }
-        /* A handshake runs a megabyte of code, which an idle daemon does not use again. */
-        if (trim->unmapped && trim->file_bytes > 0 && file_bytes >= trim->file_bytes + TRIM_FILE_BYTES)
-                trim->unmapped = false;
-        if (trim->unmapped && trim->file_bytes == 0)
-                trim->file_bytes = file_bytes;
-        if (!trim->unmapped) {
+        /* Resident pages do not tell which of them are still used, so all are unmapped now and then. */
+        if (trim->n_checks % TRIM_UNMAP_CHECKS == 0)
                 trim_unmap_programs();
-                trim->file_bytes = 0; /* the next look shows what is in use */
-        }
-        trim->unmapped = true;
         (void) timer_start_with_slack(&trim->timer, trim->loop, TRIM_MS, TRIM_SLACK_MS);
 }
 

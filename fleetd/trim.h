@@ -3,8 +3,8 @@
  * The allocator keeps freed pages until a call returns them, which takes milliseconds. So it is called when
  * much memory has become free since the last call, and not while that is used again. This covers the whole
  * process: requests, registry tables, the log. Objects that are kept in large numbers retain few pages
- * because they are allocated in blocks (base/blocks.h). After the start, and with each return, pages of
- * programs are unmapped. */
+ * because they are allocated in blocks (base/blocks.h). Pages of programs are unmapped with each return, and
+ * each minute: a handshake runs a megabyte of code, which an idle daemon does not use again. */
 #pragma once
 
 #include "io/loop.h"
@@ -14,8 +14,7 @@ enum {
         TRIM_SLACK_MS = 750, /* ... at most so much longer, until the daemon wakes up for something else */
         TRIM_SOON_MS = 500,  /* until the next check, after loop_freed() for many small objects */
         TRIM_BYTES = 128 * 1024, /* newly free bytes that trigger a return */
-        TRIM_FILE_BYTES = 1024 *
-                          1024,  /* more pages of programs than the idle daemon uses, that trigger it, too */
+        TRIM_UNMAP_CHECKS = 12,  /* between two times when pages of programs are unmapped: a minute */
         TRIM_LARGE = 128 * 1024, /* larger blocks are mapped separately, and unmapped when freed */
 };
 
@@ -30,9 +29,8 @@ typedef struct Trim {
         Deferred freed;
         uint64_t free_bytes;  /* minimum of the allocator's free bytes since the last return */
         int64_t unused_bytes; /* minimum of the unused bytes since then */
-        int64_t file_bytes; /* resident pages of files at the check after they were unmapped; 0: not known */
-        unsigned n;         /* returns so far */
-        bool unmapped;      /* trim_unmap_programs() since the last return */
+        unsigned n;           /* returns so far */
+        unsigned n_checks;    /* since the last return */
 } Trim;
 
 /* Unmap the pages of this program and its libraries that are as in their files: code, constants, symbols. The

@@ -1,4 +1,6 @@
 /* When memory is returned to the kernel: periodically, and soon after much was freed. */
+#include <gnu/libc-version.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,10 +75,43 @@ static void code_is_unmapped_and_runs_on_and_written_data_is_kept(void **state) 
         assert_int_equal(*relocated, 2);
 }
 
+/* Code of libc, which the test reads to make it resident. */
+enum { CODE_BYTES = 1024 * 1024 };
+
+static void run_much_code(void) {
+        const volatile char *code = (const volatile char *) (uintptr_t) gnu_get_libc_version;
+
+        for (size_t i = 0; i < CODE_BYTES; i += 4096)
+                (void) code[i];
+}
+
+static void code_that_ran_for_a_while_is_unmapped_within_a_minute(void **state) {
+        unsigned long busy = 0, lowest = ULONG_MAX;
+        Loop loop = {};
+        Trim trim = {};
+
+        loop_init(&loop, &ops, 1);
+        assert_int_equal(trim_start(&trim, &loop), 0);
+        for (unsigned i = 0; i < 3 + TRIM_UNMAP_CHECKS; i++) {
+                now_ms += TRIM_MS + TRIM_SLACK_MS;
+                loop_run_due(&loop, 10);
+                if (i < 3) /* a host with much to do after its start */
+                        run_much_code();
+                if (i < 3)
+                        busy = pages_of_files();
+                else
+                        lowest = MIN(lowest, pages_of_files());
+        }
+        assert_true(lowest + CODE_BYTES / 4096 / 4 < busy);
+        trim_stop(&trim);
+        loop_done(&loop);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(
                         code_is_unmapped_and_runs_on_and_written_data_is_kept), /* first: after the start */
+                cmocka_unit_test(code_that_ran_for_a_while_is_unmapped_within_a_minute),
                 cmocka_unit_test(memory_is_checked_periodically_and_sooner_after_much_was_freed),
         };
 
