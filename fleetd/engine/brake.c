@@ -24,11 +24,10 @@ static int brake_compare_losses(const void *a, const void *b) {
 /* Keep those of the lost hosts, sorted by time, that belong to a window with too many losses. Return their
  * number. */
 static size_t brake_keep_groups(const ClusterMachine **lost, size_t n, size_t total) {
-        size_t kept = 0, end = 0; /* hosts before 'end' are in such a window */
+        size_t kept = 0, last = 0, end = 0; /* hosts before 'end' are in such a window */
 
         for (size_t i = 0; i < n; i++) {
-                size_t last = i;
-
+                last = MAX(last, i);
                 while (last + 1 < n && lost[last + 1]->since_ms - lost[i]->since_ms <= BRAKE_WINDOW_MS)
                         last++;
                 if (last + 1 - i >= 2 && (last + 1 - i) * 3 > total && last + 1 > end)
