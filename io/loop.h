@@ -134,12 +134,22 @@ struct Loop {
         size_t freed;       /* bytes, by loop_freed() */
         Deferred *on_freed; /* borrowed; NULL: none */
         Turns turns;
+        unsigned n_inputs; /* reads of streams in this turn, without those of loop_periodic_input() */
+        bool has_periodic_input;
 };
 
 /* Report the end of a callback to a backend that measures turns. */
 static inline void loop_ran(Loop *loop, const char *name) {
         if (loop->ops->ran)
                 loop->ops->ran(loop, name);
+}
+
+/* What was just read arrives at its own time, as a heartbeat. The backend does not busy-poll for the next
+ * one: with thousands of sessions it would do so all the time. */
+static inline void loop_periodic_input(Loop *loop) {
+        loop->has_periodic_input = true;
+        if (loop->n_inputs > 0)
+                loop->n_inputs--;
 }
 
 bool loop_has_deferred(const Loop *loop);

@@ -240,6 +240,18 @@ static void waiting_end(Waiting *w, uint64_t limit_ns) {
         w->since_ns = 0;
 }
 
+static void input_end(UvLoop *loop) {
+        Loop *base = &loop->base;
+
+        if (base->has_periodic_input && base->n_inputs == 0) {
+                loop->input.score -= MIN(loop->input.score, 1u);
+                loop->input.since_ns = 0;
+        }
+        waiting_end(&loop->input, SPIN_INPUT_NS);
+        base->has_periodic_input = false;
+        base->n_inputs = 0;
+}
+
 /* Return the end of busy-polling for this kind of event; 0: sleep. */
 static uint64_t waiting_until(const Waiting *w, uint64_t limit_ns) {
         return w->since_ns > 0 && w->score >= SPIN_SCORE_MIN ? w->since_ns + limit_ns : 0;
@@ -331,7 +343,7 @@ static void on_check(uv_check_t *check) {
         UvLoop *loop = check->data;
 
         loop_uv_enter(loop);
-        waiting_end(&loop->input, SPIN_INPUT_NS);
+        input_end(loop);
         (void) loop_run_due_at(&loop->base, loop->polled_ms, RUN_BUDGET);
 }
 

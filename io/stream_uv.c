@@ -100,6 +100,7 @@ static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bu
         if (size == 0 || s->closing)
                 return;
         loop_uv_enter(s->loop);
+        loop_uv_base(s->loop)->n_inputs++;
         stream_take(s, size, buffer->base);
         if (size > 0) /* a request with a token is smaller */
                 explicit_bzero(buffer->base, MIN((size_t) size, (size_t) WIPED_MAX));

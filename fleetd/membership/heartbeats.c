@@ -158,6 +158,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         Facts facts = {};
         Sender *s;
 
+        loop_periodic_input(m->loop);
         joining_retire(m, session);
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);

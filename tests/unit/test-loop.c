@@ -11,8 +11,10 @@
 #include <sys/resource.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -435,6 +437,7 @@ typedef struct TestGuest {
         Guest *guest;
         int fd, error_after;
         unsigned works, wants, deadline_ms, broken, read;
+        bool periodic;
         struct timespec opened;
 } TestGuest;
 
@@ -557,6 +560,8 @@ static int echo_work(void *lib) {
 
         if (recv(g->fd, &c, 1, MSG_DONTWAIT) != 1)
                 return 0;
+        if (g->periodic)
+                loop_periodic_input(loop_uv_base(g->loop));
         if (++g->read == ECHOES)
                 loop_uv_stop(g->loop);
         else
@@ -566,24 +571,39 @@ static int echo_work(void *lib) {
 
 static const GuestOps echo_ops = { .wants = echo_wants, .work = echo_work, .broken = guest_broken };
 
+static unsigned n_yields;
+
+/* Replaces that of libc: a loop that busy-polls calls it. */
+int sched_yield(void) {
+        n_yields++;
+        return (int) syscall(SYS_sched_yield);
+}
+
+/* Return the other end. */
+static int run_echoes(TestGuest *g) {
+        pthread_t thread;
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        assert_int_equal(pthread_create(&thread, NULL, echo, &fds[1]), 0);
+        g->fd = fds[0];
+        assert_int_equal(guest_open(&g->guest, g->loop, &echo_ops, g), 0);
+        assert_int_equal(send(fds[0], "a", 1, 0), 1);
+        loop_uv_run(g->loop);
+        assert_int_equal(g->read, ECHOES);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        return fds[1];
+}
+
 /* Where others want the cores it never waits awake, and this proves nothing. */
 static void the_loop_busy_polls_after_quick_answers_and_then_sleeps(void **state) {
         TestGuest g = { .loop = *state };
         Timer later = { .fire = stop_loop, .userdata = *state };
         struct timespec before, after;
         uint64_t awake_us;
-        pthread_t thread;
-        int fds[2];
+        int other;
 
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-        assert_int_equal(pthread_create(&thread, NULL, echo, &fds[1]), 0);
-        g.fd = fds[0];
-        assert_int_equal(guest_open(&g.guest, g.loop, &echo_ops, &g), 0);
-        assert_int_equal(send(fds[0], "a", 1, 0), 1);
-        loop_uv_run(g.loop);
-        assert_int_equal(g.read, ECHOES);
-        assert_int_equal(pthread_join(thread, NULL), 0);
-
+        other = run_echoes(&g);
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
         for (int i = 0; i < STILL_TIMES; i++) {
                 timer_start(&later, loop_uv_base(g.loop), STILL_MS);
@@ -593,8 +613,21 @@ static void the_loop_busy_polls_after_quick_answers_and_then_sleeps(void **state
         awake_us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
         assert_in_range(awake_us, 0, AWAKE_MAX_US);
         g.guest = guest_close(g.guest);
-        close(fds[0]);
-        close(fds[1]);
+        close(g.fd);
+        close(other);
+}
+
+static void the_loop_sleeps_between_inputs_that_arrive_at_their_own_time(void **state) {
+        TestGuest g = { .loop = *state, .periodic = true };
+
+        int other;
+
+        n_yields = 0;
+        other = run_echoes(&g);
+        assert_int_equal(n_yields, 0);
+        g.guest = guest_close(g.guest);
+        close(g.fd);
+        close(other);
 }
 
 /* -- Turns -- */
@@ -1015,6 +1048,7 @@ int main(int argc, char **argv) {
                 REAL(a_guest_runs_at_its_deadline_without_busy_polling_before_it),
                 REAL(a_broken_guest_is_reported_once_and_can_be_closed_in_the_callback),
                 REAL(the_loop_busy_polls_after_quick_answers_and_then_sleeps),
+                REAL(the_loop_sleeps_between_inputs_that_arrive_at_their_own_time),
                 PURE(freed_memory_is_reported_once_per_mebibyte),
                 cmocka_unit_test(turns_are_counted_by_their_cpu_time_and_the_longest_is_kept),
                 cmocka_unit_test(a_long_turn_is_reported_with_its_longest_callback_and_its_work),
