@@ -53,6 +53,32 @@ is_released() { ! host_is_on "$1" || journal_of "$1" | grep -q 'the shutdown of 
 journal_of() { journalctl --directory="$LAB/$1/up/var/log/journal" --no-pager -o cat -u fleetd 2>/dev/null; }
 is_not_maintained() { ! fleetctl alpha list-machines --no-legend --fields=machine,maintenance | grep -qE 'drain|cordon'; }
 
+# logind waits for InhibitDelayMaxSec= at most. A unit whose start takes longer ends with its host, and runs elsewhere soon after.
+units_that_logind_does_not_wait_for_run_elsewhere_afterwards() {
+        local down
+        host_exec beta sh -c 'mkdir -p /run/systemd/logind.conf.d && printf "[Login]\nInhibitDelayMaxSec=2s\n" >/run/systemd/logind.conf.d/99-short.conf &&
+                systemctl restart systemd-logind' || fail "logind of beta does not restart"
+        wait_for 20 inhibits beta || fail "fleetd on beta holds no inhibitor after a restart of logind"
+        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+        runs_forever slow.service <<<'ExecStartPre=/bin/sleep 4'
+        fleetctl gamma start slow.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        identities alpha gamma >"$LAB/before"
+        host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
+        wait_for 60 host_is_off beta || fail "beta does not end"
+        down=$(now_ms)
+        journal_of beta | grep -q 'the shutdown of this host goes on: the time that logind waits is over' || fail "the shutdown waits: $(journal_of beta | tail -3)"
+        wait_for 20 runs_once slow.service || fail "slow.service runs on: $(hosts_running slow.service | tr '\n' ' ')"
+        echo "# a unit that starts for 4 s runs elsewhere $(($(now_ms) - down)) ms after its host was down" >>"$LAB/figures"
+        diff "$LAB/before" <(identities alpha gamma) | grep '^<' >"$LAB/touched"
+        [ ! -s "$LAB/touched" ] || fail "units of other hosts were touched: $(cat "$LAB/touched")"
+        host_clear beta
+        hosts_up beta
+        cluster_whole
+        wait_for 20 is_not_maintained beta || fail "beta stays in maintenance: $(fleetctl alpha list-machines 2>&1)"
+        fleetctl gamma destroy slow.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+
 # Boot each host that has powered itself off, as its firmware would, until $LAB/done exists. Each boot is a line in $LAB/boots, and each
 # moment with two hosts down one in $LAB/two-down.
 firmware() {
@@ -166,5 +192,5 @@ a_queue_goes_on_when_its_missing_host_is_back() {
 queue_has_stopped() { fleetctl "$1" reboot --status 2>/dev/null | grep -q ': failed: it is not back in time'; }
 
 scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
-        all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
+        units_that_logind_does_not_wait_for_run_elsewhere_afterwards all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
         a_queue_goes_on_when_its_missing_host_is_back
