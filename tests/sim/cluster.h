@@ -22,6 +22,7 @@ typedef struct RunningUnit {
         char unit[64];
         uint64_t since_ms;   /* 0: does not run */
         uint64_t stopped_ms; /* when it ended in this boot; 0: never, or it may be started again */
+        uint64_t ended_ms;   /* the last time when it ended without a request; 0: never */
 } RunningUnit;
 
 typedef struct SimMachine {
@@ -49,6 +50,7 @@ typedef struct SimMachine {
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may declare it lost in between */
+        unsigned maintained;                        /* the state of its maintenance that drains.c has seen */
         uint64_t absent_from_ms,
                 absent_until_ms; /* its daemon does not act: requests of this time take effect afterwards */
         uint64_t slice_index, slice_at_ms; /* of the last comparison of its slice */

@@ -4,6 +4,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
+#include "tests/sim/reached.h"
 
 enum {
         AFTER_MS = 20000,    /* after its end, in which a drain still moves units */
@@ -29,6 +30,15 @@ static const char *const request_names[] = { [REQUEST_CORDON] = "cordon",
                                              [REQUEST_MOVE] = "move" };
 
 static uint64_t totals[_REQUEST_MAX], total_moves, most_between;
+
+enum { MAINTENANCE_NONE = 0 }; /* no record; a mode is one more */
+static Reached reached = {
+        .table = "maintenance",
+        .states = { [MAINTENANCE_NONE] = { "none", 15, 15 },
+                    [1 + MAINTENANCE_CORDONED] = { "cordoned", 45, 45 },
+                    [1 + MAINTENANCE_DRAINING] = { "draining", 15, 15 },
+                    [1 + MAINTENANCE_DRAINED] = { "drained", 15, 15 } },
+};
 
 /* -- Requests -- */
 
@@ -190,6 +200,15 @@ bool drains_end(SimCluster *c) {
 
 /* -- Checks -- */
 
+static void drains_note_state(SimCluster *c, SimMachine *m, const ClusterMachine *known) {
+        unsigned state = known->maintenance ? 1 + (unsigned) known->maintenance->mode : MAINTENANCE_NONE;
+
+        if (state == m->maintained || cluster_machine_is_leaving(known))
+                return;
+        m->maintained = state;
+        reached_enter(&reached, c, state);
+}
+
 void drains_watch(SimCluster *c) {
         Registry *r = c->drains ? drains_registry(c) : NULL;
 
@@ -198,6 +217,15 @@ void drains_watch(SimCluster *c) {
                         c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
         if (r && !LIST_EMPTY(&registry_cluster(r)->lists[CLUSTER_MOVING]))
                 c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
+        /* Daemons end here, with their views. */
+        for (unsigned i = 0; i < c->n && c->drains; i++) {
+                const ClusterMachine *known;
+
+                r = drains_registry(c);
+                known = r ? cluster_machine(registry_cluster(r), c->machines[i].machine_id) : NULL;
+                if (known)
+                        drains_note_state(c, &c->machines[i], known);
+        }
 }
 
 bool drains_may_move(const SimCluster *c, uint64_t since_ms) {
@@ -214,9 +242,10 @@ static bool drains_runs_elsewhere(const SimMachine *m, const char *unit, uint64_
                         continue;
                 if (sim_systemd_runs(other->systemd, unit))
                         return true;
-                /* It has been started there, and a fault has ended it since. */
+                /* It has been started there, or a fault has ended it there, since. */
                 for (unsigned k = 0; k < CLUSTER_RUNS_MAX; k++)
-                        if (streq(other->runs[k].unit, unit) && other->runs[k].since_ms >= since_ms)
+                        if (streq(other->runs[k].unit, unit) &&
+                            MAX(other->runs[k].since_ms, other->runs[k].ended_ms) >= since_ms)
                                 return true;
         }
         return false;
@@ -312,4 +341,5 @@ void drains_print(void) {
                 printf(" %s %llu,", request_names[i], (unsigned long long) totals[i]);
         printf(" moves by drains %llu, at most %llu units between machines\n",
                (unsigned long long) total_moves, (unsigned long long) most_between);
+        reached_print(&reached);
 }

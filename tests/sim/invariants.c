@@ -119,6 +119,8 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
                                      (unsigned long long) (run->since_ms - WORLD_START_MS));
         }
         run->stopped_ms = world_now_ms(m->cluster->world);
+        if (!asked)
+                run->ended_ms = run->stopped_ms;
 }
 
 /* Return for how long a host was silent for the host that counts its signs: the leader itself, or any replica

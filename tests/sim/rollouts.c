@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleetd/engine/rollout.h"
+#include "tests/sim/reached.h"
 
 #define UNIT "roll.service"
 
@@ -14,8 +15,6 @@ enum {
         SLOW_MS = 3000,      /* a start of SIM_SLOW */
         DISTURBED_MS = 6000, /* after a fault, in which its effects may become visible */
         TURN_MS = 3000,
-        CRASH_PERCENT = 15, /* of the new states: the leader's daemon ends, */
-        CRASH_MS = 2000,    /* for so long */
 };
 
 typedef struct RollingHost {
@@ -39,12 +38,21 @@ static struct {
         SimQuality qualities[VERSIONS_MAX];
         bool ending; /* the last text is submitted */
         RollingHost hosts[CLUSTER_HOSTS_MAX];
-        bool seen, lost; /* a rollout; and its leader, since then */
+        bool seen; /* a rollout */
         RolloutState state;
 } rolling;
 
-static uint64_t totals[_ROLLOUT_STATE_MAX], totals_lost[_ROLLOUT_STATE_MAX], total_texts[_SIM_QUALITY_MAX],
-        total_steps, total_reverts, most_taken;
+static Reached reached = {
+        .table = "rollouts",
+        .states = { [ROLLOUT_CANARY] = { "canary", 20, 20 },
+                    [ROLLOUT_HELD] = { "held", 20, 20 },
+                    [ROLLOUT_ROLLING] = { "rolling", 20, 20 },
+                    [ROLLOUT_PAUSING] = { "pausing", 50, 50 },
+                    [ROLLOUT_PAUSED] = { "paused", 20, 20 },
+                    [ROLLOUT_REVERTING] = { "reverting", 20, 20 },
+                    [ROLLOUT_DONE] = { "done", 20, 20 } },
+};
+static uint64_t total_texts[_SIM_QUALITY_MAX], total_steps, total_reverts, most_taken;
 
 /* -- Requests -- */
 
@@ -85,7 +93,7 @@ static void rolling_draw_policy(World *w, unsigned hosts) {
         snprintf(rolling.policy, sizeof(rolling.policy),
                  "Global=yes\nUpdateWatchSec=2s\nUpdateDeadlineSec=20s\nMaxUnavailable=%u\n%s%"
                  "sUpdateOnFailure=%s\n",
-                 n, world_chance(w, 40) ? "Canary=1\n" : "", world_chance(w, 40) ? "UpdatePauseSec=4s\n" : "",
+                 n, world_chance(w, 40) ? "Canary=1\n" : "", world_chance(w, 80) ? "UpdatePauseSec=4s\n" : "",
                  actions[world_draw(w, ELEMENTS(actions))]);
 }
 
@@ -254,21 +262,6 @@ void rollouts_note(SimCluster *c, const KvNode *node) {
         }
 }
 
-static void rolling_on_start_daemon(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
-/* Without a session, the kernel of a host counts as silent in worlds with attached hosts. */
-static void rolling_crash_leader(SimCluster *c) {
-        SimMachine *m = cluster_leader(c);
-
-        if (c->quiet || c->may_attach || !m || m->leaves || !world_chance(c->world, CRASH_PERCENT))
-                return;
-        machine_absent(m, CRASH_MS);
-        machine_crash_daemon(m);
-        world_at(c->world, CRASH_MS, NULL, rolling_on_start_daemon, m);
-}
-
 void rollouts_watch(SimCluster *c) {
         Registry *r = rolling_is(c) ? rolling_registry(c) : NULL;
         const ClusterUnit *u = rolling_unit(r);
@@ -276,20 +269,14 @@ void rollouts_watch(SimCluster *c) {
 
         if (!rolling_is(c))
                 return;
-        if (!r && rolling.seen && !rolling.lost) {
-                rolling.lost = true;
-                totals_lost[rolling.state]++;
-        }
         if (!u)
                 return;
         changed = u->rollout && (!rolling.seen || rolling.state != u->rollout->state);
         rolling.seen = u->rollout != NULL;
-        rolling.lost = false;
         if (!changed)
                 return;
         rolling.state = u->rollout->state;
-        totals[rolling.state]++;
-        rolling_crash_leader(c);
+        reached_enter(&reached, c, rolling.state);
 }
 
 /* -- Checks -- */
@@ -386,11 +373,8 @@ void rollouts_print(void) {
         printf(" texts:");
         for (unsigned i = 0; i < _SIM_QUALITY_MAX; i++)
                 printf(" %s %llu,", commands[i], (unsigned long long) total_texts[i]);
-        printf(" reverts %llu, assignments %llu, at most %llu unavailable; rollouts (leader lost):",
+        printf(" reverts %llu, assignments %llu, at most %llu unavailable\n",
                (unsigned long long) total_reverts, (unsigned long long) total_steps,
                (unsigned long long) most_taken);
-        for (unsigned i = 0; i < _ROLLOUT_STATE_MAX; i++)
-                printf(" %s %llu (%llu)", rollout_state_to_string((RolloutState) i),
-                       (unsigned long long) totals[i], (unsigned long long) totals_lost[i]);
-        printf("\n");
+        reached_print(&reached);
 }

@@ -8,7 +8,7 @@
 void rollouts_begin(SimCluster *c);
 /* A daemon has received a key. */
 void rollouts_note(SimCluster *c, const KvNode *node);
-/* Count the states of the rollout, and those in which the leader was lost. To be called repeatedly. */
+/* Count the states of the rollout; daemons end in some. To be called repeatedly. */
 void rollouts_watch(SimCluster *c);
 
 /* A process of the unit starts or ends. Return false for other units. Each text was assigned; fleetd makes
@@ -19,5 +19,5 @@ bool rollouts_check_stop(SimMachine *m, const char *unit, bool asked);
 void rollouts_check(SimCluster *c);
 /* Roll out a last, good text; return whether all instances have it. To be called repeatedly. */
 bool rollouts_end(SimCluster *c);
-/* Print how often each state was observed, and the leader lost in it, in all worlds. */
+/* Print how often each state was reached in all worlds (reached.h). */
 void rollouts_print(void);

@@ -27,6 +27,15 @@ if [ $rc_a = 0 ] && [ $rc_b = 0 ]; then
 else
         echo "not ok holds_with_${runs}_seeds: $(grep -h -m1 FAILED "$TMPDIR"/fleetd-sim-[ab].$$)"
 fi
+# One world in four has rollouts, another one drains. A state that no world reaches, or none without a leader or a quorum, is not tested.
+if [ "$runs" -ge 120 ]; then
+        missing=$(sed -n 's/^ reached //p' "$TMPDIR"/fleetd-sim-[ab].$$ | awk -F': ' '
+                { split($3, n, /[^0-9]+/); key = $1 ": " $2; seen[key] += n[1]; leader[key] += n[2]; quorum[key] += n[3] }
+                END { for (key in seen) if (!seen[key] || !leader[key] || !quorum[key])
+                        printf "%s: %d times, without its leader %d, without a quorum %d; ", key, seen[key], leader[key], quorum[key]
+                      if (length(seen) < 11) printf "%d states of 11", length(seen) }')
+        echo "${missing:+not }ok each_state_of_rollouts_and_drains_is_reached_and_loses_its_leader_and_its_quorum${missing:+: $missing}"
+fi
 rm -f "$TMPDIR"/fleetd-sim-[ab].$$
 [ -z "${CLUSTER_ONLY:-}" ] || exit
 
