@@ -225,6 +225,8 @@ static void machine_on_bury(void *userdata) {
         }
         m->prober = sim_prober_free(m->prober);
         sim_systemd_detach(m->systemd);
+        if (m->logind)
+                sim_logind_detach(m->logind);
         sim_host_reset(m->host, true);
         m->loop = world_loop_free(m->loop);
         m->credentials = tls_credentials_free(m->credentials);
@@ -265,6 +267,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .network = sim_host_network(m->host, m->loop),
                           .log_disk = &m->disk->base,
                           .systemd = sim_systemd_attach(m->systemd, m->loop),
+                          .logind = m->logind ? sim_logind_attach(m->logind, m->loop) : NULL,
                           .prober = sim_prober(m->prober),
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
@@ -360,6 +363,8 @@ void machine_power_on(SimMachine *m) {
         m->power = true;
         m->boots++;
         world_trace(m->cluster->world, m->name, "power on");
+        if (m->logind)
+                sim_logind_power_on(m->logind);
         snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", m->boots, m->index + 1);
         sim_host_power(m->host, true);
         machine_start_daemon(m);
@@ -434,6 +439,7 @@ SimCluster *cluster_free(SimCluster *c) {
 
                 assert(!m->loop);
                 sim_systemd_free(m->systemd);
+                m->logind = sim_logind_free(m->logind);
                 memory_disk_free(m->disk);
                 if (m->by_token)
                         (void) unlink(m->settings.cluster_file);

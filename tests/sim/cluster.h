@@ -8,6 +8,7 @@
 #include "io/tls_credentials.h"
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/memory_disk.h"
+#include "tests/sim/logind.h"
 #include "tests/sim/net.h"
 #include "tests/sim/prober.h"
 #include "tests/sim/systemd.h"
@@ -32,6 +33,7 @@ typedef struct SimMachine {
         char *folder; /* state directory: tree and assignment records */
         SimHost *host;
         MemoryDisk *disk;
+        SimLogind *logind; /* owned; NULL: none */
         SimSystemd *systemd;
         WorldLoop *loop;        /* NULL: no daemon */
         SimProber *prober;      /* of that daemon */
