@@ -284,6 +284,8 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         r = daemon_new(&m->daemon, &io, &m->settings, err);
         c->starting = NULL;
         world_trace(c->world, m->name, "daemon starts");
+        if (m->logind) /* its daemon learns that systemd is ready as from a bus: later */
+                sim_systemd_drop_bus(m->systemd, 0);
         if (r < 0 && m->daemon)
                 daemon_stop(m->daemon, "", machine_on_gone, m);
         if (r < 0)

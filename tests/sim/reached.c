@@ -53,3 +53,13 @@ void reached_print(const Reached *r) {
                                r->table, s->name, (unsigned long long) s->n, (unsigned long long) s->n_leader,
                                (unsigned long long) s->n_quorum);
 }
+
+bool reached_all(const Reached *r) {
+        for (const ReachedState *s = r->states; s < r->states + REACHED_MAX; s++)
+                if (s->name && (s->n == 0 || s->n_leader == 0 || s->n_quorum == 0)) {
+                        printf("FAILED each-state-loses-its-leader-and-its-quorum: %s %s\n", r->table,
+                               s->name);
+                        return false;
+                }
+        return true;
+}

@@ -20,5 +20,6 @@ typedef struct Reached {
 
 /* The state begins. Count it, and maybe end daemons for a moment. */
 void reached_enter(Reached *r, SimCluster *c, unsigned state);
-/* Print a line of each state; test-cluster.sh adds those of all programs, and fails if a figure is 0. */
+/* Print a line of each state; test-cluster.sh adds those of its programs, and fails if a figure is 0. */
 void reached_print(const Reached *r);
+bool reached_all(const Reached *r); /* no figure is 0 */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Whole daemons under faults: 120 seeds that must hold (./check --all continues with 300 new ones in each turn), a third with up to twelve attached hosts, some with certificates that rotate, ten twice with one result,
 # a quarter with drains, another one with rollouts, four with sanitizers; then the simulations of an old image and of a new lineage. CHECK_ALL=yes: two worlds of 300 hosts, too. CHECK_FROM=N begins with another seed, CLUSTER_RUNS=N takes that many, CLUSTER_ONLY=yes leaves out
-# what follows them. See tests/sim/test-cluster.c; tests/mutants/test-patches shows that planted bugs are found. Takes 150 s.
+# what follows them. See tests/sim/test-cluster.c; tests/mutants/test-patches shows that planted bugs are found. Takes 170 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=tests/sim/test-cluster
@@ -59,6 +59,15 @@ if said=$("$checked/$program" --seed "$from" --runs 4 --seconds 30 2>&1); then
 else
         echo "not ok nothing_leaks: $(grep -m1 -E 'FAILED|SUMMARY' <<<"$said")"
         echo "$said"
+fi
+
+# Planned reboots of all hosts, each state of which loses its leader and its quorum.
+program=tests/sim/test-reboots
+flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
+if said=$("$build/$program" --seed "$from" --runs 24 2>&1); then
+        echo "ok planned_reboots_end_or_stop_with_one_host_down_at_a_time: ${said%%$'\n'*}"
+else
+        echo "not ok planned_reboots_end_or_stop_with_one_host_down_at_a_time: $(grep -m1 FAILED <<<"$said")"
 fi
 
 # A host set back to an earlier day.
