@@ -83,6 +83,7 @@ struct SimSystemd {
         bool ready;
         char era[32];
         unsigned n_eras;
+        uint64_t soft_reboots; /* of this boot */
         uint64_t invocations, attached;
 };
 
@@ -590,8 +591,13 @@ static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void
         return call_new(s, CALL_RESET, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
+static uint64_t sim_soft_reboots(Systemd *s) {
+        return of(s)->soft_reboots;
+}
+
 static const SystemdOps sim_ops = {
         .era = sim_era,
+        .soft_reboots = sim_soft_reboots,
         .stage_file = sim_stage_file,
         .set_events = sim_set_events,
         .is_ready = sim_is_ready,
@@ -640,6 +646,7 @@ void sim_systemd_detach(SimSystemd *s) {
 }
 
 void sim_systemd_power_cut(SimSystemd *s) {
+        s->soft_reboots = 0;
         while (!LIST_EMPTY(&s->units)) {
                 SimUnit *u = LIST_FIRST(&s->units);
 
@@ -721,6 +728,11 @@ void sim_systemd_isolate(SimSystemd *s) {
                 u->end = SYSTEMD_END_UNKNOWN; /* systemd unloads the unit */
         }
         snprintf(s->era, sizeof(s->era), "0.%u", ++s->n_eras);
+}
+
+void sim_systemd_soft_reboot(SimSystemd *s) {
+        s->soft_reboots++;
+        sim_systemd_isolate(s);
 }
 
 static void on_bus_back(void *userdata) {

@@ -46,4 +46,5 @@ void sim_systemd_release(SimSystemd *s);
 /* Stop and unload all units, as rescue.target does, and start the host's own units again. Only while no
  * daemon runs. */
 void sim_systemd_isolate(SimSystemd *s);
+void sim_systemd_soft_reboot(SimSystemd *s); /* the same, as systemctl soft-reboot does; the boot ID stays */
 void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms); /* lose the connection for a time */

@@ -19,16 +19,18 @@
 
 enum {
         PATIENCE_MS = 400000,
-        STEP_MS = 20,
+        STEP_MS = 5,
         ROUNDS = 3,
         UNITS = 6,
         RETURN_MS = 60000, /* of a request: the host has to be back */
         DOWN_MS = 8000,
         OFF_MS = 10,
+        SOFT_MS = 500,
         QUIET_MS = 10000, /* in which a queue that has stopped touches no host */
         STAYS_DOWN_PERCENT = 10,
-        REJECTS_PERCENT = 10,
+        REJECTS_PERCENT = 15,
         CANCELS_PERCENT = 15,
+        SOFT_PERCENT = 25,
         RUNS_ENOUGH = 24,
 };
 
@@ -54,7 +56,7 @@ static Reached reached = {
         .states = { [REBOOT_QUEUED] = { "queued", 5, 5 },
                     [REBOOT_DRAINING] = { "draining", 15, 15 },
                     [REBOOT_REBOOTING] = { "rebooting", 15, 15 },
-                    [REBOOT_REJECTED] = { "rejected", 30, 30 },
+                    [REBOOT_REJECTED] = { "rejected", 50, 50 },
                     [REBOOT_DOWN] = { "down", 15, 15 },
                     [REBOOT_BACK] = { "back", 15, 15 },
                     [REBOOT_FAILED] = { "failed", 25, 25 },
@@ -84,6 +86,22 @@ static void on_power_on(void *userdata) {
 
         hosts[i].down = hosts[i].stays_down = false;
         machine_power_on(userdata);
+}
+
+/* A soft reboot: the boot ID stays. */
+static void on_soft(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->loop) { /* it ends, or was started again meanwhile */
+                machine_crash_daemon(m);
+                m->start_wanted = false;
+                world_at(world, OFF_MS, NULL, on_soft, m);
+                return;
+        }
+        sim_systemd_soft_reboot(m->systemd);
+        machine_ended_units(m);
+        hosts[m->index].down = false;
+        machine_start_daemon(m);
 }
 
 /* The processes have ended in order; the power follows. */
@@ -141,7 +159,10 @@ static void on_down(void *userdata, RebootKind kind) {
         hosts[m->index].down = true;
         n_boots++;
         machine_stop_daemon(m);
-        world_at(world, OFF_MS, NULL, on_power_off, m); /* before systemd could start it again */
+        if (kind == REBOOT_SOFT)
+                world_at(world, SOFT_MS, NULL, on_soft, m);
+        else
+                world_at(world, OFF_MS, NULL, on_power_off, m); /* before systemd could start it again */
 }
 
 static bool rejects(void *userdata) {
@@ -244,7 +265,7 @@ static unsigned count_reboots(bool failed_only) {
 
 /* -- Requests -- */
 
-static bool request_reboots(void) {
+static bool request_reboots(RebootKind kind) {
         RebootRecord records[REACHED_MAX];
         RebootChange changes[REACHED_MAX];
         Registry *r = registry();
@@ -258,7 +279,8 @@ static bool request_reboots(void) {
 
                 if (!m)
                         return false;
-                records[i] = (RebootRecord) { .state = REBOOT_QUEUED,
+                records[i] = (RebootRecord) { .kind = kind,
+                                              .state = REBOOT_QUEUED,
                                               .return_ms = RETURN_MS,
                                               .seq = registry_cluster(r)->index * 1000 + i,
                                               .since_ms = registry_cluster(r)->now_ms,
@@ -309,11 +331,12 @@ static void power_all_on(void) {
 
 static void play_round(void) {
         bool cancels = world_chance(world, CANCELS_PERCENT), requested;
+        RebootKind kind = world_chance(world, SOFT_PERCENT) ? REBOOT_SOFT : REBOOT_FULL;
         uint64_t cancel_ms = world_now_ms(world) + 1000 + world_draw(world, 60000);
 
         for (unsigned i = 0; i < cluster->n; i++)
                 hosts[i].boots = 0;
-        UNTIL("a-queue-is-requested", count_reboots(false) == cluster->n || (request_reboots() && false));
+        UNTIL("a-queue-is-requested", count_reboots(false) == cluster->n || (request_reboots(kind) && false));
         for (requested = true; requested;) {
                 UNTIL("a-queue-ends-or-stops", count_reboots(false) == 0 || count_reboots(true) == 1 ||
                                                        (cancels && world_now_ms(world) >= cancel_ms));
