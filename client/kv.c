@@ -2,8 +2,12 @@
 #include "client/kv.h"
 #include "client/subprocess.h"
 
+#define KEYS_PATH "/v2/keys"
+
+enum { ETCD_FORBIDDEN = 110 };
+
 void kv_append_key(Text *t, const char *key) {
-        text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
+        text_append(t, key[0] == '/' ? KEYS_PATH : KEYS_PATH "/");
         append_escaped(t, key, true);
 }
 
@@ -50,9 +54,17 @@ static int etcd_error_read(const JsonValue *root, EtcdError *ret) {
         return json_read_fields(root, JSON_FIELDS(fields), ret, NULL);
 }
 
-/* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status;
- * *ret_code: its number, or unchanged. */
-static int fail_answer(const Reply *reply, uint64_t *ret_code) {
+/* Append the right that a rejected request needs: "this needs the right keys-write:/app". */
+static void append_right(Text *t, const char *method, const char *path) {
+        const char *key = starts_with(path, KEYS_PATH) ? path + strlen(KEYS_PATH) : path;
+
+        text_printf(t, "this needs the right keys-%s:", streq(method, "GET") ? "read" : "write");
+        text_append_printable_bytes(t, key, strcspn(key, "?"), false);
+}
+
+/* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]"; and the right that is missing.
+ * Return its exit status; *ret_code: its number, or unchanged. */
+static int fail_answer(const Reply *reply, const char *method, const char *path, uint64_t *ret_code) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {};
         EtcdError e;
@@ -70,6 +82,11 @@ static int fail_answer(const Reply *reply, uint64_t *ret_code) {
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);
+        if (e.code == ETCD_FORBIDDEN) {
+                text_clear(&t);
+                append_right(&t, method, path);
+                client_note("%s (fleet-security(7), USERS)", t.chars ?: "");
+        }
         return kv_is_rejected(reply->status) ? EXIT_KV : EXIT_FAILED;
 }
 
@@ -94,7 +111,7 @@ int kv_run(Client *c, KvRequest *q, Error *err) {
         if (r < 0)
                 return r;
         if (!is_success(&reply))
-                return fail_answer(&reply, &q->code);
+                return fail_answer(&reply, q->method, client_path(&q->path), &q->code);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
@@ -476,7 +493,7 @@ static int follow(Client *c, const char *key, char **command, Error *err) {
                                 (unsigned long long) now);
                         watch.index = now;
                 } else if (r == -EREMOTEIO)
-                        return fail_answer(&reply, &now);
+                        return fail_answer(&reply, "GET", client_path(&path), &now);
                 else if (r < 0)
                         return r;
                 else if (watch.index == 0)
