@@ -323,7 +323,7 @@ static const Verb verbs[] = {
         { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" WAITING,
           verb_lower },
-        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK, "UNIT...",
+        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT, "UNIT...",
           "Upload one or more units to the cluster without starting them",
           "All files are read first; after an error in one of them, no unit is submitted.\n"
           "Existing units stay unchanged without --replace.\n\n"

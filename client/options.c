@@ -38,7 +38,7 @@ static const struct {
 static const Flag flags[] = {
         { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
-        { "timeout", 0, FLAGS_ATTEMPTS | FLAGS_LEAVE, FLAG_TEXT, AT(timeout),
+        { "timeout", 0, FLAGS_ATTEMPTS | FLAGS_LEAVE | FLAGS_TIMEOUT, FLAG_TEXT, AT(timeout),
           "End the wait after this time, with exit status 5; the cluster continues (default never)" },
         { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait for the new state" },
         { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch),

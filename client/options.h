@@ -58,6 +58,7 @@ typedef enum FlagGroup {
         FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
         FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
+        FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
