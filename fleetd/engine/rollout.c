@@ -439,6 +439,8 @@ static int rolling_done(Rolling *x) {
 }
 
 static int rolling_act(Rolling *x) {
+        int r;
+
         if (x->next->state != ROLLOUT_DONE && x->set.n > x->next->placed) {
                 x->next->added += x->set.n - x->next->placed;
                 x->next->placed = x->set.n;
@@ -446,18 +448,23 @@ static int rolling_act(Rolling *x) {
         }
         switch (x->next->state) {
         case ROLLOUT_CANARY:
-                return rolling_canary(x);
+                r = rolling_canary(x);
+                break;
         case ROLLOUT_HELD:
-                return rolling_held(x);
+                r = rolling_held(x);
+                break;
         case ROLLOUT_PAUSING:
-                return rolling_pausing(x);
+                r = rolling_pausing(x);
+                break;
         case ROLLOUT_PAUSED:
                 return 0;
         case ROLLOUT_DONE:
-                return rolling_done(x);
+                r = rolling_done(x);
+                break;
         default:
-                return rolling_roll(x);
+                r = rolling_roll(x);
         }
+        return r < 0 ? r : rolling_choose_abandoned(x);
 }
 
 /* After 'resume', failed instances are updated again: their assignments precede the request. Those whose

@@ -186,6 +186,33 @@ int rolling_choose_all(Rolling *x, size_t max) {
         return r < 0 ? r : rolling_choose_followers(x, x->set.n_launched);
 }
 
+/* Return whether the wanted text has run: it was completed, or an instance is available with it. */
+static bool rolling_has_proof(const Rolling *x) {
+        const RolloutRecord *r = x->next;
+
+        return streq(r->to.hash, x->set.head->unit->hash) &&
+               (streq(r->to.hash, r->completed.hash) || x->set.n_of[INSTANCE_AVAILABLE] > 0);
+}
+
+int rolling_choose_abandoned(Rolling *x) {
+        RolloutState state = x->next->state;
+        int r = 0;
+
+        if (x->limits->braked || !rolling_has_proof(x) || state == ROLLOUT_HELD || state == ROLLOUT_PAUSING ||
+            state == ROLLOUT_PAUSED)
+                return 0;
+        for (size_t i = 0; i < x->set.n && r == 0 && !rolling_is_full(x); i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                const char *hash = p->assignment->hash;
+                const RolloutOutcome *outcome = rollout_record_outcome(x->next, hash);
+
+                if (p->state == INSTANCE_UNREACHABLE && !streq(hash, x->next->to.hash) && outcome &&
+                    outcome->result != ROLLOUT_COMPLETED)
+                        r = rolling_update(x, p, NULL);
+        }
+        return r;
+}
+
 size_t rolling_count_stuck(Rolling *x) {
         const ClusterMachine *m;
         size_t n = 0;

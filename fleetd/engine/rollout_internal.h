@@ -75,6 +75,10 @@ int rolling_choose_all(Rolling *x, size_t max);
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);
+/* Of the instances whose machines are down, update those with a text that has failed or was reverted: their
+ * machines would start it once more, however often it has ended them. Once the wanted text has run. 0 or
+ * -ENOMEM. */
+int rolling_choose_abandoned(Rolling *x);
 /* Return how many instances have no machine, and fit none. They are not unavailable because of that; one that
  * moves has a machine soon. */
 size_t rolling_count_stuck(Rolling *x);

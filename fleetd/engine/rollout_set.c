@@ -121,6 +121,11 @@ static bool instance_is_untouched(const ClusterUnit *head, const ClusterAssignme
         return !r || !streq(r->to.hash, head->unit->hash) || a->index <= r->begun;
 }
 
+/* Return whether the machine, which is down, was down when it got this text. */
+static bool instance_was_down(const ClusterAssignment *a) {
+        return a->index > a->machine->presence_index;
+}
+
 /* Of a global unit, the other machines are not concerned. */
 static bool instance_is_unreadable(const ClusterAssignment *a) {
         if (!a->of->unit || !a->of->unit->placement.global)
@@ -148,8 +153,8 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
-        if (plan_is_down(a->machine) &&
-            (instance_is_untouched(head, a) || cluster_machine_is_rebooting(a->machine)))
+        if (plan_is_down(a->machine) && (instance_is_untouched(head, a) || instance_was_down(a) ||
+                                         cluster_machine_is_rebooting(a->machine)))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why                    ? INSTANCE_FAILED :

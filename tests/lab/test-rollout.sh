@@ -113,7 +113,7 @@ started_on() { started_since "$2" | grep -q "^$1 "; }
 a_text_that_stops_its_host_takes_one_host() {
         local before lost at h
         before=$(starts)
-        text 9 "/bin/sh -c '[ -e /var/was-stopped ] || { touch /var/was-stopped; sync; systemctl poweroff --force --force; }; exec sleep infinity'"
+        text 9 "/bin/sh -c 'sync; systemctl poweroff --force --force; exec sleep infinity'" # at each start
         submit gamma
         wait_for 30 one_is_off || fail "no host ends: $(fleetctl gamma rollout $unit)"
         lost=$(hosts_off)
@@ -126,10 +126,10 @@ a_text_that_stops_its_host_takes_one_host() {
         done
         good 10
         submit "$at"
-        host_clear "$lost"
+        wait_for 60 rollout_is done 10 "$at" || fail "$(fleetctl "$at" rollout $unit)"
+        host_clear "$lost" # it has the good text when it is back
         hosts_up "$lost"
         cluster_whole
-        wait_for 60 rollout_is done 10 "$at" || fail "$(fleetctl "$at" rollout $unit)"
         wait_for 20 available 3 || fail "not available: $(fleetctl "$at" list-units --fields=unit,machine,active,available)"
 }
 hosts_off() { local h; for h in $LAB_HOSTS; do host_is_on "$h" || echo "$h"; done; }

@@ -427,6 +427,50 @@ static void a_host_lost_in_its_step_stops_the_rollout(void **state) {
         end(&play);
 }
 
+/* A text that ends its host at each start: its machine would start it again after each return. */
+static void a_lost_host_gets_the_text_that_replaces_one_that_has_failed(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "");
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 3);
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(assignment_of(&play, 0)->revision, 2);
+
+        play.quality[3] = SLOW;
+        want(&play, 3);
+        seconds(&play, 5); /* nothing shows that the new text runs */
+        assert_int_equal(assignment_of(&play, 0)->revision, 2);
+        play.quality[4] = GOOD;
+        want(&play, 4);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 4);
+        assert_int_equal(assignment_of(&play, 0)->revision, 4);
+        assert_non_null(strstr(play.reasons, "revision 4: done, 1 behind, 0 failed"));
+        cluster_view_presence(&play.p, "A", PRESENCE_UP);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_DONE, 4);
+        assert_int_equal(count_with(&play, 4), 3);
+        end(&play);
+}
+
+static void a_lost_host_keeps_a_text_that_was_completed(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "");
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        for (unsigned revision = 2; revision <= 4; revision++) {
+                want(&play, revision);
+                seconds(&play, 20);
+                assert_rollout(&play, ROLLOUT_DONE, revision);
+                assert_int_equal(assignment_of(&play, 0)->revision, 1);
+        }
+        end(&play);
+}
+
 static void after_resume_a_host_lost_in_its_step_is_skipped(void **state) {
         RolloutRecord next = {};
         Error err = {};
@@ -816,6 +860,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(without_a_completed_text_a_failure_pauses),
                 cmocka_unit_test(an_unreachable_host_is_skipped),
                 cmocka_unit_test(a_host_lost_in_its_step_stops_the_rollout),
+                cmocka_unit_test(a_lost_host_gets_the_text_that_replaces_one_that_has_failed),
+                cmocka_unit_test(a_lost_host_keeps_a_text_that_was_completed),
                 cmocka_unit_test(after_resume_a_host_lost_in_its_step_is_skipped),
                 cmocka_unit_test(without_progress_until_the_deadline_the_rollout_has_failed),
                 cmocka_unit_test(an_instance_that_is_available_again_is_no_progress),
