@@ -313,6 +313,20 @@ static void end_reboots(bool cancel) {
                 (void) registry_reboot(r, 0, changes, n, "root@sim", on_done, NULL);
 }
 
+/* A host that has rebooted, by another boot or a soft reboot, is back. */
+static void check_why_it_failed(void) {
+        Registry *r = registry();
+
+        for (unsigned i = 0; r && i < cluster->n; i++) {
+                const ClusterMachine *m = known(r, i);
+
+                if (m && m->reboot && m->reboot->state == REBOOT_FAILED && hosts[i].boots > 0 &&
+                    !hosts[i].stays_down && streq(m->reboot->why, "it is not back in time"))
+                        world_failed(world, "a-host-that-is-back-is-recognised",
+                                     "%s has rebooted, and counts as away", hosts[i].machine->name);
+        }
+}
+
 /* A queue that has stopped touches no host, until it is resumed. */
 static void check_that_it_stays_stopped(void) {
         unsigned before = n_boots;
@@ -345,6 +359,7 @@ static void play_round(void) {
                         cancels = false;
                         end_reboots(true);
                 } else if (count_reboots(true) == 1) {
+                        check_why_it_failed();
                         check_that_it_stays_stopped();
                         power_all_on();
                         UNTIL("all-hosts-are-up", all_are_up());
