@@ -194,6 +194,19 @@ static bool rolling_has_proof(const Rolling *x) {
                (streq(r->to.hash, r->completed.hash) || x->set.n_of[INSTANCE_AVAILABLE] > 0);
 }
 
+/* Return whether an instance on a machine that is down has a text that has failed or was reverted, and that
+ * was not available there: otherwise it may still run, and several of them would restart together on their
+ * return. One that starts here for another machine stays as it is. */
+static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
+        const ClusterAssignment *a = p->assignment;
+        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const RolloutOutcome *outcome = rollout_record_outcome(x->next, a->hash);
+
+        return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(a->hash, x->next->to.hash) &&
+               outcome && outcome->result != ROLLOUT_COMPLETED &&
+               !(s && s->state.available && same_string(s->state.hash, a->hash));
+}
+
 int rolling_choose_abandoned(Rolling *x) {
         RolloutState state = x->next->state;
         int r = 0;
@@ -201,15 +214,9 @@ int rolling_choose_abandoned(Rolling *x) {
         if (x->limits->braked || !rolling_has_proof(x) || state == ROLLOUT_HELD || state == ROLLOUT_PAUSING ||
             state == ROLLOUT_PAUSED)
                 return 0;
-        for (size_t i = 0; i < x->set.n && r == 0 && !rolling_is_full(x); i++) {
-                const RolloutInstance *p = &x->set.instances[i];
-                const char *hash = p->assignment->hash;
-                const RolloutOutcome *outcome = rollout_record_outcome(x->next, hash);
-
-                if (p->state == INSTANCE_UNREACHABLE && !streq(hash, x->next->to.hash) && outcome &&
-                    outcome->result != ROLLOUT_COMPLETED)
-                        r = rolling_update(x, p, NULL);
-        }
+        for (size_t i = 0; i < x->set.n && r == 0 && !rolling_is_full(x); i++)
+                if (rolling_is_abandoned(x, &x->set.instances[i]))
+                        r = rolling_update(x, &x->set.instances[i], NULL);
         return r;
 }
 

@@ -471,6 +471,25 @@ static void a_lost_host_keeps_a_text_that_was_completed(void **state) {
         end(&play);
 }
 
+/* It may run behind a cut link: several such hosts would restart it together on their return. */
+static void a_lost_host_keeps_a_text_that_has_failed_and_was_available_there(void **state) {
+        Play play;
+
+        begin_global(&play, 3, "");
+        want(&play, 2);
+        second(&play);
+        while (record_of(&play)->available == 0)
+                second(&play);
+        cluster_view_presence(&play.p, "A", PRESENCE_LOST);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        want(&play, 3);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(assignment_of(&play, 0)->revision, 2);
+        end(&play);
+}
+
 static void after_resume_a_host_lost_in_its_step_is_skipped(void **state) {
         RolloutRecord next = {};
         Error err = {};
@@ -862,6 +881,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_host_lost_in_its_step_stops_the_rollout),
                 cmocka_unit_test(a_lost_host_gets_the_text_that_replaces_one_that_has_failed),
                 cmocka_unit_test(a_lost_host_keeps_a_text_that_was_completed),
+                cmocka_unit_test(a_lost_host_keeps_a_text_that_has_failed_and_was_available_there),
                 cmocka_unit_test(after_resume_a_host_lost_in_its_step_is_skipped),
                 cmocka_unit_test(without_progress_until_the_deadline_the_rollout_has_failed),
                 cmocka_unit_test(an_instance_that_is_available_again_is_no_progress),
