@@ -44,7 +44,8 @@ static void agent_on_adopted(void *userdata) {
         a->records.dirty = true;
 }
 
-/* Report until the cluster has the reports of all hosts. If it has had them for long, report for adopt_ms. */
+/* Report until the cluster has the reports of all hosts. If it has had them for long, report until it has
+ * assignments for the units that run here, for adopt_ms at most. */
 static void agent_begin_adoption(Agent *a) {
         bool all = registry_cluster(a->registry)->adopting;
 
@@ -56,7 +57,7 @@ static void agent_begin_adoption(Agent *a) {
         else
                 log_notice(NO_FIELDS,
                            "the cluster was recovered or restored: reporting units, and touching none, for "
-                           "%llu s",
+                           "%llu s at most",
                            (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
         agent_dirty_all(a);

@@ -129,16 +129,39 @@ static void agent_on_reported(void *userdata, KvStatus status, const char *messa
                 publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
 
-/* All units are published: end this host's report to a cluster of a new lineage that waits for it. */
+/* Return whether the engine of this lineage has decided about each unit that runs here: it stays as assigned,
+ * or its assignment was written since the lineage began. A unit without a unit key gets none. */
+static bool agent_is_answered(const Agent *a) {
+        const Cluster *c = registry_cluster(a->registry);
+        char lineage[LINEAGE_SIZE];
+        const ClusterLineage *begun = cluster_lineage(c, hex64_print(c->lineage, lineage));
+
+        for (const AgentUnit *u = a->units; u; u = u->hh.next) {
+                const ClusterAssignment *assignment = agent_assignment(a, u->name);
+
+                if (agent_is_running(&u->seen) && cluster_any_unit(c, u->name) &&
+                    !(assignment && assignment->kind == ASSIGNMENT_RUN) &&
+                    !(assignment && begun && assignment->index > begun->record.index))
+                        return false;
+        }
+        return true;
+}
+
+/* All units are published: end this host's report to a cluster of a new lineage that waits for it, or that
+ * has had the reports of the others for long. */
 static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
 
-        if (c->adopting && a->adopting && !a->reporting && !a->refreshing && !a->refresh_all &&
-            !a->all_dirty && (!self || self->reported != c->lineage)) {
+        if (!a->adopting || a->reporting || a->refreshing || a->refresh_all || a->all_dirty)
+                return;
+        if (c->adopting && (!self || self->reported != c->lineage)) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
                 if (!a->reporting)
                         agent_retry_soon(a);
+        } else if (!c->adopting && timer_armed(&a->adopt) && agent_is_answered(a)) {
+                timer_stop(&a->adopt);
+                agent_wake(a);
         }
 }
 

@@ -1,12 +1,13 @@
 /* A cluster is recovered, or restored from an old backup, while its units run on hosts that have not reported
  * yet (ARCHITECTURE, "Lineage"). No unit is touched: assignments wait until each host has reported its units,
  * or was silent for five minutes, or an operator ends the wait. Then each running unit has an assignment to
- * its machine.
+ * its machine. A host that comes later executes the assignments of the new lineage at once.
  *
  *      test-lineage [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/sizes.h"
@@ -15,7 +16,7 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 
-enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000 };
+enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000, LATE_MS = 15000 };
 
 static World *tracing;
 
@@ -173,12 +174,22 @@ static void stop(SimCluster *c, SimMachine *m) {
         UNTIL(c, "a-daemon-ends", !m->loop);
 }
 
-/* State removed, as the manual says; units run on, and their files lie in /run. */
-static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
-        char address[ADDRESS_SIZE];
+/* State removed, as by fleetd --reset; units run on, and their files lie in /run. The records of assignments
+ * stay, or are lost. */
+static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join, bool keeps_records) {
+        static const char *const records[] = { "agent", "agent/assignment" };
+        char *former = m->folder, address[ADDRESS_SIZE];
 
-        m->folder = scratch_free(m->folder);
         m->folder = scratch_new();
+        if (keeps_records) {
+                _cleanup_free_ char *from = scratch_path(former, records[1]);
+                _cleanup_free_ char *folder = scratch_path(m->folder, records[0]);
+                _cleanup_free_ char *to = scratch_path(m->folder, records[1]);
+
+                if (mkdir(folder, 0700) < 0 || rename(from, to) < 0)
+                        abort();
+        }
+        scratch_free(former);
         free(m->settings.state_directory);
         m->settings.state_directory = strdup(m->folder);
         names_done(&m->settings.join);
@@ -195,7 +206,7 @@ static bool is_adopting(const SimMachine *m) {
 
 /* -- One run -- */
 
-typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, _ENDING_MAX } Ending;
+typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, ONE_IS_LATE, _ENDING_MAX } Ending;
 
 static void launch_all(SimCluster *c) {
         for (unsigned i = 0; i < UNITS; i++) {
@@ -219,23 +230,29 @@ static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
         }
 }
 
-/* 'late' never reports: an operator ends the adoption, or its time limit does. */
-static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, bool operator_ends,
-                        Before *before) {
+/* 'late' does not report: an operator ends the adoption, or its time limit does. */
+static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, Ending ending, Before *before) {
         bool done = false;
 
         run_and_check(c, QUIET_MS, before, NULL);
         if (!is_adopting(first))
                 world_failed(c->world, "a-host-without-report-is-waited-for", "%s was not", late->name);
-        machine_power_cut(late); /* for good: its units may run elsewhere */
-        if (operator_ends) {
+        if (ending != ONE_IS_LATE)
+                machine_power_cut(late); /* for good: its units may run elsewhere */
+        if (ending != ONE_STAYS_AWAY) {
                 if (registry_adopt_now(daemon_registry(first->daemon), NULL, on_asked, &done) < 0)
                         abort();
                 UNTIL(c, "users-are-answered", done);
                 UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
         } else
                 UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
-        UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
+        if (ending == ONE_IS_LATE) { /* its units run on, and elsewhere perhaps, until it has reported */
+                run_and_check(c, world_draw(c->world, QUIET_MS), before, late);
+                wipe(c, late, first, true);
+                machine_start_daemon(late);
+                UNTIL_WITHIN(c, LATE_MS, "units-of-a-late-host-run-once", late->loop && all_run_once(c));
+        } else
+                UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
 }
 
 static void on_put(void *userdata, const KvResult *result) {
@@ -317,14 +334,14 @@ static void run_once(uint64_t seed, const Seeds *o) {
 
                 if (m == first || (m == late && ending != ALL_REPORT))
                         continue;
-                wipe(c, m, first);
+                wipe(c, m, first, world_draw(w, 2) == 0);
                 machine_start_daemon(m);
                 run_and_check(c, world_draw(w, 5000), &before, NULL);
         }
         if (ending == ALL_REPORT)
                 end_with_reports(c, first, &before);
         else
-                end_without(c, first, late, ending == PEOPLE_SAY_SO, &before);
+                end_without(c, first, late, ending, &before);
 
         run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
