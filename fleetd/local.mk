@@ -22,7 +22,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/shutdown.h fleetd/registry/shutdown.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
 	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_write.c fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c \
-	fleetd/engine/move.c fleetd/engine/move_end.c fleetd/engine/move_start.c \
+	fleetd/engine/move.c fleetd/engine/move_end.c fleetd/engine/move_start.c fleetd/engine/reconnect.c \
 	fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \

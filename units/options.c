@@ -152,6 +152,13 @@ static int take_on_partition(Reading *r, const char *item) {
         return 0;
 }
 
+static int take_on_reconnect(Reading *r, const char *item) {
+        if (*item && !streq(item, "keep-new") && !streq(item, "keep-old"))
+                return options_refuse(r, item, "expected keep-new or keep-old");
+        r->placement->keeps_old = streq(item, "keep-old");
+        return 0;
+}
+
 static int take_stop_after(Reading *r, const char *item) {
         uint64_t ms = 0;
 
@@ -201,6 +208,7 @@ static const struct {
         { "ReplaceAfterSec", take_replace_after },
         { "OnPartition", take_on_partition },
         { "StopAfterSec", take_stop_after },
+        { "OnReconnect", take_on_reconnect, .updates = true },
         { "MaxUnavailable", take_max_unavailable, .updates = true },
         { "MinAvailable", take_min_available, .updates = true },
         { "MaxSurge", take_max_surge, .updates = true },
@@ -310,6 +318,10 @@ static const char *options_useless(const Placement *p, const char *name) {
                 { "StopAfterSec", !p->stops_alone, "StopAfterSec= has no effect without OnPartition=stop" },
                 { "OnPartition", p->stops_alone && p->singleton,
                   "OnPartition=stop with Singleton=yes is redundant: the unit stops when its lease ends" },
+                { "OnReconnect", p->keeps_old && p->global,
+                  "OnReconnect=keep-old has no effect with Global=yes: each machine has its own instance" },
+                { "OnReconnect", p->keeps_old && p->singleton,
+                  "OnReconnect=keep-old has no effect with Singleton=yes: two instances never run" },
                 { "Promote", p->update.canary.value == 0, "Promote= has no effect without Canary=" },
         };
 

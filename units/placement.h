@@ -47,6 +47,7 @@ typedef struct Placement {
                                       REPLACE_NEVER */
         bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */
         uint64_t stop_after_ms;    /* StopAfterSec=: after this time; 0: STOP_AFTER_MS */
+        bool keeps_old;            /* OnReconnect=keep-old: the instance on the machine that was lost stays */
         unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
         UpdatePolicy update;
         HealthPolicy health;

@@ -100,5 +100,5 @@ bool unit_state_equal(const UnitState *a, const UnitState *b) {
         return unit_state_lasts(a, b) && (a->invocation[0] || !b->invocation[0]) &&
                same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job) &&
                same_string(a->reason, b->reason) && a->health == b->health && same_string(a->why, b->why) &&
-               a->available == b->available && a->lapsed == b->lapsed;
+               a->available == b->available && a->kept == b->kept && a->lapsed == b->lapsed;
 }

@@ -68,6 +68,7 @@ static const JsonField assignment_fields[] = {
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },
         { "term", JSON_FIELD_U64, offsetof(Assignment, term) },
         { "unit", JSON_FIELD_U64, offsetof(Assignment, unit_index) },
+        { "unlessRunning", JSON_FIELD_BOOL, offsetof(Assignment, unless_running) },
 };
 
 static const JsonField problem_fields[] = {
@@ -86,6 +87,7 @@ static const JsonField state_fields[] = {
         { "invocation", JSON_FIELD_CHARS_SKIPPED, offsetof(UnitState, invocation),
           .size = INVOCATION_ID_SIZE },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
+        { "kept", JSON_FIELD_BOOL, offsetof(UnitState, kept) },
         { "lapsed", JSON_FIELD_BOOL, offsetof(UnitState, lapsed) },
         { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },

@@ -54,7 +54,7 @@ int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *
 
 /* /_fleet/machine/ID/unit/NAME:
  * {"hash","hold","instead","moveAfter","moveFailed","moveFailures","order","reason","rev","since","term",
- * "unit"} */
+ * "unit","unlessRunning"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
@@ -71,6 +71,7 @@ typedef struct Assignment {
         char hash[UNIT_HASH_SIZE];     /* "" with it */
         char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this one
                                           is available; "": none */
+        bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */
 } Assignment;
 
 void assignment_done(Assignment *assignment);
@@ -93,7 +94,8 @@ void problem_done(Problem *problem);
 void stored_problem_write(Text *t, const Problem *problem);
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
 
-/* /_fleet/state/NAME/ID: {"active","available","done","hash","health","invocation","job","lapsed","load",
- * "reason","since","sub","why"}; "available", "health", "lapsed" and "why" from KV_LEVEL_UPDATES on */
+/* /_fleet/state/NAME/ID:
+ * {"active","available","done","hash","health","invocation","job","kept","lapsed","load","reason","since",
+ * "sub","why"}; "available", "health", "kept", "lapsed" and "why" from KV_LEVEL_UPDATES on */
 void stored_state_write(Text *t, const UnitState *state);
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);

@@ -68,6 +68,13 @@ static AgentStep plan_step(AgentStep s, const char *reason, const char **ret_rea
         return s;
 }
 
+bool agent_is_kept(const ClusterAssignment *assignment, const AssignmentRecord *record,
+                   const SystemdUnit *seen, const char *boot_id) {
+        return assignment && assignment->kind == ASSIGNMENT_STOP && assignment->unless_running && record &&
+               record->kind == ASSIGNMENT_RUN && !record->stopping && streq(record->started_boot, boot_id) &&
+               (streq(seen->active, "active") || streq(seen->active, "reloading"));
+}
+
 static AgentStep plan_stop(const AgentView *v, const char **why) {
         /* This assignment precedes the one that was executed. */
         if (v->record && v->assignment->index < v->record->index)
@@ -76,6 +83,9 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
                 return plan_step(AGENT_REMOVE, "conflicting unit: only our file and record are removed", why);
         if (plan_is_conflicting(v->seen, v->record, v->boot_id))
                 return plan_step(AGENT_DONE, "conflicting unit, and nothing of ours is left", why);
+        if (agent_is_kept(v->assignment, v->record, v->seen, v->boot_id))
+                return plan_step(AGENT_NOTHING,
+                                 "it runs here and elsewhere: waiting for the cluster to decide", why);
         if (agent_is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->record))
                 return plan_step(AGENT_STOP, "assigned to stop", why);
         if (v->seen->has_file || v->record)

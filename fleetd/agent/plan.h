@@ -56,6 +56,11 @@ bool agent_is_running(const SystemdUnit *seen);
 /* Return whether a recorded start was never made, because the daemon died or the bus was lost. The unit
  * neither runs nor has a job, and its last invocation precedes the start. */
 bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen);
+/* Return whether a unit goes on that is assigned to stop unless it runs: it was started in this boot, and
+ * runs.
+ */
+bool agent_is_kept(const ClusterAssignment *assignment, const AssignmentRecord *record,
+                   const SystemdUnit *seen, const char *boot_id);
 /* Return whether systemd stopped a unit that was started here because of another unit; it is started again
  * when that unit is back. An unobserved stop (see record->stopped) counts as one if a unit that it is bound
  * to does not run. Return false if systemd did not begin its last start. */

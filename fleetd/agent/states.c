@@ -80,6 +80,7 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
                 snprintf(ret->job, sizeof(ret->job), STATE_JOB_REFUSED);
         else if (!conflicting && record && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
+        ret->kept = agent_is_kept(agent_assignment(a, u->name), record, &u->seen, a->boot_id);
         agent_append_reason(&reason, a, u, record, ret);
         if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0 ||
             agent_add_health(a, u, ret) < 0) {

@@ -139,9 +139,12 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
 
                 if (i == kept)
                         continue;
-                if (up)
+                if (up) {
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
-                else if (move_is_overdue(pass, &all->items[i]))
+                        if (pass->error == 0)
+                                pass->plan->changes[pass->plan->n - 1].unless_running = reconnect_defers(
+                                        pass, all->unit, o);
+                } else if (move_is_overdue(pass, &all->items[i]))
                         move_stop_unfit(pass, &all->items[i]);
                 else if (i > kept)
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,

@@ -395,6 +395,21 @@ static bool plan_is_full(const Pass *pass) {
                (pass->limits->work_max > 0 && plan_work(pass) >= pass->limits->work_max);
 }
 
+/* Return false if it is not known yet which text the unit gets. */
+static bool plan_assignments(Pass *pass, const ClusterUnit *u) {
+        if (!plan_is_wanted(u))
+                plan_unwanted(pass, u);
+        else if (plan_lacks_text(pass, u))
+                return false;
+        else if (u->unit->placement.global)
+                global_unit(pass, u);
+        else if (singleton_is(u))
+                singleton_unit(pass, u);
+        else
+                move_unit(pass, u);
+        return true;
+}
+
 static void plan_unit(Pass *pass, PlanItem *item) {
         const ClusterUnit *u = item->unit;
         size_t n = pass->plan->n;
@@ -405,16 +420,9 @@ static void plan_unit(Pass *pass, PlanItem *item) {
         item->wait = NULL;
         if (u->move && move_ends(pass, u))
                 return;
-        if (!plan_is_wanted(u))
-                plan_unwanted(pass, u);
-        else if (plan_lacks_text(pass, u))
+        reconnect_unit(pass, u);
+        if (pass->plan->n == n && !plan_assignments(pass, u))
                 return;
-        else if (u->unit->placement.global)
-                global_unit(pass, u);
-        else if (singleton_is(u))
-                singleton_unit(pass, u);
-        else
-                move_unit(pass, u);
         if (pass->plan->more) { /* a global unit, and not all its machines */
                 item->done = false;
                 return;

@@ -152,6 +152,11 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */
 void move_stop_unfit(Pass *pass, const Position *p);
 
+/* reconnect.c. Return whether the stop on a lost machine holds only if the unit does not run there. */
+bool reconnect_defers(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o);
+/* Decide about the instances on machines that have returned. */
+void reconnect_unit(Pass *pass, const ClusterUnit *u);
+
 /* move_end.c. Return whether the requested move of the unit ends, which is added to the plan. */
 bool move_ends(Pass *pass, const ClusterUnit *u);
 

@@ -69,6 +69,7 @@ typedef struct ClusterAssignment {
         uint64_t revision;
         char hash[UNIT_HASH_SIZE]; /* "": the text of the unit key at 'unit_index' */
         char instead[MACHINE_ID_SIZE];
+        bool unless_running;
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;

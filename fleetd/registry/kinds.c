@@ -9,7 +9,6 @@
 static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
         if (u->listed[list] == in)
                 return;
-
         if (in)
                 LIST_INSERT_HEAD(&c->lists[list], u, lists[list]);
         else
@@ -368,6 +367,7 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         a->revision = v->assignment.revision;
         memcpy(a->hash, v->assignment.hash, sizeof(a->hash));
         memcpy(a->instead, v->assignment.instead, sizeof(a->instead));
+        a->unless_running = v->assignment.unless_running;
         a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);

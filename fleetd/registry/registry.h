@@ -134,6 +134,7 @@ typedef struct AssignmentChange {
         uint64_t revision;       /* of the text, as the next; 0: not named */
         char hash[UNIT_HASH_SIZE];
         char instead[MACHINE_ID_SIZE]; /* Assignment.instead */
+        bool unless_running;           /* Assignment.unless_running */
         uint64_t presence_index;       /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;             /* cluster time; a rewrite in place keeps the previous one, but for a
                                         * start of a loaded unit */

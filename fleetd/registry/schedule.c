@@ -31,6 +31,7 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
                 .move_failures = c->move_failures,
                 .move_after_ms = c->move_after_ms,
                 .revision = c->revision,
+                .unless_running = c->unless_running,
         };
 
         memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));

@@ -223,6 +223,7 @@ static void put_state(ClusterView *p, const char *machine, const char *unit, con
                 state.health = health == UNIT_HEALTH_NONE ? health_of(active) : health;
                 state.available = health == UNIT_HEALTH_NONE && streq(active, "active");
         }
+        state.kept = o && o->kind == ASSIGNMENT_STOP && o->unless_running && streq(active, "active");
         stored_state_write(&t, &state);
         put_text(p, LAYOUT_STATE, unit, machine, &t);
 }
@@ -278,6 +279,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                                           .move_failures = c->move_failures,
                                           .move_after_ms = c->move_after_ms,
                                           .revision = c->revision,
+                                          .unless_running = c->unless_running,
                                           .term = 1,
                                           .reason = strdup(c->reason) };
 
@@ -329,7 +331,11 @@ void cluster_view_execute(ClusterView *p) {
                         char unit[256];
 
                         snprintf(unit, sizeof(unit), "%s", o->unit);
-                        if (o->kind == ASSIGNMENT_STOP) {
+                        if (o->kind == ASSIGNMENT_STOP && o->unless_running && s &&
+                            streq(s->state.active, "active")) {
+                                if (!s->state.kept)
+                                        cluster_view_state(p, name, unit, "active");
+                        } else if (o->kind == ASSIGNMENT_STOP) {
                                 if (s)
                                         cluster_view_remove(p, layout_key(key, LAYOUT_STATE, unit, m->id));
                                 cluster_view_remove(p, layout_key(key, LAYOUT_ASSIGNMENT, unit, m->id));

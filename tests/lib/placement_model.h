@@ -25,6 +25,7 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
                names_equal(&a->replaces, &b->replaces) && a->global == b->global &&
                a->singleton == b->singleton && a->move == b->move &&
                a->replace_after_ms == b->replace_after_ms && a->stops_alone == b->stops_alone &&
-               a->stop_after_ms == b->stop_after_ms && a->keep_revisions == b->keep_revisions &&
-               update_policy_equal(&a->update, &b->update) && health_policy_equal(&a->health, &b->health);
+               a->stop_after_ms == b->stop_after_ms && a->keeps_old == b->keeps_old &&
+               a->keep_revisions == b->keep_revisions && update_policy_equal(&a->update, &b->update) &&
+               health_policy_equal(&a->health, &b->health);
 }

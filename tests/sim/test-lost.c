@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "tests/sim/cluster.h"
@@ -546,7 +547,105 @@ static void a_removed_machine_boots_and_runs_its_units_again(void) {
         UNTIL("its-unit-runs", sim_systemd_runs(h->systemd, "only.service"));
 }
 
+/* -- OnReconnect= -- */
+
+typedef enum Meanwhile {
+        NOTHING_HAPPENS,
+        IT_RESTARTS_ITS_DAEMON,
+        IT_BOOTS,
+        ITS_PROCESS_ENDS,
+        IT_IS_STOPPED,
+        IT_IS_DESTROYED,
+        IT_HAS_ANOTHER_TEXT,
+        A_LEADER_ENDS,
+        _MEANWHILE_MAX
+} Meanwhile;
+
+static void change_unit(const char *name, bool destroys, const char *text) {
+        UnitChange change = { .name = name, .has_target = !destroys && !text, .remove = destroys };
+        Unit *unit = NULL;
+
+        if (text && unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        change.target = TARGET_INACTIVE;
+        if (registry_change_units(daemon_registry(cluster_leader(cluster)->daemon), &change, 1, on_submitted,
+                                  NULL) < 0)
+                abort();
+        unit_free(unit);
+        run_ms(1000);
+}
+
+static void while_it_is_cut(SimMachine *h, const char *unit, Meanwhile what) {
+        static const char text[] = "[Service]\nExecStart=/bin/sleep 200\n[X-Fleet]\nOnReconnect=keep-old\n";
+        SimMachine *leader = cluster_leader(cluster);
+
+        if (what == IT_RESTARTS_ITS_DAEMON) {
+                machine_crash_daemon(h);
+                run_ms(1000);
+                machine_start_daemon(h);
+        } else if (what == IT_BOOTS) {
+                machine_power_cut(h);
+                run_ms(1000);
+        } else if (what == ITS_PROCESS_ENDS)
+                sim_systemd_end(h->systemd, unit);
+        else if (what == IT_IS_STOPPED || what == IT_IS_DESTROYED)
+                change_unit(unit, what == IT_IS_DESTROYED, NULL);
+        else if (what == IT_HAS_ANOTHER_TEXT) {
+                change_unit(unit, false, text);
+                run_ms(20000); /* its rollout */
+        } else if (what == A_LEADER_ENDS) {
+                machine_crash_daemon(leader);
+                run_ms(100);
+                machine_start_daemon(leader);
+                UNTIL("another-leads", cluster_leader(cluster));
+        }
+        run_ms(world_draw(world, 5000));
+}
+
+/* The instance of a host that was cut off goes on with OnReconnect=keep-old, if it has run all the time with
+ * the same text, and is still wanted. Else the other one does. */
+static void the_instance_that_is_kept_is_never_one_that_ended(void) {
+        Meanwhile what = (Meanwhile) world_draw(world, _MEANWHILE_MAX);
+        bool keeps = world_draw(world, 4) > 0, kept, wanted;
+        uint64_t process, other = 0;
+        SimMachine *h, *to = NULL;
+        const char *unit;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        options = keeps ? "OnReconnect=keep-old\n" : "";
+        unit = submit_to(h);
+        run_ms(1000);
+        process = sim_systemd_invocation(h->systemd, unit);
+        watched = h;
+        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 4 * PATIENCE_MS);
+        isolate(h, true);
+        UNTIL("its-units-move", runs_elsewhere(h, unit));
+        run_ms(2000);
+        while_it_is_cut(h, unit, what);
+        wanted = what != IT_IS_STOPPED && what != IT_IS_DESTROYED;
+        kept = keeps && wanted && what != IT_BOOTS && what != ITS_PROCESS_ENDS && what != IT_HAS_ANOTHER_TEXT;
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (&cluster->machines[i] != h && sim_systemd_runs(cluster->machines[i].systemd, unit))
+                        to = &cluster->machines[i];
+        other = to ? sim_systemd_invocation(to->systemd, unit) : 0;
+
+        isolate(h, false);
+        if (what == IT_BOOTS)
+                machine_power_on(h);
+        UNTIL("one-instance-is-left",
+              runs_elsewhere(h, unit) == (wanted && !kept) && sim_systemd_runs(h->systemd, unit) == kept);
+        run_ms(5000);
+        if (runs_elsewhere(h, unit) != (wanted && !kept) || sim_systemd_runs(h->systemd, unit) != kept)
+                world_failed(world, "one-instance-is-left", "and not for long");
+        if ((kept && sim_systemd_invocation(h->systemd, unit) != process) ||
+            (wanted && !kept && sim_systemd_invocation(to->systemd, unit) != other))
+                world_failed(world, "the-instance-that-is-left-is-not-touched", "it was started again");
+}
+
 static void (*const scenarios[])(void) = {
+        the_instance_that_is_kept_is_never_one_that_ended,
         the_units_of_a_host_that_dies_with_the_leader_move_soon,
         a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost,
         time_without_a_leader_is_not_silence,

@@ -1335,6 +1335,37 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         assert_step(s, AGENT_ADOPT);
 }
 
+static void a_unit_that_is_to_stop_unless_it_runs_goes_on(void **state) {
+        Scene *s = scene(state);
+
+        assigned(s, ASSIGNMENT_STOP);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        in_force(s, s->unit.unit, "active");
+        assert_step(s, AGENT_STOP);
+        s->assignment.unless_running = true;
+        assert_step(s, AGENT_NOTHING);
+        assert_reason(s, "it runs here and elsewhere: waiting for the cluster to decide");
+        in_force(s, s->unit.unit, "reloading");
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->unit.unit, "activating"); /* it has ended */
+        assert_step(s, AGENT_STOP);
+        in_force(s, s->unit.unit, "inactive");
+        assert_step(s, AGENT_REMOVE);
+        in_force(s, s->unit.unit, "failed");
+        assert_step(s, AGENT_REMOVE);
+        recorded(s, ASSIGNMENT_RUN, boot_before); /* nothing of this boot has started it */
+        in_force(s, s->unit.unit, "active");
+        assert_step(s, AGENT_STOP);
+        recorded(s, ASSIGNMENT_LOAD, boot_now);
+        assert_step(s, AGENT_STOP);
+
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        s->assignment.index++;
+        s->assignment.since_ms++;
+        assert_step(s, AGENT_ADOPT);
+}
+
 static void a_unit_that_stops_alone_waits_for_the_cluster(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nOnPartition=stop\n";
         Scene *s = scene(state);
@@ -1894,6 +1925,7 @@ int main(void) {
                 cmocka_unit_test(what_precedes_the_start_of_a_unit_is_no_cause_of_its_stop),
                 cmocka_unit_test(units_that_changed_caused_the_stop_and_any_unit_if_none_is_known),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
+                row(a_unit_that_is_to_stop_unless_it_runs_goes_on),
                 row(a_unit_that_stops_alone_waits_for_the_cluster),
                 row(a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned),
                 row(no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text),

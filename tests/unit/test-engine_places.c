@@ -487,6 +487,99 @@ static void a_unit_waits_for_its_lost_machine_as_long_as_it_says(void **state) {
         }
 }
 
+/* A has lost its machine, which returns. */
+static void replaced(ClusterView *p, const char *options) {
+        two_machines(p);
+        cluster_view_unit(p, "a.service", options, TARGET_LAUNCHED);
+        run_on(p, "A", "a.service");
+        cluster_view_presence(p, "A", PRESENCE_LOST);
+        plans(p, "run a.service B");
+        plans(p, ""); /* it may run on A until it runs here */
+        cluster_view_state(p, "B", "a.service", "active");
+        plans(p, "stop a.service A");
+        plans(p, "");
+        p->cluster.now_ms += 60000;
+        cluster_view_presence(p, "A", PRESENCE_UP);
+        plans(p, ""); /* its state may be old */
+}
+
+static void an_instance_that_ran_all_the_time_displaces_its_replacement_on_request(void **state) {
+        static const struct {
+                const char *options;
+                bool runs;
+                const char *plan;
+        } rows[] = {
+                { "OnReconnect=keep-old", true, "run a.service A; stop a.service B" },
+                { "OnReconnect=keep-old", false, "" },
+                { "OnReconnect=keep-new", true, "" },
+                { "", true, "" },
+        };
+        ClusterView p;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                replaced(&p, rows[i].options);
+                cluster_view_execute(&p);
+                if (!rows[i].runs)
+                        cluster_view_state(&p, "A", "a.service", "failed");
+                plans(&p, rows[i].plan);
+                cluster_view_execute(&p);
+                plans(&p, "");
+                cluster_view_free(&p);
+        }
+}
+
+static void an_instance_that_does_not_fit_or_has_another_text_displaces_none(void **state) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+        ClusterView p;
+
+        replaced(&p, "OnReconnect=keep-old"); /* edited meanwhile */
+        cluster_view_text(&p, "a.service", "OnReconnect=keep-old", "/bin/other");
+        cluster_view_roll(&p, "a.service");
+        cluster_view_state(&p, "B", "a.service", "active");
+        cluster_view_execute(&p);
+        plans(&p, "stop a.service A");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_free(&p);
+
+        replaced(&p, "OnReconnect=keep-old"); /* cordoned meanwhile */
+        cluster_view_put(&p, layout_key(key, LAYOUT_MAINTENANCE, NULL, cluster_view_id(id, "A")),
+                         "{\"mode\":\"draining\",\"since\":1}");
+        cluster_view_execute(&p);
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
+/* No stop depends on what is not wanted any more. */
+static void an_instance_of_a_unit_that_is_not_wanted_stops_on_its_lost_machine(void **state) {
+        ClusterView p;
+
+        replaced(&p, "OnReconnect=keep-old");
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service A"); /* before all else */
+        plans(&p, "stop a.service B");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_free(&p);
+
+        replaced(&p, "OnReconnect=keep-old");
+        cluster_view_destroy(&p, "a.service");
+        plans(&p, "stop a.service A");
+        plans(&p, "stop a.service B");
+        cluster_view_free(&p);
+
+        replaced(&p, "OnReconnect=keep-old");
+        cluster_view_text(&p, "a.service", "", "/bin/true");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+
+        replaced(&p, "OnReconnect=keep-old"); /* its replacement is lost, too */
+        cluster_view_execute(&p);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run a.service A; stop a.service B");
+        cluster_view_free(&p);
+}
+
 static void a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines(void **state) {
         ClusterView p;
 
@@ -523,6 +616,9 @@ int main(void) {
                 cmocka_unit_test(a_loaded_unit_has_moved_when_systemd_has_loaded_it),
                 cmocka_unit_test(of_two_units_of_one_plan_the_one_with_the_greater_name_yields),
                 cmocka_unit_test(a_unit_waits_for_its_lost_machine_as_long_as_it_says),
+                cmocka_unit_test(an_instance_that_ran_all_the_time_displaces_its_replacement_on_request),
+                cmocka_unit_test(an_instance_that_does_not_fit_or_has_another_text_displaces_none),
+                cmocka_unit_test(an_instance_of_a_unit_that_is_not_wanted_stops_on_its_lost_machine),
                 cmocka_unit_test(a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines),
         };
 

@@ -474,6 +474,7 @@ static void partition_options_are_spans_and_words(void **state) {
                 bool stops;
                 uint64_t stop_after_ms;
                 const char *message, *warning;
+                bool keeps_old;
         } cases[] = {
                 { "", 0, false, 60000 },
                 { "ReplaceAfterSec=90s\n", 90000, false, 60000 },
@@ -512,6 +513,16 @@ static void partition_options_are_spans_and_words(void **state) {
                   .message = "StopAfterSec=9s: expected a time span of at least 10s, for example 1min" },
                 { "StopAfterSec=1min\n", 0, false, 60000, NULL,
                   "StopAfterSec= has no effect without OnPartition=stop" },
+                { "OnReconnect=keep-new\n", 0, false, 60000 },
+                { "OnReconnect=keep-old\n", 0, false, 60000, .keeps_old = true },
+                { "OnReconnect=keep-old\nOnReconnect=\n", 0, false, 60000 },
+                { "OnReconnect=old\n", .message = "OnReconnect=old: expected keep-new or keep-old" },
+                { "OnReconnect=keep-old\nGlobal=yes\n", 0, false, 60000, NULL,
+                  "OnReconnect=keep-old has no effect with Global=yes: each machine has its own instance",
+                  .keeps_old = true },
+                { "OnReconnect=keep-old\nSingleton=yes\n", 0, false, 60000, NULL,
+                  "OnReconnect=keep-old has no effect with Singleton=yes: two instances never run",
+                  .keeps_old = true },
                 { "Promote=1h\n", 0, false, 60000, NULL, "Promote= has no effect without Canary=" },
                 { "Canary=1\nPromote=1h\n", 0, false, 60000 },
                 { "HealthIntervalSec=5s\n", 0, false, 60000, NULL,
@@ -532,6 +543,7 @@ static void partition_options_are_spans_and_words(void **state) {
                 }
                 assert_true(p.replace_after_ms == cases[i].replace_after_ms);
                 assert_int_equal(p.stops_alone, cases[i].stops);
+                assert_int_equal(p.keeps_old, cases[i].keeps_old);
                 assert_int_equal(placement_stop_after_ms(&p), cases[i].stop_after_ms);
                 assert_int_equal(warnings.n, cases[i].warning ? 1 : 0);
                 if (cases[i].warning)
@@ -604,7 +616,7 @@ static void after_some_warnings_the_others_are_counted(void **state) {
                 assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX);
                 assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
-                assert_in_range(n_distances, 0, WARNINGS_MAX * 39); /* so many names are compared */
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 40); /* so many names are compared */
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, WARNINGS_MAX + 1);
         }

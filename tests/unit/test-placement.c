@@ -309,6 +309,7 @@ static const struct {
         { MEMBER(replace_after_ms), "ReplaceAfterSec=1min", "ReplaceAfterSec=never" },
         { MEMBER(stops_alone), "OnPartition=stop", NULL },
         { MEMBER(stop_after_ms), "StopAfterSec=1min", "StopAfterSec=2min" },
+        { MEMBER(keeps_old), "OnReconnect=keep-old", NULL },
         { MEMBER(keep_revisions), "KeepRevisions=2", "KeepRevisions=100" },
         { MEMBER(update.max_unavailable), "MaxUnavailable=2", "MaxUnavailable=2%" },
         { MEMBER(update.min_available), "MinAvailable=0", "MinAvailable=1" },

@@ -1,0 +1,80 @@
+/* OnReconnect=keep-old: while the machine of a unit was lost, another one took over. When it returns and the
+ * unit still runs there, the unit goes on there, and stops on the other machine.
+ *
+ * The lost machine is assigned to stop the unit unless it runs. An agent that finds it running publishes
+ * that, and waits; one that finds it ended, as after a reboot, completes the stop. So an instance that does
+ * not run never displaces one that does. Older agents stop it in both cases, as with keep-new. */
+#include "fleetd/engine/plan_internal.h"
+
+bool reconnect_defers(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o) {
+        return u->unit->placement.keeps_old && plan_names_texts(pass) &&
+               plan_wanted_kind(u) == ASSIGNMENT_RUN && o->machine->presence == PRESENCE_LOST;
+}
+
+/* Return the only active assignment of the unit, or NULL; '*ret_n' is their number. */
+static const ClusterAssignment *reconnect_other(const ClusterUnit *u, size_t *ret_n) {
+        const ClusterAssignment *found = NULL;
+
+        *ret_n = 0;
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
+                if (!cluster_assignment_is_active(o))
+                        continue;
+                found = o;
+                (*ret_n)++;
+        }
+        return *ret_n == 1 ? found : NULL;
+}
+
+/* Return whether the unit goes on where it ran before: it fits there, runs the text that it has elsewhere,
+ * and is not being moved or updated. */
+static bool reconnect_keeps(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
+                            const UnitState *state, const ClusterAssignment *other, size_t n_others) {
+        Position p = { .assignment = o };
+
+        if (!plan_is_up(o) || n_others > 1 || u->move ||
+            (other && (plan_has_finished(other) || !state->hash || !streq(state->hash, other->hash))))
+                return false;
+        move_judge(pass, &p);
+        return p.state == POSITION_FITS;
+}
+
+static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
+                             const UnitState *state) {
+        char name[CLUSTER_LABEL_SIZE];
+        const ClusterAssignment *other;
+        size_t n;
+
+        other = reconnect_other(u, &n);
+        if (!reconnect_keeps(pass, u, o, state, other, n)) {
+                plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "it runs elsewhere now");
+                return;
+        }
+        plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
+                    "has run there all the time (OnReconnect=keep-old)");
+        if (other)
+                plan_change(pass, other->machine, u, other, ASSIGNMENT_STOP,
+                            "%s is back, and has run it all the time (OnReconnect=keep-old)",
+                            cluster_machine_label(o->machine, name));
+}
+
+void reconnect_unit(Pass *pass, const ClusterUnit *u) {
+        bool chosen = plan_is_wanted(u) && plan_wanted_kind(u) == ASSIGNMENT_RUN &&
+                      u->unit->placement.keeps_old && !u->unit->placement.global &&
+                      !u->unit->placement.singleton;
+        size_t n = pass->plan->n;
+
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && pass->plan->n == n;
+             o = LIST_NEXT(o, of_unit)) {
+                const ClusterState *s = cluster_state_on(o->machine, u->name);
+
+                if (o->kind != ASSIGNMENT_STOP || !o->unless_running)
+                        continue;
+                if (!chosen)
+                        plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s",
+                                    plan_is_wanted(u) ? "it runs elsewhere now" :
+                                    u->unit           ? "its target state is inactive" :
+                                                        "it was destroyed");
+                else if (o->machine->presence == PRESENCE_UP && s && s->state.kept && s->index > o->index)
+                        reconnect_decide(pass, u, o, &s->state);
+        }
+}
