@@ -968,6 +968,8 @@ static const char *const all_options[] = { "",
                                            "Replaces=b.service",
                                            "Replaces=*.service",
                                            "ReplaceAfterSec=never",
+                                           "OnReconnect=keep-old",
+                                           "OnReconnect=keep-old\nConflicts=a.service",
                                            "MachineID=cccccccc" };
 static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
 static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
