@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "client/files.h"
+#include "client/output.h"
 #include "client/replace.h"
 #include "client/subprocess.h"
 
@@ -112,13 +113,32 @@ static int draft_show(Draft *d, const char *name, const Text *text, Error *err) 
         return text->error ?: draft_make(d, name, &printable, err);
 }
 
+/* One object for each comparison: programs get the texts. */
+static int diff_write(const char *name, const Text *text, const Text *other_text) {
+        bool equal = streq(text->chars ?: "", other_text->chars ?: "");
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_add_bool(&t, "equal", equal);
+        json_add_string_always(&t, "name", name);
+        json_add_string_always(&t, "new", other_text->chars);
+        json_add_string_always(&t, "old", text->chars);
+        json_close(&t, '}');
+        if (MIN(t.error, MIN(text->error, other_text->error)) < 0)
+                return client_fail(-ENOMEM, NULL);
+        (void) output_line(t.chars);
+        return equal ? EXIT_DONE : EXIT_FAILED;
+}
+
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
-static int diff_texts(const char *name, const char *label, const Text *text, const char *other_label,
-                      const Text *other_text) {
+static int diff_texts(const Client *c, const char *name, const char *label, const Text *text,
+                      const char *other_label, const Text *other_text) {
         _cleanup_(draft_done) Draft draft = {}, other = {};
         Error err = {};
         int r;
 
+        if (*c->options.output)
+                return diff_write(name, text, other_text);
         r = draft_show(&draft, name, text, &err);
         if (r < 0)
                 return client_fail(r, &err);
@@ -148,7 +168,7 @@ static int diff_one(Client *c, const char *argument) {
                 return r;
         append_unit_text(&text, &unit);
         snprintf(label, sizeof(label), "%s in the cluster", name);
-        return diff_texts(name, label, &text, path, &file);
+        return diff_texts(c, name, label, &text, path, &file);
 }
 
 /* The label has the number also of the wanted revision, which 'number' NULL stands for. */
@@ -176,7 +196,8 @@ static int diff_revisions(Client *c, char **args, size_t n) {
         status = diff_take_revision(c, name, c->options.from, &label, &text);
         if (status == EXIT_DONE)
                 status = diff_take_revision(c, name, c->options.to, &other_label, &other);
-        return status == EXIT_DONE ? diff_texts(name, label.chars, &text, other_label.chars, &other) : status;
+        return status == EXIT_DONE ? diff_texts(c, name, label.chars, &text, other_label.chars, &other) :
+                                     status;
 }
 
 int verb_diff(Client *c, char **args, size_t n, Error *err) {
@@ -395,6 +416,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
 
+        r = output_discard(false); /* the editor needs the terminal */
+        if (r < 0)
+                return r;
         r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
                 return r;
@@ -422,6 +446,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
+        r = output_discard(*c->options.output);
+        if (r < 0)
+                return r;
         edit_note_apart(c, &unit, &apart);
         r = edit_confirm(c, name, edited, &where, err);
         if (r == -ECANCELED) {

@@ -5,6 +5,7 @@
 
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/report.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
 #include "client/topics.h"
@@ -70,12 +71,14 @@ static const Verb verbs[] = {
           "Their units stay. Ends with uncordon, not with a restart of the machine.\n\n"
           "fleetctl cordon beta --reason='new disk'\n",
           verb_cordon },
-        { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,
+        { "destroy",
+          FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES | FLAGS_REPORT,
           "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, removes them from their machines, and deletes their files.\n"
           "Returns when no machine reports them.\n",
           verb_destroy },
-        { "diff", FLAGS_BETWEEN, "FILE...", "Show the differences between local unit files and the cluster",
+        { "diff", FLAGS_BETWEEN | FLAGS_JSON, "FILE...",
+          "Show the differences between local unit files and the cluster",
           "Files are named as for start. --from and --to compare two revisions of a unit.\n"
           "Exit status 0 if nothing differs, 1 if a file differs or does not exist, 4 if a unit or a\n"
           "revision does not exist in the cluster.\n\n"
@@ -98,7 +101,8 @@ static const Verb verbs[] = {
           "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
           "fleetctl drain beta --deadline=5min\n",
           verb_drain },
-        { "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Edit units of the cluster",
+        { "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT...",
+          "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
           verb_edit },
@@ -215,7 +219,7 @@ static const Verb verbs[] = {
           "Choose the columns to display:\n"
           "fleetctl list-units --fields=unit,machine\n",
           verb_list },
-        { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
+        { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
           "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_raise },
         { "log", FLAGS_LOG, "[FIELD=VALUE...]",
@@ -272,7 +276,7 @@ static const Verb verbs[] = {
           verb_remove },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
           "Runs systemctl reset-failed on their machines.\n", verb_remote },
-        { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
+        { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
         { "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE", "Make this host a cluster of one from a backup",
@@ -280,7 +284,7 @@ static const Verb verbs[] = {
           "of the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
           "fleetctl restore /root/fleet.backup\n",
           verb_restore },
-        { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT [REV]",
+        { "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT [REV]",
           "Return to a former revision of a unit",
           "Without REV: the last one that all instances had after a rollout, or the newest other one.\n"
           "Directly after a revert, REV is required. The text takes effect as a new one does, and revert\n"
@@ -303,8 +307,8 @@ static const Verb verbs[] = {
           "Uses OpenSSH with its keys, agent and configuration. Options of the command follow --.\n\n"
           "fleetctl ssh web.service -- ps -ef\n",
           verb_ssh },
-        { "start", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT, "UNIT...",
-          "Start one or more units in the cluster, first submitting and loading if necessary.",
+        { "start", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_REPORT,
+          "UNIT...", "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd reports the units active, or with status 1 when one has failed and the "
           "others\n"
           "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
@@ -320,10 +324,10 @@ static const Verb verbs[] = {
           "With units: runs systemctl status on their machines, and exits with its status. A global unit is\n"
           "shown for all of its machines.\n",
           verb_remote },
-        { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
-          "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" WAITING,
-          verb_lower },
-        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT, "UNIT...",
+        { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT,
+          "UNIT...", "Stop one or more units in the cluster.",
+          "The units stay loaded on their machines.\n" WAITING, verb_lower },
+        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT | FLAGS_REPORT, "UNIT...",
           "Upload one or more units to the cluster without starting them",
           "All files are read first; after an error in one of them, no unit is submitted.\n"
           "Existing units stay unchanged without --replace.\n\n"
@@ -343,7 +347,7 @@ static const Verb verbs[] = {
           verb_token },
         { "uncordon", FLAGS_JSON, "HOST...", "Give machines units again",
           "Ends cordon and drain. Units that have moved do not move back.\n", verb_cordon },
-        { "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
+        { "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS | FLAGS_REPORT, "UNIT...",
           "Unschedule one or more units in the cluster.",
           "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,
           verb_lower },
@@ -631,10 +635,10 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         if (n == 0 && (files || streq(v->arguments, "UNIT...")))
                 return client_usage(files ? "expected at least one file" : "expected at least one unit");
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
-                return v->run(c, args, n, err);
+                return report_run(c, args, n, err);
         r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded,
                             err);
-        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n, err);
+        return r != EXIT_DONE ? r : report_run(c, expanded.items, expanded.n, err);
 }
 
 static int run_line(int argc, char **argv) {

@@ -59,6 +59,7 @@ typedef enum FlagGroup {
         FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
         FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
+        FLAGS_REPORT = INT64_C(1) << 53,  /* --output=json, for the result: client/report.h */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */

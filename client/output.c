@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <langinfo.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
@@ -185,6 +186,25 @@ int output_flush(void) {
                 return 0;
         failure = failure ?: errno;
         return -errno;
+}
+
+int output_discard(bool discards) {
+        static int kept = -1; /* stdout, while output is discarded */
+        _cleanup_close_ int null = -EBADF;
+        int r;
+
+        r = output_flush();
+        if (r < 0 || discards == (kept >= 0))
+                return r;
+        if (!discards) {
+                r = dup2(kept, STDOUT_FILENO) < 0 ? -errno : 0;
+                (void) close(kept);
+                kept = -1;
+                return r;
+        }
+        null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        kept = null < 0 ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        return kept < 0 || dup2(null, STDOUT_FILENO) < 0 ? -errno : 0;
 }
 
 int output_control(const char *s) {

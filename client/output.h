@@ -46,6 +46,9 @@ int output_name(const void *bytes, size_t size);
 int output_text(const void *bytes, size_t size);
 int output_line(const char *s); /* adds a newline */
 
+/* Write what follows to nowhere, as if stdout were no terminal, or again to stdout. 0 or a negative errno. */
+int output_discard(bool discards);
+
 /* Return whether some output could not be written. */
 bool output_has_failed(void);
 
