@@ -26,6 +26,10 @@ bool client_is_about_daemon(int r, const Error *err) {
         return at && at[strlen(remote_mark)] == '5';
 }
 
+bool client_is_final(const Client *c, int r) {
+        return r == -ENOMEM || (r == -EREMOTEIO && connection_is_denied(c->connection));
+}
+
 /* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
  * "googleapi: Error N: ". 5xx is about the daemon, not about the request: it is printed without both. */
 static int client_print_failure(int r, const char *message, const char *before) {

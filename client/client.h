@@ -58,6 +58,9 @@ bool client_is_interactive(void);
 /* Return whether an error answer is about the daemon, not about the request: its status is 5xx. */
 bool client_is_about_daemon(int r, const Error *err);
 
+/* Return whether a failed read ends a wait: another attempt would fail alike. */
+bool client_is_final(const Client *c, int r);
+
 /* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO)
  * about the request has no "fleetctl: " in a pipe: scripts know the text of fleet. */
 int client_fail(int r, const Error *err);

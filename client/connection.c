@@ -17,6 +17,7 @@ struct Connection {
         char *socket;                /* path of a unix socket, or NULL */
         char *base;                  /* prefix of all paths: "http://localhost", "https://host:port" */
         uint64_t limit_ms;
+        long status;             /* of the last answer */
         const sigset_t *signals; /* of connection_interrupt() */
         uint64_t interrupted_ms; /* when this request noticed a pending signal; 0: none is pending */
         char problem[CURL_ERROR_SIZE];
@@ -334,12 +335,17 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 return transport_error(c, c->easy, code, limit_ms, change, err);
 
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
+        c->status = reply.status;
         if (c->settings.debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
         text_append(&reply.body, ""); /* terminated, even if empty */
         *ret = reply;
         reply = (Reply) {};
         return 0;
+}
+
+bool connection_is_denied(const Connection *c) {
+        return c->status == 401 || c->status == 403;
 }
 
 typedef struct Download {

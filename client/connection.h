@@ -47,6 +47,9 @@ void reply_done(Reply *reply);
 #define CONTENT_JSON    "Content-Type: application/json"
 #define CONTENT_FORM    "Content-Type: application/x-www-form-urlencoded"
 
+/* Return whether the last request was rejected for lack of a right. */
+bool connection_is_denied(const Connection *c);
+
 /* Send one request. 'path' NULL is -ENOMEM. 'body' of the type CONTENT_* may be NULL or empty. Return 0 for
  * any answer, also for an error answer: see reply_check(). */
 int connection_request(Connection *c, const char *method, const char *path, const char *type,

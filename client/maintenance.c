@@ -298,7 +298,7 @@ static int drain_read(Drain *d, Error *err) {
                 const JsonValue *units;
 
                 r = host_read(d, h, err);
-                if (r == -ENOMEM)
+                if (client_is_final(d->client, r))
                         return r;
                 if (r < 0)
                         return 1;

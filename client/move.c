@@ -143,7 +143,7 @@ static int moving_look(void *userdata, Error *err) {
         const char *place, *reason;
         int r = moving_read(m, err);
 
-        if (r == -ENOMEM)
+        if (client_is_final(m->client, r))
                 return r;
         if (r < 0)
                 return -ENODATA;

@@ -180,7 +180,7 @@ static int reboot_look(void *userdata, Error *err) {
         int r = client_get_json(b->client, reboots_path, &root, err);
 
         if (r < 0)
-                return r == -ENOMEM ? r : -ENODATA;
+                return client_is_final(b->client, r) ? r : -ENODATA;
         all = json_value_member(root, "reboots");
         for (size_t i = 0; i < b->n && r >= 0; i++) {
                 Host *h = &b->hosts[i];

@@ -409,7 +409,7 @@ static int sets_read(Sets *s, Error *err) {
                 if (set->ended || set->repeated)
                         continue;
                 r = set_read(s->client, set, err);
-                if (r == -ENOMEM)
+                if (client_is_final(s->client, r))
                         return r;
                 if (r < 0)
                         return 1;

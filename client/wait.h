@@ -43,7 +43,8 @@ bool wait_was_ended(const Client *c, int r);
  *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit; or
  *                --timeout has elapsed in the first half of a restart
  *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
- * Error answers of fleetd do not end the wait. */
+ *   -EREMOTEIO   the user has no right to read the units
+ * Other error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);
 
 /* Print the error of a wait. A limited wait (--block-attempts) has two lines of fleet, one about the wait and

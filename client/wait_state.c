@@ -446,7 +446,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
 static int wait_tolerate(Wait *w, int r, const Error *err) {
         uint64_t now_ms = clock_monotonic_ms();
 
-        if (r >= 0 || r == -EREMOTEIO) {
+        if (r >= 0 || (r == -EREMOTEIO && !client_is_final(w->client, r))) {
                 w->answered_ms = now_ms;
                 return 0;
         }
