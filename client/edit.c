@@ -295,6 +295,8 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
                                          "another client changed the unit meanwhile; see: fleetctl diff %s",
                                          unit->name);
                 change.text = text;
+                change.canary = c->options.canary;
+                change.on_failure = c->options.on_failure;
                 change.desired_state = change.expected_state = now.desired_state;
                 change.expected_hash = unit->hash;
                 r = client_change(c, &change, 1, err);

@@ -5,6 +5,7 @@
 
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/replace.h"
 #include "client/report.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
@@ -101,7 +102,7 @@ static const Verb verbs[] = {
           "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
           "fleetctl drain beta --deadline=5min\n",
           verb_drain },
-        { "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT...",
+        { "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT | FLAGS_UPDATE, "UNIT...",
           "Edit units of the cluster",
           "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
           "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
@@ -307,7 +308,9 @@ static const Verb verbs[] = {
           "Uses OpenSSH with its keys, agent and configuration. Options of the command follow --.\n\n"
           "fleetctl ssh web.service -- ps -ef\n",
           verb_ssh },
-        { "start", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_REPORT,
+        { "start",
+          FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_REPORT |
+                  FLAGS_UPDATE,
           "UNIT...", "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd reports the units active, or with status 1 when one has failed and the "
           "others\n"
@@ -327,8 +330,9 @@ static const Verb verbs[] = {
         { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT,
           "UNIT...", "Stop one or more units in the cluster.",
           "The units stay loaded on their machines.\n" WAITING, verb_lower },
-        { "submit", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT | FLAGS_REPORT, "UNIT...",
-          "Upload one or more units to the cluster without starting them",
+        { "submit",
+          FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT | FLAGS_REPORT | FLAGS_UPDATE,
+          "UNIT...", "Upload one or more units to the cluster without starting them",
           "All files are read first; after an error in one of them, no unit is submitted.\n"
           "Existing units stay unchanged without --replace.\n\n"
           "Submit a directory of units:\n"
@@ -618,6 +622,9 @@ static int run(Client *c, char **args, size_t n, Error *err) {
                             c->options.timeout);
                 return EXIT_USAGE;
         }
+        r = replace_check_options(c);
+        if (r != EXIT_DONE)
+                return r;
         r = patterns_check_types(v, args, n);
         if (r != EXIT_DONE)
                 return r;

@@ -60,6 +60,7 @@ typedef enum FlagGroup {
         FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
         FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
         FLAGS_REPORT = INT64_C(1) << 53,  /* --output=json, for the result: client/report.h */
+        FLAGS_UPDATE = INT64_C(1) << 54,  /* --canary, --on-failure */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
@@ -75,7 +76,7 @@ typedef struct Options {
         bool source; /* cat */
         bool debug, help, strict_host_keys;
 
-        const char *fields; /* NULL: not given */
+        const char *fields, *canary, *on_failure; /* NULL: not given */
         bool full, no_legend, no_block, wait, replace, all_at_once, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
         uint64_t timeout_ms;     /* of --timeout; 0: no limit */

@@ -136,6 +136,21 @@ static void note_rest(const Client *c, const RolloutGoals *goals, size_t at) {
                     command.chars, end < goals->n ? " ..." : "");
 }
 
+int replace_check_options(const Client *c) {
+        const Options *o = &c->options;
+        UpdateRequest update;
+        Error err = {};
+
+        if (!o->canary && !o->on_failure)
+                return EXIT_DONE;
+        if (c->verb->groups & FLAGS_REPLACE && !o->replace)
+                return client_usage("--canary and --on-failure require --replace");
+        if (update_request_read(o->canary, o->on_failure, &update, &err) >= 0)
+                return EXIT_DONE;
+        fprintf(stderr, "fleetctl: --%s\n", err.message);
+        return EXIT_USAGE;
+}
+
 /* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
 static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
@@ -146,6 +161,8 @@ static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err)
         for (size_t i = 0; i < n; i++) {
                 units[i] = client_change_of(goals[i].name);
                 units[i].text = goals[i].text;
+                units[i].canary = c->options.canary;
+                units[i].on_failure = c->options.on_failure;
                 if (!unit_name_is_template(goals[i].name))
                         units[i].desired_state = units[i].expected_state = TARGET_LAUNCHED;
         }

@@ -36,6 +36,9 @@ void replace_note_set(Client *c, const char *template);
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
                      Error *err);
 
+/* Check --canary and --on-failure, before a file is read. Return an exit status. */
+int replace_check_options(const Client *c);
+
 /* Print how units that are of 'n' sets get their new texts. */
 void replace_note(const Client *c, size_t n_units, size_t n_sets);
 

@@ -433,6 +433,10 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                         continue;
                 units[n] = client_change_of(s->name);
                 units[n].text = s->text ? s->text : s->unit->text;
+                if (s->exists) {
+                        units[n].canary = c->options.canary;
+                        units[n].on_failure = c->options.on_failure;
+                }
                 if (at_once)
                         units[n].desired_state = created;
                 if (s->rolls && s->launched)

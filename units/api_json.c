@@ -79,6 +79,7 @@ static int options_read_json(const JsonValue *array, void *field, Error *err) {
 }
 
 static const JsonField unit_fields[] = {
+        { "canary", JSON_FIELD_TEXT, offsetof(ApiUnit, canary) },
         { "currentState", JSON_FIELD_WORD, offsetof(ApiUnit, current_state), .words = &target_words },
         { "desiredState", JSON_FIELD_WORD, offsetof(ApiUnit, desired_state), .words = &target_words },
         { "destroy", JSON_FIELD_BOOL, offsetof(ApiUnit, destroy) },
@@ -88,6 +89,7 @@ static const JsonField unit_fields[] = {
         { "hash", JSON_FIELD_TEXT, offsetof(ApiUnit, hash) },
         { "machineID", JSON_FIELD_TEXT, offsetof(ApiUnit, machine_id) },
         { "name", JSON_FIELD_TEXT, offsetof(ApiUnit, name) },
+        { "onFailure", JSON_FIELD_TEXT, offsetof(ApiUnit, on_failure) },
         { "options", JSON_FIELD_OTHER, offsetof(ApiUnit, file), .write = options_write,
           .read = options_read_json },
         { "owner", JSON_FIELD_TEXT, offsetof(ApiUnit, owner) },

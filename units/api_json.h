@@ -24,8 +24,10 @@ typedef struct ApiUnit {
         const char *owner;  /* id of the machine whose unit directory has the file */
         bool global;        /* on every machine that qualifies */
         /* Of a request: */
-        bool keep;                  /* "replace" is false, what is there stays */
-        bool destroy;               /* the unit is removed; in a batch */
+        bool keep;          /* "replace" is false, what is there stays */
+        bool destroy;       /* the unit is removed; in a batch */
+        const char *canary; /* of the rollout of the text, as the next; NULL: as the unit says */
+        const char *on_failure;
         const char *expected_hash;  /* only if this is its hash; NULL: any */
         TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: any */
         JsonValue *source;          /* set by api_unit_read(), owned, as 'file' is then */

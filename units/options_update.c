@@ -114,12 +114,10 @@ static int options_take_word(Reading *r, const char *item, const char *const wor
 }
 
 int take_on_failure(Reading *r, const char *item) {
-        static const char *const words[] = {
-                [UPDATE_PAUSES] = "pause", [UPDATE_REVERTS] = "revert", [UPDATE_CONTINUES] = "continue"
-        };
         int word, k;
 
-        k = options_take_word(r, item, words, ELEMENTS(words), "expected pause, revert or continue", &word);
+        k = options_take_word(r, item, update_failure_action_names, _UPDATE_FAILURE_ACTION_MAX,
+                              "expected pause, revert or continue", &word);
         r->placement->update.on_failure = (UpdateFailureAction) word;
         return k;
 }

@@ -86,7 +86,10 @@ static const JsonWords how_words = { revision_how_names, _REVISION_HOW_MAX, -EBA
 
 static const JsonField wanted_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(Revision, by), .size = REVISION_BY_SIZE },
+        { "canary", JSON_FIELD_CHARS_SKIPPED, offsetof(Revision, update.canary), .size = UPDATE_WORD_SIZE },
         { "how", JSON_FIELD_WORD, offsetof(Revision, how), .words = &how_words },
+        { "onFailure", JSON_FIELD_CHARS_SKIPPED, offsetof(Revision, update.on_failure),
+          .size = UPDATE_WORD_SIZE },
         { "rev", JSON_FIELD_U64, offsetof(Revision, number) },
         { "since", JSON_FIELD_U64, offsetof(Revision, since_ms) },
 };

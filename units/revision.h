@@ -7,6 +7,7 @@
 #include "base/parse.h"
 #include "units/hash.h"
 #include "units/json.h"
+#include "units/update.h"
 
 enum {
         REVISIONS_KEPT_MIN = 2, /* with the wanted one */
@@ -32,6 +33,7 @@ typedef struct Revision {
         char by[REVISION_BY_SIZE]; /* user; "": unknown, or a unit directory */
         RevisionHow how;
         char hash[UNIT_HASH_SIZE]; /* of a former one */
+        UpdateRequest update;      /* of the wanted one of a unit that follows no template */
 } Revision;
 
 typedef struct Revisions {
@@ -60,5 +62,6 @@ void revisions_drop_older_half(Revisions *revisions); /* of the former ones, at 
 
 /* The members "rev", "revs" and "since" of an object. */
 void revisions_write(Text *t, const Revisions *revisions);
-/* Read these, "by" and "how". -EBADMSG. The caller frees what was read, also after an error. */
+/* Read these, "by", "canary", "how" and "onFailure". -EBADMSG. The caller frees what was read, also after an
+ * error. */
 int revisions_read(const JsonValue *object, Revisions *ret, Error *err);

@@ -321,8 +321,10 @@ void stored_unit_write(Text *t, const Unit *unit) {
 
         json_open(t, NULL, '{');
         json_add_string(t, "by", wanted ? wanted->by : NULL);
+        json_add_string(t, "canary", wanted && !unit->from ? wanted->update.canary : NULL);
         json_add_string(t, "hash", unit->hash);
         json_add_string(t, "how", wanted ? revision_how_to_string(wanted->how) : NULL);
+        json_add_string(t, "onFailure", wanted && !unit->from ? wanted->update.on_failure : NULL);
         json_write_fields(t, JSON_FIELDS(owner_fields), unit);
         if (wanted)
                 revisions_write(t, &unit->revisions);

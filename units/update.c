@@ -30,6 +30,40 @@ int share_parse(const char *s, Share *ret) {
         return 0;
 }
 
+const char *const update_failure_action_names[_UPDATE_FAILURE_ACTION_MAX] = {
+        [UPDATE_PAUSES] = "pause",
+        [UPDATE_REVERTS] = "revert",
+        [UPDATE_CONTINUES] = "continue",
+};
+
+int update_request_read(const char *canary, const char *on_failure, UpdateRequest *ret, Error *err) {
+        Share share;
+
+        *ret = (UpdateRequest) {};
+        if (canary && (strlen(canary) >= sizeof(ret->canary) || share_parse(canary, &share) < 0))
+                return error_set(err, -EINVAL,
+                                 "canary: expected a number or a percentage, for example 1 or 10%%");
+        if (on_failure && update_failure_action_from_string(on_failure) < 0)
+                return error_set(err, -EINVAL, "on-failure: expected pause, revert or continue");
+        snprintf(ret->canary, sizeof(ret->canary), "%s", canary ?: "");
+        snprintf(ret->on_failure, sizeof(ret->on_failure), "%s", on_failure ?: "");
+        return 0;
+}
+
+bool update_request_is_empty(const UpdateRequest *request) {
+        return !request->canary[0] && !request->on_failure[0];
+}
+
+UpdatePolicy update_policy_for(const UpdatePolicy *policy, const UpdateRequest *request) {
+        UpdateFailureAction action = update_failure_action_from_string(request->on_failure);
+        UpdatePolicy next = *policy;
+
+        (void) share_parse(request->canary, &next.canary);
+        if (action >= 0)
+                next.on_failure = action;
+        return next;
+}
+
 unsigned share_of(Share share, unsigned total, bool up, unsigned none) {
         uint64_t hundredths = (uint64_t) share.value * total;
 

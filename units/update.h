@@ -53,7 +53,11 @@ typedef enum UpdateFailureAction {
         UPDATE_PAUSES,
         UPDATE_REVERTS,   /* once, to the last completed revision */
         UPDATE_CONTINUES, /* failed instances count as unavailable */
+        _UPDATE_FAILURE_ACTION_MAX,
+        _UPDATE_FAILURE_ACTION_INVALID = -EINVAL,
 } UpdateFailureAction;
+
+ENUM_NAMES(update_failure_action, UpdateFailureAction, _UPDATE_FAILURE_ACTION_MAX)
 
 /* The members hold what the unit says; the functions below add the defaults. */
 typedef struct UpdatePolicy {
@@ -72,6 +76,19 @@ typedef struct UpdatePolicy {
 
 void update_policy_done(UpdatePolicy *policy);
 bool update_policy_equal(const UpdatePolicy *a, const UpdatePolicy *b);
+
+/* What a request wants for the rollout of its text, instead of Canary= and UpdateOnFailure= of the unit. */
+enum { UPDATE_WORD_SIZE = 12 };
+typedef struct UpdateRequest {
+        char canary[UPDATE_WORD_SIZE];     /* "": as the unit says, as the next */
+        char on_failure[UPDATE_WORD_SIZE]; /* pause, revert, continue */
+} UpdateRequest;
+
+/* NULL is "". Return 0, or -EINVAL with the message. */
+int update_request_read(const char *canary, const char *on_failure, UpdateRequest *ret, Error *err);
+bool update_request_is_empty(const UpdateRequest *request);
+/* Return a copy that borrows all. A word of a later version counts as none. */
+UpdatePolicy update_policy_for(const UpdatePolicy *policy, const UpdateRequest *request);
 
 /* Return the number of instances of 'total' that may be unavailable (MaxUnavailable=): at least 1, except if
  * the option is 0. MinAvailable= is a further bound. */

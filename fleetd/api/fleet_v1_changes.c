@@ -144,10 +144,27 @@ static bool change_reverts(const Request *request, const Unit *next, const Clust
                revisions_find(&known->unit->revisions, 0, next->hash);
 }
 
+/* Read what the request wants for the rollout of its text. */
+static unsigned write_update(const Request *request, const char *name, const ApiUnit *body, Unit *unit,
+                             Error *err) {
+        UpdateRequest *update = &unit->revisions.wanted.update;
+        unsigned level = change_level(request);
+
+        if (update_request_read(body->canary, body->on_failure, update, err) < 0)
+                return error_prefix(err, 400, "%s", name);
+        if (!update_request_is_empty(update) && level < KV_LEVEL_UPDATES)
+                return error_set(err, 409,
+                                 "%s: canary and on-failure begin at feature level %d, and this cluster has "
+                                 "level %u",
+                                 name, KV_LEVEL_UPDATES, level);
+        return 0;
+}
+
 static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
                                const ClusterUnit *known, UnitWrite *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
+        unsigned status;
         bool same;
         int r;
 
@@ -161,6 +178,9 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
+        status = write_update(request, name, body, ret->unit, err);
+        if (status > 0)
+                return status;
         if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
         r = same ? 0 :

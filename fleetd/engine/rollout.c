@@ -95,11 +95,11 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
 static void rolling_shares(Rolling *x) {
         size_t n = rolling_count(x);
 
-        x->max_unavailable = update_max_unavailable(x->policy, n);
-        x->min_available = update_min_available(x->policy, n);
-        x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(x->policy, n);
-        x->canary = update_canaries(x->policy, n);
-        x->max_failures = update_max_failures(x->policy, n);
+        x->max_unavailable = update_max_unavailable(&x->policy, n);
+        x->min_available = update_min_available(&x->policy, n);
+        x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(&x->policy, n);
+        x->canary = update_canaries(&x->policy, n);
+        x->max_failures = update_max_failures(&x->policy, n);
 }
 
 /* The rollout gets another text: all that it counts begins again. */
@@ -187,7 +187,7 @@ static void rolling_describe_failure(const Rolling *x, char *ret, size_t size) {
 
 /* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. */
 static int rolling_fail(Rolling *x) {
-        UpdateFailureAction action = x->policy->on_failure;
+        UpdateFailureAction action = x->policy.on_failure;
         char why[ROLLOUT_WHY_SIZE];
         int r;
 
@@ -216,7 +216,7 @@ static int rolling_fail(Rolling *x) {
 static uint64_t rolling_span_ms(const Rolling *x) {
         const Unit *unit = x->set.head->unit;
 
-        return update_deadline_ms(x->policy, &unit->placement.health, &unit->file);
+        return update_deadline_ms(&x->policy, &unit->placement.health, &unit->file);
 }
 
 static uint64_t rolling_deadline_ms(const Rolling *x) {
@@ -272,7 +272,7 @@ static bool rolling_note_progress(Rolling *x) {
 
 /* UpdateOnFailure=continue: failed instances do not hold the others. */
 static bool rolling_goes_on(const Rolling *x) {
-        return x->policy->on_failure == UPDATE_CONTINUES;
+        return x->policy.on_failure == UPDATE_CONTINUES;
 }
 
 static int rolling_canary(Rolling *x) {
@@ -292,7 +292,7 @@ static int rolling_canary(Rolling *x) {
             !late)
                 return 0;
         x->next->state = ROLLOUT_HELD;
-        x->next->until_ms = x->policy->promote_ms > 0 ? x->cluster->now_ms + x->policy->promote_ms : 0;
+        x->next->until_ms = x->policy.promote_ms > 0 ? x->cluster->now_ms + x->policy.promote_ms : 0;
         rolling_tell(x, "revision %llu: held: %zu of %zu instances have it",
                      (unsigned long long) x->next->to.number, n[INSTANCE_AVAILABLE], rolling_count(x));
         return 0;
@@ -336,10 +336,10 @@ static int rolling_roll(Rolling *x) {
                 rolling_finish(x);
                 return r;
         }
-        if (progress && x->next->state == ROLLOUT_ROLLING && x->policy->pause_ms > 0 &&
+        if (progress && x->next->state == ROLLOUT_ROLLING && x->policy.pause_ms > 0 &&
             rolling_steps(x) == 0 && n[INSTANCE_OLD] > 0) {
                 x->next->state = ROLLOUT_PAUSING;
-                x->next->until_ms = x->cluster->now_ms + x->policy->pause_ms;
+                x->next->until_ms = x->cluster->now_ms + x->policy.pause_ms;
                 rolling_again(x, x->next->until_ms);
                 x->changed = true;
                 return 0;
@@ -546,7 +546,7 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
                 *ret = step;
                 return 0;
         }
-        x.policy = &head->unit->placement.update;
+        x.policy = rollout_policy(head);
         if (head->rollout)
                 r = rollout_record_copy(head->rollout, &step.next);
         if (r == 0)

@@ -86,6 +86,9 @@ typedef struct RolloutBudget {
         unsigned max, min; /* MaxUnavailable=, MinAvailable= */
 } RolloutBudget;
 
+/* Return the policy of the rollout of the wanted text: that of the unit, and what was requested with the
+ * text. It borrows all. */
+UpdatePolicy rollout_policy(const ClusterUnit *head);
 /* 0 or -ENOMEM. */
 int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret);
 /* Return whether an available instance of the set may be stopped although it does not run elsewhere first; if

@@ -23,7 +23,7 @@ static SchedulerView *rolling_view(Rolling *x) {
 }
 
 static const char *instance_zone(const Rolling *x, const RolloutInstance *p) {
-        return x->policy->by ? pairs_get(&p->assignment->machine->metadata, x->policy->by) : NULL;
+        return x->policy.by ? pairs_get(&p->assignment->machine->metadata, x->policy.by) : NULL;
 }
 
 /* Whether the zone of 'a' is updated before that of 'b'; machines without the key are last. */
@@ -120,7 +120,7 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
                n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
-        bool zones = x->policy->by && x->next->state != ROLLOUT_REVERTING;
+        bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
         const char *zone = NULL;
         int r = 0;
 

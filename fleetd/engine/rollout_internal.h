@@ -6,7 +6,7 @@
 typedef struct Rolling {
         const Cluster *cluster;
         const RolloutLimits *limits;
-        const UpdatePolicy *policy;
+        UpdatePolicy policy; /* it borrows all */
         RolloutSet set;
         RolloutStep *step;
         RolloutRecord *next;

@@ -424,8 +424,12 @@ size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record) {
 
 /* -- The budget -- */
 
+UpdatePolicy rollout_policy(const ClusterUnit *head) {
+        return update_policy_for(&head->unit->placement.update, &head->unit->revisions.wanted.update);
+}
+
 int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, RolloutBudget *ret) {
-        const UpdatePolicy *policy = &head->unit->placement.update;
+        const UpdatePolicy policy = rollout_policy(head);
         _cleanup_rollout_set_ RolloutSet set = {};
         RolloutBudget b = { .name = head->name };
         int r;
@@ -438,8 +442,8 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
               rollout_lost(&set, head->rollout);
         b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] +
                       set.n_kept - set.n_leaving;
-        b.max = update_max_unavailable(policy, (unsigned) b.n);
-        b.min = update_min_available(policy, (unsigned) b.n);
+        b.max = update_max_unavailable(&policy, (unsigned) b.n);
+        b.min = update_min_available(&policy, (unsigned) b.n);
         *ret = b;
         return 0;
 }

@@ -7,7 +7,7 @@ typedef struct Explaining {
         const Cluster *cluster;
         const RolloutSet *set;
         const RolloutRecord *record; /* NULL: none */
-        const UpdatePolicy *policy;
+        UpdatePolicy policy;
         size_t n, unavailable, available; /* as rollout_step() counts them */
 } Explaining;
 
@@ -39,7 +39,7 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "its checks have not passed yet");
         else
                 error_set(ret, 0, "active; it is available after %llu s (UpdateWatchSec=)",
-                          (unsigned long long) (update_watch_ms(x->policy) + 999) / 1000);
+                          (unsigned long long) (update_watch_ms(&x->policy) + 999) / 1000);
 }
 
 /* Set why no step begins in the state of the record. Return false if steps may begin. */
@@ -62,7 +62,7 @@ static bool explain_state(const Explaining *x, Error *ret) {
         case ROLLOUT_CANARY:
                 if (x->set->n_of[INSTANCE_AVAILABLE] + x->set->n_of[INSTANCE_SURGING] +
                             x->set->n_of[INSTANCE_UPDATING] + x->set->n_of[INSTANCE_FAILED] <
-                    update_canaries(x->policy, (unsigned) x->n))
+                    update_canaries(&x->policy, (unsigned) x->n))
                         return false;
                 error_set(ret, 0, "waiting: other instances are updated first (Canary=)");
                 return true;
@@ -72,10 +72,10 @@ static bool explain_state(const Explaining *x, Error *ret) {
 }
 
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
-        unsigned max = update_max_unavailable(x->policy, (unsigned) x->n),
-                 min = update_min_available(x->policy, (unsigned) x->n),
+        unsigned max = update_max_unavailable(&x->policy, (unsigned) x->n),
+                 min = update_min_available(&x->policy, (unsigned) x->n),
                  surge = x->set->head->unit->placement.global ? 0 :
-                                                                update_max_surge(x->policy, (unsigned) x->n);
+                                                                update_max_surge(&x->policy, (unsigned) x->n);
 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
@@ -93,8 +93,8 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
         else if (p->state == INSTANCE_OLD && x->available <= min)
                 error_set(ret, 0, "waiting: %zu of %zu available, MinAvailable=%u%s", x->available, x->n, min,
                           min >= x->n ? ": none can be stopped first" : "");
-        else if (p->state == INSTANCE_OLD && x->policy->by)
-                error_set(ret, 0, "waiting: one value of %s after the other (UpdateBy=)", x->policy->by);
+        else if (p->state == INSTANCE_OLD && x->policy.by)
+                error_set(ret, 0, "waiting: one value of %s after the other (UpdateBy=)", x->policy.by);
         else
                 error_set(ret, 0, "next");
 }
@@ -105,7 +105,7 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
         Explaining x = { .cluster = cluster,
                          .set = set,
                          .record = set->head->rollout,
-                         .policy = &set->head->unit->placement.update };
+                         .policy = rollout_policy(set->head) };
 
         x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
                         set->n_kept + rollout_lost(set, set->head->rollout) + set->n_missing +

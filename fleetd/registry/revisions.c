@@ -23,6 +23,7 @@ static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit
 
         unit.revisions = (Revisions) { .wanted = unit.revisions.wanted };
         unit.revisions.wanted.number = number;
+        unit.revisions.wanted.update = (UpdateRequest) {};
         stored_unit_write(&value, &unit);
         transaction_check(t, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
         transaction_check(former, KV_CHECK_MODIFIED, known->index, LAYOUT_UNIT, known->name, NULL);
@@ -64,6 +65,7 @@ static int revisions_of_change(Registry *r, const UnitChange *change, const Clus
                 ret->wanted.how = REVISION_REVERTED;
         if (!by_directory)
                 snprintf(ret->wanted.by, sizeof(ret->wanted.by), "%s", change->user ?: "");
+        ret->wanted.update = change->unit->revisions.wanted.update;
         return wanted != NULL;
 }
 

@@ -18,6 +18,7 @@ typedef enum Quality {
 typedef struct Play {
         ClusterView p;
         const char *head, *options;
+        UpdateRequest update; /* of the next text that is wanted */
         bool template;
         Quality quality[REVISIONS];
         struct {
@@ -81,6 +82,7 @@ static inline void put_unit(Play *play, const char *name, unsigned revision, con
         _cleanup_text_ Text t = {};
 
         unit->revisions.wanted.how = how;
+        unit->revisions.wanted.update = play->update;
         if (!from)
                 add_former(play, unit, revision);
         stored_unit_write(&t, unit);

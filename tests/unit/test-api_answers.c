@@ -3647,6 +3647,16 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
                   "unit\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
                   204, SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON,
+                  "{\"canary\":\"-1\",\"desiredState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"u.service: canary: expected a number or a "
+                  "percentage, "
+                  "for example 1 or 10%\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON,
+                  "{\"desiredState\":\"loaded\",\"onFailure\":\"stop\"," UNIT_TEXT("# 2\\n") "}", 400,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"u.service: on-failure: expected pause, revert or "
+                  "continue\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"replace\":false," UNIT_TEXT("# 2\\n") "}", 409,
                   JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"unit exists\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON,

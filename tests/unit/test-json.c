@@ -855,9 +855,11 @@ static void each_member_of_the_wrong_kind_is_named(void **state) {
                 { read_state_record, "{\"x\":1}", "sload sactive ssub shash sjob nsince bdone" },
                 { read_facts, "{\"x\":1}",
                   "saddress sboot sname speer sversion nraftId nlevel bquadlet ometadata" },
-                { read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "sowner spath" },
+                { read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}",
+                  "sowner spath scanary sonFailure" },
                 { read_api_unit, "{\"name\":\"a.service\"}",
-                  "sexpectedHash shash smachineID sowner sreason stext tcurrentState tdesiredState "
+                  "scanary sonFailure sexpectedHash shash smachineID sowner sreason stext tcurrentState "
+                  "tdesiredState "
                   "texpectedState bdestroy bglobal breplace aoptions" },
                 { read_units_page, "{\"x\":1}", "snextPageToken aunits" },
                 { read_states_page, "{\"x\":1}", "snextPageToken astates" },

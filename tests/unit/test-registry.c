@@ -759,6 +759,24 @@ static void a_former_text_is_stored_and_its_number_returns_with_it(void **state)
         assert_true(LIST_EMPTY(&registry_cluster(w->registry)->lists[CLUSTER_SURPLUS]));
 }
 
+static void what_is_requested_for_a_rollout_is_stored_with_its_text_alone(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = make_unit("a.service", "[Service]\nExecStart=/bin/true\n"),
+                            *next = make_unit("a.service", "[Service]\nExecStart=/bin/false\n");
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(update_request_read("25%", "revert", &first->revisions.wanted.update, NULL), 0);
+        assert_int_equal(change(w, (UnitChange) { .unit = first }), KV_OK);
+        assert_string_equal(revisions(w)->wanted.update.canary, "25%");
+        assert_string_equal(revisions(w)->wanted.update.on_failure, "revert");
+        registry_reset(w->registry); /* it reads the tree again */
+        assert_string_equal(revisions(w)->wanted.update.canary, "25%");
+
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+        assert_true(update_request_is_empty(&revisions(w)->wanted.update));
+        assert_true(update_request_is_empty(&revisions(w)->former[0].update));
+}
+
 static const Unit *text_of(World *w, const char *name) {
         return unit(w, name)->unit;
 }
@@ -1531,6 +1549,7 @@ int main(void) {
                 TEST(a_canceled_operation_does_not_call_done),
                 TEST(below_the_feature_level_no_revision_is_stored),
                 TEST(a_former_text_is_stored_and_its_number_returns_with_it),
+                TEST(what_is_requested_for_a_rollout_is_stored_with_its_text_alone),
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),

@@ -623,6 +623,58 @@ static void canaries_are_held_until_they_are_promoted(void **state) {
         end(&play);
 }
 
+/* For one rollout: the next text is updated as its unit says. */
+static void what_is_requested_with_a_text_counts_for_its_rollout(void **state) {
+        Error err = {};
+        Play play;
+
+        begin_template(&play, 4, "UpdateOnFailure=pause");
+        assert_int_equal(update_request_read("50%", "revert", &play.update, &err), 0);
+        want(&play, 2);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        assert_int_equal(count_with(&play, 2), 2);
+        put_state(&play, 0, "failed", false);
+        play.update = (UpdateRequest) {}; /* the former text was submitted without one */
+        seconds(&play, 60);
+        assert_int_equal(count_with(&play, 2), 0);
+        end(&play);
+
+        begin_template(&play, 4, "Canary=1\nUpdateOnFailure=revert");
+        assert_int_equal(update_request_read("0", "pause", &play.update, &err), 0);
+        want(&play, 2);
+        seconds(&play, 120);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        play.update = (UpdateRequest) {};
+        want(&play, 3);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_HELD, 3);
+        end(&play);
+}
+
+static void what_is_requested_for_a_rollout_is_checked(void **state) {
+        static const struct {
+                const char *canary, *on_failure, *message;
+        } rows[] = {
+                { NULL, NULL, NULL },
+                { "0", "continue", NULL },
+                { "100%", NULL, NULL },
+                { "101%", NULL, "canary: expected a number or a percentage, for example 1 or 10%" },
+                { "", NULL, "canary: expected a number or a percentage, for example 1 or 10%" },
+                { "000000000001", NULL, "canary: expected a number or a percentage, for example 1 or 10%" },
+                { NULL, "stop", "on-failure: expected pause, revert or continue" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                UpdateRequest update;
+                Error err = {};
+
+                assert_int_equal(update_request_read(rows[i].canary, rows[i].on_failure, &update, &err),
+                                 rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message ?: "");
+        }
+}
+
 static void a_canary_that_fails_pauses_the_rollout(void **state) {
         Play play;
 
@@ -888,6 +940,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(each_canary_that_is_available_is_progress),
                 cmocka_unit_test(tolerated_failures_do_not_stop_the_rollout),
                 cmocka_unit_test(canaries_are_held_until_they_are_promoted),
+                cmocka_unit_test(what_is_requested_with_a_text_counts_for_its_rollout),
+                cmocka_unit_test(what_is_requested_for_a_rollout_is_checked),
                 cmocka_unit_test(a_canary_that_fails_pauses_the_rollout),
                 cmocka_unit_test(batches_have_pauses),
                 cmocka_unit_test(zones_are_updated_one_after_the_other),
