@@ -438,6 +438,13 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
         return path.error < 0 ? path.error : listing_read(c, path.chars, &listing_states, ret, err);
 }
 
+int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err) {
+        static const char path[] = "/fleet/v1/local";
+        int r = listing_read(c, path, &listing_states, ret_states, err);
+
+        return r < 0 ? r : listing_read(c, path, &listing_machines, ret_machines, err);
+}
+
 int client_machines(Client *c, Listing *ret, Error *err) {
         return listing_read(c, "/fleet/v1/machines", &listing_machines, ret, err);
 }

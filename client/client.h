@@ -154,6 +154,8 @@ void listing_done(Listing *l);
 /* Read into an empty listing. The caller frees it, also after an error. */
 int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
+/* The units that the agent of this host has, also without the cluster, and the host itself. */
+int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err);
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
 

@@ -213,7 +213,7 @@ static const Verb verbs[] = {
           "Also units without a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
           verb_list },
-        { "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
+        { "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE | FLAGS_LOCAL, "[UNIT...]",
           "List the current state of units in the cluster",
           "Only units with a machine.\n"
           "Fields: unit, machine, load, active, sub, hash, health, available, why.\n\n"

@@ -424,6 +424,11 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
                 const char *name = missing->items[i];
                 int r = 0;
 
+                if (c->options.local) { /* the cluster may not answer */
+                        client_note("%s: this host has no such unit", name);
+                        status = EXIT_ABSENT;
+                        continue;
+                }
                 if (list->columns == state_columns)
                         r = client_unit(c, name, &unit, err);
                 if (r < 0)
@@ -469,6 +474,8 @@ static int list_wait_machines(Client *c, Listing *ret, Error *err) {
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
+        if (c->options.local)
+                return client_local(c, &d->items, &d->machines, err);
         r = (c->options.all ? client_all_machines : list->read)(c, &d->items, err);
         if (r >= 0 && !list->in_state)
                 return list_wait_machines(c, &d->items, err);

@@ -383,6 +383,14 @@ static bool daemon_is_foreign(void *userdata, const char *unit) {
         return d->agent && agent_has_conflict(d->agent, unit);
 }
 
+static void daemon_each_unit(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
+                             void *each_userdata) {
+        const Daemon *d = userdata;
+
+        if (d->agent)
+                agent_each_unit(d->agent, each, each_userdata);
+}
+
 static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = { .network = d->io.network,
                                .peers = d->peers,
@@ -396,6 +404,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .each_unit = daemon_each_unit,
                                .list_unit_files = daemon_list_unit_files,
                                .membership = d->membership,
                                .authority = membership_authority(d->membership),

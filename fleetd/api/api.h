@@ -9,6 +9,7 @@
 #include "fleetd/api/limits.h"
 #include "fleetd/metrics/scrape.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/systemd/systemd.h"
 #include "io/http.h"
 
 typedef struct Api Api;
@@ -46,6 +47,9 @@ typedef struct ApiOptions {
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
+        /* agent_each_unit() of this host; NULL: it has no agent. */
+        void (*each_unit)(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
+                          void *each_userdata);
         /* directory_list_units() of this host; NULL: it has no unit directory. */
         int (*list_unit_files)(void *userdata, Text *names);
         /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors

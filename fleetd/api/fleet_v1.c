@@ -369,3 +369,56 @@ void states_list_handle(Request *request) {
         api_states_page_write(&t, entities, page.n, page_next(&page));
         request_answer_json(request, 200, &t);
 }
+
+/* -- The units of this host, as its agent sees them -- */
+
+typedef struct LocalStates {
+        ApiState *items; /* owned; they borrow the agent's */
+        size_t n, capacity;
+        const char *machine_id;
+        int error;
+} LocalStates;
+
+static void local_add(void *userdata, const SystemdUnit *unit) {
+        LocalStates *all = userdata;
+
+        if (GROW(all->items, all->capacity, all->n + 1) < 0) {
+                all->error = -ENOMEM;
+                return;
+        }
+        all->items[all->n++] = (ApiState) { .name = unit->name,
+                                            .machine_id = all->machine_id,
+                                            .hash = unit->hash[0] ? unit->hash : NULL,
+                                            .load = unit->load,
+                                            .active = unit->active,
+                                            .sub = unit->sub };
+}
+
+static int local_compare(const void *a, const void *b) {
+        return strcmp(((const ApiState *) a)->name, ((const ApiState *) b)->name);
+}
+
+/* Also without a replica, and without a cluster view. All are on one page. */
+void states_local_handle(Request *request) {
+        const ApiOptions *o = &request->api->options;
+        LocalStates all = { .machine_id = o->machine_id };
+        const ApiMachine self = { .id = o->machine_id, .hostname = o->name };
+        _cleanup_text_ Text machines = {}, states = {}, t = {};
+
+        if (o->each_unit)
+                o->each_unit(o->userdata, local_add, &all);
+        if (all.error == 0 && all.n > 1)
+                qsort(all.items, all.n, sizeof(*all.items), local_compare);
+        api_machines_page_write(&machines, &self, 1, NULL);
+        api_states_page_write(&states, all.items, all.n, NULL);
+        free(all.items);
+        if (MIN(all.error, MIN(machines.error, states.error)) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        /* Two pages as one object. */
+        text_append_bytes(&t, machines.chars, machines.size - 1);
+        text_append(&t, states.size > 2 ? "," : "");
+        text_append_bytes(&t, states.chars + 1, states.size - 1);
+        request_answer_json(request, 200, &t);
+}

@@ -123,6 +123,7 @@ void rollouts_get_handle(Request *request);
 void rollouts_put_handle(Request *request);
 void batch_handle(Request *request);
 void states_list_handle(Request *request);
+void states_local_handle(Request *request);
 void states_get_handle(Request *request);
 
 /* Return whether the mass-failure brake is on. */

@@ -57,6 +57,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST", "/fleet/v1/batch",          RIGHT_UNITS_CHANGE, AT_VIEW, batch_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/state",          RIGHT_UNITS_SEE, AT_VIEW, states_list_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/state/*",        RIGHT_UNITS_SEE,    AT_VIEW, states_get_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/local",          RIGHT_UNITS_SEE, AT_HOST, states_local_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/machines",       RIGHT_UNITS_SEE, AT_VIEW, machines_list_handle },
         { ROUTE_FLEET,   "PATCH", "/fleet/v1/machines", RIGHT_UNITS_CHANGE, AT_VIEW, machines_patch_handle },
         { ROUTE_FLEET, "DELETE", "/fleet/v1/machines/*", RIGHT_ADMINISTER, AT_VIEW, machines_delete_handle },
@@ -324,6 +325,12 @@ static void route_refuse_unready(Request *request) {
         request_answer_built(request, 503, "application/json", NULL, &t);
 }
 
+/* Return whether a host without a cluster, or without a replica, answers. */
+static bool path_needs_no_view(const char *path) {
+        return streq(path, "/fleet/v1/cluster/join") || streq(path, "/fleet/v1/cluster/leave") ||
+               streq(path, "/fleet/v1/local");
+}
+
 /* Return whether a replica accepts a request of this route from another host. */
 static bool route_may_be_forwarded(const Route *route) {
         return route->place != AT_HOST;
@@ -364,8 +371,7 @@ void route_request(Request *request) {
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
             request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry) &&
-            !streq(request->path, "/fleet/v1/cluster/join") && /* for a host without a cluster */
-            !streq(request->path, "/fleet/v1/cluster/leave")) {
+            !path_needs_no_view(request->path)) {
                 route_refuse_unready(request);
                 return;
         }

@@ -287,7 +287,7 @@ static bool gate_concerns(const Request *request) {
         return (method_is(request, "GET") || method_is(request, "HEAD")) &&
                (starts_with(path, "/v2/keys") ||
                 ((starts_with(path, "/fleet/v1/") || starts_with(path, "/v1-alpha/")) &&
-                 !streq(path + 9, "/cluster")));
+                 !streq(path + 9, "/cluster") && !streq(path + 9, "/local")));
 }
 
 static void gate_admit(Request *request) {

@@ -53,6 +53,7 @@ REQUESTS = {
                                   (V1 + "/revisions/none.service", None)],
     "POST /fleet/v1/batch": [(V1 + "/batch", BATCH), (V1 + "/batch", "{")],
     "GET /fleet/v1/state": [(V1 + "/state", None)],
+    "GET /fleet/v1/local": [],  # of the host itself: test-attached.sh asks for it
     "GET /fleet/v1/state/*": [(V1 + "/state/none.service", None)],
     "GET /fleet/v1/machines": [(V1 + "/machines", None), (V1 + "/machines?all=true", None)],
     "PATCH /fleet/v1/machines": [(V1 + "/machines", PATCH), (V1 + "/machines", "{}")],

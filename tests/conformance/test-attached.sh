@@ -130,7 +130,7 @@ events_begin() { grep -q '^HTTP/1.1 200' "$scratch/events"; }
 check without_a_quorum_events_begin wait_for 10 events_begin
 for host in 1 2 3 4 5; do kill -STOP "${pids[$host]}" 2>/dev/null; done
 check without_a_replica_the_answer_names_the_replicas wait_for 20 says_unreachable
-for path in /fleet/v1/cluster /version /metrics /v2/machines /v2/members; do
+for path in /fleet/v1/cluster /fleet/v1/local /version /metrics /v2/machines /v2/members; do
         check "without_a_replica_${path//\//_}_is_answered" [ "$(status 6 $path)" = 200 ]
 done
 for path in /health /fleet/v1/units /v2/keys/known /fleet/v1/kv/value/known /fleet/v1/state /fleet/v1/machines /fleet/v1/directory /fleet/v1/why/none.service \

@@ -1987,6 +1987,15 @@ static void a_page_ends_where_its_reasons_are_much_work(void **state) {
 
 /* -- Without a quorum -- */
 
+static void a_host_without_a_cluster_has_its_own_units(void **state) {
+        Fixture *fixture = *state;
+
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/local", "", NULL), 200);
+        assert_non_null(strstr(body_of(fixture), "\"machines\":[{\"hostname\":\"alpha\","));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/state", "", NULL), 503);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/local", "", NULL), 403);
+}
+
 static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
         static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/cluster" };
         Fixture *fixture = *state;
@@ -2495,6 +2504,8 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(a_host_without_an_advertised_url_has_that_of_the_listener_while_it_is_up),
                 in_a_fixture(another_hosts_url_is_the_one_it_advertises),
                 in_a_fixture(changes_of_members_name_the_command),
+                cmocka_unit_test_setup_teardown(a_host_without_a_cluster_has_its_own_units, joining_setup,
+                                                fixture_teardown),
                 cmocka_unit_test_setup_teardown(a_host_without_a_cluster_reports_so_on_every_path,
                                                 joining_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(

@@ -60,6 +60,17 @@ static uint64_t brake_ms(void *userdata) {
         return brake_now_ms;
 }
 
+static void each_unit(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
+                      void *each_userdata) {
+        static const SystemdUnit units[] = {
+                { .name = "b.service", .load = "loaded", .active = "failed", .sub = "failed", .hash = "11" },
+                { .name = "a.service", .load = "loaded", .active = "active", .sub = "running" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                each(each_userdata, &units[i]);
+}
+
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ApiOptions options = { .network = fixture->host->network,
                                .peers = fixture->host->peers,
@@ -70,6 +81,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
                                .brake_ms = brake_ms,
+                               .each_unit = each_unit,
                                .metrics = begin_figures };
         Error err = {};
 
@@ -1551,6 +1563,7 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
 
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define SELF   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ALPHA  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define BETA   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define GAMMA  "cccccccccccccccccccccccccccccccc"
 #define DELTA  "dddddddddddddddddddddddddddddddd"
@@ -1766,6 +1779,19 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
 
 static void states_are_those_of_machines_that_are_there(void **state) {
         static const Row rows[] = {
+                { "GET /fleet/v1/local", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"alpha\",\"id\":\"" ALPHA
+                  "\"}],\"states\":[{\"machineID\":\"" ALPHA
+                  "\",\"name\":\"a.service\",\"systemdActiveState\":\"active\",\"systemdLoadState\":"
+                  "\"loaded\","
+                  "\"systemdSubState\":\"running\"},{\"hash\":\"11\",\"machineID\":\"" ALPHA
+                  "\",\"name\":\"b.service\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":"
+                  "\"loaded\","
+                  "\"systemdSubState\":\"failed\"}]}" },
+                { "GET /fleet/v1/local/a", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PUT /fleet/v1/local", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"

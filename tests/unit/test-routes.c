@@ -147,6 +147,7 @@ static const struct {
         { "POST", "/fleet/v1/batch", CHANGE },
         { "GET", "/fleet/v1/state", SEE },
         { "GET", "/fleet/v1/state/*", SEE },
+        { "GET", "/fleet/v1/local", SEE_HERE },
         { "GET", "/fleet/v1/machines", SEE },
         { "PATCH", "/fleet/v1/machines", CHANGE },
         { "DELETE", "/fleet/v1/machines/*", ADMINISTER },
