@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/times.h"
 #include "io/tls_roles.h"
 #include "units/stored_cluster.h"
 
@@ -124,15 +125,6 @@ static int cert_request(Client *c, const char *method, const char *name, const T
         return client_request(c, method, client_path(&path), body, ret, err);
 }
 
-static const char *cert_date(uint64_t ms, char ret[static 32]) {
-        time_t end = (time_t) (ms / 1000);
-        struct tm tm;
-
-        if (ms == 0 || !localtime_r(&end, &tm) || strftime(ret, 32, "%F %T", &tm) == 0)
-                ret[0] = 0;
-        return ret;
-}
-
 /* -- create -- */
 
 static int cert_store(const CertFiles *f, const JsonValue *answer, Error *err) {
@@ -149,7 +141,7 @@ static int cert_store(const CertFiles *f, const JsonValue *answer, Error *err) {
                 return r;
         printf("Certificate in %s/%s, key in %s/%s, roots in %s/ca.pem; valid until %s\n", f->folder,
                f->certificate, f->folder, f->key, f->folder,
-               cert_date(member_number(answer, "expires"), date));
+               times_date(member_number(answer, "expires"), date));
         if (client_is_interactive())
                 printf("\nOn a host that has these files: fleetctl --endpoint=https://HOST:PORT "
                        "--cert-file=%s --key-file=%s --ca-file=ca.pem list-units\n"
@@ -247,7 +239,7 @@ static int cert_add_row(Table *table, const JsonValue *user) {
         if (rights.error < 0 || key.error < 0)
                 return -ENOMEM;
 
-        const char *cells[] = { member_text(user, "name"), cert_date(member_number(user, "expires"), date),
+        const char *cells[] = { member_text(user, "name"), times_date(member_number(user, "expires"), date),
                                 key.chars, rights.chars ?: "" };
 
         return table_add_row(table, cells);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "client/times.h"
 
 enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
 
@@ -42,6 +43,12 @@ static void append_presence(const Row *row, const void *field, Text *t) {
 
 static void append_number(const Row *row, const void *field, Text *t) {
         text_append_u64(t, *(const uint64_t *) field);
+}
+
+static void append_date(const Row *row, const void *field, Text *t) {
+        char date[32];
+
+        text_append(t, times_date(*(const uint64_t *) field, date));
 }
 
 static void append_place(const Row *row, const void *field, Text *t) {
@@ -176,7 +183,9 @@ static const Column machine_columns[] = {
         { "machine", machine_id },
         { "ip", append_string, MACHINE(primary_ip) },
         { "metadata", append_pairs, MACHINE(metadata) },
+        { "certificate", append_date, MACHINE(certificate_ms) },
         { "hostname", append_string, MACHINE(hostname) },
+        { "kind", append_string, MACHINE(kind) },
         { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
         { "problem", append_string, MACHINE(problem) },

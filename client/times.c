@@ -196,3 +196,12 @@ void append_age(Text *t, uint64_t since_ms) {
         append_span(t, age_ms);
         text_append(t, " ago");
 }
+
+const char *times_date(uint64_t ms, char ret[static 32]) {
+        time_t end = (time_t) (ms / 1000);
+        struct tm tm;
+
+        if (ms == 0 || !localtime_r(&end, &tm) || strftime(ret, 32, "%F %T", &tm) == 0)
+                ret[0] = 0;
+        return ret;
+}

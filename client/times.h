@@ -16,5 +16,7 @@ int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms);
 
 /* Append "4 min", in the largest unit of time. */
 void append_span(Text *t, uint64_t ms);
+/* Write date and time of day, in the local time zone; "" for 0. Returns 'ret'. */
+const char *times_date(uint64_t ms, char ret[static 32]);
 /* Append a time of the wall clock: "18:20", with the date if that is not today's. */
 void append_clock(Text *t, uint64_t ms, bool seconds);

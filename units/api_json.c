@@ -166,11 +166,13 @@ static const JsonField state_fields[] = {
 
 static const JsonField machine_fields[] = {
         { "agentless", JSON_FIELD_BOOL, offsetof(ApiMachine, agentless) },
+        { "certificate", JSON_FIELD_U64, offsetof(ApiMachine, certificate_ms) },
         { "checksProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, checks_problem) },
         { "clockProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, clock_problem) },
         { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
         { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
         { "identityProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, identity_problem) },
+        { "kind", JSON_FIELD_TEXT, offsetof(ApiMachine, kind) },
         { "maintenance", JSON_FIELD_TEXT, offsetof(ApiMachine, maintenance) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(ApiMachine, metadata) },
         { "needsReboot", JSON_FIELD_BOOL, offsetof(ApiMachine, needs_reboot) },

@@ -79,10 +79,12 @@ typedef struct ApiMachine {
         const char *hostname, *presence, *version, *role, *problem, *identity_problem, *clock_problem,
                 *checks_problem, /* its health checks exceed the limits of a host */
                 *replaced_by;    /* ID of the machine that is up at its address */
+        const char *kind;        /* voter, standby or attached; NULL: it is removed */
         const char *reboot;      /* state of its planned reboot; NULL: none */
         const char *maintenance; /* cordoned, draining or drained; NULL: none */
         uint64_t since_ms;       /* of its presence */
         uint64_t n_units;        /* assigned to it */
+        uint64_t certificate_ms; /* when the last one that was issued for it ends; 0: it has none */
         bool agentless;          /* it runs no units */
         bool needs_reboot;       /* its system asks for a reboot */
         bool restricted;         /* a restricted host */

@@ -22,6 +22,16 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
+static const char *machine_kind(const KvState *state, const ClusterMachine *m) {
+        if (cluster_machine_is_removed(m))
+                return NULL;
+        for (size_t i = 0; i < state->n_members && m->member.raft_id != 0; i++)
+                if (state->members[i].raft_id == m->member.raft_id &&
+                    state->members[i].role != KV_MEMBER_SPARE)
+                        return state->members[i].role == KV_MEMBER_VOTER ? "voter" : "standby";
+        return "attached";
+}
+
 static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
         const ClusterMachine *successor = cluster_machine_successor(m);
 
@@ -33,6 +43,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .presence = cluster_machine_is_removed(m) ? "removed" : presence_to_string(m->presence),
                 .version = m->facts ? m->facts->version : NULL,
                 .role = machine_role(state, m),
+                .kind = machine_kind(state, m),
+                .certificate_ms = m->host ? m->host->expires_ms : 0,
                 .replaced_by = successor ? successor->id : NULL,
                 .problem = cluster_machine_problem(m, MACHINE_CONDITION),
                 .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),

@@ -1682,27 +1682,35 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"kind\":\"attached\","
                   "\"metadata\":{\"gpu\":\"yes\","
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
+                  "\"presence\":\"away\"}"
                   "]}" },
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"kind\":\"attached\","
                   "\"metadata\":{\"gpu\":\"yes\","
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
+                  "\"presence\":\"away\"}"
                   ","
-                  "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"presence\":\"lost\","
-                  "\"primaryIP\":\"10.0.0.4\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"presence\":"
+                  "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"kind\":\"attached\","
+                  "\"presence\":\"lost\","
+                  "\"primaryIP\":\"10.0.0.4\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"kind\":"
+                  "\"attached\",\"presence\":"
                   "\"up\"}]}" },
                 { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"kind\":\"attached\","
                   "\"metadata\":{\"gpu\":\"yes\","
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
+                  "\"presence\":\"away\"}"
                   "]}" },
                 { "GET /fleet/v1/machines?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"illegal base64 data at input byte 0\"}}" },
@@ -1765,9 +1773,11 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "" },
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"kind\":\"attached\","
                   "\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":"
                   "5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"metadata\":{\"k\":"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
+                  "\"metadata\":{\"k\":"
                   "\"v\",\"l\":\"w\"},"
                   "\"presence\":\"away\"}]}" },
         };
@@ -3083,20 +3093,24 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 /* Of a removed member, the name is left. */
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"one\",\"id\":\"11111111111111111111111111111111\","
-                  "\"presence\":"
+                  "\"kind\":\"attached\",\"presence\":"
                   "\"left\",\"since\":99999999999999},"
                   "{\"hostname\":\"two\",\"id\":\"22222222222222222222222222222222\",\"presence\":"
                   "\"removed\","
                   "\"role\":\"standby\"},"
-                  "{\"hostname\":\"seven\",\"id\":\"77777777777777777777777777777777\",\"presence\":\"lost\","
+                  "{\"hostname\":\"seven\",\"id\":\"77777777777777777777777777777777\",\"kind\":\"voter\","
+                  "\"presence\":\"lost\","
                   "\"role\":\"leader\",\"since\":1},"
-                  "{\"id\":\"88888888888888888888888888888888\",\"presence\":\"lost\",\"since\":1},"
-                  "{\"hostname\":\"beta\",\"id\":\"" BETA "\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
+                  "{\"id\":\"88888888888888888888888888888888\",\"kind\":\"attached\",\"presence\":\"lost\","
+                  "\"since\":1},"
+                  "{\"hostname\":\"beta\",\"id\":\"" BETA
+                  "\",\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
                   "\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":"
                   "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA "\",\"presence\":\"away\"},"
-                  "{\"id\":\"" ETA "\",\"presence\":\"up\"},"
-                  "{\"hostname\":\"zeta\",\"id\":\"ffffffffffffffffffffffffffffffff\",\"presence\":\"lost\","
+                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA "\",\"kind\":\"attached\",\"presence\":\"away\"},"
+                  "{\"id\":\"" ETA "\",\"kind\":\"attached\",\"presence\":\"up\"},"
+                  "{\"hostname\":\"zeta\",\"id\":\"ffffffffffffffffffffffffffffffff\",\"kind\":\"attached\","
+                  "\"presence\":\"lost\","
                   "\"since\":99999999999999}]}" },
         };
         Fixture *fixture = *state;
