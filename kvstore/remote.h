@@ -12,6 +12,7 @@ enum {
         REMOTE_FRESH_MS = 3000,  /* without an answer of a replica that has a leader: the slice may be old */
         REMOTE_IDLE_MS = 5000,   /* without an answer on the other session: it has one in 2 s */
         REMOTE_LEADER_MS = 1000, /* without a leader, another replica is better */
+        REMOTE_CONTACT_MS = 600, /* four heartbeats of Raft: a replica tells a longer time without contact */
         REMOTE_WAIT_MS = 1500,   /* for an answer */
         REMOTE_LIST_MS = 5000,   /* for the answer to a list */
         REMOTE_WATCHES_MAX = 1000, /* different watched keys */

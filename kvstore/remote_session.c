@@ -291,8 +291,11 @@ static void remote_on_current(void *userdata, PeerSession *session, PeerFrame ty
         if (remote_current_read(payload, size, &current) < 0)
                 return;
         remote_note_answer(r, session, &current);
-        if (session != remote_session(r))
+        if (session != remote_session(r)) {
+                r->events.on_state(
+                        r->events.userdata); /* a host that needs a replica with a leader waits for it */
                 return;
+        }
         r->answer = current;
         r->answered_ms = loop_now_ms(r->loop);
         if (r->complete && current.lineage == r->lineage && current.index > r->current)
@@ -468,8 +471,11 @@ bool remote_has_slice(const Remote *r) {
 }
 
 bool remote_is_fresh(const Remote *r) {
-        return r->complete && r->answered_ms > 0 && r->answer.stale_ms == 0 &&
-               r->answer.lineage == r->lineage && loop_now_ms(r->loop) - r->answered_ms < REMOTE_FRESH_MS;
+        bool follows = r->answer.stale_ms == 0 ||
+                       (r->answer.leader_id != 0 && r->answer.stale_ms < REMOTE_LEADER_MS);
+
+        return r->complete && r->answered_ms > 0 && follows && r->answer.lineage == r->lineage &&
+               loop_now_ms(r->loop) - r->answered_ms < REMOTE_FRESH_MS;
 }
 
 uint64_t remote_index(const Remote *r) {

@@ -327,6 +327,16 @@ uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {
         return s->serve ? serve_index(s->serve, machine_id) : 0;
 }
 
+/* Return the time since the last contact with a leader, or of a leader with a majority. A follower notices a
+ * missing leader a second later, and a leader that it has lost the majority. */
+static uint64_t status_contact_age_ms(const KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (replica_is_leader(s->replica))
+                return now - raft_core_quorum_ms(replica_core(s->replica), now);
+        return now - MIN(replica_leader_ms(s->replica), now);
+}
+
 void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
         _cleanup_writer_ Writer w = {};
         RemoteCurrent current = { .index = serve_index(s->serve, peer_handshake(session)->machine_id),
@@ -346,8 +356,11 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
         current.term = state.term;
         current.leader_id = state.leader_id;
         memcpy(current.leader, state.leader_machine_id, sizeof(current.leader));
+        current.stale_ms = status_contact_age_ms(s);
         if (!state.ready)
                 current.stale_ms = MAX(loop_now_ms(s->loop) - s->leaderless_ms, 1u);
+        else if (current.stale_ms < REMOTE_CONTACT_MS)
+                current.stale_ms = 0;
         current.cluster_ms = state.cluster_ms;
         current.level = state.level;
         for (size_t i = 0; i < state.n_members; i++)

@@ -274,16 +274,30 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
-/* Whether the replica in use has had no leader for too long, and the other one is not known to have had one
- * since: its last answer may be older. If the leader is gone, the replica in use has what this host has seen,
- * and another one may not. */
-static bool attaching_is_as_good(const Membership *m, const char *other) {
+/* Whether the replica in use has had no leader for too long, by its last answer. */
+static bool attaching_is_leaderless(const Membership *m) {
         const char *used = m->attaching.in_use;
-        uint64_t used_ms = kv_replica_leader_ms(m->store, used),
-                 silent_ms = kv_replica_silent_ms(m->store, used);
 
-        return used_ms - silent_ms >= LEADERLESS_MS &&
-               kv_replica_leader_ms(m->store, other) + LATER_MS > used_ms;
+        return used[0] &&
+               kv_replica_leader_ms(m->store, used) - kv_replica_silent_ms(m->store, used) >= LEADERLESS_MS;
+}
+
+/* The same, and the other one is not known to have had one since: its last answer may be older. If the leader
+ * is gone, the replica in use has what this host has seen, and another one may not. */
+static bool attaching_is_as_good(const Membership *m, const char *other) {
+        return attaching_is_leaderless(m) && kv_replica_leader_ms(m->store, other) + LATER_MS >
+                                                     kv_replica_leader_ms(m->store, m->attaching.in_use);
+}
+
+/* Ask the other replica at once whether it has a leader, not with its next heartbeat. */
+static void attaching_ask(Membership *m, const KvState *state) {
+        Attaching *a = &m->attaching;
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        if (!attaching_is_leaderless(m) || now_ms - a->asked_ms < LIVENESS_TICK_MS)
+                return;
+        a->asked_ms = now_ms;
+        heartbeats_send(m, state);
 }
 
 /* Choose the replica to use: it stays while it answers, and sends the slice. */
@@ -388,10 +402,11 @@ void attaching_state_changed(Membership *m, const KvState *state) {
         if (silent_ms == UINT64_MAX)
                 return;
         answered_ms = loop_now_ms(m->loop) - silent_ms;
-        if (answered_ms == a->answered_ms)
+        if (answered_ms == a->answered_ms && !attaching_is_leaderless(m))
                 return;
         a->answered_ms = answered_ms;
         attaching_update(m, state);
+        attaching_ask(m, state);
 }
 
 static void attaching_on_move(void *userdata) {
@@ -414,10 +429,11 @@ bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
         return peers_dialed(m->peers, machine_id) && kv_replica_silent_ms(m->store, machine_id) == UINT64_MAX;
 }
 
-/* Two heartbeats a second on the session in use and on a new one, one in two seconds on the other one. */
+/* Two heartbeats a second on the session in use and on a new one, one in two seconds on the other one, or as
+ * many while the first one has no leader. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
         return attaching_uses(m, machine_id) || attaching_is_unanswered(m, machine_id) ||
-               m->attaching.ticks % 4 == 0;
+               attaching_is_leaderless(m) || m->attaching.ticks % 4 == 0;
 }
 
 bool attaching_uses(const Membership *m, const char *machine_id) {

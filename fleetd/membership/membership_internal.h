@@ -73,6 +73,7 @@ typedef struct Attaching {
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         uint64_t ready_ms;            /* when the slice was fresh last */
         uint64_t answered_ms;         /* the last answer of the replica in use that was considered */
+        uint64_t asked_ms;            /* the last additional heartbeat, by attaching_ask() */
         unsigned ticks;
         bool moves;   /* the replica in use does not know yet */
         bool limited; /* only the wanted ones are dialed */

@@ -254,6 +254,8 @@ uint64_t raft_core_term(const RaftCore *core);
 /* True if this host leads and has applied an entry of its own term: then reads and the engine may run. (A new
  * leader submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
+/* Of a leader: return when a majority of the voters was heard last. */
+uint64_t raft_core_quorum_ms(const RaftCore *core, uint64_t now_ms);
 /* 0 while unknown: a leader counts only in the term of its last message. */
 uint64_t raft_core_leader(const RaftCore *core);
 uint64_t raft_core_commit_index(const RaftCore *core);

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #include "kvstore/raft/core_internal.h"
 
@@ -19,6 +20,7 @@ enum {
         PROMOTION_MAX_MS = 2000, /* for the promoted server to acknowledge its promotion; then it ends */
         CLOSE_ENTRIES = 100,
         CONTACT_MS = 1000,
+        QUORUM_MAX = 16, /* voters that are counted */
         /* After a lost snapshot message and a newer checkpoint, the engine's heartbeats start at an index
          * whose rejection the engine regards as stale, and it waits for this timeout. */
         INSTALL_MS = 10 * 1000,
@@ -553,6 +555,32 @@ uint64_t raft_core_term(const RaftCore *c) {
 
 bool raft_core_leads(const RaftCore *c) {
         return c->raft.state == RAFT_LEADER && c->applied_term == raft_current_term(&c->raft);
+}
+
+static int compare_newest(const void *a, const void *b) {
+        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+        return x < y ? 1 : -(x > y);
+}
+
+uint64_t raft_core_quorum_ms(const RaftCore *c, uint64_t now_ms) {
+        uint64_t contacts[QUORUM_MAX];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < c->raft.configuration.n && n < QUORUM_MAX; i++) {
+                const struct raft_server *s = &c->raft.configuration.servers[i];
+
+                if (s->role != RAFT_VOTER)
+                        continue;
+                contacts[n++] = now_ms; /* this host, and one that has voted and sent no result yet */
+                for (size_t k = 0; k < c->n_peers && s->id != c->raft.id; k++)
+                        if (c->peers[k].id == s->id && c->peers[k].contact_ms > 0)
+                                contacts[n - 1] = c->peers[k].contact_ms;
+        }
+        if (n == 0)
+                return now_ms;
+        qsort(contacts, n, sizeof(contacts[0]), compare_newest);
+        return contacts[n / 2];
 }
 
 uint64_t raft_core_leader(const RaftCore *c) {

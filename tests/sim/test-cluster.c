@@ -397,6 +397,24 @@ static void cluster_enter(World *w, unsigned hosts) {
         totals_tokens++;
 }
 
+static bool rolls(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+
+        for (const ClusterUnit *u = view ? view->units : NULL; u; u = u->hh.next)
+                if (u->rollout &&
+                    (u->rollout->state == ROLLOUT_CANARY || u->rollout->state == ROLLOUT_ROLLING ||
+                     u->rollout->state == ROLLOUT_PAUSING))
+                        return true;
+        return !view;
+}
+
+/* Those of hosts that returned a moment ago take their watch time. */
+static void wait_for_rollouts(SimCluster *c) {
+        for (unsigned i = 0; i < IDLE_MS / 1000 && rolls(c); i++)
+                world_run(c->world, world_now_ms(c->world) + 1000);
+}
+
 static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {
         World *w = world_new(seed, o->trace);
         unsigned hosts, begins;
@@ -451,6 +469,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
         cluster_heal(c, &faults);
         check_healed(c);
+        wait_for_rollouts(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
         if (raft_index(c) != before && !c->rotates)

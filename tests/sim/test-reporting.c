@@ -15,9 +15,10 @@ enum {
         /* The replica is silent, the hosts that used it may move, the write. */
         LOST_WITH_REPLICA_MS = 1750 + 3000 + WRITE_MS,
         ROUND_TRIP_MS = 100,
-        CLOSED_MS = 100,                     /* until a host uses its idle session */
-        SILENT_MS = 1500 + ROUND_TRIP_MS,    /* the same: its answers, one a second, are missed for 1.5 s */
-        NO_LEADER_MS = 2500 + ROUND_TRIP_MS, /* a second without contact, and an answer of the idle session */
+        CLOSED_MS = 100,                  /* until a host uses its idle session */
+        SILENT_MS = 1500 + ROUND_TRIP_MS, /* the same: its answers, one a second, are missed for 1.5 s */
+        NO_LEADER_MS = 1500 +
+                       ROUND_TRIP_MS, /* a second without contact, a tick, and an answer of the other one */
         BOTH_CLOSED_MS = 5000,
         MOVE_PAUSE_MS = 2000, /* between two moves */
         BETTER_MAX_MS = 620 * 1000,
