@@ -217,21 +217,27 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
         s->hooks.on_stop(s->hooks.userdata, u->name, asked);
 }
 
+static void unit_restart(SimSystemd *s, SimUnit *u) {
+        uint32_t n_restarts = u->n_restarts;
+
+        do_stop(s, u, false);
+        (void) do_start(s, u->name);
+        u->n_restarts = n_restarts + 1;
+}
+
 /* A start job that lasts has ended, or the process has. */
 static void unit_behave(SimSystemd *s, SimUnit *u) {
         bool was_starting = u->starting;
-        uint32_t n_restarts = u->n_restarts;
 
         u->due_ms = 0;
         if (u->quality == SIM_SLOW)
                 u->starting = u->job = false;
-        else
+        else if (u->quality == SIM_FLAPS) /* Restart=always */
+                unit_restart(s, u);
+        else {
                 do_stop(s, u, false);
-        if (u->quality == SIM_FLAPS) { /* Restart=always */
-                (void) do_start(s, u->name);
-                u->n_restarts = n_restarts + 1;
-        } else if (u->quality != SIM_SLOW)
                 u->failed = true;
+        }
         if (was_starting)
                 job_removed(s, u->name, u->failed ? "failed" : "done");
         changed(s, u->name);
@@ -692,6 +698,19 @@ void sim_systemd_end(SimSystemd *s, const char *unit) {
 
         do_stop(s, u, false);
         u->failed = true;
+        changed(s, unit);
+}
+
+void sim_systemd_restart(SimSystemd *s, const char *unit) {
+        SimUnit *u = unit_get(s, unit);
+
+        if (!u->running[0])
+                return;
+        /* Not a start by fleetd: no hook. */
+        u->invocation = ++s->invocations;
+        u->n_restarts++;
+        unit_begin(s, u);
+        world_trace(s->world, s->name, "systemd restarts %s", unit);
         changed(s, unit);
 }
 

@@ -38,7 +38,9 @@ const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of th
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* the current or the last one; 0 */
 void sim_systemd_change(SimSystemd *s, const char *unit); /* its properties change, for example its status */
 void sim_systemd_end(SimSystemd *s, const char *unit);    /* its process fails */
-void sim_systemd_stop(SimSystemd *s, const char *unit);   /* by hand */
+/* Its process fails, and systemd starts it again (Restart=). A unit that does not run stays so. */
+void sim_systemd_restart(SimSystemd *s, const char *unit);
+void sim_systemd_stop(SimSystemd *s, const char *unit); /* by hand */
 /* Stop all running units because a unit of the host that they need stops; it runs again after
  * sim_systemd_release(). */
 void sim_systemd_hold(SimSystemd *s);

@@ -14,7 +14,8 @@
 
 enum {
         HOSTS = 3,
-        UNITS = 4, /* of each host; the first one is always good, and has HealthAction=restart */
+        UNITS = 5,     /* of each host; the first one is always good, and has HealthAction=restart */
+        UNCHECKED = 4, /* that has no check: it is healthy while it runs */
         PORT = 9000,
         WATCH_MS = 3000,
         STEP_MS = 20,
@@ -35,8 +36,9 @@ typedef struct Truth {
         char name[32];
         Mode mode;
         uint64_t invocation; /* 0: none ran yet */
+        uint64_t started_ms; /* of that, at the earliest */
         uint64_t since_ms;   /* of its start, or of its last failed probe */
-        uint64_t best_ms;    /* the longest time without either, in this invocation */
+        uint64_t best_ms;    /* the longest time without either */
         bool available;      /* as last published */
 } Truth;
 
@@ -80,11 +82,11 @@ static void look(SimMachine *m, Truth *t) {
                                       0,
                  now_ms = world_now_ms(world);
         const UnitState *s = state_of(m, t->name);
+        char id[INVOCATION_ID_SIZE];
 
         if (invocation > 0 && invocation != t->invocation) {
                 t->invocation = invocation;
-                t->since_ms = now_ms - STEP_MS;
-                t->best_ms = 0;
+                t->since_ms = t->started_ms = now_ms - STEP_MS;
         }
         if (invocation > 0)
                 t->best_ms = MAX(t->best_ms, now_ms - MIN(now_ms, t->since_ms));
@@ -93,6 +95,11 @@ static void look(SimMachine *m, Truth *t) {
         if (s->available && !t->available && t->best_ms < WATCH_MS)
                 world_failed(world, "available-is-uninterrupted", "%s on %s: %llu ms", t->name, m->name,
                              (unsigned long long) t->best_ms);
+        /* The state may be of a process that has ended, which this host has not noticed yet. */
+        snprintf(id, sizeof(id), "%032llx", (unsigned long long) invocation);
+        if (s->available && streq(s->invocation, id) && now_ms < t->started_ms + WATCH_MS)
+                world_failed(world, "another-process-is-not-available-yet", "%s on %s: %llu ms", t->name,
+                             m->name, (unsigned long long) (now_ms - t->started_ms));
         if (s->available && s->health != UNIT_HEALTH_PASSING)
                 world_failed(world, "available-is-healthy", "%s on %s", t->name, m->name);
         n_available += s->available && !t->available;
@@ -121,7 +128,7 @@ static void run_ms(uint64_t ms) {
 
 static bool all_are(UnitHealth health, unsigned from) {
         for (unsigned h = 0; h < HOSTS; h++)
-                for (unsigned u = from; u < UNITS; u++) {
+                for (unsigned u = from; u < (health == UNIT_HEALTH_FAILING ? UNCHECKED : UNITS); u++) {
                         const UnitState *s = state_of(&cluster->machines[h], truths[h][u].name);
 
                         if (!s || s->health != health || s->available != (health == UNIT_HEALTH_PASSING))
@@ -146,7 +153,9 @@ static bool is_formed(void) {
 static void on_start(void *userdata) {
         SimMachine *m = userdata;
 
-        if (m->power && !m->daemon)
+        if (m->power && m->dying) /* the crash is not complete */
+                world_at(world, STEP_MS, NULL, on_start, m);
+        else if (m->power && !m->daemon)
                 machine_start_daemon(m);
 }
 
@@ -160,10 +169,11 @@ static bool submit(unsigned h, unsigned u) {
         _cleanup_text_ Text text = {};
 
         text_printf(&text,
-                    "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineMetadata=host=%s\n"
-                    "HealthHttp=%u/\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\nUpdateWatchSec=%ds\n%s",
-                    cluster->machines[h].name, PORT + u, WATCH_MS / 1000,
-                    u == 0 ? "HealthAction=restart\n" : "");
+                    "[Service]\nExecStart=/bin/sleep "
+                    "1000\n[X-Fleet]\nMachineMetadata=host=%s\nUpdateWatchSec=%ds\n%s",
+                    cluster->machines[h].name, WATCH_MS / 1000, u == 0 ? "HealthAction=restart\n" : "");
+        if (u != UNCHECKED)
+                text_printf(&text, "HealthHttp=%u/\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\n", PORT + u);
         if (unit_parse(t->name, text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
@@ -182,7 +192,10 @@ static void fault(void) {
         Truth *t = &truths[m->index][1 + world_draw(world, UNITS - 1)];
         uint64_t for_ms = 100 + world_draw(world, world_chance(world, 70) ? 2500 : 12000);
 
-        switch (world_draw(world, 6)) {
+        switch (world_draw(world, 7)) {
+        case 6:
+                sim_systemd_restart(m->systemd, t->name);
+                break;
         case 0:
         case 1:
                 if (m->daemon)
