@@ -307,7 +307,7 @@ static void drains_check_machine(SimCluster *c, const Cluster *cluster, const Sc
                 if (!drain_awaits(a))
                         continue;
                 state = unit_drained(cluster, view, a->of, m, &to, &why);
-                if (state != DRAINED_UNIT_WAITS || !why.message[0])
+                if ((state != DRAINED_UNIT_WAITS && state != DRAINED_UNIT_QUEUED) || !why.message[0])
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is on %s in state %d: %s", a->unit, cluster_machine_name(m), state,
                                      a->reason ?: "");

@@ -15,6 +15,8 @@ enum {
         SLOW_MS = 3000,      /* a start of SIM_SLOW */
         DISTURBED_MS = 6000, /* after a fault, in which its effects may become visible */
         TURN_MS = 3000,
+        LOST_PERCENT = 20, /* of the first starts of a text, which a power cut follows */
+        DECIDED_MS = 2000, /* from a failure to the end of the rollout, with a leader */
 };
 
 typedef struct RollingHost {
@@ -22,6 +24,7 @@ typedef struct RollingHost {
         uint64_t index;             /* of the key, in the newest version */
         unsigned assigned;          /* the text */
         uint64_t assigned_ms;       /* since when */
+        uint64_t since_ms;          /* of the assignment to run; 0: to stop */
         bool has_had[VERSIONS_MAX]; /* assigned at any time */
         unsigned running;           /* version; 0: none */
         unsigned stopped;           /* version that fleetd has stopped last; 0: none, or it has ended */
@@ -38,7 +41,8 @@ static struct {
         SimQuality qualities[VERSIONS_MAX];
         bool ending; /* the last text is submitted */
         RollingHost hosts[CLUSTER_HOSTS_MAX];
-        bool seen; /* a rollout */
+        uint64_t lost_ms; /* since then, a host is lost in its step; 0: none */
+        bool seen;        /* a rollout */
         RolloutState state;
 } rolling;
 
@@ -232,6 +236,23 @@ static unsigned rolling_version(const char *hash) {
         return 0;
 }
 
+static uint64_t member_of(const char *value, const char *name) {
+        const char *at = strstr(value, name);
+
+        return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* A step gives an instance another text, or starts it again: it has another time then. */
+static void check_rewritten(const SimCluster *c, RollingHost *h, const char *value, unsigned version) {
+        bool runs = strstr(value, "\"order\":\"run\"");
+        uint64_t since_ms = runs ? member_of(value, "\"since\":") : 0;
+
+        if (runs && version == h->assigned && since_ms == h->since_ms && rolling.state == ROLLOUT_REVERTING)
+                world_failed(c->world, "a-revert-changes-only-instances-that-differ", "%s: %s", h->key,
+                             value);
+        h->since_ms = since_ms;
+}
+
 void rollouts_note(SimCluster *c, const KvNode *node) {
         unsigned version;
         const char *at;
@@ -251,6 +272,7 @@ void rollouts_note(SimCluster *c, const KvNode *node) {
                         snprintf(hash, sizeof(hash), "%s", at + strlen("\"hash\":\""));
                 version = rolling_version(hash);
                 h->index = node->modified;
+                check_rewritten(c, h, value, version);
                 if (version == 0 && !strstr(value, "\"order\":\"stop\""))
                         world_failed(c->world, "each-assignment-has-a-text", "%s: %s", h->key, value);
                 h->has_had[version] = true;
@@ -262,6 +284,55 @@ void rollouts_note(SimCluster *c, const KvNode *node) {
         }
 }
 
+/* A text whose process ends or is never ready was never available. */
+static void check_completed(const SimCluster *c, const RolloutRecord *record) {
+        unsigned version = record && record->completed.number > 0 ? rolling_version(record->completed.hash) :
+                                                                    0;
+        SimQuality quality = rolling.qualities[version];
+
+        if (version > 0 && (quality == SIM_EXITS || quality == SIM_NEVER_READY))
+                world_failed(c->world, "a-completed-text-was-available", "%s: text %u (%s)", UNIT, version,
+                             commands[quality]);
+}
+
+/* Whether one machine alone was lost after it got the text, and before it was available with it. */
+static bool one_is_lost_in_its_step(const Cluster *view, const ClusterUnit *u) {
+        const RolloutRecord *r = u->rollout;
+        size_t n_lost = 0, n_in_step = 0;
+
+        for (const ClusterMachine *m = view->machines; m; m = m->hh.next) {
+                const ClusterAssignment *a = cluster_assignment_on(m, UNIT);
+                const ClusterState *s = cluster_state_on(m, UNIT);
+
+                if (m->presence == PRESENCE_UP)
+                        continue;
+                n_lost++;
+                n_in_step += m->presence == PRESENCE_LOST && a && cluster_assignment_is_active(a) &&
+                             streq(a->hash, r->to.hash) && a->index > r->begun &&
+                             a->index < m->presence_index && a->index >= r->retry &&
+                             !cluster_machine_is_rebooting(m) &&
+                             !(s && s->state.available && s->state.hash && streq(s->state.hash, a->hash));
+        }
+        return n_lost == 1 && n_in_step == 1;
+}
+
+/* A failure is not tolerated: the rollout pauses, or reverts. */
+static void check_lost(const SimCluster *c, const Cluster *view, const ClusterUnit *u) {
+        bool rolls = u->rollout &&
+                     (u->rollout->state == ROLLOUT_ROLLING || u->rollout->state == ROLLOUT_CANARY) &&
+                     streq(u->rollout->to.hash, u->unit->hash);
+
+        if (!rolls || !one_is_lost_in_its_step(view, u)) {
+                rolling.lost_ms = 0;
+                return;
+        }
+        if (rolling.lost_ms == 0)
+                rolling.lost_ms = world_now_ms(c->world);
+        if (world_now_ms(c->world) >= rolling.lost_ms + DECIDED_MS)
+                world_failed(c->world, "a-host-lost-in-its-step-stops-the-rollout", "it is %s",
+                             rollout_state_to_string(u->rollout->state));
+}
+
 void rollouts_watch(SimCluster *c) {
         Registry *r = rolling_is(c) ? rolling_registry(c) : NULL;
         const ClusterUnit *u = rolling_unit(r);
@@ -271,6 +342,8 @@ void rollouts_watch(SimCluster *c) {
                 return;
         if (!u)
                 return;
+        check_completed(c, u->rollout);
+        check_lost(c, registry_cluster(r), u);
         changed = u->rollout && (!rolling.seen || rolling.state != u->rollout->state);
         rolling.seen = u->rollout != NULL;
         if (!changed)
@@ -339,6 +412,26 @@ bool rollouts_check_stop(SimMachine *m, const char *unit, bool asked) {
         return true;
 }
 
+static void on_power_on(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (!m->power && !m->has_left)
+                machine_power_on(m);
+}
+
+static void on_power_cut(void *userdata) {
+        SimMachine *m = userdata;
+        World *w = m->cluster->world;
+        uint64_t for_ms = 8000 + world_draw(w, 8000);
+
+        if (m->cluster->quiet || !m->power || m->has_left)
+                return;
+        machine_absent(m, for_ms);
+        machine_suspect(m, world_now_ms(w), world_now_ms(w) + for_ms + 20000);
+        machine_power_cut(m);
+        world_at(w, for_ms, NULL, on_power_on, m);
+}
+
 bool rollouts_check_start(SimMachine *m, const char *unit) {
         RollingHost *h = &rolling.hosts[m->index];
         SimCluster *c = m->cluster;
@@ -357,6 +450,8 @@ bool rollouts_check_start(SimMachine *m, const char *unit) {
         h->running = version;
         h->stopped = 0;
         h->started_ms = world_now_ms(c->world);
+        if (version == rolling.n && c->n > 2 && world_chance(c->world, LOST_PERCENT)) /* in its step */
+                world_at(c->world, world_draw(c->world, WATCH_MS), NULL, on_power_cut, m);
         return true;
 }
 
