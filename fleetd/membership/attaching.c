@@ -13,6 +13,7 @@ enum {
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
         LEADERLESS_MS = 1000, /* as in kv_replica_answers(): a replica is left for another one ... */
+        ASKS_MS = 10000,      /* without a leader: the other replica is asked more often */
         LATER_MS = 250,       /* ... whose last known contact with a leader is at least so much later */
         FAILED_MS = 10000,    /* a replica has not worked */
         BEHIND_MS = 2000,     /* a replica answers, and has not sent the slice: the pause between two moves */
@@ -289,12 +290,18 @@ static bool attaching_is_as_good(const Membership *m, const char *other) {
                                                      kv_replica_leader_ms(m->store, m->attaching.in_use);
 }
 
+/* Whether to ask the other replica for a leader. If no replica finds one for long, the ordinary heartbeats
+ * are enough: they must not become more while many hosts wait. */
+static bool attaching_asks(const Membership *m) {
+        return attaching_is_leaderless(m) && kv_replica_leader_ms(m->store, m->attaching.in_use) < ASKS_MS;
+}
+
 /* Ask the other replica at once whether it has a leader, not with its next heartbeat. */
 static void attaching_ask(Membership *m, const KvState *state) {
         Attaching *a = &m->attaching;
         uint64_t now_ms = loop_now_ms(m->loop);
 
-        if (!attaching_is_leaderless(m) || now_ms - a->asked_ms < LIVENESS_TICK_MS)
+        if (!attaching_asks(m) || now_ms - a->asked_ms < LIVENESS_TICK_MS)
                 return;
         a->asked_ms = now_ms;
         heartbeats_send(m, state);
@@ -432,8 +439,8 @@ bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
 /* Two heartbeats a second on the session in use and on a new one, one in two seconds on the other one, or as
  * many while the first one has no leader. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
-        return attaching_uses(m, machine_id) || attaching_is_unanswered(m, machine_id) ||
-               attaching_is_leaderless(m) || m->attaching.ticks % 4 == 0;
+        return attaching_uses(m, machine_id) || attaching_is_unanswered(m, machine_id) || attaching_asks(m) ||
+               m->attaching.ticks % 4 == 0;
 }
 
 bool attaching_uses(const Membership *m, const char *machine_id) {
