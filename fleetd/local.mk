@@ -85,7 +85,7 @@ QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-reboot tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-rollout_ends tests/unit/test-rollout_budget tests/unit/test-engine_memory \
+	tests/unit/test-engine_brake tests/unit/test-engine_singleton tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-reboot tests/unit/test-rollout tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-rollout_ends tests/unit/test-rollout_large tests/unit/test-rollout_budget tests/unit/test-engine_memory \
 	tests/unit/test-slice tests/unit/test-unit_order tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters tests/unit/test-tokens tests/unit/test-cluster_key tests/unit/test-registry tests/unit/test-engine_waits tests/unit/test-key_store tests/unit/test-creds tests/unit/test-liveness_model
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -129,6 +129,8 @@ tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_pl
 tests_unit_test_rollout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_random_SOURCES = tests/unit/test-rollout_random.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_random_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_rollout_large_SOURCES = tests/unit/test-rollout_large.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
+tests_unit_test_rollout_large_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_ends_SOURCES = tests/unit/test-rollout_ends.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_ends_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_budget_SOURCES = tests/unit/test-rollout_budget.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)

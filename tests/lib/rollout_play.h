@@ -6,7 +6,11 @@
 #include "fleetd/engine/rollout.h"
 #include "tests/lib/plans.h"
 
-enum { REVISIONS = 8, INSTANCES = 16 };
+#ifndef PLAY_INSTANCES
+#define PLAY_INSTANCES 16
+#endif
+
+enum { REVISIONS = 8, INSTANCES = PLAY_INSTANCES };
 
 typedef enum Quality {
         GOOD,  /* it is available two seconds after its start */
@@ -22,7 +26,7 @@ typedef struct Play {
         bool template;
         Quality quality[REVISIONS];
         struct {
-                char unit[32], machine[3];
+                char unit[32], machine[5];
                 bool present;
                 uint64_t index; /* of the assignment that its machine has executed */
                 uint64_t started_ms;
