@@ -330,7 +330,9 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
                                .on_ready = daemon_on_systemd_ready,
                                .userdata = d,
                                .boot_wait_ms = s->boot_wait_ms };
-        DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
+        DirectoryOptions folder = { .path = s->unit_directory,
+                                    .machine_id = s->machine_id,
+                                    .unwatched = d->io.unwatched };
         int r;
 
         if (asprintf(&directory, "%s/agent", s->state_directory) < 0)

@@ -549,13 +549,15 @@ static void directory_on_change(void *userdata, const RegistryChange *change) {
 
 /* -- Lifetime -- */
 
-static int directory_open(Directory *d, const char *record_dir, Error *err) {
+static int directory_open(Directory *d, const DirectoryOptions *options, Error *err) {
         int r;
 
-        d->record_fd = open_dir(record_dir, 0700);
+        d->record_fd = open_dir(options->record_dir, 0700);
         if (d->record_fd < 0)
-                return error_set(err, d->record_fd, "Failed to open %s: %s", record_dir,
+                return error_set(err, d->record_fd, "Failed to open %s: %s", options->record_dir,
                                  strerror(-d->record_fd));
+        if (options->unwatched)
+                return timer_start(&d->timer, d->loop, 0);
         d->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         if (d->inotify_fd < 0)
                 return error_set(err, -errno,
@@ -591,7 +593,7 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         snprintf(d->machine_id, sizeof(d->machine_id), "%s", options->machine_id);
         registry_observe(registry, &d->observer);
 
-        r = directory_open(d, options->record_dir, err);
+        r = directory_open(d, options, err);
         if (r < 0) {
                 directory_free(d);
                 return r;

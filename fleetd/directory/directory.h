@@ -19,6 +19,7 @@ typedef struct DirectoryOptions {
         const char *path;       /* may be absent, and appear later */
         const char *record_dir; /* for the record of seen files */
         const char *machine_id;
+        bool unwatched; /* scan it each two seconds, without inotify */
 } DirectoryOptions;
 
 int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,

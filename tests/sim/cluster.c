@@ -272,6 +272,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .level_max = m->level_max,
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,
+                          .unwatched = true,
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .sealer = &m->sealer.base,
