@@ -438,7 +438,9 @@ static void directory_on_timer(void *userdata) {
         Directory *d = userdata;
         uint64_t now_ms = loop_now_ms(d->loop);
 
-        if (d->sending || !registry_ready(d->registry)) {
+        /* After a crash, the tree may be older than what this host has seen: in it, texts are refused that
+         * are in order, and requests of users are not there yet. */
+        if (d->sending || !registry_ready(d->registry) || !kv_can_serve(registry_store(d->registry))) {
                 (void) timer_start(&d->timer, d->loop, RETRY_MS);
                 return;
         }
