@@ -35,10 +35,18 @@ static bool maintenance_is_of_boot(const KvNode *node) {
                (streq(m.purpose, CLUSTER_FOR_REBOOT) || streq(m.purpose, CLUSTER_FOR_SHUTDOWN));
 }
 
+/* Return whether a unit ended successfully: it is not to be run again, also if its host never reports. */
+static bool maintenance_has_ended(const KvNode *node) {
+        _cleanup_unit_state_ UnitState state = {};
+
+        return stored_state_read(node->value.data, node->value.size, &state, NULL) >= 0 && state.done;
+}
+
 /* Return whether a key is dropped in a new lineage. These are members that have to join again, planned
  * reboots, by which a host would reboot again, requested moves, and stop assignments, which are about the
- * former lineage. The engine writes new ones when all hosts have reported. After a restore also tokens, which
- * may have been used or revoked since the backup. */
+ * former lineage. The engine writes new ones when all hosts have reported. So each host publishes what runs
+ * there: a state of the former lineage would stop a unit on the host where it runs meanwhile. After a restore
+ * also tokens, which may have been used or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = ((const Maintenance *) userdata)->settings;
         _cleanup_assignment_ Assignment assignment = {};
@@ -50,6 +58,8 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
                 return true;
         if (k.kind == LAYOUT_MAINTENANCE)
                 return maintenance_is_of_boot(node);
+        if (k.kind == LAYOUT_STATE)
+                return !maintenance_has_ended(node);
         if (k.kind == LAYOUT_TOKEN)
                 return s->restore;
         if (k.kind == LAYOUT_MEMBER)

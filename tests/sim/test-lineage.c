@@ -1,7 +1,9 @@
 /* A cluster is recovered, or restored from an old backup, while its units run on hosts that have not reported
  * yet (ARCHITECTURE, "Lineage"). No unit is touched: assignments wait until each host has reported its units,
  * or was silent for five minutes, or an operator ends the wait. Then each running unit has an assignment to
- * its machine. A host that comes later executes the assignments of the new lineage at once.
+ * its machine. A host that comes later executes assignments as soon as the engine of the new lineage has
+ * decided about all that it would start or stop, or after 30 s: a unit may run on another host that has not
+ * reported.
  *
  *      test-lineage [--seed N] [--runs N] [--trace]
  */
@@ -19,6 +21,7 @@
 enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000, LATE_MS = 15000 };
 
 static World *tracing;
+static bool held; /* the units of a lost machine do not move in the time of this program */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
@@ -73,7 +76,8 @@ static void ask(SimCluster *c, const char *name, TargetState target) {
         bool done = false;
         Unit *unit;
 
-        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/sleep 1000\n");
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/sleep 1000\n%s",
+                 held ? "[X-Fleet]\nReplaceAfterSec=1h\n" : "");
         if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
                 abort();
         change.unit = unit;
@@ -206,7 +210,14 @@ static bool is_adopting(const SimMachine *m) {
 
 /* -- One run -- */
 
-typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, ONE_IS_LATE, _ENDING_MAX } Ending;
+typedef enum Ending {
+        ALL_REPORT,
+        ONE_STAYS_AWAY,
+        PEOPLE_SAY_SO,
+        ONE_IS_LATE,
+        TWO_ARE_LATE,
+        _ENDING_MAX
+} Ending;
 
 static void launch_all(SimCluster *c) {
         for (unsigned i = 0; i < UNITS; i++) {
@@ -230,6 +241,18 @@ static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
         }
 }
 
+/* It comes when the adoption has ended. */
+static void come_late(SimCluster *c, SimMachine *first, SimMachine *late, const Before *before,
+                      const SimMachine *gone) {
+        wipe(c, late, first, true);
+        machine_start_daemon(late);
+        run_and_check(c, world_draw(c->world, 5000), before, gone);
+}
+
+static SimMachine *third(SimCluster *c, const SimMachine *first, const SimMachine *second) {
+        return &c->machines[3 - first->index - second->index];
+}
+
 /* 'late' does not report: an operator ends the adoption, or its time limit does. */
 static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, Ending ending, Before *before) {
         bool done = false;
@@ -237,7 +260,7 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, Endi
         run_and_check(c, QUIET_MS, before, NULL);
         if (!is_adopting(first))
                 world_failed(c->world, "a-host-without-report-is-waited-for", "%s was not", late->name);
-        if (ending != ONE_IS_LATE)
+        if (ending != ONE_IS_LATE && ending != TWO_ARE_LATE)
                 machine_power_cut(late); /* for good: its units may run elsewhere */
         if (ending != ONE_STAYS_AWAY) {
                 if (registry_adopt_now(daemon_registry(first->daemon), NULL, on_asked, &done) < 0)
@@ -246,10 +269,15 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, Endi
                 UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
         } else
                 UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
-        if (ending == ONE_IS_LATE) { /* its units run on, and elsewhere perhaps, until it has reported */
-                run_and_check(c, world_draw(c->world, QUIET_MS), before, late);
-                wipe(c, late, first, true);
-                machine_start_daemon(late);
+        if (ending == ONE_IS_LATE || ending == TWO_ARE_LATE) {
+                /* Its units run on, and elsewhere perhaps, until it has reported: the other one executes
+                 * the assignments of the old tree. */
+                const SimMachine *gone = ending == ONE_IS_LATE ? late : NULL;
+
+                run_and_check(c, world_draw(c->world, QUIET_MS), before, gone);
+                come_late(c, first, late, before, gone);
+                if (ending == TWO_ARE_LATE)
+                        come_late(c, first, third(c, first, late), before, NULL);
                 UNTIL_WITHIN(c, LATE_MS, "units-of-a-late-host-run-once", late->loop && all_run_once(c));
         } else
                 UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
@@ -297,6 +325,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         SimCluster *c;
 
         tracing = w;
+        held = ending == TWO_ARE_LATE || (ending == ONE_IS_LATE && world_draw(w, 2) == 0);
         world_set_replay(w, "tests/sim/test-lineage");
         c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
@@ -332,7 +361,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
 
-                if (m == first || (m == late && ending != ALL_REPORT))
+                if (m == first || (m == late && ending != ALL_REPORT) || ending == TWO_ARE_LATE)
                         continue;
                 wipe(c, m, first, world_draw(w, 2) == 0);
                 machine_start_daemon(m);
@@ -343,7 +372,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         else
                 end_without(c, first, late, ending, &before);
 
-        run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
+        run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT || ending == TWO_ARE_LATE ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
                 if (c->machines[i].daemon && is_adopting(&c->machines[i]))
                         world_failed(w, "the-adoption-has-ended-everywhere", "but not on %s",
