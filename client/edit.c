@@ -387,14 +387,16 @@ static int edit_confirm(Client *c, const char *name, const char *text, Text *ret
 
 /* Write the note that an instance leaves the template that it follows; none if it does not. Errors are
  * ignored: the change does not depend on it. */
-static void edit_note_apart(Client *c, const ApiUnit *unit, Text *ret) {
+static void edit_note_apart(Client *c, const ApiUnit *unit, const char *text, Text *ret) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        _cleanup_unit_ Unit *edited = NULL;
         const ReplaceTemplate *template;
 
         if (unit_name_is_instance(unit->name) && unit->desired_state == TARGET_LAUNCHED &&
             replace_template(c, &all, unit->name, &template, &(Error) {}) >= 0 &&
-            same_string(unit->hash, replace_template_hash(template)) &&
-            replace_template_has(template, unit->name))
+            replace_template_has(template, unit->name) &&
+            unit_read(unit->name, text, strlen(text), &edited, NULL) >= 0 &&
+            replace_template_has_text(c, template, edited) == 0)
                 replace_append_apart(ret, template, unit->name);
 }
 
@@ -451,7 +453,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = output_discard(*c->options.output);
         if (r < 0)
                 return r;
-        edit_note_apart(c, &unit, &apart);
+        edit_note_apart(c, &unit, edited, &apart);
         r = edit_confirm(c, name, edited, &where, err);
         if (r == -ECANCELED) {
                 draft_keep(&draft);

@@ -48,12 +48,34 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
                !replace_template_lacks(t, instance);
 }
 
+int replace_template_has_text(Client *c, const ReplaceTemplate *t, const Unit *instance) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {};
+        size_t own;
+        int r;
+
+        if (streq(instance->hash, replace_template_hash(t)))
+                return 1;
+        if (!*unit_text_own_drop_ins(instance->name, instance->text))
+                return 0;
+        r = client_unit(c, t->name, &stored, NULL);
+        if (r <= 0)
+                return r == -ENOMEM ? r : 0;
+        append_unit_text(&text, &stored);
+        if (text.error < 0)
+                return text.error;
+        r = unit_read(t->name, text.chars ?: "", text.size, &unit, NULL);
+        return r < 0 ? 0 : unit_has_text_of(instance, unit, &own);
+}
+
 void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *instance) {
         text_printf(t,
                     "%s has its own text; it no longer follows %s (revision %llu); to follow it again: "
-                    "fleetctl start --replace %s (in a folder without its file)",
+                    "fleetctl start --replace %s (in a folder without %s and %s)",
                     instance, template->name,
-                    (unsigned long long) member_number(template->rollout, "revision"), instance);
+                    (unsigned long long) member_number(template->rollout, "revision"), instance, instance,
+                    template->name);
 }
 
 void replace_note_set(Client *c, const char *template) {

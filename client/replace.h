@@ -24,6 +24,9 @@ const char *replace_template_hash(const ReplaceTemplate *t);
 bool replace_template_has(const ReplaceTemplate *t, const char *instance);
 /* The same of one that has a text of its own. */
 bool replace_template_lacks(const ReplaceTemplate *t, const char *instance);
+/* Return 1 if the instance has the wanted text of the template, alone or with drop-ins of its own; else 0, or
+ * -ENOMEM. */
+int replace_template_has_text(Client *c, const ReplaceTemplate *t, const Unit *instance);
 
 /* Append that an instance got a text of its own, and how it follows the template again. */
 void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *instance);

@@ -245,10 +245,11 @@ static int revert_wait(Client *c, const char *name, const char *hash, uint64_t f
         return r;
 }
 
-/* The same where the daemons roll texts out: until all instances of the set have the text. */
+/* The same where the daemons roll texts out: until all instances of the set have the text. That of an
+ * instance with drop-ins of its own has another hash. */
 static int revert_roll(Client *c, const char *name, const char *hash, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
-        int r = rollout_goals_add(&goals, name, hash);
+        int r = rollout_goals_add(&goals, name, unit_name_is_instance(name) ? NULL : hash);
 
         return r < 0 ? r : rollout_wait(c, &goals, err);
 }

@@ -21,9 +21,10 @@ typedef struct Submission {
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */
-        char *note;          /* that it follows a template from now on, or no longer; NULL: neither */
-        size_t set;          /* with 'rolls': the first submission of the same set */
-        bool due;            /* has to be submitted */
+        const char *goal; /* hash of the text of the set that it follows; NULL: it follows none. Borrowed */
+        char *note;       /* that it follows a template from now on, or no longer; NULL: neither */
+        size_t set;       /* with 'rolls': the first submission of the same set */
+        bool due;         /* has to be submitted */
 } Submission;
 
 typedef struct Submissions {
@@ -184,8 +185,12 @@ static int find_followed(Client *c, Submissions *all, Submission *s, Error *err)
         r = replace_template(c, &all->templates, s->name, &template, err);
         if (r < 0)
                 return r;
-        if (streq(s->unit->hash, replace_template_hash(template))) {
+        r = replace_template_has_text(c, template, s->unit);
+        if (r < 0)
+                return r;
+        if (r > 0) {
                 s->follows = template->name;
+                s->goal = replace_template_hash(template);
                 if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
         } else if (replace_template_has(template, s->name))
@@ -204,8 +209,8 @@ static int submission_joins(Client *c, Submissions *all, const Submission *s, Er
         r = replace_template(c, &all->templates, s->name, &template, err);
         if (r < 0)
                 return r;
-        return replace_template_lacks(template, s->name) &&
-               streq(s->unit->hash, replace_template_hash(template));
+        return replace_template_lacks(template, s->name) ? replace_template_has_text(c, template, s->unit) :
+                                                           0;
 }
 
 /* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */
@@ -229,13 +234,20 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
         return *ret ? 1 : -ENOMEM;
 }
 
-/* An instance of the cluster without a local file gets the text of its template in the cluster. */
-static int read_followed(Client *c, Submission *s, Error *err) {
+/* An instance of the cluster without a local file gets the text of its template in the cluster. It keeps the
+ * drop-ins that it has there, if it has no local ones. */
+static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error *err) {
         _cleanup_free_ char *text = NULL;
         int r;
 
         if (s->unit || !unit_name_is_instance(s->name))
                 return 0;
+        if (s->drop_ins.size == 0) {
+                _cleanup_text_ Text whole = {};
+
+                append_unit_text(&whole, stored);
+                text_append(&s->drop_ins, unit_text_own_drop_ins(s->name, whole.chars ?: ""));
+        }
         r = template_text(c, s, &text, err);
         return r <= 0 ? r : unit_read(s->name, text, strlen(text), &s->unit, err);
 }
@@ -308,7 +320,7 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
                 return r;
         s->exists = r > 0;
         if (s->exists) {
-                r = c->options.replace ? read_followed(c, s, err) : 0;
+                r = c->options.replace ? read_followed(c, s, &stored, err) : 0;
                 if (r < 0)
                         return r;
                 r = submission_check_existing(c, all, s, &stored, replaceable, err);
@@ -390,7 +402,7 @@ static int add_goals(const Submissions *all, RolloutGoals *ret) {
 
                         if (!s->due || !s->rolls || s->set != set)
                                 continue;
-                        if (rollout_goals_add(ret, s->name, s->unit->hash) < 0)
+                        if (rollout_goals_add(ret, s->name, s->goal ?: s->unit->hash) < 0)
                                 return -ENOMEM;
                         goal = &ret->items[ret->n - 1];
                         goal->given = s->given;

@@ -94,8 +94,9 @@ typedef struct UnitState {
                            line; NULL: none */
         bool available; /* healthy without interruption for UpdateWatchSec=, in this invocation and with
                            'hash' */
-        bool kept;   /* it runs, although it is assigned to stop unless it runs (Assignment.unless_running) */
-        bool lapsed; /* it was available with 'hash', and is not any more, without having been stopped */
+        uint64_t kept; /* index of the assignment to stop unless it runs (Assignment.unless_running), although
+                          which it runs; 0: none */
+        bool lapsed;   /* it was available with 'hash', and is not any more, without having been stopped */
 } UnitState;
 
 void unit_state_done(UnitState *state);

@@ -55,6 +55,7 @@ static const JsonField member_fields[] = {
 };
 
 static const JsonField assignment_fields[] = {
+        { "base", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, base), .size = UNIT_HASH_SIZE },
         { "hash", JSON_FIELD_CHARS, offsetof(Assignment, hash), .size = UNIT_HASH_SIZE },
         { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
         { "instead", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, instead), .size = MACHINE_ID_SIZE },
@@ -87,7 +88,7 @@ static const JsonField state_fields[] = {
         { "invocation", JSON_FIELD_CHARS_SKIPPED, offsetof(UnitState, invocation),
           .size = INVOCATION_ID_SIZE },
         { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
-        { "kept", JSON_FIELD_BOOL, offsetof(UnitState, kept) },
+        { "kept", JSON_FIELD_U64, offsetof(UnitState, kept) },
         { "lapsed", JSON_FIELD_BOOL, offsetof(UnitState, lapsed) },
         { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },

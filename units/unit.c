@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "units/drop_ins.h"
 #include "units/install.h"
 #include "units/json.h"
 #include "units/quadlet.h"
@@ -76,6 +77,8 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         r = unit_file_systemd_hash(&unit->file, unit->systemd_hash);
         if (r < 0)
                 return r;
+
+        memcpy(unit->base, unit->hash, sizeof(unit->base));
 
         r = unit_measure_json(unit);
         if (r < 0)
@@ -289,6 +292,78 @@ int unit_set_owner(Unit *unit, const char *owner, const char *path) {
         return 0;
 }
 
+/* -- Drop-ins of an instance after the text of its template -- */
+
+/* Return whether the text begins as the drop-in of an instance, as drop_ins_append() writes it. */
+static bool text_is_own_drop_in(const char *name, const char *text) {
+        static const char start[] = "\n\n# ";
+        _cleanup_drop_ins_ DropIns d = {};
+        bool found = false;
+
+        if (strncmp(text, start, strlen(start)) != 0 || drop_ins_init(&d, name) < 0)
+                return false;
+        text += strlen(start);
+        for (size_t i = 0; i < d.n && !found; i++) {
+                size_t n = strlen(d.folders[i].name);
+
+                found = d.folders[i].of_instance && strncmp(text, d.folders[i].name, n) == 0 &&
+                        text[n] == '/';
+        }
+        return found;
+}
+
+const char *unit_text_own_drop_ins(const char *name, const char *text) {
+        const char *at = text;
+
+        while ((at = strstr(at, "\n\n# ")) && !text_is_own_drop_in(name, at))
+                at++;
+        return at ?: text + strlen(text);
+}
+
+bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
+        *ret_own = 0;
+        if (unit_equal(unit, template))
+                return true;
+        if (unit->text_size <= template->text_size ||
+            memcmp(unit->text, template->text, template->text_size) != 0 ||
+            !text_is_own_drop_in(unit->name, unit->text + template->text_size))
+                return false;
+        *ret_own = unit->text_size - template->text_size;
+        return true;
+}
+
+int unit_compose(const Unit *instance, const Unit *template, Unit **ret) {
+        _cleanup_text_ Text text = {};
+        _cleanup_unit_ Unit *unit = NULL;
+        int r;
+
+        text_append_bytes(&text, template->text, template->text_size);
+        text_append_bytes(&text, instance->text + instance->text_size - instance->own_size,
+                          instance->own_size);
+        r = text.error < 0 ? text.error : unit_read(instance->name, text.chars ?: "", text.size, &unit, NULL);
+        if (r < 0)
+                return r;
+        unit->own_size = instance->own_size;
+        memcpy(unit->base, template->hash, sizeof(unit->base));
+        *ret = TAKE_PTR(unit);
+        return 0;
+}
+
+/* The hash of the text before the drop-ins follows from the text. */
+static int unit_read_base(Unit *unit, uint64_t own_size) {
+        _cleanup_unit_file_ UnitFile base = {};
+        int r;
+
+        if (own_size == 0 || !unit->from || own_size >= unit->text_size)
+                return 0;
+        r = unit_file_parse(unit->text, unit->text_size - own_size, UNIT_FILE_LITERAL, &base, NULL);
+        if (r >= 0)
+                r = unit_file_hash(&base, unit->base);
+        if (r >= 0)
+                unit->own_size = own_size;
+        return r == -ENOMEM ? r : 0; /* otherwise the whole text counts */
+}
+
 bool unit_equal(const Unit *a, const Unit *b) {
         return streq(a->hash, b->hash);
 }
@@ -325,6 +400,7 @@ void stored_unit_write(Text *t, const Unit *unit) {
         json_add_string(t, "hash", unit->hash);
         json_add_string(t, "how", wanted ? revision_how_to_string(wanted->how) : NULL);
         json_add_string(t, "onFailure", wanted && !unit->from ? wanted->update.on_failure : NULL);
+        json_add_u64(t, "own", unit->own_size);
         json_write_fields(t, JSON_FIELDS(owner_fields), unit);
         if (wanted)
                 revisions_write(t, &unit->revisions);
@@ -336,6 +412,7 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_unit_ Unit *unit = NULL;
         const char *text = NULL;
+        uint64_t own_size = 0;
         int r;
 
         r = json_object_parse(json, size, &root, err);
@@ -351,6 +428,10 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         if (r < 0)
                 return r;
         r = json_read_fields(root, JSON_FIELDS(owner_fields), unit, err);
+        if (r >= 0)
+                r = json_read_u64(root, "own", &own_size, err);
+        if (r >= 0)
+                r = unit_read_base(unit, own_size);
         if (r >= 0)
                 r = revisions_read(root, &unit->revisions, err);
         if (r < 0)

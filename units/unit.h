@@ -27,10 +27,13 @@ typedef struct Unit {
         UnitFile file;
         Placement placement; /* specifiers replaced */
         Warnings warnings;   /* only after unit_check() */
-        char *owner; /* id of the machine whose unit directory has the file; NULL: submitted by people */
-        char *path;  /* of that file; NULL: none */
-        char *from;  /* the template that it follows; NULL: none */
-        Revisions revisions; /* of a stored unit; the numbers are 0 otherwise */
+        char *owner;     /* id of the machine whose unit directory has the file; NULL: submitted by people */
+        char *path;      /* of that file; NULL: none */
+        char *from;      /* the template that it follows; NULL: none */
+        size_t own_size; /* the last bytes of the text: drop-ins of its own, after the text of that template
+                          */
+        char base[UNIT_HASH_SIZE]; /* hash of the text without them */
+        Revisions revisions;       /* of a stored unit; the numbers are 0 otherwise */
 } Unit;
 
 /* Parse and check a submitted unit: name, grammar, [X-Fleet], combinations, size. An error begins with "line
@@ -65,6 +68,15 @@ DEFINE_CLEANUP(Unit *, unit_free)
 int unit_set_template(Unit *unit, const char *name);                 /* copies; NULL: none. 0 or -ENOMEM */
 int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
 
+/* Return whether an instance may follow the template: it has its text, alone or with drop-ins of its own, of
+ * which *ret_own is the size. */
+bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own);
+/* Return the part of the text of an instance that has the drop-ins of its own; "": it has none. Borrowed. */
+const char *unit_text_own_drop_ins(const char *name, const char *text);
+/* Read the text that an instance gets from the template: with the drop-ins of its own. 0 or a negative errno.
+ */
+int unit_compose(const Unit *instance, const Unit *template, Unit **ret);
+
 bool unit_equal(const Unit *a, const Unit *b); /* same hash */
 /* Return the effect of a text on the running unit that has the former text (units/effect.h). A singleton has
  * a guard from its start on, so a change of Singleton= restarts. The time after which another host starts a
@@ -75,7 +87,8 @@ UnitEffect unit_effect(const Unit *former, const Unit *unit);
 bool unit_runs_same(const Unit *a, const Unit *b);
 
 /* The value of /_fleet/unit/NAME and of /_fleet/revision/NAME/NUMBER:
- * {"by","from","hash","how","owner","path","rev","revs":[{"by","hash","how","rev","since"}],"since","text"}.
+ * {"by","from","hash","how","own","owner","path","rev","revs":[{"by","hash","how","rev","since"}],"since",
+ * "text"}.
  * Other hosts, also with older and newer versions, read it; an unknown member is ignored. Without a number,
  * no revision is written. */
 void stored_unit_write(Text *t, const Unit *unit);

@@ -63,6 +63,7 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
 /* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.
  */
 static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published, UnitState *ret) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool done = agent_record_done(a, u, record),
              conflicting = agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused);
@@ -80,7 +81,8 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
                 snprintf(ret->job, sizeof(ret->job), STATE_JOB_REFUSED);
         else if (!conflicting && record && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
-        ret->kept = agent_is_kept(agent_assignment(a, u->name), record, &u->seen, a->boot_id);
+        if (agent_is_kept(assignment, record, &u->seen, a->boot_id))
+                ret->kept = assignment->index;
         agent_append_reason(&reason, a, u, record, ret);
         if (reason.error < 0 || unit_state_set_reason(ret, reason.chars ?: "") < 0 ||
             agent_add_health(a, u, ret) < 0) {
@@ -130,8 +132,17 @@ static void agent_on_reported(void *userdata, KvStatus status, const char *messa
                 publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
 
-/* Return whether the engine of this lineage has decided about each unit that runs here: it stays as assigned,
- * or its assignment was written since the lineage began. A unit without a unit key gets none. */
+/* Return whether nothing is started here, or stopped, by an assignment of the former lineage. */
+static bool agent_agrees(const Agent *a, const AgentUnit *u, const ClusterAssignment *assignment) {
+        bool runs = assignment && assignment->kind == ASSIGNMENT_RUN;
+        const ClusterState *s = cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
+
+        return agent_is_running(&u->seen) ? runs : !runs || (s && s->state.done);
+}
+
+/* Return whether the engine of this lineage has decided about each unit that runs here, or is assigned to
+ * this host: it stays as it is, or its assignment was written since the lineage began. It may run on a host
+ * that has not reported yet. A unit without a unit key gets no assignment. */
 static bool agent_is_answered(const Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         char lineage[LINEAGE_SIZE];
@@ -140,8 +151,7 @@ static bool agent_is_answered(const Agent *a) {
         for (const AgentUnit *u = a->units; u; u = u->hh.next) {
                 const ClusterAssignment *assignment = agent_assignment(a, u->name);
 
-                if (agent_is_running(&u->seen) && cluster_any_unit(c, u->name) &&
-                    !(assignment && assignment->kind == ASSIGNMENT_RUN) &&
+                if (cluster_any_unit(c, u->name) && !agent_agrees(a, u, assignment) &&
                     !(assignment && begun && assignment->index > begun->record.index))
                         return false;
         }

@@ -40,6 +40,21 @@ const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u) {
         return u->text->unit;
 }
 
+/* A revision of a template, with the drop-ins of the instance. If these have changed meanwhile, it is not the
+ * text that is assigned. */
+static int text_add_drop_ins(AgentUnit *u, AgentText *t) {
+        const ClusterUnit *known = agent_cluster_unit(t->agent, u);
+        Unit *whole = NULL;
+        int r;
+
+        if (!known || !known->unit || known->unit->own_size == 0)
+                return 0;
+        r = unit_compose(known->unit, t->unit, &whole);
+        unit_free(t->unit);
+        t->unit = whole;
+        return r;
+}
+
 static void agent_on_text(void *userdata, int result, const KvFound *found) {
         AgentUnit *u = userdata;
         AgentText *t = u->text;
@@ -51,6 +66,8 @@ static void agent_on_text(void *userdata, int result, const KvFound *found) {
         if (r == 0)
                 r = stored_unit_read(u->name, found->node->value.data, found->node->value.size, &t->unit,
                                      &err);
+        if (r >= 0)
+                r = text_add_drop_ins(u, t);
         if (r < 0 && !t->failed)
                 log_warning(((LogFields) { .unit = u->name, .error = r }),
                             "%s: revision %llu, which is assigned to this host, cannot be read: %s; trying "

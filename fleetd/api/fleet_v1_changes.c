@@ -129,11 +129,13 @@ static unsigned change_level(const Request *request) {
 /* Return whether the unit has the text of its template, and does not follow it yet: it was created before the
  * template, or had another text. A request with that text and a target state makes it follow. */
 static bool change_joins(const Request *request, const ApiUnit *body, const ClusterUnit *known) {
+        size_t own;
         const ClusterUnit *template = cluster_template(registry_cluster(request->api->options.registry),
                                                        known->name);
 
         return template && template->unit && body->desired_state != _TARGET_INVALID &&
-               change_level(request) >= KV_LEVEL_UPDATES && unit_equal(template->unit, known->unit) &&
+               change_level(request) >= KV_LEVEL_UPDATES &&
+               unit_has_text_of(known->unit, template->unit, &own) &&
                !(known->unit->from && streq(known->unit->from, template->name));
 }
 

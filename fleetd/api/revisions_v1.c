@@ -22,22 +22,25 @@ static uint64_t revisions_completed(const RolloutRecord *r, const Unit *unit) {
 
         if (!r || r->completed.number == 0)
                 return 0;
-        if (streq(r->completed.hash, unit->hash))
+        if (streq(r->completed.hash, unit->base))
                 return revisions_wanted(&unit->revisions);
         former = revisions_find(&unit->revisions, 0, r->completed.hash);
         return former ? former->number : 0;
 }
 
-static void revision_write(Text *t, const RolloutRecord *rollout, const Revision *revision, uint64_t number,
-                           const char *hash, bool wanted) {
+/* 'unit': that has the revision as its wanted text; NULL: a former one. */
+static void revision_write(Text *t, const RolloutRecord *rollout, const Revision *revision,
+                           const Unit *unit) {
+        uint64_t number = unit ? revisions_wanted(&unit->revisions) : revision->number;
+
         json_open(t, NULL, '{');
         json_add_string(t, "by", revision->by);
-        json_add_string(t, "hash", hash);
+        json_add_string(t, "hash", unit ? unit->hash : revision->hash);
         json_add_string(t, "how", revision_how_to_string(revision->how));
         json_add_u64(t, "number", number);
-        json_add_string(t, "outcome", revision_outcome(rollout, hash));
+        json_add_string(t, "outcome", revision_outcome(rollout, unit ? unit->base : revision->hash));
         json_add_u64(t, "since", revision->since_ms);
-        json_add_bool(t, "wanted", wanted);
+        json_add_bool(t, "wanted", unit);
         json_close(t, '}');
 }
 
@@ -51,11 +54,11 @@ static uint64_t revision_write_next(Text *t, const RolloutRecord *rollout, const
                 if (all->former[i].number < below && (!next || all->former[i].number > next->number))
                         next = &all->former[i];
         if (wanted < below && (!next || wanted > next->number)) {
-                revision_write(t, rollout, &all->wanted, wanted, unit->hash, true);
+                revision_write(t, rollout, &all->wanted, unit);
                 return wanted;
         }
         if (next)
-                revision_write(t, rollout, next, next->number, next->hash, false);
+                revision_write(t, rollout, next, NULL);
         return next ? next->number : 0;
 }
 

@@ -87,33 +87,61 @@ static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
 }
 
 /* Return the text of the file if a user left it by a revert, or by the first of several reverts; or NULL. */
-static const Revision *diff_left(const DirectoryFile *f, const Revisions *all) {
+static const Revision *diff_left(const char *hash, const Revisions *all) {
         const Revision *next = &all->wanted;
 
         for (size_t i = all->n_former; i > 0 && next->how == REVISION_REVERTED; i--) {
                 next = &all->former[i - 1];
-                if (streq(next->hash, f->unit->hash))
+                if (streq(next->hash, hash))
                         return next;
         }
         return NULL;
 }
 
-/* Return the number of the text of the file if it failed and was reverted, or if a user left it by a revert,
- * and why in 'ret_why'; 0: neither. */
-static uint64_t diff_reverted(const DirectoryFile *f, const ClusterUnit *u, Error *ret_why) {
-        const Revisions *all = &u->unit->revisions;
-        const Revision *left;
+/* Set the hash of the text of the file without the drop-ins that the instance has in the cluster: it is that
+ * of a revision of its template. 0 or -ENOMEM. */
+static int diff_base(const DirectoryFile *f, const Unit *known, char ret[static UNIT_HASH_SIZE]) {
+        size_t own = known->own_size;
+        _cleanup_unit_ Unit *base = NULL;
+        int r;
 
-        if (u->rollout && u->rollout->reverted.number > 0 &&
-            streq(u->rollout->reverted.hash, f->unit->hash)) {
-                error_set(ret_why, 0, "%s", u->rollout->why);
-                return u->rollout->reverted.number;
+        memcpy(ret, f->unit->hash, UNIT_HASH_SIZE);
+        if (own == 0 || f->unit->text_size <= own ||
+            memcmp(f->unit->text + f->unit->text_size - own, known->text + known->text_size - own, own) != 0)
+                return 0;
+        r = unit_read(f->name, f->unit->text, f->unit->text_size - own, &base, NULL);
+        if (r >= 0)
+                memcpy(ret, base->hash, UNIT_HASH_SIZE);
+        return r == -ENOMEM ? r : 0;
+}
+
+/* Set *ret to the number of the text of the file if it failed and was reverted, or if a user left it by a
+ * revert, and why in 'ret_why'; 0: neither. An instance has the texts of the template that it follows. Return
+ * 0 or -ENOMEM. */
+static int diff_reverted(const Cluster *c, const DirectoryFile *f, const ClusterUnit *u, uint64_t *ret,
+                         Error *ret_why) {
+        const ClusterUnit *template = u->unit->from ? cluster_unit(c, u->unit->from) : NULL,
+                          *head = template && template->unit ? template : u;
+        const Revisions *all = &head->unit->revisions;
+        char hash[UNIT_HASH_SIZE];
+        const Revision *left;
+        int r = diff_base(f, u->unit, hash);
+
+        *ret = 0;
+        if (r < 0)
+                return r;
+        if (head->rollout && head->rollout->reverted.number > 0 &&
+            streq(head->rollout->reverted.hash, hash)) {
+                error_set(ret_why, 0, "%s", head->rollout->why);
+                *ret = head->rollout->reverted.number;
+                return 0;
         }
-        left = diff_left(f, all);
+        left = diff_left(hash, all);
         if (!left)
                 return 0;
         error_set(ret_why, 0, "by %s", *all->wanted.by ? all->wanted.by : "fleetctl");
-        return left->number;
+        *ret = left->number;
+        return 0;
 }
 
 static bool diff_is_same_text(const Unit *a, const Unit *b) {
@@ -147,7 +175,9 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
                 if (diff_is_same_text(u->unit, f->unit))
                         return diff_note_pause(f, u);
-                reverted = diff_reverted(f, u, &err);
+                r = diff_reverted(c, f, u, &reverted, &err);
+                if (r < 0)
+                        return r;
                 if (reverted > 0 && (!p || !p->confirmed))
                         return diff_set_error(f, PROBLEM_REVERTED,
                                               "%s: revision %llu was reverted (%s); change the file, or: "

@@ -142,8 +142,7 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
                 if (up) {
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
                         if (pass->error == 0)
-                                pass->plan->changes[pass->plan->n - 1].unless_running = reconnect_defers(
-                                        pass, all->unit, o);
+                                reconnect_defer(pass, all->unit, o);
                 } else if (move_is_overdue(pass, &all->items[i]))
                         move_stop_unfit(pass, &all->items[i]);
                 else if (i > kept)

@@ -112,16 +112,16 @@ bool plan_is_wanted(const ClusterUnit *u) {
 /* -- Changes -- */
 
 /* The process of a singleton may have any of the texts that its machine was assigned. */
-uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
+uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
                       AssignmentKind kind) {
         uint64_t hold_ms = o ? o->hold_ms : 0, lease_ms;
 
         if (kind == ASSIGNMENT_STOP)
                 return hold_ms;
-        if (!u->unit->placement.singleton)
+        if (!text->placement.singleton)
                 return 0;
         lease_ms = singleton_lease_ms(cluster_settings(cluster)->singleton_lease_ms);
-        return MAX(hold_ms, singleton_hold_ms(&u->unit->file, lease_ms));
+        return MAX(hold_ms, singleton_hold_ms(&text->file, lease_ms));
 }
 
 bool plan_names_texts(const Pass *pass) {
@@ -132,12 +132,14 @@ static void plan_set_wanted_text(AssignmentChange *c, const ClusterUnit *u) {
         c->text_index = 0;
         c->revision = revisions_wanted(&u->unit->revisions);
         memcpy(c->hash, u->unit->hash, sizeof(c->hash));
+        memcpy(c->base, u->unit->base, sizeof(c->base));
 }
 
 void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
         c->text_index = of->unit_index;
         c->revision = of->revision;
         memcpy(c->hash, of->hash, sizeof(c->hash));
+        memcpy(c->base, of->base, sizeof(c->base));
         if (streq(c->machine, of->machine->id))
                 memcpy(c->instead, of->instead, sizeof(c->instead));
 }
@@ -163,7 +165,7 @@ static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
 /* Return whether a step of this rollout gave the unit, which was wanted before, its text: that is in its key
  * while it moves and has no machine. */
 static bool plan_was_updated(const ClusterUnit *u, const RolloutRecord *r) {
-        return u->unit->from && streq(u->unit->hash, r->to.hash) && u->index > r->begun &&
+        return u->unit->from && streq(u->unit->base, r->to.hash) && u->index > r->begun &&
                u->target_index <= r->begun;
 }
 
@@ -174,6 +176,12 @@ static void plan_keep_text(AssignmentChange *c, const ClusterAssignment *o, cons
                 c->hold_ms = MAX(o ? o->hold_ms : 0, source->hold_ms);
 }
 
+/* Return whether only the machines that have this text can run it: the drop-ins of the instance are another
+ * text than that of its template, and may have changed since. */
+static bool plan_has_former_drop_ins(const ClusterUnit *u, const ClusterAssignment *source) {
+        return plan_has_former_text(source) && (u->unit->own_size > 0 || !streq(source->base, source->hash));
+}
+
 static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
                              const ClusterAssignment *o, const ClusterAssignment *in_place) {
         const ClusterAssignment *source = in_place ?: plan_text_source(u);
@@ -182,13 +190,14 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         if (!plan_names_texts(pass))
                 return;
         plan_set_wanted_text(c, u);
-        if (source && source->hash[0])
+        if (source && source->hash[0] && (in_place || !plan_has_former_drop_ins(u, source)))
                 plan_keep_text(c, o, source);
         else if (rollout && rollout->state != ROLLOUT_DONE && rollout->completed.number > 0 &&
-                 !plan_was_updated(u, rollout)) {
+                 u->unit->own_size == 0 && !plan_was_updated(u, rollout)) {
                 c->revision = rollout->completed.number; /* an instance that is new during a rollout */
                 c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
+                memcpy(c->base, c->hash, sizeof(c->base));
         }
 }
 
@@ -227,7 +236,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place && !starts ? o->since_ms : pass->cluster->now_ms,
-                .hold_ms = plan_hold_ms(pass->cluster, u, o, kind),
+                .hold_ms = plan_hold_ms(pass->cluster, u->unit, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
@@ -236,6 +245,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         else if (o) {
                 c->revision = o->revision;
                 memcpy(c->hash, o->hash, sizeof(c->hash));
+                memcpy(c->base, o->base, sizeof(c->base));
         }
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);

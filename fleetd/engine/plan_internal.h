@@ -96,7 +96,7 @@ bool plan_is_available(const ClusterAssignment *o, bool published);
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
 /* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
-uint64_t plan_hold_ms(const Cluster *cluster, const ClusterUnit *u, const ClusterAssignment *o,
+uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
                       AssignmentKind kind);
 /* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
  * of the wanted one do not apply to it. */
@@ -152,8 +152,9 @@ void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */
 void move_stop_unfit(Pass *pass, const Position *p);
 
-/* reconnect.c. Return whether the stop on a lost machine holds only if the unit does not run there. */
-bool reconnect_defers(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o);
+/* reconnect.c. The last change of the plan stops the unit: on a lost machine it may hold only if the unit
+ * does not run there. */
+void reconnect_defer(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o);
 /* Decide about the instances on machines that have returned. */
 void reconnect_unit(Pass *pass, const ClusterUnit *u);
 

@@ -6,9 +6,16 @@
  * not run never displaces one that does. Older agents stop it in both cases, as with keep-new. */
 #include "fleetd/engine/plan_internal.h"
 
-bool reconnect_defers(const Pass *pass, const ClusterUnit *u, const ClusterAssignment *o) {
-        return u->unit->placement.keeps_old && plan_names_texts(pass) &&
-               plan_wanted_kind(u) == ASSIGNMENT_RUN && o->machine->presence == PRESENCE_LOST;
+/* The assignment keeps the time since which the unit is there: of several machines that return, the unit goes
+ * on where it has been for the longest time. */
+void reconnect_defer(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o) {
+        AssignmentChange *c = &pass->plan->changes[pass->plan->n - 1];
+
+        if (!u->unit->placement.keeps_old || !plan_names_texts(pass) ||
+            plan_wanted_kind(u) != ASSIGNMENT_RUN || o->machine->presence != PRESENCE_LOST)
+                return;
+        c->unless_running = true;
+        c->since_ms = o->since_ms;
 }
 
 /* Return the only active assignment of the unit, or NULL; '*ret_n' is their number. */
@@ -25,14 +32,15 @@ static const ClusterAssignment *reconnect_other(const ClusterUnit *u, size_t *re
         return *ret_n == 1 ? found : NULL;
 }
 
-/* Return whether the unit goes on where it ran before: it fits there, runs the text that it has elsewhere,
- * and is not being moved or updated. */
+/* Return whether the unit goes on where it ran before: it fits there, has been there for longer than
+ * elsewhere, passes its checks, has the text that it has elsewhere, and is not being moved or updated. */
 static bool reconnect_keeps(Pass *pass, const ClusterUnit *u, const ClusterAssignment *o,
                             const UnitState *state, const ClusterAssignment *other, size_t n_others) {
         Position p = { .assignment = o };
 
         if (!plan_is_up(o) || n_others > 1 || u->move ||
-            (other && (plan_has_finished(other) || !state->hash || !streq(state->hash, other->hash))))
+            (other && (plan_has_finished(other) || other->since_ms < o->since_ms ||
+                       state->health == UNIT_HEALTH_FAILING || !same_string(state->hash, other->hash))))
                 return false;
         move_judge(pass, &p);
         return p.state == POSITION_FITS;
@@ -51,6 +59,7 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
         }
         plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
                     "has run there all the time (OnReconnect=keep-old)");
+        pass->plan->changes[pass->plan->n - 1].since_ms = o->since_ms;
         if (other)
                 plan_change(pass, other->machine, u, other, ASSIGNMENT_STOP,
                             "%s is back, and has run it all the time (OnReconnect=keep-old)",
@@ -74,7 +83,7 @@ void reconnect_unit(Pass *pass, const ClusterUnit *u) {
                                     plan_is_wanted(u) ? "it runs elsewhere now" :
                                     u->unit           ? "its target state is inactive" :
                                                         "it was destroyed");
-                else if (o->machine->presence == PRESENCE_UP && s && s->state.kept && s->index > o->index)
+                else if (o->machine->presence == PRESENCE_UP && s && s->state.kept == o->index)
                         reconnect_decide(pass, u, o, &s->state);
         }
 }

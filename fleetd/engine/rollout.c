@@ -66,7 +66,7 @@ static void rolling_complete(Rolling *x) {
 
         r->completed = r->to;
         rolling_end_text(r, &r->to, ROLLOUT_COMPLETED);
-        r->hold_ms = plan_hold_ms(x->cluster, x->set.head, NULL, ASSIGNMENT_RUN);
+        r->hold_ms = plan_hold_ms(x->cluster, x->set.head->unit, NULL, ASSIGNMENT_RUN);
         x->changed = true;
 }
 
@@ -84,7 +84,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
                        same_string(s->state.hash, a->hash))))
                         continue;
                 if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
-                        rolling_set_text(&r->completed, a->revision, a->hash);
+                        rolling_set_text(&r->completed, a->revision, a->base);
                         r->hold_ms = a->hold_ms;
                 }
                 if (x->set.instances[i].state == INSTANCE_OLD)

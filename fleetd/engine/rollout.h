@@ -75,9 +75,9 @@ typedef struct RolloutSet {
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
 const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);
 
-/* Return whether the update of an instance in place requests a start, also if the new text takes effect
- * without a restart: it has the wanted text and has failed, or systemd reports that it has failed. */
-bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *instance);
+/* Return whether the update of an instance in place to this text requests a start, also if the text takes
+ * effect without a restart: it has the text and has failed, or systemd reports that it has failed. */
+bool rollout_starts_again(const Unit *text, const RolloutInstance *instance);
 
 /* How many instances of a set may be unavailable. */
 typedef struct RolloutBudget {

@@ -66,13 +66,19 @@ static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMac
 
 /* Pick a machine by the options of the text that the instance gets there. As scheduler_pick(). */
 static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMachine **ret) {
+        _cleanup_unit_ Unit *whole = NULL;
         Unit text = *x->set.head->unit; /* it borrows all but its options */
         ClusterUnit wanted = *u;
         Placement placement;
-        int r = options_read(&text.file, u->name, &placement, NULL, NULL);
+        int r = u->unit->own_size > 0 ? unit_compose(u->unit, x->set.head->unit, &whole) :
+                                        options_read(&text.file, u->name, &placement, NULL, NULL);
 
         if (r < 0)
                 return r;
+        if (whole) {
+                wanted.unit = whole;
+                return scheduler_pick(x->view, &wanted, ret, NULL);
+        }
         text.placement = placement;
         wanted.unit = &text;
         r = scheduler_pick(x->view, &wanted, ret, NULL);
@@ -102,6 +108,17 @@ static bool rolling_is_full(const Rolling *x) {
         return n >= UPDATES_MAX || n * (x->set.head->unit->text_size + 1024) >= UPDATES_BYTES_MAX;
 }
 
+/* The text that the step would assign, with the drop-ins of the instance. Without memory, it may be another
+ * one. */
+static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const UnitState *state) {
+        const Unit *wanted = x->set.head->unit;
+        _cleanup_unit_ Unit *whole = NULL;
+
+        if (u->unit->own_size == 0)
+                return same_string(state->hash, wanted->hash);
+        return unit_compose(u->unit, wanted, &whole) >= 0 && same_string(state->hash, whole->hash);
+}
+
 /* Whether the published state of an instance may precede its step: the instance was available with the wanted
  * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
  * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
@@ -109,7 +126,7 @@ static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
         const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
         uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
 
-        if (!s || !s->state.available || !same_string(s->state.hash, x->set.head->unit->hash) ||
+        if (!s || !s->state.available || !state_has_wanted_text(x, p->unit, &s->state) ||
             x->cluster->now_ms >= until_ms)
                 return false;
         rolling_again(x, until_ms);
@@ -200,9 +217,9 @@ static bool rolling_has_proof(const Rolling *x) {
 static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
-        const RolloutOutcome *outcome = rollout_record_outcome(x->next, a->hash);
+        const RolloutOutcome *outcome = rollout_record_outcome(x->next, a->base);
 
-        return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(a->hash, x->next->to.hash) &&
+        return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(a->base, x->next->to.hash) &&
                outcome && outcome->result != ROLLOUT_COMPLETED &&
                !(s && s->state.available && same_string(s->state.hash, a->hash));
 }

@@ -40,7 +40,7 @@ static bool rollout_is_template(const ClusterUnit *head) {
 
 /* Whether the assignment has the wanted text of the set. One that names no text has that of its unit key. */
 static bool instance_has_text(const ClusterUnit *head, const ClusterAssignment *a) {
-        if (!streq(a->of->unit->hash, head->unit->hash) && a->of != head)
+        if (!streq(a->of->unit->base, head->unit->hash) && a->of != head)
                 return false;
         return plan_is_current(a);
 }
@@ -108,7 +108,7 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
 
         if (cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
                 return true;
-        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, surge->hash))
+        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, surge->base))
                 return false;
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;
 }
@@ -164,7 +164,7 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
 
 /* Return whether a unit without a machine has another text in its key, from which it starts. */
 static bool set_lacks_text(const ClusterUnit *head, const ClusterUnit *u) {
-        if (!u->unit || cluster_unit_is_unreadable(u) || streq(u->unit->hash, head->unit->hash))
+        if (!u->unit || cluster_unit_is_unreadable(u) || streq(u->unit->base, head->unit->hash))
                 return false;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
                 if (cluster_assignment_is_active(a))
@@ -352,19 +352,19 @@ void rollout_set_done(RolloutSet *set) {
         *set = (RolloutSet) {};
 }
 
-bool rollout_starts_again(const ClusterUnit *head, const RolloutInstance *p) {
+bool rollout_starts_again(const Unit *text, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
-        return (a->hash[0] && streq(a->hash, head->unit->hash)) ||
+        return (a->hash[0] && streq(a->hash, text->hash)) ||
                (s && s->state.active && streq(s->state.active, "failed"));
 }
 
 bool rollout_joins(const RolloutSet *set, const RolloutInstance *p) {
         const Unit *wanted = set->head->unit;
 
-        return p->unit != set->head && streq(p->unit->unit->hash, wanted->hash) &&
-               !streq(p->assignment->hash, wanted->hash);
+        return p->unit != set->head && streq(p->unit->unit->base, wanted->hash) &&
+               !streq(p->assignment->hash, p->unit->unit->hash);
 }
 
 bool rollout_failed_before(const RolloutRecord *r, const RolloutInstance *p) {

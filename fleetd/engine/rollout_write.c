@@ -5,19 +5,20 @@
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/rollout.h"
 
+/* 'text': that of the set, with the drop-ins of the instance. */
 static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,
-                                       const RolloutInstance *p) {
+                                       const RolloutInstance *p, const Unit *text) {
         const ClusterAssignment *o = p->assignment;
         AssignmentChange c = {
                 .kind = o->kind,
                 .expected_index = o->index,
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
-                .since_ms = rollout_starts_again(head, p) ? cluster->now_ms : o->since_ms,
+                .since_ms = rollout_starts_again(text, p) ? cluster->now_ms : o->since_ms,
         };
 
         if (o->hold_ms > 0) /* otherwise its process has no guard: it is stopped, and starts with one */
-                c.hold_ms = plan_hold_ms(cluster, head, o, o->kind);
+                c.hold_ms = plan_hold_ms(cluster, text, o, o->kind);
         memcpy(c.machine, o->machine->id, sizeof(c.machine));
         if (p->to) {
                 const ClusterAssignment *there = cluster_assignment(cluster, p->to->id, o->unit);
@@ -25,18 +26,35 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 c.expected_index = there ? there->index : 0;
                 c.presence_index = p->to->presence_index;
                 c.since_ms = cluster->now_ms;
-                c.hold_ms = plan_hold_ms(cluster, head, there, o->kind);
+                c.hold_ms = plan_hold_ms(cluster, text, there, o->kind);
                 memcpy(c.machine, p->to->id, sizeof(c.machine));
                 memcpy(c.instead, o->machine->id, sizeof(c.instead));
         }
         memcpy(c.unit, o->unit, sizeof(c.unit));
-        memcpy(c.hash, head->unit->hash, sizeof(c.hash));
+        memcpy(c.hash, text->hash, sizeof(c.hash));
+        memcpy(c.base, head->unit->hash, sizeof(c.base));
         if (p->to)
                 snprintf(c.reason, sizeof(c.reason), "revision %llu starts here before it stops on %s",
                          (unsigned long long) c.revision, cluster_machine_name(o->machine));
         else
                 snprintf(c.reason, sizeof(c.reason), "%s", o->reason ?: "");
         return c;
+}
+
+static int rollout_read_updates(const Cluster *cluster, const ClusterUnit *head, const RolloutStep *step,
+                                AssignmentChange *ret) {
+        for (size_t i = 0; i < step->n_updates; i++) {
+                const RolloutInstance *p = &step->updates[i];
+                _cleanup_unit_ Unit *whole = NULL;
+                int r = p->unit != head && p->unit->unit->own_size > 0 ?
+                                unit_compose(p->unit->unit, head->unit, &whole) :
+                                0;
+
+                if (r < 0)
+                        return r;
+                ret[i] = rollout_update(cluster, head, p, whole ?: head->unit);
+        }
+        return 0;
 }
 
 /* The numbers of a unit that was destroyed and submitted again name other texts. */
@@ -75,8 +93,9 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
 
         if (!changes)
                 return -ENOMEM;
-        for (size_t i = 0; i < step->n_updates; i++)
-                changes[i] = rollout_update(cluster, head, &step->updates[i]);
+        r = rollout_read_updates(cluster, head, step, changes);
+        if (r < 0)
+                return r;
         if (step->change == ROLLOUT_REVERT) {
                 r = rollout_read_reverted(registry, head, step, &revert);
                 if (r < 0)

@@ -68,6 +68,7 @@ typedef struct ClusterAssignment {
         char move_failed[MACHINE_ID_SIZE];
         uint64_t revision;
         char hash[UNIT_HASH_SIZE]; /* "": the text of the unit key at 'unit_index' */
+        char base[UNIT_HASH_SIZE]; /* of the same without the drop-ins of the instance (Unit.base) */
         char instead[MACHINE_ID_SIZE];
         bool unless_running;
         uint64_t known_ms; /* cluster time at which this view had it in its present form */

@@ -366,6 +366,7 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         memcpy(a->move_failed, v->assignment.move_failed, sizeof(a->move_failed));
         a->revision = v->assignment.revision;
         memcpy(a->hash, v->assignment.hash, sizeof(a->hash));
+        memcpy(a->base, *v->assignment.base ? v->assignment.base : a->hash, sizeof(a->base));
         memcpy(a->instead, v->assignment.instead, sizeof(a->instead));
         a->unless_running = v->assignment.unless_running;
         a->known_ms = c->now_ms;
@@ -552,8 +553,7 @@ static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
 
 /* -- /_fleet/cluster/NAME: of these, the view holds that a new lineage adopts -- */
 
-/* The presence of the key counts. With an unreadable time, the adoption never times out: only reports and
- * people end it. */
+/* The presence of the key counts. With an unreadable time, only reports and people end the adoption. */
 static int cluster_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         char digits[32] = "";
 

@@ -46,6 +46,15 @@ int cluster_check_options(const Unit *unit, unsigned level, Error *err) {
         return 0;
 }
 
+/* A step of the rollout writes this text: it has to keep the rules of each unit, and its size. */
+static int check_with_drop_ins(const Unit *instance, const Unit *template, Error *err) {
+        _cleanup_unit_ Unit *whole = NULL;
+        size_t steps = 0;
+        int r = unit_compose(instance, template, &whole);
+
+        return r < 0 ? r : unit_check(whole, &steps, err);
+}
+
 static int cluster_check_instances(const Cluster *c, const Unit *unit, Error *err) {
         UnitPosition at = {};
         size_t n = unit_order_instances(&c->by_name, unit->name, &at),
@@ -57,7 +66,8 @@ static int cluster_check_instances(const Cluster *c, const Unit *unit, Error *er
 
                 if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, unit->name))
                         continue;
-                r = unit_check_expanded(unit, u->name, err);
+                r = u->unit->own_size > 0 ? check_with_drop_ins(u->unit, unit, err) :
+                                            unit_check_expanded(unit, u->name, err);
                 if (r < 0)
                         return r == -ENOMEM ? r : error_prefix(err, r, "%s", u->name);
         }

@@ -132,13 +132,13 @@ typedef struct AssignmentChange {
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t text_index;     /* of the unit key that had the text; 0: that of 'unit_index' */
         uint64_t revision;       /* of the text, as the next; 0: not named */
-        char hash[UNIT_HASH_SIZE];
-        char instead[MACHINE_ID_SIZE]; /* Assignment.instead */
-        bool unless_running;           /* Assignment.unless_running */
-        uint64_t presence_index;       /* of the machine's presence key; 0: not checked (to stop a unit) */
-        uint64_t since_ms;             /* cluster time; a rewrite in place keeps the previous one, but for a
-                                        * start of a loaded unit */
-        uint64_t hold_ms;              /* Assignment.hold_ms, and so the next three */
+        char hash[UNIT_HASH_SIZE], base[UNIT_HASH_SIZE]; /* base: Unit.base; "": as the hash */
+        char instead[MACHINE_ID_SIZE];                   /* Assignment.instead */
+        bool unless_running;                             /* Assignment.unless_running */
+        uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
+        uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one, but for a start
+                                  * of a loaded unit */
+        uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */
         uint64_t move_failures, move_after_ms;
         char move_failed[MACHINE_ID_SIZE];
         char reason[ASSIGNMENT_REASON_SIZE];

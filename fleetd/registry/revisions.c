@@ -31,13 +31,15 @@ static void revision_keep(Transaction *t, Transaction *former, const ClusterUnit
                           transaction_text(former, &value));
 }
 
-/* Return the template that a unit with this text follows from KV_LEVEL_UPDATES on, or NULL. */
-static const ClusterUnit *revision_template(const Registry *r, const Unit *unit, unsigned level) {
+/* Return the template that a unit with this text follows from KV_LEVEL_UPDATES on, or NULL, and the size of
+ * the drop-ins of its own. */
+static const ClusterUnit *revision_template(const Registry *r, const Unit *unit, unsigned level,
+                                            size_t *ret_own) {
         const ClusterUnit *template = level >= KV_LEVEL_UPDATES ?
                                               cluster_template(registry_cluster(r), unit->name) :
                                               NULL;
 
-        return template && unit_equal(template->unit, unit) ? template : NULL;
+        return template && unit_has_text_of(unit, template->unit, ret_own) ? template : NULL;
 }
 
 /* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or a negative errno.
@@ -95,13 +97,18 @@ void transaction_write_follower(Transaction *t, const ClusterUnit *u, const Clus
 
 void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change) {
         const ClusterUnit *u = cluster_unit(registry_cluster(r), change->unit), *template;
+        Unit text = u && u->unit ? *u->unit : (Unit) {}; /* it borrows all */
 
-        template = u && !u->unit->from ? revision_template(r, u->unit, KV_LEVEL_UPDATES) : NULL;
+        template = u && u->unit && !u->unit->from ?
+                           revision_template(r, u->unit, KV_LEVEL_UPDATES, &text.own_size) :
+                           NULL;
         if (!template)
                 return;
-        transaction_write_follower(t, u, template, u->unit);
-        if (streq(change->hash, u->unit->hash))
-                change->revision = revisions_wanted(&template->unit->revisions);
+        transaction_write_follower(t, u, template, &text);
+        if (!streq(change->hash, u->unit->hash))
+                return;
+        change->revision = revisions_wanted(&template->unit->revisions);
+        memcpy(change->base, template->unit->hash, sizeof(change->base));
 }
 
 void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
@@ -112,11 +119,13 @@ void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, co
         const ClusterUnit *template;
         _cleanup_text_ Text value = {};
         KvState state;
+        size_t own = 0;
         int e = 0;
 
         wanted.revisions = (Revisions) {};
         kv_state(registry_store(r), &state);
-        template = revision_template(r, change->unit, state.level);
+        template = revision_template(r, change->unit, state.level, &own);
+        wanted.own_size = template ? own : 0;
         wanted.from = template ? template->unit->name : NULL;
         if (template) {
                 wanted.revisions.wanted = template->unit->revisions.wanted;

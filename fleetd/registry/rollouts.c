@@ -17,6 +17,16 @@ static void rollout_write_record(Transaction *t, const Registry *r, const Rollou
                                                   .reason = w->reason });
 }
 
+static void rollout_write_follower(Transaction *t, const ClusterUnit *follower, const ClusterUnit *head) {
+        _cleanup_unit_ Unit *text = NULL;
+        int r = follower->unit->own_size > 0 ? unit_compose(follower->unit, head->unit, &text) : 0;
+
+        if (r < 0)
+                t->error = r;
+        else
+                transaction_write_follower(t, follower, head, text ?: head->unit);
+}
+
 /* Add the assignments that fit into one command, and at least one: the next step has the others. */
 static void rollout_write_changes(Transaction *t, Registry *r, uint64_t term, const RolloutWrite *w) {
         for (size_t i = 0; i < w->n_changes; i++) {
@@ -28,7 +38,7 @@ static void rollout_write_changes(Transaction *t, Registry *r, uint64_t term, co
                                    NULL :
                                    cluster_unit(registry_cluster(r), w->changes[i].unit);
                 if (follower)
-                        transaction_write_follower(t, follower, w->head, w->head->unit);
+                        rollout_write_follower(t, follower, w->head);
                 if (i > 0 && transaction_size(t) > KV_COMMAND_MAX) {
                         t->n_checks = n_checks;
                         t->n_writes = n_writes;
@@ -44,7 +54,7 @@ static void rollout_write_followers(Transaction *t, const RolloutWrite *w) {
 
                 transaction_check(t, KV_CHECK_MODIFIED, w->followers[i]->index, LAYOUT_UNIT,
                                   w->followers[i]->name, NULL);
-                transaction_write_follower(t, w->followers[i], w->head, w->head->unit);
+                rollout_write_follower(t, w->followers[i], w->head);
                 if ((i > 0 || w->n_changes > 0) && transaction_size(t) > KV_COMMAND_MAX) {
                         t->n_checks = n_checks;
                         t->n_writes = n_writes;

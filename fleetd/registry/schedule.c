@@ -36,6 +36,8 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
 
         memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
         memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
+        if (!streq(c->base, c->hash))
+                memcpy(assignment.base, c->base, sizeof(assignment.base));
         memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);

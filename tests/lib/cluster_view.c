@@ -223,7 +223,8 @@ static void put_state(ClusterView *p, const char *machine, const char *unit, con
                 state.health = health == UNIT_HEALTH_NONE ? health_of(active) : health;
                 state.available = health == UNIT_HEALTH_NONE && streq(active, "active");
         }
-        state.kept = o && o->kind == ASSIGNMENT_STOP && o->unless_running && streq(active, "active");
+        if (o && o->kind == ASSIGNMENT_STOP && o->unless_running && streq(active, "active"))
+                state.kept = o->index;
         stored_state_write(&t, &state);
         put_text(p, LAYOUT_STATE, unit, machine, &t);
 }
@@ -285,6 +286,8 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
 
                 memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
                 memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
+                if (!streq(c->base, c->hash))
+                        memcpy(assignment.base, c->base, sizeof(assignment.base));
                 memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
 
                 /* The transaction's checks. */
@@ -333,7 +336,7 @@ void cluster_view_execute(ClusterView *p) {
                         snprintf(unit, sizeof(unit), "%s", o->unit);
                         if (o->kind == ASSIGNMENT_STOP && o->unless_running && s &&
                             streq(s->state.active, "active")) {
-                                if (!s->state.kept)
+                                if (s->state.kept != o->index)
                                         cluster_view_state(p, name, unit, "active");
                         } else if (o->kind == ASSIGNMENT_STOP) {
                                 if (s)

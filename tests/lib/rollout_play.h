@@ -22,6 +22,7 @@ typedef enum Quality {
 typedef struct Play {
         ClusterView p;
         const char *head, *options;
+        const char *own;      /* drop-in of web@1.service; NULL: none */
         UpdateRequest update; /* of the next text that is wanted */
         bool template;
         Quality quality[REVISIONS];
@@ -54,6 +55,16 @@ static inline Unit *unit_of(Play *play, const char *name, unsigned revision, con
 
         text_printf(&t, "[X-Fleet]\n%s\n[Service]\nExecStart=/bin/run %u\n", play->options, revision);
         assert_int_equal(unit_read(name, t.chars, t.size, &unit, NULL), 0);
+        if (play->own && streq(name, "web@1.service")) {
+                _cleanup_unit_ Unit *template = unit;
+                Unit whole = *template;
+
+                text_printf(&t, "\n\n# web@1.service.d/own.conf\n%s", play->own);
+                whole.text = t.chars;
+                whole.text_size = t.size;
+                whole.own_size = t.size - template->text_size;
+                assert_int_equal(unit_compose(&whole, template, &unit), 0);
+        }
         assert_int_equal(unit_set_template(unit, from), 0);
         unit->revisions.wanted.number = revision;
         return unit;
@@ -109,13 +120,23 @@ static inline const ClusterAssignment *assignment_of(Play *play, size_t i) {
                                   play->instances[i].unit);
 }
 
-static inline void put_assignment(Play *play, const char *machine, const char *unit, unsigned revision,
-                                  const char *hash, uint64_t since_ms) {
-        char key[LAYOUT_KEY_MAX], value[256];
+/* 'id': of the machine; 'instead': that of the one on which the unit stops then, or "". */
+static inline void put_assignment_instead(Play *play, const char *id, const char *unit, unsigned revision,
+                                          uint64_t since_ms, const char *instead) {
+        _cleanup_unit_ Unit *text = unit_of(play, unit, revision, NULL);
+        char key[LAYOUT_KEY_MAX], value[512];
 
-        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":%u,\"since\":%llu}", hash,
-                 revision, (unsigned long long) since_ms);
-        cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, machine_id(machine)), value);
+        snprintf(value, sizeof(value),
+                 "{\"base\":\"%s\",\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"rev\":%u,"
+                 "\"since\":%llu}",
+                 streq(text->base, text->hash) ? "" : text->base, text->hash, instead, revision,
+                 (unsigned long long) since_ms);
+        cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, id), value);
+}
+
+static inline void put_assignment(Play *play, const char *machine, const char *unit, unsigned revision,
+                                  uint64_t since_ms) {
+        put_assignment_instead(play, machine_id(machine), unit, revision, since_ms, "");
 }
 
 static inline void put_state(Play *play, size_t i, const char *active, bool available) {
@@ -136,14 +157,13 @@ static inline void put_state(Play *play, size_t i, const char *active, bool avai
 
 /* One instance, which is available with this revision. */
 static inline void add_with(Play *play, const char *unit, const char *machine, unsigned revision) {
-        _cleanup_unit_ Unit *text = unit_of(play, unit, revision, NULL);
         size_t i = play->n++;
 
         if (!cluster_machine(&play->p.cluster, machine_id(machine)))
                 cluster_view_machine(&play->p, machine, "", PRESENCE_UP);
         snprintf(play->instances[i].unit, sizeof(play->instances[i].unit), "%s", unit);
         snprintf(play->instances[i].machine, sizeof(play->instances[i].machine), "%s", machine);
-        put_assignment(play, machine, unit, revision, text->hash, 1);
+        put_assignment(play, machine, unit, revision, 1);
         play->instances[i].index = assignment_of(play, i)->index;
         put_state(play, i, "active", true);
 }
@@ -184,6 +204,19 @@ static inline void begin_template(Play *play, unsigned n, const char *options) {
                 cluster_view_target(&play->p, unit, TARGET_LAUNCHED);
                 add(play, unit, machine_name(i));
         }
+}
+
+/* web@1.service has this drop-in of its own from now on, in its key only, or also on its machine. */
+static inline void add_own(Play *play, const char *own, bool runs) {
+        unsigned revision = (unsigned) revisions_wanted(&head_of(play)->unit->revisions);
+
+        play->own = own;
+        put_unit(play, "web@1.service", revision, play->head, REVISION_SUBMITTED);
+        if (!runs)
+                return;
+        put_assignment(play, play->instances[0].machine, "web@1.service", revision, 1);
+        play->instances[0].index = assignment_of(play, 0)->index;
+        put_state(play, 0, "active", true);
 }
 
 static inline void begin_global(Play *play, unsigned n, const char *options) {
@@ -229,8 +262,8 @@ static inline RolloutChange step(Play *play) {
         _cleanup_rollout_step_ RolloutStep step = {};
         const ClusterUnit *head = head_of(play);
         unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
-        char hash[UNIT_HASH_SIZE], key[LAYOUT_KEY_MAX];
         size_t used = strlen(play->reasons);
+        char key[LAYOUT_KEY_MAX];
 
         assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
         if (step.change == ROLLOUT_NOTHING)
@@ -238,14 +271,13 @@ static inline RolloutChange step(Play *play) {
         play->n_steps++;
         snprintf(play->reasons + used, sizeof(play->reasons) - used, "%s%s", step.reason,
                  step.reason[0] ? "; " : "");
-        snprintf(hash, sizeof(hash), "%s", head->unit->hash);
         for (size_t i = 0; i < step.n_updates; i++) {
                 const ClusterAssignment *a = step.updates[i].assignment;
                 const char *machine = machine_of(play, a->machine->id);
                 char unit[32];
 
                 snprintf(unit, sizeof(unit), "%s", a->unit);
-                put_assignment(play, machine, unit, to, hash, play->p.cluster.now_ms);
+                put_assignment(play, machine, unit, to, play->p.cluster.now_ms);
                 if (play->template)
                         put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
         }

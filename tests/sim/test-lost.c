@@ -558,6 +558,7 @@ typedef enum Meanwhile {
         IT_IS_DESTROYED,
         IT_HAS_ANOTHER_TEXT,
         A_LEADER_ENDS,
+        ITS_LINK_FAILS_AGAIN,
         _MEANWHILE_MAX
 } Meanwhile;
 
@@ -574,6 +575,28 @@ static void change_unit(const char *name, bool destroys, const char *text) {
                 abort();
         unit_free(unit);
         run_ms(1000);
+}
+
+static bool publishes_kept(const SimMachine *h, const char *unit) {
+        const ClusterMachine *m = seen_by_leader(h);
+        const ClusterState *s = m ? cluster_state_on(m, unit) : NULL;
+
+        return s && s->state.kept > 0;
+}
+
+/* Its link fails again when it has published that the unit runs, and before it executes the answer. */
+static void its_link_fails_again(SimMachine *h, const char *unit) {
+        uint64_t until_ms;
+
+        run_ms(world_draw(world, 5000));
+        until_ms = world_now_ms(world) + PATIENCE_MS;
+        isolate(h, false);
+        while (!publishes_kept(h, unit) && world_now_ms(world) < until_ms)
+                run_ms(1);
+        isolate(h, true);
+        run_ms(2000); /* the other instance stops */
+        UNTIL("its-units-move-again", runs_elsewhere(h, unit));
+        run_ms(world_draw(world, 2) * 60000);
 }
 
 static void while_it_is_cut(SimMachine *h, const char *unit, Meanwhile what) {
@@ -594,7 +617,9 @@ static void while_it_is_cut(SimMachine *h, const char *unit, Meanwhile what) {
         else if (what == IT_HAS_ANOTHER_TEXT) {
                 change_unit(unit, false, text);
                 run_ms(20000); /* its rollout */
-        } else if (what == A_LEADER_ENDS) {
+        } else if (what == ITS_LINK_FAILS_AGAIN)
+                its_link_fails_again(h, unit);
+        else if (what == A_LEADER_ENDS) {
                 machine_crash_daemon(leader);
                 run_ms(100);
                 machine_start_daemon(leader);
@@ -619,7 +644,7 @@ static void the_instance_that_is_kept_is_never_one_that_ended(void) {
         run_ms(1000);
         process = sim_systemd_invocation(h->systemd, unit);
         watched = h;
-        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 4 * PATIENCE_MS);
+        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 6 * PATIENCE_MS);
         isolate(h, true);
         UNTIL("its-units-move", runs_elsewhere(h, unit));
         run_ms(2000);

@@ -130,11 +130,40 @@ static void the_text_that_an_assignment_names_runs_though_another_one_is_wanted(
         assert_int_equal(n_stops, 2);
 }
 
+#define DROP_IN "\n\n# web@1.service.d/own.conf\n[Service]\nEnvironment=A=1\n"
+
+static bool instance_runs(Fixture *fixture, const char *hash) {
+        const UnitState *s = state_of(fixture, "web@1.service");
+
+        return s && s->hash && streq(s->hash, hash) && streq(s->active, "active");
+}
+
+/* The tree has the former text of the template only: the drop-ins are in the key of the instance. */
+static void a_former_text_of_the_template_runs_with_the_drop_ins_of_the_instance(void **state) {
+        Fixture *fixture = *state;
+        char one[UNIT_HASH_SIZE], two[UNIT_HASH_SIZE];
+
+        host_raise(fixture->host, KV_LEVEL_UPDATES);
+        host_unit(fixture->host, "web@.service", ONE, TARGET_INACTIVE);
+        host_unit(fixture->host, "web@1.service", ONE DROP_IN, TARGET_LAUNCHED);
+        snprintf(one, sizeof(one), "%s", hash_of(fixture, "web@1.service"));
+        host_unit(fixture->host, "web@.service", TWO, TARGET_INACTIVE);
+        host_unit(fixture->host, "web@1.service", TWO DROP_IN, TARGET_LAUNCHED);
+        snprintf(two, sizeof(two), "%s", hash_of(fixture, "web@1.service"));
+        assert_string_not_equal(one, two);
+
+        host_order_text(fixture->host, "web@1.service", ASSIGNMENT_RUN, 1, one);
+        UNTIL(fixture, instance_runs(fixture, one));
+        host_order_text(fixture->host, "web@1.service", ASSIGNMENT_RUN, 2, two);
+        UNTIL(fixture, instance_runs(fixture, two));
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_faulty_fixture(
                         a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
                 in_a_faulty_fixture(the_text_that_an_assignment_names_runs_though_another_one_is_wanted),
+                in_a_faulty_fixture(a_former_text_of_the_template_runs_with_the_drop_ins_of_the_instance),
         };
 
         if (argc > 1)

@@ -37,6 +37,7 @@ static void folder_empty(DataDir *f) {
                 unit_free(f->files[i].unit);
                 free(f->files[i].fault);
                 free(f->files[i].error);
+                f->files[i] = (DirectoryFile) {};
         }
         f->n = 0;
 }
@@ -438,6 +439,45 @@ static void a_reverted_file_stays_reverted(void **state) {
         assert_diff(f, true, "update a.service");
 }
 
+/* The instance follows web@.service; its text ends with these drop-ins. */
+static void put_follower(DataDir *f, const char *text, size_t own_size) {
+        _cleanup_unit_ Unit *u = NULL;
+        _cleanup_text_ Text t = {};
+
+        assert_int_equal(unit_parse("web@1.service", text, strlen(text), &u, NULL), 0);
+        assert_int_equal(unit_set_owner(u, f->id, "/etc/fleet/units/x"), 0);
+        assert_int_equal(unit_set_template(u, "web@.service"), 0);
+        u->own_size = own_size;
+        stored_unit_write(&t, u);
+        cluster_view_put(&f->view, "/_fleet/unit/web@1.service", t.chars);
+}
+
+/* The rollout is that of the template; the file of the instance has the text that was reverted. */
+static void a_reverted_text_of_a_template_is_not_submitted_for_an_instance(void **state) {
+        DataDir *f = *state;
+        static const char *const own[] = { "", "\n\n# web@1.service.d/own.conf\n[Service]\nNice=1\n" };
+
+        unit(f, "web@.service", "/good", NULL);
+        put_rollout(f, "web@.service", "done", "/bad", false);
+        for (size_t i = 0; i < ELEMENTS(own); i++) {
+                _cleanup_text_ Text bad = {}, good = {};
+                char text[256];
+
+                folder_empty(f);
+                text_of(text, "/bad");
+                text_printf(&bad, "%s%s", text, own[i]);
+                text_of(text, "/good");
+                text_printf(&good, "%s%s", text, own[i]);
+                file(f, "web@1.service", "/bad");
+                f->files[0].unit = unit_free(f->files[0].unit);
+                assert_int_equal(unit_parse("web@1.service", bad.chars, bad.size, &f->files[0].unit, NULL),
+                                 0);
+                put_follower(f, good.chars, strlen(own[i]));
+                assert_diff(f, true, "");
+                assert_int_equal(f->files[0].kind, PROBLEM_REVERTED);
+        }
+}
+
 static void a_file_whose_text_a_user_left_by_a_revert_is_not_submitted(void **state) {
         DataDir *f = *state;
         _cleanup_unit_ Unit *bad = NULL;
@@ -522,6 +562,7 @@ int main(void) {
 #define in_folder(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
         const struct CMUnitTest tests[] = {
                 in_folder(a_reverted_file_stays_reverted),
+                in_folder(a_reverted_text_of_a_template_is_not_submitted_for_an_instance),
                 in_folder(a_file_whose_text_a_user_left_by_a_revert_is_not_submitted),
                 in_folder(a_file_whose_text_a_user_left_by_the_first_of_two_reverts_is_not_submitted),
                 in_folder(a_template_that_is_invalid_for_an_instance_is_refused),

@@ -492,6 +492,7 @@ static void replaced(ClusterView *p, const char *options) {
         two_machines(p);
         cluster_view_unit(p, "a.service", options, TARGET_LAUNCHED);
         run_on(p, "A", "a.service");
+        p->cluster.now_ms += 1000;
         cluster_view_presence(p, "A", PRESENCE_LOST);
         plans(p, "run a.service B");
         plans(p, ""); /* it may run on A until it runs here */
@@ -548,6 +549,45 @@ static void an_instance_that_does_not_fit_or_has_another_text_displaces_none(voi
         cluster_view_execute(&p);
         plans(&p, "stop a.service A");
         cluster_view_free(&p);
+}
+
+static void an_instance_that_fails_its_checks_displaces_none(void **state) {
+        ClusterView p;
+
+        replaced(&p, "OnReconnect=keep-old");
+        cluster_view_active(&p, "A", "a.service", "failing");
+        plans(&p, "stop a.service A");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
+/* The unit has run on A all the time; then B took over, and then C. */
+static void of_several_machines_that_return_the_first_one_keeps_the_unit(void **state) {
+        for (unsigned b_first = 0; b_first < 2; b_first++) {
+                ClusterView p;
+
+                replaced(&p, "OnReconnect=keep-old");
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
+                cluster_view_machine(&p, "C", "", PRESENCE_UP);
+                cluster_view_presence(&p, "B", PRESENCE_LOST);
+                p.cluster.now_ms += 600000;
+                plans(&p, "run a.service C");
+                cluster_view_state(&p, "C", "a.service", "active");
+                plans(&p, "stop a.service B");
+                cluster_view_presence(&p, b_first ? "B" : "A", PRESENCE_UP);
+                cluster_view_execute(&p);
+                plans(&p,
+                      b_first ? "run a.service B; stop a.service C" : "run a.service A; stop a.service C");
+                cluster_view_execute(&p);
+                p.cluster.now_ms += 600000;
+                cluster_view_presence(&p, b_first ? "A" : "B", PRESENCE_UP);
+                cluster_view_execute(&p);
+                plans(&p, b_first ? "run a.service A; stop a.service B" : "stop a.service B");
+                cluster_view_execute(&p);
+                plans(&p, "");
+                cluster_view_free(&p);
+        }
 }
 
 /* No stop depends on what is not wanted any more. */
@@ -618,6 +658,8 @@ int main(void) {
                 cmocka_unit_test(a_unit_waits_for_its_lost_machine_as_long_as_it_says),
                 cmocka_unit_test(an_instance_that_ran_all_the_time_displaces_its_replacement_on_request),
                 cmocka_unit_test(an_instance_that_does_not_fit_or_has_another_text_displaces_none),
+                cmocka_unit_test(an_instance_that_fails_its_checks_displaces_none),
+                cmocka_unit_test(of_several_machines_that_return_the_first_one_keeps_the_unit),
                 cmocka_unit_test(an_instance_of_a_unit_that_is_not_wanted_stops_on_its_lost_machine),
                 cmocka_unit_test(a_unit_without_a_replacement_does_not_hold_the_release_of_other_machines),
         };

@@ -809,6 +809,150 @@ static void an_instance_follows_its_template_while_it_has_its_text(void **state)
         assert_null(text_of(w, "web.service")->from);
 }
 
+#define OWN_DROP_IN(value) "\n\n# web@1.service.d/own.conf\n[Service]\nEnvironment=" value "\n"
+#define OWN_SINGLETON                                                           \
+        "\n\n# web@1.service.d/one.conf\n[X-Fleet]\nSingleton=yes\n[Service]\n" \
+        "TimeoutStopSec=300\n"
+#define FIRST_TEXT "[Service]\nExecStart=/bin/true\n"
+#define NEXT_TEXT  "[Service]\nExecStart=/bin/false\n"
+
+static RolloutInstanceState state_in_set(World *w, const char *head) {
+        RolloutSet set = {};
+        RolloutInstanceState state;
+
+        assert_int_equal(rollout_set_read(registry_cluster(w->registry), unit(w, head), &set), 0);
+        assert_int_equal(set.n, 1);
+        state = set.instances[0].state;
+        rollout_set_done(&set);
+        return state;
+}
+
+/* As the step of a rollout does. */
+static const ClusterAssignment *update_one(World *w, const char *name) {
+        const Cluster *c = registry_cluster(w->registry);
+        RolloutInstance update = { .unit = unit(w, name), .assignment = cluster_assignment(c, self, name) };
+        RolloutStep step = { .change = ROLLOUT_WRITE, .updates = &update, .n_updates = 1 };
+
+        assert_int_equal(answer(w, rollout_step_write(w->registry, term(w), unit(w, "web@.service"), &step,
+                                                      on_done, w)),
+                         KV_OK);
+        return cluster_assignment(c, self, name);
+}
+
+static void an_instance_with_drop_ins_of_its_own_follows_its_template(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = make_unit("web@.service", FIRST_TEXT),
+                            *next = make_unit("web@.service", NEXT_TEXT),
+                            *whole = make_unit("web@1.service", FIRST_TEXT OWN_DROP_IN("A=1")),
+                            *updated = make_unit("web@1.service", NEXT_TEXT OWN_DROP_IN("A=1")),
+                            *changed = make_unit("web@1.service", NEXT_TEXT OWN_DROP_IN("A=2"));
+        const ClusterAssignment *a;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, self);
+        assert_int_equal(change(w, (UnitChange) { .unit = first }), KV_OK);
+        assert_int_equal(
+                change(w, (UnitChange) { .unit = whole, .has_target = true, .target = TARGET_LAUNCHED }),
+                KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_string_equal(text_of(w, "web@1.service")->base, first->hash);
+        assert_string_equal(text_of(w, "web@1.service")->hash, whole->hash);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.revision = 1;
+        memcpy(c.hash, whole->hash, sizeof(c.hash));
+        memcpy(c.base, first->hash, sizeof(c.base));
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(state_in_set(w, "web@.service"), INSTANCE_UPDATING);
+        assert_false(rollout_is_due(unit(w, "web@1.service"), unit(w, "web@.service")));
+
+        /* A new text of the template comes with the drop-ins. */
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+        assert_int_equal(state_in_set(w, "web@.service"), INSTANCE_BAD);
+        assert_true(rollout_is_due(unit(w, "web@1.service"), unit(w, "web@.service")));
+        a = update_one(w, "web@1.service");
+        assert_string_equal(a->hash, updated->hash);
+        assert_string_equal(a->base, next->hash);
+        assert_int_equal(a->revision, 2);
+        assert_string_equal(text_of(w, "web@1.service")->text, updated->text);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 2);
+        assert_int_equal(state_in_set(w, "web@.service"), INSTANCE_UPDATING);
+        assert_false(rollout_is_due(unit(w, "web@1.service"), unit(w, "web@.service")));
+
+        /* Other drop-ins are a text that its machine does not have yet. */
+        assert_int_equal(change(w, (UnitChange) { .unit = changed }), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_false(key_exists(w, "/_fleet/revision/web@1.service"));
+        assert_int_equal(state_in_set(w, "web@.service"), INSTANCE_BAD);
+        assert_string_equal(update_one(w, "web@1.service")->hash, changed->hash);
+
+        /* Without drop-ins it has the text of the template alone. */
+        assert_int_equal(submit(w, "web@1.service", NEXT_TEXT, false, 0), KV_OK);
+        assert_int_equal(text_of(w, "web@1.service")->own_size, 0);
+        a = update_one(w, "web@1.service");
+        assert_string_equal(a->hash, next->hash);
+        assert_string_equal(a->base, next->hash);
+}
+
+static void a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instance_is_rejected(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *next = make_unit("web@.service", NEXT_TEXT);
+        Error err = {};
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(submit(w, "web@.service", "[X-Fleet]\nMaxSurge=1\n" FIRST_TEXT, false, 0), KV_OK);
+        assert_int_equal(submit(w, "web@1.service",
+                                "[X-Fleet]\nMaxSurge=1\n" FIRST_TEXT
+                                "\n\n# web@1.service.d/own.conf\n[X-Fleet]\nMaxUnavailable=0\n",
+                                false, 0),
+                         KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        assert_int_equal(cluster_check_followers(registry_cluster(w->registry), next, &err), -EINVAL);
+        assert_string_equal(err.message, "web@1.service: MaxUnavailable=0 requires MaxSurge= of at least 1");
+}
+
+/* Its lease is held for the stop of the text that it gets, not for that of the template. */
+static void a_step_holds_the_lease_of_an_instance_with_drop_ins_for_its_own_text(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = make_unit("web@.service", FIRST_TEXT),
+                            *next = make_unit("web@.service", NEXT_TEXT),
+                            *whole = make_unit("web@1.service", FIRST_TEXT OWN_SINGLETON),
+                            *updated = make_unit("web@1.service", NEXT_TEXT OWN_SINGLETON);
+        const uint64_t held_ms = singleton_hold_ms(&whole->file, SINGLETON_LEASE_MS);
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        machine(w, self);
+        assert_int_equal(change(w, (UnitChange) { .unit = first }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = whole }), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.hold_ms = 1;
+        c.revision = 1;
+        memcpy(c.hash, whole->hash, sizeof(c.hash));
+        memcpy(c.base, first->hash, sizeof(c.base));
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = next }), KV_OK);
+        assert_string_equal(update_one(w, "web@1.service")->hash, updated->hash);
+        assert_int_equal(cluster_assignment(registry_cluster(w->registry), self, "web@1.service")->hold_ms,
+                         held_ms);
+}
+
+/* What follows the text of the template is no drop-in of the instance. */
+static void an_instance_with_another_end_of_its_text_leaves_its_template(void **state) {
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        assert_int_equal(submit(w, "web@.service", FIRST_TEXT, false, 0), KV_OK);
+        assert_int_equal(submit(w, "web@1.service", FIRST_TEXT "Environment=A=1\n", false, 0), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+        assert_int_equal(submit(w, "web@2.service", FIRST_TEXT OWN_DROP_IN("A=1"), false, 0), KV_OK);
+        assert_null(text_of(w, "web@2.service")->from); /* it is one of web@1.service */
+        assert_int_equal(submit(w, "web@1.service", FIRST_TEXT OWN_DROP_IN("A=1"), false, 0), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+}
+
 /* The instance has a file of its own in a unit directory, with the text of the template. */
 static void an_instance_that_a_rollout_updates_keeps_its_unit_directory(void **state) {
         World *w = *state;
@@ -1556,6 +1700,10 @@ int main(void) {
                 TEST(after_the_raise_a_follower_names_the_number_of_its_template),
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
+                TEST(an_instance_with_drop_ins_of_its_own_follows_its_template),
+                TEST(a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instance_is_rejected),
+                TEST(a_step_holds_the_lease_of_an_instance_with_drop_ins_for_its_own_text),
+                TEST(an_instance_with_another_end_of_its_text_leaves_its_template),
                 TEST(texts_that_fit_into_no_common_transaction_are_stored_one_after_the_other),
                 TEST(the_text_of_an_instance_that_is_behind_is_kept),
                 TEST(the_updates_of_a_step_fit_into_one_transaction),

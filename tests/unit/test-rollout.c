@@ -127,10 +127,111 @@ static void the_fix_of_a_failed_instance_starts_it(void **state) {
         assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
         assert_int_equal(set.n, 2);
         assert_int_equal(set.instances[0].state, INSTANCE_BAD);
-        assert_true(rollout_starts_again(head_of(&play), &set.instances[0]));
+        assert_true(rollout_starts_again(head_of(&play)->unit, &set.instances[0]));
         assert_int_equal(set.instances[1].state, INSTANCE_OLD);
-        assert_false(rollout_starts_again(head_of(&play), &set.instances[1]));
+        assert_false(rollout_starts_again(head_of(&play)->unit, &set.instances[1]));
         end(&play);
+}
+
+/* -- Drop-ins of an instance -- */
+
+#define OWN "[Service]\nEnvironment=A=1\n"
+
+static void an_instance_keeps_its_drop_ins_in_each_step(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        add_own(&play, OWN, true);
+        second(&play);
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 3);
+        assert_int_equal(play.max_unavailable, 1);
+        assert_int_equal(starts(&play), 3);
+        assert_string_equal(assignment_of(&play, 0)->base, head_of(&play)->unit->hash);
+        assert_string_not_equal(assignment_of(&play, 0)->hash, head_of(&play)->unit->hash);
+        assert_int_equal(step(&play), ROLLOUT_NOTHING);
+        end(&play);
+}
+
+static void a_revert_restores_the_former_text_with_the_drop_ins(void **state) {
+        char before[UNIT_HASH_SIZE];
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert");
+        add_own(&play, OWN, true);
+        memcpy(before, assignment_of(&play, 0)->hash, sizeof(before));
+        second(&play);
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        play.quality[3] = FAILS;
+        want(&play, 3);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(starts(&play), 3 + 2); /* the first instance, and back */
+        want(&play, 1);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_string_equal(assignment_of(&play, 0)->hash, before);
+        end(&play);
+}
+
+/* They may also take effect without a restart: it is no start again. */
+static void other_drop_ins_update_one_instance(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 3, "");
+        add_own(&play, OWN, true);
+        second(&play);
+        add_own(&play, "[Service]\nEnvironment=A=2\n", false);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        assert_int_equal(set.instances[0].state, INSTANCE_OLD);
+        assert_true(rollout_joins(&set, &set.instances[0]));
+        assert_false(rollout_starts_again(set.instances[0].unit->unit, &set.instances[0]));
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(starts(&play), 1);
+        assert_string_equal(assignment_of(&play, 0)->hash,
+                            cluster_unit(&play.p.cluster, "web@1.service")->unit->hash);
+        end(&play);
+}
+
+/* Its machine has the former drop-ins; no other one can have them. */
+static void an_instance_with_other_drop_ins_moves_with_these(void **state) {
+        const EnginePlanLimits limits = { .names_texts = true };
+
+        for (unsigned own = 0; own < 2; own++) {
+                _cleanup_(engine_plan_done) EnginePlan plan = {};
+                const ClusterUnit *u;
+                bool placed = false;
+                Play play;
+
+                begin_template(&play, 2, "");
+                add_own(&play, OWN, true);
+                second(&play);
+                want(&play, 2);
+                if (own > 0)
+                        add_own(&play, "[Service]\nEnvironment=A=2\n", false);
+                cluster_view_machine(&play.p, "A", "", PRESENCE_LOST);
+                cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
+                assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+                u = cluster_unit(&play.p.cluster, "web@1.service");
+                for (size_t i = 0; i < plan.n; i++) {
+                        const AssignmentChange *c = &plan.changes[i];
+
+                        if (!streq(c->unit, u->name) || c->kind != ASSIGNMENT_RUN)
+                                continue;
+                        placed = true;
+                        assert_int_equal(c->revision, own > 0 ? 2 : 1);
+                        assert_string_equal(c->hash, u->unit->hash);
+                        assert_string_equal(c->base, u->unit->base);
+                }
+                assert_true(placed);
+                end(&play);
+        }
 }
 
 /* It exits after it was available, and systemd starts it again. */
@@ -917,6 +1018,10 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_new_instance_gets_the_completed_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
                 cmocka_unit_test(the_fix_of_a_failed_instance_starts_it),
+                cmocka_unit_test(an_instance_keeps_its_drop_ins_in_each_step),
+                cmocka_unit_test(a_revert_restores_the_former_text_with_the_drop_ins),
+                cmocka_unit_test(other_drop_ins_update_one_instance),
+                cmocka_unit_test(an_instance_with_other_drop_ins_moves_with_these),
                 cmocka_unit_test(an_instance_that_was_available_and_is_not_any_more_has_failed),
                 cmocka_unit_test(an_instance_that_ends_slowly_for_the_next_text_has_not_failed),
                 cmocka_unit_test(bad_updates_in_a_row_take_one),

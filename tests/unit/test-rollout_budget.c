@@ -293,12 +293,11 @@ static void a_completed_text_has_the_guard_of_its_assignments(void **state) {
 /* Units of a drained machine that stop first, of a set of this size. */
 static size_t work_of_a_drain(size_t size) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
-        char unit[32], hash[UNIT_HASH_SIZE];
+        char unit[32];
         size_t work;
         Play play;
 
         begin(&play, "web@.service", "Move=stop-first");
-        snprintf(hash, sizeof(hash), "%s", head_of(&play)->unit->hash);
         cluster_view_machine(&play.p, "A", "", PRESENCE_UP);
         cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
         for (size_t i = 0; i < size; i++) {
@@ -308,11 +307,11 @@ static size_t work_of_a_drain(size_t size) {
                 snprintf(unit, sizeof(unit), "web@%zu.service", i);
                 put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
                 cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
-                put_assignment(&play, machine, unit, 1, hash, 1);
+                put_assignment(&play, machine, unit, 1, 1);
                 snprintf(value, sizeof(value),
                          "{\"active\":\"active\",\"available\":true,\"hash\":\"%s\",\"health\":\"passing\","
                          "\"load\":\"loaded\",\"sub\":\"running\"}",
-                         hash);
+                         head_of(&play)->unit->hash);
                 cluster_view_put(&play.p, layout_key(key, LAYOUT_STATE, unit, machine_id(machine)), value);
         }
         maintain(&play.p, "A", "draining", "");

@@ -92,7 +92,7 @@ static void a_revert_does_not_fail_because_of_what_had_failed(void **state) {
         second(&play);
         fail_instance(&play, 0);
         put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
-        put_assignment(&play, "A", "agent.service", 1, head_of(&play)->unit->hash, 1);
+        put_assignment(&play, "A", "agent.service", 1, 1);
         play.instances[0].index = assignment_of(&play, 0)->index;
         fail_instance(&play, 0);
         seconds(&play, 60);
@@ -314,7 +314,7 @@ static void a_text_that_started_directly_is_completed(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->completed.number, 1);
         cluster_view_target(&play.p, "one.service", TARGET_LAUNCHED);
-        put_assignment(&play, "A", "one.service", 2, head_of(&play)->unit->hash, play.p.cluster.now_ms);
+        put_assignment(&play, "A", "one.service", 2, play.p.cluster.now_ms);
         put_state(&play, 0, "active", true);
         assert_true(rollout_is_due(head_of(&play), head_of(&play)));
         second(&play);
@@ -564,7 +564,7 @@ static void a_new_instance_does_not_hide_one_that_a_condition_stopped(void **sta
         put_unit(&play, "web@9.service", 1, play.head, REVISION_SUBMITTED);
         cluster_view_target(&play.p, "web@9.service", TARGET_LAUNCHED);
         add(&play, "web@9.service", "F");
-        put_assignment(&play, "F", "web@9.service", 1, assignment_of(&play, 2)->hash, play.p.cluster.now_ms);
+        put_assignment(&play, "F", "web@9.service", 1, play.p.cluster.now_ms);
         put_state(&play, 3, "active", true);
         play.instances[3].index = assignment_of(&play, 3)->index;
         skip_instance(&play, 0);

@@ -16,21 +16,16 @@ static RolloutChange surge_step(Play *play) {
         _cleanup_rollout_step_ RolloutStep step = {};
         const ClusterUnit *head = head_of(play);
         unsigned to = (unsigned) revisions_wanted(&head->unit->revisions);
-        char hash[UNIT_HASH_SIZE];
 
-        snprintf(hash, sizeof(hash), "%s", head->unit->hash);
         assert_int_equal(rollout_step(&play->p.cluster, head, &limits, &step), 0);
         for (size_t i = 0; i < step.n_updates; i++) {
                 const RolloutInstance *p = &step.updates[i];
                 const ClusterMachine *m = p->to ?: p->assignment->machine;
-                char key[LAYOUT_KEY_MAX], value[512], unit[32];
+                char unit[32];
 
                 snprintf(unit, sizeof(unit), "%s", p->unit->name);
-                snprintf(value, sizeof(value),
-                         "{\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"rev\":%u,\"since\":%llu}",
-                         hash, p->to ? p->assignment->machine->id : "", to,
-                         (unsigned long long) play->p.cluster.now_ms);
-                cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, m->id), value);
+                put_assignment_instead(play, m->id, unit, to, play->p.cluster.now_ms,
+                                       p->to ? p->assignment->machine->id : "");
                 put_unit(play, unit, to, play->head, REVISION_SUBMITTED);
         }
         put_followers(play, &step, to);
@@ -143,6 +138,24 @@ static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(count_assignments(&play, 2), 3);
         assert_int_equal(count_assignments(&play, 1), 0);
+        end(&play);
+}
+
+/* Only the text with the drop-ins of the instance qualifies for the fifth machine alone. */
+static void a_surge_instance_is_placed_by_its_own_drop_ins(void **state) {
+        char id[MACHINE_ID_SIZE];
+        Play play;
+
+        begin_template(&play, 3, "MaxSurge=1\nMaxUnavailable=0");
+        add_own(&play, "[X-Fleet]\nMachineMetadata=disk=ssd\n", true);
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        cluster_view_machine(&play.p, "F", "disk=ssd", PRESENCE_UP);
+        cluster_view_machine(&play.p, "A", "disk=ssd", PRESENCE_UP);
+        want(&play, 2);
+        surge_seconds(&play, 40, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
         end(&play);
 }
 
@@ -487,7 +500,7 @@ static void the_search_of_a_step_for_other_machines_is_limited(void **state) {
                         cluster_view_machine(&play.p, machine, "", PRESENCE_UP);
                         put_unit(&play, unit, 1, play.head, REVISION_SUBMITTED);
                         cluster_view_target(&play.p, unit, TARGET_LAUNCHED);
-                        put_assignment(&play, machine, unit, 1, text->hash, 1);
+                        put_assignment(&play, machine, unit, 1, 1);
                         snprintf(value, sizeof(value),
                                  "{\"active\":\"active\",\"available\":true,\"hash\":\"%s\",\"load\":"
                                  "\"loaded\","
@@ -602,6 +615,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(a_surge_instance_is_placed_by_its_own_drop_ins),
                 cmocka_unit_test(no_step_exceeds_the_surge_of_the_set),
                 cmocka_unit_test(no_surge_instance_remains),
                 cmocka_unit_test(a_surge_instance_of_a_superseded_text_ends),
