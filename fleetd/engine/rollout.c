@@ -111,6 +111,11 @@ static void rolling_reset(Rolling *x) {
         r->until_ms = 0;
 }
 
+/* A text that all instances had needs no canary: further instances get it. */
+static bool rolling_has_canaries(const Rolling *x) {
+        return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
+}
+
 /* A text is wanted that instances do not have. */
 static void rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
@@ -144,7 +149,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
-                   x->canary > 0                    ? ROLLOUT_CANARY :
+                   rolling_has_canaries(x)          ? ROLLOUT_CANARY :
                                                       ROLLOUT_ROLLING;
         rolling_tell(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");

@@ -119,6 +119,27 @@ the_manual_updates_the_instances_of_a_template() {
         [ "$(runs 1004)" = 6 ] || fail "$(runs 1004) have the new text"
 }
 
+# The names of all drop-ins of the template sort before those of the instance.
+an_instance_keeps_its_drop_ins() {
+        local before
+        mkdir -p "$LAB/units/web@2.service.d"
+        printf '[Service]\nEnvironment=OWN=1\n' >"$LAB/units/web@2.service.d/20.conf"
+        template '/bin/sleep 1004' 'Canary=1\n'
+        before=$(runs 1004)
+        status_is 0 start --replace web@2.service
+        [ "$(runs 1004)" = "$before" ] && [ "$(environments OWN=1)" = 1 ] || fail "$(runs 1004) of $before run, $(environments OWN=1) with the drop-in"
+        template '/bin/sleep 1005' 'MaxUnavailable=6\n'
+        status_is 0 submit --replace web@.service
+        [ "$(runs 1005)" = 6 ] || fail "$(runs 1005) have the new text: $(cat "$LAB/out")"
+        ctl cat web@2.service
+        grep -q 'OWN=1' "$LAB/out" && grep -q 'sleep 1005' "$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(environments OWN=1)" = 1 ] || fail "$(environments OWN=1) have the drop-in"
+        rm -r "$LAB/units/web@2.service.d"
+        status_is 0 start --replace web@2.service
+        [ "$(environments OWN=1)" = 0 ] || fail "$(environments OWN=1) have the drop-in"
+}
+environments() { local h; for h in $LAB_HOSTS; do host_exec "$h" sh -c "grep -lz '^$1\$' /proc/[0-9]*/environ 2>/dev/null" || true; done | wc -l; }
+
 the_manual_returns_to_a_former_text() {
         local n
         for n in 1 2 3; do
@@ -153,4 +174,4 @@ exec 3>&1
 scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
         a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other \
         a_failed_unit_starts_with_a_text_that_differs_by_a_timeout \
-        the_manual_updates_the_instances_of_a_template the_manual_returns_to_a_former_text the_manual_drains_a_host
+        the_manual_updates_the_instances_of_a_template an_instance_keeps_its_drop_ins the_manual_returns_to_a_former_text the_manual_drains_a_host

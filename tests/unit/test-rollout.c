@@ -199,6 +199,28 @@ static void other_drop_ins_update_one_instance(void **state) {
         end(&play);
 }
 
+/* All instances had it: one that gets it later is no trial. */
+static void a_text_that_was_completed_needs_no_canary(void **state) {
+        unsigned n;
+        Play play;
+
+        begin_template(&play, 3, "Canary=1\nPromote=20s");
+        add_own(&play, OWN, true);
+        want(&play, 2);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_HELD, 2);
+        seconds(&play, 40);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        n = starts(&play);
+        add_own(&play, "[Service]\nEnvironment=A=2\n", false);
+        seconds(&play, 1);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        seconds(&play, 5);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(starts(&play), n + 1);
+        end(&play);
+}
+
 /* Its machine has the former drop-ins; no other one can have them. */
 static void an_instance_with_other_drop_ins_moves_with_these(void **state) {
         const EnginePlanLimits limits = { .names_texts = true };
@@ -1021,6 +1043,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(an_instance_keeps_its_drop_ins_in_each_step),
                 cmocka_unit_test(a_revert_restores_the_former_text_with_the_drop_ins),
                 cmocka_unit_test(other_drop_ins_update_one_instance),
+                cmocka_unit_test(a_text_that_was_completed_needs_no_canary),
                 cmocka_unit_test(an_instance_with_other_drop_ins_moves_with_these),
                 cmocka_unit_test(an_instance_that_was_available_and_is_not_any_more_has_failed),
                 cmocka_unit_test(an_instance_that_ends_slowly_for_the_next_text_has_not_failed),
