@@ -44,23 +44,39 @@ static void agent_on_adopted(void *userdata) {
         a->records.dirty = true;
 }
 
-/* Report until the cluster has the reports of all hosts. If it has had them for long, report until it has
- * assignments for the units that run here, for adopt_ms at most. */
-static void agent_begin_adoption(Agent *a) {
-        bool all = registry_cluster(a->registry)->adopting;
-
-        if (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
+/* The cluster waits for no reports any more. Report until it has assignments for the units that run here, for
+ * adopt_ms at most. */
+static void agent_report_late(Agent *a) {
+        if (timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
                 return;
-        if (all)
-                log_notice(NO_FIELDS, "the cluster was recovered or restored: reporting units, and touching "
-                                      "none, until all hosts have reported");
-        else
-                log_notice(NO_FIELDS,
-                           "the cluster was recovered or restored: reporting units, and touching none, for "
-                           "%llu s at most",
-                           (unsigned long long) a->adopt_ms / 1000);
+        log_notice(NO_FIELDS,
+                   "the cluster was recovered or restored: reporting units, and touching none, for "
+                   "%llu s at most",
+                   (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
+        a->reported = false;
         agent_dirty_all(a);
+}
+
+/* Report until the cluster has the reports of all hosts. */
+static void agent_begin_adoption(Agent *a) {
+        if (!registry_cluster(a->registry)->adopting) {
+                agent_report_late(a);
+                return;
+        }
+        log_notice(NO_FIELDS, "the cluster was recovered or restored: reporting units, and touching none, "
+                              "until all hosts have reported");
+        a->adopting = true;
+        a->reported = false;
+        agent_dirty_all(a);
+}
+
+/* The cluster has ended its wait for reports, with that of this host or without. */
+static void agent_end_adoption(Agent *a) {
+        if (!agent_is_of_another_lineage(a) || a->reported)
+                agent_on_adopted(a);
+        else
+                agent_report_late(a);
 }
 
 static void agent_on_synced(void *userdata, KvStatus status) {
@@ -109,7 +125,7 @@ static void agent_update_freshness(Agent *a) {
                 return;
         }
         if (a->adopting && !c->adopting && !timer_armed(&a->adopt))
-                agent_on_adopted(a);
+                agent_end_adoption(a);
         /* A host without records has run nothing for the former lineage: it has nothing to report, as at its
          * first start. */
         if (!a->records.table && !c->adopting && agent_is_of_another_lineage(a))

@@ -116,6 +116,7 @@ struct Agent {
         void *userdata;
         bool adopting;  /* the cluster has a new lineage: report what runs, execute no assignment */
         bool reporting; /* the end of that report is being written */
+        bool reported;  /* it is written, or the engine has decided about all that runs here */
         KvSync sync;
         bool syncing, fresh, use_records, refresh_all, closing;
         bool removed;   /* the cluster has removed this host: its units may run elsewhere */

@@ -128,6 +128,8 @@ static void agent_on_reported(void *userdata, KvStatus status, const char *messa
         Agent *a = userdata;
 
         a->reporting = false;
+        a->reported = status == KV_OK;
+        agent_wake(a);
         if (status != KV_OK)
                 publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
@@ -166,11 +168,14 @@ static void agent_report(Agent *a) {
 
         if (!a->adopting || a->reporting || a->refreshing || a->refresh_all || a->all_dirty)
                 return;
-        if (c->adopting && (!self || self->reported != c->lineage)) {
+        if (c->adopting && (a->reported || (self && self->reported == c->lineage)))
+                a->reported = true;
+        else if (c->adopting) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
                 if (!a->reporting)
                         agent_retry_soon(a);
-        } else if (!c->adopting && timer_armed(&a->adopt) && agent_is_answered(a)) {
+        } else if (timer_armed(&a->adopt) && (a->reported || agent_is_answered(a))) {
+                a->reported = true;
                 timer_stop(&a->adopt);
                 agent_wake(a);
         }
