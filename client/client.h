@@ -158,6 +158,8 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'un
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err);
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
+/* Read the machines again while there are none: a cluster has one at least, unless no host has an agent. */
+int client_wait_machines(Client *c, Listing *ret, Error *err);
 
 /* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
  */
