@@ -267,6 +267,8 @@ const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"
 void verb_print_item(size_t width, const char *name, const char *meaning);
 /* Print the help of a verb. 'of' is "kv " for a verb of kv, else "". */
 void verb_print_help(const Verb *v, const char *of);
+/* Check the options that several verbs have. Return an exit status. */
+int verb_check_options(Client *c);
 
 VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */
