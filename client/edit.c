@@ -233,12 +233,13 @@ static const char *editor(void) {
 }
 
 /* Run the editor and read the file. $EDITOR may contain arguments: a shell splits it, as for git and
- * systemctl. */
-static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
+ * systemctl. A pipe that gets the result in JSON gets nothing of the editor. */
+static int read_edited(const Client *c, const char *path, char **ret, size_t *ret_size, Error *err) {
+        bool apart = *c->options.output && !isatty(STDOUT_FILENO);
         _cleanup_free_ char *script = NULL;
         int r;
 
-        if (asprintf(&script, "%s \"$1\"", editor()) < 0)
+        if (asprintf(&script, "%s%s \"$1\"", apart ? "exec >&2; " : "", editor()) < 0)
                 return -ENOMEM;
         r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
         if (r > 0)
@@ -248,7 +249,7 @@ static int read_edited(const char *path, char **ret, size_t *ret_size, Error *er
 }
 
 /* Edit until the text is valid. An invalid text is an error unless the user edits it again. */
-static int edited_text(const char *name, const char *path, char **ret, Error *err) {
+static int edited_text(const Client *c, const char *name, const char *path, char **ret, Error *err) {
         for (;;) {
                 _cleanup_warnings_ Warnings faults = {}, warnings = {};
                 _cleanup_free_ char *text = NULL;
@@ -256,7 +257,7 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
                 size_t size;
                 int r;
 
-                r = read_edited(path, &text, &size, err);
+                r = read_edited(c, path, &text, &size, err);
                 if (r < 0)
                         return r;
                 if (unit_verify(name, text, size, &faults, &warnings) < 0)
@@ -439,7 +440,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = draft_make(&draft, name, &text, err);
         if (r < 0)
                 return r;
-        r = edited_text(name, draft.path, &edited, err);
+        r = edited_text(c, name, draft.path, &edited, err);
         if (r < 0) {
                 (void) client_fail(r, err);
                 if (r == -EINVAL)
