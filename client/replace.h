@@ -45,6 +45,10 @@ int replace_check_options(const Client *c);
 /* Print how units that are of 'n' sets get their new texts. */
 void replace_note(const Client *c, size_t n_units, size_t n_sets);
 
+/* Print that the goals from 'at' on are not 'done' ("replaced"), and the command that continues; nothing if
+ * there are none. */
+void replace_note_rest(const Client *c, const char *done, const RolloutGoals *goals, size_t at);
+
 /* Wait for the rollouts of the goals, and submit the text of each set when the sets before it have ended
  * well. If one has not, the others are not submitted, which is printed with the next command. An exit status
  * as that of rollout_wait(). */
