@@ -476,10 +476,30 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         return edit_wait(c, &unit, err);
 }
 
-int verb_edit(Client *c, char **args, size_t n, Error *err) {
-        int status = EXIT_DONE;
+/* Print the units that are not edited, and the command that continues. */
+static void edit_note_rest(const Client *c, char **args, size_t n) {
+        _cleanup_rollout_goals_ RolloutGoals rest = {};
 
-        for (size_t i = 0; i < n && status == EXIT_DONE; i++)
-                status = edit_one(c, args[i], err);
-        return status;
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+
+                if (!name || rollout_goals_add(&rest, name, NULL) < 0)
+                        return;
+                rest.items[i].given = args[i];
+        }
+        replace_note_rest(c, "edited", &rest, 0);
+}
+
+int verb_edit(Client *c, char **args, size_t n, Error *err) {
+        for (size_t i = 0; i < n; i++) {
+                int status = edit_one(c, args[i], err);
+
+                if (status == EXIT_DONE)
+                        continue;
+                if (status < 0 && i + 1 < n)
+                        status = client_fail(status, err->code == status ? err : NULL);
+                edit_note_rest(c, args + i + 1, n - i - 1);
+                return status;
+        }
+        return EXIT_DONE;
 }
