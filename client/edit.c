@@ -406,8 +406,10 @@ static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
         int r;
 
-        if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name))
+        if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name)) {
+                (void) replace_note_unused(c, unit->name, "has not been started", false);
                 return EXIT_DONE;
+        }
         r = rollout_is_supported(c, err);
         if (r > 0)
                 r = rollout_goals_add(&goals, unit->name, NULL);
@@ -448,7 +450,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 return EXIT_FAILED;
         }
         if (streq(text.chars ?: "", edited)) {
-                client_note("%s is unchanged", name);
+                if (!replace_note_unused(c, name, "is unchanged", true))
+                        client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
         r = output_discard(*c->options.output);

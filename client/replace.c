@@ -177,6 +177,15 @@ int replace_check_options(const Client *c) {
         return EXIT_USAGE;
 }
 
+bool replace_note_unused(const Client *c, const char *name, const char *why, bool stored) {
+        if (!c->options.canary && !c->options.on_failure)
+                return false;
+        client_note("%s %s: --canary and --on-failure have no effect; they count for a new text of a unit "
+                    "that runs%s%s",
+                    name, why, stored ? "; see: fleetctl rollout " : "", stored ? name : "");
+        return true;
+}
+
 /* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
 static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);

@@ -42,6 +42,10 @@ int replace_template(Client *c, ReplaceTemplates *all, const char *instance, con
 /* Check --canary and --on-failure, before a file is read. Return an exit status. */
 int replace_check_options(const Client *c);
 
+/* With --canary or --on-failure, print that they have no effect on this unit; 'stored': it has the text, and
+ * perhaps a rollout. Return whether that was printed. */
+bool replace_note_unused(const Client *c, const char *name, const char *why, bool stored);
+
 /* Print how units that are of 'n' sets get their new texts. */
 void replace_note(const Client *c, size_t n_units, size_t n_sets);
 
