@@ -58,6 +58,9 @@ bool client_is_interactive(void);
 /* Return whether an error answer is about the daemon, not about the request: its status is 5xx. */
 bool client_is_about_daemon(int r, const Error *err);
 
+/* Return the text of an error answer, without "googleapi: Error N: ". Borrowed. */
+const char *client_answer_text(const Error *err);
+
 /* Return whether a failed read ends a wait: another attempt would fail alike. */
 bool client_is_final(const Client *c, int r);
 
