@@ -26,6 +26,13 @@ bool client_is_about_daemon(int r, const Error *err) {
         return at && at[strlen(remote_mark)] == '5';
 }
 
+const char *client_answer_text(const Error *err) {
+        const char *message = error_text(err, -EREMOTEIO), *at = client_remote(-EREMOTEIO, message),
+                   *rest = at ? strstr(at + strlen(remote_mark), ": ") : NULL;
+
+        return rest && rest[2] ? rest + 2 : message;
+}
+
 bool client_is_final(const Client *c, int r) {
         return r == -ENOMEM || (r == -EREMOTEIO && connection_is_denied(c->connection));
 }

@@ -58,6 +58,9 @@ bool client_is_interactive(void);
 /* Return whether an error answer is about the daemon, not about the request: its status is 5xx. */
 bool client_is_about_daemon(int r, const Error *err);
 
+/* Return the text of an error answer, without "googleapi: Error N: ". Borrowed. */
+const char *client_answer_text(const Error *err);
+
 /* Return whether a failed read ends a wait: another attempt would fail alike. */
 bool client_is_final(const Client *c, int r);
 
@@ -158,6 +161,8 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'un
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err);
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
+/* Read the machines again while there are none: a cluster has one at least, unless no host has an agent. */
+int client_wait_machines(Client *c, Listing *ret, Error *err);
 
 /* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
  */
@@ -265,6 +270,8 @@ const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"
 void verb_print_item(size_t width, const char *name, const char *meaning);
 /* Print the help of a verb. 'of' is "kv " for a verb of kv, else "". */
 void verb_print_help(const Verb *v, const char *of);
+/* Check the options that several verbs have. Return an exit status. */
+int verb_check_options(Client *c);
 
 VerbRun verb_backup;                                /* backup.c */
 VerbRun verb_cert;                                  /* cert.c */

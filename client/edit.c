@@ -233,12 +233,13 @@ static const char *editor(void) {
 }
 
 /* Run the editor and read the file. $EDITOR may contain arguments: a shell splits it, as for git and
- * systemctl. */
-static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
+ * systemctl. A pipe that gets the result in JSON gets nothing of the editor. */
+static int read_edited(const Client *c, const char *path, char **ret, size_t *ret_size, Error *err) {
+        bool apart = *c->options.output && !isatty(STDOUT_FILENO);
         _cleanup_free_ char *script = NULL;
         int r;
 
-        if (asprintf(&script, "%s \"$1\"", editor()) < 0)
+        if (asprintf(&script, "%s%s \"$1\"", apart ? "exec >&2; " : "", editor()) < 0)
                 return -ENOMEM;
         r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
         if (r > 0)
@@ -248,7 +249,7 @@ static int read_edited(const char *path, char **ret, size_t *ret_size, Error *er
 }
 
 /* Edit until the text is valid. An invalid text is an error unless the user edits it again. */
-static int edited_text(const char *name, const char *path, char **ret, Error *err) {
+static int edited_text(const Client *c, const char *name, const char *path, char **ret, Error *err) {
         for (;;) {
                 _cleanup_warnings_ Warnings faults = {}, warnings = {};
                 _cleanup_free_ char *text = NULL;
@@ -256,7 +257,7 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
                 size_t size;
                 int r;
 
-                r = read_edited(path, &text, &size, err);
+                r = read_edited(c, path, &text, &size, err);
                 if (r < 0)
                         return r;
                 if (unit_verify(name, text, size, &faults, &warnings) < 0)
@@ -405,8 +406,10 @@ static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
         int r;
 
-        if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name))
+        if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name)) {
+                (void) replace_note_unused(c, unit->name, "has not been started", false);
                 return EXIT_DONE;
+        }
         r = rollout_is_supported(c, err);
         if (r > 0)
                 r = rollout_goals_add(&goals, unit->name, NULL);
@@ -439,7 +442,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = draft_make(&draft, name, &text, err);
         if (r < 0)
                 return r;
-        r = edited_text(name, draft.path, &edited, err);
+        r = edited_text(c, name, draft.path, &edited, err);
         if (r < 0) {
                 (void) client_fail(r, err);
                 if (r == -EINVAL)
@@ -447,7 +450,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 return EXIT_FAILED;
         }
         if (streq(text.chars ?: "", edited)) {
-                client_note("%s is unchanged", name);
+                if (!replace_note_unused(c, name, "is unchanged", true))
+                        client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
         r = output_discard(*c->options.output);
@@ -475,10 +479,30 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         return edit_wait(c, &unit, err);
 }
 
-int verb_edit(Client *c, char **args, size_t n, Error *err) {
-        int status = EXIT_DONE;
+/* Print the units that are not edited, and the command that continues. */
+static void edit_note_rest(const Client *c, char **args, size_t n) {
+        _cleanup_rollout_goals_ RolloutGoals rest = {};
 
-        for (size_t i = 0; i < n && status == EXIT_DONE; i++)
-                status = edit_one(c, args[i], err);
-        return status;
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+
+                if (!name || rollout_goals_add(&rest, name, NULL) < 0)
+                        return;
+                rest.items[i].given = args[i];
+        }
+        replace_note_rest(c, "edited", &rest, 0);
+}
+
+int verb_edit(Client *c, char **args, size_t n, Error *err) {
+        for (size_t i = 0; i < n; i++) {
+                int status = edit_one(c, args[i], err);
+
+                if (status == EXIT_DONE)
+                        continue;
+                if (status < 0 && i + 1 < n)
+                        status = client_fail(status, err->code == status ? err : NULL);
+                edit_note_rest(c, args + i + 1, n - i - 1);
+                return status;
+        }
+        return EXIT_DONE;
 }

@@ -3,9 +3,7 @@
 
 #include <locale.h>
 
-#include "base/parse.h"
 #include "client/client.h"
-#include "client/replace.h"
 #include "client/report.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
@@ -598,39 +596,12 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &c->connection, err);
 }
 
-static int run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_names_ Names expanded = {};
+/* Connect, and run the verb. 'ret' gets its arguments without patterns. */
+static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         const Verb *v = c->verb;
         bool files = streq(v->arguments, "FILE...");
         int r;
 
-        if (c->options.help)
-                return help_with(v, args, n);
-        if (c->options.sign) { /* rejected with the message of fleet */
-                fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n",
-                      stderr);
-                return EXIT_USAGE;
-        }
-        if (c->options.wait && c->options.no_block)
-                return client_usage("--wait cannot be combined with --no-block");
-        if (*c->options.output && !streq(c->options.output, "json")) {
-                fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
-                return EXIT_USAGE;
-        }
-        if (c->options.timeout &&
-            (parse_span_ms(c->options.timeout, &c->options.timeout_ms) < 0 || c->options.timeout_ms == 0)) {
-                client_note("--timeout=%s: expected a time span above 0, for example 5min",
-                            c->options.timeout);
-                return EXIT_USAGE;
-        }
-        r = replace_check_options(c);
-        if (r != EXIT_DONE)
-                return r;
-        r = patterns_check_types(v, args, n);
-        if (r != EXIT_DONE)
-                return r;
-        if (n > 0 && !*v->arguments && v->run != verb_leave) /* as fleet does; leave rejects a name */
-                client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
@@ -643,10 +614,31 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         if (n == 0 && (files || streq(v->arguments, "UNIT...")))
                 return client_usage(files ? "expected at least one file" : "expected at least one unit");
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
-                return report_run(c, args, n, err);
-        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded,
-                            err);
-        return r != EXIT_DONE ? r : report_run(c, expanded.items, expanded.n, err);
+                return v->run(c, args, n, err);
+        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, ret, err);
+        return r != EXIT_DONE ? r : v->run(c, ret->items, ret->n, err);
+}
+
+static int run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_names_ Names expanded = {};
+        const Verb *v = c->verb;
+        int r;
+
+        if (c->options.help)
+                return help_with(v, args, n);
+        r = verb_check_options(c);
+        if (r != EXIT_DONE)
+                return r;
+        r = patterns_check_types(v, args, n);
+        if (r != EXIT_DONE)
+                return r;
+        if (n > 0 && !*v->arguments && v->run != verb_leave) /* as fleet does; leave rejects a name */
+                client_note("%s has no arguments; %s is ignored", v->name, args[0]);
+        r = report_begin(c);
+        if (r < 0)
+                return r;
+        r = run_verb(c, args, n, &expanded, err);
+        return expanded.n > 0 ? report_end(c, expanded.items, expanded.n, r) : report_end(c, args, n, r);
 }
 
 static int run_line(int argc, char **argv) {

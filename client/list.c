@@ -1,11 +1,6 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
-#include <unistd.h>
-
-#include "base/clock.h"
 #include "client/client.h"
 #include "client/times.h"
-
-enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
 
 /* The source of a row of cells. */
 typedef struct Row {
@@ -260,6 +255,23 @@ static int choose_columns(const Column *all, const char *fields, Choice *ret) {
         }
 }
 
+/* Reject what --local cannot have: other machines, and columns that only the cluster knows. */
+static int check_local(const Client *c, const Choice *choice) {
+        static const char known[] = "unit machine load active sub hash";
+
+        if (!c->options.local)
+                return EXIT_DONE;
+        if (c->options.machine)
+                return client_usage("--machine cannot be combined with --local, which lists this host only");
+        for (size_t i = 0; i < choice->n; i++)
+                if (!text_has_word(known, choice->columns[i]->name)) {
+                        client_note("--fields=%s: --local has unit, machine, load, active, sub and hash only",
+                                    choice->columns[i]->name);
+                        return EXIT_USAGE;
+                }
+        return EXIT_DONE;
+}
+
 static int add_row(Table *table, const Choice *choice, const Row *row) {
         for (size_t i = 0; i < choice->n; i++) {
                 const Column *column = choice->columns[i];
@@ -452,34 +464,6 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
         return status;
 }
 
-/* Return whether the facts of a machine are about to be published: its fleetd has just started. */
-static bool list_expects_facts(Client *c) {
-        _cleanup_listing_ Listing all = {};
-
-        if (client_all_machines(c, &all, NULL) < 0)
-                return false;
-        for (size_t i = 0; i < all.n; i++) {
-                const ApiMachine *m = &all.machines[i];
-
-                if (!m->agentless && (machine_is_there(m) || m->since_ms == 0))
-                        return true;
-        }
-        return all.n == 0;
-}
-
-/* A cluster has one machine at least, unless no host has an agent. */
-static int list_wait_machines(Client *c, Listing *ret, Error *err) {
-        uint64_t end_ms = clock_monotonic_ms() + FACTS_MS;
-        int r = 0;
-
-        while (r >= 0 && ret->n == 0 && clock_monotonic_ms() < end_ms && list_expects_facts(c)) {
-                (void) usleep(FACTS_POLL_MS * 1000);
-                listing_done(ret);
-                r = client_machines(c, ret, err);
-        }
-        return r;
-}
-
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
@@ -487,7 +471,7 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
                 return client_local(c, &d->items, &d->machines, err);
         r = (c->options.all ? client_all_machines : list->read)(c, &d->items, err);
         if (r >= 0 && !list->in_state)
-                return list_wait_machines(c, &d->items, err);
+                return client_wait_machines(c, &d->items, err);
         if (r < 0)
                 return r;
         r = client_all_machines(c, &d->machines, err);
@@ -653,6 +637,9 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
                 fields = isatty(STDOUT_FILENO) ? list->on_terminal : list->in_pipe;
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
+        r = check_local(c, &choice);
+        if (r != EXIT_DONE)
+                return r;
         r = list_read(c, list, &d, err);
         if (r == -EREMOTEIO && !list->in_state && !client_is_about_daemon(r, err)) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",

@@ -1,8 +1,12 @@
 /* Machines by name: from a name to the machine, and from a machine to its name. And `remove`, which deletes a
  * lost machine from the cluster. */
+#include <unistd.h>
+
+#include "base/clock.h"
 #include "client/client.h"
 
 enum { GONE_MS = 3600000, MARGIN_MS = 10000 }; /* MARGIN_MS: an answer takes less */
+enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
 
 /* -- From the machine to its name -- */
 
@@ -167,6 +171,35 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
         return all.error < 0 ? all.error :
                                error_set(err, -EINVAL, "%s: several machines match; choose one by its ID: %s",
                                          name, all.chars);
+}
+
+/* -- The list of a new cluster -- */
+
+/* Return whether the facts of a machine are about to be published: its fleetd has just started. */
+static bool machines_expect_facts(Client *c) {
+        _cleanup_listing_ Listing all = {};
+
+        if (client_all_machines(c, &all, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < all.n; i++) {
+                const ApiMachine *m = &all.machines[i];
+
+                if (!m->agentless && (machine_is_there(m) || m->since_ms == 0))
+                        return true;
+        }
+        return all.n == 0;
+}
+
+int client_wait_machines(Client *c, Listing *ret, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + FACTS_MS;
+        int r = 0;
+
+        while (r >= 0 && ret->n == 0 && clock_monotonic_ms() < end_ms && machines_expect_facts(c)) {
+                (void) usleep(FACTS_POLL_MS * 1000);
+                listing_done(ret);
+                r = client_machines(c, ret, err);
+        }
+        return r;
 }
 
 /* -- remove -- */

@@ -140,11 +140,16 @@ void replace_note(const Client *c, size_t n_units, size_t n_sets) {
                             n_units);
 }
 
-/* Print the units from 'at' on, whose replacement has not begun, and how to continue. */
-static void note_rest(const Client *c, const RolloutGoals *goals, size_t at) {
+void replace_note_rest(const Client *c, const char *done, const RolloutGoals *goals, size_t at) {
+        const Options *o = &c->options;
         _cleanup_text_ Text names = {}, command = {};
         size_t end = MIN(goals->n, at + NAMED_MAX);
 
+        text_printf(&command, "%s%s", c->verb->name, o->replace ? " --replace" : "");
+        if (o->canary)
+                text_printf(&command, " --canary=%s", o->canary);
+        if (o->on_failure)
+                text_printf(&command, " --on-failure=%s", o->on_failure);
         for (size_t i = at; i < end; i++) {
                 text_printf(&names, "%s%s", i > at ? ", " : "", goals->items[i].name);
                 text_append(&command, " ");
@@ -152,10 +157,9 @@ static void note_rest(const Client *c, const RolloutGoals *goals, size_t at) {
         }
         if (end < goals->n)
                 text_printf(&names, " and %zu more", goals->n - end);
-        if (names.error < 0 || command.error < 0)
-                return;
-        client_note("not replaced: %s; to continue: fleetctl %s --replace%s%s", names.chars, c->verb->name,
-                    command.chars, end < goals->n ? " ..." : "");
+        if (names.size > 0 && names.error == 0 && command.error == 0)
+                client_note("not %s: %s; to continue: fleetctl %s%s", done, names.chars, command.chars,
+                            end < goals->n ? " ..." : "");
 }
 
 int replace_check_options(const Client *c) {
@@ -171,6 +175,15 @@ int replace_check_options(const Client *c) {
                 return EXIT_DONE;
         fprintf(stderr, "fleetctl: --%s\n", err.message);
         return EXIT_USAGE;
+}
+
+bool replace_note_unused(const Client *c, const char *name, const char *why, bool stored) {
+        if (!c->options.canary && !c->options.on_failure)
+                return false;
+        client_note("%s %s: --canary and --on-failure have no effect; they count for a new text of a unit "
+                    "that runs%s%s",
+                    name, why, stored ? "; see: fleetctl rollout " : "", stored ? name : "");
+        return true;
 }
 
 /* Submit a set. Another command may have stopped its units meanwhile: then they stay as they are. */
@@ -210,13 +223,12 @@ int replace_wait(Client *c, const RolloutGoals *goals, Error *err) {
                         r = set_submit(c, set.items, end - begin, err);
                 if (r < 0) {
                         r = client_fail_after(r, err, "Error creating units: ");
-                        note_rest(c, goals, begin);
+                        replace_note_rest(c, "replaced", goals, begin);
                         return r;
                 }
                 r = rollout_wait(c, &(RolloutGoals) { .items = set.items, .n = end - begin }, err);
                 if (r != EXIT_DONE) {
-                        if (end < goals->n)
-                                note_rest(c, goals, end);
+                        replace_note_rest(c, "replaced", goals, end);
                         return r;
                 }
         }

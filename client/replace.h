@@ -42,8 +42,16 @@ int replace_template(Client *c, ReplaceTemplates *all, const char *instance, con
 /* Check --canary and --on-failure, before a file is read. Return an exit status. */
 int replace_check_options(const Client *c);
 
+/* With --canary or --on-failure, print that they have no effect on this unit; 'stored': it has the text, and
+ * perhaps a rollout. Return whether that was printed. */
+bool replace_note_unused(const Client *c, const char *name, const char *why, bool stored);
+
 /* Print how units that are of 'n' sets get their new texts. */
 void replace_note(const Client *c, size_t n_units, size_t n_sets);
+
+/* Print that the goals from 'at' on are not 'done' ("replaced"), and the command that continues; nothing if
+ * there are none. */
+void replace_note_rest(const Client *c, const char *done, const RolloutGoals *goals, size_t at);
 
 /* Wait for the rollouts of the goals, and submit the text of each set when the sets before it have ended
  * well. If one has not, the others are not submitted, which is printed with the next command. An exit status

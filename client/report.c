@@ -73,42 +73,71 @@ static const char *report_result(int status) {
         }
 }
 
-/* Print the result, and the units that the arguments name as they are now. Return 'status', or EXIT_FAILED if
- * a unit cannot be read. */
-static int report_print(Client *c, char **args, size_t n, int status) {
-        _cleanup_(report_done) Report report = {};
+/* Add the names of units, each once. */
+static int report_add_names(char **args, size_t n, Names *ret) {
         _cleanup_names_ Names names = {};
+        int r;
+
+        r = files_names(args, n, &names);
+        for (size_t i = 0; i < names.n && r >= 0; i++)
+                if (!names_have(ret, names.items[i]))
+                        r = names_add(ret, names.items[i], strlen(names.items[i]));
+        return r;
+}
+
+static int report_read(Client *c, char **args, size_t n, Report *ret, Error *err) {
+        _cleanup_names_ Names names = {};
+        int r;
+
+        if (!c->connection)
+                return -ENOTCONN;
+        r = report_add_names(args, n, &names);
+        if (r >= 0 && names.n > FEW)
+                return report_read_all(c, &names, ret, err);
+        for (size_t i = 0; r >= 0 && i < names.n; i++)
+                r = report_read_one(c, names.items[i], ret, err);
+        return r;
+}
+
+static int report_print(Client *c, char **args, size_t n, int status) {
+        bool failed = status < 0 || status == EXIT_FAILED;
+        _cleanup_(report_done) Report report = {};
         _cleanup_text_ Text t = {};
         Error err = {};
         int r;
 
-        r = files_names(args, n, &names);
-        if (r >= 0 && names.n > FEW)
-                r = report_read_all(c, &names, &report, &err);
-        for (size_t i = 0; r >= 0 && names.n <= FEW && i < names.n; i++)
-                r = report_read_one(c, names.items[i], &report, &err);
-        if (r < 0)
-                return client_fail(r, &err) ? EXIT_FAILED : status;
-        text_printf(&t, "{\"result\":\"%s\",\"states\":[%s],\"units\":[%s]}", report_result(status),
-                    report.states.chars ?: "", report.units.chars ?: "");
-        if (MIN(t.error, MIN(report.units.error, report.states.error)) < 0)
-                return client_fail(-ENOMEM, NULL);
+        r = report_read(c, args, n, &report, &err);
+        text_printf(&t, "{\"result\":\"%s\"", report_result(status));
+        if (r >= 0)
+                text_printf(&t, ",\"states\":[%s],\"units\":[%s]", report.states.chars ?: "",
+                            report.units.chars ?: "");
+        text_append(&t, "}");
+        t.error = MIN(t.error, MIN(report.units.error, report.states.error));
+        if (r == -ENOMEM || t.error < 0)
+                return status < 0 ? status : client_fail(-ENOMEM, NULL);
+        if (r < 0 && !failed) /* otherwise the verb has printed why */
+                client_note("the units cannot be read: %s", error_text(&err, r));
         (void) output_line(t.chars);
         return status;
 }
 
-int report_run(Client *c, char **args, size_t n, Error *err) {
-        const Verb *v = c->verb;
-        int r, status;
+static bool report_is_wanted(const Client *c) {
+        return c->verb->groups & FLAGS_REPORT && *c->options.output;
+}
 
-        if (!(v->groups & FLAGS_REPORT) || !*c->options.output)
-                return v->run(c, args, n, err);
-        r = output_discard(v->run != verb_edit); /* its editor needs the terminal first */
-        if (r < 0)
-                return r;
-        status = v->run(c, args, n, err);
+int report_begin(const Client *c) {
+        return report_is_wanted(c) ? output_discard(true) : 0;
+}
+
+int report_end(Client *c, char **args, size_t n, int status) {
+        int r;
+
+        if (!report_is_wanted(c))
+                return status;
         r = output_discard(false);
-        if (status < 0 || status == EXIT_USAGE || r < 0)
-                return status < 0 ? status : MIN(r, 0) ?: status;
-        return report_print(c, args, v->run == verb_revert ? MIN(n, (size_t) 1) : n, status);
+        if (r < 0)
+                return status < 0 ? status : r;
+        if (status == EXIT_USAGE)
+                return status;
+        return report_print(c, args, c->verb->run == verb_revert ? MIN(n, (size_t) 1) : n, status);
 }

@@ -275,6 +275,7 @@ static int submission_check_existing(Client *c, Submissions *all, const Submissi
                         return r;
                 if (c->options.replace)
                         printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
+                (void) replace_note_unused(c, s->name, "has this text already", true);
                 return 0;
         }
         if (!c->options.replace) {
@@ -354,8 +355,10 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         return 0;
 }
 
-/* Print what the submission of a unit has changed for templates. */
+/* Print what the submission of a unit has changed for templates, and that it begins no rollout. */
 static void note_submitted(Client *c, const Submission *s) {
+        if (!s->rolls)
+                (void) replace_note_unused(c, s->name, s->exists ? "has not been started" : "is new", false);
         if (s->note)
                 client_note("%s", s->note);
         if (unit_name_is_template(s->name))

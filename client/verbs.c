@@ -1,5 +1,7 @@
-/* Search in a table of verbs, and the help of one verb. */
+/* Search in a table of verbs, the help of one verb, and the check of its options. */
+#include "base/parse.h"
 #include "client/client.h"
+#include "client/replace.h"
 #include "client/suggest.h"
 
 const Verb *verb_find(const Verb *v, const char *name) {
@@ -69,4 +71,25 @@ void verb_print_help(const Verb *v, const char *of) {
         }
         puts("GLOBAL OPTIONS:");
         options_print(FLAGS_GLOBAL, NULL);
+}
+
+int verb_check_options(Client *c) {
+        Options *o = &c->options;
+
+        if (o->sign) { /* rejected with the message of fleet */
+                fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n",
+                      stderr);
+                return EXIT_USAGE;
+        }
+        if (o->wait && o->no_block)
+                return client_usage("--wait cannot be combined with --no-block");
+        if (*o->output && !streq(o->output, "json")) {
+                fprintf(stderr, "fleetctl: --output=%s: expected json\n", o->output);
+                return EXIT_USAGE;
+        }
+        if (o->timeout && (parse_span_ms(o->timeout, &o->timeout_ms) < 0 || o->timeout_ms == 0)) {
+                client_note("--timeout=%s: expected a time span above 0, for example 5min", o->timeout);
+                return EXIT_USAGE;
+        }
+        return replace_check_options(c);
 }

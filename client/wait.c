@@ -121,6 +121,30 @@ static const char *wait_says(const WaitRequest *request) {
                                    request->interrupted;
 }
 
+/* Append the units that have not reached the goal. */
+static void wait_append_left(const Wait *w, Text *t) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < w->n; i++) {
+                if (w->units[i].phase >= PHASE_DONE || n++ >= NAMES_SHOWN)
+                        continue;
+                text_printf(t, "%s%s", n > 1 ? ", " : "", w->units[i].name);
+        }
+        if (n > NAMES_SHOWN)
+                text_printf(t, " and %zu more", n - NAMES_SHOWN);
+}
+
+/* Return -EACCES with a message about the units that this user can no longer read. */
+static int wait_denied(Wait *w) {
+        const char *says = wait_says(w->request);
+        _cleanup_text_ Text names = {};
+        Error why = *w->err;
+
+        wait_append_left(w, &names);
+        return error_set(w->err, -EACCES, "%s: no right to read the state: %s; %s%s", names.chars ?: "",
+                         client_answer_text(&why), says ? "it " : "the cluster continues", says ?: "");
+}
+
 /* Return -EINTR with a message about the work that the cluster continues. */
 static int wait_interrupted(Wait *w) {
         static const struct {
@@ -133,15 +157,8 @@ static int wait_interrupted(Wait *w) {
                 [WAIT_GONE] = { "destroy", "" },
         };
         _cleanup_text_ Text names = {};
-        size_t n = 0;
 
-        for (size_t i = 0; i < w->n; i++) {
-                if (w->units[i].phase >= PHASE_DONE || n++ >= NAMES_SHOWN)
-                        continue;
-                text_printf(&names, "%s%s", n > 1 ? ", " : "", w->units[i].name);
-        }
-        if (n > NAMES_SHOWN)
-                text_printf(&names, " and %zu more", n - NAMES_SHOWN);
+        wait_append_left(w, &names);
         progress_break(w->request->progress);
         if (wait_says(w->request))
                 return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", wait_says(w->request));
@@ -358,6 +375,8 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
         attended = wait_interrupts(request, &interrupts);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         r = wait_run(&w, &interrupts, attended || request->progress);
+        if (r == -EREMOTEIO && client_is_final(c, r))
+                r = wait_denied(&w);
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         wait_done(&w);
         return r;

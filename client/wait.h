@@ -43,7 +43,7 @@ bool wait_was_ended(const Client *c, int r);
  *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit; or
  *                --timeout has elapsed in the first half of a restart
  *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
- *   -EREMOTEIO   the user has no right to read the units
+ *   -EACCES      the user has no right to read the units; the message names them
  * Other error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);
 

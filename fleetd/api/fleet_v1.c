@@ -420,5 +420,6 @@ void states_local_handle(Request *request) {
         text_append_bytes(&t, machines.chars, machines.size - 1);
         text_append(&t, states.size > 2 ? "," : "");
         text_append_bytes(&t, states.chars + 1, states.size - 1);
-        request_answer_json(request, 200, &t);
+        /* Without X-Fleet-Stale: this is not state of the cluster. */
+        request_answer_built(request, 200, "application/json", NULL, &t);
 }

@@ -327,8 +327,12 @@ static void route_refuse_unready(Request *request) {
 
 /* Return whether a host without a cluster, or without a replica, answers. */
 static bool path_needs_no_view(const char *path) {
-        return streq(path, "/fleet/v1/cluster/join") || streq(path, "/fleet/v1/cluster/leave") ||
-               streq(path, "/fleet/v1/local");
+        static const char *const ends[] = { "/cluster/join", "/cluster/leave", "/local" };
+
+        for (size_t i = 0; path_is_of_fleet(path) && i < ELEMENTS(ends); i++)
+                if (streq(path + FLEET_PREFIX, ends[i]))
+                        return true;
+        return false;
 }
 
 /* Return whether a replica accepts a request of this route from another host. */

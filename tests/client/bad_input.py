@@ -107,6 +107,8 @@ ROWS = [
     ("start --replace db --canary=-1", 2, "fleetctl: --canary: expected a number or a percentage, for example 1 or 10%"),
     ("submit --replace db --on-failure=stop", 2, "fleetctl: --on-failure: expected pause, revert or continue"),
     ("verify db -o json", 2, "Error: unknown shorthand flag: 'o' in -o", "fleetctl: unknown shorthand flag: 'o' in -o (fleetctl help verify)"),
+    ("list-units --local --machine=beta", 2, "fleetctl: --machine cannot be combined with --local, which lists this host only"),
+    ("list-units --local --fields=unit,health", 2, "fleetctl: --fields=health: --local has unit, machine, load, active, sub and hash only"),
     ("list-units -o xml", 2, "fleetctl: --output=xml: expected json"),
     ("--tunnel=:22 list-units", 1, "Unable to initialize client: --tunnel=:22: expected HOST or HOST:PORT"),
     ("verify", 2, "fleetctl: expected at least one file"),

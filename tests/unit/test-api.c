@@ -2277,6 +2277,10 @@ static void without_a_leader_for_three_seconds_answers_are_marked_as_old(void **
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 503);
         assert_says(fixture, "\r\nX-Fleet-Stale: 3\r\n");
         assert_says(fixture, "{\"health\":\"false\",\"reason\":\"");
+
+        /* The units of the host itself are as its systemd has them. */
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/local", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "X-Fleet-Stale"));
 }
 
 static void a_host_with_a_leader_marks_no_answer_as_stale(void **state) {

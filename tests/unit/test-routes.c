@@ -95,6 +95,21 @@ static void a_nul_ends_no_path(void **state) {
         assert_string_equal(rest, "/a");
 }
 
+static void some_paths_need_no_cluster_view(void **state) {
+        static const char *const paths[] = { "/fleet/v1/cluster/join",  "/v1-alpha/cluster/join",
+                                             "/fleet/v1/cluster/leave", "/v1-alpha/cluster/leave",
+                                             "/fleet/v1/local",         "/v1-alpha/local" };
+
+        for (size_t i = 0; i < ELEMENTS(paths); i++)
+                if (!path_needs_no_view(paths[i]))
+                        fail_msg("%s needs a view", paths[i]);
+        assert_false(path_needs_no_view("/fleet/v1/units"));
+        assert_false(path_needs_no_view("/v1-alpha/units"));
+        assert_false(path_needs_no_view("/v1-alpha/local/a"));
+        assert_false(path_needs_no_view("/v1-alpha"));
+        assert_false(path_needs_no_view("/local"));
+}
+
 /* The senders that may use a route: web page; socket: root, group fleet, root of a restricted host, a group
  * with rights, the same on a restricted host, a group without rights; loopback: read-write, read-only, off, a
  * restricted host; TLS: a user, an administrator, a removed one, a revoked one; peers: machine, replica,
@@ -254,6 +269,7 @@ int main(void) {
                 cmocka_unit_test(a_path_and_a_method_have_one_route),
                 cmocka_unit_test(a_remote_command_has_the_right_of_its_kind),
                 cmocka_unit_test(a_nul_ends_no_path),
+                cmocka_unit_test(some_paths_need_no_cluster_view),
                 cmocka_unit_test(each_route_has_a_cell_for_each_listener_and_principal),
         };
 
