@@ -214,7 +214,7 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         if (drain_is_overdue(pass, m))
                 return true;
         if (pass->brake.until_ms > now_ms) {
-                error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
+                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
                 return false;
         }
         if (cluster_machine_is_stopping(m))
