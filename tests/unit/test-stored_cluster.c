@@ -176,7 +176,7 @@ static const Row rows[] = {
         { READ(move, nothing_done), "{\"by\":\"root\",\"since\":8,\"to\":\"" MACHINE "\"}" },
         { READ(move, nothing_done), "{\"by\":\"root\",\"to\":\"\"}", "to: expected the ID of a machine" },
         { READ(move, nothing_done), "{\"to\":\"alpha\"}", "to: expected the ID of a machine" },
-        { READ(move, nothing_done), "{}", "to: expected the ID of a machine" },
+        { READ(move, nothing_done), "{}", "to: missing" },
         { READ(move, nothing_done), "{\"to\":7}", "to: expected" },
         { READ(move, nothing_done), "{\"to\":\"" MACHINE "0\"}", "to: longer than 32 bytes" },
         { READ(move, nothing_done), "{\"since\":\"8\",\"to\":\"" MACHINE "\"}", "since: expected" },
@@ -225,7 +225,7 @@ static const Row rows[] = {
         { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"state\":\"queued\"}" },
         { READ(reboot, nothing_done), "{\"kind\":\"kexec\",\"state\":\"failed\"}" },
         { READ(reboot, nothing_done), "{}", "kind: '' is none of reboot, soft, kexec" },
-        { READ(reboot, nothing_done), "7", "expected a JSON object" },
+        { READ(reboot, nothing_done), "[]", "expected a JSON object" },
         { READ(reboot, nothing_done), "{\"kind\":\"reboot\"}", "state: '' is none of queued, draining" },
         { READ(reboot, nothing_done), "{\"kind\":\"hard\",\"state\":\"queued\"}", "kind: 'hard' is none of" },
         { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"state\":\"gone\"}",
@@ -233,14 +233,14 @@ static const Row rows[] = {
         { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"seq\":\"1\",\"state\":\"queued\"}",
           "seq: expected" },
         { READ(reboot, nothing_done),
-          "{\"kind\":\"reboot\",\"soft\":18446744073709551616,\"state\":\"queued\"}", "soft: expected" },
+          "{\"kind\":\"reboot\",\"soft\":18446744073709551616,\"state\":\"queued\"}", "too big integer" },
         { READ(reboot, nothing_done), "{\"boot\":7,\"kind\":\"reboot\",\"state\":\"queued\"}",
           "boot: expected" },
         { READ(reboot, nothing_done),
           "{\"kind\":\"reboot\",\"lineage\":\"0123456789abcdef0\",\"state\":\"queued\"}",
           "lineage: longer than 16 bytes" },
         { READ(maintenance, nothing_done),
-          "{\"before\":\"cordoned\",\"force\":true,\"for\":\"shutdown\",\"mode\":"
+          "{\"before\":\"cordoned\",\"for\":\"shutdown\",\"force\":true,\"mode\":"
           "\"drained\"}" },
         { READ(maintenance, nothing_done), "{\"mode\":\"odd\"}", "mode: 'odd' is none of" },
         { READ(maintenance, nothing_done), "{\"mode\":7}", "mode: " },
@@ -302,7 +302,7 @@ static void an_unknown_member_is_ignored(void **state) {
         }
 }
 
-/* Text for people is cut, at whole characters. */
+/* Text for people is cut, also within a character, and the record remains one. */
 static void the_reasons_of_records_have_limits(void **state) {
         static const struct {
                 const Row row;
@@ -328,7 +328,7 @@ static void the_reasons_of_records_have_limits(void **state) {
         for (size_t i = 0; i < ELEMENTS(texts); i++)
                 for (size_t n = texts[i].size - 2; n < texts[i].size + 2; n++) {
                         const Row *row = &texts[i].row;
-                        _cleanup_text_ Text json = {}, value = {};
+                        _cleanup_text_ Text json = {}, value = {}, again = {};
                         const char *at = strstr(row->json, "%s"), *got;
                         AnyRecord record = {};
 
@@ -345,8 +345,10 @@ static void the_reasons_of_records_have_limits(void **state) {
                         else {
                                 assert_true(strlen(got) < texts[i].size);
                                 assert_true(starts_with(got, "xxx"));
-                                assert_null(strstr(got, "\xc3"));
                         }
+                        row->write(&again, &record);
+                        row->done(&record);
+                        assert_int_equal(row->read(again.chars, again.size, &record, NULL), 0);
                         row->done(&record);
                 }
 }
