@@ -158,28 +158,47 @@ static void instance_refresh(Instance *p) {
                 away |= before.since_ms > 0 && before.invocation != p->processes[i].invocation &&
                         world_now_ms(world) < disturbed_ms[i];
         }
-        p->taken = !available && (p->taken || (p->available && !away));
+        if (p->host && world_now_ms(world) < disturbed_ms[p->host->index])
+                away = true; /* of a global unit, only hosts that are up count */
+        p->taken = !available && !(p->host && away) && (p->taken || (p->available && !away));
         p->available = available;
+}
+
+/* Append what the leader knows of an instance. */
+static void append_known(Text *t, const Instance *p) {
+        Registry *r = registry();
+        const ClusterUnit *u = r ? cluster_any_unit(registry_cluster(r), p->name) : NULL;
+        const ClusterState *s;
+
+        text_printf(t, "%s%s%s (", p->name, p->host ? " on " : "", p->host ? p->host->name : "");
+        if (u)
+                LIST_FOREACH(s, &u->states, of_unit)
+                        if (!p->host || streq(p->host->machine_id, s->machine->id))
+                                text_printf(t, "%s: %s, %s, text %.7s%s; ", cluster_machine_name(s->machine),
+                                            presence_to_string(s->machine->presence), s->state.active ?: "",
+                                            s->state.hash ?: "", s->state.available ? ", available" : "");
+        text_append(t, ") ");
 }
 
 static void check_budgets(void) {
         for (size_t i = 0; i < ELEMENTS(sets); i++) {
                 unsigned n = 0, budget = sets[i].budgets[rolled[i].policy];
+                const Instance *taken[HOSTS];
                 _cleanup_text_ Text names = {};
 
                 for (size_t k = 0; k < rolled[i].n; k++) {
                         Instance *p = &rolled[i].instances[k];
 
                         instance_refresh(p);
-                        n += p->taken;
                         if (p->taken)
-                                text_printf(&names, " %s%s%s", p->name, p->host ? " on " : "",
-                                            p->host ? p->host->name : "");
+                                taken[n++] = p;
                 }
                 most_taken[i] = MAX(most_taken[i], n);
+                for (unsigned k = 0; n > budget && k < n; k++)
+                        append_known(&names, taken[k]);
                 if (n > budget)
                         world_failed(world, "operations-share-one-budget",
-                                     "%u instances of %s are unavailable, and %u may be:%s", n, sets[i].head,
+                                     "%u instances of %s are unavailable, and %u may be: %s", n, sets[i].head,
                                      budget, names.chars);
         }
 }
@@ -311,10 +330,21 @@ static unsigned count_free(Registry *r) {
         return n;
 }
 
+/* A stop that is withdrawn within some milliseconds of its begin has ended the process already, and the last
+ * published state still counts as available: people do not uncordon then. */
+static bool stops_a_unit(const ClusterMachine *m) {
+        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                if (a->kind == ASSIGNMENT_STOP)
+                        return true;
+        return false;
+}
+
 static void request_maintenance(Registry *r, const ClusterMachine *m) {
         MaintenanceRecord next = { .by = "root@sim", .mode = MAINTENANCE_DRAINING };
 
         if (m->maintenance && !m->maintenance->purpose[0]) {
+                if (stops_a_unit(m))
+                        return;
                 world_trace(world, "people", "uncordon %s", cluster_machine_name(m));
                 (void) registry_end_maintenance(r, m, "root@sim", "uncordoned", on_done, NULL);
         } else if (!m->maintenance && count_free(r) > FREE_MIN) {
@@ -402,7 +432,7 @@ static bool all_is_released(void) {
                         return false;
                 if (m->reboot && m->reboot->state == REBOOT_FAILED)
                         (void) registry_reboot(r, 0, &change, 1, "root@sim", on_done, NULL);
-                else if (m->maintenance && !m->maintenance->purpose[0] && !m->reboot)
+                else if (m->maintenance && !m->maintenance->purpose[0] && !m->reboot && !stops_a_unit(m))
                         (void) registry_end_maintenance(r, m, "root@sim", "uncordoned", on_done, NULL);
                 none &= !m->reboot && !m->maintenance;
         }
