@@ -387,6 +387,18 @@ static void add_drains(const View *v, Conditions *all) {
         }
 }
 
+/* Add the requested moves that wait. */
+static void add_moves(const View *v, Conditions *all) {
+        const JsonValue *moves = json_value_member(v->cluster, "moves");
+
+        for (size_t i = 0; i < json_value_count(moves); i++) {
+                const JsonValue *m = json_value_item(moves, i);
+
+                add(all, "move", member_text(m, "name"), "why ", "its move to %s waits: %s",
+                    member_text(m, "machine"), member_text(m, "reason"));
+        }
+}
+
 /* Add the rollouts that wait for a user. */
 static void add_rollouts(const View *v, Conditions *all) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
@@ -440,6 +452,7 @@ static void add_machines(const View *v, Conditions *all) {
         }
         add_gone_machines(v, all);
         add_drains(v, all);
+        add_moves(v, all);
         add_rollouts(v, all);
         add_reboots(v, all);
 }

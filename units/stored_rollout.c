@@ -144,11 +144,13 @@ static int list_read(const JsonValue *object, const RecordList *list, void *ret,
         char *items;
         int r;
 
-        if (!array || n == 0)
+        if (!array)
                 return 0;
         if (json_value_type(array) != JSON_VALUE_ARRAY || n > list->max)
                 return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", list->name,
                                  list->max);
+        if (n == 0)
+                return 0;
         *(void **) ret = items = calloc(n, list->size);
         if (!items)
                 return -ENOMEM;

@@ -210,6 +210,7 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request_machine(request));
         maintenance_write(&t, c);
+        moves_write(&t, request);
         json_add_string(&t, "name", request_host(request));
         if (authority && authority_is_opening(authority))
                 json_add_bool(&t, "opening", true);

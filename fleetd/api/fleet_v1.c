@@ -52,8 +52,9 @@ const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine 
 
 /* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
  * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. */
-static void waiting_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+static void waiting_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                            const ClusterMachine *where, const Error *unfit, Error *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
         char buffer[CLUSTER_LABEL_SIZE];
         const char *name = cluster_machine_label(where, buffer);
@@ -67,6 +68,9 @@ static void waiting_reason(const Cluster *c, const SchedulerView *view, const Cl
                 error_set(&next, 0, "%s", a->reason ?: "");
         else if (a && cluster_machine_is_draining(where) &&
                  unit_drained(c, view, u, where, &other, &stays) == DRAINED_UNIT_WAITS)
+                error_set(&next, 0, "%s", stays.message);
+        else if (a && cluster_machine_is_draining(where) &&
+                 machine_is_held(c, request_is_braked(request, c), where, &stays))
                 error_set(&next, 0, "%s", stays.message);
         else if (scheduler_pick(view, u, &other, NULL) >= 0)
                 error_set(&next, 0, "moving to %s", cluster_machine_name(other));
@@ -121,10 +125,10 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 delayed_reason(c, u, where, ret);
                 break;
         case ENGINE_GONE:
-                waiting_reason(c, view, u, where, NULL, ret);
+                waiting_reason(request, view, u, where, NULL, ret);
                 break;
         case ENGINE_UNFIT:
-                waiting_reason(c, view, u, where, &why, ret);
+                waiting_reason(request, view, u, where, &why, ret);
                 break;
         default:
                 if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
@@ -149,13 +153,11 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
                 return;
         }
         if (c->adopting && u->target != TARGET_INACTIVE) {
-                error_set(ret, 0,
-                          "waiting: the cluster was recovered or restored, and not all hosts have reported "
-                          "their units");
+                error_set(ret, 0, "waiting: " HELD_BY_ADOPTION);
                 return;
         }
         if (u->move) {
-                move_reason_of(c, view, u, ret);
+                move_reason_of(request, view, u, ret);
                 return;
         }
         (void) cluster_current_state(c, u, &where);

@@ -58,6 +58,9 @@ typedef enum DrainedUnit {
 /* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
 DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
+/* Return whether no unit begins to leave the machine now; then set the reason. 'braked': the mass-failure
+ * brake is on. */
+bool machine_is_held(const Cluster *cluster, bool braked, const ClusterMachine *where, Error *ret_why);
 /* Return the first unit of a machine that waits, with its reason, and their number, up to a limit of work.
  * NULL: none waits. */
 const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const SchedulerView *view,
@@ -65,7 +68,10 @@ const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const
                                                    Error *ret_why);
 
 /* Set what the requested move of the unit does: "moves to gamma: it starts there". */
-void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
+void move_reason_of(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
+/* Write "moves": the requested moves that have waited for a minute, with their reasons, up to a limit.
+ * Nothing if there is none. */
+void moves_write(Text *t, const Request *request);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */

@@ -68,6 +68,16 @@ static const char *maintenance_beside(const ClusterUnit *u, const ClusterMachine
         return NULL;
 }
 
+bool machine_is_held(const Cluster *c, bool braked, const ClusterMachine *where, Error *ret_why) {
+        if (c->adopting)
+                error_set(ret_why, -EAGAIN, HELD_BY_ADOPTION);
+        else if (braked && !cluster_machine_is_stopping(where))
+                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
+        else
+                return false;
+        return true;
+}
+
 DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
@@ -92,6 +102,8 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
         else if (where->presence != PRESENCE_UP)
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
                           presence_to_string(where->presence));
+        else if (cluster_machine_is_unreadable(where))
+                error_set(ret_why, 0, "%s: %s", cluster_machine_name(where), CLUSTER_UNREADABLE);
         else if (away)
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
         else if (!u->move && drain_retry_ms(a, now_ms) > 0)
@@ -108,7 +120,7 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
         return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
 }
 
-static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerView *view,
+static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerView *view, bool braked,
                                    const ClusterAssignment *a) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
@@ -119,6 +131,9 @@ static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerVie
         Error why;
 
         state = unit_drained(c, view, a->of, a->machine, &to, &why);
+        if (state == DRAINED_UNIT_QUEUED && cluster_machine_is_draining(a->machine) &&
+            machine_is_held(c, braked, a->machine, &why))
+                state = DRAINED_UNIT_WAITS;
         json_open(t, NULL, '{');
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
@@ -134,7 +149,7 @@ static int compare_units(const void *a, const void *b) {
 }
 
 /* Write the ordinary units that are on the machine, by name, up to the limit of work. */
-static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerView *view,
+static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerView *view, bool braked,
                                     const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
@@ -149,7 +164,7 @@ static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerVi
                 qsort(units, n, sizeof(*units), compare_units);
         json_open(t, "units", '[');
         for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++)
-                maintenance_write_unit(t, c, view, units[i]);
+                maintenance_write_unit(t, c, view, braked, units[i]);
         json_close(t, ']');
         json_add_u64(t, "unitsLeft", n);
 }
@@ -185,7 +200,7 @@ void maintenance_get_handle(Request *request) {
                 json_add_string(&t, "reason", now->why);
                 json_add_u64(&t, "since", now->since_ms);
         }
-        maintenance_write_units(&t, c, view, m);
+        maintenance_write_units(&t, c, view, request_is_braked(request, c), m);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);

@@ -4,8 +4,14 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/rollout.h"
 #include "units/json.h"
+
+enum {
+        MOVES_MAX = 100,
+        WAITS_MS = 60000, /* a move that waits for longer is a problem */
+};
 
 /* Return the unit of the path; NULL: there is none, and the request is answered. */
 static const ClusterUnit *move_unit_of(Request *request) {
@@ -34,33 +40,50 @@ static const ClusterAssignment *move_from(const ClusterUnit *u) {
         return from;
 }
 
-static DrainedUnit move_state(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+/* The unit is on no machine. */
+static DrainedUnit move_state_nowhere(const Cluster *c, const ClusterUnit *u, Error *ret_why) {
+        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name);
+        const ClusterMachine *to = cluster_machine(c, u->move->to);
+
+        if (there && cluster_assignment_is_active(there))
+                return DRAINED_UNIT_MOVES;
+        if (c->adopting)
+                error_set(ret_why, 0, HELD_BY_ADOPTION);
+        else if (to && to->presence != PRESENCE_UP)
+                error_set(ret_why, 0, "%s is %s", cluster_machine_name(to), presence_to_string(to->presence));
+        return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
+}
+
+static DrainedUnit move_state(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                               Error *ret_why) {
-        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name), *from = move_from(u);
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterAssignment *from = move_from(u);
         const ClusterMachine *to;
         const char *spared;
         DrainedUnit state;
 
         if (!from)
-                return there && cluster_assignment_is_active(there) ? DRAINED_UNIT_MOVES :
-                                                                      DRAINED_UNIT_QUEUED;
+                return move_state_nowhere(c, u, ret_why);
         state = unit_drained(c, view, u, from->machine, &to, ret_why);
         if (state != DRAINED_UNIT_QUEUED || !u->unit)
                 return state;
         spared = scheduler_move_spares(u, from->machine);
         if (spared)
                 error_set(ret_why, 0, "%s", spared);
+        else if (machine_is_held(c, request_is_braked(request, c), from->machine, ret_why))
+                return DRAINED_UNIT_WAITS;
         else if (!placement_stops_first(&u->unit->placement) || rollout_may_stop(c, from, ret_why) != 0)
                 return state;
         return DRAINED_UNIT_WAITS;
 }
 
-void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+void move_reason_of(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         const char *to = cluster_name_of(c, u->move->to);
         const ClusterAssignment *from = move_from(u);
         Error why = {};
 
-        switch (move_state(c, view, u, &why)) {
+        switch (move_state(request, view, u, &why)) {
         case DRAINED_UNIT_MOVES:
                 error_set(ret, 0, "moves to %s: it starts there", to);
                 break;
@@ -99,7 +122,7 @@ void move_get_handle(Request *request) {
         (void) cluster_current_state(c, u, &where);
         json_open(&t, NULL, '{');
         if (u->move) {
-                const char *state = names[move_state(c, view, u, &why)];
+                const char *state = names[move_state(request, view, u, &why)];
 
                 from = move_from(u);
                 json_add_string(&t, "by", u->move->by);
@@ -119,6 +142,40 @@ void move_get_handle(Request *request) {
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
+}
+
+static const ClusterUnit *moves_next(const ClusterUnit *u, uint64_t wall_ms) {
+        while (u && u->move->since_ms + WAITS_MS > wall_ms)
+                u = LIST_NEXT(u, lists[CLUSTER_MOVING]);
+        return u;
+}
+
+void moves_write(Text *t, const Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        uint64_t wall_ms = loop_wall_ms(request->api->loop);
+        const ClusterUnit *u = moves_next(LIST_FIRST(&c->lists[CLUSTER_MOVING]), wall_ms);
+        SchedulerView *view = NULL; /* it costs a pass over all units: made for the first move */
+        size_t n = 0;
+
+        if (u && scheduler_view_new(c, c->now_ms, &view) < 0)
+                t->error = -ENOMEM;
+        while (view && u && n < MOVES_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX) {
+                Error why = {};
+
+                if (move_state(request, view, u, &why) == DRAINED_UNIT_WAITS) {
+                        if (n++ == 0)
+                                json_open(t, "moves", '[');
+                        json_open(t, NULL, '{');
+                        json_add_string(t, "machine", cluster_name_of(c, u->move->to));
+                        json_add_string(t, "name", u->name);
+                        json_add_string(t, "reason", why.message);
+                        json_close(t, '}');
+                }
+                u = moves_next(LIST_NEXT(u, lists[CLUSTER_MOVING]), wall_ms);
+        }
+        if (n > 0)
+                json_close(t, ']');
+        scheduler_view_free(view);
 }
 
 /* -- PUT -- */

@@ -59,6 +59,35 @@ static void reboots_done(Reboots *b) {
         scheduler_view_free(b->view);
 }
 
+/* A host may begin, and waits for another one that is before it in the queue, and may not. */
+static void reboots_explain_turn(const Reboots *b, const ClusterMachine *m, Error *ret_why) {
+        const ClusterMachine *first = m;
+
+        for (const ClusterMachine *o = b->cluster->machines; o; o = o->hh.next)
+                if (o->reboot && o->reboot->state == REBOOT_QUEUED && o->presence == PRESENCE_UP &&
+                    reboot_is_before(b->cluster, &b->state, o, first))
+                        first = o;
+        if (first != m)
+                error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(first));
+}
+
+/* A host that goes down, or returns, waits for itself, until the time for its return has passed. */
+static void reboots_explain_return(const ClusterMachine *m, Error *ret_why) {
+        bool up = m->presence == PRESENCE_UP && reboot_has_booted(m);
+
+        if (m->reboot->state == REBOOT_BACK && m->reboot->steady_ms > 0)
+                error_set(ret_why, -EAGAIN, "its units are available, and have to remain so for %d s",
+                          REBOOT_STEADY_MS / 1000);
+        else if (m->reboot->state == REBOOT_BACK && m->presence != PRESENCE_UP)
+                error_set(ret_why, -EAGAIN, "it is %s", presence_to_string(m->presence));
+        else if ((m->reboot->state == REBOOT_REBOOTING || m->reboot->state == REBOOT_DOWN) && up)
+                error_set(ret_why, -EAGAIN, "it is up, and boot-complete.target is not reached yet");
+        else if (m->reboot->state == REBOOT_REBOOTING)
+                error_set(ret_why, -EAGAIN, "it goes down");
+        else if (m->reboot->state == REBOOT_DOWN)
+                error_set(ret_why, -EAGAIN, "it is not up again yet");
+}
+
 /* Set why a reboot waits. Return the unit of its drain that waits; NULL: none, or it waits for something
  * else.
  */
@@ -66,21 +95,24 @@ static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine
                                                 Error *ret_why) {
         const ClusterAssignment *a;
         size_t n;
-        bool drained = m->reboot->state == REBOOT_DRAINING && drain_left(m) == 0;
         Error why = {};
 
-        if (b->braked && (m->reboot->state == REBOOT_QUEUED || drained)) {
-                error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
+        if (b->braked && (m->reboot->state == REBOOT_QUEUED || m->reboot->state == REBOOT_DRAINING)) {
+                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
                 return NULL;
         }
         if (m->reboot->state == REBOOT_QUEUED) {
-                (void) reboot_may_begin(b->cluster, &b->state, m, ret_why);
+                if (reboot_may_begin(b->cluster, &b->state, m, ret_why))
+                        reboots_explain_turn(b, m, ret_why);
                 return NULL;
         }
         if (m->reboot->state != REBOOT_DRAINING || drain_left(m) == 0) {
-                (void) reboot_may_go_on(b->cluster, &b->state, m, ret_why);
+                if (reboot_may_go_on(b->cluster, &b->state, m, ret_why))
+                        reboots_explain_return(m, ret_why);
                 return NULL;
         }
+        if (machine_is_held(b->cluster, false, m, ret_why))
+                return NULL;
         if (!b->view && scheduler_view_new(b->cluster, b->cluster->now_ms, &b->view) < 0) {
                 t->error = -ENOMEM;
                 return NULL;
@@ -159,7 +191,7 @@ static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Te
                 return true;
         if (c->now_ms < r->since_ms + WAITS_MS || (r->state == REBOOT_QUEUED && !first) ||
             (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
-            (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > 0))
+            (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > c->now_ms))
                 return false;
         (void) reboots_explain(b, m, t, ret_why);
         return ret_why->message[0];

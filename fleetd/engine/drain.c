@@ -24,11 +24,11 @@ static void drain_end(DrainStep *step) {
 }
 
 /* Return whether the unit leaves a machine that is shutting down: another machine has it or can run it, or it
- * is being stopped. */
+ * is being stopped, or is about to be, as one that was destroyed. */
 static bool drain_can_go(const SchedulerView *view, const ClusterAssignment *a) {
         const ClusterMachine *to;
 
-        if (!cluster_assignment_is_active(a))
+        if (!cluster_assignment_is_active(a) || (!a->of->unit && !cluster_unit_is_unreadable(a->of)))
                 return true;
         for (const ClusterAssignment *o = LIST_FIRST(&a->of->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (o->machine != a->machine && cluster_assignment_is_active(o) &&
@@ -214,7 +214,7 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         if (drain_is_overdue(pass, m))
                 return true;
         if (pass->brake.until_ms > now_ms) {
-                error_set(ret_why, -EAGAIN, "machines were lost together, and nothing moves (BrakeSec=)");
+                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
                 return false;
         }
         if (cluster_machine_is_stopping(m))

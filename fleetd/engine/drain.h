@@ -27,6 +27,10 @@ enum {
                                   back */
 };
 
+/* Why no unit begins to move. */
+#define HELD_BY_BRAKE    "machines were lost together, and nothing moves (BrakeSec=)"
+#define HELD_BY_ADOPTION "the cluster was recovered or restored, and not all hosts have reported their units"
+
 typedef struct DrainStep {
         MaintenanceRecord next; /* the present mode: nothing changes */
         const char *reason;     /* of a change, for the history */

@@ -576,14 +576,19 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
 }
 
 /* An update starts the unit on another machine first: it stops on the former one when it is available there.
- * A surge instance without a rollout ends. False: there is none, or one of the two has to move. */
+ * A surge instance without a rollout ends. Also a drain or a request waits for that: it would withdraw one
+ * that fails, and the update would assign it again. False: there is none, or one of the two has to move. */
 static bool move_surge(Pass *pass, const Positions *all) {
         const ClusterAssignment *surge = all->items[all->n - 1].assignment, *former = rollout_replaced(surge);
         bool fits = all->items[all->n - 1].state == POSITION_FITS;
         char name[CLUSTER_LABEL_SIZE];
 
-        for (size_t i = 0; i < all->n; i++)
-                fits &= all->items[i].assignment != former || all->items[i].state == POSITION_FITS;
+        for (size_t i = 0; i < all->n; i++) {
+                const Position *p = &all->items[i];
+
+                fits &= p->assignment != former || p->state == POSITION_FITS ||
+                        (move_leaves(p) && !move_is_overdue(pass, p));
+        }
         if (!former || !fits || all->n != 2)
                 return false;
         if (rollout_is_available(surge)) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 
 static const KvMember *reboot_member(const KvState *state, const ClusterMachine *m) {
@@ -183,7 +184,7 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
         uint64_t n = 0;
 
         if (cluster->adopting) {
-                error_set(ret_why, -EAGAIN, "no unit moves now");
+                error_set(ret_why, -EAGAIN, HELD_BY_ADOPTION);
                 return false;
         }
         if (machine->presence != PRESENCE_UP || !machine->facts || !LIST_EMPTY(&machine->unreadable)) {

@@ -1,6 +1,7 @@
 /* Which instances a step of a rollout updates. */
 #include "fleetd/engine/rollout.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,7 +87,8 @@ static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMac
         return r;
 }
 
-/* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. */
+/* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. -EAGAIN: the
+ * unit is being stopped there, and its published state may be the one before: it would count as available. */
 static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
         int r;
 
@@ -97,6 +99,8 @@ static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const Clus
         r = rolling_pick(x, p->unit, ret);
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
+        if (cluster_assignment_on(*ret, p->unit->name))
+                return -EAGAIN;
         r = scheduler_view_decide(x->view, *ret, p->unit, true);
         return r < 0 ? r : 1;
 }
@@ -155,6 +159,10 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                                 continue;
                         if (n_surging < x->max_surge) {
                                 r = rolling_find_machine(x, p, &to);
+                                if (r == -EAGAIN) {
+                                        r = 0;
+                                        continue;
+                                }
                                 if (r < 0)
                                         return r;
                                 n_surging += r > 0;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/reboot.h"
 #include "fleetd/engine/rollout.h"
@@ -70,6 +71,31 @@ static void check_steps(const Cluster *c) {
                 if (m->maintenance)
                         (void) drain_step(c, m);
         (void) reboot_step(c, &state, false);
+        (void) reboot_step(c, &state, true);
+}
+
+/* What waits has a reason. */
+static void check_reasons(const Cluster *c) {
+        const KvState state = {};
+        SchedulerView *view = NULL;
+
+        assert(scheduler_view_new(c, c->now_ms, &view) == 0);
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                Error why = {};
+
+                for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
+                        const ClusterMachine *to;
+
+                        if (drain_awaits(a) &&
+                            unit_drained(c, view, a->of, m, &to, &why) == DRAINED_UNIT_WAITS)
+                                assert(why.message[0]);
+                }
+                why = (Error) {};
+                assert(!m->reboot || reboot_may_begin(c, &state, m, &why) || why.message[0]);
+                why = (Error) {};
+                assert(!m->reboot || reboot_may_go_on(c, &state, m, &why) || why.message[0]);
+        }
+        scheduler_view_free(view);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
@@ -89,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         check_plan(&c, false);
         check_plan(&c, true);
         check_steps(&c);
+        check_reasons(&c);
 
         if (c.machines && c.units) {
                 const ClusterMachine *where;

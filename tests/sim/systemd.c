@@ -33,7 +33,7 @@ typedef struct SimUnit {
         bool held;                                        /* what it is bound to does not run */
         bool singleton;                                   /* of the file */
         SimQuality file_quality, loaded_quality, quality; /* of 'file', 'loaded', 'running' */
-        bool starting;                                    /* its start job runs */
+        bool starting, stopping;                          /* its start job, or its stop job, runs */
         uint64_t due_ms; /* the world's time at which it behaves by its quality; 0: never */
         uint32_t n_restarts;
         bool ending;       /* its guard has ended */
@@ -85,6 +85,7 @@ struct SimSystemd {
         unsigned n_eras;
         uint64_t soft_reboots; /* of this boot */
         uint64_t invocations, attached;
+        bool shows_stops; /* of units that are being stopped, as systemd does: they are deactivating */
 };
 
 static SimSystemd *of(Systemd *s) {
@@ -210,7 +211,7 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
         if (!u->running[0])
                 return;
         u->running[0] = 0;
-        u->ending = u->starting = u->job = false;
+        u->ending = u->starting = u->stopping = u->job = false;
         u->due_ms = 0;
         u->end = SYSTEMD_END_STOPPED;
         world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as requested" : "");
@@ -312,8 +313,14 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         snprintf(ret->active, sizeof(ret->active), "inactive");
         snprintf(ret->sub, sizeof(ret->sub), "dead");
         if (u->running[0]) {
-                snprintf(ret->active, sizeof(ret->active), u->starting ? "activating" : "active");
-                snprintf(ret->sub, sizeof(ret->sub), u->starting ? "start" : "running");
+                snprintf(ret->active, sizeof(ret->active), "%s",
+                         u->stopping ? "deactivating" :
+                         u->starting ? "activating" :
+                                       "active");
+                snprintf(ret->sub, sizeof(ret->sub), "%s",
+                         u->stopping ? "stop-sigterm" :
+                         u->starting ? "start" :
+                                       "running");
                 ret->n_restarts = u->n_restarts;
         } else if (u->failed) {
                 snprintf(ret->active, sizeof(ret->active), "failed");
@@ -581,8 +588,27 @@ static int sim_start(Systemd *s, const char *name, SystemdDone done, void *userd
         return call_new(s, CALL_START, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
-static int sim_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        return call_new(s, CALL_STOP, &name, 1, done, userdata) ? 0 : -ENOMEM;
+/* A stop job has begun. */
+static void on_stopping(void *userdata) {
+        SimSystemd *s = userdata;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd)
+                if (u->stopping)
+                        changed(s, u->name);
+}
+
+static int sim_stop(Systemd *base, const char *name, SystemdDone done, void *userdata) {
+        SimSystemd *s = of(base);
+        SimUnit *u = unit_get(s, name);
+
+        if (!call_new(base, CALL_STOP, &name, 1, done, userdata))
+                return -ENOMEM;
+        if (s->shows_stops && s->ready && u->running[0]) {
+                u->stopping = u->job = true;
+                world_at(s->world, 1, NULL, on_stopping, s);
+        }
+        return 0;
 }
 
 static int sim_restart(Systemd *s, const char *name, SystemdDone done, void *userdata) {
@@ -687,6 +713,10 @@ uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {
         const SimUnit *u = unit_find(s, unit);
 
         return u ? u->invocation : 0;
+}
+
+void sim_systemd_show_stops(SimSystemd *s) {
+        s->shows_stops = true;
 }
 
 void sim_systemd_change(SimSystemd *s, const char *unit) {

@@ -28,6 +28,9 @@ typedef struct SimSystemdHooks {
 SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks);
 SimSystemd *sim_systemd_free(SimSystemd *s);
 
+/* Report units as deactivating while their stop jobs run, as systemd does; without it, as active. */
+void sim_systemd_show_stops(SimSystemd *s);
+
 /* Return the interface for a daemon that starts on 'loop'. Running units continue. */
 Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop);
 void sim_systemd_detach(SimSystemd *s);    /* the daemon was freed: execute its calls that have arrived */

@@ -70,6 +70,15 @@ else
         echo "not ok planned_reboots_end_or_stop_with_one_host_down_at_a_time: $(grep -m1 FAILED <<<"$said")"
 fi
 
+# Rollouts, drains, moves and planned reboots at once.
+program=tests/sim/test-budget
+flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
+if said=$("$build/$program" --seed "$from" --runs 40 2>&1); then
+        echo "ok rollouts_drains_moves_and_reboots_share_one_budget: ${said%%$'\n'*}"
+else
+        echo "not ok rollouts_drains_moves_and_reboots_share_one_budget: $(grep -m1 FAILED <<<"$said")"
+fi
+
 # A host set back to an earlier day.
 program=tests/sim/test-old_image
 flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }

@@ -3027,6 +3027,316 @@ static void a_drain_names_the_budget_for_which_it_waits(void **state) {
         assert_maintenance(fixture, "GET " BETA, NULL, 200, "\"state\":\"queued\"}");
 }
 
+/* A wait of a drain, a move or a planned reboot: beta and gamma are up, and m.service is available on beta.
+ */
+typedef struct WaitRow {
+        const char *options; /* of m.service */
+        Record records[6];   /* written after those; value "": the key is deleted */
+        const char *request; /* of what waits */
+        const char *says;    /* a part of its answer */
+        const char *why;     /* a part of the reason of m.service; NULL: it is that of the unit alone */
+        const char *status;  /* a part of what status reads, after a minute; NULL: time ends the wait */
+} WaitRow;
+
+#define DRAINS \
+        { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" }
+#define MOVES \
+        { "move/m.service", "{\"since\":1,\"to\":\"" GAMMA "\"}" }
+#define QUEUED(id) \
+        { "machine/" id "/reboot", "{\"kind\":\"reboot\",\"seq\":2,\"since\":1,\"state\":\"queued\"}" }
+#define REBOOT_IN(state)                                                                           \
+        {                                                                                          \
+                "machine/" BETA "/reboot",                                                         \
+                        "{\"boot\":\"1\",\"kind\":\"reboot\",\"since\":1,\"state\":\"" state "\"}" \
+        }
+#define REBOOT_HAS(mode) \
+        { "machine/" BETA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"" mode "\"}" }
+#define IS(id, presence) \
+        { "machine/" id "/presence", "{\"since\":99999999999999,\"state\":\"" presence "\"}" }
+#define GONE_TOGETHER                                         \
+        IS(DELTA, "lost"), IS(ETA, "lost"), {                 \
+                "machine/" ETA "/facts", "{\"name\":\"eta\"}" \
+        }
+#define ADOPTING \
+        { "cluster/adopting", "1" }
+#define GET_DRAIN     "GET /fleet/v1/machines/" BETA "/maintenance"
+#define GET_MOVE      "GET /fleet/v1/units/m.service/move"
+#define GET_REBOOTS   "GET /fleet/v1/reboots"
+#define NO_BUDGET     "0 of 1 instances of m.service are unavailable (MaxUnavailable=1, MinAvailable=1)"
+#define NOT_REPORTED  "the cluster was recovered or restored, and not all hosts have reported"
+#define LOST_TOGETHER "machines were lost together, and nothing moves (BrakeSec=)"
+
+static const WaitRow drain_waits[] = {
+        { "", { DRAINS }, GET_DRAIN, "\"state\":\"queued\"", "moving to gamma" },
+        { "Move=no\\n", { DRAINS }, GET_DRAIN, "\"reason\":\"Move=no", "Move=no", "\"why\":\"Move=no" },
+        { "MachineID=" BETA "\\n",
+          { DRAINS },
+          GET_DRAIN,
+          "\"reason\":\"no other machine qualifies",
+          "no other machine qualifies",
+          "\"why\":\"no other machine qualifies" },
+        { "Move=stop-first\\nMinAvailable=1\\n",
+          { DRAINS },
+          GET_DRAIN,
+          "\"reason\":\"" NO_BUDGET,
+          NO_BUDGET,
+          "\"why\":\"" NO_BUDGET },
+        { "",
+          { DRAINS, IS(BETA, "away") },
+          GET_DRAIN,
+          "\"reason\":\"beta is away\"",
+          "beta is away",
+          "\"why\":\"beta is away\"" },
+        { "",
+          { DRAINS, IS(GAMMA, "away"), { "machine/" GAMMA "/unit/m.service", "{\"order\":\"run\"}" } },
+          GET_DRAIN,
+          "\"reason\":\"gamma, to which it moves, is away\"",
+          "gamma, to which it moves, is away",
+          "\"why\":\"gamma, to which it moves, is away\"" },
+        { "",
+          { DRAINS,
+            { "machine/" BETA "/unit/m.service",
+              "{\"moveAfter\":99999999999999,\"order\":\"run\",\"reason\":\"the move to gamma failed\"}" } },
+          GET_DRAIN,
+          "\"reason\":\"the move to gamma failed\"",
+          "the move to gamma failed",
+          "\"why\":\"the move to gamma failed\"" },
+        { "",
+          { DRAINS, { "target/m.service", "of a later version" } },
+          GET_DRAIN,
+          "\"reason\":\"its key cannot be read",
+          "its key cannot be read",
+          "\"why\":\"its key cannot be read" },
+        { "",
+          { DRAINS, { "machine/" BETA "/facts", "of a later version" } },
+          GET_DRAIN,
+          "its key cannot be read",
+          "its key cannot be read",
+          "its key cannot be read" },
+        { "",
+          { DRAINS, GONE_TOGETHER },
+          GET_DRAIN,
+          "\"reason\":\"" LOST_TOGETHER "\",\"state\":\"waiting\"",
+          LOST_TOGETHER,
+          "\"brake\":{" },
+        { "", { DRAINS, ADOPTING }, GET_DRAIN, "\"reason\":\"" NOT_REPORTED, NOT_REPORTED, "\"waitsFor\":[" },
+};
+
+static const WaitRow move_waits[] = {
+        { "Move=stop-first\\nMinAvailable=1\\n",
+          { MOVES },
+          GET_MOVE,
+          "\"reason\":\"" NO_BUDGET,
+          NO_BUDGET,
+          "\"moves\":[{\"machine\":\"gamma\",\"name\":\"m.service\",\"reason\":\"" NO_BUDGET },
+        { "",
+          { MOVES, IS(BETA, "away") },
+          GET_MOVE,
+          "\"reason\":\"beta is away\"",
+          "beta is away",
+          "\"name\":\"m.service\",\"reason\":\"beta is away\"" },
+        { "",
+          { MOVES, IS(GAMMA, "away"), { "machine/" BETA "/unit/m.service", "" } },
+          GET_MOVE,
+          "\"reason\":\"gamma is away\"",
+          "moves to gamma: waiting: gamma is away",
+          "\"name\":\"m.service\",\"reason\":\"gamma is away\"" },
+        { "",
+          { MOVES, GONE_TOGETHER },
+          GET_MOVE,
+          "\"reason\":\"" LOST_TOGETHER "\"",
+          LOST_TOGETHER,
+          "\"name\":\"m.service\",\"reason\":\"" LOST_TOGETHER },
+        { "", { MOVES, ADOPTING }, GET_MOVE, "\"reason\":\"" NOT_REPORTED, NOT_REPORTED, "\"waitsFor\":[" },
+        { "", { { "move/m.service", "of a later version" } }, GET_DRAIN, "{", "its key cannot be read" },
+};
+
+static const WaitRow reboot_waits[] = {
+        { "",
+          { QUEUED(BETA), IS(BETA, "away") },
+          GET_REBOOTS,
+          "\"reason\":\"it is not up\"",
+          NULL,
+          "\"reboots\":[{\"name\":\"beta\",\"reason\":\"it is not up\",\"state\":\"queued\"}]" },
+        { "",
+          { QUEUED(BETA), { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" } },
+          GET_REBOOTS,
+          "\"reason\":\"it is in maintenance for another reason: leave\"",
+          NULL,
+          "\"reason\":\"it is in maintenance for another reason: leave\"" },
+        { "",
+          { QUEUED(BETA), { "machine/" GAMMA "/reboot", "of a later version" } },
+          GET_REBOOTS,
+          "\"reason\":\"the reboot of gamma: its key cannot be read",
+          NULL,
+          "the reboot of gamma: its key" },
+        { "",
+          { QUEUED(BETA), ADOPTING },
+          GET_REBOOTS,
+          "\"reason\":\"" NOT_REPORTED,
+          NULL,
+          "\"reason\":\"" NOT_REPORTED },
+        { "",
+          { QUEUED(BETA), GONE_TOGETHER },
+          GET_REBOOTS,
+          "\"reason\":\"" LOST_TOGETHER,
+          NULL,
+          "\"reason\":\"" LOST_TOGETHER },
+        { "",
+          { REBOOT_IN("failed"), QUEUED(GAMMA) },
+          GET_REBOOTS,
+          "\"reason\":\"the queue has stopped at beta\",\"state\":\"queued\"",
+          NULL,
+          "\"state\":\"failed\"}]" },
+        { "",
+          { REBOOT_IN("draining"), REBOOT_HAS("draining"), QUEUED(GAMMA) },
+          GET_REBOOTS,
+          "\"reason\":\"beta is before it\",\"state\":\"queued\"" },
+        /* The first one may not begin, and the second one waits for it. */
+        { "",
+          { QUEUED(BETA),
+            QUEUED(GAMMA),
+            { "machine/" BETA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" } },
+          GET_REBOOTS,
+          "\"reason\":\"beta is before it\",\"state\":\"queued\"",
+          NULL,
+          "\"name\":\"beta\"" },
+        { "Move=no\\n",
+          { REBOOT_IN("draining"), REBOOT_HAS("draining") },
+          GET_REBOOTS,
+          "\"reason\":\"m.service: Move=no",
+          "Move=no",
+          "\"reason\":\"m.service: Move=no" },
+        { "",
+          { REBOOT_IN("draining"), REBOOT_HAS("draining"), GONE_TOGETHER },
+          GET_REBOOTS,
+          "\"reason\":\"" LOST_TOGETHER,
+          LOST_TOGETHER,
+          "\"reason\":\"" LOST_TOGETHER },
+        { "",
+          { REBOOT_IN("draining"), REBOOT_HAS("draining"), ADOPTING },
+          GET_REBOOTS,
+          "\"reason\":\"" NOT_REPORTED,
+          NOT_REPORTED,
+          "\"reason\":\"" NOT_REPORTED },
+        { "Global=yes\\nMinAvailable=1\\n",
+          { REBOOT_IN("draining"), REBOOT_HAS("drained") },
+          GET_REBOOTS,
+          "\"reason\":\"" NO_BUDGET,
+          NULL,
+          "\"reason\":\"" NO_BUDGET },
+        /* Its deadline has passed, and does not end this wait. */
+        { "",
+          { REBOOT_IN("draining"),
+            { "machine/" BETA "/maintenance", "{\"deadline\":1,\"for\":\"reboot\",\"mode\":\"draining\"}" },
+            GONE_TOGETHER },
+          GET_REBOOTS,
+          "\"reason\":\"" LOST_TOGETHER,
+          LOST_TOGETHER,
+          "\"reason\":\"" LOST_TOGETHER },
+        { "", { REBOOT_IN("rebooting"), REBOOT_HAS("drained") }, GET_REBOOTS, "\"reason\":\"it goes down\"" },
+        { "",
+          { REBOOT_IN("down"), REBOOT_HAS("drained"), IS(BETA, "lost") },
+          GET_REBOOTS,
+          "\"reason\":\"it is not up again yet\"" },
+        { "",
+          { REBOOT_IN("down"),
+            REBOOT_HAS("drained"),
+            { "machine/" BETA "/facts", "{\"boot\":\"2\",\"booting\":true,\"level\":9,\"name\":\"beta\"}" } },
+          GET_REBOOTS,
+          "\"reason\":\"it is up, and boot-complete.target is not reached yet\"" },
+        { "",
+          { { "machine/" BETA "/reboot", "{\"boot\":\"1\",\"kind\":\"reboot\",\"since\":1,\"state\":\"back\","
+                                         "\"until\":99999999999999}" },
+            { "state/m.service/" BETA, "" } },
+          GET_REBOOTS,
+          "\"reason\":\"m.service is not available again\"" },
+        { "",
+          { { "machine/" BETA "/reboot", "{\"boot\":\"1\",\"kind\":\"reboot\",\"since\":1,\"state\":\"back\","
+                                         "\"steady\":1,\"until\":99999999999999}" } },
+          GET_REBOOTS,
+          "\"reason\":\"its units are available, and have to remain so for 30 s\"" },
+};
+
+static void delete_record(Fixture *fixture, const char *below) {
+        char key[LAYOUT_KEY_MAX];
+        KvCommand cmd = { .op = KV_DELETE, .internal = true };
+
+        snprintf(key, sizeof(key), "/_fleet/%s", below);
+        cmd.key = kv_string(key);
+        assert_int_equal(kv_propose(fixture->host->store, &cmd, on_written, NULL, NULL), 0);
+        fixture->base = kv_index(fixture->host->store) + 1;
+        HOST_UNTIL(fixture->host, registry_cluster(fixture->host->registry)->index == fixture->base);
+}
+
+static void begin_wait(Fixture *fixture, const WaitRow *row) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"boot\":\"1\",\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "target/m.service", "launched" },
+                { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
+                { "state/m.service/" BETA, "{\"active\":\"active\",\"available\":true,\"load\":\"loaded\"}" },
+        };
+        char text[256];
+
+        snprintf(text, sizeof(text), "{\"text\":\"[X-Fleet]\\n%s\"}", row->options);
+        write_now(fixture, records, ELEMENTS(records));
+        write_now(fixture, &(Record) { "unit/m.service", text }, 1);
+        for (size_t i = 0; i < ELEMENTS(row->records) && row->records[i].key; i++)
+                if (*row->records[i].value)
+                        write_now(fixture, &row->records[i], 1);
+                else
+                        delete_record(fixture, row->records[i].key);
+}
+
+static void check_waits(const WaitRow *rows, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                void *state;
+                Fixture *fixture;
+
+                fixture_setup(&state);
+                fixture = state;
+                begin_wait(fixture, &rows[i]);
+                assert_answer(fixture, rows[i].request, NULL, 200, rows[i].says);
+                if (rows[i].why)
+                        assert_answer(fixture, "GET /fleet/v1/units/m.service", NULL, 200, rows[i].why);
+                if (rows[i].status)
+                        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, rows[i].status);
+                fixture_teardown(&state);
+        }
+}
+
+static void a_wait_of_less_than_a_minute_is_no_problem(void **state) {
+        static const WaitRow rows[] = {
+                { "",
+                  { IS(BETA, "away"),
+                    { "move/m.service", "{\"since\":99999999999999,\"to\":\"" GAMMA "\"}" } } },
+                { "",
+                  { IS(BETA, "away"),
+                    { "machine/" BETA "/reboot",
+                      "{\"kind\":\"reboot\",\"since\":99999999999999,\"state\":\"queued\"}" } } },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                begin_wait(fixture, &rows[i]);
+        assert_answer(fixture, GET_MOVE, NULL, 200, "\"state\":\"waiting\"");
+        assert_answer(fixture, GET_REBOOTS, NULL, 200, "\"reason\":\"it is not up\"");
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, "");
+        assert_null(strstr(fixture->answer, "\"moves\""));
+        assert_null(strstr(fixture->answer, "\"reboots\""));
+}
+
+static void each_wait_has_a_reason(void **state) {
+        check_waits(drain_waits, ELEMENTS(drain_waits));
+        check_waits(move_waits, ELEMENTS(move_waits));
+        check_waits(reboot_waits, ELEMENTS(reboot_waits));
+}
+
 static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
         static const Record more[] = {
                 { "machine/ffffffffffffffffffffffffffffffff/facts", "{\"name\":\"zeta\"}" },
@@ -4948,6 +5258,8 @@ int main(void) {
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
                 in_a_fixture(a_drain_names_the_budget_for_which_it_waits),
+                cmocka_unit_test(each_wait_has_a_reason),
+                in_a_fixture(a_wait_of_less_than_a_minute_is_no_problem),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),

@@ -163,6 +163,22 @@ static void a_host_that_shuts_down_waits_for_units_that_can_move(void **state) {
         }
 }
 
+/* Its assignment is about to be ended. */
+static void a_host_that_shuts_down_waits_for_a_unit_that_was_destroyed(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", SHUTDOWN);
+        cluster_view_destroy(&p, "a.service");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        plans(&p, "stop a.service A");
+        has_ended(&p, "A", "a.service");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        cluster_view_free(&p);
+}
+
 static void the_record_of_an_operator_continues_when_the_host_is_down(void **state) {
         static const struct {
                 const char *before, *mode;
@@ -730,6 +746,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_state_of_a_drain_has_its_next_one),
                 cmocka_unit_test(a_drained_host_stays_drained),
+                cmocka_unit_test(a_host_that_shuts_down_waits_for_a_unit_that_was_destroyed),
                 cmocka_unit_test(the_record_of_an_operator_continues_when_the_host_is_down),
                 cmocka_unit_test(all_units_leave_a_host_that_shuts_down_at_once),
                 cmocka_unit_test(a_host_that_shuts_down_waits_for_units_that_can_move),

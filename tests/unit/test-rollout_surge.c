@@ -267,6 +267,63 @@ static void a_drain_that_stops_first_and_an_update_share_a_budget(void **state) 
         end(&play);
 }
 
+/* The update alone decides about its surge instance, also if the former machine is being drained: a drain
+ * that withdrew one with a text that fails would get it again at once, without end. */
+static void a_drain_leaves_a_surge_instance_to_its_update(void **state) {
+        static const bool fails[] = { true, false };
+
+        for (size_t i = 0; i < ELEMENTS(fails); i++) {
+                const ClusterAssignment *a;
+                UnitPosition at = {};
+                ClusterUnit *u;
+                Play play;
+
+                begin_surge(&play, "MaxSurge=1\nUpdateOnFailure=revert");
+                play.quality[2] = fails[i] ? FAILS : GOOD;
+                while (surge_step(&play) != ROLLOUT_NOTHING)
+                        ;
+                surge_machines(&play);
+                assert_int_equal(count_assignments(&play, 2), 1);
+                while ((u = unit_order_next(&play.p.cluster.by_name, &at)))
+                        LIST_FOREACH(a, &u->assignments, of_unit)
+                                if (a->instead[0])
+                                        maintain(&play.p, (char[]) { (char) (a->instead[0] - 'a' + 'A'), 0 },
+                                                 "draining", "");
+                surge_plan(&play);
+                assert_int_equal(count_assignments(&play, 2), 1);
+                surge_seconds(&play, 20, 3);
+                assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
+                assert_int_equal(count_assignments(&play, 2), fails[i] ? 0 : 3);
+                assert_int_equal(count_assignments(&play, fails[i] ? 1 : 2), 3);
+                end(&play);
+        }
+}
+
+/* A revert picks the machine on which the former instance is being stopped: that one was available there,
+ * with the same text, and its state may not be published yet. */
+static void a_surge_instance_waits_until_the_former_one_has_ended_there(void **state) {
+        char key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
+        Play play;
+
+        begin_template(&play, 1, "MaxSurge=1\nMaxUnavailable=0");
+        snprintf(hash, sizeof(hash), "%s", assignment_of(&play, 0)->hash);
+        cluster_view_machine(&play.p, "F", "", PRESENCE_UP);
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"stop\",\"rev\":1,\"since\":1}", hash);
+        cluster_view_put(&play.p, layout_key(key, LAYOUT_ASSIGNMENT, "web@1.service", machine_id("F")),
+                         value);
+        want(&play, 2);
+        while (surge_step(&play) != ROLLOUT_NOTHING)
+                ;
+        assert_int_equal(count_assignments(&play, 2), 0);
+        cluster_view_remove(&play.p, key);
+        while (surge_step(&play) != ROLLOUT_NOTHING)
+                ;
+        assert_int_equal(count_assignments(&play, 2), 1);
+        surge_seconds(&play, 10, 1);
+        assert_int_equal(record_of(&play)->state, ROLLOUT_DONE);
+        end(&play);
+}
+
 /* -- Any interleaving of updates, drains, moves and reboots -- */
 
 enum { MIXED_MACHINES = 5, MIXED_UNITS = 5 };
@@ -627,6 +684,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_placement_edit_moves_in_steps),
                 cmocka_unit_test(surge_without_a_machine_is_reported),
                 cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
+                cmocka_unit_test(a_drain_leaves_a_surge_instance_to_its_update),
+                cmocka_unit_test(a_surge_instance_waits_until_the_former_one_has_ended_there),
                 cmocka_unit_test(operations_share_one_budget),
                 cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
         };

@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include "units/stored_cluster.h"
+#include "units/stored_reboot.h"
+#include "units/stored_rollout.h"
 
 #define PIN_1   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define PIN_2   "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
@@ -24,6 +26,8 @@ typedef union AnyRecord {
         LineageRecord lineage;
         MaintenanceRecord maintenance;
         MoveRecord move;
+        RebootRecord reboot;
+        RolloutRecord rollout;
 } AnyRecord;
 
 /* A row of the table of records: its functions, for any record. */
@@ -47,6 +51,8 @@ ROW(settings)
 ROW(lineage)
 ROW(maintenance)
 ROW(move)
+ROW(reboot)
+ROW(rollout)
 
 static void nothing_done(AnyRecord *record) {}
 
@@ -62,6 +68,10 @@ static void keys_done(AnyRecord *record) {
         ca_keys_done(&record->keys);
 }
 
+static void rollout_done(AnyRecord *record) {
+        rollout_record_done(&record->rollout);
+}
+
 typedef struct Row {
         int (*read)(const char *json, size_t size, AnyRecord *ret, Error *err);
         void (*write)(Text *t, const AnyRecord *record);
@@ -71,6 +81,11 @@ typedef struct Row {
 
 #define ROOT(id, state)  "{\"id\":\"" id "\",\"pem\":\"p\",\"state\":\"" state "\"}"
 #define KEY(root)        "{\"clusterKey\":2,\"root\":\"" root "\",\"sealed\":\"c2VhbGVk\"}"
+#define HASH_1           "0123456789abcdef0123456789abcdef01234567"
+#define HASH_2           "ffffffffffffffffffffffffffffffffffffffff"
+#define FAILURE          "{\"machine\":\"" MACHINE "\",\"unit\":\"web@1.service\",\"why\":\"exit status 1\"}"
+#define OUTCOME(result)  "{\"hash\":\"" HASH_2 "\",\"result\":\"" result "\"}"
+#define ROLLS            "\"state\":\"rolling\",\"to\":2,\"toHash\":\"" HASH_2 "\""
 #define READ(name, done) name##_read, name##_write, done
 
 static const Row rows[] = {
@@ -161,6 +176,77 @@ static const Row rows[] = {
         { READ(move, nothing_done), "{\"by\":\"root\",\"since\":8,\"to\":\"" MACHINE "\"}" },
         { READ(move, nothing_done), "{\"by\":\"root\",\"to\":\"\"}", "to: expected the ID of a machine" },
         { READ(move, nothing_done), "{\"to\":\"alpha\"}", "to: expected the ID of a machine" },
+        { READ(move, nothing_done), "{}", "to: missing" },
+        { READ(move, nothing_done), "{\"to\":7}", "to: expected" },
+        { READ(move, nothing_done), "{\"to\":\"" MACHINE "0\"}", "to: longer than 32 bytes" },
+        { READ(move, nothing_done), "{\"since\":\"8\",\"to\":\"" MACHINE "\"}", "since: expected" },
+        { READ(move, nothing_done), "{\"since\":-1,\"to\":\"" MACHINE "\"}", "since: expected" },
+        { READ(rollout, rollout_done),
+          "{\"added\":1,\"available\":3,\"before\":\"rolling\",\"begun\":4,\"by\":\"ann\",\"completed\":1,"
+          "\"completedHash\":\"" HASH_1 "\",\"from\":1,\"fromHash\":\"" HASH_1
+          "\",\"hold\":5,\"placed\":1,\"progress\":6,\"retry\":7,\"reverted\":2,\"revertedHash\":\"" HASH_2
+          "\",\"served\":3,\"since\":8,\"state\":\"paused\",\"to\":2,\"toHash\":\"" HASH_2
+          "\",\"until\":9,\"why\":\"w\",\"failed\":[" FAILURE "," FAILURE
+          "],\"outcomes\":[" OUTCOME("completed") "," OUTCOME("failed") "," OUTCOME("reverted") "]}" },
+        { READ(rollout, rollout_done), "{\"before\":\"canary\"," ROLLS "}" },
+        { READ(rollout, rollout_done), "{}", "state: '' is none of canary, held, rolling" },
+        { READ(rollout, rollout_done), "[]", "expected a JSON object" },
+        { READ(rollout, rollout_done), "{\"state\":\"rolling\"}", "to: missing" },
+        { READ(rollout, rollout_done), "{\"state\":\"rolling\",\"to\":2}", "toHash: missing" },
+        { READ(rollout, rollout_done), "{\"state\":\"odd\",\"to\":2,\"toHash\":\"\"}",
+          "state: 'odd' is none of" },
+        { READ(rollout, rollout_done), "{\"state\":7,\"to\":2,\"toHash\":\"\"}", "state: " },
+        { READ(rollout, rollout_done), "{\"before\":\"odd\"," ROLLS "}", "before: 'odd' is none of" },
+        { READ(rollout, rollout_done), "{\"state\":\"rolling\",\"to\":\"2\",\"toHash\":\"\"}",
+          "to: expected" },
+        { READ(rollout, rollout_done), "{\"state\":\"rolling\",\"to\":-2,\"toHash\":\"\"}", "to: expected" },
+        { READ(rollout, rollout_done), "{\"state\":\"rolling\",\"to\":2,\"toHash\":\"" HASH_1 "0\"}",
+          "toHash: longer than 40 bytes" },
+        { READ(rollout, rollout_done), "{" ROLLS ",\"until\":1.5}", "until: expected" },
+        { READ(rollout, rollout_done), "{\"failed\":{}," ROLLS "}", "failed: expected a list of at most 16" },
+        { READ(rollout, rollout_done), "{\"failed\":7," ROLLS "}", "failed: expected a list of at most 16" },
+        { READ(rollout, rollout_done), "{\"failed\":[" FAILURE ",7]," ROLLS "}", "failed: expected objects" },
+        { READ(rollout, rollout_done), "{\"failed\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]," ROLLS "}",
+          "failed: expected a list of at most 16 objects" },
+        { READ(rollout, rollout_done), "{\"failed\":[{\"machine\":\"" MACHINE "0\"}]," ROLLS "}",
+          "machine: longer than 32 bytes" },
+        { READ(rollout, rollout_done), "{\"failed\":[" FAILURE "],\"outcomes\":[{}]," ROLLS "}",
+          "hash: missing" },
+        { READ(rollout, rollout_done), "{\"outcomes\":[" OUTCOME("odd") "]," ROLLS "}",
+          "result: 'odd' is none of completed, failed, reverted" },
+        { READ(rollout, rollout_done), "{\"outcomes\":\"x\"," ROLLS "}",
+          "outcomes: expected a list of at most" },
+        { READ(reboot, nothing_done),
+          "{\"boot\":\"" MACHINE
+          "\",\"by\":\"ann\",\"deadline\":1,\"except\":\"a.service b.service \",\"kind\":"
+          "\"soft\",\"lineage\":\"0123456789abcdef\",\"return\":2,\"seq\":3,\"since\":4,\"slots\":5,\"soft\":"
+          "6,"
+          "\"state\":\"back\",\"steady\":7,\"until\":8,\"why\":\"w\",\"zone\":\"rack\"}" },
+        { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"state\":\"queued\"}" },
+        { READ(reboot, nothing_done), "{\"kind\":\"kexec\",\"state\":\"failed\"}" },
+        { READ(reboot, nothing_done), "{}", "kind: '' is none of reboot, soft, kexec" },
+        { READ(reboot, nothing_done), "[]", "expected a JSON object" },
+        { READ(reboot, nothing_done), "{\"kind\":\"reboot\"}", "state: '' is none of queued, draining" },
+        { READ(reboot, nothing_done), "{\"kind\":\"hard\",\"state\":\"queued\"}", "kind: 'hard' is none of" },
+        { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"state\":\"gone\"}",
+          "state: 'gone' is none of" },
+        { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"seq\":\"1\",\"state\":\"queued\"}",
+          "seq: expected" },
+        { READ(reboot, nothing_done),
+          "{\"kind\":\"reboot\",\"soft\":18446744073709551616,\"state\":\"queued\"}", "too big integer" },
+        { READ(reboot, nothing_done), "{\"boot\":7,\"kind\":\"reboot\",\"state\":\"queued\"}",
+          "boot: expected" },
+        { READ(reboot, nothing_done),
+          "{\"kind\":\"reboot\",\"lineage\":\"0123456789abcdef0\",\"state\":\"queued\"}",
+          "lineage: longer than 16 bytes" },
+        { READ(maintenance, nothing_done),
+          "{\"before\":\"cordoned\",\"for\":\"shutdown\",\"force\":true,\"mode\":"
+          "\"drained\"}" },
+        { READ(maintenance, nothing_done), "{\"mode\":\"odd\"}", "mode: 'odd' is none of" },
+        { READ(maintenance, nothing_done), "{\"mode\":7}", "mode: " },
+        { READ(maintenance, nothing_done), "{\"deadline\":\"8\",\"mode\":\"drained\"}",
+          "deadline: expected" },
+        { READ(maintenance, nothing_done), "{\"force\":1,\"mode\":\"drained\"}", "force: expected" },
         { READ(maintenance, nothing_done), "{}", "mode: '' is none of cordoned, draining, drained" },
         { READ(maintenance, nothing_done), "[]", "expected a JSON object" },
 };
@@ -195,6 +281,75 @@ static void a_value_that_is_cut_is_rejected(void **state) {
                         AnyRecord record = {};
 
                         assert_int_equal(rows[i].read(rows[i].json, size, &record, NULL), -EBADMSG);
+                }
+}
+
+/* A later version may add members: they are ignored, and not kept. */
+static void an_unknown_member_is_ignored(void **state) {
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const Row *row = &rows[i];
+                AnyRecord record = {};
+                _cleanup_text_ Text json = {}, t = {};
+
+                if (row->message)
+                        continue;
+                text_printf(&json, "{\"zzz\":{\"a\":[1,null]}%s%s", streq(row->json, "{}") ? "" : ",",
+                            row->json + 1);
+                assert_int_equal(row->read(json.chars, json.size, &record, NULL), 0);
+                row->write(&t, &record);
+                assert_string_equal(t.chars, row->json);
+                row->done(&record);
+        }
+}
+
+/* Text for people is cut, also within a character, and the record remains one. */
+static void the_reasons_of_records_have_limits(void **state) {
+        static const struct {
+                const Row row;
+                size_t offset, size;
+        } texts[] = {
+                { { READ(rollout, rollout_done), "{\"why\":\"%s\"," ROLLS "}" },
+                  offsetof(RolloutRecord, why),
+                  ROLLOUT_WHY_SIZE },
+                { { READ(rollout, rollout_done), "{\"by\":\"%s\"," ROLLS "}" },
+                  offsetof(RolloutRecord, by),
+                  RECORDED_BY_SIZE },
+                { { READ(reboot, nothing_done), "{\"kind\":\"reboot\",\"state\":\"failed\",\"why\":\"%s\"}" },
+                  offsetof(RebootRecord, why),
+                  RECORDED_WHY_SIZE },
+                { { READ(move, nothing_done), "{\"by\":\"%s\",\"to\":\"" MACHINE "\"}" },
+                  offsetof(MoveRecord, by),
+                  RECORDED_BY_SIZE },
+                { { READ(maintenance, nothing_done), "{\"mode\":\"drained\",\"why\":\"%s\"}" },
+                  offsetof(MaintenanceRecord, why),
+                  RECORDED_WHY_SIZE },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(texts); i++)
+                for (size_t n = texts[i].size - 2; n < texts[i].size + 2; n++) {
+                        const Row *row = &texts[i].row;
+                        _cleanup_text_ Text json = {}, value = {}, again = {};
+                        const char *at = strstr(row->json, "%s"), *got;
+                        AnyRecord record = {};
+
+                        for (size_t k = 0; k + 2 < n; k++)
+                                text_append(&value, "x");
+                        text_append(&value, "\xc3\xa9");
+                        text_append_bytes(&json, row->json, (size_t) (at - row->json));
+                        text_append(&json, value.chars);
+                        text_append(&json, at + 2);
+                        assert_int_equal(row->read(json.chars, json.size, &record, NULL), 0);
+                        got = (const char *) &record + texts[i].offset;
+                        if (n < texts[i].size)
+                                assert_string_equal(got, value.chars);
+                        else {
+                                assert_true(strlen(got) < texts[i].size);
+                                assert_true(starts_with(got, "xxx"));
+                        }
+                        row->write(&again, &record);
+                        row->done(&record);
+                        assert_int_equal(row->read(again.chars, again.size, &record, NULL), 0);
+                        row->done(&record);
                 }
 }
 
@@ -269,6 +424,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_record_is_read_completely_or_rejected),
                 cmocka_unit_test(a_value_that_is_cut_is_rejected),
+                cmocka_unit_test(an_unknown_member_is_ignored),
+                cmocka_unit_test(the_reasons_of_records_have_limits),
                 cmocka_unit_test(a_root_and_a_sealed_key_have_limits),
                 cmocka_unit_test(names_of_tokens_and_users_are_checked),
                 cmocka_unit_test(roots_and_keys_are_found),
