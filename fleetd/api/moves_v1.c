@@ -179,6 +179,16 @@ static bool move_must_stay(const Cluster *c, const ClusterUnit *u, const Cluster
         return true;
 }
 
+/* Add how the machine is freed to the reason that a unit there conflicts. */
+static void move_add_way(const ClusterUnit *conflict, Error *why) {
+        size_t n = strlen(why->message);
+
+        if (conflict && conflict->unit && !conflict->unit->placement.global)
+                snprintf(why->message + n, sizeof(why->message) - n,
+                         "; to free it: fleetctl unload %s, and after the move: fleetctl start %s",
+                         conflict->name, conflict->name);
+}
+
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                               const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
@@ -190,11 +200,13 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
         if (!m) {
                 (void) cluster_current_state(c, u, &where);
                 if (scheduler_pick(view, &any, &m, NULL) < 0) {
-                        scheduler_explain(view, &any, where, ret_why);
+                        scheduler_explain(view, &any, where, &why);
+                        error_set(ret_why, 409, "%s; to free one: fleetctl help move", why.message);
                         return false;
                 }
         } else if (!scheduler_fits(view, &any, m, false, &why)) {
                 error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
+                move_add_way(scheduler_conflict_on(view, &any, m), ret_why);
                 return false;
         }
         if (scheduler_replaced_by(view, &any, m)) {
