@@ -203,6 +203,24 @@ void client_note_absent(Client *c, const char *name) {
         client_suggest_others(c, name);
 }
 
+static int on_past(void *userdata, const JsonValue *row) {
+        bool *any = userdata;
+
+        *any |= row != NULL;
+        return 0;
+}
+
+void client_note_absent_past(Client *c, const char *name) {
+        bool any = false;
+
+        client_note_absent(c, name);
+        client_history(c, name, on_past, &any);
+        if (any)
+                client_note("its past: fleetctl events %s", name);
+        else
+                client_note("if it was destroyed, its past: fleetctl log UNIT=%s", name);
+}
+
 void client_note_warnings(const JsonValue *warnings) {
         for (size_t i = 0; i < json_value_count(warnings); i++)
                 client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");

@@ -476,7 +476,7 @@ static int explain_none(Events *all, Error *err) {
                         return r;
                 if (r > 0)
                         continue;
-                client_note_absent(all->client, name);
+                client_note_absent_past(all->client, name);
                 all->status = EXIT_ABSENT;
         }
         for (size_t i = 0; i < all->machines.n + all->machines.n_removed && !known; i++)
