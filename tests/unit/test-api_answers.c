@@ -2997,6 +2997,21 @@ static void a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_lat
         assert_null(strstr(fixture->answer, "\"reboots\""));
 }
 
+static void a_host_that_is_back_has_the_time_for_which_it_is_observed(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":1,\"since\":1,\"state\":\"back\"}" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200,
+                      "\"reason\":\"it has to stay up for 30 s, with its units available\"");
+}
+
 /* With Move=stop-first, the drain stops no instance while the budget of its template allows none. */
 static void a_drain_names_the_budget_for_which_it_waits(void **state) {
         static const Record records[] = {
@@ -4948,6 +4963,7 @@ int main(void) {
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
+                in_a_fixture(a_host_that_is_back_has_the_time_for_which_it_is_observed),
                 in_a_fixture(a_drain_names_the_budget_for_which_it_waits),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
