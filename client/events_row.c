@@ -65,23 +65,26 @@ static const struct {
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,
                              const char *user) {
-        for (size_t i = 0; i < ELEMENTS(kinds); i++)
-                if (streq(kinds[i].kind, kind)) {
-                        if (streq(kind, "presence") && starts_with(reason, "left")) {
-                                text_append(t,
-                                            "was shut down"); /* a host that leaves has rows of that kind */
-                                return;
-                        }
-                        text_append(t, streq(kind, "waiting") && *machine ?
-                                               "waiting for another machine" : /* it runs on this one */
-                                               kinds[i].text);
-                        if (*reason && kinds[i].separator)
-                                text_printf(t, "%s%s", kinds[i].separator, reason);
-                        if (kinds[i].by_user && *user)
-                                text_printf(t, " by %s",
-                                            streq(user, "directory") ? "the unit directory" : user);
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                const char *text = kinds[i].text, *separator = kinds[i].separator;
+
+                if (!streq(kinds[i].kind, kind))
+                        continue;
+                if (streq(kind, "presence") && starts_with(reason, "left")) {
+                        text_append(t, "was shut down"); /* a host that leaves has rows of that kind */
                         return;
                 }
+                if (streq(kind, "waiting") && *machine)
+                        text = "waiting for another machine"; /* it runs on this one */
+                else if (streq(kind, "adoption") && starts_with(reason, "the cluster was "))
+                        text = separator = "";
+                text_append(t, text);
+                if (*reason && separator)
+                        text_printf(t, "%s%s", separator, reason);
+                if (kinds[i].by_user && *user)
+                        text_printf(t, " by %s", streq(user, "directory") ? "the unit directory" : user);
+                return;
+        }
         text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
 }
 

@@ -421,7 +421,7 @@ static void write_cluster_key(Fixture *f, const char *name, const char *value) {
                         .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value) });
 }
 
-static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
+static void the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait(void **state) {
         Fixture *f = *state;
         char name[64], value[128];
         KvState kv;
@@ -441,12 +441,21 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
                  other);
         write_cluster_key(f, name, value);
         HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
-        assert_int_equal(
-                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
-                KV_OK);
-        assert_string_equal(
-                rows(f), "adoption on other by anna: ended: assignments are in force again; the cluster was "
-                         "restored at index 214 of lineage 00000000000000aa\n");
+        assert_int_equal(host_wait(f->host, registry_report(f->host->registry, host_on_done, f->host)),
+                         KV_OK);
+        assert_string_equal(rows(f), "");
+
+        memcpy(strstr(value, other), registry_machine_id(f->host->registry), strlen(other));
+        write_cluster_key(f, name, value);
+        HOST_UNTIL(f->host,
+                   streq(cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/"))
+                                 ->record.machine,
+                         registry_machine_id(f->host->registry)));
+        assert_int_equal(host_wait(f->host, registry_report(f->host->registry, host_on_done, f->host)),
+                         KV_OK);
+        assert_string_equal(rows(f),
+                            "adoption on self by anna: the cluster was restored at index 214 of lineage "
+                            "00000000000000aa\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
@@ -868,7 +877,7 @@ int main(int argc, char **argv) {
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),
                 TEST(decisions_of_the_cluster_have_rows),
-                TEST(the_end_of_an_adoption_names_the_recovery_before_it),
+                TEST(the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait),
                 TEST(changes_of_membership_have_rows_and_are_logged_with_a_message_id),
                 TEST(a_large_change_has_rows_for_a_part),
                 TEST(rows_are_selected),
