@@ -177,6 +177,20 @@ static void changes_of_units_name_their_users(void **state) {
         assert_string_equal(rows(f), "");
 }
 
+static void a_return_to_a_former_text_names_its_revision(void **state) {
+        Fixture *f = *state;
+
+        host_raise(f->host, KV_LEVEL_REVISIONS);
+        submit(f, "a.service", text_a,
+               (UnitChange) { .has_target = true, .target = TARGET_LOADED, .user = "root" });
+        submit(f, "a.service", text_b, (UnitChange) { .user = "root" });
+        (void) rows(f);
+        submit(f, "a.service", text_a, (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 1\n");
+        submit(f, "a.service", text_b, (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 2\n");
+}
+
 static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
         const Cluster *c = registry_cluster(f->host->registry);
         ClusterAssignment *known = cluster_assignment(c, f->host->id, "a.service");
@@ -870,6 +884,7 @@ static void an_hour_of_a_full_history_is_found_at_once(void **state) {
 int main(int argc, char **argv) {
         static const struct CMUnitTest tests[] = {
                 TEST(changes_of_units_name_their_users),
+                TEST(a_return_to_a_former_text_names_its_revision),
                 TEST(assignments_have_their_reasons),
                 TEST(states_are_recorded_without_those_in_between),
                 TEST(a_new_start_of_an_active_unit_adds_a_row),
