@@ -88,14 +88,34 @@ static void append_happening(Text *t, const char *kind, const char *machine, con
         text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
 }
 
+/* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.
+ */
 static bool is_bad(const char *kind, const char *reason) {
-        static const char *const states[] = { "failed", "not loaded", "not started" };
+        static const struct {
+                const char *kind, *begin, *part; /* of the reason; NULL: any */
+        } rows[] = {
+                { "denied", NULL, NULL },
+                { "maintenance", NULL, " in time" }, /* the queue of reboots has stopped */
+                { "maintenance", NULL, " while it was drained" },
+                { "move", NULL, " failed: " },
+                { "presence", "away", NULL },
+                { "presence", "lost", NULL },
+                { "problem", NULL, NULL },
+                { "rejected", NULL, NULL },
+                { "rollout", NULL, " is reverted to " },
+                { "rollout", NULL, ": paused: " },
+                { "state", "activating (auto-restart", "): " }, /* after a failure */
+                { "state", "failed", NULL },
+                { "state", "not loaded", NULL },
+                { "state", "not started", NULL },
+                { "waiting", NULL, NULL },
+        };
 
-        for (size_t i = 0; i < ELEMENTS(states); i++)
-                if (streq(kind, "state") && starts_with(reason, states[i]))
-                        return true;
-        return streq(kind, "problem") || (streq(kind, "move") && strstr(reason, " failed: ")) ||
-               (streq(kind, "presence") && starts_with(reason, "lost"));
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(kind, rows[i].kind) && (!rows[i].begin || starts_with(reason, rows[i].begin)) &&
+                    (!rows[i].part || strstr(reason, rows[i].part)))
+                        return !strstr(reason, ": paused: by "); /* a user has paused it */
+        return false;
 }
 
 void append_presence_of(Text *t, const JsonValue *row) {
