@@ -93,6 +93,27 @@ static void print_instances(const JsonValue *answer, const char *label, const ch
         }
 }
 
+/* Append the command that shows why the first failed instance has failed, or nothing. */
+static void append_journal(Text *t, const JsonValue *answer) {
+        const JsonValue *all = json_value_member(answer, "instances");
+
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *p = json_value_item(all, i);
+
+                if (!streq(member_text(p, "state"), "failed"))
+                        continue;
+                text_append(t, "more: fleetctl journal ");
+                text_append_printable(t, member_text(p, "name"));
+                if (member_number(answer, "of") > 1 &&
+                    streq(member_text(p, "name"), member_text(answer, "name"))) {
+                        text_append(t, " --machine="); /* of a global unit */
+                        text_append_printable(t, member_text(p, "machine"));
+                }
+                text_append(t, "; ");
+                return;
+        }
+}
+
 void rollout_append_next(Text *t, const JsonValue *answer) {
         const char *request = rollout_is(answer, "held")   ? "promote" :
                               rollout_is(answer, "paused") ? "resume" :
@@ -100,6 +121,7 @@ void rollout_append_next(Text *t, const JsonValue *answer) {
 
         if (!request)
                 return;
+        append_journal(t, answer);
         text_printf(t, "to go on: fleetctl rollout %s ", request);
         text_append_printable(t, member_text(answer, "name"));
         text_append(t, "; to return: fleetctl revert ");

@@ -13,7 +13,7 @@ void rollout_append_instance(Text *t, const JsonValue *instance, const char *hea
 /* Append the state, and the numbers of instances. */
 void rollout_append_summary(Text *t, const JsonValue *answer);
 
-/* Append the commands that a rollout waits for, or nothing. */
+/* Append the commands that a rollout waits for, with that for the cause of a failure; or nothing. */
 void rollout_append_next(Text *t, const JsonValue *answer);
 
 /* Append that a text was reverted, and why. */
