@@ -77,6 +77,19 @@ void move_reason_of(const Cluster *c, const SchedulerView *view, const ClusterUn
         }
 }
 
+/* Set for how long a unit that is active on its new machine has to stay so. */
+static void move_explain_start(const Cluster *c, const ClusterUnit *u, Error *ret) {
+        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name);
+        const ClusterState *s = there ? cluster_state_on(there->machine, u->name) : NULL;
+        UpdatePolicy policy;
+
+        if (!s || s->index < there->index || !s->state.active || !streq(s->state.active, "active"))
+                return;
+        policy = rollout_policy(rollout_head(c, u));
+        error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",
+                  (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
+}
+
 void move_get_handle(Request *request) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
@@ -99,8 +112,10 @@ void move_get_handle(Request *request) {
         (void) cluster_current_state(c, u, &where);
         json_open(&t, NULL, '{');
         if (u->move) {
-                const char *state = names[move_state(c, view, u, &why)];
+                DrainedUnit now = move_state(c, view, u, &why);
 
+                if (now == DRAINED_UNIT_MOVES && u->unit)
+                        move_explain_start(c, u, &why);
                 from = move_from(u);
                 json_add_string(&t, "by", u->move->by);
                 json_add_string(&t, "from", from ? cluster_machine_name(from->machine) : NULL);
@@ -109,7 +124,7 @@ void move_get_handle(Request *request) {
                 json_add_string(&t, "name", u->name);
                 json_add_string(&t, "reason", why.message);
                 json_add_u64(&t, "since", u->move->since_ms);
-                json_add_string(&t, "state", state);
+                json_add_string(&t, "state", names[now]);
         } else {
                 json_add_string(&t, "id", where ? where->id : NULL);
                 json_add_string(&t, "machine", where ? cluster_machine_name(where) : NULL);

@@ -2749,6 +2749,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         static const Record starts[] = {
                 { "machine/" GAMMA "/unit/a.service", "{\"order\":\"run\"}" },
         };
+        static const Record active[] = {
+                { "state/a.service/" GAMMA, "{\"active\":\"active\",\"load\":\"loaded\"}" },
+        };
         static const Record stops[] = {
                 { "machine/" BETA "/unit/a.service", "{\"order\":\"stop\"}" },
         };
@@ -2772,9 +2775,12 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         write_now(fixture, starts, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service", NULL, 200,
                       "\"reason\":\"moves to gamma: it starts there\"");
+        write_now(fixture, active, 1);
         write_now(fixture, stops, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
                       "\"from\":\"beta\",\"id\":\"" GAMMA "\"");
+        assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
+                      "\"reason\":\"it is available after 10 s (UpdateWatchSec=)\"");
         assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 204, "");
         assert_null(cluster_unit(c, "a.service")->move);
         assert_answer(fixture, "GET /fleet/v1/history?unit=a.service", NULL, 200,
