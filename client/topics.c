@@ -59,6 +59,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
 
 const char *verb_of_foreign(const char *name) {
         static const char *const rows[][2] = {
+                { "delete", "destroy" },
                 { "evacuate", "drain" },
                 { "evict", "move" },
                 { "hosts", "list-machines" },
@@ -72,6 +73,7 @@ const char *verb_of_foreign(const char *name) {
                 { "ps", "list-units" },
                 { "relocate", "move" },
                 { "resume", "rollout" },
+                { "rm", "destroy" },
                 { "rollback", "revert" },
                 { "rolling", "rollout" },
                 { "rolling-update", "rollout" },
