@@ -2718,8 +2718,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
                   "delta does not qualify: it is lost" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: fleetctl unload "
-                  "d.service, and after the move: fleetctl start d.service" },
+                  "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
+                  "fleetctl "
+                  "unload d.service, and after the move: fleetctl start d.service" },
                 { "PUT /fleet/v1/units/c.service/move", "{}", 409, "; to free one: fleetctl help move" },
                 { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
                 { "PUT /fleet/v1/units/g.service/move", "{}", 409, "it is global (Global=yes)" },
