@@ -158,15 +158,15 @@ static void client_note_refused_files(Client *c, const char *name) {
         }
 }
 
-/* Print what the name may mean. */
-static void client_suggest_others(Client *c, const char *name) {
+/* Print what the name may mean. Return whether a unit of the cluster is similar. */
+static bool client_suggest_others(Client *c, const char *name) {
         Suggestion suggestion = { .typed = name };
         _cleanup_free_ char *template = NULL;
         _cleanup_listing_ Listing units = {};
 
         client_note_refused_files(c, name);
         if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
-                return;
+                return false;
         for (size_t i = 0; i < units.n; i++)
                 if (units.units[i].name)
                         suggest_consider_unit(&suggestion, units.units[i].name);
@@ -175,11 +175,12 @@ static void client_suggest_others(Client *c, const char *name) {
                 client_note("the cluster has its template; to start it: fleetctl start %s", name);
         else if (suggestion.nearest)
                 fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
+        return suggestion.nearest;
 }
 
 void client_suggest_unit(Client *c, const char *name) {
         (void) client_note_absent_running(c, name);
-        client_suggest_others(c, name);
+        (void) client_suggest_others(c, name);
 }
 
 /* After a restore, a unit that the backup lacks is known when its host has reported it. */
@@ -201,13 +202,40 @@ static void client_note_awaited(Client *c) {
                             names.chars);
 }
 
-void client_note_absent(Client *c, const char *name) {
+/* Return whether a unit that is meant may be known. */
+static bool note_absent(Client *c, const char *name) {
+        bool running;
+
         (void) fflush(stdout);
-        if (!client_note_absent_running(c, name)) {
+        running = client_note_absent_running(c, name);
+        if (!running) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
                 client_note_awaited(c);
         }
-        client_suggest_others(c, name);
+        return client_suggest_others(c, name) || running;
+}
+
+void client_note_absent(Client *c, const char *name) {
+        (void) note_absent(c, name);
+}
+
+static int on_past(void *userdata, const JsonValue *row) {
+        bool *any = userdata;
+
+        *any |= row != NULL;
+        return 0;
+}
+
+void client_note_absent_past(Client *c, const char *name) {
+        bool any = false, known = note_absent(c, name);
+
+        if (!isatty(STDERR_FILENO)) /* fleet's message is for programs */
+                return;
+        client_history(c, name, on_past, &any);
+        if (any)
+                client_note("its past: fleetctl events %s", name);
+        else if (!known)
+                client_note("if it was destroyed, its past: fleetctl log UNIT=%s", name);
 }
 
 void client_note_warnings(const JsonValue *warnings) {

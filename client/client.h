@@ -88,6 +88,9 @@ void client_note_stale(const Client *c);
 
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
 void client_note_absent(Client *c, const char *name);
+/* The same for verbs that read the past. On a terminal, with the command that has more of it: the unit may
+ * have been destroyed. */
+void client_note_absent_past(Client *c, const char *name);
 
 /* Print that several machines or none ('n' is 0) have this name, and the next step. 'flag' precedes the name.
  */

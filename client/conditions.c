@@ -5,6 +5,7 @@
 #include "client/overview.h"
 #include "client/state_text.h"
 #include "client/times.h"
+#include "client/voter_text.h"
 #include "units/machine.h"
 
 enum {
@@ -207,12 +208,6 @@ static const char *machine_name(const ApiMachine *m) {
         return m->hostname && *m->hostname ? m->hostname : m->id ?: "";
 }
 
-bool member_is_voter(const JsonValue *member) {
-        const char *role = member_text(member, "seat");
-
-        return !*role || streq(role, "voter");
-}
-
 static bool is_unreachable(const JsonValue *member) {
         return member_is_voter(member) && !member_bool(member, "reachable");
 }
@@ -230,47 +225,6 @@ static bool is_unreachable_voter(const View *v, const ApiMachine *m) {
         return false;
 }
 
-static void add_voter(const View *v, const JsonValue *member, size_t n, size_t n_reachable, Conditions *all) {
-        const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
-        const char *address = member_text(member, "address");
-        bool has_host = m || *address || *member_name(member, "name");
-        size_t quorum = n / 2 + 1;
-        /* A removal deletes the member key first. */
-        bool is_leaving = !m && *address && !*member_text(member, "id") && n_reachable >= quorum;
-        /* A host that announced its shutdown is expected back: it needs no replacement yet. */
-        bool is_maintained = m && is_presence(m, "left") && !machine_is_gone(v->cluster, m) &&
-                             n_reachable >= quorum;
-        const char *next = is_maintained ? "help maintain" : "help replace";
-        _cleanup_text_ Text t = {};
-
-        text_append(&t, "voter unreachable");
-        if (m && !is_presence(m, "up")) {
-                append_since(&t, v->cluster, m);
-                if (is_presence(m, "left"))
-                        text_append(&t, " (shut down)");
-                else if (is_presence(m, "away"))
-                        text_append(&t, " (away: its units stay as last reported)");
-        }
-        text_printf(&t, "; %zu of %zu voters left, ", n_reachable, n);
-        if (n_reachable < quorum)
-                text_append(&t, "no majority");
-        else if (n_reachable == quorum)
-                text_append(&t, "none may be lost");
-        else
-                text_printf(&t, "%zu may be lost", n_reachable - quorum);
-        if (is_leaving) {
-                text_append(&t, ": it was removed, and the leader removes it from the voters");
-                address = "";
-        } else if (!has_host)
-                text_append(&t, ": its host has another replica, and the leader removes this one");
-        else /* after a restart of a daemon, its voters are unreachable for some seconds */
-                text_printf(&t, ": %sstart it", m && is_presence(m, "up") ? "if that lasts, " : "");
-        if (*address && !is_maintained)
-                text_printf(&t, ", or give a new host its address %s", address);
-        add(all, "voter", member_label(member), has_host && !is_leaving ? next : "", "%s", chars(&t));
-        all->error = all->error ?: t.error;
-}
-
 static void add_voters(const View *v, Conditions *all) {
         const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
@@ -283,9 +237,17 @@ static void add_voters(const View *v, Conditions *all) {
                 n += member_is_voter(member);
                 n_reachable += member_is_voter(member) && !is_unreachable(member);
         }
-        for (size_t i = 0; i < json_value_count(members); i++)
-                if (is_unreachable(json_value_item(members, i)))
-                        add_voter(v, json_value_item(members, i), n, n_reachable, all);
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+                _cleanup_text_ Text t = {};
+                const char *next;
+
+                if (!is_unreachable(member))
+                        continue;
+                next = append_voter(&t, v, member, n, n_reachable);
+                add(all, "voter", member_label(member), next, "%s", chars(&t));
+                all->error = all->error ?: t.error;
+        }
 }
 
 bool view_is_new(const View *v, const ApiMachine *m) {

@@ -476,6 +476,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         if (where.size > 0)
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);
+        if (where.size > 0 && !unit.global)
+                return EXIT_DONE; /* no instance is left that becomes available */
         return edit_wait(c, &unit, err);
 }
 

@@ -110,6 +110,8 @@ static void append_machine(Events *all, const char *id, Text *t) {
 static bool is_selected(Events *all, const EventRow *row) {
         const char *machine = all->client->options.machine;
 
+        if (all->client->options.problems && !row->bad)
+                return false;
         return !machine || machine_has_name(&all->machines, row->machine, machine) ||
                same_string(removed_name(all, row->machine), machine);
 }
@@ -207,7 +209,7 @@ static void append_path(const Events *all, Text *t) {
                 text_printf(t, "since=%llu&", (unsigned long long) all->since_ms);
         if (all->until_ms > 0)
                 text_printf(t, "until=%llu&", (unsigned long long) all->until_ms);
-        if (all->last > 0 && !o->machine && !all->caught_up) /* --machine is applied here */
+        if (all->last > 0 && !o->machine && !o->problems && !all->caught_up) /* both are applied here */
                 text_printf(t, "last=%llu&", (unsigned long long) all->last);
         for (size_t i = 0; i < all->names.n; i++) {
                 text_append(t, "unit=");
@@ -476,7 +478,7 @@ static int explain_none(Events *all, Error *err) {
                         return r;
                 if (r > 0)
                         continue;
-                client_note_absent(all->client, name);
+                client_note_absent_past(all->client, name);
                 all->status = EXIT_ABSENT;
         }
         for (size_t i = 0; i < all->machines.n + all->machines.n_removed && !known; i++)

@@ -9,7 +9,7 @@ typedef struct EventRow {
         char *unit, *machine; /* the ID of the machine */
         char *text;           /* what happened, without repetitions */
         char *line;           /* as received */
-        bool bad;             /* a failure */
+        bool bad;             /* a problem */
 } EventRow;
 
 void event_row_done(EventRow *row);

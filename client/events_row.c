@@ -65,34 +65,57 @@ static const struct {
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,
                              const char *user) {
-        for (size_t i = 0; i < ELEMENTS(kinds); i++)
-                if (streq(kinds[i].kind, kind)) {
-                        if (streq(kind, "presence") && starts_with(reason, "left")) {
-                                text_append(t,
-                                            "was shut down"); /* a host that leaves has rows of that kind */
-                                return;
-                        }
-                        text_append(t, streq(kind, "waiting") && *machine ?
-                                               "waiting for another machine" : /* it runs on this one */
-                                               kinds[i].text);
-                        if (*reason && kinds[i].separator)
-                                text_printf(t, "%s%s", kinds[i].separator, reason);
-                        if (kinds[i].by_user && *user)
-                                text_printf(t, " by %s",
-                                            streq(user, "directory") ? "the unit directory" : user);
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                const char *text = kinds[i].text, *separator = kinds[i].separator;
+
+                if (!streq(kinds[i].kind, kind))
+                        continue;
+                if (streq(kind, "presence") && starts_with(reason, "left")) {
+                        text_append(t, "was shut down"); /* a host that leaves has rows of that kind */
                         return;
                 }
+                if (streq(kind, "waiting") && *machine)
+                        text = "waiting for another machine"; /* it runs on this one */
+                else if (streq(kind, "adoption") && starts_with(reason, "the cluster was "))
+                        text = separator = "";
+                text_append(t, text);
+                if (*reason && separator)
+                        text_printf(t, "%s%s", separator, reason);
+                if (kinds[i].by_user && *user)
+                        text_printf(t, " by %s", streq(user, "directory") ? "the unit directory" : user);
+                return;
+        }
         text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
 }
 
+/* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.
+ */
 static bool is_bad(const char *kind, const char *reason) {
-        static const char *const states[] = { "failed", "not loaded", "not started" };
+        static const struct {
+                const char *kind, *begin, *part; /* of the reason; NULL: any */
+        } rows[] = {
+                { "denied", NULL, NULL },
+                { "maintenance", NULL, " in time" }, /* the queue of reboots has stopped */
+                { "maintenance", NULL, " while it was drained" },
+                { "move", NULL, " failed: " },
+                { "presence", "away", NULL },
+                { "presence", "lost", NULL },
+                { "problem", NULL, NULL },
+                { "rejected", NULL, NULL },
+                { "rollout", NULL, " is reverted to " },
+                { "rollout", NULL, ": paused: " },
+                { "state", "activating (auto-restart", "): " }, /* after a failure */
+                { "state", "failed", NULL },
+                { "state", "not loaded", NULL },
+                { "state", "not started", NULL },
+                { "waiting", NULL, NULL },
+        };
 
-        for (size_t i = 0; i < ELEMENTS(states); i++)
-                if (streq(kind, "state") && starts_with(reason, states[i]))
-                        return true;
-        return streq(kind, "problem") || (streq(kind, "move") && strstr(reason, " failed: ")) ||
-               (streq(kind, "presence") && starts_with(reason, "lost"));
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(kind, rows[i].kind) && (!rows[i].begin || starts_with(reason, rows[i].begin)) &&
+                    (!rows[i].part || strstr(reason, rows[i].part)))
+                        return !strstr(reason, ": paused: by "); /* a user has paused it */
+        return false;
 }
 
 void append_presence_of(Text *t, const JsonValue *row) {

@@ -163,7 +163,7 @@ static int moving_look(void *userdata, Error *err) {
         place = member_text(m->state, "machine");
         reason = member_text(m->state, "reason");
         if (moving_is(m, "moving"))
-                r = moving_print(m, PROGRESS_UNDERWAY, place, "starting", "");
+                r = moving_print(m, PROGRESS_UNDERWAY, place, *reason ? "active" : "starting", reason);
         else if (moving_is(m, "stopping"))
                 r = moving_print(m, PROGRESS_UNDERWAY, place, "stopping first", "");
         else if (moving_is(m, "waiting"))

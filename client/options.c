@@ -209,6 +209,8 @@ static const Flag flags[] = {
         { "after-index", 0, FLAGS_EVENTS, FLAG_NUMBER, AT(after_index), "Print events after this index" },
         { "machine", 'm', FLAGS_EVENTS, FLAG_TEXT, AT(machine),
           "Print only events of this machine, by name or the beginning of its ID" },
+        { "problems", 0, FLAGS_EVENTS, FLAG_BOOL, AT(problems),
+          "Print only failures, units that wait, and machines that were lost" },
         { "after", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), NULL },
         { "all", 0, FLAGS_KV, FLAG_BOOL, AT(all),
           "watch: print every change of a key and all keys below, one per line", "watch" },

@@ -35,8 +35,9 @@ typedef enum FlagGroup {
         FLAGS_MACHINE = 1 << 18,      /* --machine */
         FLAGS_SOURCE = 1 << 20,       /* --source */
         FLAGS_WAIT = 1 << 21,         /* --wait */
-        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --until, --after-index, --machine */
-        FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
+        FLAGS_EVENTS =
+                1 << 22,     /* --lines, --follow, --since, --until, --after-index, --machine, --problems */
+        FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
         FLAGS_BACKUP = 1 << 24, /* --verify */
@@ -111,6 +112,7 @@ typedef struct Options {
         bool discard;
         bool cancel;                                             /* leave, reboot */
         bool status, resume, soft, kexec, one_by_one, if_needed; /* reboot */
+        bool problems;                                           /* events */
         uint64_t parallel;                                       /* 0: not given */
         const char *by, *return_in;                              /* NULL: not given */
         bool forward_agent;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "client/follow.h"
+#include "client/rollout_text.h"
 #include "client/suggest.h"
 #include "client/wait.h"
 
@@ -15,6 +16,8 @@ enum {
         POLL_MS = 300,
         SILENT_MS = 60000,
         SEEN_MS = 5000, /* within it, each daemon of the cluster has the new text */
+        PLACED_MS =
+                3000, /* within it, an instance that leaves its machine gets another one, if one qualifies */
 };
 
 /* An instance as printed last. */
@@ -30,8 +33,9 @@ typedef struct Set {
         JsonValue *answer; /* owned: the last one */
         bool repeated;     /* another set of the command is the same */
         bool ended;
-        bool gone;  /* destroyed meanwhile */
-        char *head; /* owned: its state as printed last */
+        bool gone;          /* destroyed meanwhile */
+        uint64_t placed_ms; /* since then, only instances without a machine lack the text; 0: others do */
+        char *head;         /* owned: its state as printed last */
         Line *lines;
         size_t n_lines, capacity;
 } Set;
@@ -87,7 +91,7 @@ static uint64_t set_number(const Set *set, const char *member) {
 }
 
 static bool set_is(const Set *set, const char *state) {
-        return streq(set_text(set, "state"), state);
+        return rollout_is(set->answer, state);
 }
 
 /* Return 1, or 0 if there is no such unit. */
@@ -124,135 +128,6 @@ int rollout_is_supported(Client *c, Error *err) {
         return r < 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL;
 }
 
-/* -- One block per rollout -- */
-
-/* "web@1.service" is printed as "web@1". */
-static void append_instance(Text *t, const JsonValue *instance, const char *head) {
-        const char *name = member_text(instance, "name");
-
-        if (!streq(name, head)) {
-                size_t n = strlen(name);
-
-                text_append_printable_bytes(
-                        t, name, n - (ends_with(name, ".service") ? strlen(".service") : 0), false);
-                text_append(t, " ");
-        }
-        text_append_printable(t, member_text(instance, "machine"));
-}
-
-static void append_summary(Text *t, const Set *set) {
-        const uint64_t of = set_number(set, "of"), updating = set_number(set, "updating"),
-                       failed = set_number(set, "failed"), behind = set_number(set, "unreachable");
-
-        text_append_printable(t, set_is(set, "none") ? "no rollout" : set_text(set, "state"));
-        text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", set_number(set, "available"), of);
-        if (updating > 0)
-                text_printf(t, ", %" PRIu64 " in progress", updating);
-        if (failed > 0)
-                text_printf(t, ", %" PRIu64 " failed", failed);
-        if (behind > 0)
-                text_printf(t, ", %" PRIu64 " behind", behind);
-}
-
-static void print_head(const Set *set) {
-        const char *by = set_text(set, "by");
-        _cleanup_text_ Text t = {};
-
-        text_append_printable(&t, set_text(set, "name"));
-        text_printf(&t, "   revision %" PRIu64, set_number(set, "revision"));
-        if (set_number(set, "from") > 0 && set_number(set, "from") != set_number(set, "revision"))
-                text_printf(&t, " (from %" PRIu64 ")", set_number(set, "from"));
-        text_append(&t, "   ");
-        append_summary(&t, set);
-        if (!set_is(set, "none") && !set_is(set, "done")) {
-                text_append(&t, ", began");
-                append_age(&t, set_number(set, "since"));
-                if (*by) {
-                        text_append(&t, " by ");
-                        text_append_printable(&t, by);
-                }
-        }
-        output_words(&t, 2);
-}
-
-/* Print the instances in this state: those without a reason in one line. */
-static void print_instances(const Set *set, const char *label, const char *state) {
-        const JsonValue *all = json_value_member(set->answer, "instances");
-        _cleanup_text_ Text line = {};
-
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *p = json_value_item(all, i);
-                const char *why = member_text(p, "why");
-                _cleanup_text_ Text t = {};
-
-                if (!streq(member_text(p, "state"), state))
-                        continue;
-                if (!*why) {
-                        if (line.size == 0)
-                                text_printf(&line, "  %-8s", label);
-                        text_append(&line, " ");
-                        append_instance(&line, p, set_text(set, "name"));
-                        text_append(&line, " ");
-                        continue;
-                }
-                text_printf(&t, "  %-8s ", label);
-                append_instance(&t, p, set_text(set, "name"));
-                text_append(&t, "  ");
-                text_append_printable(&t, why);
-                output_words(&t, 11);
-        }
-        if (line.size > 0) {
-                line.chars[--line.size] = 0;
-                output_words(&line, 11);
-        }
-}
-
-/* Append the commands that a rollout waits for, or nothing. */
-static void append_next(Text *t, const Set *set) {
-        const char *request = set_is(set, "held") ? "promote" : set_is(set, "paused") ? "resume" : NULL;
-
-        if (!request)
-                return;
-        text_printf(t, "to go on: fleetctl rollout %s ", request);
-        text_append_printable(t, set_text(set, "name"));
-        text_append(t, "; to return: fleetctl revert ");
-        text_append_printable(t, set_text(set, "name"));
-}
-
-static void append_reverted(Text *t, const Set *set) {
-        text_printf(t, "revision %" PRIu64 " was reverted", set_number(set, "reverted"));
-        if (*set_text(set, "why")) {
-                text_append(t, ": ");
-                text_append_printable(t, set_text(set, "why"));
-        }
-}
-
-static void print_block(const Set *set) {
-        static const char *const rows[][2] = {
-                { "available", "done" },     { "updating", "now" },      { "failed", "failed" },
-                { "bad", "next" },           { "old", "next" },          { "idle", "next" },
-                { "unreachable", "behind" }, { "unreadable", "behind" }, { "skipped", "skipped" },
-        };
-        _cleanup_text_ Text next = {}, why = {};
-
-        print_head(set);
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                print_instances(set, rows[i][1], rows[i][0]);
-        if (set_number(set, "reverted") > 0) {
-                text_append(&why, "  ");
-                append_reverted(&why, set);
-        } else if (set_is(set, "paused")) {
-                text_append(&why, "  paused   ");
-                text_append_printable(&why, set_text(set, "why"));
-        }
-        if (why.size > 0)
-                output_words(&why, 11);
-        text_append(&next, "  ");
-        append_next(&next, set);
-        if (next.size > 2)
-                output_words(&next, 4);
-}
-
 /* -- Waiting -- */
 
 /* Return whether another text is wanted than that of the rollout: the leader is about to take it over. */
@@ -280,9 +155,26 @@ static int set_status(const Set *set) {
         return !set->hash && set_number(set, "reverted") > 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
-static bool set_has_ended(const Sets *s, const Set *set) {
+/* Return whether the rollout waits for nothing else than a machine for instances without one, which may be
+ * for ever. */
+static bool set_lacks_machine(Set *set) {
+        uint64_t now_ms = clock_monotonic_ms();
+        bool lacks = !set_begins(set) && set_number(set, "waiting") > 0 && set_number(set, "updating") == 0 &&
+                     set_number(set, "failed") == 0 && set_number(set, "behind") == 0 &&
+                     set_number(set, "available") == set_number(set, "of");
+
+        if (!lacks)
+                set->placed_ms = 0;
+        else if (set->placed_ms == 0)
+                set->placed_ms = now_ms;
+        return lacks && now_ms - set->placed_ms >= PLACED_MS;
+}
+
+static bool set_has_ended(const Sets *s, Set *set) {
         int status = set_status(set);
 
+        if (!s->follows && status == EXIT_CONTINUES && set_lacks_machine(set))
+                return true;
         if (set_is(set, "reverting"))
                 return false;
         if (status == EXIT_FAILED)
@@ -298,7 +190,7 @@ static int line_print(Set *set, const JsonValue *instance) {
         _cleanup_text_ Text name = {}, t = {};
         Line *line = NULL;
 
-        append_instance(&name, instance, set_text(set, "name"));
+        rollout_append_instance(&name, instance, set_text(set, "name"));
         if (name.error < 0)
                 return name.error;
         for (size_t i = 0; i < set->n_lines && !line; i++)
@@ -347,7 +239,7 @@ static int head_print(Set *set) {
         if (set->head || !fixed) {
                 text_append_printable(&t, set_text(set, "name"));
                 text_printf(&t, ": revision %" PRIu64 ": ", set_number(set, "revision"));
-                append_summary(&t, set);
+                rollout_append_summary(&t, set->answer);
                 if (set_is(set, "paused")) {
                         text_append(&t, ": ");
                         text_append_printable(&t, set_text(set, "why"));
@@ -376,15 +268,23 @@ static int set_print_changes(Set *set) {
 
 /* Print why a rollout has not ended well, and the next command. */
 static void set_print_end(const Set *set) {
+        const uint64_t n = set_number(set, "waiting");
+        bool template = unit_name_is_template(set_text(set, "name"));
         _cleanup_text_ Text t = {}, next = {};
 
-        append_next(&next, set);
+        rollout_append_next(&next, set->answer);
         if (set_number(set, "reverted") > 0 && set_status(set) == EXIT_FAILED)
-                append_reverted(&t, set);
+                rollout_append_reverted(&t, set->answer);
         else if (set_is(set, "paused"))
                 text_printf(&t, "the rollout is paused: %s", set_text(set, "why"));
         else if (set_is(set, "held"))
                 text_append(&t, "the rollout is held");
+        else if (set_status(set) == EXIT_CONTINUES)
+                text_printf(&t,
+                            "%" PRIu64
+                            " instance%s without a machine get%s the text with one: %sfleetctl why %s",
+                            n, plural(n), n == 1 ? "s" : "", template ? "fleetctl list-units, " : "",
+                            template ? "UNIT" : set_text(set, "name"));
         else if (set_status(set) == EXIT_FAILED)
                 text_printf(&t, "another text has been submitted meanwhile: fleetctl history %s",
                             set_text(set, "name"));
@@ -686,7 +586,7 @@ int verb_rollout(Client *c, char **args, size_t n, Error *err) {
                 return status;
         for (size_t i = 0; i < s.n && !json; i++)
                 if (!s.sets[i].repeated)
-                        print_block(&s.sets[i]);
+                        rollout_print(s.sets[i].answer);
         if (json) {
                 r = sets_print_json(&s, err);
                 if (r < 0)

@@ -59,25 +59,13 @@ const Topic *topic_of_foreign_verb(const char *name) {
 
 const char *verb_of_foreign(const char *name) {
         static const char *const rows[][2] = {
-                { "evacuate", "drain" },
-                { "evict", "move" },
-                { "hosts", "list-machines" },
-                { "logs", "journal" },
-                { "machines", "list-machines" },
-                { "migrate", "move" },
-                { "mv", "move" },
-                { "nodes", "list-machines" },
-                { "pause", "rollout" },
-                { "promote", "rollout" },
-                { "ps", "list-units" },
-                { "relocate", "move" },
-                { "resume", "rollout" },
-                { "rollback", "revert" },
-                { "rolling", "rollout" },
-                { "rolling-update", "rollout" },
-                { "undo", "revert" },
-                { "undrain", "uncordon" },
-                { "units", "list-units" },
+                { "delete", "destroy" },      { "evacuate", "drain" },   { "evict", "move" },
+                { "hosts", "list-machines" }, { "logs", "journal" },     { "machines", "list-machines" },
+                { "migrate", "move" },        { "mv", "move" },          { "nodes", "list-machines" },
+                { "pause", "rollout" },       { "promote", "rollout" },  { "ps", "list-units" },
+                { "relocate", "move" },       { "resume", "rollout" },   { "rm", "destroy" },
+                { "rollback", "revert" },     { "rolling", "rollout" },  { "rolling-update", "rollout" },
+                { "undo", "revert" },         { "undrain", "uncordon" }, { "units", "list-units" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)

@@ -181,6 +181,28 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
+/* --timeout: end the wait for a unit with its state. */
+static void wait_time_out(Wait *w, WaitUnit *u) {
+        const char *reason = wait_reason(u) ?: "";
+
+        if (starts_with(reason, "waiting: "))
+                reason += strlen("waiting: ");
+        if (!u->machine && !u->global && w->request->target > TARGET_INACTIVE)
+                wait_fail(w, u, -ETIMEDOUT,
+                          "timed out: %s waits for a machine%s%s; the cluster continues: "
+                          "fleetctl why %s",
+                          u->name, *reason ? ": " : "", reason, u->name);
+        else if (u->phase == PHASE_SYSTEMD && streq(u->state, "not reported"))
+                wait_fail(w, u, -ETIMEDOUT,
+                          "timed out: %s is assigned, and no state of it is reported; the cluster continues: "
+                          "fleetctl why %s",
+                          u->name, u->name);
+        else
+                wait_fail(w, u, -ETIMEDOUT, "timed out: %s is %s%s%s; the cluster continues: fleetctl why %s",
+                          u->name, streq(u->state, "not reported") ? u->word : u->state, *reason ? ": " : "",
+                          reason, u->name);
+}
+
 static void wait_check_deadlines(Wait *w) {
         uint64_t now_ms = clock_monotonic_ms();
 
@@ -194,9 +216,7 @@ static void wait_check_deadlines(Wait *w) {
                         wait_fail(w, u, w->request->restarts ? -ECANCELED : -ETIMEDOUT, "timed out: %s %s",
                                   u->name, wait_says(w->request));
                 else if (w->client->options.timeout_ms > 0)
-                        wait_fail(w, u, -ETIMEDOUT,
-                                  "timed out: %s is %s; the cluster continues: fleetctl why %s", u->name,
-                                  u->state, u->name);
+                        wait_time_out(w, u);
                 else if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
                         snprintf(middle, sizeof(middle),
                                  " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);

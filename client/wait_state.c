@@ -57,8 +57,10 @@ void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         wait_finish(w, u, PHASE_FAILED);
         if (w->result < 0)
                 return;
-        /* A limited wait in a pipe has the messages of fleet alone. */
-        if (isatty(STDOUT_FILENO) || (w->allowed_ms == 0 && code == -ENOEXEC))
+        /* The message of --timeout has its command. A limited wait in a pipe has the messages of fleet alone.
+         */
+        if ((isatty(STDOUT_FILENO) && (w->client->options.timeout_ms == 0 || code != -ETIMEDOUT)) ||
+            (w->allowed_ms == 0 && code == -ENOEXEC))
                 w->result = error_set(w->err, code, "%s; fleetctl %s %s", message,
                                       code == -ENOEXEC && !u->refused ? "journal" : "why", u->name);
         else

@@ -13,8 +13,10 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run)
 
         /* Restarts count since the start of the text. A text that was put in force without a start has the
          * restarts of the former one in its number, and so has a unit that is older than this daemon. */
-        if (!same_text)
+        if (!same_text) {
                 s->n_discarded = s->observed && !same_run ? 0 : seen->n_restarts;
+                s->ended[0] = 0;
+        }
         s->inherits = !s->observed;
         s->observed = true;
         s->served &= same_text;
@@ -62,7 +64,18 @@ static void health_watch(HealthState *s, uint64_t watch_ms, uint64_t now_ms) {
         if (s->available) {
                 s->n_actions = 0;
                 s->n_discarded = s->n_restarts;
+                s->ended[0] = 0;
         }
+}
+
+/* Keep why the unit ended, while systemd is about to restart it: the next run has no trace of that. */
+static void health_note_end(HealthState *s, const SystemdUnit *seen) {
+        _cleanup_text_ Text reason = {};
+
+        if (s->ended[0] || !systemd_is_restarting(seen))
+                return;
+        systemd_append_reason(&reason, seen);
+        snprintf(s->ended, sizeof(s->ended), "%s", reason.chars ?: "");
 }
 
 static void health_update(HealthState *s, const HealthOptions *options, uint64_t now_ms) {
@@ -72,8 +85,8 @@ static void health_update(HealthState *s, const HealthOptions *options, uint64_t
         health_watch(s, options->watch_ms, now_ms);
         if (s->health != UNIT_HEALTH_NONE && s->n_restarts - s->n_discarded >= HEALTH_RESTARTS_MAX) {
                 s->health = UNIT_HEALTH_FAILING;
-                snprintf(s->why, sizeof(s->why), "systemd restarted it %d times before it was available",
-                         HEALTH_RESTARTS_MAX);
+                snprintf(s->why, sizeof(s->why), "%s%ssystemd restarted it %d times before it was available",
+                         s->ended, s->ended[0] ? ", and " : "", HEALTH_RESTARTS_MAX);
         } else if (!s->running || s->health != UNIT_HEALTH_FAILING)
                 s->why[0] = 0;
 }
@@ -116,6 +129,7 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
                 s->n_restarts = seen->n_restarts;
                 s->n_discarded = MIN(s->n_discarded, s->n_restarts); /* a start has reset it */
         }
+        health_note_end(s, seen);
         health_update(s, options, now_ms);
 }
 

@@ -39,6 +39,8 @@ typedef struct HealthCheck {
         unsigned n_passed, n_failed; /* consecutive results that count: one of them is 0 */
 } HealthCheck;
 
+enum { HEALTH_ENDED_SIZE = 160 };
+
 typedef struct HealthState {
         /* Results of health_observe(). */
         UnitHealth health;
@@ -60,6 +62,7 @@ typedef struct HealthState {
         bool healthy;
         uint64_t healthy_ms;              /* since then without interruption, with 'healthy' */
         uint32_t n_restarts, n_discarded; /* by systemd: all, and those before it was available */
+        char ended[HEALTH_ENDED_SIZE];    /* why, at the first of the others that was observed; "": unknown */
         HealthCheck checks[HEALTH_CHECKS_MAX];
         size_t n_checks, why_check; /* 'why' is of this check */
         uint64_t restarted_ms;      /* by HealthAction=restart, with 'n_actions' */

@@ -60,13 +60,20 @@ void change_on_decided(void *userdata, KvStatus status, const char *message, uin
 /* Log the request of a user: the history of the cluster ends at a restore, and the journal does not. */
 static void units_log(const Request *request, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
+        uint64_t revision = change->unit ? registry_former_revision(request_registry(request), change->unit) :
+                                           0;
+        _cleanup_text_ Text what = {};
 
-        const char *what = change->unit ? "new text, target state " : "target state ";
-
-        log_info(((LogFields) { .unit = name }), "%s requested a change of %s: %s%s",
-                 *change->user ? change->user : request->sender->text, name,
-                 change->remove ? "removal" : what,
-                 change->remove ? "" : target_state_to_string(change->target));
+        if (change->remove)
+                text_append(&what, "removal");
+        else if (revision > 0)
+                text_printf(&what, "return to revision %llu, ", (unsigned long long) revision);
+        else if (change->unit)
+                text_append(&what, "new text, ");
+        if (!change->remove)
+                text_printf(&what, "target state %s", target_state_to_string(change->target));
+        log_info(((LogFields) { .unit = name }), "%s requested a change of %s: %s",
+                 *change->user ? change->user : request->sender->text, name, what.chars ?: "");
 }
 
 static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {

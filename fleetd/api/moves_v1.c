@@ -100,6 +100,19 @@ void move_reason_of(const Request *request, const SchedulerView *view, const Clu
         }
 }
 
+/* Set for how long a unit that is active on its new machine has to stay so. */
+static void move_explain_start(const Cluster *c, const ClusterUnit *u, Error *ret) {
+        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name);
+        const ClusterState *s = there ? cluster_state_on(there->machine, u->name) : NULL;
+        UpdatePolicy policy;
+
+        if (!s || s->index < there->index || !s->state.active || !streq(s->state.active, "active"))
+                return;
+        policy = rollout_policy(rollout_head(c, u));
+        error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",
+                  (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
+}
+
 void move_get_handle(Request *request) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
@@ -122,8 +135,10 @@ void move_get_handle(Request *request) {
         (void) cluster_current_state(c, u, &where);
         json_open(&t, NULL, '{');
         if (u->move) {
-                const char *state = names[move_state(request, view, u, &why)];
+                DrainedUnit now = move_state(request, view, u, &why);
 
+                if (now == DRAINED_UNIT_MOVES && u->unit)
+                        move_explain_start(c, u, &why);
                 from = move_from(u);
                 json_add_string(&t, "by", u->move->by);
                 json_add_string(&t, "from", from ? cluster_machine_name(from->machine) : NULL);
@@ -132,7 +147,7 @@ void move_get_handle(Request *request) {
                 json_add_string(&t, "name", u->name);
                 json_add_string(&t, "reason", why.message);
                 json_add_u64(&t, "since", u->move->since_ms);
-                json_add_string(&t, "state", state);
+                json_add_string(&t, "state", names[now]);
         } else {
                 json_add_string(&t, "id", where ? where->id : NULL);
                 json_add_string(&t, "machine", where ? cluster_machine_name(where) : NULL);
@@ -236,6 +251,16 @@ static bool move_must_stay(const Cluster *c, const ClusterUnit *u, const Cluster
         return true;
 }
 
+/* Add how the machine is freed to the reason that a unit there conflicts. */
+static void move_add_way(const ClusterUnit *conflict, Error *why) {
+        size_t n = strlen(why->message);
+
+        if (conflict && conflict->unit && !conflict->unit->placement.global)
+                snprintf(why->message + n, sizeof(why->message) - n,
+                         "; to free it: fleetctl unload %s, and after the move: fleetctl start %s",
+                         conflict->name, conflict->name);
+}
+
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                               const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
@@ -247,11 +272,13 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
         if (!m) {
                 (void) cluster_current_state(c, u, &where);
                 if (scheduler_pick(view, &any, &m, NULL) < 0) {
-                        scheduler_explain(view, &any, where, ret_why);
+                        scheduler_explain(view, &any, where, &why);
+                        error_set(ret_why, 409, "%s; to free one: fleetctl help move", why.message);
                         return false;
                 }
         } else if (!scheduler_fits(view, &any, m, false, &why)) {
                 error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
+                move_add_way(scheduler_conflict_on(view, &any, m), ret_why);
                 return false;
         }
         if (scheduler_replaced_by(view, &any, m)) {

@@ -138,6 +138,9 @@ static void reboots_write_one(Text *t, Reboots *b, const ClusterMachine *m) {
         Error why = {};
 
         unit = reboots_explain(b, m, t, &why);
+        if (r->state == REBOOT_BACK && !why.message[0])
+                error_set(&why, -EAGAIN, "it has to stay up for %d s, with its units available",
+                          REBOOT_STEADY_MS / 1000);
         json_open(t, NULL, '{');
         json_add_string(t, "by", r->by);
         reboots_write_deadline(t, c, m);

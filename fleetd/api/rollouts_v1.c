@@ -153,6 +153,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "state", head->rollout ? rollout_state_to_string(o->state) : "none");
         json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE]);
         json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
+        if (set.n_waiting > set.n_moving)
+                json_add_u64(t, "waiting", set.n_waiting - set.n_moving);
         json_add_string(t, "wanted", head->unit->hash);
         if (instances)
                 rollout_write_warnings(t, head,

@@ -42,6 +42,15 @@ static const ClusterUnit *revision_template(const Registry *r, const Unit *unit,
         return template && unit_has_text_of(unit, template->unit, ret_own) ? template : NULL;
 }
 
+uint64_t registry_former_revision(const Registry *r, const Unit *unit) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(r), unit->name);
+        const Revision *former = known && known->unit && !unit_equal(known->unit, unit) ?
+                                         revisions_find(&known->unit->revisions, 0, unit->hash) :
+                                         NULL;
+
+        return former ? former->number : 0;
+}
+
 /* Set the revisions of the new text. Return 1 if it replaces another revision, 0 if not, or a negative errno.
  */
 static int revisions_of_change(Registry *r, const UnitChange *change, const ClusterUnit *known,

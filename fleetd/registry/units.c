@@ -2,6 +2,8 @@
  *
  * A unit key and its target key are created and deleted together, so that neither exists without the other.
  */
+#include <stdio.h>
+
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
@@ -34,12 +36,17 @@ static void units_write_target(Transaction *t, const Registry *r, const UnitChan
 
 static void units_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
         bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), change->unit->name));
+        uint64_t revision = registry_former_revision(r, change->unit);
+        char returns[sizeof("return to revision ") + 20];
+        const char *reason = NULL;
 
+        snprintf(returns, sizeof(returns), "return to revision %llu", (unsigned long long) revision);
+        if (exists && revision > 0)
+                reason = returns;
+        else if (!exists && change->has_target && change->target != TARGET_INACTIVE)
+                reason = target_state_to_string(change->target);
         transaction_write_unit(t, former, r, change);
-        units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED,
-                   exists || !change->has_target || change->target == TARGET_INACTIVE ?
-                           NULL :
-                           target_state_to_string(change->target));
+        units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, reason);
 }
 
 static void units_add(Registry *r, Transaction *t, Transaction *former, const UnitChange *change) {

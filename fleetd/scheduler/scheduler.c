@@ -35,6 +35,14 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
         return rule;
 }
 
+const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const ClusterUnit *unit,
+                                         const ClusterMachine *machine) {
+        Refusal refusal = {};
+
+        return scheduler_check(view, unit, machine, false, &refusal) == RULE_CONFLICTS ? refusal.conflict :
+                                                                                         NULL;
+}
+
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
                     bool staying, Error *ret_why) {
         return scheduler_refusal(view, unit, machine, staying, ret_why) == RULE_NONE;

@@ -32,6 +32,10 @@ typedef enum SchedulerRule {
  * stopped is no obstacle. Of two units in conflict only the later one is rejected, or the global one. */
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why);
+/* Return the unit on the machine that excludes 'unit' by Conflicts= of either, if that is the first rule that
+ * rejects the machine; or NULL. */
+const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const ClusterUnit *unit,
+                                         const ClusterMachine *machine);
 /* Return whether no rule rejects the machine. */
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
                     bool staying, Error *ret_why);

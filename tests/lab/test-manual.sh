@@ -74,6 +74,7 @@ units_are_updated_moved_and_explained() {
         task run
         host_exec alpha sed -i s/Restart=always/Restart=on-failure/ /root/work/hello.service "/root/work/web@.service"
         task update
+        task directory
         task move
         task why
 }

@@ -154,8 +154,8 @@ the_manual_returns_to_a_former_text() {
         [ "$(runs 2002)" = 1 ] || fail "$(runs 2002) have the former text"
 }
 
-# web@1 to web@3 conflict with each other, so that the one on beta has no other host; db.service is on beta, too.
-the_manual_drains_a_host() {
+# web@1 to web@3 conflict with each other: one moves to the machine of another one as MOVE A UNIT of fleet(7) states, there and back.
+two_units_in_conflict_change_places() {
         status_is 0 destroy --yes 'web@*' 'own@*' fix.service # nothing else is on beta
         template '/bin/sleep 1005' 'Conflicts=web@*.service\n'
         # The hosts of the page.
@@ -164,6 +164,20 @@ the_manual_drains_a_host() {
         status_is 0 start web@2.service
         status_is 0 move web@2.service beta
         status_is 0 start web@3.service
+        change_places gamma
+        change_places beta
+}
+change_places() {
+        status_is 1 move web@2.service "$1"
+        grep -q 'fleetctl unload web@3.service' "$LAB/out" || fail "the way is not named: $(cat "$LAB/out")"
+        status_is 0 unload web@3.service
+        status_is 0 move web@2.service "$1"
+        status_is 0 start web@3.service
+        wait_for 20 three_web || fail "$(fleetctl alpha list-units)"
+}
+
+# web@2 has no other host than beta; db.service is on beta, too.
+the_manual_drains_a_host() {
         status_is 0 move db.service beta
         follow drain
         wait_for 20 three_web || fail "$(fleetctl alpha list-units)"
@@ -174,4 +188,5 @@ exec 3>&1
 scenario instances_are_updated_one_after_the_other a_text_that_fails_stops_at_the_first_instance a_canary_is_held_until_it_is_promoted \
         a_failure_is_reverted units_without_a_common_template_are_replaced_one_after_the_other \
         a_failed_unit_starts_with_a_text_that_differs_by_a_timeout \
-        the_manual_updates_the_instances_of_a_template an_instance_keeps_its_drop_ins the_manual_returns_to_a_former_text the_manual_drains_a_host
+        the_manual_updates_the_instances_of_a_template an_instance_keeps_its_drop_ins the_manual_returns_to_a_former_text \
+        two_units_in_conflict_change_places the_manual_drains_a_host

@@ -2074,12 +2074,19 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
         Fixture *fixture = *state;
         _cleanup_text_ Text requested = {};
 
+        host_raise(fixture->host, KV_LEVEL_REVISIONS);
         log_set_sink(collect_requested, &requested);
         log_set_max_priority(LOG_INFO);
         assert_int_equal(
                 put_unit(fixture, "a.service", "{\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "}"),
                 201);
         assert_int_equal(put_unit(fixture, "a.service", "{\"desiredState\":\"loaded\"}"), 204);
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/false") "}"),
+                201);
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/true") "}"),
+                201);
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
         log_set_sink(NULL, NULL);
@@ -2088,6 +2095,9 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
                 requested.chars,
                 "a.service root@alpha requested a change of a.service: new text, target state launched\n"
                 "a.service root@alpha requested a change of a.service: target state loaded\n"
+                "a.service root@alpha requested a change of a.service: new text, target state loaded\n"
+                "a.service root@alpha requested a change of a.service: return to revision 1, target state "
+                "loaded\n"
                 "a.service root@alpha requested a change of a.service: removal\n");
 }
 

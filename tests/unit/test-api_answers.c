@@ -2718,8 +2718,10 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
                   "delta does not qualify: it is lost" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "gamma does not qualify: Conflicts=d.service, and d.service runs there" },
-                { "PUT /fleet/v1/units/c.service/move", "{}", 409, "no other machine qualifies (" },
+                  "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
+                  "fleetctl "
+                  "unload d.service, and after the move: fleetctl start d.service" },
+                { "PUT /fleet/v1/units/c.service/move", "{}", 409, "; to free one: fleetctl help move" },
                 { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
                 { "PUT /fleet/v1/units/g.service/move", "{}", 409, "it is global (Global=yes)" },
                 { "PUT /fleet/v1/units/i.service/move", "{}", 409,
@@ -2748,6 +2750,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         static const Record starts[] = {
                 { "machine/" GAMMA "/unit/a.service", "{\"order\":\"run\"}" },
         };
+        static const Record active[] = {
+                { "state/a.service/" GAMMA, "{\"active\":\"active\",\"load\":\"loaded\"}" },
+        };
         static const Record stops[] = {
                 { "machine/" BETA "/unit/a.service", "{\"order\":\"stop\"}" },
         };
@@ -2771,9 +2776,12 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         write_now(fixture, starts, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service", NULL, 200,
                       "\"reason\":\"moves to gamma: it starts there\"");
+        write_now(fixture, active, 1);
         write_now(fixture, stops, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
                       "\"from\":\"beta\",\"id\":\"" GAMMA "\"");
+        assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
+                      "\"reason\":\"it is available after 10 s (UpdateWatchSec=)\"");
         assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 204, "");
         assert_null(cluster_unit(c, "a.service")->move);
         assert_answer(fixture, "GET /fleet/v1/history?unit=a.service", NULL, 200,
@@ -2994,6 +3002,21 @@ static void a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_lat
         assert_string_equal(cluster_machine(c, BETA)->maintenance->purpose, CLUSTER_FOR_REBOOT);
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, "");
         assert_null(strstr(fixture->answer, "\"reboots\""));
+}
+
+static void a_host_that_is_back_has_the_time_for_which_it_is_observed(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/reboot",
+                  "{\"kind\":\"reboot\",\"seq\":1,\"since\":1,\"state\":\"back\"}" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200,
+                      "\"reason\":\"it has to stay up for 30 s, with its units available\"");
 }
 
 /* With Move=stop-first, the drain stops no instance while the budget of its template allows none. */
@@ -5257,6 +5280,7 @@ int main(void) {
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
+                in_a_fixture(a_host_that_is_back_has_the_time_for_which_it_is_observed),
                 in_a_fixture(a_drain_names_the_budget_for_which_it_waits),
                 cmocka_unit_test(each_wait_has_a_reason),
                 in_a_fixture(a_wait_of_less_than_a_minute_is_no_problem),

@@ -1,5 +1,6 @@
 /* Health and availability of a unit: a table of histories, and random ones against a slow model. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -179,6 +180,31 @@ static void crash(Play *p, const char *invocation) {
         p->seen.n_restarts++;
         change(p, "activating", invocation);
         change(p, "active", invocation);
+}
+
+static void the_reason_of_the_first_restart_is_kept(void **state) {
+        Play p = play_of(&without_checks);
+
+        change(&p, "active", "a");
+        snprintf(p.seen.sub, sizeof(p.seen.sub), "auto-restart");
+        snprintf(p.seen.result, sizeof(p.seen.result), "exit-code");
+        p.seen.exec_code = CLD_EXITED;
+        p.seen.exec_status = 203;
+        change(&p, "activating", "a");
+        p.seen.sub[0] = p.seen.result[0] = 0;
+        crash(&p, "b");
+        crash(&p, "c");
+        crash(&p, "d");
+        assert_health(&p, UNIT_HEALTH_FAILING, false);
+        assert_string_equal(p.state.why,
+                            "exit status 203/EXEC (the program of ExecStart= does not exist or cannot be "
+                            "executed), and systemd restarted it 3 times before it was available");
+        pass_ms(&p, 10000);
+        assert_health(&p, UNIT_HEALTH_PASSING, true);
+        crash(&p, "e");
+        crash(&p, "f");
+        crash(&p, "g");
+        assert_string_equal(p.state.why, "systemd restarted it 3 times before it was available");
 }
 
 static void three_restarts_before_it_is_available_are_a_failure(void **state) {
@@ -539,6 +565,7 @@ int main(void) {
                 cmocka_unit_test(a_failure_is_none_of_a_text_that_was_not_started),
                 cmocka_unit_test(an_edit_of_x_fleet_alone_changes_no_health),
                 cmocka_unit_test(three_restarts_before_it_is_available_are_a_failure),
+                cmocka_unit_test(the_reason_of_the_first_restart_is_kept),
                 cmocka_unit_test(restarts_before_this_daemon_or_of_the_former_text_do_not_count),
                 cmocka_unit_test(availability_survives_a_restart_of_the_daemon),
                 cmocka_unit_test(an_interruption_that_this_daemon_saw_outweighs_the_published_state),

@@ -177,6 +177,20 @@ static void changes_of_units_name_their_users(void **state) {
         assert_string_equal(rows(f), "");
 }
 
+static void a_return_to_a_former_text_names_its_revision(void **state) {
+        Fixture *f = *state;
+
+        host_raise(f->host, KV_LEVEL_REVISIONS);
+        submit(f, "a.service", text_a,
+               (UnitChange) { .has_target = true, .target = TARGET_LOADED, .user = "root" });
+        submit(f, "a.service", text_b, (UnitChange) { .user = "root" });
+        (void) rows(f);
+        submit(f, "a.service", text_a, (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 1\n");
+        submit(f, "a.service", text_b, (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 2\n");
+}
+
 static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
         const Cluster *c = registry_cluster(f->host->registry);
         ClusterAssignment *known = cluster_assignment(c, f->host->id, "a.service");
@@ -421,7 +435,7 @@ static void write_cluster_key(Fixture *f, const char *name, const char *value) {
                         .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value) });
 }
 
-static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
+static void the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait(void **state) {
         Fixture *f = *state;
         char name[64], value[128];
         KvState kv;
@@ -441,12 +455,21 @@ static void the_end_of_an_adoption_names_the_recovery_before_it(void **state) {
                  other);
         write_cluster_key(f, name, value);
         HOST_UNTIL(f->host, cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/")));
-        assert_int_equal(
-                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
-                KV_OK);
-        assert_string_equal(
-                rows(f), "adoption on other by anna: ended: assignments are in force again; the cluster was "
-                         "restored at index 214 of lineage 00000000000000aa\n");
+        assert_int_equal(host_wait(f->host, registry_report(f->host->registry, host_on_done, f->host)),
+                         KV_OK);
+        assert_string_equal(rows(f), "");
+
+        memcpy(strstr(value, other), registry_machine_id(f->host->registry), strlen(other));
+        write_cluster_key(f, name, value);
+        HOST_UNTIL(f->host,
+                   streq(cluster_lineage(registry_cluster(f->host->registry), name + strlen("lineage/"))
+                                 ->record.machine,
+                         registry_machine_id(f->host->registry)));
+        assert_int_equal(host_wait(f->host, registry_report(f->host->registry, host_on_done, f->host)),
+                         KV_OK);
+        assert_string_equal(rows(f),
+                            "adoption on self by anna: the cluster was restored at index 214 of lineage "
+                            "00000000000000aa\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
@@ -861,6 +884,7 @@ static void an_hour_of_a_full_history_is_found_at_once(void **state) {
 int main(int argc, char **argv) {
         static const struct CMUnitTest tests[] = {
                 TEST(changes_of_units_name_their_users),
+                TEST(a_return_to_a_former_text_names_its_revision),
                 TEST(assignments_have_their_reasons),
                 TEST(states_are_recorded_without_those_in_between),
                 TEST(a_new_start_of_an_active_unit_adds_a_row),
@@ -868,7 +892,7 @@ int main(int argc, char **argv) {
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),
                 TEST(decisions_of_the_cluster_have_rows),
-                TEST(the_end_of_an_adoption_names_the_recovery_before_it),
+                TEST(the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait),
                 TEST(changes_of_membership_have_rows_and_are_logged_with_a_message_id),
                 TEST(a_large_change_has_rows_for_a_part),
                 TEST(rows_are_selected),

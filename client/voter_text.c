@@ -1,0 +1,108 @@
+#include "client/voter_text.h"
+
+enum { LOST_MS = 60000 }; /* a host that is lost for longer is not just restarted */
+
+bool member_is_voter(const JsonValue *member) {
+        const char *role = member_text(member, "seat");
+
+        return !*role || streq(role, "voter");
+}
+
+static bool is_presence(const ApiMachine *m, const char *presence) {
+        return m && m->presence && streq(m->presence, presence);
+}
+
+static bool is_drained(const ApiMachine *m) {
+        return m && (same_string(m->maintenance, "draining") || same_string(m->maintenance, "drained"));
+}
+
+/* Return whether the host is expected back: it announced its shutdown, was drained, or runs without its
+ * daemon. It needs no replacement yet. */
+static bool is_maintained(const View *v, const ApiMachine *m) {
+        return (is_presence(m, "left") && !machine_is_gone(v->cluster, m)) || is_presence(m, "away") ||
+               is_drained(m);
+}
+
+/* Return the standby that votes in place of a lost voter; NULL: there is none. */
+static const char *standby_of(const View *v) {
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                if (!member_is_voter(member) && member_bool(member, "reachable"))
+                        return member_label(member);
+        }
+        return NULL;
+}
+
+static bool has_units(const View *v, const ApiMachine *m) {
+        for (size_t i = 0; i < v->states.n; i++)
+                if (same_string(v->states.states[i].machine_id, m->id))
+                        return true;
+        return false;
+}
+
+static void append_presence(Text *t, const View *v, const ApiMachine *m) {
+        const char *drained = is_drained(m) ? "drained" : "";
+
+        if (!m || is_presence(m, "up"))
+                return;
+        append_since(t, v->cluster, m);
+        if (is_presence(m, "left"))
+                text_printf(t, " (shut down%s%s)", *drained ? ", " : "", drained);
+        else if (is_presence(m, "away"))
+                text_printf(t, " (away%s%s%s)", *drained ? ", " : "", drained,
+                            has_units(v, m) ? ": its units stay as last reported" : "");
+        else if (*drained)
+                text_printf(t, " (%s)", drained);
+}
+
+/* Append how another host votes in place of this one. Return the command. */
+static const char *append_replacement(Text *t, const View *v, const ApiMachine *m, const JsonValue *member) {
+        const char *standby = is_presence(m, "lost") || is_presence(m, "left") ? standby_of(v) : NULL,
+                   *address = member_text(member, "address");
+        uint64_t age_ms = m ? machine_age(v->cluster, m) : 0;
+
+        if (!standby) {
+                if (*address)
+                        text_printf(t, ", or give a new host its address %s or another one", address);
+                return "help replace";
+        }
+        text_printf(t, "; %s votes in its place ten minutes after the loss, or once it is removed", standby);
+        return age_ms >= LOST_MS && age_ms != UINT64_MAX ? "remove --force " : "help replace";
+}
+
+const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t n, size_t n_reachable) {
+        const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
+        const char *address = member_text(member, "address");
+        size_t quorum = n / 2 + 1;
+
+        text_append(t, "voter unreachable");
+        append_presence(t, v, m);
+        text_printf(t, "; %zu of %zu voters left, ", n_reachable, n);
+        if (n_reachable < quorum)
+                text_append(t, "no majority");
+        else if (n_reachable == quorum)
+                text_append(t, "none may be lost");
+        else
+                text_printf(t, "%zu may be lost", n_reachable - quorum);
+        /* A removal deletes the member key first. */
+        if (!m && *address && !*member_text(member, "id") && n_reachable >= quorum) {
+                text_append(t, ": it was removed, and the leader removes it from the voters");
+                return "";
+        }
+        if (!m && !*address && !*member_name(member, "name")) {
+                text_append(t, ": its host has another replica, and the leader removes this one");
+                return "";
+        }
+        /* After a restart of a daemon, its voters are unreachable for some seconds. */
+        text_printf(t, ": %sstart %s", is_presence(m, "up") ? "if that lasts, " : "",
+                    is_presence(m, "away") ? "fleetd on it" : "it");
+        if (n_reachable < quorum) {
+                if (*address)
+                        text_printf(t, ", or give a new host its address %s", address);
+                return "help replace";
+        }
+        return is_maintained(v, m) ? "help maintain" : append_replacement(t, v, m, member);
+}

@@ -1,0 +1,8 @@
+/* What status states of a voter that does not answer. */
+#pragma once
+
+#include "client/overview.h"
+
+/* Append the state of an unreachable voter, of which 'n' are voters and 'n_reachable' answer, and what to do.
+ * Return the command, as a Condition has it; "": none. */
+const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t n, size_t n_reachable);
