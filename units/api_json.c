@@ -183,6 +183,7 @@ static const JsonField machine_fields[] = {
         { "replacedBy", JSON_FIELD_TEXT, offsetof(ApiMachine, replaced_by) },
         { "restricted", JSON_FIELD_BOOL, offsetof(ApiMachine, restricted) },
         { "role", JSON_FIELD_TEXT, offsetof(ApiMachine, role) },
+        { "sessionProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, session_problem) },
         { "since", JSON_FIELD_U64, offsetof(ApiMachine, since_ms) },
         { "units", JSON_FIELD_U64, offsetof(ApiMachine, n_units) },
         { "version", JSON_FIELD_TEXT, offsetof(ApiMachine, version) },

@@ -50,6 +50,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
                 .checks_problem = m->facts ? m->facts->checks : NULL,
                 .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
+                .session_problem = cluster_machine_problem(m, MACHINE_SESSION),
                 .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
                 .needs_reboot = m->facts && m->facts->needs_reboot,
                 .reboot = m->reboot ? reboot_state_to_string(m->reboot->state) : NULL,

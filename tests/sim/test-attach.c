@@ -134,6 +134,54 @@ static void leave_leader(SimMachine *m) {
         sim_net_cut(cluster->net, m->host, leader->host, false);
 }
 
+static bool has_one_session(const SimMachine *m) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *known = leader ? seen(leader, m) : NULL;
+
+        return known && known->presence == PRESENCE_UP && cluster_machine_problem(known, MACHINE_SESSION);
+}
+
+/* A host that reaches one replica only is a problem after a minute, also under the next leader. */
+static void a_host_without_an_idle_session(void) {
+        enum { SPAN_MS = 60000, FOUND_MS = 20000, MOVES_MS = 20000 };
+        SimMachine *m = attached(), *used, *leader;
+
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        leave_leader(m);
+        UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m));
+        used = replica_of(m);
+        for (unsigned i = 0; i < 5; i++)
+                if (machine(i) != used)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        for (unsigned i = 0; i < SPAN_MS / 1000; i++) {
+                if (has_one_session(m))
+                        world_failed(world, "one-session-is-a-problem-after-a-minute", "%u s", i);
+                run_ms(1000);
+        }
+        UNTIL_EACH(FOUND_MS, 20, "one-session-is-a-problem", has_one_session(m));
+
+        leader = leader_with(machine(0));
+        if (leader == used)
+                world_failed(world, "a-host-uses-another-replica-than-the-leader's", "%s", used->name);
+        machine_suspect(leader, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        stop_host(leader);
+        UNTIL("another-one-leads", leader_with(used));
+        for (unsigned i = 0; i < MOVES_MS / 100; i++) {
+                if (!cluster_machine_problem(seen(used, m), MACHINE_SESSION))
+                        world_failed(world, "the-problem-continues", "%s", seen(used, m)->presence_reason);
+                run_ms(100);
+        }
+        machine_start_daemon(leader);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        UNTIL("the-problem-ends", streq(seen(used, m)->presence_reason, "it has two sessions"));
+        if (!sim_systemd_runs(m->systemd, "a.service"))
+                world_failed(world, "no-unit-is-touched", "%s", m->name);
+        over();
+}
+
 /* The idle session has the write after a second, under the same number: before the host moves over. */
 static void a_write_while_the_replica_stands_still(void) {
         enum { WRITES = 2, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
@@ -434,6 +482,7 @@ int main(int argc, char *argv[]) {
                                                    keys_on_an_attached_host,
                                                    restricted_host,
                                                    move_over_each_event,
+                                                   a_host_without_an_idle_session,
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,

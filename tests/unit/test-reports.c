@@ -525,6 +525,57 @@ static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_ne
 }
 
 /* It is not normal: the leader counts for how long. */
+static unsigned single_ticks(const World *w, unsigned host) {
+        char id[MACHINE_ID_SIZE];
+
+        return reports_single_ticks(&w->reports, host_id(id, host));
+}
+
+static void a_host_has_one_session_while_another_replica_reports(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 1, 0, true);
+        open_session(&w, 1, 1, false);
+        for (unsigned i = 0; i < 10; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 10);
+        assert_int_equal(single_ticks(&w, 1), 0);
+        assert_int_equal(single_ticks(&w, 2), 0); /* it has none */
+
+        close_session(&w, 1, 1, (LivenessSign) {});
+        open_session(&w, 0, 2, false);
+        for (unsigned i = 0; i < 4; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 4);
+
+        /* The only session is closed, and another one opened at once: it is still one. */
+        close_session(&w, 1, 0, (LivenessSign) { .kernel = true });
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 1), 5);
+        open_session(&w, 1, 2, true);
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 1), 6);
+
+        /* A replica that is silent has no sessions; one that remains has no second one for any host. */
+        for (unsigned i = 0; i < 8; i++)
+                tick(&w, A | B, true);
+        assert_true(single_ticks(&w, 0) > 0);
+        for (unsigned i = 0; i < 8; i++)
+                tick(&w, A, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 0);
+        tick(&w, A | B, true);
+        assert_int_equal(single_ticks(&w, 0), 1);
+        assert_int_equal(single_ticks(&w, 1), 1);
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 2);
+        end(&w);
+}
+
 static void a_replica_without_its_leader_is_in_each_report(void **state) {
         char id[MACHINE_ID_SIZE];
         World w;
@@ -835,6 +886,7 @@ int main(void) {
                 cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
                 cmocka_unit_test(
                         a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report),
+                cmocka_unit_test(a_host_has_one_session_while_another_replica_reports),
                 cmocka_unit_test(a_replica_without_its_leader_is_in_each_report),
                 cmocka_unit_test(a_report_out_of_order_is_rejected),
                 cmocka_unit_test(a_report_that_is_cut_is_rejected),
