@@ -39,6 +39,7 @@ echo "# after $SECONDS s"
 python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock$(replica | tr -d h)" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
 fleetctl=$(realpath "$fleetctl")
 (cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c")
+python3 "$here/attached.py" events "$scratch/sock2" "$scratch/sock6" "$fleetctl"
 echo "# after $SECONDS s"
 
 # The statistics are those of the replica, which need not be the leader.
