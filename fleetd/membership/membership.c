@@ -471,6 +471,7 @@ static void membership_on_tick(void *userdata) {
         authority_tick(m->authority);
         renewal_tick(m->renewal);
         revocation_tick(&m->revocation);
+        sessions_tick(m);
 
         kv_state(m->store, &state);
         attaching_update(m, &state);
@@ -584,6 +585,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         attaching_init(m);
         reporting_init(m);
         conditions_init(m);
+        sessions_init(m);
         kernels_init(m);
         r = joining_init(m);
         if (r < 0)
@@ -649,6 +651,7 @@ Membership *membership_free(Membership *m) {
         attaching_done(m);
         reporting_done(m);
         conditions_done(m);
+        sessions_done(m);
         kernels_done(m);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);

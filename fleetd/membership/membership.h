@@ -53,6 +53,12 @@ const ReplicaPins *membership_replica_pins(const Membership *m);
  * term and index of its last entry, committed or not. Hosts send it while they know no leader. */
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
                          uint64_t *ret_index);
+/* If this host has a replica, find which replicas serve the attached hosts: 0. -EAGAIN: the leader was asked,
+ * and may answer in a moment. -ENOTCONN: there is no leader. */
+int membership_ask_sessions(Membership *m);
+/* Return the ID of the replica that an attached host uses, or ('in_use' false) has an idle session to, as the
+ * last answer has it, borrowed until the next call; NULL: none is known. */
+const char *membership_session(const Membership *m, const char *machine_id, bool in_use);
 /* Whether the listener at MembershipOptions.peer_address is open, as it is at first. Otherwise, this host
  * joins without a replica, gets none, and publishes that. */
 void membership_set_listening(Membership *m, bool listening);

@@ -564,6 +564,22 @@ bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret) {
         return true;
 }
 
+void reports_each_session(const Reports *r,
+                          void (*each)(void *userdata, const char *machine_id, const char *in_use,
+                                       const char *idle),
+                          void *userdata) {
+        for (const ReportedHost *h = r->hosts; h; h = h->hh.next) {
+                const char *in_use = h->in_use ? h->decider->replica->machine : "", *idle = "";
+                const ReportLink *link;
+
+                LIST_FOREACH(link, &h->links, of_host)
+                        if (link_counts(link) && !streq(link->replica->machine, in_use))
+                                idle = link->replica->machine;
+                if (in_use[0] || idle[0])
+                        each(userdata, h->machine, in_use, idle);
+        }
+}
+
 uint64_t reports_single_ticks(const Reports *r, const char *machine_id) {
         const ReportedHost *h = r->n_single > 0 ? TABLE_FIND(r->hosts, machine_id) : NULL;
 

@@ -149,6 +149,12 @@ void reports_read_clones(const void *bytes, size_t size, void (*each)(void *user
                          void *userdata);
 /* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
 bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
+/* Call 'each' for each host with a session: with the ID of the replica that it uses, and with that of an idle
+ * session; "": none. */
+void reports_each_session(const Reports *r,
+                          void (*each)(void *userdata, const char *machine_id, const char *in_use,
+                                       const char *idle),
+                          void *userdata);
 /* Return for how many ticks the host has had a session to one replica only while others report; 0: it has
  * two, or has had none yet. */
 uint64_t reports_single_ticks(const Reports *r, const char *machine_id);
