@@ -19,4 +19,5 @@ enum {
         PEER_CONDITIONS = 60,
         PEER_KERNELS,  /* kernels.c */
         PEER_SESSIONS, /* sessions.c */
+        PEER_SET,      /* sets.c */
 };

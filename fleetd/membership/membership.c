@@ -586,6 +586,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         reporting_init(m);
         conditions_init(m);
         sessions_init(m);
+        sets_init(m);
         kernels_init(m);
         r = joining_init(m);
         if (r < 0)
@@ -612,6 +613,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .voters = options->voters,
                 .singleton_lease_ms = options->singleton_lease_ms,
                 .is_braked = options->is_braked,
+                .on_set = options->on_set,
                 .list_unit_files = options->list_unit_files,
                 .restart = options->restart,
                 .userdata = options->userdata,
@@ -652,6 +654,7 @@ Membership *membership_free(Membership *m) {
         reporting_done(m);
         conditions_done(m);
         sessions_done(m);
+        sets_done(m);
         kernels_done(m);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);

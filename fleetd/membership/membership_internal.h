@@ -121,6 +121,7 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, singleton_lease_ms, level_wait_ms;
         bool (*is_braked)(void *userdata);
+        void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
         int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
@@ -226,6 +227,9 @@ void kernels_done(Membership *m);
 /* If the kernel of a replica is silent for this host, which leads: request the signs that the other replicas
  * have of it, and add those of the last half second. */
 void kernels_complete(Membership *m, const char *machine_id, LivenessSign *sign);
+
+void sets_init(Membership *m);
+void sets_done(Membership *m);
 
 void sessions_init(Membership *m);
 void sessions_tick(Membership *m);

@@ -477,10 +477,68 @@ static void two_hosts_with_one_machine_id(void) {
         over();
 }
 
+/* -- The health of a set -- */
+
+static bool all_fail;
+
+static SimProbe on_probe(SimMachine *m, const ProbeRequest *request) {
+        return (SimProbe) { .passed = !all_fail && m->index < 5 };
+}
+
+static bool is_everywhere(const char *unit) {
+        for (unsigned i = 0; i < 6; i++)
+                if (!sim_systemd_runs(machine(i)->systemd, unit))
+                        return false;
+        return true;
+}
+
+/* The host has no states of other machines: the replica that it uses counts them for HealthAction=restart. */
+static void a_replica_counts_the_set_of_an_attached_host(void) {
+        static const char name[] = "g.service",
+                          text[] = "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nGlobal=yes\n"
+                                   "HealthHttp=80/\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\n"
+                                   "HealthAction=restart\n";
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        SimMachine *m = attached();
+        _cleanup_unit_ Unit *unit = NULL;
+        const ClusterState *s;
+        bool done = false;
+        uint64_t invocation;
+
+        all_fail = false;
+        cluster->probe = on_probe; /* fails on this host */
+        snprintf(cluster->units[0].name, sizeof(cluster->units[0].name), "%s", name);
+        cluster->units[0].touched_ms = cluster->units[0].stopping_ms = UINT64_MAX; /* a restart has a cause */
+        cluster->n_units = 1;
+        if (unit_parse(name, text, sizeof(text) - 1, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(machine(0)->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-global-unit-runs-everywhere", done && is_everywhere(name));
+        invocation = sim_systemd_invocation(m->systemd, name);
+        UNTIL("an-instance-that-fails-alone-is-restarted",
+              sim_systemd_runs(m->systemd, name) && sim_systemd_invocation(m->systemd, name) != invocation);
+
+        all_fail = true;
+        UNTIL("restarts-are-suspended-while-the-set-is-unhealthy",
+              (s = cluster_state_on(seen(machine(0), m), name)) && s->state.why &&
+                      strstr(s->state.why, "not restarted while more than half"));
+        invocation = sim_systemd_invocation(m->systemd, name);
+        run_ms(120000);
+        if (sim_systemd_invocation(m->systemd, name) != invocation)
+                world_failed(world, "a-suspended-instance-is-not-restarted", "%s", m->name);
+        all_fail = false; /* of the others */
+        UNTIL("an-instance-that-fails-alone-is-restarted",
+              sim_systemd_runs(m->systemd, name) && sim_systemd_invocation(m->systemd, name) != invocation);
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach,
                                                    keys_on_an_attached_host,
                                                    restricted_host,
+                                                   a_replica_counts_the_set_of_an_attached_host,
                                                    move_over_each_event,
                                                    a_host_without_an_idle_session,
                                                    a_write_while_the_replica_stands_still,
