@@ -481,11 +481,14 @@ int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *e
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {
-        return listing_read(c, "/fleet/v1/machines", &listing_machines, ret, err);
+        return listing_read(c, c->sessions ? "/fleet/v1/machines?sessions=true" : "/fleet/v1/machines",
+                            &listing_machines, ret, err);
 }
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
-        int r = listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
+        int r = listing_read(
+                c, c->sessions ? "/fleet/v1/machines?all=true&sessions=true" : "/fleet/v1/machines?all=true",
+                &listing_machines, ret, err);
 
         for (size_t i = 0; r >= 0 && i < ret->n;) {
                 ApiMachine m = ret->machines[i];

@@ -45,6 +45,7 @@ struct Client {
         Options options;
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
+        bool sessions;          /* lists of machines have the sessions of attached hosts */
         uint64_t stale_s;       /* the longest Reply.stale_s so far */
         int signal;             /* that has ended a wait; 0: none has */
 };

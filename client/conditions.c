@@ -293,6 +293,8 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
                 add(all, "checks", name, "", "%s", m->checks_problem);
         if (m->clock_problem && *m->clock_problem)
                 add(all, "clock", name, "", "%s; on that host: timedatectl", m->clock_problem);
+        if (m->session_problem && *m->session_problem)
+                add(all, "session", name, "log --machine=", "its sessions: %s", m->session_problem);
         append_since(&since, v->cluster, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);

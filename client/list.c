@@ -180,6 +180,7 @@ static const Column machine_columns[] = {
         { "metadata", append_pairs, MACHINE(metadata) },
         { "certificate", append_date, MACHINE(certificate_ms) },
         { "hostname", append_string, MACHINE(hostname) },
+        { "idle-session", append_place, MACHINE(idle_session) },
         { "kind", append_string, MACHINE(kind) },
         { "maintenance", append_string, MACHINE(maintenance) },
         { "presence", append_presence, MACHINE(presence) },
@@ -187,6 +188,7 @@ static const Column machine_columns[] = {
         { "reboot", append_string, MACHINE(reboot) },
         { "restricted", machine_restriction },
         { "role", machine_role },
+        { "session", append_place, MACHINE(session) },
         { "units", append_number, MACHINE(n_units) },
         { "version", append_string, MACHINE(version) },
         {},
@@ -640,6 +642,8 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         r = check_local(c, &choice);
         if (r != EXIT_DONE)
                 return r;
+        c->sessions = list->columns == machine_columns &&
+                      (streq(c->options.output, "json") || strstr(fields, "session"));
         r = list_read(c, list, &d, err);
         if (r == -EREMOTEIO && !list->in_state && !client_is_about_daemon(r, err)) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",

@@ -156,6 +156,13 @@ static void daemon_on_identity(void *userdata) {
                 daemon_restart_later(d);
 }
 
+static void daemon_on_set(void *userdata, const char *unit, const SetHealth *others) {
+        Daemon *d = userdata;
+
+        if (d->agent)
+                agent_take_set(d->agent, unit, others);
+}
+
 static void daemon_on_peer(void *userdata, const char *machine_id) {
         Daemon *d = userdata;
 
@@ -266,6 +273,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .singleton_lease_ms = s->singleton_lease_ms,
                 .sealing = { d->io.sealer, s->seal_with },
                 .is_braked = daemon_is_braked,
+                .on_set = daemon_on_set,
                 .list_unit_files = daemon_list_unit_files,
                 .userdata = d,
                 .level_wait_ms = d->io.level_wait_ms,
@@ -321,12 +329,19 @@ static int daemon_on_checks(void *userdata, const char *problem) {
         return d->facts ? facts_set_checks(d->facts, problem) : 0;
 }
 
+static int daemon_ask_set(void *userdata, const char *unit) {
+        Daemon *d = userdata;
+
+        return d->membership ? membership_ask_set(d->membership, unit) : -ENOTCONN;
+}
+
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
                                .boot_id = d->io.boot_id,
                                .prober = d->io.prober,
                                .on_checks = daemon_on_checks,
+                               .ask_set = daemon_ask_set,
                                .on_ready = daemon_on_systemd_ready,
                                .userdata = d,
                                .boot_wait_ms = s->boot_wait_ms };

@@ -23,6 +23,14 @@ void metrics_read_hosts(const MetricsView *v, MetricsWriter *w) {
                 metrics_add(w, n[k], host_kinds[k], NULL);
 }
 
+void metrics_read_single(const MetricsView *v, MetricsWriter *w) {
+        uint64_t n = 0;
+
+        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+                n += cluster_machine_problem(m, MACHINE_SESSION) != NULL;
+        metrics_add(w, n, NULL, NULL);
+}
+
 void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w) {
         uint64_t n[_MAINTENANCE_MODE_MAX] = {};
 

@@ -14,6 +14,8 @@ typedef struct MetricsView {
 } MetricsView;
 
 void metrics_read_hosts(const MetricsView *v, MetricsWriter *w);
+/* Attached hosts without an idle session for a minute. */
+void metrics_read_single(const MetricsView *v, MetricsWriter *w);
 void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w);
 void metrics_read_rollouts(const MetricsView *v, MetricsWriter *w);
 /* Tokens that still permit a host to join. */

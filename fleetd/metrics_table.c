@@ -361,6 +361,9 @@ static const MetricRow rows[] = {
         { { "fleet_hosts", GAUGE, NULL, { "kind" },
             "Hosts of the cluster, by kind." },
           metrics_read_hosts },
+        { { "fleet_hosts_without_idle_session", GAUGE, NULL, {},
+            "Attached hosts that have had a session to one replica only for a minute or more." },
+          metrics_read_single },
         { { "fleet_machines_maintenance", GAUGE, NULL, { "mode" },
             "Machines that get no units, by mode of their maintenance: cordoned, draining (also for "
             "a leave), drained." },

@@ -71,19 +71,23 @@ void api_state_write(Text *t, const ApiState *state);
 
 /* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "checksProblem", "clockProblem" (its clock differs
  * from the leader's), "hostname", "identityProblem" (another host with its ID was rejected), "maintenance"
- * (its mode), "presence", "problem" (of its replica), "reboot" (state of a planned one), "role", "since"
- * (ms), "units", "version" */
+ * (its mode), "presence", "problem" (of its replica), "reboot" (state of a planned one), "role",
+ * "session" and "idleSession" (on request), "sessionProblem" (an attached host without an idle session),
+ * "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* for writing, may be a shallow copy; after reading, owned */
         const char *hostname, *presence, *version, *role, *problem, *identity_problem, *clock_problem,
-                *checks_problem, /* its health checks exceed the limits of a host */
-                *replaced_by;    /* ID of the machine that is up at its address */
-        const char *kind;        /* voter, standby or attached; NULL: it is removed */
-        const char *reboot;      /* state of its planned reboot; NULL: none */
-        const char *maintenance; /* cordoned, draining or drained; NULL: none */
-        uint64_t since_ms;       /* of its presence */
-        uint64_t n_units;        /* assigned to it */
+                *session_problem,           /* it is attached, and has no idle session */
+                *checks_problem,            /* its health checks exceed the limits of a host */
+                *replaced_by;               /* ID of the machine that is up at its address */
+        const char *session, *idle_session; /* of an attached host: IDs of the replica that it uses, and of
+                                               the other one; NULL: not known */
+        const char *kind;                   /* voter, standby or attached; NULL: it is removed */
+        const char *reboot;                 /* state of its planned reboot; NULL: none */
+        const char *maintenance;            /* cordoned, draining or drained; NULL: none */
+        uint64_t since_ms;                  /* of its presence */
+        uint64_t n_units;                   /* assigned to it */
         uint64_t certificate_ms; /* when the last one that was issued for it ends; 0: it has none */
         bool agentless;          /* it runs no units */
         bool needs_reboot;       /* its system asks for a reboot */

@@ -430,6 +430,7 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
                 return r;
         if (options->prober) {
                 a->on_checks = options->on_checks;
+                a->ask_set = options->ask_set;
                 r = checks_new(&a->checks, a->loop, options->prober, a->machine_id, agent_on_check, a);
                 if (r < 0)
                         return r;

@@ -14,6 +14,7 @@
 #include "fleetd/agent/checks.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/registry/set_health.h"
 #include "fleetd/systemd/systemd.h"
 
 typedef struct Agent Agent;
@@ -25,6 +26,9 @@ typedef struct AgentOptions {
         /* The health checks exceed the limits of this host; "": not any more. NULL: not reported. 0, or a
          * negative errno: it is repeated. */
         int (*on_checks)(void *userdata, const char *problem);
+        /* Ask a replica for the health of the set of a unit, which this host does not have: agent_take_set()
+         * is called with the answer, later. NULL: there is none. */
+        int (*ask_set)(void *userdata, const char *unit);
         uint64_t boot_wait_ms; /* BootWaitSec= */
         uint64_t adopt_ms;     /* how long to report in a new lineage before its assignments count; 0: 30 s */
         void (*on_ready)(void *userdata); /* systemd is ready; NULL: none */
@@ -51,6 +55,8 @@ void agent_state_changed(Agent *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
 /* Return the counts of health checks; NULL: there are none. */
 const ChecksCounts *agent_checks(const Agent *agent);
+/* The answer to AgentOptions.ask_set: the set without the instance of this host. */
+void agent_take_set(Agent *agent, const char *unit, const SetHealth *others);
 /* Call 'each' with the last listing of each unit whose file is in force here. */
 void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
                      void *userdata);

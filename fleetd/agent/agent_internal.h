@@ -67,11 +67,14 @@ typedef struct AgentUnit {
         unsigned ends;     /* kinds of ends (AgentEnd) since its last start by the agent */
         bool ended_first;  /* the present state is the first end of its kind: published at once */
         HealthState health;
-        uint64_t health_restart_ms; /* HealthAction=restart is due; 0: not before a change */
-        bool restart_suspended;     /* most instances of its set are unhealthy */
-        bool singleton;             /* assigned to run here, with Singleton=yes */
-        AgentText *text;            /* owned; NULL: no text was needed that only the tree has */
-        bool dirty;                 /* in the dirty set */
+        uint64_t health_restart_ms;          /* HealthAction=restart is due; 0: not before a change */
+        bool restart_suspended;              /* most instances of its set are unhealthy, or: */
+        bool set_unanswered;                 /* a replica was asked for its set, and has not answered */
+        uint64_t set_asked_ms, set_known_ms; /* 0: never */
+        SetHealth set_others;                /* the answer, without this instance */
+        bool singleton;                      /* assigned to run here, with Singleton=yes */
+        AgentText *text;                     /* owned; NULL: no text was needed that only the tree has */
+        bool dirty;                          /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -133,6 +136,7 @@ struct Agent {
         AgentPartition partition;
         Checks *checks; /* NULL: none */
         int (*on_checks)(void *userdata, const char *problem);
+        int (*ask_set)(void *userdata, const char *unit);
         bool checks_stretched;        /* as reported */
         uint64_t checks_stretched_ms; /* when that was */
         Timer health;                 /* the next unit that becomes available */

@@ -129,8 +129,9 @@ static void agent_on_reported(void *userdata, KvStatus status, const char *messa
 
         a->reporting = false;
         a->reported = status == KV_OK;
-        agent_wake(a);
-        if (status != KV_OK)
+        if (a->reported)
+                agent_wake(a);
+        else
                 publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
 

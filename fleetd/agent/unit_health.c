@@ -4,9 +4,14 @@
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
-#include "fleetd/registry/unit_order.h"
 
-enum { TICK_SLACK_MS = 100, REPORT_MS = 60000 };
+enum {
+        TICK_SLACK_MS = 100,
+        REPORT_MS = 60000,
+        SET_VALID_MS = 30000, /* until a replica is asked for the health of a set again: the least delay of a
+                                 restart, */
+        SET_ANSWER_MS = 5000, /* or, without an answer */
+};
 
 /* Return the policies of the text that is in force, or NULL. */
 static const Placement *agent_placement(const Agent *a, const AgentUnit *u) {
@@ -166,48 +171,56 @@ void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResu
 
 /* -- HealthAction=restart -- */
 
-/* Return whether the unit is meant to run there, and its machine can say so. */
-static bool agent_counts_in_set(const ClusterState *s) {
-        const ClusterAssignment *assignment = cluster_assignment_on(s->machine, s->unit);
+void agent_take_set(Agent *a, const char *unit, const SetHealth *others) {
+        AgentUnit *u = agent_unit(a, unit, false);
 
-        return assignment && assignment->kind == ASSIGNMENT_RUN && s->machine->presence == PRESENCE_UP &&
-               !s->state.done && !streq(s->state.job, "condition");
-}
-
-/* One that is being restarted does not serve either. A daemon of an older version publishes no health. */
-static bool agent_is_unhealthy(const UnitState *s) {
-        return s->health == UNIT_HEALTH_NONE ? !streq(s->active, "active") : s->health != UNIT_HEALTH_PASSING;
-}
-
-/* Count the instances of the set of 'u' that the cluster view has: the instances of its template, or the
- * machines of one unit. 'u' is unhealthy, whether or not that is published. */
-static void agent_count_set(const Agent *a, const AgentUnit *u, size_t *ret_unhealthy, size_t *ret_n) {
-        const Cluster *c = registry_cluster(a->registry);
-        _cleanup_free_ char *template = unit_name_is_instance(u->name) ? unit_name_template(u->name) : NULL;
-        UnitPosition at;
-        size_t n = template ? unit_order_instances(&c->by_name, template, &at) : 1;
-
-        *ret_unhealthy = *ret_n = 1;
-        for (; n > 0; n--) {
-                const ClusterUnit *other = template ? unit_order_next(&c->by_name, &at) :
-                                                      cluster_any_unit(c, u->name);
-                const ClusterState *s;
-
-                if (!other)
-                        return;
-                LIST_FOREACH(s, &other->states, of_unit) {
-                        if ((streq(s->machine->id, a->machine_id) && streq(s->unit, u->name)) ||
-                            !agent_counts_in_set(s))
-                                continue;
-                        *ret_n += 1;
-                        *ret_unhealthy += agent_is_unhealthy(&s->state);
-                }
-        }
+        if (!u)
+                return;
+        u->set_others = *others;
+        u->set_known_ms = loop_now_ms(a->loop);
+        u->set_unanswered = false;
+        agent_dirty(a, u);
 }
 
 /* Return whether the set of 'u' may have instances on machines whose states the view does not have. */
-static bool agent_set_is_unknown(const Agent *a, const AgentUnit *u, const Placement *p) {
+static bool agent_set_is_elsewhere(const Agent *a, const AgentUnit *u, const Placement *p) {
         return a->attached && (p->global || unit_name_is_instance(u->name));
+}
+
+/* Return whether the answer of a replica is new enough; otherwise ask for it. While the set stays unhealthy,
+ * that is repeated, and each count visits all of the set. */
+static bool agent_knows_set(Agent *a, AgentUnit *u) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (u->set_known_ms > 0 && now_ms - u->set_known_ms < SET_VALID_MS) {
+                u->health_restart_ms = u->set_known_ms + SET_VALID_MS;
+                return true;
+        }
+        if (u->set_asked_ms == 0 || now_ms - u->set_asked_ms >= SET_ANSWER_MS) {
+                u->set_unanswered |= u->set_asked_ms > u->set_known_ms;
+                if (a->ask_set)
+                        (void) a->ask_set(a->userdata, u->name);
+                u->set_asked_ms = now_ms;
+        }
+        u->health_restart_ms = u->set_asked_ms + SET_ANSWER_MS;
+        return false;
+}
+
+/* Return whether the health of the set of 'u' suspends its restart, or is not known. 'u' is unhealthy,
+ * whether or not that is published. */
+static bool agent_set_suspends(Agent *a, AgentUnit *u, const Placement *p, bool *ret_known) {
+        SetHealth others;
+
+        *ret_known = true;
+        if (!agent_set_is_elsewhere(a, u, p))
+                others = set_health_of_others(registry_cluster(a->registry), u->name, a->machine_id);
+        else {
+                *ret_known = agent_knows_set(a, u);
+                if (!*ret_known)
+                        return true;
+                others = u->set_others;
+        }
+        return health_is_suspended(others.n_unhealthy + 1, others.n + 1);
 }
 
 /* Restart 'u' if a check is failing, and that is due. */
@@ -215,28 +228,33 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const AssignmentRecord *record = records_get(&a->records, u->name);
         const Placement *p = agent_placement(a, u);
-        size_t n_unhealthy, n_set;
+        bool was = u->restart_suspended, due, known = true;
 
         u->health_restart_ms = 0;
         u->restart_suspended = false;
         if (!p || p->health.action != HEALTH_ACTION_RESTART || !health_is_failing_check(&u->health) ||
             u->seen.owner != SYSTEMD_OURS || a->adopting || a->removed || u->busy ||
             !agent_has_started(a, u) || record->stopping ||
-            (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd))
-                return;
-        agent_count_set(a, u, &n_unhealthy, &n_set);
-        u->restart_suspended = agent_set_is_unknown(a, u, p) || health_is_suspended(n_unhealthy, n_set);
-        if (u->restart_suspended)
-                return;
-        if (!health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms)) {
-                if (u->health_restart_ms > 0)
-                        agent_health_wake_at(a, u->health_restart_ms);
+            (assignment && assignment->kind != ASSIGNMENT_RUN) || a->systemd->ops->is_stopping(a->systemd)) {
+                u->set_unanswered = false;
+                u->set_asked_ms = 0;
                 return;
         }
-        log_notice(((LogFields) { .unit = u->name }), "%s: restart (HealthAction=restart): %s", u->name,
-                   u->health.why);
-        if (agent_restart(a, u))
-                health_count_restart(&u->health, loop_now_ms(a->loop));
+        due = health_must_restart(&u->health, loop_now_ms(a->loop), &u->health_restart_ms);
+        if (due || !agent_set_is_elsewhere(a, u, p)) {
+                bool suspends = agent_set_suspends(a, u, p, &known);
+
+                u->restart_suspended = suspends && (known || was || u->set_unanswered);
+                due &= !suspends;
+        }
+        if (due) {
+                log_notice(((LogFields) { .unit = u->name }), "%s: restart (HealthAction=restart): %s",
+                           u->name, u->health.why);
+                u->health_restart_ms = 0;
+                if (agent_restart(a, u))
+                        health_count_restart(&u->health, loop_now_ms(a->loop));
+        } else if (u->health_restart_ms > 0)
+                agent_health_wake_at(a, u->health_restart_ms);
 }
 
 /* -- The pass -- */
@@ -279,9 +297,9 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
         if (u->restart_suspended)
-                text_append(&why, a->attached ?
-                                          "; not restarted: this attached host does not know the health "
-                                          "of the set" :
+                text_append(&why, u->set_unanswered ?
+                                          "; not restarted: no replica answers this attached host with the "
+                                          "health of the set" :
                                           "; not restarted while more than half of its instances are "
                                           "unhealthy");
         return why.error < 0 ? why.error : unit_state_set_why(state, why.chars ?: "");

@@ -5,9 +5,14 @@
 #include "base/log.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
+#include "fleetd/membership/membership.h"
 #include "fleetd/registry/presence.h"
 
-enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
+enum {
+        OPERATIONS_MAX = 1000, /* of one PATCH */
+        SESSIONS_MS = 1000,    /* for the answer of the leader */
+        SESSIONS_LOOK_MS = 10,
+};
 
 /* -- Listing -- */
 
@@ -50,6 +55,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
                 .checks_problem = m->facts ? m->facts->checks : NULL,
                 .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
+                .session_problem = cluster_machine_problem(m, MACHINE_SESSION),
                 .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
                 .needs_reboot = m->facts && m->facts->needs_reboot,
                 .reboot = m->reboot ? reboot_state_to_string(m->reboot->state) : NULL,
@@ -69,7 +75,8 @@ static bool machine_is_listed(const ClusterMachine *m, bool all) {
         return all || (m->facts && machine_is_there(m));
 }
 
-void machines_list_handle(Request *request) {
+static void machines_list(Request *request, bool sessions) {
+        const Membership *membership = request->api->options.membership;
         const Cluster *c = registry_cluster(request->api->options.registry);
         bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
@@ -94,12 +101,60 @@ void machines_list_handle(Request *request) {
                 const ClusterMachine *m = machines[page.first + i];
 
                 entities[i] = machine_entity(&state, m);
+                if (sessions && streq(entities[i].kind ?: "", "attached")) {
+                        entities[i].session = membership_session(membership, m->id, true);
+                        entities[i].idle_session = membership_session(membership, m->id, false);
+                }
                 bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
                 if (bytes >= PAGE_BYTES)
                         page.n = i + 1;
         }
         api_machines_page_write(&t, entities, page.n, page_next(&page));
         request_answer_json(request, 200, &t);
+}
+
+/* A request that waits for the sessions of attached hosts, which the leader has. */
+typedef struct SessionsWait {
+        Request *request;
+        Timer look;
+        uint64_t until_ms;
+} SessionsWait;
+
+static void sessions_on_end(Request *request) {
+        SessionsWait *w = request->state;
+
+        timer_stop(&w->look);
+        free(w);
+}
+
+static void sessions_on_look(void *userdata) {
+        SessionsWait *w = userdata;
+        const Api *api = w->request->api;
+        int r = membership_ask_sessions(api->options.membership);
+
+        if (r == -EAGAIN && loop_now_ms(api->loop) < w->until_ms)
+                r = timer_start(&w->look, api->loop, SESSIONS_LOOK_MS) < 0 ? -ENOMEM : r;
+        else if (r == -EAGAIN)
+                r = -ETIMEDOUT;
+        if (r != -EAGAIN)
+                machines_list(w->request, r == 0);
+}
+
+void machines_list_handle(Request *request) {
+        bool sessions = streq(request_parameter(request, "sessions") ?: "", "true") &&
+                        request->api->options.membership;
+        SessionsWait *w = sessions ? NEW0(SessionsWait, 1) : NULL;
+
+        if (!w) {
+                machines_list(request, false);
+                return;
+        }
+        *w = (SessionsWait) { .request = request,
+                              .look = TIMER(sessions_on_look, w),
+                              .until_ms = loop_now_ms(request->api->loop) + SESSIONS_MS };
+        request->state = w;
+        request->on_end = sessions_on_end;
+        sessions_on_look(w);
 }
 
 /* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */

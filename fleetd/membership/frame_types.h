@@ -17,5 +17,7 @@ enum {
         PEER_CERTIFY,     /* this and the next: authority_listener.c */
         PEER_CERTIFIED,
         PEER_CONDITIONS = 60,
-        PEER_KERNELS, /* kernels.c */
+        PEER_KERNELS,  /* kernels.c */
+        PEER_SESSIONS, /* sessions.c */
+        PEER_SET,      /* sets.c */
 };

@@ -15,11 +15,13 @@
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
         LATE_MS = 250,
-        LEFT_MS = 200, /* from the end of a leave to the restart */
+        LEFT_MS = 200,                           /* from the end of a leave to the restart */
+        SINGLE_TICKS = 60000 / LIVENESS_TICK_MS, /* of an attached host, until its one session is a problem */
 };
 
 static const char presence_replica_works[] = "its replica works again";
 static const char presence_clock[] = "its clock agrees with the leader's";
+static const char presence_sessions[] = "it has two sessions";
 static const char presence_alone[] = "no other host has its machine ID";
 static const char clone_rejected[] =
         "a copy of this host was rejected; how it gets an ID of its own: fleetctl help replace";
@@ -68,18 +70,26 @@ static bool membership_has_outlived(const Membership *m, const ClusterMachine *m
                loop_now_ms(m->loop) - m->led_since_ms > CONDITION_VALID_MS;
 }
 
+/* Return whether an attached host has been without an idle session for a minute, or still is under another
+ * leader. */
+static bool membership_is_single(const Membership *m, const ClusterMachine *machine) {
+        uint64_t ticks = machine->is_member ? 0 : reports_single_ticks(&m->reporting.reports, machine->id);
+
+        return ticks >= SINGLE_TICKS || (ticks > 0 && cluster_machine_problem(machine, MACHINE_SESSION));
+}
+
 /* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
- * its ID, its wrong clock, or the end of one of them. -ENODATA: there is none. */
+ * its ID, its wrong clock, its sessions, or the end of one of them. -ENODATA: there is none. */
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
                               char ret[static PRESENCE_REASON_SIZE]) {
-        bool self = streq(machine->id, m->machine_id);
+        bool self = streq(machine->id, m->machine_id), single = membership_is_single(m, machine);
         const char *rejected, *problem;
         char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
 
         if (self)
                 replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
-        if (!problem && membership_has_outlived(m, machine))
+        if (!problem && (single || membership_has_outlived(m, machine)))
                 problem = "";
         if (!problem)
                 return -ENODATA;
@@ -90,12 +100,17 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
                 membership_write_rejected(machine, rejected, ret);
         else if (!self && heartbeats_clock(m, machine->id, clock))
                 snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
+        else if (single)
+                snprintf(ret, PRESENCE_REASON_SIZE,
+                         MACHINE_SESSION "one only for a minute; other replicas work");
         else if (cluster_machine_problem(machine, MACHINE_CONDITION))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
         else if (cluster_machine_problem(machine, MACHINE_IDENTITY))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
         else if (cluster_machine_problem(machine, MACHINE_CLOCK))
                 snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_clock);
+        else if (cluster_machine_problem(machine, MACHINE_SESSION))
+                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_sessions);
         else
                 return -ENODATA;
         return 0;
@@ -456,6 +471,7 @@ static void membership_on_tick(void *userdata) {
         authority_tick(m->authority);
         renewal_tick(m->renewal);
         revocation_tick(&m->revocation);
+        sessions_tick(m);
 
         kv_state(m->store, &state);
         attaching_update(m, &state);
@@ -569,6 +585,8 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         attaching_init(m);
         reporting_init(m);
         conditions_init(m);
+        sessions_init(m);
+        sets_init(m);
         kernels_init(m);
         r = joining_init(m);
         if (r < 0)
@@ -595,6 +613,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .voters = options->voters,
                 .singleton_lease_ms = options->singleton_lease_ms,
                 .is_braked = options->is_braked,
+                .on_set = options->on_set,
                 .list_unit_files = options->list_unit_files,
                 .restart = options->restart,
                 .userdata = options->userdata,
@@ -634,6 +653,8 @@ Membership *membership_free(Membership *m) {
         attaching_done(m);
         reporting_done(m);
         conditions_done(m);
+        sessions_done(m);
+        sets_done(m);
         kernels_done(m);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);

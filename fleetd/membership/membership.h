@@ -9,6 +9,7 @@
 #include "fleetd/membership/replica_pins.h"
 #include "fleetd/membership/sealer.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/registry/set_health.h"
 
 typedef struct Membership Membership;
 typedef struct Authority Authority; /* fleetd/membership/authority.h */
@@ -27,6 +28,8 @@ typedef struct MembershipOptions {
         uint64_t singleton_lease_ms; /* SingletonLeaseSec=: the initial setting of a new cluster; or 0 */
         Sealing sealing;             /* of the cluster key */
         bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
+        /* The answer to membership_ask_set(); NULL: not reported. */
+        void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
         int (*list_unit_files)(void *userdata,
                                Text *names); /* directory_list_units() of this host; or NULL */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
@@ -53,6 +56,15 @@ const ReplicaPins *membership_replica_pins(const Membership *m);
  * term and index of its last entry, committed or not. Hosts send it while they know no leader. */
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,
                          uint64_t *ret_index);
+/* On an attached host, ask the replica that it uses for the health of the set of a unit. 0, or a negative
+ * errno: no answer comes. It may not come after 0 either. */
+int membership_ask_set(Membership *m, const char *unit);
+/* If this host has a replica, find which replicas serve the attached hosts: 0. -EAGAIN: the leader was asked,
+ * and may answer in a moment. -ENOTCONN: there is no leader. */
+int membership_ask_sessions(Membership *m);
+/* Return the ID of the replica that an attached host uses, or ('in_use' false) has an idle session to, as the
+ * last answer has it, borrowed until the next call; NULL: none is known. */
+const char *membership_session(const Membership *m, const char *machine_id, bool in_use);
 /* Whether the listener at MembershipOptions.peer_address is open, as it is at first. Otherwise, this host
  * joins without a replica, gets none, and publishes that. */
 void membership_set_listening(Membership *m, bool listening);

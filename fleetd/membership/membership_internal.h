@@ -97,6 +97,13 @@ typedef struct Conditions {
         uint64_t sent_ms;
 } Conditions;
 
+/* sessions.c: of attached hosts, as the leader has last told them, or as this host has them from reports. */
+typedef struct SessionsKnown {
+        Named *hosts; /* HostSessions, by machine ID */
+        bool known;
+        uint64_t known_ms, asked_ms;
+} SessionsKnown;
+
 /* roles.c: the members at the last tick as leader. */
 typedef struct Roles {
         uint64_t term; /* of that tick; 0: none */
@@ -114,6 +121,7 @@ struct Membership {
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, singleton_lease_ms, level_wait_ms;
         bool (*is_braked)(void *userdata);
+        void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
         int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
@@ -139,6 +147,7 @@ struct Membership {
         Joining joining;
         Heartbeats heartbeats;
         Conditions conditions;
+        SessionsKnown sessions;
         Named *kernels; /* kernels.c: of silent replicas, by machine ID */
         Roles roles;
         Authority *authority;
@@ -218,6 +227,13 @@ void kernels_done(Membership *m);
 /* If the kernel of a replica is silent for this host, which leads: request the signs that the other replicas
  * have of it, and add those of the last half second. */
 void kernels_complete(Membership *m, const char *machine_id, LivenessSign *sign);
+
+void sets_init(Membership *m);
+void sets_done(Membership *m);
+
+void sessions_init(Membership *m);
+void sessions_tick(Membership *m);
+void sessions_done(Membership *m);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);

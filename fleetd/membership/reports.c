@@ -32,6 +32,7 @@ struct ReportedHost {
         uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
         uint8_t end;           /* signs at the end of its last session; 0: not known */
         uint64_t end_tick;     /* when that was reported */
+        uint64_t single_tick;  /* 1 + the tick at which it had one session only; 0: it has two, or none yet */
         LIST_ENTRY(ReportedHost) of_unattached;
         LIST_ENTRY(ReportedHost) of_doubled;
         UT_hash_handle hh;
@@ -148,6 +149,30 @@ static void host_check_end(const Reports *r, ReportedHost *h) {
                 h->end = 0;
 }
 
+static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink *link)) {
+        const ReportLink *link;
+        size_t n = 0;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                n += counts(link);
+        return n;
+}
+
+static bool link_counts(const ReportLink *link) {
+        return link_weight(link) > 0;
+}
+
+/* A host whose only session ends dials again: it still has one. */
+static void host_set_sessions(Reports *r, ReportedHost *h, size_t n) {
+        if (n == 1 && h->single_tick == 0) {
+                h->single_tick = r->n_ticks + 1;
+                r->n_single++;
+        } else if (n > 1 && h->single_tick > 0) {
+                h->single_tick = 0;
+                r->n_single--;
+        }
+}
+
 /* Decide again whose signs count. A host whose replica in use has ended, or whose last session, has a whole
  * period to reach another one. */
 static void host_update(Reports *r, ReportedHost *h) {
@@ -158,6 +183,7 @@ static void host_update(Reports *r, ReportedHost *h) {
         h->decider = host_choose(r, h);
         h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
         host_set_unattached(r, h, !h->decider);
+        host_set_sessions(r, h, host_count(h, link_counts));
         if (h->decider == before && h->unattached == was_unattached)
                 return;
         if (h->unattached && !was_unattached)
@@ -172,15 +198,6 @@ static void host_update(Reports *r, ReportedHost *h) {
 
 static bool link_has_contact(const ReportLink *link) {
         return link_is_used(link) && !(link->bits & SIGN_SILENT);
-}
-
-static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink *link)) {
-        const ReportLink *link;
-        size_t n = 0;
-
-        LIST_FOREACH(link, &h->links, of_host)
-                n += counts(link);
-        return n;
 }
 
 static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
@@ -272,6 +289,7 @@ static void host_free(Reports *r, ReportedHost *h) {
                 link_free(link);
         host_set_unattached(r, h, false);
         host_set_doubled(r, h, false);
+        r->n_single -= h->single_tick > 0;
         HASH_DEL(r->hosts, h);
         free(h);
 }
@@ -475,12 +493,19 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
 
 /* -- Ticks of the leader -- */
 
-/* The time in which the replicas that report can admit all unattached hosts. */
-static unsigned reports_grace(const Reports *r) {
-        uint64_t n = 0, ms;
+static unsigned reports_count_replicas(const Reports *r) {
+        unsigned n = 0;
 
         for (const ReportingReplica *p = r->replicas; p; p = p->hh.next)
                 n += p->valid;
+        return n;
+}
+
+/* The time in which the replicas that report can admit all unattached hosts. */
+static unsigned reports_grace(const Reports *r) {
+        unsigned n = reports_count_replicas(r);
+        uint64_t ms;
+
         ms = REPORT_GRACE_MS + r->n_unattached * 1000 / (REPORT_ADMISSION * MAX(n, 1u));
         return (unsigned) (MIN(ms, (uint64_t) REPORT_GRACE_MAX_MS) / LIVENESS_TICK_MS);
 }
@@ -513,6 +538,8 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
                 replica_update_all(r, p);
         }
         reports_count_doubled(r, late);
+        if (reports_count_replicas(r) < 2)
+                r->several_tick = r->n_ticks + 1;
         if (r->grace_ticks > 0 && !late)
                 r->grace_ticks--;
         r->grace_ticks = ended ? MAX(reports_grace(r), r->grace_ticks) :
@@ -535,6 +562,28 @@ bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret) {
                 return false;
         *ret = link_sign(r, h->decider);
         return true;
+}
+
+void reports_each_session(const Reports *r,
+                          void (*each)(void *userdata, const char *machine_id, const char *in_use,
+                                       const char *idle),
+                          void *userdata) {
+        for (const ReportedHost *h = r->hosts; h; h = h->hh.next) {
+                const char *in_use = h->in_use ? h->decider->replica->machine : "", *idle = "";
+                const ReportLink *link;
+
+                LIST_FOREACH(link, &h->links, of_host)
+                        if (link_counts(link) && !streq(link->replica->machine, in_use))
+                                idle = link->replica->machine;
+                if (in_use[0] || idle[0])
+                        each(userdata, h->machine, in_use, idle);
+        }
+}
+
+uint64_t reports_single_ticks(const Reports *r, const char *machine_id) {
+        const ReportedHost *h = r->n_single > 0 ? TABLE_FIND(r->hosts, machine_id) : NULL;
+
+        return h && h->single_tick > 0 ? r->n_ticks + 1 - MAX(h->single_tick, r->several_tick) : 0;
 }
 
 /* -- Lifetime -- */

@@ -115,10 +115,11 @@ typedef struct Reports {
         ReportedHost *hosts;
         LIST_HEAD(, ReportedHost) unattached;
         LIST_HEAD(, ReportedHost) doubled; /* more than one session in use, after a move or of a clone */
-        size_t n_unattached;
+        size_t n_unattached, n_single;
         uint64_t n_ticks;
-        unsigned grace_ticks; /* until an unattached host can be lost */
-        bool begins;          /* no tick yet */
+        uint64_t several_tick; /* 1 + the last tick at which less than two replicas reported */
+        unsigned grace_ticks;  /* until an unattached host can be lost */
+        bool begins;           /* no tick yet */
         ReportSign *on_sign;
         void *userdata;
 } Reports;
@@ -148,4 +149,13 @@ void reports_read_clones(const void *bytes, size_t size, void (*each)(void *user
                          void *userdata);
 /* Return whether a replica that reports has a session of the host; then 'ret' is its present sign. */
 bool reports_sign(const Reports *r, const char *machine_id, LivenessSign *ret);
+/* Call 'each' for each host with a session: with the ID of the replica that it uses, and with that of an idle
+ * session; "": none. */
+void reports_each_session(const Reports *r,
+                          void (*each)(void *userdata, const char *machine_id, const char *in_use,
+                                       const char *idle),
+                          void *userdata);
+/* Return for how many ticks the host has had a session to one replica only while others report; 0: it has
+ * two, or has had none yet. */
+uint64_t reports_single_ticks(const Reports *r, const char *machine_id);
 void reports_done(Reports *r);

@@ -32,6 +32,8 @@ typedef struct ClusterOwner ClusterOwner;
 #define MACHINE_IDENTITY "its identity: "
 /* The same of a machine whose wall clock differs from that of the leader. */
 #define MACHINE_CLOCK "its clock: "
+/* The same of an attached host without an idle session. */
+#define MACHINE_SESSION "its sessions: "
 
 /* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault.
  * It is not absent: no unit is stopped, started, placed or moved because of it. The previous value of the key
@@ -395,7 +397,7 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
 /* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION,
- * MACHINE_IDENTITY or MACHINE_CLOCK. */
+ * MACHINE_IDENTITY, MACHINE_CLOCK or MACHINE_SESSION. */
 const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.

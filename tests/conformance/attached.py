@@ -3,6 +3,7 @@
 attached.py routes VOTER REPLICA ATTACHED ROUTES.C     sockets of hosts, of them the replica in use, and the table of routes
 attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
     "lost" after these: the replica in use ends again and again meanwhile. An answer that differs is asked for again, on both hosts.
+attached.py events VOTER ATTACHED FLEETCTL             the same events, in their text, JSON and order, of the past and as they happen
 attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
 
 import http.client
@@ -290,6 +291,75 @@ def verbs(voter, attached, fleetctl, source, lost=None):
     result("each_verb_says_what_it_says_on_a_voter" + ("_while_replicas_are_lost" if lost else ""), different)
 
 
+# Selections of the past; "TIME" is the wall clock before the events.
+PAST = [["--since=TIME"], ["--since=TIME", "--output=json"], ["--since=-1h", "--lines=3"], ["--since=TIME", "--until=now"], ["--until=TIME"], ["--machine=h1", "--since=TIME"]]
+UNITS = ["past.service", "new1.service", "new2.service"]
+
+
+def change(voter, names):
+    """Changes that have rows in the history: two texts, a target and the end of each unit."""
+    for name in names:
+        for method, body in (("PUT", UNIT), ("PUT", UNIT.replace("1000", "2000")), ("PUT", '{"desiredState":"loaded"}'), ("DELETE", None)):
+            status, _, _, answer = ask(voter, method, V1 + "/units/" + name, body)
+            assert status in (201, 204), (method, name, status, answer)
+
+
+def events(voter, attached, fleetctl):
+    begin, different = time.strftime("%Y-%m-%d %H:%M:%S"), []
+    run = lambda path, args: subprocess.run([fleetctl, "--endpoint=unix://" + path, "events"] + [a.replace("TIME", begin) for a in args] + UNITS,
+                                            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    change(voter, UNITS[:1])
+    index = json.loads(ask(voter, "GET", V1 + "/cluster")[3])["index"]
+    for attempt in range(100):
+        if json.loads(ask(attached, "GET", V1 + "/cluster")[3])["index"] >= index:
+            break
+        time.sleep(0.1)
+    for args in PAST:
+        said = [(r.returncode, r.stdout, r.stderr) for r in (run(path, args) for path in (voter, attached))]
+        if said[0] != said[1]:
+            different.append("%s: %s, here %s" % (args, *said))
+    rows = run(attached, PAST[0]).stdout
+    if "past.service" not in rows:
+        different.append("%s has no row: %s" % (PAST[0], rows))
+    result("past_events_are_those_of_a_voter", different)
+    follow(voter, attached, fleetctl)
+    stream(voter, attached, index)
+
+
+def follow(voter, attached, fleetctl):
+    """A follower prints the past first: when it has begun, changes follow."""
+    different = []
+    for unit, output in (UNITS[1], []), (UNITS[2], ["--output=json"]):
+        followers = [subprocess.Popen([fleetctl, "--endpoint=unix://" + path, "events", "--follow"] + output + UNITS, stdout=subprocess.PIPE, text=True)
+                     for path in (voter, attached)]
+        said = [[f.stdout.readline()] for f in followers]
+        change(voter, [unit])
+        for lines, f in zip(said, followers):
+            while not (unit in lines[-1] and "destroyed" in lines[-1]):
+                lines.append(f.stdout.readline())
+                assert lines[-1], "fleetctl has ended: %s" % lines
+        for f in followers:
+            f.kill()
+            f.communicate()
+        if said[0] != said[1]:
+            different.append("%s: %s, here %s" % (output, *said))
+    result("events_that_happen_are_those_of_a_voter", different)
+
+
+def stream(voter, attached, index):
+    """The events of the window after an index, to the end of the unit."""
+    said = []
+    for path in (voter, attached):
+        c = Connection(path)
+        c.request("GET", V1 + "/events?details=true&after=%d" % index)
+        lines, r = [], c.getresponse()
+        while not (lines and lines[-1].get("name") == UNITS[-1] and lines[-1].get("kind") == "unit" and lines[-1].get("removed")):
+            lines.append(json.loads(r.readline()))
+        said.append([line for line in lines if "kind" in line])
+        c.close()
+    result("events_with_details_are_those_of_a_voter", [] if said[0] == said[1] else ["%s, here %s" % tuple(said)])
+
+
 class History:
     """Writes and reads of one key through several hosts, with the order in which they began and ended. Linearizable is: the store's index orders
     all of them, and no operation that began after the end of another one has a lower index."""
@@ -502,5 +572,7 @@ if __name__ == "__main__":
         routes(*args)
     elif verb == "verbs":
         verbs(*args)
+    elif verb == "events":
+        events(*args)
     else:
         moves(args[0], args[1], int(args[2]), getattr(signal, args[3]), args[4])

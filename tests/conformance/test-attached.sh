@@ -36,9 +36,17 @@ says its_join_ends "Joined: this host is up, with h" "$said"
 check a_sixth_host_is_attached wait_for 30 has_replica
 echo "# after $SECONDS s"
 
+# Which replica serves it: the answer of the leader, through each host.
+sessions() { api_body "$1" 'machines?all=true&sessions=true' | grep -oE '"(session|idleSession)":"0*[1-5]"' | tr -d '"0'; }
+has_sessions() { [ "$(sessions "$1" | grep -c '^idleSession:[1-5]$')" = 1 ] && sessions "$1" | grep -qx "session:$(replica | tr -d h)"; }
+for host in 1 2 3 4 5 6; do check "its_sessions_are_listed_by_h$host" wait_for 60 has_sessions $host; done
+is_listed() { ctl 6 list-machines --all --no-legend --full --fields=kind,session,idle-session | grep -qE '^attached[[:space:]]+0{31}[1-5][[:space:]]+0{31}[1-5]$'; }
+check its_session_is_a_column is_listed
+
 python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock$(replica | tr -d h)" "$scratch/sock6" "$here/../../fleetd/api/routes.c"
 fleetctl=$(realpath "$fleetctl")
 (cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$here/../../client/fleetctl.c")
+python3 "$here/attached.py" events "$scratch/sock2" "$scratch/sock6" "$fleetctl"
 echo "# after $SECONDS s"
 
 # The statistics are those of the replica, which need not be the leader.
@@ -121,6 +129,7 @@ says without_a_quorum_a_write_is_code_300 '"errorCode":300' "$(keys /lost -X PUT
 took=$((($(date +%s%N) - begin) / 1000000))
 check without_a_quorum_a_write_is_answered_in_time [ $took -lt 2500 ]
 echo "# such a write took $took ms"
+check without_a_quorum_machines_are_listed wait_for 5 bash -c "curl -s -m 5 --unix-socket '$scratch/sock6' 'http://fleet/fleet/v1/machines?all=true&sessions=true' | grep -q '\"kind\":\"attached\"'"
 check without_a_quorum_health_is_503 [ "$(status 6 /health)" = 503 ]
 
 # -- No replica can be reached --

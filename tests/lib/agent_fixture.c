@@ -75,12 +75,18 @@ static int on_checks(void *userdata, const char *problem) {
         return 0;
 }
 
+static int ask_set(void *userdata, const char *unit) {
+        ((Fixture *) userdata)->n_asked++;
+        return 0;
+}
+
 void open_agent(Fixture *fixture) {
         AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
                                  .directory = fixture->host->agent_path,
                                  .prober = sim_prober(fixture->prober),
                                  .on_checks = on_checks,
+                                 .ask_set = ask_set,
                                  .userdata = fixture,
                                  .boot_wait_ms = 60000 };
         Error err = {};

@@ -26,6 +26,7 @@ typedef struct Fixture {
         unsigned n_probes;
         char checks[128]; /* reported: how they exceed the limits of the host */
         unsigned n_reports;
+        unsigned n_asked; /* for the health of a set */
 } Fixture;
 
 extern Fixture *running;

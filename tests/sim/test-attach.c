@@ -134,6 +134,54 @@ static void leave_leader(SimMachine *m) {
         sim_net_cut(cluster->net, m->host, leader->host, false);
 }
 
+static bool has_one_session(const SimMachine *m) {
+        const SimMachine *leader = leader_with(machine(0));
+        const ClusterMachine *known = leader ? seen(leader, m) : NULL;
+
+        return known && known->presence == PRESENCE_UP && cluster_machine_problem(known, MACHINE_SESSION);
+}
+
+/* A host that reaches one replica only is a problem after a minute, also under the next leader. */
+static void a_host_without_an_idle_session(void) {
+        enum { SPAN_MS = 60000, FOUND_MS = 20000, MOVES_MS = 20000 };
+        SimMachine *m = attached(), *used, *leader;
+
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
+        request_unit(machine(0), "a.service", m);
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(m->systemd, "a.service"));
+        leave_leader(m);
+        UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m));
+        used = replica_of(m);
+        for (unsigned i = 0; i < 5; i++)
+                if (machine(i) != used)
+                        sim_net_cut(cluster->net, m->host, machine(i)->host, true);
+        for (unsigned i = 0; i < SPAN_MS / 1000; i++) {
+                if (has_one_session(m))
+                        world_failed(world, "one-session-is-a-problem-after-a-minute", "%u s", i);
+                run_ms(1000);
+        }
+        UNTIL_EACH(FOUND_MS, 20, "one-session-is-a-problem", has_one_session(m));
+
+        leader = leader_with(machine(0));
+        if (leader == used)
+                world_failed(world, "a-host-uses-another-replica-than-the-leader's", "%s", used->name);
+        machine_suspect(leader, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        stop_host(leader);
+        UNTIL("another-one-leads", leader_with(used));
+        for (unsigned i = 0; i < MOVES_MS / 100; i++) {
+                if (!cluster_machine_problem(seen(used, m), MACHINE_SESSION))
+                        world_failed(world, "the-problem-continues", "%s", seen(used, m)->presence_reason);
+                run_ms(100);
+        }
+        machine_start_daemon(leader);
+        for (unsigned i = 0; i < 5; i++)
+                sim_net_cut(cluster->net, m->host, machine(i)->host, false);
+        UNTIL("the-problem-ends", streq(seen(used, m)->presence_reason, "it has two sessions"));
+        if (!sim_systemd_runs(m->systemd, "a.service"))
+                world_failed(world, "no-unit-is-touched", "%s", m->name);
+        over();
+}
+
 /* The idle session has the write after a second, under the same number: before the host moves over. */
 static void a_write_while_the_replica_stands_still(void) {
         enum { WRITES = 2, PAUSE_MS = 3000, ANSWERED_MS = 1400 };
@@ -429,11 +477,70 @@ static void two_hosts_with_one_machine_id(void) {
         over();
 }
 
+/* -- The health of a set -- */
+
+static bool all_fail;
+
+static SimProbe on_probe(SimMachine *m, const ProbeRequest *request) {
+        return (SimProbe) { .passed = !all_fail && m->index < 5 };
+}
+
+static bool is_everywhere(const char *unit) {
+        for (unsigned i = 0; i < 6; i++)
+                if (!sim_systemd_runs(machine(i)->systemd, unit))
+                        return false;
+        return true;
+}
+
+/* The host has no states of other machines: the replica that it uses counts them for HealthAction=restart. */
+static void a_replica_counts_the_set_of_an_attached_host(void) {
+        static const char name[] = "g.service",
+                          text[] = "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nGlobal=yes\n"
+                                   "HealthHttp=80/\nHealthIntervalSec=1s\nHealthTimeoutSec=1s\n"
+                                   "HealthAction=restart\n";
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        SimMachine *m = attached();
+        _cleanup_unit_ Unit *unit = NULL;
+        const ClusterState *s;
+        bool done = false;
+        uint64_t invocation;
+
+        all_fail = false;
+        cluster->probe = on_probe; /* fails on this host */
+        snprintf(cluster->units[0].name, sizeof(cluster->units[0].name), "%s", name);
+        cluster->units[0].touched_ms = cluster->units[0].stopping_ms = UINT64_MAX; /* a restart has a cause */
+        cluster->n_units = 1;
+        if (unit_parse(name, text, sizeof(text) - 1, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(machine(0)->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-global-unit-runs-everywhere", done && is_everywhere(name));
+        invocation = sim_systemd_invocation(m->systemd, name);
+        UNTIL("an-instance-that-fails-alone-is-restarted",
+              sim_systemd_runs(m->systemd, name) && sim_systemd_invocation(m->systemd, name) != invocation);
+
+        all_fail = true;
+        UNTIL("restarts-are-suspended-while-the-set-is-unhealthy",
+              (s = cluster_state_on(seen(machine(0), m), name)) && s->state.why &&
+                      strstr(s->state.why, "not restarted while more than half"));
+        invocation = sim_systemd_invocation(m->systemd, name);
+        run_ms(120000);
+        if (sim_systemd_invocation(m->systemd, name) != invocation)
+                world_failed(world, "a-suspended-instance-is-not-restarted", "%s", m->name);
+        all_fail = false; /* of the others */
+        UNTIL("an-instance-that-fails-alone-is-restarted",
+              sim_systemd_runs(m->systemd, name) && sim_systemd_invocation(m->systemd, name) != invocation);
+        over();
+}
+
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach,
                                                    keys_on_an_attached_host,
                                                    restricted_host,
+                                                   a_replica_counts_the_set_of_an_attached_host,
                                                    move_over_each_event,
+                                                   a_host_without_an_idle_session,
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "fleetd/membership/reports.h"
 
 enum { HOSTS = 50, REPLICAS = 3, TICK_MS = 500, TERM = 7 };
@@ -525,6 +526,92 @@ static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_ne
 }
 
 /* It is not normal: the leader counts for how long. */
+static unsigned single_ticks(const World *w, unsigned host) {
+        char id[MACHINE_ID_SIZE];
+
+        return reports_single_ticks(&w->reports, host_id(id, host));
+}
+
+static void a_host_has_one_session_while_another_replica_reports(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 1, 0, true);
+        open_session(&w, 1, 1, false);
+        for (unsigned i = 0; i < 10; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 10);
+        assert_int_equal(single_ticks(&w, 1), 0);
+        assert_int_equal(single_ticks(&w, 2), 0); /* it has none */
+
+        close_session(&w, 1, 1, (LivenessSign) {});
+        open_session(&w, 0, 2, false);
+        for (unsigned i = 0; i < 4; i++)
+                tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 4);
+
+        /* The only session is closed, and another one opened at once: it is still one. */
+        close_session(&w, 1, 0, (LivenessSign) { .kernel = true });
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 1), 5);
+        open_session(&w, 1, 2, true);
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 1), 6);
+
+        /* A replica that is silent has no sessions; one that remains has no second one for any host. */
+        for (unsigned i = 0; i < 8; i++)
+                tick(&w, A | B, true);
+        assert_true(single_ticks(&w, 0) > 0);
+        for (unsigned i = 0; i < 8; i++)
+                tick(&w, A, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 0);
+        tick(&w, A | B, true);
+        assert_int_equal(single_ticks(&w, 0), 1);
+        assert_int_equal(single_ticks(&w, 1), 1);
+        tick(&w, ALL, true);
+        assert_int_equal(single_ticks(&w, 0), 0);
+        assert_int_equal(single_ticks(&w, 1), 2);
+        end(&w);
+}
+
+static void write_session(void *userdata, const char *machine_id, const char *in_use, const char *idle) {
+        text_printf(userdata, "%u:%s,%s ", host_of(machine_id), in_use, idle);
+}
+
+static void expect_sessions(const World *w, const char *expected) {
+        _cleanup_text_ Text t = {};
+
+        reports_each_session(&w->reports, write_session, &t);
+        assert_string_equal(t.chars ?: "", expected);
+}
+
+static void each_host_has_the_replica_that_it_uses_and_the_idle_one(void **state) {
+        World w;
+
+        begin(&w);
+        expect_sessions(&w, "");
+        open_session(&w, 0, 0, true);
+        open_session(&w, 0, 1, false);
+        tick(&w, ALL, true);
+        open_session(&w, 1, 2, true);
+        tick(&w, ALL, true);
+        expect_sessions(&w, "0:a,b 1:c, ");
+        close_session(&w, 0, 0, (LivenessSign) {}); /* before it uses the other one */
+        tick(&w, ALL, true);
+        expect_sessions(&w, "0:,b 1:c, ");
+        open_session(&w, 0, 1, true);
+        open_session(&w, 0, 2, false);
+        tick(&w, ALL, true);
+        expect_sessions(&w, "0:b,c 1:c, ");
+        for (unsigned i = 0; i < 4; i++) /* one that does not report any more has none */
+                tick(&w, A | B, true);
+        expect_sessions(&w, "0:b, ");
+        end(&w);
+}
+
 static void a_replica_without_its_leader_is_in_each_report(void **state) {
         char id[MACHINE_ID_SIZE];
         World w;
@@ -835,6 +922,8 @@ int main(void) {
                 cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
                 cmocka_unit_test(
                         a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report),
+                cmocka_unit_test(a_host_has_one_session_while_another_replica_reports),
+                cmocka_unit_test(each_host_has_the_replica_that_it_uses_and_the_idle_one),
                 cmocka_unit_test(a_replica_without_its_leader_is_in_each_report),
                 cmocka_unit_test(a_report_out_of_order_is_rejected),
                 cmocka_unit_test(a_report_that_is_cut_is_rejected),

@@ -1,0 +1,70 @@
+/* The health of sets, for HealthAction=restart on attached hosts: their view has no states of other machines,
+ * and the replica that such a host uses counts them.
+ *
+ * PEER_SET: u8 version, string unit: a request of a host to which the unit is assigned. The answer is u8
+ * version, string unit, varint instances without its own, varint those of them that are unhealthy. */
+#include <errno.h>
+
+#include "fleetd/membership/membership_internal.h"
+
+enum { SETS_PROTOCOL = 1 };
+
+int membership_ask_set(Membership *m, const char *unit) {
+        _cleanup_writer_ Writer w = {};
+
+        if (!kv_is_attached(m->store) || !m->attaching.in_use[0])
+                return -ENOTCONN;
+        write_u8(&w, SETS_PROTOCOL);
+        write_string(&w, unit);
+        return w.error ?: peers_send(m->peers, m->attaching.in_use, PEER_SET, w.bytes, w.size);
+}
+
+static void sets_answer(const Membership *m, PeerSession *session, const char *unit) {
+        const char *machine = peer_handshake(session)->machine_id;
+        const Cluster *c = registry_cluster(m->registry);
+        _cleanup_writer_ Writer w = {};
+        SetHealth others;
+
+        if (!registry_ready(m->registry) || !cluster_assignment_on(cluster_machine(c, machine), unit))
+                return;
+        others = set_health_of_others(c, unit, machine);
+        write_u8(&w, SETS_PROTOCOL);
+        write_string(&w, unit);
+        write_varint(&w, others.n);
+        write_varint(&w, others.n_unhealthy);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_SET, w.bytes, w.size);
+}
+
+static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r);
+        _cleanup_free_ char *unit = read_string(&r, UNIT_NAME_MAX);
+        SetHealth others;
+
+        if (version != SETS_PROTOCOL || !unit)
+                return;
+        if (!kv_is_attached(m->store)) {
+                sets_answer(m, session, unit);
+                return;
+        }
+        others.n = read_varint(&r);
+        others.n_unhealthy = read_varint(&r);
+        if (reader_end(&r) == 0 && others.n_unhealthy <= others.n && m->on_set &&
+            attaching_uses(m, peer_handshake(session)->machine_id))
+                m->on_set(m->userdata, unit, &others);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_SET, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, sets_on_frame },
+};
+
+void sets_init(Membership *m) {
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+}
+
+void sets_done(Membership *m) {
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+}
