@@ -85,8 +85,12 @@ static void health_update(HealthState *s, const HealthOptions *options, uint64_t
         health_watch(s, options->watch_ms, now_ms);
         if (s->health != UNIT_HEALTH_NONE && s->n_restarts - s->n_discarded >= HEALTH_RESTARTS_MAX) {
                 s->health = UNIT_HEALTH_FAILING;
-                snprintf(s->why, sizeof(s->why), "%s%ssystemd restarted it %d times before it was available",
-                         s->ended, s->ended[0] ? ", and " : "", HEALTH_RESTARTS_MAX);
+                if (s->ended[0])
+                        snprintf(s->why, sizeof(s->why), "%s, %d times", s->ended, HEALTH_RESTARTS_MAX);
+                else
+                        snprintf(s->why, sizeof(s->why),
+                                 "systemd restarted it %d times before it was available",
+                                 HEALTH_RESTARTS_MAX);
         } else if (!s->running || s->health != UNIT_HEALTH_FAILING)
                 s->why[0] = 0;
 }

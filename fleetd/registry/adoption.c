@@ -3,8 +3,6 @@
  * Its tree may be old, so that the units that run are not known. Each host reports the units that it runs,
  * then that it has reported all. The engine writes assignments from these reports. Agents execute assignments
  * only after the key was deleted. */
-#include <stdio.h>
-
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
@@ -12,22 +10,51 @@
  * again. */
 enum { REPORTS_MAX = 100 };
 
-/* Note how the lineage began, on the machine on which that happened: then no host could write a row. */
-static void adoption_note_begin(Transaction *t, const Registry *r) {
-        const Cluster *c = registry_cluster(r);
-        char lineage[LINEAGE_SIZE], reason[HISTORY_REASON_SIZE];
+/* Append how the lineage began: "the cluster was restored at index 635 of lineage ...". Return its record, or
+ * NULL: there is none. */
+static const ClusterLineage *adoption_append_begin(Text *t, const Cluster *c) {
+        char lineage[LINEAGE_SIZE];
         const ClusterLineage *begun = cluster_lineage(c, hex64_print(c->lineage, lineage));
 
-        if (!begun || !streq(begun->record.machine, registry_machine_id(r)))
-                return;
-        snprintf(reason, sizeof(reason), "the cluster was %s at index %llu of lineage %s",
-                 lineage_kind_to_string(begun->record.kind), (unsigned long long) begun->record.index,
-                 begun->record.ancestor);
+        if (begun)
+                text_printf(t, "the cluster was %s at index %llu of lineage %s",
+                            lineage_kind_to_string(begun->record.kind),
+                            (unsigned long long) begun->record.index, begun->record.ancestor);
+        return begun;
+}
+
+/* Note how the lineage began, on the machine on which that happened: then no host could write a row. */
+static void adoption_note_begin(Transaction *t, const Registry *r) {
+        _cleanup_text_ Text reason = {};
+        const ClusterLineage *begun = adoption_append_begin(&reason, registry_cluster(r));
+
+        t->error = MIN(t->error, reason.error);
+        if (begun && streq(begun->record.machine, registry_machine_id(r)))
+                transaction_note(t, r,
+                                 &(HistoryNote) { .kind = HISTORY_ADOPTION,
+                                                  .machine = begun->record.machine,
+                                                  .user = begun->record.by,
+                                                  .reason = reason.chars });
+}
+
+/* Note the end; also how the lineage began, if the machine on which that happened has not reported, as one
+ * without an agent. */
+static void adoption_note_end(Transaction *t, const Registry *r) {
+        const Cluster *c = registry_cluster(r);
+        _cleanup_text_ Text begin = {}, reason = {};
+        const ClusterLineage *begun = adoption_append_begin(&begin, c);
+        const ClusterMachine *m = begun ? cluster_machine(c, begun->record.machine) : NULL;
+
+        if (m && m->reported == c->lineage)
+                begun = NULL;
+        text_printf(&reason, "ended: assignments are in force again%s%s", begun ? "; " : "",
+                    begun ? begin.chars ?: "" : "");
+        t->error = MIN(t->error, MIN(begin.error, reason.error));
         transaction_note(t, r,
                          &(HistoryNote) { .kind = HISTORY_ADOPTION,
-                                          .machine = begun->record.machine,
-                                          .user = begun->record.by,
-                                          .reason = reason });
+                                          .machine = begun ? begun->record.machine : NULL,
+                                          .user = begun ? begun->record.by : NULL,
+                                          .reason = reason.chars });
 }
 
 int registry_report(Registry *r, RegistryDone done, void *userdata) {
@@ -60,9 +87,7 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
         size_t n = 0;
 
         transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NO_VALUE);
-        transaction_note(&t, r,
-                         &(HistoryNote) { .kind = HISTORY_ADOPTION,
-                                          .reason = "ended: assignments are in force again" });
+        adoption_note_end(&t, r);
         for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
                 if (m->reported != 0) {
                         transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);

@@ -458,6 +458,13 @@ static void the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_
         assert_int_equal(host_wait(f->host, registry_report(f->host->registry, host_on_done, f->host)),
                          KV_OK);
         assert_string_equal(rows(f), "");
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(
+                rows(f), "adoption on other by anna: ended: assignments are in force again; the cluster was "
+                         "restored at index 214 of lineage 00000000000000aa\n");
+        write_cluster_key(f, "adopting", "1");
 
         memcpy(strstr(value, other), registry_machine_id(f->host->registry), strlen(other));
         write_cluster_key(f, name, value);
@@ -470,6 +477,12 @@ static void the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_
         assert_string_equal(rows(f),
                             "adoption on self by anna: the cluster was restored at index 214 of lineage "
                             "00000000000000aa\n");
+        HOST_UNTIL(f->host, cluster_machine(registry_cluster(f->host->registry), f->host->id)->reported ==
+                                    registry_cluster(f->host->registry)->lineage);
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        assert_string_equal(rows(f), "adoption: ended: assignments are in force again (2)\n");
 }
 
 static Text logged; /* "PRINCIPAL MACHINE INDEX|MESSAGE" of lines with a message ID */
