@@ -474,7 +474,7 @@ static void end_maintenance(void) {
 }
 
 /* Each instance runs once, with the last text. */
-static bool set_is_settled(size_t set) {
+static bool set_has_last_text(size_t set) {
         for (size_t k = 0; k < rolled[set].n; k++) {
                 const Instance *p = &rolled[set].instances[k];
                 unsigned n = 0;
@@ -513,7 +513,7 @@ static bool set_is_rolled_out(size_t set) {
                                        cluster_any_unit(registry_cluster(r), sets[set].head) :
                                        NULL;
 
-        if (set_is_settled(set))
+        if (set_has_last_text(set))
                 return true;
         if (!u || !u->unit)
                 return false;
