@@ -29,7 +29,7 @@ enum {
         DOWN_MS = 6000,
         OFF_MS = 10,
         RETURN_MS = 60000,
-        DISTURBED_MS = 6000, /* after a daemon is back */
+        DISTURBED_MS = 20000, /* after a daemon is back; a move that began before lasts as long at most */
 };
 
 /* What one rollout updates. */
