@@ -493,13 +493,12 @@ static void move_away(Pass *pass, const Positions *all) {
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
- * the newest unfit position continues (a move was under way), unless the unit is known to run in the held
- * one. */
+ * the unfit position continues in which it runs, or else the newest one (a move was under way), unless the
+ * unit is known to run in the held one. */
 static void move_wait(Pass *pass, const Positions *all) {
         const ClusterAssignment *o = all->items[all->held].assignment;
         char name[CLUSTER_LABEL_SIZE];
-        const Position *back = NULL;
-        bool spared = false;
+        const Position *back = NULL, *spared = NULL;
 
         if (plan_has_finished(o) ||
             (o->machine->presence == PRESENCE_AWAY && move_has_arrived(pass, all, all->held))) {
@@ -517,11 +516,16 @@ static void move_wait(Pass *pass, const Positions *all) {
                 plan_wait(pass, all->unit, "%s is lost, and its unit waits for it (ReplaceAfterSec=)",
                           cluster_machine_label(o->machine, name));
         for (size_t i = all->n; i > 0; i--) {
-                if (all->items[i - 1].state != POSITION_UNFIT)
-                        continue;
-                if (spared || move_is_overdue(pass, &all->items[i - 1]))
-                        move_stop_unfit(pass, &all->items[i - 1]);
-                spared = true;
+                const Position *p = &all->items[i - 1];
+
+                if (p->state == POSITION_UNFIT && (!spared || move_liveness(p) > move_liveness(spared)))
+                        spared = p;
+        }
+        for (size_t i = all->n; i > 0; i--) {
+                const Position *p = &all->items[i - 1];
+
+                if (p->state == POSITION_UNFIT && (p != spared || move_is_overdue(pass, p)))
+                        move_stop_unfit(pass, p);
         }
 }
 

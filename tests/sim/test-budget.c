@@ -20,7 +20,8 @@ enum {
         STEP_MS = 10,
         PLAY_MS = 180000,
         WATCH_MS = 2000,
-        SLOW_MS = 3000, /* a start of SIM_SLOW */
+        PUBLISH_MS = 500, /* in which the cluster knows that an instance is available */
+        SLOW_MS = 3000,   /* a start of SIM_SLOW */
         TURN_MS = 4000,
         HOSTS = 5,    /* and instances of a set, at most */
         FREE_MIN = 2, /* hosts without maintenance */
@@ -28,7 +29,7 @@ enum {
         DOWN_MS = 6000,
         OFF_MS = 10,
         RETURN_MS = 60000,
-        DISTURBED_MS = 6000, /* after a daemon is back */
+        DISTURBED_MS = 20000, /* after a daemon is back; a move that began before lasts as long at most */
 };
 
 /* What one rollout updates. */
@@ -78,7 +79,9 @@ typedef struct Instance {
         char name[UNIT_NAME_MAX + 1];
         const SimMachine *host; /* of a global unit; NULL: any */
         Process processes[HOSTS];
-        bool available, taken; /* taken: it was available, and is not */
+        bool available; /* since 'since_ms' */
+        uint64_t since_ms;
+        bool known, taken; /* its host has published that; it was known as available, and is not available */
 } Instance;
 
 static const char *const commands[] = { "good", "slow", "exits", "never" };
@@ -160,7 +163,11 @@ static void instance_refresh(Instance *p) {
         }
         if (p->host && world_now_ms(world) < disturbed_ms[p->host->index])
                 away = true; /* of a global unit, only hosts that are up count */
-        p->taken = !available && !(p->host && away) && (p->taken || (p->available && !away));
+        p->taken = !available && !(p->host && away) && (p->taken || (p->known && !away));
+        p->known = available &&
+                   (p->known || (p->available && world_now_ms(world) >= p->since_ms + PUBLISH_MS));
+        if (available && !p->available)
+                p->since_ms = world_now_ms(world);
         p->available = available;
 }
 
@@ -474,7 +481,7 @@ static void end_maintenance(void) {
 }
 
 /* Each instance runs once, with the last text. */
-static bool set_is_settled(size_t set) {
+static bool set_has_last_text(size_t set) {
         for (size_t k = 0; k < rolled[set].n; k++) {
                 const Instance *p = &rolled[set].instances[k];
                 unsigned n = 0;
@@ -513,7 +520,7 @@ static bool set_is_rolled_out(size_t set) {
                                        cluster_any_unit(registry_cluster(r), sets[set].head) :
                                        NULL;
 
-        if (set_is_settled(set))
+        if (set_has_last_text(set))
                 return true;
         if (!u || !u->unit)
                 return false;

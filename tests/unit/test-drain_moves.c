@@ -654,6 +654,29 @@ static void no_drain_exceeds_its_limits(void **state) {
         }
 }
 
+/* It starts on B, which is drained, too, and then on C, which goes away: it runs on A. */
+static void a_unit_continues_where_it_runs_while_its_newest_machine_is_away(void **state) {
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+        ClusterView p;
+
+        three_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        maintain(&p, "A", "draining", "");
+        plans(&p, "run a.service B");
+        cluster_view_put(&p, layout_key(key, LAYOUT_STATE, "a.service", cluster_view_id(id, "B")),
+                         "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"start\"}");
+        p.cluster.now_ms += 1000;
+        maintain(&p, "B", "draining", "");
+        plans(&p, "run a.service C");
+        cluster_view_presence(&p, "C", PRESENCE_AWAY);
+        plans(&p, "stop a.service B");
+        cluster_view_presence(&p, "C", PRESENCE_UP);
+        cluster_view_state(&p, "C", "a.service", "active");
+        plans(&p, "stop a.service A");
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_old_instance_stops_when_the_new_one_is_available),
@@ -678,6 +701,7 @@ int main(void) {
                 cmocka_unit_test(a_maintenance_key_that_cannot_be_read_cordons),
                 cmocka_unit_test(an_unknown_word_of_move_counts_as_start_first),
                 cmocka_unit_test(no_drain_exceeds_its_limits),
+                cmocka_unit_test(a_unit_continues_where_it_runs_while_its_newest_machine_is_away),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
