@@ -64,6 +64,7 @@ static const JsonField assignment_fields[] = {
           .size = MACHINE_ID_SIZE },
         { "moveFailures", JSON_FIELD_U64, offsetof(Assignment, move_failures) },
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
+        { "own", JSON_FIELD_U64, offsetof(Assignment, own) },
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
         { "rev", JSON_FIELD_U64, offsetof(Assignment, revision) },
         { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },

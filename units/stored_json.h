@@ -53,8 +53,8 @@ void stored_member_write(Text *t, const MemberRecord *member);
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
 /* /_fleet/machine/ID/unit/NAME:
- * {"base","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","reason","rev","since",
- * "term","unit","unlessRunning"} */
+ * {"base","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","own","reason","rev",
+ * "since","term","unit","unlessRunning"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
@@ -70,6 +70,7 @@ typedef struct Assignment {
         uint64_t revision;             /* its number; 0: the text of 'unit_index' */
         char hash[UNIT_HASH_SIZE];     /* "" with it */
         char base[UNIT_HASH_SIZE];     /* of the text without the drop-ins of the instance; "": it has none */
+        uint64_t own;                  /* the hash of these drop-ins (Unit.own); 0: none */
         char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this one
                                           is available; "": none */
         bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/table.h"
 #include "units/drop_ins.h"
 #include "units/install.h"
 #include "units/json.h"
@@ -332,6 +333,12 @@ bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
         return true;
 }
 
+static void unit_set_own(Unit *unit, size_t size) {
+        unit->own_size = size;
+        /* A number of JSON; not 0. */
+        unit->own = size > 0 ? XXH3_64bits(unit->text + unit->text_size - size, size) >> 11 | 1 : 0;
+}
+
 int unit_compose(const Unit *instance, const Unit *template, Unit **ret) {
         _cleanup_text_ Text text = {};
         _cleanup_unit_ Unit *unit = NULL;
@@ -343,7 +350,7 @@ int unit_compose(const Unit *instance, const Unit *template, Unit **ret) {
         r = text.error < 0 ? text.error : unit_read(instance->name, text.chars ?: "", text.size, &unit, NULL);
         if (r < 0)
                 return r;
-        unit->own_size = instance->own_size;
+        unit_set_own(unit, instance->own_size);
         memcpy(unit->base, template->hash, sizeof(unit->base));
         *ret = TAKE_PTR(unit);
         return 0;
@@ -360,7 +367,7 @@ static int unit_read_base(Unit *unit, uint64_t own_size) {
         if (r >= 0)
                 r = unit_file_hash(&base, unit->base);
         if (r >= 0)
-                unit->own_size = own_size;
+                unit_set_own(unit, own_size);
         return r == -ENOMEM ? r : 0; /* otherwise the whole text counts */
 }
 

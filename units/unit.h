@@ -32,6 +32,7 @@ typedef struct Unit {
         char *from;      /* the template that it follows; NULL: none */
         size_t own_size; /* the last bytes of the text: drop-ins of its own, after the text of that template
                           */
+        uint64_t own;    /* their hash, 53 bits; 0: none */
         char base[UNIT_HASH_SIZE]; /* hash of the text without them */
         Revisions revisions;       /* of a stored unit; the numbers are 0 otherwise */
 } Unit;

@@ -98,16 +98,15 @@ static const Revision *diff_left(const char *hash, const Revisions *all) {
         return NULL;
 }
 
-/* Set the hash of the text of the file without the drop-ins that the instance has in the cluster: it is that
- * of a revision of its template. 0 or -ENOMEM. */
-static int diff_base(const DirectoryFile *f, const Unit *known, char ret[static UNIT_HASH_SIZE]) {
-        size_t own = known->own_size;
+/* Set the hash of the text of the file without the drop-ins of the instance: it is that of a revision of its
+ * template. 0 or -ENOMEM. */
+static int diff_base(const DirectoryFile *f, char ret[static UNIT_HASH_SIZE]) {
+        size_t own = strlen(unit_text_own_drop_ins(f->name, f->unit->text));
         _cleanup_unit_ Unit *base = NULL;
         int r;
 
         memcpy(ret, f->unit->hash, UNIT_HASH_SIZE);
-        if (own == 0 || f->unit->text_size <= own ||
-            memcmp(f->unit->text + f->unit->text_size - own, known->text + known->text_size - own, own) != 0)
+        if (own == 0)
                 return 0;
         r = unit_read(f->name, f->unit->text, f->unit->text_size - own, &base, NULL);
         if (r >= 0)
@@ -125,7 +124,7 @@ static int diff_reverted(const Cluster *c, const DirectoryFile *f, const Cluster
         const Revisions *all = &head->unit->revisions;
         char hash[UNIT_HASH_SIZE];
         const Revision *left;
-        int r = diff_base(f, u->unit, hash);
+        int r = diff_base(f, hash);
 
         *ret = 0;
         if (r < 0)

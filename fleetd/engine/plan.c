@@ -133,6 +133,7 @@ static void plan_set_wanted_text(AssignmentChange *c, const ClusterUnit *u) {
         c->revision = revisions_wanted(&u->unit->revisions);
         memcpy(c->hash, u->unit->hash, sizeof(c->hash));
         memcpy(c->base, u->unit->base, sizeof(c->base));
+        c->own = u->unit->own;
 }
 
 void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
@@ -140,6 +141,7 @@ void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
         c->revision = of->revision;
         memcpy(c->hash, of->hash, sizeof(c->hash));
         memcpy(c->base, of->base, sizeof(c->base));
+        c->own = of->own;
         if (streq(c->machine, of->machine->id))
                 memcpy(c->instead, of->instead, sizeof(c->instead));
 }
@@ -176,10 +178,10 @@ static void plan_keep_text(AssignmentChange *c, const ClusterAssignment *o, cons
                 c->hold_ms = MAX(o ? o->hold_ms : 0, source->hold_ms);
 }
 
-/* Return whether only the machines that have this text can run it: the drop-ins of the instance are another
- * text than that of its template, and may have changed since. */
+/* Return whether only the machines that have this text can run it: the drop-ins of the instance have changed
+ * since. */
 static bool plan_has_former_drop_ins(const ClusterUnit *u, const ClusterAssignment *source) {
-        return plan_has_former_text(source) && (u->unit->own_size > 0 || !streq(source->base, source->hash));
+        return plan_has_former_text(source) && source->own != u->unit->own;
 }
 
 static void plan_choose_text(const Pass *pass, AssignmentChange *c, const ClusterUnit *u,
@@ -198,6 +200,7 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
                 c->hold_ms = MAX(o ? o->hold_ms : 0, rollout->hold_ms);
                 memcpy(c->hash, rollout->completed.hash, sizeof(c->hash));
                 memcpy(c->base, c->hash, sizeof(c->base));
+                c->own = 0;
         }
 }
 
@@ -246,6 +249,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 c->revision = o->revision;
                 memcpy(c->hash, o->hash, sizeof(c->hash));
                 memcpy(c->base, o->base, sizeof(c->base));
+                c->own = o->own;
         }
         va_start(ap, format);
         length = vsnprintf(c->reason, sizeof(c->reason), format, ap);

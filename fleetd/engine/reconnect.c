@@ -50,6 +50,7 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
                              const UnitState *state) {
         char name[CLUSTER_LABEL_SIZE];
         const ClusterAssignment *other;
+        AssignmentChange *c;
         size_t n;
 
         other = reconnect_other(u, &n);
@@ -59,7 +60,11 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
         }
         plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
                     "has run there all the time (OnReconnect=keep-old)");
-        pass->plan->changes[pass->plan->n - 1].since_ms = o->since_ms;
+        if (pass->error < 0)
+                return;
+        c = &pass->plan->changes[pass->plan->n - 1];
+        c->since_ms = o->since_ms;
+        plan_set_text(c, o); /* which runs there */
         if (other)
                 plan_change(pass, other->machine, u, other, ASSIGNMENT_STOP,
                             "%s is back, and has run it all the time (OnReconnect=keep-old)",

@@ -84,7 +84,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
                        same_string(s->state.hash, a->hash))))
                         continue;
                 if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
-                        rolling_set_text(&r->completed, a->revision, a->base);
+                        rolling_set_text(&r->completed, a->revision, rollout_hash_of(x->set.head, a));
                         r->hold_ms = a->hold_ms;
                 }
                 if (x->set.instances[i].state == INSTANCE_OLD)
@@ -111,6 +111,20 @@ static void rolling_reset(Rolling *x) {
         r->until_ms = 0;
 }
 
+/* Return whether others have the wanted text already, and what is behind has joined the set, or has other
+ * drop-ins: no instance has a former text of the set. */
+static bool rolling_only_joins(const Rolling *x) {
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+
+                if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD ||
+                     p->state == INSTANCE_UNREACHABLE) &&
+                    !rollout_joins(&x->set, p))
+                        return false;
+        }
+        return x->set.n_of[INSTANCE_AVAILABLE] > 0;
+}
+
 /* A text that all instances had needs no canary: further instances get it. */
 static bool rolling_has_canaries(const Rolling *x) {
         return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
@@ -129,6 +143,8 @@ static void rolling_begin(Rolling *x, bool supersedes) {
         if (r->completed.number > 0 && !rollout_record_outcome(r, r->completed.hash))
                 rolling_end_text(r, &r->completed, ROLLOUT_COMPLETED);
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
+        if (!supersedes && r->completed.number == 0 && rolling_only_joins(x))
+                r->completed = r->to;
         rollout_record_drop_outcomes(r, r->to.hash, &x->set.head->unit->revisions);
         if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
                 r->reverted = (RolloutText) {};
@@ -156,7 +172,8 @@ static void rolling_begin(Rolling *x, bool supersedes) {
 }
 
 static void rolling_pause(Rolling *x, const char *why) {
-        rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
+        if (!text_equal(&x->next->completed, &x->next->to)) /* else all others have it */
+                rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
         rolling_tell(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
 }
@@ -443,6 +460,16 @@ static int rolling_done(Rolling *x) {
         return e < 0 ? e : rolling_choose(x, INSTANCE_BAD, SIZE_MAX);
 }
 
+/* Return whether an instance that failed with a completed text has other drop-ins now: that is another text.
+ */
+static bool rolling_has_fix(const Rolling *x) {
+        for (size_t i = 0; i < x->set.n && text_equal(&x->next->completed, &x->next->to); i++)
+                if (rollout_joins(&x->set, &x->set.instances[i]) &&
+                    rollout_failed_before(x->next, &x->set.instances[i]))
+                        return true;
+        return false;
+}
+
 static int rolling_act(Rolling *x) {
         int r;
 
@@ -462,7 +489,11 @@ static int rolling_act(Rolling *x) {
                 r = rolling_pausing(x);
                 break;
         case ROLLOUT_PAUSED:
-                return 0;
+                if (x->limits->braked || !rolling_has_fix(x))
+                        return 0;
+                rolling_begin(x, true);
+                r = rolling_roll(x);
+                break;
         case ROLLOUT_DONE:
                 r = rolling_done(x);
                 break;

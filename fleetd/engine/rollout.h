@@ -79,6 +79,9 @@ const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit)
  * effect without a restart: it has the text and has failed, or systemd reports that it has failed. */
 bool rollout_starts_again(const Unit *text, const RolloutInstance *instance);
 
+/* The hash by which the set of this head knows the text of an assignment. */
+const char *rollout_hash_of(const ClusterUnit *head, const ClusterAssignment *a);
+
 /* How many instances of a set may be unavailable. */
 typedef struct RolloutBudget {
         const char *name; /* of the set; borrowed */

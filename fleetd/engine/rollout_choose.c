@@ -52,8 +52,16 @@ static bool rolling_zone(const Rolling *x, const char **ret) {
         return found;
 }
 
+/* One whose text with its drop-ins would be too large is left out: the others go on. */
 static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMachine *to) {
+        _cleanup_unit_ Unit *whole = NULL;
         RolloutStep *step = x->step;
+        int r = p->unit != x->set.head && p->unit->unit->own_size > 0 ?
+                        unit_compose(p->unit->unit, x->set.head->unit, &whole) :
+                        0;
+
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
 
         if (!step->updates) {
                 step->updates = calloc(x->set.n, sizeof(*step->updates));
@@ -225,9 +233,10 @@ static bool rolling_has_proof(const Rolling *x) {
 static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
-        const RolloutOutcome *outcome = rollout_record_outcome(x->next, a->base);
+        const char *hash = rollout_hash_of(x->set.head, a);
+        const RolloutOutcome *outcome = rollout_record_outcome(x->next, hash);
 
-        return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(a->base, x->next->to.hash) &&
+        return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(hash, x->next->to.hash) &&
                outcome && outcome->result != ROLLOUT_COMPLETED &&
                !(s && s->state.available && same_string(s->state.hash, a->hash));
 }

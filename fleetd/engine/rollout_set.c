@@ -102,13 +102,18 @@ const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge) {
         return NULL;
 }
 
+/* The set of an instance that has left its template has texts with drop-ins. */
+const char *rollout_hash_of(const ClusterUnit *head, const ClusterAssignment *a) {
+        return a->of == head ? a->hash : a->base;
+}
+
 bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge) {
         const ClusterUnit *head = rollout_head(cluster, surge->of);
         const RolloutRecord *r = head->rollout;
 
         if (cluster_unit_has_unreadable(head, LAYOUT_ROLLOUT))
                 return true;
-        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, surge->base))
+        if (!r || r->state == ROLLOUT_DONE || !streq(r->to.hash, rollout_hash_of(head, surge)))
                 return false;
         return r->state != ROLLOUT_PAUSED || r->n_failed == 0;
 }

@@ -33,6 +33,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
         memcpy(c.unit, o->unit, sizeof(c.unit));
         memcpy(c.hash, text->hash, sizeof(c.hash));
         memcpy(c.base, head->unit->hash, sizeof(c.base));
+        c.own = text->own;
         if (p->to)
                 snprintf(c.reason, sizeof(c.reason), "revision %llu starts here before it stops on %s",
                          (unsigned long long) c.revision, cluster_machine_name(o->machine));

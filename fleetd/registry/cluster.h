@@ -71,6 +71,7 @@ typedef struct ClusterAssignment {
         uint64_t revision;
         char hash[UNIT_HASH_SIZE]; /* "": the text of the unit key at 'unit_index' */
         char base[UNIT_HASH_SIZE]; /* of the same without the drop-ins of the instance (Unit.base) */
+        uint64_t own;              /* the hash of these (Unit.own) */
         char instead[MACHINE_ID_SIZE];
         bool unless_running;
         uint64_t known_ms; /* cluster time at which this view had it in its present form */

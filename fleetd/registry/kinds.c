@@ -366,6 +366,7 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         memcpy(a->move_failed, v->assignment.move_failed, sizeof(a->move_failed));
         a->revision = v->assignment.revision;
         memcpy(a->hash, v->assignment.hash, sizeof(a->hash));
+        a->own = v->assignment.own;
         memcpy(a->base, *v->assignment.base ? v->assignment.base : a->hash, sizeof(a->base));
         memcpy(a->instead, v->assignment.instead, sizeof(a->instead));
         a->unless_running = v->assignment.unless_running;

@@ -133,6 +133,7 @@ typedef struct AssignmentChange {
         uint64_t text_index;     /* of the unit key that had the text; 0: that of 'unit_index' */
         uint64_t revision;       /* of the text, as the next; 0: not named */
         char hash[UNIT_HASH_SIZE], base[UNIT_HASH_SIZE]; /* base: Unit.base; "": as the hash */
+        uint64_t own;                                    /* Unit.own */
         char instead[MACHINE_ID_SIZE];                   /* Assignment.instead */
         bool unless_running;                             /* Assignment.unless_running */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */

@@ -118,31 +118,82 @@ void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change) {
                 return;
         change->revision = revisions_wanted(&template->unit->revisions);
         memcpy(change->base, template->unit->hash, sizeof(change->base));
+        change->own = u->unit->own;
 }
 
-void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
+/* The template of the unit as it is after the request. */
+typedef struct Template {
+        const Unit *text; /* NULL: there is none */
+        Revision wanted;
+} Template;
+
+static int revision_template_after(Registry *r, const UnitRequest *request, const char *name, Template *ret) {
+        const ClusterUnit *known = cluster_template(registry_cluster(r), name);
+        _cleanup_free_ char *template = unit_name_template(name);
+        Revisions next = {};
+        int e;
+
+        if (!template)
+                return -ENOMEM;
+        *ret = (Template) { known ? known->unit : NULL };
+        if (ret->text) {
+                ret->wanted = known->unit->revisions.wanted;
+                ret->wanted.number = revisions_wanted(&known->unit->revisions);
+        }
+        for (size_t i = 0; i < request->n; i++) {
+                const UnitChange *c = &request->changes[i];
+
+                if (!streq(c->unit ? c->unit->name : c->name ?: "", template))
+                        continue;
+                if (c->remove)
+                        ret->text = NULL;
+                if (!c->unit || (ret->text && unit_equal(ret->text, c->unit)))
+                        continue;
+                e = revisions_of_change(r, c, c->only_if_absent ? NULL : known, &next);
+                if (e >= 0)
+                        *ret = (Template) { c->unit, next.wanted };
+                revisions_done(&next);
+                if (e < 0)
+                        return e;
+        }
+        return 0;
+}
+
+/* Let the unit follow its template, if it has its text. 1, 0 if it does not, or a negative errno. */
+static int revision_follow(Registry *r, const UnitRequest *request, unsigned level, Unit *unit) {
+        Template template = {};
+        int e;
+
+        if (level < KV_LEVEL_UPDATES || !unit_name_is_instance(unit->name))
+                return 0;
+        e = revision_template_after(r, request, unit->name, &template);
+        if (e < 0 || !template.text || !unit_has_text_of(unit, template.text, &unit->own_size))
+                return e;
+        unit->from = template.text->name;
+        unit->revisions.wanted = template.wanted;
+        return 1;
+}
+
+void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
+                            const UnitChange *change) {
         const ClusterUnit *known = change->only_if_absent ?
                                            NULL :
                                            cluster_unit(registry_cluster(r), change->unit->name);
         Unit wanted = *change->unit; /* it borrows all but its revisions */
-        const ClusterUnit *template;
         _cleanup_text_ Text value = {};
         KvState state;
-        size_t own = 0;
-        int e = 0;
+        int e;
 
         wanted.revisions = (Revisions) {};
+        wanted.own_size = 0;
+        wanted.from = NULL;
         kv_state(registry_store(r), &state);
-        template = revision_template(r, change->unit, state.level, &own);
-        wanted.own_size = template ? own : 0;
-        wanted.from = template ? template->unit->name : NULL;
-        if (template) {
-                wanted.revisions.wanted = template->unit->revisions.wanted;
-                wanted.revisions.wanted.number = revisions_wanted(&template->unit->revisions);
-        } else if (state.level >= KV_LEVEL_REVISIONS)
+        e = revision_follow(r, request, state.level, &wanted);
+        if (e == 0 && state.level >= KV_LEVEL_REVISIONS) {
                 e = revisions_of_change(r, change, known, &wanted.revisions);
-        if (e > 0)
-                revision_keep(t, former, known);
+                if (e > 0)
+                        revision_keep(t, former, known);
+        }
         t->error = MIN(t->error, e);
         unit_write_fitting(&value, &wanted);
         transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, wanted.name, NULL,

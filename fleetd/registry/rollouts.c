@@ -69,8 +69,10 @@ int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDon
         const ClusterUnit *head = w->head;
         _cleanup_transaction_ Transaction t = {}, former = {};
 
+        const UnitChange revert = { .unit = w->revert };
+
         if (w->revert)
-                transaction_write_unit(&t, &former, r, &(UnitChange) { .unit = w->revert });
+                transaction_write_unit(&t, &former, r, &(UnitRequest) { &revert, 1 }, &revert);
         else if (head->unit)
                 transaction_check(&t, KV_CHECK_MODIFIED, head->index, LAYOUT_UNIT, head->name, NULL);
         /* Also if it does not change: a user may have paused the rollout meanwhile. */

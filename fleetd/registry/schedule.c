@@ -32,6 +32,7 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
                 .move_after_ms = c->move_after_ms,
                 .revision = c->revision,
                 .unless_running = c->unless_running,
+                .own = c->own,
         };
 
         memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));

@@ -50,9 +50,16 @@ void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note
 void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachine *machine);
 /* identities.c: what registry_change_ca() writes. */
 void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *change);
+typedef struct UnitRequest {
+        const UnitChange *changes;
+        size_t n;
+} UnitRequest;
+
 /* revisions.c: write the new text of a unit, with its revision, into 't', and the text that it replaces, if
- * that is another revision, into 'former'. With twice as many revisions as are kept, the error is -EBUSY. */
-void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change);
+ * that is another revision, into 'former'. With twice as many revisions as are kept, the error is -EBUSY.
+ * 'request': all changes of the transaction, which may have the template of the unit, too. */
+void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
+                            const UnitChange *change);
 /* schedule.c: write an assignment, with its preconditions and its row in the history. */
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *change);
 /* revisions.c: write a text of an instance that follows a template: the wanted one of the template, or one

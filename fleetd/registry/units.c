@@ -34,7 +34,8 @@ static void units_write_target(Transaction *t, const Registry *r, const UnitChan
                 units_note(t, r, change, HISTORY_TARGET, target_state_to_string(target));
 }
 
-static void units_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitChange *change) {
+static void units_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
+                             const UnitChange *change) {
         bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), change->unit->name));
         uint64_t revision = registry_former_revision(r, change->unit);
         char returns[sizeof("return to revision ") + 20];
@@ -45,11 +46,12 @@ static void units_write_unit(Transaction *t, Transaction *former, Registry *r, c
                 reason = returns;
         else if (!exists && change->has_target && change->target != TARGET_INACTIVE)
                 reason = target_state_to_string(change->target);
-        transaction_write_unit(t, former, r, change);
+        transaction_write_unit(t, former, r, request, change);
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, reason);
 }
 
-static void units_add(Registry *r, Transaction *t, Transaction *former, const UnitChange *change) {
+static void units_add(Registry *r, Transaction *t, Transaction *former, const UnitRequest *request,
+                      const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
 
         transaction_expect(t, change->expected_index, LAYOUT_UNIT, name, NULL);
@@ -64,7 +66,7 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
         }
 
         if (change->unit)
-                units_write_unit(t, former, r, change);
+                units_write_unit(t, former, r, request, change);
         else if (change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
@@ -130,10 +132,11 @@ static void units_check_owner(Transaction *t, const Registry *r, const char *own
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {}, former = {};
+        const UnitRequest request = { changes, n };
         const char *owner = NULL;
 
         for (size_t i = 0; i < n; i++) {
-                units_add(r, &t, &former, &changes[i]);
+                units_add(r, &t, &former, &request, &changes[i]);
                 owner = changes[i].unit && changes[i].unit->owner ? changes[i].unit->owner : owner;
         }
         if (owner)

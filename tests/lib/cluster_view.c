@@ -286,6 +286,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
 
                 memcpy(assignment.move_failed, c->move_failed, sizeof(assignment.move_failed));
                 memcpy(assignment.hash, c->hash, sizeof(assignment.hash));
+                assignment.own = c->own;
                 if (!streq(c->base, c->hash))
                         memcpy(assignment.base, c->base, sizeof(assignment.base));
                 memcpy(assignment.instead, c->instead, sizeof(assignment.instead));

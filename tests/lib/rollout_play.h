@@ -127,10 +127,11 @@ static inline void put_assignment_instead(Play *play, const char *id, const char
         char key[LAYOUT_KEY_MAX], value[512];
 
         snprintf(value, sizeof(value),
-                 "{\"base\":\"%s\",\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"rev\":%u,"
+                 "{\"base\":\"%s\",\"hash\":\"%s\",\"instead\":\"%s\",\"order\":\"run\",\"own\":%llu,\"rev\":"
+                 "%u,"
                  "\"since\":%llu}",
-                 streq(text->base, text->hash) ? "" : text->base, text->hash, instead, revision,
-                 (unsigned long long) since_ms);
+                 streq(text->base, text->hash) ? "" : text->base, text->hash, instead,
+                 (unsigned long long) text->own, revision, (unsigned long long) since_ms);
         cluster_view_put(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, id), value);
 }
 

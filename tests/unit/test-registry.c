@@ -895,6 +895,37 @@ static void an_instance_with_drop_ins_of_its_own_follows_its_template(void **sta
         assert_string_equal(a->base, next->hash);
 }
 
+/* As the files of a unit directory, or of fleetctl --no-block, that change together. */
+static void instances_follow_a_template_that_changes_in_the_same_request(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *first = make_unit("web@.service", FIRST_TEXT),
+                            *next = make_unit("web@.service", NEXT_TEXT),
+                            *plain = make_unit("web@2.service", FIRST_TEXT),
+                            *whole = make_unit("web@1.service", FIRST_TEXT OWN_DROP_IN("A=1")),
+                            *plain_next = make_unit("web@2.service", NEXT_TEXT),
+                            *whole_next = make_unit("web@1.service", NEXT_TEXT OWN_DROP_IN("A=1"));
+        const UnitChange created[] = { { .unit = whole }, { .unit = plain }, { .unit = first } },
+                         changed[] = { { .unit = whole_next }, { .unit = plain_next }, { .unit = next } },
+                         removed[] = { { .unit = plain }, { .name = "web@.service", .remove = true } };
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(answer(w, registry_change_units(w->registry, i == 0 ? created : changed, 3,
+                                                                 on_done, w)),
+                                 KV_OK);
+                for (unsigned k = 1; k <= 2; k++) {
+                        const Unit *u = text_of(w, k == 1 ? "web@1.service" : "web@2.service");
+
+                        assert_string_equal(u->from, "web@.service");
+                        assert_string_equal(u->base, i == 0 ? first->hash : next->hash);
+                        assert_int_equal(u->revisions.wanted.number, i + 1);
+                }
+                assert_int_equal(text_of(w, "web@.service")->revisions.wanted.number, i + 1);
+        }
+        assert_int_equal(answer(w, registry_change_units(w->registry, removed, 2, on_done, w)), KV_OK);
+        assert_null(text_of(w, "web@2.service")->from);
+}
+
 static void a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instance_is_rejected(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *next = make_unit("web@.service", NEXT_TEXT);
@@ -1701,6 +1732,7 @@ int main(void) {
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(an_instance_with_drop_ins_of_its_own_follows_its_template),
+                TEST(instances_follow_a_template_that_changes_in_the_same_request),
                 TEST(a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instance_is_rejected),
                 TEST(a_step_holds_the_lease_of_an_instance_with_drop_ins_for_its_own_text),
                 TEST(an_instance_with_another_end_of_its_text_leaves_its_template),
