@@ -227,8 +227,8 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
         return 0;
 }
 
-/* The newest assignment counts; a failure of an older one, too: another machine may have replaced its machine
- * meanwhile. */
+/* The newest assignment counts. So does an older one on a machine that was lost in its step, which another
+ * one has replaced meanwhile; not a failure on a machine that the unit leaves: the text may exclude it. */
 static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
         RolloutInstanceState state = INSTANCE_IDLE;
         const ClusterAssignment *newest = NULL, *former;
@@ -252,7 +252,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                 state = INSTANCE_SURGING;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a && state == INSTANCE_UPDATING;
              a = LIST_NEXT(a, of_unit))
-                if (a != newest && cluster_assignment_is_active(a) &&
+                if (a != newest && cluster_assignment_is_active(a) && plan_is_down(a->machine) &&
                     instance_judge(set->head, a, &other_why) == INSTANCE_FAILED) {
                         state = INSTANCE_FAILED;
                         why = other_why;

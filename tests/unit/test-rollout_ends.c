@@ -577,6 +577,25 @@ static void a_new_instance_does_not_hide_one_that_a_condition_stopped(void **sta
         end(&play);
 }
 
+/* The text was corrected by an option that excludes the machine, and it was started there once more. */
+static void a_failure_on_a_machine_that_the_unit_leaves_is_none_of_the_text(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin(&play, "one.service", "");
+        add(&play, "one.service", "A");
+        want(&play, 2);
+        put_assignment(&play, "A", "one.service", 2, play.p.cluster.now_ms);
+        put_state(&play, 0, "failed", false);
+        cluster_view_machine(&play.p, "B", "", PRESENCE_UP);
+        put_assignment(&play, "B", "one.service", 2, play.p.cluster.now_ms + 1);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        assert_int_equal(set.n, 1);
+        assert_string_equal(set.instances[0].assignment->machine->id, machine_id("B"));
+        assert_int_equal(set.instances[0].state, INSTANCE_UPDATING);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(instances_that_join_a_set_are_updated_by_its_rollout),
@@ -607,6 +626,7 @@ int main(void) {
                 cmocka_unit_test(a_promotion_by_time_follows_a_pause),
                 cmocka_unit_test(a_short_deadline_does_not_pass_while_the_brake_is_on),
                 cmocka_unit_test(a_text_that_started_directly_is_completed),
+                cmocka_unit_test(a_failure_on_a_machine_that_the_unit_leaves_is_none_of_the_text),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
