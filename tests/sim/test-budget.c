@@ -85,14 +85,14 @@ typedef struct Instance {
 } Instance;
 
 static const char *const commands[] = { "good", "slow", "exits", "never" };
-enum { GOOD_COMMANDS = 2 };
+enum { GOOD_COMMANDS = 2, OWN = 1 /* the instance of each template that has drop-ins of its own */ };
 
 /* One run. */
 static World *world;
 static SimCluster *cluster;
 static struct {
         unsigned policy, version;
-        char hash[UNIT_HASH_SIZE]; /* of the last text */
+        char hash[UNIT_HASH_SIZE], own_hash[UNIT_HASH_SIZE]; /* of the last text; with the drop-ins */
         Instance instances[HOSTS];
         size_t n;
 } rolled[ELEMENTS(sets)];
@@ -298,6 +298,23 @@ static Unit *text_of(size_t set, const char *name, const char *command) {
         return unit;
 }
 
+static Unit *with_drop_ins(const char *name, const Unit *text) {
+        _cleanup_text_ Text t = {};
+        Unit *unit = NULL;
+
+        text_printf(&t, "%s\n\n# %s.d/own.conf\n[Service]\nEnvironment=OWN=1\n", text->text, name);
+        if (t.error < 0 || unit_parse(name, t.chars, t.size, &unit, NULL) < 0)
+                abort();
+        return unit;
+}
+
+static void note_good(const Unit *unit, const char *command) {
+        if (n_good_texts == ELEMENTS(good_texts))
+                return;
+        snprintf(good_texts[n_good_texts].hash, UNIT_HASH_SIZE, "%s", unit->hash);
+        good_texts[n_good_texts++].start_ms = streq(command, "slow") ? SLOW_MS : 0;
+}
+
 static bool submit(size_t set, const char *name, const char *command, bool launched) {
         _cleanup_unit_ Unit *unit = text_of(set, name, command);
         UnitChange change = { .name = name, .unit = unit, .has_target = launched, .target = TARGET_LAUNCHED };
@@ -313,15 +330,19 @@ static bool submit_text(size_t set, bool good) {
         const char *command =
                 commands[good ? world_draw(world, GOOD_COMMANDS) :
                                 GOOD_COMMANDS + world_draw(world, ELEMENTS(commands) - GOOD_COMMANDS)];
-        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_unit_ Unit *unit = NULL, *own = NULL;
 
         rolled[set].version++;
         unit = text_of(set, sets[set].head, command);
-        if (good && n_good_texts < ELEMENTS(good_texts)) {
-                snprintf(good_texts[n_good_texts].hash, UNIT_HASH_SIZE, "%s", unit->hash);
-                good_texts[n_good_texts++].start_ms = streq(command, "slow") ? SLOW_MS : 0;
-        }
+        if (good)
+                note_good(unit, command);
         snprintf(rolled[set].hash, UNIT_HASH_SIZE, "%s", unit->hash);
+        if (sets[set].n > 0) {
+                own = with_drop_ins(rolled[set].instances[OWN].name, unit);
+                if (good)
+                        note_good(own, command);
+                snprintf(rolled[set].own_hash, UNIT_HASH_SIZE, "%s", own->hash);
+        }
         n_texts++;
         return submit(set, sets[set].head, command, !unit_name_is_template(sets[set].head));
 }
@@ -484,6 +505,7 @@ static void end_maintenance(void) {
 static bool set_has_last_text(size_t set) {
         for (size_t k = 0; k < rolled[set].n; k++) {
                 const Instance *p = &rolled[set].instances[k];
+                const char *hash = sets[set].n > 0 && k == OWN ? rolled[set].own_hash : rolled[set].hash;
                 unsigned n = 0;
 
                 for (unsigned i = 0; i < cluster->n; i++) {
@@ -492,7 +514,7 @@ static bool set_has_last_text(size_t set) {
                         if ((p->host && p->host != m) || !sim_systemd_runs(m->systemd, p->name))
                                 continue;
                         n++;
-                        if (!streq(sim_systemd_hash(m->systemd, p->name) ?: "", rolled[set].hash))
+                        if (!streq(sim_systemd_hash(m->systemd, p->name) ?: "", hash))
                                 return false;
                 }
                 if (n != 1 || !p->available)
@@ -576,7 +598,10 @@ static void begin_followers(size_t set) {
                                               .target = TARGET_LAUNCHED };
                         _cleanup_unit_ Unit *unit = NULL;
 
-                        if (unit_parse(change.name, head->unit->text, head->unit->text_size, &unit, NULL) < 0)
+                        if (i == OWN)
+                                unit = with_drop_ins(change.name, head->unit);
+                        else if (unit_parse(change.name, head->unit->text, head->unit->text_size, &unit,
+                                            NULL) < 0)
                                 abort();
                         change.unit = unit;
                         (void) registry_change_units(r, &change, 1, on_done, NULL);
