@@ -246,7 +246,11 @@ static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error 
                 _cleanup_text_ Text whole = {};
 
                 append_unit_text(&whole, stored);
-                text_append(&s->drop_ins, unit_text_own_drop_ins(s->name, whole.chars ?: ""));
+                if (whole.error < 0)
+                        return whole.error;
+                r = unit_append_own_drop_ins(&s->drop_ins, s->name, whole.chars ?: "");
+                if (r < 0)
+                        return r;
         }
         r = template_text(c, s, &text, err);
         return r <= 0 ? r : unit_read(s->name, text, strlen(text), &s->unit, err);
