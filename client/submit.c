@@ -22,7 +22,7 @@ typedef struct Submission {
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */
         const char *goal; /* hash of the text of the set that it follows; NULL: it follows none. Borrowed */
-        char *note;       /* that it follows a template from now on, or no longer; NULL: neither */
+        char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
         size_t set;       /* with 'rolls': the first submission of the same set */
         bool due;         /* has to be submitted */
 } Submission;
@@ -191,7 +191,12 @@ static int find_followed(Client *c, Submissions *all, Submission *s, Error *err)
         if (r > 0) {
                 s->follows = template->name;
                 s->goal = replace_template_hash(template);
-                if (replace_template_lacks(template, s->name))
+                if (c->options.canary || c->options.on_failure)
+                        text_printf(&note,
+                                    "%s follows %s: --canary and --on-failure have no effect on it; they "
+                                    "count for a new text of %s",
+                                    s->name, template->name, template->name);
+                else if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
         } else if (replace_template_has(template, s->name))
                 replace_append_apart(&note, template, s->name);
