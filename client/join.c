@@ -3,7 +3,7 @@
 #include <time.h>
 
 #include "base/file.h"
-#include "client/client.h"
+#include "client/overview.h"
 #include "units/token.h"
 
 enum {
@@ -74,18 +74,41 @@ static bool is_predecessor(const JsonValue *member, const JsonValue *self, const
                (*address && streq(address, member_text(self, "address")));
 }
 
-/* Return whether this host has a replica in the cluster, or is attached, and knows a leader; *ret_others: the
- * other members. 'early': a small cluster is about to give it a replica. */
-static bool join_is_up(Client *c, const char *machine, const char *cluster, bool early, Text *ret_others) {
+/* What a host that has joined prints. */
+typedef struct JoinNames {
+        Text others; /* the other members */
+        Text dead;   /* the first voter of them that is lost, as an argument; empty: none is */
+} JoinNames;
+
+static void join_names_done(JoinNames *names) {
+        text_done(&names->others);
+        text_done(&names->dead);
+}
+
+static void join_add_name(JoinNames *names, const JsonValue *member, const ApiMachine *m) {
+        const char *name = member_name(member, "name");
+        bool lost = m && same_string(m->presence, "lost");
+
+        text_append(&names->others, names->others.size > 0 ? ", " : "");
+        text_append_printable(&names->others, name);
+        if (m && m->presence && !streq(m->presence, "up"))
+                text_printf(&names->others, " (%s)", streq(m->presence, "left") ? "shut down" : m->presence);
+        if (lost && member_is_voter(member) && names->dead.size == 0)
+                text_append_printable(&names->dead, name);
+}
+
+/* Return whether this host has a replica in the cluster, or is attached, and knows a leader. 'early': a small
+ * cluster is about to give it a replica. */
+static bool join_is_up(Client *c, const char *machine, const char *cluster, bool early, JoinNames *ret) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *self = NULL;
         _cleanup_listing_ Listing machines = {};
-        const ApiMachine *m;
 
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
             !streq(cluster, member_short_id(root, "clusterId")) || !json_value_member(root, "leader"))
                 return false;
-        text_clear(ret_others);
+        text_clear(&ret->others);
+        text_clear(&ret->dead);
         members = json_value_member(root, "voters");
         for (size_t i = 0; i < json_value_count(members); i++)
                 if (streq(member_text(json_value_item(members, i), "id"), machine))
@@ -95,28 +118,23 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, bool
 
                 if (member == self || is_predecessor(member, self, member_text(root, "name")))
                         continue;
-                text_append(ret_others, ret_others->size > 0 ? ", " : "");
-                text_append_printable(ret_others, member_name(member, "name"));
                 client_load_machine(c, &machines, member_text(member, "id"), true);
-                m = listing_machine(&machines, member_text(member, "id"));
-                if (m && m->presence && !streq(m->presence, "up"))
-                        text_printf(ret_others, " (%s)",
-                                    streq(m->presence, "left") ? "shut down" : m->presence);
+                join_add_name(ret, member, listing_machine(&machines, member_text(member, "id")));
         }
         early = early && json_value_count(members) < MEMBERS_MANY;
         return self || (streq(member_text(root, "role"), "attached") && !early);
 }
 
-static int join_wait(Client *c, const JsonValue *answer, Text *ret_others) {
+static int join_wait(Client *c, const JsonValue *answer, JoinNames *ret) {
         const char *machine = member_text(answer, "machine"), *cluster = member_short_id(answer, "cluster");
         time_t begin = time(NULL), end = begin + JOIN_UP_S;
 
-        while (!join_is_up(c, machine, cluster, time(NULL) < begin + JOIN_REPLICA_S, ret_others)) {
+        while (!join_is_up(c, machine, cluster, time(NULL) < begin + JOIN_REPLICA_S, ret)) {
                 if (time(NULL) >= end)
                         return -ETIMEDOUT;
                 (void) usleep(JOIN_POLL_MS * 1000);
         }
-        return ret_others->error;
+        return MIN(ret->others.error, ret->dead.error);
 }
 
 /* Return 1 if this host leads its cluster, or is a member of it, with this address; 0 if not yet, or no
@@ -157,7 +175,8 @@ static int join_request(Client *c, const char *path, const char *token, bool exp
 }
 
 int verb_join(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_text_ Text token = {}, others = {}, entered = {};
+        _cleanup_(join_names_done) JoinNames names = {};
+        _cleanup_text_ Text token = {}, entered = {};
         _cleanup_json_ JsonValue *answer = NULL;
         bool exposed = n > 0 && !streq(args[0], "-");
         Token read;
@@ -184,7 +203,7 @@ int verb_join(Client *c, char **args, size_t n, Error *err) {
                 return entered.error;
         puts(entered.chars);
         (void) fflush(stdout);
-        r = join_wait(c, answer, &others);
+        r = join_wait(c, answer, &names);
         if (r == -ETIMEDOUT) {
                 client_note("this host has its certificate, but is not up in the cluster after %d s; fleetd "
                             "continues: fleetctl cluster, journalctl -u fleetd",
@@ -193,7 +212,11 @@ int verb_join(Client *c, char **args, size_t n, Error *err) {
         }
         if (r < 0)
                 return r;
-        printf("Joined: this host is up, with %s\n", others.chars ?: "");
+        printf("Joined: this host is up, with %s\n", names.others.chars ?: "");
+        (void) fflush(stdout);
+        if (names.dead.size > 0)
+                client_note("voter %s is lost; if it does not return: fleetctl remove --force %s",
+                            names.dead.chars, names.dead.chars);
         return EXIT_DONE;
 }
 

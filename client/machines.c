@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "client/voter_text.h"
 
 enum { GONE_MS = 3600000, MARGIN_MS = 10000 }; /* MARGIN_MS: an answer takes less */
 enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
@@ -204,35 +205,53 @@ int client_wait_machines(Client *c, Listing *ret, Error *err) {
 
 /* -- remove -- */
 
+/* Append which standby gets the vote of the machine, if it has one. */
+static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, const char *name) {
+        const JsonValue *members = json_value_member(cluster, "voters");
+        const char *standby = cluster_standby(cluster);
+
+        for (size_t i = 0; i < json_value_count(members) && standby; i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                if (!streq(member_text(member, "id"), m->id) || !member_is_voter(member))
+                        continue;
+                text_append(t, " ");
+                text_append_printable(t, standby);
+                text_printf(t, " votes in place of %s.", name);
+        }
+}
+
 /* Ask only before a change: the daemon rejects other removals, and states why. */
 static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
         const char *state = same_string(m->presence, "left") ? "shut down" : m->presence ?: "up";
         _cleanup_json_ JsonValue *cluster = NULL;
         bool there = machine_is_there(m);
+        _cleanup_text_ Text vote = {};
 
         if (c->options.yes || (!c->options.force && !c->options.compromised && there))
                 return true;
+        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        append_vote(&vote, cluster, m, name);
         if (c->options.compromised)
                 return client_confirm(
                         c, "Remove it?",
                         "Machine %s is removed, and does not return without a new token. The cluster gets "
                         "another cluster key and another root of its CA; all tokens end. No other unit is "
-                        "touched.",
-                        name);
+                        "touched.%s",
+                        name, vote.chars ?: "");
         if (c->options.force)
                 return client_confirm(
                         c, "Remove it?",
                         there ? "Machine %s is %s. The cluster rejects it, and starts its units on "
                                 "other machines. They also continue to run on %s: shut it down "
-                                "first, or they run twice." :
+                                "first, or they run twice.%s" :
                                 "Machine %s is %s. The cluster rejects it until it joins with a "
-                                "new token. If %s still runs, its units run twice.",
-                        name, state, name);
-        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+                                "new token. If %s still runs, its units run twice.%s",
+                        name, state, name, vote.chars ?: "");
         return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
                client_confirm(c, "Remove it?",
-                              "Machine %s is %s. Lists and status omit it; to return, it needs a token.",
-                              name, state);
+                              "Machine %s is %s. Lists and status omit it; to return, it needs a token.%s",
+                              name, state, vote.chars ?: "");
 }
 
 /* Print what the cluster does now, and what it cannot do. */

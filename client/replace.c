@@ -51,14 +51,15 @@ bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
 int replace_template_has_text(Client *c, const ReplaceTemplate *t, const Unit *instance) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         _cleanup_unit_ Unit *unit = NULL;
-        _cleanup_text_ Text text = {};
+        _cleanup_text_ Text text = {}, drop_ins = {};
         size_t own;
         int r;
 
         if (streq(instance->hash, replace_template_hash(t)))
                 return 1;
-        if (!*unit_text_own_drop_ins(instance->name, instance->text))
-                return 0;
+        r = unit_append_own_drop_ins(&drop_ins, instance->name, instance->text);
+        if (r < 0 || drop_ins.size == 0)
+                return r;
         r = client_unit(c, t->name, &stored, NULL);
         if (r <= 0)
                 return r == -ENOMEM ? r : 0;

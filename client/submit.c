@@ -21,8 +21,9 @@ typedef struct Submission {
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */
-        const char *goal; /* hash of the text of the set that it follows; NULL: it follows none. Borrowed */
-        char *note;       /* that it follows a template from now on, or no longer; NULL: neither */
+        const char *goal; /* hash of the text of the set that it follows; "": of any; NULL: it follows none.
+                             Borrowed */
+        char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
         size_t set;       /* with 'rolls': the first submission of the same set */
         bool due;         /* has to be submitted */
 } Submission;
@@ -173,11 +174,21 @@ static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
         return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 }
 
-/* Find the template in the cluster that has the text of this instance, which therefore follows it. An
- * instance with another text leaves its template. */
-static int find_followed(Client *c, Submissions *all, Submission *s, Error *err) {
+/* Return the text that the template gets before the instance, or with it; NULL: the cluster's one stays. */
+static const Unit *find_new_template(const Submissions *all, const Submission *s, const char *template) {
+        for (const Submission *t = all->items; t < s; t++)
+                if (t->due && t->rolls && streq(t->name, template))
+                        return t->unit;
+        return NULL;
+}
+
+/* Find the template that has the text of this instance, which therefore follows it. An instance with another
+ * text leaves its template. 'together': the texts of both are in one request. */
+static int find_followed(Client *c, Submissions *all, Submission *s, bool together, Error *err) {
         const ReplaceTemplate *template;
         _cleanup_text_ Text note = {};
+        const Unit *new;
+        size_t own = 0;
         int r;
 
         if (!unit_name_is_instance(s->name) || !s->unit)
@@ -185,13 +196,21 @@ static int find_followed(Client *c, Submissions *all, Submission *s, Error *err)
         r = replace_template(c, &all->templates, s->name, &template, err);
         if (r < 0)
                 return r;
-        r = replace_template_has_text(c, template, s->unit);
+        new = find_new_template(all, s, template->name);
+        r = new ? unit_has_text_of(s->unit, new, &own) : replace_template_has_text(c, template, s->unit);
         if (r < 0)
                 return r;
         if (r > 0) {
                 s->follows = template->name;
-                s->goal = replace_template_hash(template);
-                if (replace_template_lacks(template, s->name))
+                s->goal = new ? new->hash : replace_template_hash(template);
+                if (together && own > 0)
+                        s->goal = ""; /* whether it follows is known after the request */
+                if (!new && (c->options.canary || c->options.on_failure))
+                        text_printf(&note,
+                                    "%s follows %s: --canary and --on-failure have no effect on it; they "
+                                    "count for a new text of %s",
+                                    s->name, template->name, template->name);
+                else if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
         } else if (replace_template_has(template, s->name))
                 replace_append_apart(&note, template, s->name);
@@ -246,7 +265,11 @@ static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error 
                 _cleanup_text_ Text whole = {};
 
                 append_unit_text(&whole, stored);
-                text_append(&s->drop_ins, unit_text_own_drop_ins(s->name, whole.chars ?: ""));
+                if (whole.error < 0)
+                        return whole.error;
+                r = unit_append_own_drop_ins(&s->drop_ins, s->name, whole.chars ?: "");
+                if (r < 0)
+                        return r;
         }
         r = template_text(c, s, &text, err);
         return r <= 0 ? r : unit_read(s->name, text, strlen(text), &s->unit, err);
@@ -377,7 +400,7 @@ static int find_sets(Client *c, Submissions *all, Error *err) {
 
                 if (!s->due || !s->rolls)
                         continue;
-                r = find_followed(c, all, s, err);
+                r = find_followed(c, all, s, together, err);
                 if (r < 0)
                         return r;
                 first = MIN(first, i);

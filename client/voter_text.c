@@ -23,9 +23,8 @@ static bool is_maintained(const View *v, const ApiMachine *m) {
                is_drained(m);
 }
 
-/* Return the standby that votes in place of a lost voter; NULL: there is none. */
-static const char *standby_of(const View *v) {
-        const JsonValue *members = json_value_member(v->cluster, "voters");
+const char *cluster_standby(const JsonValue *cluster) {
+        const JsonValue *members = json_value_member(cluster, "voters");
 
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
@@ -60,7 +59,8 @@ static void append_presence(Text *t, const View *v, const ApiMachine *m) {
 
 /* Append how another host votes in place of this one. Return the command. */
 static const char *append_replacement(Text *t, const View *v, const ApiMachine *m, const JsonValue *member) {
-        const char *standby = is_presence(m, "lost") || is_presence(m, "left") ? standby_of(v) : NULL,
+        const char *standby = is_presence(m, "lost") || is_presence(m, "left") ? cluster_standby(v->cluster) :
+                                                                                 NULL,
                    *address = member_text(member, "address");
         uint64_t age_ms = m ? machine_age(v->cluster, m) : 0;
 

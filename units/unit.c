@@ -295,41 +295,67 @@ int unit_set_owner(Unit *unit, const char *owner, const char *path) {
 
 /* -- Drop-ins of an instance after the text of its template -- */
 
-/* Return whether the text begins as the drop-in of an instance, as drop_ins_append() writes it. */
-static bool text_is_own_drop_in(const char *name, const char *text) {
+/* Return the folder of the drop-in that begins here with its comment line, as drop_ins_append() writes it;
+ * NULL: none does. */
+static const DropInFolder *drop_in_begins(const DropIns *d, const char *text) {
         static const char start[] = "\n\n# ";
-        _cleanup_drop_ins_ DropIns d = {};
-        bool found = false;
+        const char *path = text + strlen(start);
 
-        if (strncmp(text, start, strlen(start)) != 0 || drop_ins_init(&d, name) < 0)
-                return false;
-        text += strlen(start);
-        for (size_t i = 0; i < d.n && !found; i++) {
-                size_t n = strlen(d.folders[i].name);
+        if (strncmp(text, start, strlen(start)) != 0)
+                return NULL;
+        for (size_t i = 0; i < d->n; i++) {
+                size_t n = strlen(d->folders[i].name);
 
-                found = d.folders[i].of_instance && strncmp(text, d.folders[i].name, n) == 0 &&
-                        text[n] == '/';
+                if (strncmp(path, d->folders[i].name, n) == 0 && path[n] == '/')
+                        return &d->folders[i];
         }
-        return found;
+        return NULL;
 }
 
-const char *unit_text_own_drop_ins(const char *name, const char *text) {
+/* Find the first drop-in in the text. *ret: where it begins, or the end of the text. */
+static const DropInFolder *drop_in_next(const DropIns *d, const char *text, const char **ret) {
+        const DropInFolder *folder = NULL;
         const char *at = text;
 
-        while ((at = strstr(at, "\n\n# ")) && !text_is_own_drop_in(name, at))
+        while ((at = strstr(at, "\n\n# ")) && !(folder = drop_in_begins(d, at)))
                 at++;
-        return at ?: text + strlen(text);
+        *ret = at ?: text + strlen(text);
+        return folder;
+}
+
+int unit_append_own_drop_ins(Text *t, const char *name, const char *text) {
+        _cleanup_drop_ins_ DropIns d = {};
+        const DropInFolder *folder;
+        const char *at, *end;
+        int r;
+
+        r = drop_ins_init(&d, name);
+        if (r < 0)
+                return r;
+        for (folder = drop_in_next(&d, text, &at); folder; at = end) {
+                const DropInFolder *next = drop_in_next(&d, at + 1, &end);
+
+                if (folder->of_instance)
+                        text_append_bytes(t, at, (size_t) (end - at));
+                folder = next;
+        }
+        return t->error;
 }
 
 bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
+        _cleanup_text_ Text own = {};
+        const char *rest;
+
         *ret_own = 0;
         if (unit_equal(unit, template))
                 return true;
         if (unit->text_size <= template->text_size ||
-            memcmp(unit->text, template->text, template->text_size) != 0 ||
-            !text_is_own_drop_in(unit->name, unit->text + template->text_size))
+            memcmp(unit->text, template->text, template->text_size) != 0)
                 return false;
-        *ret_own = unit->text_size - template->text_size;
+        rest = unit->text + template->text_size;
+        if (unit_append_own_drop_ins(&own, unit->name, rest) < 0 || !streq(own.chars ?: "", rest))
+                return false;
+        *ret_own = own.size;
         return true;
 }
 

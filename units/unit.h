@@ -69,11 +69,12 @@ DEFINE_CLEANUP(Unit *, unit_free)
 int unit_set_template(Unit *unit, const char *name);                 /* copies; NULL: none. 0 or -ENOMEM */
 int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
 
-/* Return whether an instance may follow the template: it has its text, alone or with drop-ins of its own, of
- * which *ret_own is the size. */
+/* Return whether an instance may follow the template: it has its text, alone or followed by drop-ins of its
+ * own and nothing else. *ret_own: their size. */
 bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own);
-/* Return the part of the text of an instance that has the drop-ins of its own; "": it has none. Borrowed. */
-const char *unit_text_own_drop_ins(const char *name, const char *text);
+/* Append the drop-ins of the instance itself that its text has, without those of its template. 0 or -ENOMEM.
+ */
+int unit_append_own_drop_ins(Text *t, const char *name, const char *text);
 /* Read the text that an instance gets from the template: with the drop-ins of its own. 0 or a negative errno.
  */
 int unit_compose(const Unit *instance, const Unit *template, Unit **ret);

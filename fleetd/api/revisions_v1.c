@@ -96,21 +96,36 @@ static void revision_answer_unit(Request *request, const Unit *unit) {
         request_answer_json(request, 200, &t);
 }
 
-static void revision_answer(Request *request, const ClusterUnit *u, const char *text) {
+/* Read a revision of the set of 'u': the text that 'u' has with it. -ENOENT: there is none. */
+static int revision_read(Request *request, const ClusterUnit *head, const ClusterUnit *u, uint64_t number,
+                         Unit **ret) {
+        const Revisions *all = &head->unit->revisions;
+        _cleanup_unit_ Unit *former = NULL;
+        Unit instance = *u->unit; /* it borrows all */
+        int r;
+
+        if (head == u) /* also if the template is gone: then the texts are whole */
+                instance.own_size = 0;
+        if (number == revisions_wanted(all))
+                return unit_compose(&instance, head->unit, ret);
+        if (!revisions_find(all, number, NULL))
+                return -ENOENT;
+        r = registry_read_revision(request->api->options.registry, head->name, number, &former);
+        return r < 0 ? r : unit_compose(&instance, former, ret);
+}
+
+/* 'head': whose revisions they are, the template that 'u' follows, or 'u' itself. */
+static void revision_answer(Request *request, const ClusterUnit *head, const ClusterUnit *u,
+                            const char *text) {
         uint64_t number = revision_parse_number(text);
         _cleanup_unit_ Unit *unit = NULL;
-        int r = -ENOENT;
+        int r;
 
         if (number == 0) {
                 request_error(request, 400, "rev=%.32s: expected a number from 1 on", text);
                 return;
         }
-        if (number == revisions_wanted(&u->unit->revisions)) {
-                revision_answer_unit(request, u->unit);
-                return;
-        }
-        if (revisions_find(&u->unit->revisions, number, NULL))
-                r = registry_read_revision(request->api->options.registry, u->name, number, &unit);
+        r = revision_read(request, head, u, number, &unit);
         if (r >= 0)
                 revision_answer_unit(request, unit);
         else if (r == -ENOENT)
@@ -128,11 +143,10 @@ void revisions_handle(Request *request) {
                           *template = u && u->unit->from ? cluster_unit(c, u->unit->from) : NULL;
         const char *number = request_parameter(request, "rev");
 
-        u = template ?: u; /* its texts are those of its template */
         if (!u)
                 request_error(request, 404, "unit does not exist");
         else if (number)
-                revision_answer(request, u, number);
+                revision_answer(request, template ?: u, u, number);
         else
-                revisions_answer(request, u);
+                revisions_answer(request, template ?: u); /* its texts are those of its template */
 }

@@ -2290,6 +2290,42 @@ static void each_text_of_a_unit_is_a_revision(void **state) {
                       "s.service has no revision 1;");
 }
 
+static void a_revision_of_an_instance_has_the_drop_ins_of_its_own(void **state) {
+#define OWN "\\n\\n# web@1.service.d/a.conf\\n[Service]\\nB=1\\n\""
+        static const struct {
+                const char *request, *body, *says;
+        } rows[] = {
+                { "PUT /fleet/v1/units/web@.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=1\\n\"}", "" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=1\\n" OWN "}", "" },
+                { "PUT /fleet/v1/units/web@2.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=1\\n\"}", "" },
+                { "PUT /fleet/v1/units/web@.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nA=2\\n\"}", "" },
+                { "GET /fleet/v1/revisions/web@.service?rev=1", NULL,
+                  "\"name\":\"web@.service\",\"options\":[{\"name\":\"A\",\"section\":\"Service\",\"value\":"
+                  "\"1\"}],\"text\":\"[Service]\\nA=1\\n\"" },
+                { "GET /fleet/v1/revisions/web@1.service?rev=1", NULL, "\"text\":\"[Service]\\nA=1\\n" OWN },
+                { "GET /fleet/v1/revisions/web@1.service?rev=2", NULL, "\"text\":\"[Service]\\nA=2\\n" OWN },
+                { "GET /fleet/v1/revisions/web@1.service?rev=2", NULL, "\"name\":\"web@1.service\"" },
+                { "GET /fleet/v1/revisions/web@2.service?rev=1", NULL, "\"text\":\"[Service]\\nA=1\\n\"" },
+                { "GET /fleet/v1/revisions/web@2.service?rev=2", NULL, "\"text\":\"[Service]\\nA=2\\n\"" },
+        };
+        _cleanup_unit_ Unit *former = NULL;
+        Fixture *fixture = *state;
+        static const char text[] = "[Service]\nA=1\n\n\n# web@1.service.d/a.conf\n[Service]\nB=1\n";
+
+        raise_level(fixture, 9);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].body ? 201 : 200, rows[i].says);
+        assert_int_equal(unit_read("web@1.service", text, strlen(text), &former, NULL), 0);
+        assert_answer(fixture, "GET /fleet/v1/revisions/web@1.service?rev=1", NULL, 200, former->hash);
+        assert_answer(fixture, "GET /fleet/v1/revisions/web@1.service?rev=3", NULL, 404,
+                      "web@1.service has no revision 3; fleetctl history web@1.service lists them");
+#undef OWN
+}
+
 #define ROLLOUT "/fleet/v1/rollouts/agent.service"
 
 /* A global unit on two machines: beta is being updated, and gamma has the former text. */
@@ -5275,6 +5311,7 @@ int main(void) {
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled),
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
+                in_a_fixture(a_revision_of_an_instance_has_the_drop_ins_of_its_own),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
                 in_a_fixture(the_outcome_of_a_text_is_in_the_list_of_revisions),
                 in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),

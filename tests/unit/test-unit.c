@@ -483,6 +483,63 @@ static void revisions_that_cannot_be_read_are_an_error(void **state) {
         assert_int_equal(stored_unit_read("a.service", many.chars, many.size, &unit, NULL), -EBADMSG);
 }
 
+#define DROP_IN(path, value) "\n\n# " path "\n[Service]\nNice=" value "\n"
+#define FILE_TEXT            "[Service]\nExecStart=/bin/true\n"
+
+static void the_own_drop_ins_of_an_instance_are_those_that_its_template_has_not(void **state) {
+        static const struct {
+                const char *name, *text, *own;
+        } rows[] = {
+                { "web@1.service", FILE_TEXT, "" },
+                { "web@1.service", FILE_TEXT DROP_IN("web@1.service.d/a.conf", "1"),
+                  DROP_IN("web@1.service.d/a.conf", "1") },
+                { "web@1.service",
+                  FILE_TEXT DROP_IN("web@.service.d/a.conf", "1") DROP_IN("web@1.service.d/b.conf", "2")
+                          DROP_IN("web@.service.d/c.conf", "3") DROP_IN("service.d/d.conf", "4")
+                                  DROP_IN("web@1.service.d/e.conf", "5"),
+                  DROP_IN("web@1.service.d/b.conf", "2") DROP_IN("web@1.service.d/e.conf", "5") },
+                { "web-a@1.service",
+                  FILE_TEXT DROP_IN("web-@1.service.d/a.conf", "1") DROP_IN("web-@.service.d/b.conf", "2")
+                          DROP_IN("web-.service.d/c.conf", "3"),
+                  DROP_IN("web-@1.service.d/a.conf", "1") DROP_IN("web-@.service.d/b.conf", "2") },
+                { "web@1.service", FILE_TEXT DROP_IN("web@2.service.d/a.conf", "1"), "" },
+                { "web.service", FILE_TEXT DROP_IN("web.service.d/a.conf", "1"), "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text own = {};
+
+                assert_int_equal(unit_append_own_drop_ins(&own, rows[i].name, rows[i].text), 0);
+                assert_string_equal(own.chars ?: "", rows[i].own);
+        }
+}
+
+static void an_instance_follows_a_template_if_only_drop_ins_of_its_own_come_after_its_text(void **state) {
+        static const struct {
+                const char *rest;
+                bool follows;
+        } rows[] = {
+                { "", true },
+                { DROP_IN("web@1.service.d/a.conf", "1"), true },
+                { DROP_IN("web@1.service.d/a.conf", "1") DROP_IN("web@1.service.d/b.conf", "1"), true },
+                { DROP_IN("web@.service.d/a.conf", "1"), false },
+                { DROP_IN("web@1.service.d/a.conf", "1") DROP_IN("web@.service.d/b.conf", "1"), false },
+                { "\n[Service]\nNice=1\n" DROP_IN("web@1.service.d/a.conf", "1"), false },
+        };
+        _cleanup_unit_ Unit *template = unit_of("web@.service", FILE_TEXT);
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *instance = NULL;
+                char text[512];
+                size_t own;
+
+                snprintf(text, sizeof(text), "%s%s", template->text, rows[i].rest);
+                instance = unit_of("web@1.service", text);
+                assert_int_equal(unit_has_text_of(instance, template, &own), rows[i].follows);
+                assert_int_equal(own, rows[i].follows ? strlen(rows[i].rest) : 0);
+        }
+}
+
 static void the_samples_are_units_without_a_warning(void **state) {
         const char *srcdir = getenv("srcdir");
         _cleanup_free_ char *path = NULL;
@@ -531,6 +588,9 @@ int main(void) {
                 cmocka_unit_test(a_new_text_gets_the_next_number_and_a_stored_one_its_own),
                 cmocka_unit_test(a_stored_unit_has_its_revisions),
                 cmocka_unit_test(revisions_that_cannot_be_read_are_an_error),
+                cmocka_unit_test(the_own_drop_ins_of_an_instance_are_those_that_its_template_has_not),
+                cmocka_unit_test(
+                        an_instance_follows_a_template_if_only_drop_ins_of_its_own_come_after_its_text),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 
