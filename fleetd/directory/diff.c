@@ -101,14 +101,15 @@ static const Revision *diff_left(const char *hash, const Revisions *all) {
 /* Set the hash of the text of the file without the drop-ins of the instance: it is that of a revision of its
  * template. 0 or -ENOMEM. */
 static int diff_base(const DirectoryFile *f, char ret[static UNIT_HASH_SIZE]) {
-        size_t own = strlen(unit_text_own_drop_ins(f->name, f->unit->text));
+        const char *text = f->unit->text;
         _cleanup_unit_ Unit *base = NULL;
-        int r;
+        _cleanup_text_ Text own = {};
+        int r = unit_append_own_drop_ins(&own, f->name, text);
 
         memcpy(ret, f->unit->hash, UNIT_HASH_SIZE);
-        if (own == 0)
-                return 0;
-        r = unit_read(f->name, f->unit->text, f->unit->text_size - own, &base, NULL);
+        if (r < 0 || own.size == 0 || !streq(text + f->unit->text_size - own.size, own.chars))
+                return r;
+        r = unit_read(f->name, text, f->unit->text_size - own.size, &base, NULL);
         if (r >= 0)
                 memcpy(ret, base->hash, UNIT_HASH_SIZE);
         return r == -ENOMEM ? r : 0;
