@@ -121,9 +121,11 @@ void move_stop_unfit(Pass *pass, const Position *p) {
                     cluster_machine_label(o->machine, name), error_text(&p->why, 0));
 }
 
-/* Return whether the machine of an assignment was not up when the unit got another machine. */
-static bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other) {
-        return kept->machine->since_ms >= other->since_ms;
+/* Return whether the machine was lost, or had left, when the unit got another one, as far as that is known.
+ * One whose daemon was away for a moment has the unit as before. */
+static bool move_was_replaced(const ClusterAssignment *kept, const ClusterAssignment *other) {
+        return move_was_away(kept, other) &&
+               (kept->machine->lost_ms >= kept->since_ms || !rollout_is_available(kept));
 }
 
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
@@ -139,7 +141,9 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
 
                 if (i == kept)
                         continue;
-                if (up) {
+                if (up && i > kept && move_awaits_newer(pass, &all->items[kept], &all->items[i]))
+                        plan_keep(pass, o);
+                else if (up) {
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
                         if (pass->error == 0)
                                 reconnect_defer(pass, all->unit, o);
@@ -175,7 +179,8 @@ static MoveLiveness move_liveness(const Position *p) {
 static bool move_serves_until(const Position *old, const ClusterAssignment *newer) {
         if (old->assignment->machine->presence != PRESENCE_UP || !plan_is_up(old->assignment))
                 return false;
-        return move_leaves(old) || (old->state == POSITION_FITS && !move_was_away(old->assignment, newer));
+        return move_leaves(old) ||
+               (old->state == POSITION_FITS && !move_was_replaced(old->assignment, newer));
 }
 
 /* Return whether the unit runs in the position as long as is necessary before its other ones end. While it
@@ -558,7 +563,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 if (plan_is_down(o->machine))
                         continue;
-                if (scheduler_may_return(pass->view, u, o->machine))
+                if (scheduler_may_return(pass->view, u, o->machine) && !move_awaits_stop(pass, o))
                         plan_change(pass, o->machine, u, o, plan_wanted_kind(u),
                                     "start requested; keeps its machine");
                 return;

@@ -1,6 +1,10 @@
-/* Whether a unit that moves has failed on the machine to which it moves, or is late there. */
+/* Whether a unit that moves has failed on the machine to which it moves, or is late there, and what cannot be
+ * known yet. */
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/rollout.h"
+
+enum { STOPPED_MS = 5000 }; /* in which a machine that is up publishes that it stops a unit */
 
 /* Return for how long the unit may still become available there. While the brake is on, or without a leader,
  * no deadline passes. */
@@ -51,4 +55,29 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         if (!s || !s->state.active || !streq(s->state.active, "inactive"))
                 return move_deadline_left_ms(pass, o);
         return end_ms > now_ms ? end_ms - now_ms : 0;
+}
+
+bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other) {
+        return kept->machine->since_ms >= other->since_ms;
+}
+
+bool move_awaits_newer(Pass *pass, const Position *old, const Position *newer) {
+        uint64_t left_ms = move_start_left_ms(pass, newer->assignment);
+
+        if (newer->state != POSITION_FITS || !plan_is_up(newer->assignment) || left_ms == 0 ||
+            !move_was_away(old->assignment, newer->assignment))
+                return false;
+        pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+        return true;
+}
+
+bool move_awaits_stop(Pass *pass, const ClusterAssignment *o) {
+        uint64_t now_ms = pass->cluster->now_ms, end_ms = o->since_ms + STOPPED_MS;
+        char name[CLUSTER_LABEL_SIZE];
+
+        if (o->index < o->of->target_index || !rollout_is_counted(pass->cluster, o) || now_ms >= end_ms)
+                return false;
+        pass->plan->again_ms = MIN(pass->plan->again_ms, end_ms - now_ms);
+        plan_wait(pass, o->of, "it is being stopped on %s", cluster_machine_label(o->machine, name));
+        return true;
 }

@@ -147,6 +147,14 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
 bool move_has_failed_there(const ClusterAssignment *o);
 /* Return whether it runs there, or starts, and was not available within UpdateDeadlineSec=. */
 bool move_is_late(const Pass *pass, const ClusterAssignment *o);
+/* Return whether the machine of an assignment was not up when the unit got another machine. */
+bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other);
+/* Return whether the newer of two positions continues, too, until the unit is available there, or fails: the
+ * older one was away meanwhile, and what its machine has published may be of before. */
+bool move_awaits_newer(Pass *pass, const Position *old, const Position *newer);
+/* Return whether the machine has not published yet that it stops the unit, which no user has stopped. With a
+ * start there, the state of before would count as available. */
+bool move_awaits_stop(Pass *pass, const ClusterAssignment *o);
 /* Record that the unit has to leave the position, and that no other machine qualifies. */
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */

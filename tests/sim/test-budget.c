@@ -29,7 +29,7 @@ enum {
         DOWN_MS = 6000,
         OFF_MS = 10,
         RETURN_MS = 60000,
-        DISTURBED_MS = 20000, /* after a daemon is back; a move that began before lasts as long at most */
+        DISTURBED_MS = 6000, /* after a daemon is back; a move that began before lasts as long at most */
 };
 
 /* What one rollout updates. */
@@ -358,21 +358,10 @@ static unsigned count_free(Registry *r) {
         return n;
 }
 
-/* A stop that is withdrawn within some milliseconds of its begin has ended the process already, and the last
- * published state still counts as available: people do not uncordon then. */
-static bool stops_a_unit(const ClusterMachine *m) {
-        for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                if (a->kind == ASSIGNMENT_STOP)
-                        return true;
-        return false;
-}
-
 static void request_maintenance(Registry *r, const ClusterMachine *m) {
         MaintenanceRecord next = { .by = "root@sim", .mode = MAINTENANCE_DRAINING };
 
         if (m->maintenance && !m->maintenance->purpose[0]) {
-                if (stops_a_unit(m))
-                        return;
                 world_trace(world, "people", "uncordon %s", cluster_machine_name(m));
                 (void) registry_end_maintenance(r, m, "root@sim", "uncordoned", on_done, NULL);
         } else if (!m->maintenance && count_free(r) > FREE_MIN) {
@@ -460,7 +449,7 @@ static bool all_is_released(void) {
                         return false;
                 if (m->reboot && m->reboot->state == REBOOT_FAILED)
                         (void) registry_reboot(r, 0, &change, 1, "root@sim", on_done, NULL);
-                else if (m->maintenance && !m->maintenance->purpose[0] && !m->reboot && !stops_a_unit(m))
+                else if (m->maintenance && !m->maintenance->purpose[0] && !m->reboot)
                         (void) registry_end_maintenance(r, m, "root@sim", "uncordoned", on_done, NULL);
                 none &= !m->reboot && !m->maintenance;
         }

@@ -180,6 +180,41 @@ static void a_cancelled_drain_ends_moves_to_available_instances_only(void **stat
         }
 }
 
+/* The daemon of A is away for a moment during the move, and the drain is cancelled: the unit serves there
+ * until B is known to do so. What A has published may be of before, so that B does not end for it, either. */
+static void a_daemon_that_was_away_does_not_end_a_cancelled_move_early(void **state) {
+        static const struct {
+                Presence presence;
+                const char *first, *health, *plan;
+        } rows[] = {
+                { PRESENCE_AWAY, "", NULL, "stop a.service A" },
+                { PRESENCE_AWAY, "", "failing", "stop a.service B" },
+                { PRESENCE_LOST, "stop a.service A", NULL, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ClusterView p;
+
+                moving_to_b(&p, false, "");
+                p.cluster.now_ms += 1000;
+                cluster_view_presence(&p, "A", rows[i].presence);
+                cluster_view_active(&p, "B", "a.service", "passing");
+                p.cluster.now_ms += 1000;
+                cluster_view_presence(&p, "A", PRESENCE_UP);
+                plans(&p, "");
+                maintain(&p, "A", NULL, "");
+                plans(&p, rows[i].first);
+                if (rows[i].plan) {
+                        if (rows[i].health)
+                                cluster_view_active(&p, "B", "a.service", rows[i].health);
+                        else
+                                cluster_view_state(&p, "B", "a.service", "active");
+                        plans(&p, rows[i].plan);
+                }
+                cluster_view_free(&p);
+        }
+}
+
 static void an_instance_whose_machine_is_away_does_not_serve(void **state) {
         ClusterView p;
 
@@ -685,6 +720,7 @@ int main(void) {
                 cmocka_unit_test(a_new_instance_that_fails_its_checks_ends_and_the_old_one_stays),
                 cmocka_unit_test(a_new_instance_that_is_not_available_in_time_ends_and_the_old_one_stays),
                 cmocka_unit_test(a_cancelled_drain_ends_moves_to_available_instances_only),
+                cmocka_unit_test(a_daemon_that_was_away_does_not_end_a_cancelled_move_early),
                 cmocka_unit_test(an_instance_whose_machine_is_away_does_not_serve),
                 cmocka_unit_test(a_unit_that_is_not_available_yet_is_not_starting_any_more),
                 cmocka_unit_test(units_that_stop_first_count_until_they_run_elsewhere),

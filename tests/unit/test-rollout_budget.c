@@ -109,6 +109,39 @@ static void an_unsatisfiable_budget_is_reported(void **state) {
         end(&play);
 }
 
+/* A drain stops an instance, and is cancelled at once: the published state is still that of before. It is
+ * not started before its machine has published that it stops, and no other instance is stopped meanwhile. */
+static void a_stop_that_is_cancelled_at_once_takes_its_budget(void **state) {
+        static const struct {
+                const char *active; /* NULL: it has ended */
+                uint64_t after_ms;
+                const char *plan;
+        } rows[] = {
+                { NULL, 0, "run web@1.service A" },
+                { "deactivating", 0, "run web@1.service A" },
+                { "active", 4999, "" },
+                { "active", 5000, "run web@1.service A" }, /* it is not stopped there */
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Play play;
+
+                begin_template(&play, 3, "Move=stop-first");
+                maintain(&play.p, "A", "draining", "");
+                plans(&play.p, "stop web@1.service A");
+                maintain(&play.p, "A", NULL, "");
+                maintain(&play.p, "B", "draining", "");
+                plans(&play.p, "");
+                if (!rows[i].active)
+                        has_ended(&play.p, "A", "web@1.service");
+                else
+                        cluster_view_state(&play.p, "A", "web@1.service", rows[i].active);
+                play.p.cluster.now_ms += rows[i].after_ms;
+                plans(&play.p, rows[i].plan);
+                end(&play);
+        }
+}
+
 /* Each state of a rollout with each state of an instance that waits or is not available yet. */
 static void each_wait_of_a_rollout_has_a_reason(void **state) {
         static const RolloutInstanceState waits[] = { INSTANCE_OLD,         INSTANCE_BAD,
@@ -406,6 +439,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
                 cmocka_unit_test(an_unsatisfiable_budget_is_reported),
+                cmocka_unit_test(a_stop_that_is_cancelled_at_once_takes_its_budget),
                 cmocka_unit_test(each_wait_of_a_rollout_has_a_reason),
                 cmocka_unit_test(singletons_of_a_set_share_its_budget),
                 cmocka_unit_test(a_shutdown_stops_first_without_budget),
