@@ -85,7 +85,8 @@ static const Verb verbs[] = {
           verb_diff },
         { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT... | retry UNIT...]",
           "Show and resolve problems of unit directories",
-          "Without arguments: rejected files, conflicting names, and units whose files have disappeared.\n"
+          "Without arguments: rejected files, conflicting names, units whose files have disappeared, and\n"
+          "files that systemd cannot load.\n"
           "confirm removes held units, whose files have disappeared: the named units, or all of a host.\n"
           "take-over replaces a unit of the cluster by the file of a host with the same name.\n"
           "retry submits the text of a file again that failed and was reverted.\n\n"
