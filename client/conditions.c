@@ -493,6 +493,10 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
                     streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
                     *reason ? reason : s->job);
+        else if (is_stopped(v, s) &&
+                 listing_unit(&v->units, s->name)->global) /* others run on their machines */
+                add(all, "stopped", s->name, "",
+                    STATE_STOPPED_BY_HAND " on %s; on that host: systemctl start %s", chars(&place), s->name);
         else if (is_stopped(v, s))
                 add(all, "stopped", s->name, "restart ", STATE_STOPPED_BY_HAND " on %s", chars(&place));
         else if (state_is_unhealthy(s))

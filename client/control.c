@@ -204,7 +204,7 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 /* -- Units that were started before -- */
 
 /* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. */
-static int report_state(const ApiState *s, const Listing *machines) {
+static int report_state(const ApiState *s, bool global, const Listing *machines) {
         _cleanup_text_ Text t = {}, place = {};
         StateKind kind = state_kind(s);
         NextStep step = state_next_step(s);
@@ -216,9 +216,11 @@ static int report_state(const ApiState *s, const Listing *machines) {
         if (step == NEXT_STATUS || step == NEXT_CORRECT ||
             (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
-                append_next_step(&t, s);
-        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED)
-                text_printf(&t, "; to start it again: fleetctl restart %s", s->name);
+                append_next_step(&t, s, NULL);
+        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
+                text_append(&t, "; to start it again: ");
+                append_start_again(&t, s, global ? place.chars : NULL);
+        }
         client_note("%s", t.chars ?: "");
         return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
 }
@@ -284,7 +286,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        if (report_state(&states.states[k], &machines) != EXIT_DONE)
+                        if (report_state(&states.states[k], f->global, &machines) != EXIT_DONE)
                                 status = EXIT_FAILED;
                 }
         }

@@ -1,6 +1,9 @@
 /* directory: problems of unit directories that need a decision of an administrator, and these decisions.
  * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 #include "client/files.h"
+#include "client/state_text.h"
+
+#define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_not_loaded() */
 
 enum { NAMES_MAX = 100 }; /* in one request */
 
@@ -129,8 +132,63 @@ static bool has_kind(const JsonValue *items, const char *kind) {
         return false;
 }
 
+static bool has_name(const JsonValue *items, const char *name) {
+        for (size_t i = 0; i < json_value_count(items); i++)
+                if (streq(member_text(json_value_item(items, i), "name"), name))
+                        return true;
+        return false;
+}
+
+static int add_problem(Table *table, const Listing *machines, const char *name, const char *machine_id,
+                       const char *kind, const char *problem) {
+        _cleanup_text_ Text machine = {};
+
+        append_machine_name(&machine, machines, machine_id);
+        if (machine.error < 0 || table_add(table, name) < 0 || table_add(table, machine.chars) < 0 ||
+            table_add(table, kind) < 0 || table_add(table, problem) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+/* Add the unit of a file whose text was submitted, and which systemd cannot load. */
+static int add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner) {
+        const char *reason = s->reason ?: "";
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "systemd cannot load it on ");
+        append_machine_name(&t, machines, s->machine_id ?: "");
+        text_printf(&t, " (%s)%s%s", s->load, *reason ? ": " : "", reason);
+        return t.error < 0 ? t.error : add_problem(table, machines, s->name, owner, NOT_LOADED, t.chars);
+}
+
+/* Add the units of directories that systemd cannot load, and that have no other problem. Return whether there
+ * are any. */
+static int add_not_loaded(Client *c, Table *table, const JsonValue *items, const Listing *machines,
+                          Error *err) {
+        _cleanup_listing_ Listing states = {}, units = {};
+        bool any = false;
+        int r;
+
+        r = client_states(c, NULL, &states, err);
+        for (size_t i = 0; r >= 0 && i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+                const ApiUnit *unit;
+
+                if (!state_cannot_load(s->load) || !s->name || has_name(items, s->name))
+                        continue;
+                if (!units.units)
+                        r = client_units(c, &units, err);
+                unit = r >= 0 ? listing_unit(&units, s->name) : NULL;
+                if (!unit || !unit->owner || !*unit->owner)
+                        continue;
+                r = add_state(table, machines, s, unit->owner);
+                any = true;
+        }
+        return r < 0 ? r : any;
+}
+
 /* Print the problems, and on a terminal the next step for each kind of them. */
-static int print_problems(const JsonValue *items, const Listing *machines) {
+static int print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
         static const struct {
                 const char *kind, *next;
         } legend[] = {
@@ -139,28 +197,30 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
                 { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
                 { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
+                { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
         };
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
-        int r;
+        bool not_loaded;
+        int r = table ? 0 : -ENOMEM;
 
-        for (size_t i = 0; table && i < json_value_count(items); i++) {
+        for (size_t i = 0; r >= 0 && i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);
-                _cleanup_text_ Text machine = {};
 
-                append_machine_name(&machine, machines, member_text(p, "machineID"));
-                if (machine.error < 0 || table_add(table, member_text(p, "name")) < 0 ||
-                    table_add(table, machine.chars) < 0 || table_add(table, member_text(p, "kind")) < 0 ||
-                    table_add(table, member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
-                                                                   member_text(p, "reason")) < 0)
-                        return -ENOMEM;
+                r = add_problem(table, machines, member_text(p, "name"), member_text(p, "machineID"),
+                                member_text(p, "kind"),
+                                member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
+                                                              member_text(p, "reason"));
         }
-        if (!table)
-                return -ENOMEM;
-        if (json_value_count(items) == 0 && client_is_interactive())
+        if (r >= 0)
+                r = add_not_loaded(c, table, items, machines, err);
+        if (r < 0)
+                return r;
+        not_loaded = r > 0;
+        if (json_value_count(items) == 0 && !not_loaded && client_is_interactive())
                 client_note("no problems in unit directories");
         r = table_print(table, true);
         for (size_t i = 0; r >= 0 && i < ELEMENTS(legend) && client_is_interactive(); i++)
-                if (has_kind(items, legend[i].kind))
+                if (has_kind(items, legend[i].kind) || (not_loaded && streq(legend[i].kind, NOT_LOADED)))
                         client_note("%s: %s", legend[i].kind, legend[i].next);
         return r;
 }
@@ -211,6 +271,6 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return r;
         items = json_value_member(root, "problems");
-        r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(items, &machines);
+        r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(c, items, &machines, err);
         return r < 0 ? client_fail_after(r, err, "fleetctl: ") : EXIT_DONE;
 }

@@ -465,6 +465,20 @@ int events_explain_matches(Client *c, const Listing *machines, char **args, size
         return status;
 }
 
+/* A name without a type was completed: a machine may be meant. */
+static void note_machine_of_name(const Events *all, const char *unit) {
+        static const char type[] = ".service";
+        size_t size = strlen(unit), end = sizeof(type) - 1;
+        _cleanup_free_ char *name = size > end && streq(unit + size - end, type) ? strndup(unit, size - end) :
+                                                                                   NULL;
+
+        for (size_t i = 0; name && i < all->machines.n + all->machines.n_removed; i++)
+                if (same_string(all->machines.machines[i].hostname, name)) {
+                        client_note("%s is a machine: fleetctl events --machine=%s", name, name);
+                        return;
+                }
+}
+
 /* Print which of the arguments nothing knows, or that no event matches. */
 static int explain_none(Events *all, Error *err) {
         const char *machine = all->client->options.machine;
@@ -479,6 +493,7 @@ static int explain_none(Events *all, Error *err) {
                 if (r > 0)
                         continue;
                 client_note_absent_past(all->client, name);
+                note_machine_of_name(all, name);
                 all->status = EXIT_ABSENT;
         }
         for (size_t i = 0; i < all->machines.n + all->machines.n_removed && !known; i++)

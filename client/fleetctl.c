@@ -85,7 +85,8 @@ static const Verb verbs[] = {
           verb_diff },
         { "directory", FLAGS_REMOTE | FLAGS_JSON, "[confirm [UNIT...] | take-over UNIT... | retry UNIT...]",
           "Show and resolve problems of unit directories",
-          "Without arguments: rejected files, conflicting names, and units whose files have disappeared.\n"
+          "Without arguments: rejected files, conflicting names, units whose files have disappeared, and\n"
+          "files that systemd cannot load.\n"
           "confirm removes held units, whose files have disappeared: the named units, or all of a host.\n"
           "take-over replaces a unit of the cluster by the file of a host with the same name.\n"
           "retry submits the text of a file again that failed and was reverted.\n\n"
@@ -278,7 +279,9 @@ static const Verb verbs[] = {
           "Runs systemctl reset-failed on their machines.\n", verb_remote },
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
-          "The next unit is stopped when the previous one is active.\n", verb_restart },
+          "The next unit is stopped when the previous one is active. A global unit is restarted on all\n"
+          "machines at once.\n",
+          verb_restart },
         { "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE", "Make this host a cluster of one from a backup",
           "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name\n"
           "of the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
@@ -316,7 +319,9 @@ static const Verb verbs[] = {
           "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
           "ended.\n"
           "A unit that has failed since its start, or was stopped by hand, is reported with the reason and\n"
-          "exit status 1; restart starts it again.\n" WAITING "\n"
+          "exit status 1; restart starts it again. A global unit is started again by systemctl start on "
+          "that\n"
+          "machine: restart restarts it on all machines.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
           verb_raise },

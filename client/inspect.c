@@ -241,7 +241,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
                 _cleanup_text_ Text t = {}, command = {};
 
-                append_next_step(&command, &s);
+                append_next_step(&command, &s, global ? member_name(m, "hostname") : NULL);
                 if (command.size == 0 && streq(member_text(root, "desiredState"), "loaded") &&
                     same_string(s.active, "inactive"))
                         text_printf(&command, "fleetctl start %s", s.name);

@@ -434,6 +434,7 @@ static const struct {
         { "lost", RED },
         { "no", RED },
         { "refused", RED },
+        { "not-loaded", RED },
         { "activating", YELLOW },
         { "deactivating", YELLOW },
         { "reloading", YELLOW },

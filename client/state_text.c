@@ -123,15 +123,23 @@ NextStep state_next_step(const ApiState *s) {
         return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
 }
 
-void append_next_step(Text *t, const ApiState *s) {
+void append_start_again(Text *t, const ApiState *s, const char *global_on) {
+        if (global_on)
+                text_printf(t, "systemctl start %s on %s", s->name ?: "", global_on);
+        else
+                text_printf(t, "fleetctl restart %s", s->name ?: "");
+}
+
+void append_next_step(Text *t, const ApiState *s, const char *global_on) {
         static const char *const words[] = {
                 [NEXT_CORRECT] = "correct the file, then fleetctl start --replace",
                 [NEXT_JOURNAL] = "fleetctl journal",
-                [NEXT_RESTART] = "fleetctl restart",
                 [NEXT_STATUS] = "fleetctl status",
         };
         NextStep step = state_next_step(s);
 
-        if (step != NEXT_NONE)
+        if (step == NEXT_RESTART)
+                append_start_again(t, s, global_on);
+        else if (step != NEXT_NONE)
                 text_printf(t, "%s %s", words[step], s->name ?: "");
 }

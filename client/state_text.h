@@ -38,8 +38,13 @@ typedef enum NextStep {
 } NextStep;
 
 NextStep state_next_step(const ApiState *s);
-/* Append it: "fleetctl restart web.service". */
-void append_next_step(Text *t, const ApiState *s);
+/* Append it: "fleetctl journal web.service". 'global_on': of a global unit, the name of the machine; else
+ * NULL.
+ */
+void append_next_step(Text *t, const ApiState *s, const char *global_on);
+/* Append the command that starts a unit again: "fleetctl restart web.service". That restarts a global unit on
+ * all machines, so for one machine it is "systemctl start node.service on newton". */
+void append_start_again(Text *t, const ApiState *s, const char *global_on);
 
 /* Return the verb that shows why systemd cannot load a unit. The journal has the line of a bad unit file. */
 const char *state_load_verb(const char *load);

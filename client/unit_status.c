@@ -180,7 +180,7 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
 
 /* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused,
  * or why it is unhealthy. */
-static void print_trouble(Client *c, const char *name) {
+static void print_trouble(Client *c, const char *name, bool global) {
         _cleanup_listing_ Listing states = {}, machines = {};
 
         (void) fflush(stdout);
@@ -198,7 +198,7 @@ static void print_trouble(Client *c, const char *name) {
                 append_state(&t, s, place.chars ?: "");
                 if (step != NEXT_STATUS) {
                         text_append(&t, step == NEXT_RESTART ? "; to start it again: " : "; ");
-                        append_next_step(&t, s);
+                        append_next_step(&t, s, global ? place.chars : NULL);
                 }
                 client_note("%s", t.chars ?: "");
         }
@@ -247,7 +247,7 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
                 if (remote->fleet && (status == EXIT_DONE || status >= EXIT_INACTIVE))
-                        print_trouble(c, name);
+                        print_trouble(c, name, unit.global);
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;

@@ -223,9 +223,19 @@ static bool renewal_has_two_keys(const ClusterMachine *self) {
         return self->host && self->host->pins.n > 1;
 }
 
-/* Whether a certificate is needed: there is none, or it is due, or of another role, or older than the roots.
- */
-static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMachine *self, TlsRole role) {
+/* Whether the record of this host lacks the key of its certificate: the tree is from before that key, for
+ * example after a restore. The tree of a host that does not lead may only be behind. */
+static bool renewal_lacks_key(const ClusterMachine *self, const TlsCertificate *certificate, bool leads) {
+        char pin[TLS_PIN_SIZE];
+
+        tls_pin_print(&certificate->pin, pin);
+        return leads && self->host && !pins_have(&self->host->pins, pin);
+}
+
+/* Whether a certificate is needed: there is none, or it is due, or of another role or key, or older than the
+ * roots. */
+static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMachine *self, TlsRole role,
+                           bool leads) {
         _cleanup_identity_ HostIdentity identity = {};
         TlsCertificate certificate;
 
@@ -234,6 +244,7 @@ static bool renewal_is_due(const Renewal *r, const Cluster *c, const ClusterMach
                 return true;
         return certificate.uri.role != role || self->host_index < c->ca_roots_index ||
                identity_has_next_key(r->state_directory) || renewal_has_two_keys(self) ||
+               renewal_lacks_key(self, &certificate, leads) ||
                !renewal_has_roots(identity.roots, c->ca_roots) ||
                loop_wall_ms(r->loop) >= renewal_due_ms(&certificate, r->machine_id);
 }
@@ -264,7 +275,8 @@ void renewal_tick(Renewal *r) {
         r->next_ms = now_ms + (renewal_has_two_keys(self) ? RENEWAL_RETRY_MS : RENEWAL_CHECK_MS);
         r->roots_index = c->ca_roots_index;
         r->replica = replica;
-        if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST))
+        if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST,
+                            state.role == KV_ROLE_LEADER))
                 return;
         r->answer_ms = now_ms + RENEWAL_ANSWER_MS;
         e = renewal_request(r, &state, &err);

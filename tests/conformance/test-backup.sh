@@ -143,8 +143,20 @@ a_host_without_state_and_cluster_key_listens_after_a_restore() {
 }
 another_host_joins_the_restored_one() {
         : >"$scratch/third.conf"
-        daemon_start "$program" third --config="$scratch/third.conf" --cluster-file="$scratch/third.conf" || return 1
+        daemon_start "$program" third --config="$scratch/third.conf" --cluster-file="$scratch/third.conf" && pids[third]=$daemon_pid || return 1
         fleetctl third join --discard --listen="${peers[third]}" "$(grep -o 'fleet1-[A-Za-z0-9_-]*' "$scratch/token")"
+}
+
+# The host has got its key after the backup was made: the restored tree has its former one, by which other hosts would reject it.
+a_host_with_a_newer_key_than_the_backup_is_restored() {
+        end TERM one
+        end KILL third
+        rm -rf "$scratch/third"
+        offline one --config="$scratch/one.conf" --reset && offline one --config="$scratch/one.conf" --restore="$scratch/two.backup" || return 1
+        daemon_start "$program" one --config="$scratch/one.conf" --cluster-file="$scratch/one.conf" && pids[one]=$daemon_pid || return 1
+        fleetctl one token >"$scratch/token" 2>"$scratch/why" || { cat "$scratch/why"; return 1; }
+        another_host_joins_the_restored_one || return 1
+        wait_for fleetctl third kv set /through-third 1 && wait_for eval 'fleetctl one cluster --output=json | grep -q "\"seat\":\"standby\""'
 }
 
 # The restored host has no cluster key of the former cluster: a new CA replaces the former one.
@@ -236,6 +248,7 @@ check a_host_without_state_and_cluster_key_listens_after_a_restore
 check a_host_without_state_listens_after_a_restore "" --cluster-key="$scratch/keys"
 check a_host_that_knew_others_listens_after_a_restore
 check another_host_joins_the_restored_one
+check a_host_with_a_newer_key_than_the_backup_is_restored
 end TERM fresh
 check a_backup_of_the_previous_format_is_restored
 check damaged_files_are_rejected

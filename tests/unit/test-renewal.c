@@ -211,6 +211,40 @@ static void an_expired_certificate_is_renewed(void **state) {
         assert_true(own_certificate(f).not_after_ms > loop_wall_ms(f->host->loop));
 }
 
+/* A restored tree may be from before the key of the host, by which other hosts authenticate it. */
+static void a_leader_with_a_newer_key_than_its_tree_records_the_key(void **state) {
+        Fixture *f = *state;
+        const Cluster *c = registry_cluster(f->host->registry);
+        HostRecord former = { .joined_ms = 1, .pins = { .n = 1, .items = { PIN_B PIN_B } } };
+        char pin[TLS_PIN_SIZE];
+        TlsCertificate own;
+
+        write_member(f);
+        create_token(f);
+        HOST_UNTIL(f->host, f->stored == 1);
+        own = own_certificate(f);
+        tls_pin_print(&own.pin, pin);
+        former.expires_ms = own.not_after_ms;
+        assert_int_equal(
+                host_wait(f->host,
+                          registry_set_host(
+                                  f->host->registry,
+                                  &(HostChange) { .machine = SELF,
+                                                  .host = &former,
+                                                  .expected_index = cluster_machine(c, SELF)->host_index,
+                                                  .roots_index = c->ca_roots_index },
+                                  host_on_done, f->host)),
+                KV_OK);
+        renewal_free(f->renewal);
+        open_renewal(f);
+        HOST_UNTIL(f->host, f->stored == 2);
+        HOST_UNTIL(f->host, pins_have(&cluster_machine(c, SELF)->host->pins, pin));
+        assert_int_equal(cluster_machine(c, SELF)->host->pins.n, 1);
+        own = own_certificate(f);
+        tls_pin_print(&own.pin, former.pins.items[0]);
+        assert_string_equal(former.pins.items[0], pin); /* the key stays */
+}
+
 /* -- The answer -- */
 
 static void make_root(uint64_t cluster_id, TlsPrivateKey **ret_key, Text *ret, CaRoots *ret_roots) {
@@ -406,6 +440,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(
                         a_rotation_ends_with_new_certificates_and_without_the_former_root, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_expired_certificate_is_renewed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_leader_with_a_newer_key_than_its_tree_records_the_key,
+                                                setup, teardown),
                 cmocka_unit_test(an_answer_is_of_this_key_and_of_the_roots_in_the_tree),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
