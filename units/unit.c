@@ -359,7 +359,7 @@ bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
         return true;
 }
 
-static void unit_set_own(Unit *unit, size_t size) {
+void unit_set_own(Unit *unit, size_t size) {
         unit->own_size = size;
         /* A number of JSON; not 0. */
         unit->own = size > 0 ? XXH3_64bits(unit->text + unit->text_size - size, size) >> 11 | 1 : 0;

@@ -255,7 +255,10 @@ static bool move_must_stay(const Cluster *c, const ClusterUnit *u, const Cluster
 static void move_add_way(const ClusterUnit *conflict, Error *why) {
         size_t n = strlen(why->message);
 
-        if (conflict && conflict->unit && !conflict->unit->placement.global)
+        if (conflict && conflict->target == TARGET_INACTIVE)
+                snprintf(why->message + n, sizeof(why->message) - n,
+                         "; %s is being unloaded: try again when it has ended", conflict->name);
+        else if (conflict && conflict->unit && !conflict->unit->placement.global)
                 snprintf(why->message + n, sizeof(why->message) - n,
                          "; to free it: fleetctl unload %s, and after the move: fleetctl start %s",
                          conflict->name, conflict->name);

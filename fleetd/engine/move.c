@@ -586,15 +586,18 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
 
 /* An update starts the unit on another machine first: it stops on the former one when it is available there.
  * A surge instance without a rollout ends. Also a drain or a request waits for that: it would withdraw one
- * that fails, and the update would assign it again. False: there is none, or one of the two has to move. */
+ * that fails, and the update would assign it again. While it is paused, it assigns none. False: there is
+ * none, or one of the two has to move. */
 static bool move_surge(Pass *pass, const Positions *all) {
         const ClusterAssignment *surge = all->items[all->n - 1].assignment, *former = rollout_replaced(surge);
-        bool fits = all->items[all->n - 1].state == POSITION_FITS;
+        const RolloutRecord *update = rollout_head(pass->cluster, all->unit)->rollout;
+        bool fits = all->items[all->n - 1].state == POSITION_FITS, leaves = false;
         char name[CLUSTER_LABEL_SIZE];
 
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
+                leaves |= p->assignment == former && move_leaves(p);
                 fits &= p->assignment != former || p->state == POSITION_FITS ||
                         (move_leaves(p) && !move_is_overdue(pass, p));
         }
@@ -604,7 +607,11 @@ static bool move_surge(Pass *pass, const Positions *all) {
                 plan_keep(pass, surge);
                 plan_change(pass, former->machine, all->unit, former, ASSIGNMENT_STOP, "it runs on %s now",
                             cluster_machine_label(surge->machine, name));
-        } else if (!rollout_surges(pass->cluster, surge))
+        } else if (leaves && update && update->state == ROLLOUT_PAUSED)
+                plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
+                            "its update is paused, and it leaves %s",
+                            cluster_machine_label(former->machine, name));
+        else if (!rollout_surges(pass->cluster, surge))
                 plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
                             "its update has ended, and it stays on %s",
                             cluster_machine_label(former->machine, name));

@@ -70,6 +70,12 @@ static void rolling_complete(Rolling *x) {
         x->changed = true;
 }
 
+/* Return whether the instance joins the set with another text than the former ones of the set. */
+static bool rolling_is_new(const Rolling *x, const RolloutInstance *p) {
+        return rollout_joins(&x->set, p) &&
+               !revisions_find(&x->set.head->unit->revisions, 0, p->assignment->base);
+}
+
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
 static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
@@ -78,7 +84,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
 
                 const ClusterState *s = cluster_state_on(a->machine, a->unit);
 
-                if (a->revision == 0 || rollout_joins(&x->set, &x->set.instances[i]) ||
+                if (a->revision == 0 || rolling_is_new(x, &x->set.instances[i]) ||
                     (x->set.instances[i].state != INSTANCE_OLD &&
                      !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s && s->state.available &&
                        same_string(s->state.hash, a->hash))))
@@ -119,7 +125,7 @@ static bool rolling_only_joins(const Rolling *x) {
 
                 if ((p->state == INSTANCE_OLD || p->state == INSTANCE_BAD ||
                      p->state == INSTANCE_UNREACHABLE) &&
-                    !rollout_joins(&x->set, p))
+                    !rolling_is_new(x, p))
                         return false;
         }
         return x->set.n_of[INSTANCE_AVAILABLE] > 0;

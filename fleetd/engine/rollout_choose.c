@@ -79,8 +79,9 @@ static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMac
         Unit text = *x->set.head->unit; /* it borrows all but its options */
         ClusterUnit wanted = *u;
         Placement placement;
-        int r = u->unit->own_size > 0 ? unit_compose(u->unit, x->set.head->unit, &whole) :
-                                        options_read(&text.file, u->name, &placement, NULL, NULL);
+        int r = u != x->set.head && u->unit->own_size > 0 ?
+                        unit_compose(u->unit, x->set.head->unit, &whole) :
+                        options_read(&text.file, u->name, &placement, NULL, NULL);
 
         if (r < 0)
                 return r;
@@ -126,7 +127,7 @@ static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const 
         const Unit *wanted = x->set.head->unit;
         _cleanup_unit_ Unit *whole = NULL;
 
-        if (u->unit->own_size == 0)
+        if (u == x->set.head || u->unit->own_size == 0)
                 return same_string(state->hash, wanted->hash);
         return unit_compose(u->unit, wanted, &whole) >= 0 && same_string(state->hash, whole->hash);
 }

@@ -47,7 +47,8 @@ static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, 
         if (version != SETS_PROTOCOL || !unit)
                 return;
         if (!kv_is_attached(m->store)) {
-                sets_answer(m, session, unit);
+                if (reader_end(&r) == 0)
+                        sets_answer(m, session, unit);
                 return;
         }
         others.n = read_varint(&r);

@@ -113,12 +113,13 @@ void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change) {
                            NULL;
         if (!template)
                 return;
+        unit_set_own(&text, text.own_size);
         transaction_write_follower(t, u, template, &text);
         if (!streq(change->hash, u->unit->hash))
                 return;
         change->revision = revisions_wanted(&template->unit->revisions);
         memcpy(change->base, template->unit->hash, sizeof(change->base));
-        change->own = u->unit->own;
+        change->own = text.own;
 }
 
 /* The template of the unit as it is after the request. */

@@ -359,6 +359,19 @@ static inline size_t count_with(Play *play, unsigned revision) {
         return n;
 }
 
+/* 0 or a negative errno: the request is refused. */
+static inline int ask(Play *play, RolloutVerb verb) {
+        const RolloutRequest request = { .now_ms = play->p.cluster.now_ms, .index = play->p.index + 1 };
+        RolloutRecord next = {};
+        Error err = {};
+        int r = rollout_ask(head_of(play), verb, &request, &next, &err);
+
+        if (r >= 0)
+                write_record(play, &next);
+        rollout_record_done(&next);
+        return r;
+}
+
 static inline unsigned starts(Play *play) {
         unsigned n = 0;
 

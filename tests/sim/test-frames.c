@@ -108,6 +108,8 @@ static const struct {
         { "call via", 54, MEMBERS },
         { "conditions", 60, 1u << REPLICA },
         { "kernels", 61, 1u << REPLICA },
+        { "sessions", 62, 1u << REPLICA },
+        { "health of a set", 63, MEMBERS },
 };
 
 typedef struct Guest {

@@ -50,16 +50,6 @@ static void seconds_with_plans(Play *play, unsigned n, const char *options) {
         }
 }
 
-static void ask(Play *play, RolloutVerb verb) {
-        const RolloutRequest request = { .now_ms = play->p.cluster.now_ms, .index = play->p.index + 1 };
-        RolloutRecord next = {};
-        Error err = {};
-
-        assert_int_equal(rollout_ask(head_of(play), verb, &request, &next, &err), 0);
-        write_record(play, &next);
-        rollout_record_done(&next);
-}
-
 /* An instance fails at once, and starts no more. */
 static void fail_instance(Play *play, size_t i) {
         put_state(play, i, "failed", false);
@@ -273,9 +263,9 @@ static void a_promotion_by_time_follows_a_pause(void **state) {
         want(&play, 2);
         seconds(&play, 8);
         assert_rollout(&play, ROLLOUT_HELD, 2);
-        ask(&play, ROLLOUT_PAUSE);
+        assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
         seconds(&play, 100);
-        ask(&play, ROLLOUT_RESUME);
+        assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_HELD, 2);
         seconds(&play, 10);
@@ -307,7 +297,7 @@ static void a_text_that_started_directly_is_completed(void **state) {
         play.quality[2] = SLOW;
         want(&play, 2);
         seconds(&play, 2);
-        ask(&play, ROLLOUT_PAUSE);
+        assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
         cluster_view_target(&play.p, "one.service", TARGET_INACTIVE);
         remove_instance(&play, 0);
         seconds(&play, 2);
@@ -431,7 +421,7 @@ static void a_text_whose_condition_is_not_met_everywhere_is_completed_after_resu
         seconds_skipping(&play, 60, 2, 2);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(count_with(&play, 2), 1);
-        ask(&play, ROLLOUT_RESUME);
+        assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
         seconds_skipping(&play, 60, 2, 2);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->completed.number, 2);
@@ -507,6 +497,24 @@ static void instances_that_join_a_set_are_updated_by_its_rollout(void **state) {
         assert_int_equal(starts(&play), 5);
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+/* A request has the template and its instances: their keys have the new text before any of them runs it. */
+static void instances_that_change_with_their_template_are_updated_in_canaries_and_revert(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "UpdateOnFailure=revert\nCanary=1\nPromote=manual");
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        for (unsigned i = 0; i < 3; i++)
+                put_unit(&play, play.instances[i].unit, 2, play.head, REVISION_SUBMITTED);
+        second(&play);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        assert_rollout(&play, ROLLOUT_CANARY, 2);
+        seconds(&play, 30);
+        assert_int_equal(count_with(&play, 1), 3);
+        assert_int_equal(starts(&play), 2);
         end(&play);
 }
 
@@ -599,6 +607,8 @@ static void a_failure_on_a_machine_that_the_unit_leaves_is_none_of_the_text(void
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(instances_that_join_a_set_are_updated_by_its_rollout),
+                cmocka_unit_test(
+                        instances_that_change_with_their_template_are_updated_in_canaries_and_revert),
                 cmocka_unit_test(a_set_without_a_rollout_has_one_when_instances_join),
                 cmocka_unit_test(of_instances_that_join_a_set_the_first_that_fails_pauses_the_rollout),
                 cmocka_unit_test(a_global_unit_whose_condition_does_not_hold_somewhere_is_updated),

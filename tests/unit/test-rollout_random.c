@@ -198,18 +198,6 @@ static void second_checked(Play *play, const Terms *t, uint64_t seed) {
         play->p.cluster.now_ms += 1000;
 }
 
-static void ask(Play *play, RolloutVerb verb) {
-        RolloutRecord next = {};
-        Error err = {};
-
-        if (rollout_ask(head_of(play), verb,
-                        &(RolloutRequest) { .now_ms = play->p.cluster.now_ms, .index = play->p.index + 1 },
-                        &next, &err) < 0)
-                return;
-        write_record(play, &next);
-        rollout_record_done(&next);
-}
-
 /* A process ends, and systemd starts it again. */
 static void crash(Play *play, size_t i) {
         if (!is_up(play, i) || play->instances[i].index != assignment_of(play, i)->index)
@@ -250,14 +238,14 @@ static void disturb(Play *play, Random *random, unsigned *revisions) {
                 revert_to(play, 1 + below(random, *revisions));
                 break;
         case 3:
-                ask(play, ROLLOUT_PAUSE);
+                (void) ask(play, ROLLOUT_PAUSE);
                 break;
         case 4:
         case 5:
-                ask(play, ROLLOUT_RESUME);
+                (void) ask(play, ROLLOUT_RESUME);
                 break;
         case 6:
-                ask(play, ROLLOUT_PROMOTE);
+                (void) ask(play, ROLLOUT_PROMOTE);
                 break;
         case 7:
         case 8:

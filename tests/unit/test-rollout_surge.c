@@ -48,7 +48,7 @@ static void surge_plan(Play *play) {
 static void surge_execute(Play *play, const ClusterAssignment *a) {
         const ClusterState *s = cluster_state_on(a->machine, a->unit);
         bool runs = s && s->state.hash && streq(s->state.hash, a->hash),
-             fails = play->quality[a->revision] == FAILS;
+             fails = play->quality[a->revision] == FAILS, slow = play->quality[a->revision] == SLOW;
         char key[LAYOUT_KEY_MAX], state[LAYOUT_KEY_MAX], value[256];
 
         layout_key(key, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
@@ -63,7 +63,7 @@ static void surge_execute(Play *play, const ClusterAssignment *a) {
         snprintf(value, sizeof(value),
                  "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
                  "\"sub\":\"x\"}",
-                 fails ? "failed" : "active", runs && !fails ? "true" : "false", a->hash,
+                 fails ? "failed" : "active", runs && !fails && !slow ? "true" : "false", a->hash,
                  fails ? "failing" : "passing");
         cluster_view_put(&play->p, state, value);
 }
@@ -297,6 +297,33 @@ static void a_drain_leaves_a_surge_instance_to_its_update(void **state) {
                 assert_int_equal(count_assignments(&play, fails[i] ? 1 : 2), 3);
                 end(&play);
         }
+}
+
+/* A rollout that a user has paused does not act: its surge instance does not hold up a drain. */
+static void a_drain_does_not_wait_for_a_paused_update(void **state) {
+        const ClusterAssignment *a;
+        UnitPosition at = {};
+        ClusterUnit *u;
+        char from = 0;
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1");
+        play.quality[2] = SLOW;
+        while (surge_step(&play) != ROLLOUT_NOTHING)
+                ;
+        surge_machines(&play);
+        assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
+        while ((u = unit_order_next(&play.p.cluster.by_name, &at)))
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        from = a->instead[0] ? a->instead[0] : from;
+        assert_true(from);
+        maintain(&play.p, (char[]) { (char) (from - 'a' + 'A'), 0 }, "draining", "");
+        surge_seconds(&play, 60, 3);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(drain_left(cluster_machine(&play.p.cluster,
+                                                    machine_id((char[]) { (char) (from - 'a' + 'A'), 0 }))),
+                         0);
+        end(&play);
 }
 
 /* A revert picks the machine on which the former instance is being stopped: that one was available there,
@@ -685,6 +712,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(surge_without_a_machine_is_reported),
                 cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
                 cmocka_unit_test(a_drain_leaves_a_surge_instance_to_its_update),
+                cmocka_unit_test(a_drain_does_not_wait_for_a_paused_update),
                 cmocka_unit_test(a_surge_instance_waits_until_the_former_one_has_ended_there),
                 cmocka_unit_test(operations_share_one_budget),
                 cmocka_unit_test(the_search_of_a_step_for_other_machines_is_limited),
