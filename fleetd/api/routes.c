@@ -329,7 +329,9 @@ static void route_refuse_unready(Request *request) {
 static bool path_needs_no_view(const char *path) {
         static const char *const ends[] = { "/cluster/join", "/cluster/leave", "/local" };
 
-        for (size_t i = 0; path_is_of_fleet(path) && i < ELEMENTS(ends); i++)
+        if (strlen(path) <= FLEET_PREFIX || !path_is_of_fleet(path))
+                return false;
+        for (size_t i = 0; i < ELEMENTS(ends); i++)
                 if (streq(path + FLEET_PREFIX, ends[i]))
                         return true;
         return false;
