@@ -257,7 +257,7 @@ static void move_add_way(const ClusterUnit *conflict, Error *why) {
 
         if (conflict && conflict->target == TARGET_INACTIVE)
                 snprintf(why->message + n, sizeof(why->message) - n,
-                         "; %s is being unloaded: try again when it has ended", conflict->name);
+                         "; %s is being unloaded: repeat the command when it has ended", conflict->name);
         else if (conflict && conflict->unit && !conflict->unit->placement.global)
                 snprintf(why->message + n, sizeof(why->message) - n,
                          "; to free it: fleetctl unload %s, and after the move: fleetctl start %s",

@@ -110,6 +110,9 @@ bool rollout_is_skipped(const ClusterAssignment *assignment);
 const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge);
 /* Return whether a rollout still updates that instance: a surge instance ends with its rollout. */
 bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge);
+/* Read the text that a step gives to a unit of the set. 1, 0 and no change of *ret, which is NULL: that of
+ * the head, or a negative errno. */
+int rollout_compose(const ClusterUnit *head, const ClusterUnit *u, Unit **ret);
 /* Return whether the text that an assignment names is available on its machine. */
 bool rollout_is_available(const ClusterAssignment *assignment);
 

@@ -56,9 +56,7 @@ static bool rolling_zone(const Rolling *x, const char **ret) {
 static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMachine *to) {
         _cleanup_unit_ Unit *whole = NULL;
         RolloutStep *step = x->step;
-        int r = p->unit != x->set.head && p->unit->unit->own_size > 0 ?
-                        unit_compose(p->unit->unit, x->set.head->unit, &whole) :
-                        0;
+        int r = rollout_compose(x->set.head, p->unit, &whole);
 
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
@@ -79,10 +77,10 @@ static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMac
         Unit text = *x->set.head->unit; /* it borrows all but its options */
         ClusterUnit wanted = *u;
         Placement placement;
-        int r = u != x->set.head && u->unit->own_size > 0 ?
-                        unit_compose(u->unit, x->set.head->unit, &whole) :
-                        options_read(&text.file, u->name, &placement, NULL, NULL);
+        int r = rollout_compose(x->set.head, u, &whole);
 
+        if (r == 0)
+                r = options_read(&text.file, u->name, &placement, NULL, NULL);
         if (r < 0)
                 return r;
         if (whole) {
@@ -127,9 +125,8 @@ static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const 
         const Unit *wanted = x->set.head->unit;
         _cleanup_unit_ Unit *whole = NULL;
 
-        if (u == x->set.head || u->unit->own_size == 0)
-                return same_string(state->hash, wanted->hash);
-        return unit_compose(u->unit, wanted, &whole) >= 0 && same_string(state->hash, whole->hash);
+        return rollout_compose(x->set.head, u, &whole) >= 0 &&
+               same_string(state->hash, (whole ?: wanted)->hash);
 }
 
 /* Whether the published state of an instance may precede its step: the instance was available with the wanted

@@ -102,6 +102,12 @@ const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge) {
         return NULL;
 }
 
+int rollout_compose(const ClusterUnit *head, const ClusterUnit *u, Unit **ret) {
+        int r = u != head && u->unit->own_size > 0 ? unit_compose(u->unit, head->unit, ret) : 0;
+
+        return r < 0 ? r : *ret != NULL;
+}
+
 /* The set of an instance that has left its template has texts with drop-ins. */
 const char *rollout_hash_of(const ClusterUnit *head, const ClusterAssignment *a) {
         return a->of == head ? a->hash : a->base;

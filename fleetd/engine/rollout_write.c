@@ -47,9 +47,7 @@ static int rollout_read_updates(const Cluster *cluster, const ClusterUnit *head,
         for (size_t i = 0; i < step->n_updates; i++) {
                 const RolloutInstance *p = &step->updates[i];
                 _cleanup_unit_ Unit *whole = NULL;
-                int r = p->unit != head && p->unit->unit->own_size > 0 ?
-                                unit_compose(p->unit->unit, head->unit, &whole) :
-                                0;
+                int r = rollout_compose(head, p->unit, &whole);
 
                 if (r < 0)
                         return r;

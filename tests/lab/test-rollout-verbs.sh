@@ -171,7 +171,7 @@ change_places() {
         status_is 1 move web@2.service "$1"
         grep -q 'fleetctl unload web@3.service' "$LAB/out" || fail "the way is not named: $(cat "$LAB/out")"
         status_is 0 unload web@3.service
-        wait_for 10 ctl move web@2.service "$1" || fail "$(ctl move web@2.service "$1" 2>&1)"
+        wait_for 10 ctl move web@2.service "$1" || fail "move: $(cat "$LAB/out")"
         status_is 0 start web@3.service
         wait_for 20 three_web || fail "$(fleetctl alpha list-units)"
 }

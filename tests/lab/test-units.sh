@@ -77,7 +77,7 @@ the_logs_of_all_daemons_are_merged() {
         grep -q '^fleetctl: \(no log of beta: \|beta is .* its log is on that host\)' "$LAB/why-not" || fail "without beta: $(cat "$LAB/why-not")"
         host_exec beta systemctl start fleetd
         # It continues after the last entry before the loss.
-        wait_for 30 grep -q ' beta   stopping' "$LAB/followed" || fail "log -f does not continue: $(tail -5 "$LAB/followed")"
+        wait_for 10 grep -q ' beta   stopping' "$LAB/followed" || fail "log -f does not continue: $(tail -5 "$LAB/followed")"
         kill $pid
         cluster_whole
 }

@@ -2764,7 +2764,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "unload d.service, and after the move: fleetctl start d.service" },
                 { "PUT /fleet/v1/units/c.service/move", "{}", 409, "; to free one: fleetctl help move" },
                 { "PUT /fleet/v1/units/e.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "and h.service runs there; h.service is being unloaded: try again when it has ended" },
+                  "and h.service runs there; h.service is being unloaded: repeat the command when it has "
+                  "ended" },
                 { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
                 { "PUT /fleet/v1/units/g.service/move", "{}", 409, "it is global (Global=yes)" },
                 { "PUT /fleet/v1/units/i.service/move", "{}", 409,

@@ -1067,6 +1067,31 @@ static void below_the_feature_level_of_updates_no_instance_follows(void **state)
         assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
 }
 
+/* Below the feature level, all of its text counts. */
+static void after_the_raise_an_assignment_names_the_drop_ins_of_the_instance(void **state) {
+        World *w = *state;
+        const ClusterAssignment *a;
+        AssignmentChange c;
+
+        raise_to(w, KV_LEVEL_REVISIONS);
+        machine(w, self);
+        assert_int_equal(submit(w, "web@.service", FIRST_TEXT, false, 0), KV_OK);
+        assert_int_equal(submit(w, "web@1.service", FIRST_TEXT OWN_DROP_IN("A=1"), false, 0), KV_OK);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_int_equal(text_of(w, "web@1.service")->own, 0);
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        c = assignment_for(w, "web@1.service", ASSIGNMENT_RUN);
+        c.revision = 1;
+        snprintf(c.hash, sizeof(c.hash), "%s", text_of(w, "web@1.service")->hash);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, NULL, on_done, w)), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+        a = cluster_assignment(registry_cluster(w->registry), self, "web@1.service");
+        assert_string_equal(a->base, text_of(w, "web@.service")->hash);
+        assert_true(a->own > 0 && a->own == text_of(w, "web@1.service")->own);
+}
+
 /* Its own number of the text is another one. */
 static void after_the_raise_a_follower_names_the_number_of_its_template(void **state) {
         World *w = *state;
@@ -1728,6 +1753,7 @@ int main(void) {
                 TEST(an_instance_that_a_rollout_updates_keeps_its_unit_directory),
                 TEST(a_step_to_a_longer_stop_extends_the_hold_of_a_follower),
                 TEST(below_the_feature_level_of_updates_no_instance_follows),
+                TEST(after_the_raise_an_assignment_names_the_drop_ins_of_the_instance),
                 TEST(after_the_raise_a_follower_names_the_number_of_its_template),
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),

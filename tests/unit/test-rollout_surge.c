@@ -304,7 +304,7 @@ static void a_drain_does_not_wait_for_a_paused_update(void **state) {
         const ClusterAssignment *a;
         UnitPosition at = {};
         ClusterUnit *u;
-        char from = 0;
+        char from[2] = "";
         Play play;
 
         begin_surge(&play, "MaxSurge=1");
@@ -315,14 +315,13 @@ static void a_drain_does_not_wait_for_a_paused_update(void **state) {
         assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
         while ((u = unit_order_next(&play.p.cluster.by_name, &at)))
                 LIST_FOREACH(a, &u->assignments, of_unit)
-                        from = a->instead[0] ? a->instead[0] : from;
-        assert_true(from);
-        maintain(&play.p, (char[]) { (char) (from - 'a' + 'A'), 0 }, "draining", "");
+                        if (a->instead[0])
+                                from[0] = (char) (a->instead[0] - 'a' + 'A');
+        assert_true(from[0]);
+        maintain(&play.p, from, "draining", "");
         surge_seconds(&play, 60, 3);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
-        assert_int_equal(drain_left(cluster_machine(&play.p.cluster,
-                                                    machine_id((char[]) { (char) (from - 'a' + 'A'), 0 }))),
-                         0);
+        assert_int_equal(drain_left(cluster_machine(&play.p.cluster, machine_id(from))), 0);
         end(&play);
 }
 
