@@ -393,13 +393,16 @@ int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machin
 
 static int read_times(Events *all) {
         const Options *o = &all->client->options;
+        bool is_time_of_day = o->since && o->since[strspn(o->since, "0123456789:")] == 0;
 
         if (times_of_flag("--since", o->since, &all->since_ms) != EXIT_DONE ||
             times_of_flag("--until", o->until, &all->until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
         all->columns.now_ms = clock_real_ms();
         if (all->since_ms > all->columns.now_ms)
-                client_note("--since=%s: this time is in the future; expected one in the past", o->since);
+                client_note("--since=%s: this time is in the future; expected one in the past%s%s%s", o->since,
+                            is_time_of_day ? ": --since='yesterday " : "", is_time_of_day ? o->since : "",
+                            is_time_of_day ? "'" : "");
         else if (o->until && o->follow)
                 client_note("--until=%s: not with --follow, which has no end", o->until);
         else if (o->until && all->until_ms < all->since_ms)

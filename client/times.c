@@ -106,6 +106,7 @@ int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         bool utc = ends_with(s, " UTC") || ends_with(s, "Z");
         time_t now = (time_t) (now_ms / 1000);
         char copy[TIME_SIZE];
+        const char *text;
         struct tm today = {};
         uint64_t seconds;
 
@@ -125,16 +126,21 @@ int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         (void) (utc ? gmtime_r(&now, &today) : localtime_r(&now, &today));
         today.tm_hour = today.tm_min = today.tm_sec = 0;
         today.tm_isdst = -1;
-        for (size_t i = 0; i < ELEMENTS(days); i++)
-                if (streq(s, days[i].name)) {
-                        today.tm_mday += days[i].days;
-                        *ret_ms = (uint64_t) mktime(&today) * 1000;
-                        return 0;
-                }
         snprintf(copy, sizeof(copy), "%s", s);
         if (utc)
                 copy[strlen(copy) - (ends_with(copy, " UTC") ? strlen(" UTC") : strlen("Z"))] = 0;
-        return times_absolute(times_skip_weekday(copy), &today, utc, ret_ms);
+        text = copy;
+        for (size_t i = 0; i < ELEMENTS(days); i++) {
+                size_t n = strlen(days[i].name);
+
+                if (!starts_with(copy, days[i].name) || (copy[n] && copy[n] != ' '))
+                        continue;
+                today.tm_mday += days[i].days;
+                text = copy[n] ? copy + n + 1 : "00:00";
+                if (!strchr("0123456789", *text) || strchr(text, '-'))
+                        return -EINVAL;
+        }
+        return times_absolute(times_skip_weekday(text), &today, utc, ret_ms);
 }
 
 int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms) {

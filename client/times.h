@@ -5,8 +5,8 @@
 #include "base/text.h"
 
 /* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
- * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow", a date, a time of day, or both;
- * with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is wall-clock time. -EINVAL:
+ * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date, a
+ * time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is wall-clock time. -EINVAL:
  * no such time; -ERANGE: before 1970. */
 int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
 

@@ -25,7 +25,7 @@
 #include "tests/lib/tree_file.h"
 #include "tests/lib/store_inside.h"
 
-enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
+enum { HOSTS_MAX = 3, PATIENCE_S = 240, PATIENCE_MS = 60000 };
 
 typedef struct World World;
 

@@ -580,11 +580,14 @@ static uint64_t list_many(Fixture *fixture, size_t n) {
 
 static void the_cost_of_a_listing_is_linear_in_its_units(void **state) {
         Fixture *fixture = *state;
-        uint64_t few, many;
+        uint64_t few = UINT64_MAX, many = UINT64_MAX;
 
+        /* The least of several: other work on the machine takes away caches. */
         (void) list_many(fixture, 400); /* memory, and pages of code */
-        few = list_many(fixture, 400);
-        many = list_many(fixture, 400 * 10);
+        for (unsigned i = 0; i < 5 && (i == 0 || many > 30 * few); i++) {
+                few = MIN(few, list_many(fixture, 400));
+                many = MIN(many, list_many(fixture, 400 * 10));
+        }
         assert_in_range(many, 0, 30 * few); /* quadratic cost: 100 */
 }
 
