@@ -391,27 +391,6 @@ int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machin
         return r < 0 ? r : ret->error;
 }
 
-static int read_times(Events *all) {
-        const Options *o = &all->client->options;
-        bool is_time_of_day = o->since && o->since[strspn(o->since, "0123456789:")] == 0;
-
-        if (times_of_flag("--since", o->since, &all->since_ms) != EXIT_DONE ||
-            times_of_flag("--until", o->until, &all->until_ms) != EXIT_DONE)
-                return EXIT_USAGE;
-        all->columns.now_ms = clock_real_ms();
-        if (all->since_ms > all->columns.now_ms)
-                client_note("--since=%s: this time is in the future; expected one in the past%s%s%s", o->since,
-                            is_time_of_day ? ": --since='yesterday " : "", is_time_of_day ? o->since : "",
-                            is_time_of_day ? "'" : "");
-        else if (o->until && o->follow)
-                client_note("--until=%s: not with --follow, which has no end", o->until);
-        else if (o->until && all->until_ms < all->since_ms)
-                client_note("--until=%s: this time is before --since=%s", o->until, o->since);
-        else
-                return EXIT_DONE;
-        return EXIT_USAGE;
-}
-
 static int on_any_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         bool *any = userdata;
@@ -519,7 +498,8 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         all.last = o->last;
         if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
                 all.last = FOLLOW_LINES;
-        if (read_times(&all) != EXIT_DONE)
+        all.columns.now_ms = clock_real_ms();
+        if (times_of_range(&c->options, &all.since_ms, &all.until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
         if (patterns_read(args, n, &all.names) < 0)
                 return -ENOMEM;

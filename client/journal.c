@@ -189,20 +189,14 @@ typedef struct Journals {
 } Journals;
 
 static int journals_limit(const Client *c, Journals *j) {
-        const struct {
-                const char *flag, *value;
-                char *to;
-        } limits[] = { { "--since", c->options.since, j->since }, { "--until", c->options.until, j->until } };
+        uint64_t since_ms, until_ms;
 
-        for (size_t i = 0; i < ELEMENTS(limits); i++) {
-                uint64_t ms;
-                int r = times_of_flag(limits[i].flag, limits[i].value, &ms);
-
-                if (r != EXIT_DONE)
-                        return r;
-                if (limits[i].value)
-                        snprintf(limits[i].to, sizeof(j->since), "@%llu", (unsigned long long) ms / 1000);
-        }
+        if (times_of_range(&c->options, &since_ms, &until_ms) != EXIT_DONE)
+                return EXIT_USAGE;
+        if (c->options.since)
+                snprintf(j->since, sizeof(j->since), "@%llu", (unsigned long long) since_ms / 1000);
+        if (c->options.until)
+                snprintf(j->until, sizeof(j->until), "@%llu", (unsigned long long) until_ms / 1000);
         return EXIT_DONE;
 }
 

@@ -570,13 +570,8 @@ static int log_check(Log *l, char **args, size_t n, uint64_t *ret_until_ms) {
         for (size_t i = 0; i < n; i++)
                 if (journal_match_check(args[i], &err) < 0)
                         return usage_of("", args[i], err.message);
-        if (times_of_flag("--since", o->since, &l->since_ms) != EXIT_DONE ||
-            times_of_flag("--until", o->until, ret_until_ms) != EXIT_DONE)
+        if (times_of_range(o, &l->since_ms, ret_until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
-        if (o->since && o->until && l->since_ms > *ret_until_ms)
-                return client_usage("--until is before --since");
-        if (o->until && o->follow)
-                return client_usage("--follow cannot be combined with --until");
         l->lines = o->lines;
         if (l->lines != LINES_ALL && l->lines > LINES_MAX)
                 return client_usage("--lines: at most 100000; without --lines, all entries are printed");

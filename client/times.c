@@ -143,21 +143,42 @@ int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         return times_absolute(times_skip_weekday(text), &today, utc, ret_ms);
 }
 
-int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms) {
+/* Parse the value of a flag, or NULL: 0. */
+static int times_of_flag(const char *flag, const char *value, uint64_t now_ms, uint64_t *ret_ms) {
         int r;
 
         *ret_ms = 0;
         if (!value)
                 return EXIT_DONE;
-        r = times_parse(value, clock_real_ms(), ret_ms);
+        r = times_parse(value, now_ms, ret_ms);
         if (r >= 0)
                 return EXIT_DONE;
-        if (r == -ERANGE) {
+        if (r == -ERANGE)
                 client_note("%s=%s: expected a time after 1970", flag, value);
+        else
+                client_note("%s=%s: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00",
+                            flag, value);
+        return EXIT_USAGE;
+}
+
+int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until_ms) {
+        uint64_t now_ms = clock_real_ms();
+
+        if (times_of_flag("--since", o->since, now_ms, ret_since_ms) != EXIT_DONE ||
+            times_of_flag("--until", o->until, now_ms, ret_until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
-        }
-        client_note("%s=%s: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00", flag,
-                    value);
+        if (*ret_since_ms > now_ms && o->since[strspn(o->since, "0123456789:")] == 0) /* a time of day */
+                client_note("--since=%s: this time is in the future; that of yesterday is "
+                            "--since='yesterday %s'",
+                            o->since, o->since);
+        else if (*ret_since_ms > now_ms)
+                client_note("--since=%s: this time is in the future; expected one in the past", o->since);
+        else if (o->until && o->follow)
+                client_note("--until=%s: not with --follow, which has no end", o->until);
+        else if (o->until && *ret_until_ms < *ret_since_ms)
+                client_note("--until=%s: this time is before --since=%s", o->until, o->since);
+        else
+                return EXIT_DONE;
         return EXIT_USAGE;
 }
 

@@ -3,16 +3,17 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "client/options.h"
 
 /* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
- * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date, a
- * time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is wall-clock time. -EINVAL:
- * no such time; -ERANGE: before 1970. */
+ * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date,
+ * a time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is
+ * wall-clock time. -EINVAL: no such time; -ERANGE: before 1970. */
 int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
 
-/* Parse the value of a flag, which is NULL if the flag was not given: *ret_ms is 0 then. Return EXIT_DONE, or
- * EXIT_USAGE after a message that names the flag. */
-int times_of_flag(const char *flag, const char *value, uint64_t *ret_ms);
+/* Parse --since= and --until= of a verb that prints the past: 0 if one was not given. Return EXIT_DONE, or
+ * EXIT_USAGE after a message: no such time, a begin in the future, an end before it, or one with --follow. */
+int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until_ms);
 
 /* Append "4 min", in the largest unit of time. */
 void append_span(Text *t, uint64_t ms);
