@@ -8,6 +8,7 @@ enum {
         CALL_MS = 10,
         DELAY_MS = 5000, /* InhibitDelayMaxSec= */
         STOP_MS = 100,   /* after the release */
+        EARLY_MS = 500,
 };
 
 struct SimLogind {
@@ -24,6 +25,7 @@ struct SimLogind {
         /* The call that waits for an answer. */
         SystemdDone done;
         void *done_userdata;
+        RebootKind wanted;
 };
 
 static SimLogind *sim_of(Logind *l) {
@@ -66,17 +68,21 @@ static void sim_release(SimLogind *l) {
         sim_after(l, STOP_MS);
 }
 
-void sim_logind_shut_down(SimLogind *l, RebootKind kind) {
+bool sim_logind_shut_down(SimLogind *l, RebootKind kind) {
+        bool early = l->hooks.is_early && l->hooks.is_early(l->hooks.userdata);
+
         if (l->until_ms > 0)
-                return;
+                return false;
         l->kind = kind;
         l->ending = false;
+        /* The daemon learns the configured delay, of which logind need not wait for the end. */
         l->until_ms = world_now_ms(l->world) + DELAY_MS;
-        sim_after(l, DELAY_MS + STOP_MS);
+        sim_after(l, STOP_MS + (early ? world_draw(l->world, EARLY_MS) : DELAY_MS));
         if (!l->loop)
                 sim_release(l);
         else if (l->on_changed)
                 l->on_changed(l->userdata);
+        return true;
 }
 
 /* -- The interface -- */
@@ -110,18 +116,18 @@ static void sim_on_call(void *userdata) {
         if (!done)
                 return;
         l->done = NULL;
-        if (l->hooks.rejects(l->hooks.userdata)) {
+        if (l->until_ms > 0 || l->hooks.rejects(l->hooks.userdata)) {
                 done(l->done_userdata, -EBUSY, "an operation is in progress");
                 return;
         }
         done(l->done_userdata, 0, NULL);
-        sim_logind_shut_down(l, l->kind);
+        (void) sim_logind_shut_down(l, l->wanted);
 }
 
 static int sim_reboot(Logind *base, RebootKind kind, SystemdDone done, void *userdata) {
         SimLogind *l = sim_of(base);
 
-        l->kind = kind;
+        l->wanted = kind;
         l->done = done;
         l->done_userdata = userdata;
         world_at(l->world, CALL_MS, l->loop, sim_on_call, l);

@@ -10,7 +10,8 @@ typedef struct SimLogind SimLogind;
 typedef struct SimLogindHooks {
         /* The host goes down now: the inhibitor is released, or the delay is over. */
         void (*on_down)(void *userdata, RebootKind kind);
-        bool (*rejects)(void *userdata); /* a reboot that the daemon requests */
+        bool (*rejects)(void *userdata);  /* a reboot that the daemon requests */
+        bool (*is_early)(void *userdata); /* a shutdown that ends before the delay; NULL: none */
         void *userdata;
 } SimLogindHooks;
 
@@ -21,4 +22,5 @@ SimLogind *sim_logind_free(SimLogind *l);
 Logind *sim_logind_attach(SimLogind *l, WorldLoop *loop);
 void sim_logind_detach(SimLogind *l);   /* the daemon has ended, and its inhibitor with it */
 void sim_logind_power_on(SimLogind *l); /* another boot: no shutdown is announced */
-void sim_logind_shut_down(SimLogind *l, RebootKind kind); /* as systemctl reboot does */
+/* As systemctl reboot does. Return whether no shutdown was under way. */
+bool sim_logind_shut_down(SimLogind *l, RebootKind kind);

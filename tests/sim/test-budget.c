@@ -1,7 +1,7 @@
 /* Rollouts, drains, moves and planned reboots at once, of sets with MaxSurge=, UpdateBy=, Move=stop-first, a
- * global unit and single ones. Whole daemons, whose leaders end, and a simulated logind. As the simulated
- * systemd sees it, no set ever has more unavailable instances than its budget permits; when all requests have
- * ended, each instance runs once, with the last text.
+ * global unit and single ones. Whole daemons, whose leaders and majorities end, and a simulated logind. As
+ * the simulated systemd sees it, no set ever has more unavailable instances than its budget permits; when all
+ * requests have ended, each instance runs once, with the last text.
  *
  *      test-budget [--seed N] [--runs N] [--trace]
  */
@@ -26,6 +26,7 @@ enum {
         HOSTS = 5,    /* and instances of a set, at most */
         FREE_MIN = 2, /* hosts without maintenance */
         BAD_PERCENT = 25,
+        MAJORITY_PERCENT = 25, /* of the crashes */
         DOWN_MS = 6000,
         OFF_MS = 10,
         RETURN_MS = 60000,
@@ -103,7 +104,7 @@ static struct {
 static unsigned n_good_texts;
 static bool down[HOSTS];
 static uint64_t disturbed_ms[HOSTS]; /* until then, the host is away for others, or was a moment ago */
-static unsigned n_texts, n_drains, n_moves, n_reboots, n_crashes, n_boots;
+static unsigned n_texts, n_drains, n_moves, n_reboots, n_crashes, n_quorums, n_boots;
 static unsigned most_taken[ELEMENTS(sets)];
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
@@ -278,6 +279,24 @@ static void crash(SimMachine *m) {
         world_at(world, for_ms, NULL, on_start, m);
 }
 
+/* End the daemons of a majority, the leader's with them: a rollout, a move or a drain continues where it was.
+ */
+static void crash_majority(const SimMachine *first) {
+        unsigned n = 0;
+
+        crash(cluster_leader(cluster));
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[(first->index + i) % cluster->n];
+
+                n += !m->daemon;
+                if (n <= cluster->n / 2 && m->daemon) {
+                        crash(m);
+                        n++;
+                }
+        }
+        n_quorums += n > cluster->n / 2;
+}
+
 /* -- Requests -- */
 
 static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -430,7 +449,10 @@ static void request(void) {
                 request_move(r, machine);
                 break;
         default:
-                crash(world_chance(world, 70) ? cluster_leader(cluster) : m);
+                if (world_chance(world, MAJORITY_PERCENT))
+                        crash_majority(m);
+                else
+                        crash(world_chance(world, 70) ? cluster_leader(cluster) : m);
         }
 }
 
@@ -663,10 +685,10 @@ int main(int argc, char *argv[]) {
                 cluster_free(cluster);
                 world_free(w);
         }
-        printf("%llu runs: %u texts, %u drains, %u moves, %u reboots requested, %u boots, %u daemons ended; "
-               "at "
-               "most unavailable:",
-               (unsigned long long) o.runs, n_texts, n_drains, n_moves, n_reboots, n_boots, n_crashes);
+        printf("%llu runs: %u texts, %u drains, %u moves, %u reboots requested, %u boots, %u daemons ended, "
+               "a majority %u times; at most unavailable:",
+               (unsigned long long) o.runs, n_texts, n_drains, n_moves, n_reboots, n_boots, n_crashes,
+               n_quorums);
         for (size_t i = 0; i < ELEMENTS(sets); i++)
                 printf(" %s %u%s", sets[i].head, most_taken[i], i + 1 < ELEMENTS(sets) ? "," : "\n");
         return 0;

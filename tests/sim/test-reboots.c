@@ -1,7 +1,8 @@
 /* Planned reboots of all hosts, with whole daemons and a simulated logind: hosts that do not return,
- * rejections, requests to cancel, and losses of the leader and of the quorum in each state. No two hosts are
- * down at a time, no unit is on a host that goes down, each host boots once, and the queue stops at a host
- * that is not back.
+ * rejections, shutdowns that do not wait for the inhibitor, reboots by hand beside the queue, requests to
+ * cancel, and losses of the leader and of the quorum in each state. The queue takes down no host while
+ * another is down, no unit is on a host that goes down, the queue boots each host once, and stops at one that
+ * is not back.
  *
  *      test-reboots [--seed N] [--runs N] [--trace]
  *
@@ -31,6 +32,11 @@ enum {
         REJECTS_PERCENT = 15,
         CANCELS_PERCENT = 15,
         SOFT_PERCENT = 25,
+        EARLY_PERCENT = 10,
+        BY_HAND_PERCENT = 40, /* of the rounds: "systemctl reboot" on one host */
+        BY_HAND_MS = 40000,   /* from the request of the queue, at most */
+        DISTURBED_MS = 60000, /* after that host is back */
+        KNOWN_MS = 6000,      /* in which the leader learns that a host is down, if it did not say so */
         RUNS_ENOUGH = 24,
 };
 
@@ -42,12 +48,16 @@ static SimCluster *cluster;
 static struct {
         SimMachine *machine;
         bool down, stays_down;
-        unsigned boots; /* in this round */
-        unsigned state; /* that was seen last */
+        bool by_hand;     /* it goes, or went down by hand: until it is up again */
+        uint64_t down_ms; /* when it went down last */
+        unsigned boots;   /* in this round, by the queue */
+        unsigned state;   /* that was seen last */
 } hosts[CLUSTER_HOSTS_MAX];
 static bool stops_first[UNITS];
 static bool calm; /* no more faults of logind and firmware */
-static unsigned n_boots, n_stopped, n_cancelled;
+static uint64_t
+        disturbed_ms; /* until then, units may be on their way because of a host that broke the order */
+static unsigned n_boots, n_by_hand, n_early, n_stopped, n_cancelled;
 
 enum { STATE_NONE = _REBOOT_STATE_MAX };
 
@@ -81,10 +91,17 @@ static Registry *registry(void) {
 
 /* -- The hosts -- */
 
+static void is_up_again(size_t i) {
+        if (hosts[i].by_hand)
+                disturbed_ms = world_now_ms(world) + DISTURBED_MS;
+        hosts[i].down = hosts[i].by_hand = false;
+}
+
 static void on_power_on(void *userdata) {
         size_t i = ((SimMachine *) userdata)->index;
 
-        hosts[i].down = hosts[i].stays_down = false;
+        is_up_again(i);
+        hosts[i].stays_down = false;
         machine_power_on(userdata);
 }
 
@@ -100,7 +117,7 @@ static void on_soft(void *userdata) {
         }
         sim_systemd_soft_reboot(m->systemd);
         machine_ended_units(m);
-        hosts[m->index].down = false;
+        is_up_again(m->index);
         machine_start_daemon(m);
 }
 
@@ -109,14 +126,17 @@ static void on_power_off(void *userdata) {
         SimMachine *m = userdata;
 
         machine_power_cut(m);
-        hosts[m->index].stays_down = !calm && world_chance(world, STAYS_DOWN_PERCENT);
+        hosts[m->index].stays_down = !calm && !hosts[m->index].by_hand &&
+                                     world_chance(world, STAYS_DOWN_PERCENT);
         if (!hosts[m->index].stays_down)
                 world_at(world, 1000 + world_draw(world, DOWN_MS), NULL, on_power_on, m);
 }
 
+/* A host that is rebooted by hand may go down at any time, also a moment before that of the queue. */
 static void check_no_other_is_down(const SimMachine *m) {
         for (unsigned i = 0; i < cluster->n; i++)
-                if (i != m->index && hosts[i].down)
+                if (i != m->index && hosts[i].down &&
+                    (!hosts[i].by_hand || world_now_ms(world) > hosts[i].down_ms + KNOWN_MS))
                         world_failed(world, "never-two-hosts-down", "%s goes down, and %s is", m->name,
                                      hosts[i].machine->name);
 }
@@ -142,7 +162,7 @@ static void check_units_have_left(const SimMachine *m) {
                                      m->name);
                 for (unsigned k = 0; k < cluster->n; k++)
                         n += sim_systemd_runs(cluster->machines[k].systemd, name);
-                if (n == 0 && !may_run_nowhere(i, name))
+                if (n == 0 && world_now_ms(world) > disturbed_ms && !may_run_nowhere(i, name))
                         world_failed(world, "each-unit-runs-elsewhere", "%s runs nowhere when %s goes down",
                                      name, m->name);
         }
@@ -150,14 +170,21 @@ static void check_units_have_left(const SimMachine *m) {
 
 static void on_down(void *userdata, RebootKind kind) {
         SimMachine *m = userdata;
+        bool by_hand = hosts[m->index].by_hand;
 
-        world_trace(world, m->name, "goes down");
-        check_no_other_is_down(m);
-        check_units_have_left(m);
-        if (hosts[m->index].boots++ > 0)
-                world_failed(world, "a-host-reboots-once", "%s goes down again", m->name);
+        world_trace(world, m->name, "goes down%s", by_hand ? " by hand" : "");
+        if (by_hand) {
+                disturbed_ms = UINT64_MAX;
+                n_by_hand++;
+        } else {
+                check_no_other_is_down(m);
+                check_units_have_left(m);
+                if (hosts[m->index].boots++ > 0)
+                        world_failed(world, "a-host-reboots-once", "%s goes down again", m->name);
+                n_boots++;
+        }
         hosts[m->index].down = true;
-        n_boots++;
+        hosts[m->index].down_ms = world_now_ms(world);
         machine_stop_daemon(m);
         if (kind == REBOOT_SOFT)
                 world_at(world, SOFT_MS, NULL, on_soft, m);
@@ -167,6 +194,21 @@ static void on_down(void *userdata, RebootKind kind) {
 
 static bool rejects(void *userdata) {
         return !calm && world_chance(world, REJECTS_PERCENT);
+}
+
+static bool is_early(void *userdata) {
+        bool early = !calm && world_chance(world, EARLY_PERCENT);
+
+        n_early += early;
+        return early;
+}
+
+/* "systemctl reboot" on one host, beside the queue. */
+static void on_reboot_by_hand(void *userdata) {
+        SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
+
+        if (m->loop && !hosts[m->index].down && sim_logind_shut_down(m->logind, REBOOT_FULL))
+                hosts[m->index].by_hand = true;
 }
 
 /* -- The cluster -- */
@@ -350,6 +392,8 @@ static void play_round(void) {
 
         for (unsigned i = 0; i < cluster->n; i++)
                 hosts[i].boots = 0;
+        if (world_chance(world, BY_HAND_PERCENT))
+                world_at(world, world_draw(world, BY_HAND_MS), NULL, on_reboot_by_hand, NULL);
         UNTIL("a-queue-is-requested", count_reboots(false) == cluster->n || (request_reboots(kind) && false));
         for (requested = true; requested;) {
                 UNTIL("a-queue-ends-or-stops", count_reboots(false) == 0 || count_reboots(true) == 1 ||
@@ -378,11 +422,12 @@ static void on_start(void *userdata) {
 }
 
 static void play(void) {
-        const SimLogindHooks hooks = { .on_down = on_down, .rejects = rejects };
+        const SimLogindHooks hooks = { .on_down = on_down, .rejects = rejects, .is_early = is_early };
         char name[UNIT_NAME_MAX + 1];
 
         memset(hosts, 0, sizeof(hosts));
         calm = false;
+        disturbed_ms = 0;
         cluster = cluster_new(world, world_chance(world, 60) ? 3 : 5);
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
@@ -427,8 +472,9 @@ int main(int argc, char *argv[]) {
                 cluster_free(cluster);
                 world_free(w);
         }
-        printf("%llu runs: %u reboots, %u queues that stopped, %u cancelled\n", (unsigned long long) o.runs,
-               n_boots, n_stopped, n_cancelled);
+        printf("%llu runs: %u reboots, %u by hand, %u shutdowns without a delay, %u queues that stopped, %u "
+               "cancelled\n",
+               (unsigned long long) o.runs, n_boots, n_by_hand, n_early, n_stopped, n_cancelled);
         reached_print(&reached);
         return n_boots > 0 && (o.runs < RUNS_ENOUGH || reached_all(&reached)) ? 0 : 1;
 }
