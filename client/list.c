@@ -642,6 +642,10 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         r = check_local(c, &choice);
         if (r != EXIT_DONE)
                 return r;
+        if (c->options.failed && c->options.state)
+                return client_usage("--failed cannot be combined with --state");
+        if (c->options.failed)
+                c->options.state = "failed";
         c->sessions = list->columns == machine_columns &&
                       (streq(c->options.output, "json") || strstr(fields, "session"));
         r = list_read(c, list, &d, err);

@@ -67,6 +67,7 @@ static const Flag flags[] = {
         { "l", 0, FLAGS_LIST, FLAG_BOOL, AT(full), NULL },
         { "local", 0, FLAGS_LOCAL, FLAG_BOOL, AT(local),
           "Only units of this host, as its daemon sees them; works without the cluster" },
+        { "failed", 0, FLAGS_LOCAL, FLAG_BOOL, AT(failed), "Only units that have failed: --state=failed" },
         { "no-legend", 0, FLAGS_LIST, FLAG_BOOL, AT(no_legend), "Do not print a legend (column headers)" },
         { "lines", 'n', FLAGS_LINES, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
         { "lines", 'n', FLAGS_EVENTS, FLAG_NUMBER, AT(last),

@@ -62,7 +62,7 @@ typedef enum FlagGroup {
         FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
         FLAGS_REPORT = INT64_C(1) << 53,  /* --output=json, for the result: client/report.h */
         FLAGS_UPDATE = INT64_C(1) << 54,  /* --canary, --on-failure */
-        FLAGS_LOCAL = INT64_C(1) << 55,   /* --local */
+        FLAGS_LOCAL = INT64_C(1) << 55,   /* --local, --failed */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
         FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
@@ -79,7 +79,7 @@ typedef struct Options {
         bool debug, help, strict_host_keys;
 
         const char *fields, *canary, *on_failure; /* NULL: not given */
-        bool full, no_legend, local, no_block, wait, replace, all_at_once, sign;
+        bool full, no_legend, local, failed, no_block, wait, replace, all_at_once, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
         uint64_t timeout_ms;     /* of --timeout; 0: no limit */
 

@@ -264,6 +264,24 @@ static void move_add_way(const ClusterUnit *conflict, Error *why) {
                          conflict->name, conflict->name);
 }
 
+/* Add to the reason that a unit of MachineOf= is elsewhere that this one follows it. */
+static void move_add_leader(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                            const ClusterMachine *m, Error *why) {
+        const Names *units = &u->unit->placement.machine_of;
+        size_t n = strlen(why->message);
+
+        if (scheduler_refusal(view, u, m, false, NULL) != RULE_MACHINE_OF)
+                return;
+        for (size_t i = 0; i < units->n; i++)
+                if (!scheduler_view_has(view, m, units->items[i])) {
+                        if (cluster_unit(c, units->items[i]))
+                                snprintf(why->message + n, sizeof(why->message) - n,
+                                         "; to move both: fleetctl move %s %s", units->items[i],
+                                         cluster_machine_name(m));
+                        return;
+                }
+}
+
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                               const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
@@ -282,6 +300,7 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
         } else if (!scheduler_fits(view, &any, m, false, &why)) {
                 error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
                 move_add_way(scheduler_conflict_on(view, &any, m), ret_why);
+                move_add_leader(c, view, &any, m, ret_why);
                 return false;
         }
         if (scheduler_replaced_by(view, &any, m)) {

@@ -523,7 +523,7 @@ static int draft_metadata_make(const Cluster *c, const MetadataPatch *patch, Dra
 
 /* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
 static bool draft_may_leave(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return cluster_assignment_is_active(o) && o->of->unit && !cluster_unit_is_unreadable(o->of) &&
                o->of->target != TARGET_INACTIVE && !(s && s->state.done);

@@ -65,7 +65,7 @@ static bool brake_move_is_complete(const Pass *pass, const ClusterAssignment *o)
         if (newest == o)
                 return elsewhere || plan_replace_left_ms(pass, o) > 0 ||
                        scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
-        s = cluster_state_on(newest->machine, newest->unit);
+        s = newest->state;
         return s && !(s->state.active && streq(s->state.active, "activating"));
 }
 

@@ -137,7 +137,7 @@ static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
         if (cluster_unit_is_unreadable(u))
                 return false;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
-                const ClusterState *s = cluster_state_on(a->machine, a->unit);
+                const ClusterState *s = a->state;
 
                 if (!cluster_assignment_is_active(a) || plan_is_up(a) || plan_is_down(a->machine) ||
                     (s && s->state.active && streq(s->state.active, "failed")))

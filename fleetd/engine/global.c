@@ -20,7 +20,7 @@ static const ClusterAssignment *global_next_update(const ClusterUnit *u) {
                         next = next ? next : o;
                         continue;
                 }
-                s = cluster_state_on(o->machine, o->unit);
+                s = o->state;
                 if (!(s && s->state.hash && streq(s->state.hash, u->unit->hash) && plan_is_up(o)))
                         return NULL;
         }

@@ -160,7 +160,7 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
 /* Return whether the unit is known not to run there. While it starts, or without a known state, it may run.
  */
 static bool move_is_known_down(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return !plan_is_up(o) && s && s->state.active &&
                (streq(s->state.active, "inactive") || streq(s->state.active, "failed"));
@@ -205,7 +205,7 @@ static bool move_has_arrived(const Pass *pass, const Positions *all, size_t i) {
  * run in the others. It need not run before those end. */
 static bool move_interrupts_nothing(const Positions *all) {
         const ClusterAssignment *newest = all->items[all->n - 1].assignment;
-        const ClusterState *s = cluster_state_on(newest->machine, newest->unit);
+        const ClusterState *s = newest->state;
 
         if (all->n < 2 || !s || !s->state.active || streq(s->state.active, "activating"))
                 return false;

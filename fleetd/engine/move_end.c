@@ -72,7 +72,7 @@ static const char *move_failure(const ClusterState *s) {
 
 /* The unit has an assignment on the machine. */
 static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
-        const ClusterState *s = cluster_state_on(there->machine, there->unit);
+        const ClusterState *s = there->state;
         Position p = { .assignment = there };
         uint64_t left_ms;
 

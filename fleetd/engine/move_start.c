@@ -24,7 +24,7 @@ static uint64_t move_deadline_left_ms(const Pass *pass, const ClusterAssignment 
 }
 
 bool move_has_failed_there(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return s && s->state.active &&
                (streq(s->state.active, "failed") || s->state.job[0] ||
@@ -33,7 +33,7 @@ bool move_has_failed_there(const ClusterAssignment *o) {
 }
 
 bool move_is_late(const Pass *pass, const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return o->machine->presence == PRESENCE_UP && !move_has_failed_there(o) &&
                !(s && s->state.active && streq(s->state.active, "inactive")) &&
@@ -41,7 +41,7 @@ bool move_is_late(const Pass *pass, const ClusterAssignment *o) {
 }
 
 uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
         bool away = o->machine->presence == PRESENCE_AWAY;
         uint64_t now_ms = pass->cluster->now_ms,
                  end_ms = away ? o->machine->since_ms + DRAIN_AWAY_MS : o->since_ms + DRAIN_START_MS;

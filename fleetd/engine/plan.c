@@ -63,7 +63,7 @@ bool plan_is_down(const ClusterMachine *m) {
 }
 
 bool plan_has_finished(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return s && s->state.done;
 }
@@ -71,7 +71,7 @@ bool plan_has_finished(const ClusterAssignment *o) {
 /* The agent removes a state together with its assignment, so that a state is never of an earlier assignment.
  */
 bool plan_is_up(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         if (!s)
                 return false;
@@ -83,7 +83,7 @@ bool plan_is_up(const ClusterAssignment *o) {
 }
 
 bool plan_is_healthy(const ClusterAssignment *o) {
-        const ClusterState *s = cluster_state_on(o->machine, o->unit);
+        const ClusterState *s = o->state;
 
         return plan_is_up(o) && s->state.health != UNIT_HEALTH_FAILING &&
                s->state.health != UNIT_HEALTH_STARTING;

@@ -79,7 +79,7 @@ void reconnect_unit(Pass *pass, const ClusterUnit *u) {
 
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && pass->plan->n == n;
              o = LIST_NEXT(o, of_unit)) {
-                const ClusterState *s = cluster_state_on(o->machine, u->name);
+                const ClusterState *s = o->state;
 
                 if (o->kind != ASSIGNMENT_STOP || !o->unless_running)
                         continue;

@@ -82,7 +82,7 @@ static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
         for (size_t i = 0; i < x->set.n; i++) {
                 const ClusterAssignment *a = x->set.instances[i].assignment;
 
-                const ClusterState *s = cluster_state_on(a->machine, a->unit);
+                const ClusterState *s = a->state;
 
                 if (a->revision == 0 || rolling_is_new(x, &x->set.instances[i]) ||
                     (x->set.instances[i].state != INSTANCE_OLD &&

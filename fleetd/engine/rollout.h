@@ -44,6 +44,7 @@ const char *rollout_instance_state_to_string(RolloutInstanceState state);
 typedef struct RolloutInstance {
         const ClusterUnit *unit;
         const ClusterAssignment *assignment; /* the newest active one; of a global unit, this one */
+        const char *machine;                 /* its name, borrowed */
         RolloutInstanceState state;
         const char *why;          /* of INSTANCE_FAILED; borrowed, or static */
         const ClusterMachine *to; /* of an update: where it starts, while the former instance runs on; NULL:

@@ -133,7 +133,7 @@ static bool state_has_wanted_text(const Rolling *x, const ClusterUnit *u, const 
  * text then, and another text is assigned. With the wanted text assigned at once, it would count as available
  * while its machine restarts it. Its machine publishes the next state soon, or does not act. */
 static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
-        const ClusterState *s = cluster_state_on(p->assignment->machine, p->assignment->unit);
+        const ClusterState *s = p->assignment->state;
         uint64_t until_ms = x->next->progress_ms + EXECUTE_MS;
 
         if (!s || !s->state.available || !state_has_wanted_text(x, p->unit, &s->state) ||
@@ -230,7 +230,7 @@ static bool rolling_has_proof(const Rolling *x) {
  * return. One that starts here for another machine stays as it is. */
 static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
-        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const ClusterState *s = a->state;
         const char *hash = rollout_hash_of(x->set.head, a);
         const RolloutOutcome *outcome = rollout_record_outcome(x->next, hash);
 

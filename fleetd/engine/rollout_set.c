@@ -47,7 +47,7 @@ static bool instance_has_text(const ClusterUnit *head, const ClusterAssignment *
 
 /* The state of the unit on the machine, if the machine published it after the assignment. */
 static const UnitState *instance_state(const ClusterAssignment *a) {
-        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const ClusterState *s = a->state;
 
         return s && s->index > a->index ? &s->state : NULL;
 }
@@ -80,7 +80,7 @@ static const char *instance_failure(const ClusterAssignment *a) {
 
 /* With the text that is assigned: until its machine has executed the assignment, its step is unfinished. */
 static bool instance_is_available(const ClusterAssignment *a) {
-        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const ClusterState *s = a->state;
 
         if (!s || !s->state.available || a->machine->presence != PRESENCE_UP)
                 return false;
@@ -216,6 +216,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
         set->instances[set->n++] = (RolloutInstance) {
                 .unit = u,
                 .assignment = a,
+                .machine = cluster_machine_name(a->machine),
                 .state = state,
                 .why = why,
         };
@@ -268,11 +269,10 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
 }
 
 static int set_compare_machines(const void *a, const void *b) {
-        const ClusterMachine *m = ((const RolloutInstance *) a)->assignment->machine,
-                             *n = ((const RolloutInstance *) b)->assignment->machine;
-        int r = strcmp(cluster_machine_name(m), cluster_machine_name(n));
+        const RolloutInstance *p = a, *q = b;
+        int r = strcmp(p->machine, q->machine);
 
-        return r != 0 ? r : strcmp(m->id, n->id);
+        return r != 0 ? r : strcmp(p->assignment->machine->id, q->assignment->machine->id);
 }
 
 static int set_read_global(RolloutSet *set, size_t *capacity) {
@@ -365,7 +365,7 @@ void rollout_set_done(RolloutSet *set) {
 
 bool rollout_starts_again(const Unit *text, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
-        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const ClusterState *s = a->state;
 
         return (a->hash[0] && streq(a->hash, text->hash)) ||
                (s && s->state.active && streq(s->state.active, "failed"));

@@ -23,7 +23,7 @@ static const char *explain_presence(const ClusterMachine *m) {
 }
 
 static void explain_updating(const Explaining *x, const ClusterAssignment *a, Error *ret) {
-        const ClusterState *s = cluster_state_on(a->machine, a->unit);
+        const ClusterState *s = a->state;
 
         if (a->machine->presence != PRESENCE_UP)
                 error_set(ret, 0, "%s %s", cluster_machine_name(a->machine), explain_presence(a->machine));

@@ -208,7 +208,7 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
         /* During a move, a unit has two assignments: one with a reported state counts, and of these the later
          * one. */
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
-                bool reports = a->machine->presence == PRESENCE_UP && cluster_state_on(a->machine, u->name);
+                bool reports = a->machine->presence == PRESENCE_UP && a->state;
 
                 if (!cluster_assignment_is_active(a) || (best && best_reports && !reports) ||
                     (cluster_machine_is_removed(a->machine) && !cluster_has_finished_on(a->machine, u)))
@@ -223,7 +223,7 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
 
         *ret_machine = best->machine;
         if (best->machine->presence == PRESENCE_LOST || best->machine->presence == PRESENCE_LEFT ||
-            best->kind == _ASSIGNMENT_INVALID || !cluster_state_on(best->machine, u->name))
+            best->kind == _ASSIGNMENT_INVALID || !best->state)
                 return TARGET_INACTIVE;
         return best->kind == ASSIGNMENT_RUN ? TARGET_LAUNCHED : TARGET_LOADED;
 }

@@ -57,6 +57,7 @@ typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
 /* The assignment of a unit to a machine: /_fleet/machine/ID/unit/NAME. */
 typedef struct ClusterAssignment {
         ClusterMachine *machine;
+        struct ClusterState *state;            /* of the unit there; NULL: the machine reports none */
         ClusterUnit *of;                       /* entry of the unit; it may have no unit key */
         LIST_ENTRY(ClusterAssignment) of_unit; /* by machine id */
         char unit[UNIT_NAME_MAX + 1];

@@ -295,19 +295,6 @@ static int reported_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
 
 /* -- /_fleet/machine/ID/unit/UNIT -- */
 
-/* Insert an assignment or a state into a list of its unit, which is sorted by machine id. */
-#define CLUSTER_LIST_INSERT(head, element)                                          \
-        do {                                                                        \
-                typeof(element) _after = NULL, _at = LIST_FIRST(head);              \
-                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; \
-                     _at = LIST_NEXT(_at, of_unit))                                 \
-                        _after = _at;                                               \
-                if (_after)                                                         \
-                        LIST_INSERT_AFTER(_after, (element), of_unit);              \
-                else                                                                \
-                        LIST_INSERT_HEAD((head), (element), of_unit);               \
-        } while (0)
-
 static int assignment_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         return stored_assignment_read(bytes.data, bytes.size, &ret->assignment, err);
 }
@@ -334,7 +321,10 @@ static ClusterAssignment *assignment_new(const KindEntries *e) {
 
         if (!a)
                 return NULL;
-        *a = (ClusterAssignment) { .machine = e->machine, .of = e->unit, .kind = ASSIGNMENT_STOP };
+        *a = (ClusterAssignment) { .machine = e->machine,
+                                   .of = e->unit,
+                                   .state = cluster_state_on(e->machine, e->unit->name),
+                                   .kind = ASSIGNMENT_STOP };
         memcpy(a->unit, e->unit->name, sizeof(a->unit));
         HASH_ADD_STR(e->machine->assignments, unit, a);
         if (!TABLE_ADDED(a))
@@ -458,7 +448,16 @@ static void state_count(ClusterState *s, int by) {
         s->of->n_failed += streq(active, "failed") ? by : 0;
 }
 
+/* Let the assignment of the unit to the machine, if there is one, know its state. */
+static void state_tell(const ClusterState *s, ClusterState *now) {
+        ClusterAssignment *a = cluster_assignment_on(s->machine, s->unit);
+
+        if (a)
+                a->state = now;
+}
+
 void cluster_state_free(ClusterState *s) {
+        state_tell(s, NULL);
         state_count(s, -1);
         HASH_DEL(s->machine->states, s);
         LIST_REMOVE(s, of_unit);
@@ -478,6 +477,7 @@ static ClusterState *state_new(const KindEntries *e) {
         if (!TABLE_ADDED(s))
                 return NULL;
         CLUSTER_LIST_INSERT(&e->unit->states, s);
+        state_tell(s, s);
         return TAKE_PTR(s);
 }
 

@@ -129,3 +129,16 @@ void cluster_assignment_free(ClusterAssignment *a);
 void cluster_state_free(ClusterState *s);
 void cluster_problem_free(ClusterMachine *m, ClusterProblem *p);
 void cluster_facts_free(Machine *facts); /* NULL is allowed */
+
+/* Insert an assignment or a state into a list of its unit, which is sorted by machine id. */
+#define CLUSTER_LIST_INSERT(head, element)                                          \
+        do {                                                                        \
+                typeof(element) _after = NULL, _at = LIST_FIRST(head);              \
+                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; \
+                     _at = LIST_NEXT(_at, of_unit))                                 \
+                        _after = _at;                                               \
+                if (_after)                                                         \
+                        LIST_INSERT_AFTER(_after, (element), of_unit);              \
+                else                                                                \
+                        LIST_INSERT_HEAD((head), (element), of_unit);               \
+        } while (0)

@@ -3,46 +3,12 @@
 # needed. No unit is touched, all acknowledged writes are there, and each version opens the state of the other. Then the cluster gets certificates, and
 # the version before is refused in each state of that change.
 . "$(dirname "$0")/scenario.sh"
-[ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD tests/lab/upgrade.sh" >&2; exit 2; }
-
-# put_version HOST BUILD: the next start of fleetd on the host is of that build.
-put_version() {
-        host_exec "$1" sh -ec 'to=$(systemctl show --value -p ExecStart fleetd | sed "s/.*path=\([^ ]*\).*/\1/"); cat >"$to.new"; chmod 755 "$to.new"; mv "$to.new" "$to"' \
-                <"$2/fleetd/fleetd" || fail "fleetd cannot be replaced on $1"
-}
-# run_version HOST BUILD: the daemon of that build runs on the host.
-run_version() {
-        put_version "$1" "$2"
-        host_exec "$1" systemctl restart fleetd || fail "fleetd does not restart on $1"
-        [ "$(host_exec "$1" sh -c 'sha256sum </proc/$(systemctl show --value -p MainPID fleetd)/exe')" = "$(sha256sum <"$2/fleetd/fleetd")" ] || fail "$1 runs another fleetd"
-}
+. "$here/upgrading.sh"
 
 a_cluster_of_the_version_before_runs_units() {
-        local n
-        LAB_BUILD=$LAB_BEFORE cluster_up # with its feature level
+        before_cluster_up
         (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service web@{1,2,3}.service >"$LAB/out" 2>&1) || fail "sample units do not start: $(cat "$LAB/out")"
-        for n in 1 2 3; do
-                runs_forever plain-$n.service </dev/null
-        done
-        fleetctl beta start plain-{1,2,3}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        identities >"$LAB/before"
-        [ "$(wc -l <"$LAB/before")" -ge 9 ] || fail "too few units run: $(cat "$LAB/before")"
-}
-
-# roll BUILD PREFIX HOST...: upgrades or downgrades these hosts one after the other, with writes meanwhile.
-roll() {
-        local build=$1 prefix=$2 h other
-        shift 2
-        for h; do
-                other=$(others "$h" | head -1)
-                writer_start "$other" 10 "$prefix-$h"
-                run_version "$h" "$build"
-                wait $WRITER
-                cluster_whole
-                acknowledged_writes_are_there "$prefix-$h" "$h"
-                WHAT="$prefix of $h" untouched "$(cat "$LAB/before")"
-        done
-        wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
+        plain_units_run 9
 }
 
 hosts_are_upgraded_one_by_one() { roll "$LAB_BUILD" upgrade alpha beta gamma; }

@@ -27,7 +27,7 @@ typedef struct Play {
         bool template;
         Quality quality[REVISIONS];
         struct {
-                char unit[32], machine[5];
+                char unit[32], machine[8];
                 bool present;
                 uint64_t index; /* of the assignment that its machine has executed */
                 uint64_t started_ms;

@@ -2731,6 +2731,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "target/j.service", "launched" },
                 { "machine/" BETA "/unit/j.service", "{\"order\":\"run\"}" },
                 { "state/j.service/" BETA, "{\"active\":\"activating\",\"load\":\"loaded\"}" },
+                { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineOf=a.service\\n\"}" },
+                { "target/m.service", "launched" },
+                { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
                 { "unit/n.service", "{\"text\":\"[X-Fleet]\\nMove=no\\n\"}" },
                 { "target/n.service", "launched" },
                 { "machine/" BETA "/unit/n.service", "{\"order\":\"run\"}" },
@@ -2762,6 +2765,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
                   "fleetctl "
                   "unload d.service, and after the move: fleetctl start d.service" },
+                { "PUT /fleet/v1/units/m.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
+                  "gamma does not qualify: MachineOf=a.service, and a.service is not there; to move both: "
+                  "fleetctl move a.service gamma" },
                 { "PUT /fleet/v1/units/c.service/move", "{}", 409, "; to free one: fleetctl help move" },
                 { "PUT /fleet/v1/units/e.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "and h.service runs there; h.service is being unloaded: repeat the command when it has "
