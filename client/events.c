@@ -108,9 +108,10 @@ static void append_machine(Events *all, const char *id, Text *t) {
 }
 
 static bool is_selected(Events *all, const EventRow *row) {
-        const char *machine = all->client->options.machine;
+        const Options *o = &all->client->options;
+        const char *machine = o->machine;
 
-        if (all->client->options.problems && !row->bad)
+        if ((o->problems || o->changes) && !(o->problems && row->bad) && !(o->changes && row->requested))
                 return false;
         return !machine || machine_has_name(&all->machines, row->machine, machine) ||
                same_string(removed_name(all, row->machine), machine);
@@ -209,7 +210,8 @@ static void append_path(const Events *all, Text *t) {
                 text_printf(t, "since=%llu&", (unsigned long long) all->since_ms);
         if (all->until_ms > 0)
                 text_printf(t, "until=%llu&", (unsigned long long) all->until_ms);
-        if (all->last > 0 && !o->machine && !o->problems && !all->caught_up) /* both are applied here */
+        if (all->last > 0 && !o->machine && !o->problems && !o->changes &&
+            !all->caught_up) /* both are applied here */
                 text_printf(t, "last=%llu&", (unsigned long long) all->last);
         for (size_t i = 0; i < all->names.n; i++) {
                 text_append(t, "unit=");

@@ -10,6 +10,7 @@ typedef struct EventRow {
         char *text;           /* what happened, without repetitions */
         char *line;           /* as received */
         bool bad;             /* a problem */
+        bool requested;       /* by a user, or a unit directory */
 } EventRow;
 
 void event_row_done(EventRow *row);

@@ -136,6 +136,7 @@ int event_row_read(const JsonValue *root, const char *line, size_t size, EventRo
                 .count = member_number(root, "count"),
                 .index = member_number(root, "index"),
                 .bad = is_bad(kind, reason),
+                .requested = *member_text(root, "user") != 0,
                 .unit = strdup(member_text(root, "name")),
                 .machine = strdup(member_text(root, "machine")),
                 .text = text_take(&text, NULL),

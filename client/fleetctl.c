@@ -325,9 +325,11 @@ static const Verb verbs[] = {
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
           verb_raise },
-        { "status", FLAGS_LINES | FLAGS_JSON | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
+        { "status", FLAGS_STATUS | FLAGS_LINES | FLAGS_JSON | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
           "Output the status of one or more units in the cluster",
-          "Without a unit: the whole cluster on one screen; exit status 1 if there are problems.\n"
+          "Without a unit: the whole cluster on one screen; exit status 1 if there are problems. On a "
+          "terminal,\n"
+          "their descriptions are cut to its width.\n"
           "With units: runs systemctl status on their machines, and exits with its status. A global unit is\n"
           "shown for all of its machines.\n",
           verb_remote },

@@ -395,6 +395,38 @@ static bool is_running_anywhere(const JsonValue *root) {
         return false;
 }
 
+/* Print how a unit that no machine may run gets one, if its options are the cause. */
+static void print_way(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        const char *name = member_text(root, "name");
+        bool metadata = false, conflict = false, option = false;
+        _cleanup_text_ Text t = {};
+
+        if (*member_text(root, "machineID") || member_bool(root, "global") ||
+            streq(member_text(root, "desiredState"), "inactive"))
+                return;
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const char *reason = member_text(json_value_item(machines, i), "reason");
+
+                if (member_bool(json_value_item(machines, i), "fits"))
+                        return;
+                metadata = metadata || starts_with(reason, "MachineMetadata=");
+                conflict = conflict || starts_with(reason, "Conflicts=");
+                option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=");
+        }
+        if (!metadata && !conflict && !option)
+                return;
+        text_printf(&t, "To place it: ");
+        if (*member_text(root, "file"))
+                text_printf(&t, "correct %s on %s", member_text(root, "file"),
+                            member_text(root, "fileHostname"));
+        else
+                text_printf(&t, "fleetctl edit %s", name);
+        text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
+        text_append(&t, conflict ? ", or fleetctl unload a unit that conflicts" : "");
+        output_words(&t, CONTINUED);
+}
+
 static void print_why(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
@@ -411,6 +443,7 @@ static void print_why(Client *c, const JsonValue *root) {
                 if (!is_long_lost(json_value_item(machines, i)))
                         print_machine(root, json_value_item(machines, i), width);
         print_long_lost(machines);
+        print_way(root);
 }
 
 int verb_why(Client *c, char **args, size_t n, Error *err) {

@@ -526,7 +526,11 @@ const Verb kv_verbs[] = {
         { "ls", FLAGS_KV | FLAGS_JSON, "[KEY]", "List the keys in a directory", NULL, kv_ls },
         { "rm", FLAGS_KV | FLAGS_JSON, "KEY", "Remove a key", NULL, kv_rm },
         { "watch", FLAGS_KV | FLAGS_JSON, "KEY", "Wait for a change of a key and print it", NULL, kv_watch },
-        { "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change", NULL, kv_exec_watch },
+        { "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change",
+          "Not for the value at the start. The command has ETCD_WATCH_ACTION, ETCD_WATCH_KEY, "
+          "ETCD_WATCH_VALUE\n"
+          "and ETCD_WATCH_MODIFIED_INDEX in its environment.\n",
+          kv_exec_watch },
         { "lock", FLAGS_KV, "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
           kv_lock },
         { "txn", FLAGS_KV | FLAGS_JSON, "[FILE]", "Check and write many keys in one transaction", NULL,

@@ -62,6 +62,7 @@ typedef enum FlagGroup {
         FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
         FLAGS_REPORT = INT64_C(1) << 53,  /* --output=json, for the result: client/report.h */
         FLAGS_UPDATE = INT64_C(1) << 54,  /* --canary, --on-failure */
+        FLAGS_STATUS = INT64_C(1) << 56,  /* --full */
         FLAGS_LOCAL = INT64_C(1) << 55,   /* --local, --failed */
         FLAGS_ALL = INT64_C(1) << 50,     /* --all */
         FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
@@ -112,7 +113,7 @@ typedef struct Options {
         bool discard;
         bool cancel;                                             /* leave, reboot */
         bool status, resume, soft, kexec, one_by_one, if_needed; /* reboot */
-        bool problems;                                           /* events */
+        bool problems, changes;                                  /* events */
         uint64_t parallel;                                       /* 0: not given */
         const char *by, *return_in;                              /* NULL: not given */
         bool forward_agent;

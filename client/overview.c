@@ -145,8 +145,8 @@ static int problem_print(const Condition *p, const Widths *w) {
         return 0;
 }
 
-static int problems_print(const Conditions *all) {
-        Widths w = { .columns = output_columns() };
+static int problems_print(const Conditions *all, bool full) {
+        Widths w = { .columns = full ? 0 : output_columns() };
         size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
 
         for (size_t i = 0; i < n; i++) {
@@ -340,12 +340,12 @@ static void print_hint(const View *v) {
         output_words_and(&t, " ", &command, LABEL_WIDTH);
 }
 
-static int screen_print(const View *v, const Conditions *all) {
+static int screen_print(const View *v, const Conditions *all, bool full) {
         _cleanup_text_ Text recent = {}, line = {};
         int r;
 
         print_summary(v, all->n);
-        r = problems_print(all);
+        r = problems_print(all, full);
         if (r < 0)
                 return r;
         print_voters(v);
@@ -414,7 +414,7 @@ int overview(Client *c, Error *err) {
                 return all.error;
         if (!view_is_removed(&v))
                 client_note_stale(c);
-        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(&v, &all);
+        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(&v, &all, c->options.full);
         if (r < 0)
                 return r;
         return all.n > 0 ? EXIT_FAILED : EXIT_DONE;

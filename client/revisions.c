@@ -254,6 +254,18 @@ static int revert_roll(Client *c, const char *name, const char *hash, Error *err
         return r < 0 ? r : rollout_wait(c, &goals, err);
 }
 
+/* An instance that is reverted alone has a text of its own from then on. */
+static int revert_note_template(Client *c, const char *name, Error *err) {
+        _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        int r = template ? client_unit(c, template, &unit, err) : 0;
+
+        if (r > 0)
+                client_note("%s does not follow %s then; to return all instances: fleetctl revert %s", name,
+                            template, template);
+        return r;
+}
+
 static int revert_to(Client *c, const char *name, const ApiUnit *now, const char *number) {
         _cleanup_api_unit_ ApiUnit former = API_UNIT_EMPTY;
         _cleanup_text_ Text text = {};
@@ -270,6 +282,9 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                 client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
                 return EXIT_DONE;
         }
+        r = revert_note_template(c, name, &err);
+        if (r < 0)
+                return client_fail(r, &err);
         if (!client_confirm(c, "Revert?", "%s returns to revision %s, as an update of its text.", name,
                             number))
                 return EXIT_FAILED;

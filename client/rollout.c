@@ -10,6 +10,7 @@
 #include "client/follow.h"
 #include "client/rollout_text.h"
 #include "client/suggest.h"
+#include "client/topics.h"
 #include "client/wait.h"
 
 enum {
@@ -551,11 +552,13 @@ static bool note_request(Client *c, char **args, size_t n) {
         suggest_consider(&suggestion, "pause");
         suggest_consider(&suggestion, "resume");
         suggest_consider(&suggestion, "promote");
+        if (n == 2 && streq(verb_of_foreign(args[0]) ?: "", "revert"))
+                suggestion.nearest = "revert";
         name = suggestion.nearest ? unit_name_from_argument(args[0]) : NULL;
         if (!name || client_unit(c, name, &unit, &err) != 0)
                 return false;
-        client_note("%s is no unit; did you mean %s? fleetctl rollout %s %s", args[0], suggestion.nearest,
-                    suggestion.nearest, args[1]);
+        client_note("%s is no unit; did you mean %s? fleetctl %s%s %s", args[0], suggestion.nearest,
+                    streq(suggestion.nearest, "revert") ? "" : "rollout ", suggestion.nearest, args[1]);
         return true;
 }
 

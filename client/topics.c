@@ -24,24 +24,13 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "apply", "run" },
-        { "audit", "past" },
-        { "change", "update" },
-        { "create", "run" },
-        { "daemon-reload", "update" },
-        { "deploy", "run" },
-        { "discover", "discovery" },
-        { "failover", "move" },
-        { "forget", "remove" },
-        { "leader", "limits" },
-        { "maintenance", "maintain" },
-        { "move-leader", "limits" },
-        { "rebalance", "move" },
-        { "scale", "run" },
-        { "service", "discovery" },
-        { "services", "discovery" },
-        { "snapshot", "backup" },
-        { "step-down", "limits" },
+        { "apply", "run" },          { "audit", "past" },           { "change", "update" },
+        { "create", "run" },         { "daemon-reload", "update" }, { "deploy", "run" },
+        { "discover", "discovery" }, { "failover", "move" },        { "forget", "remove" },
+        { "halt", "maintain" },      { "leader", "limits" },        { "maintenance", "maintain" },
+        { "move-leader", "limits" }, { "poweroff", "maintain" },    { "rebalance", "move" },
+        { "scale", "run" },          { "service", "discovery" },    { "services", "discovery" },
+        { "shutdown", "maintain" },  { "snapshot", "backup" },      { "step-down", "limits" },
         { "transfer", "limits" },
 };
 
