@@ -210,8 +210,8 @@ static void append_path(const Events *all, Text *t) {
                 text_printf(t, "since=%llu&", (unsigned long long) all->since_ms);
         if (all->until_ms > 0)
                 text_printf(t, "until=%llu&", (unsigned long long) all->until_ms);
-        if (all->last > 0 && !o->machine && !o->problems && !o->changes &&
-            !all->caught_up) /* both are applied here */
+        /* With these filters, which are applied here, the last rows are not those of the answer. */
+        if (all->last > 0 && !o->machine && !o->problems && !o->changes && !all->caught_up)
                 text_printf(t, "last=%llu&", (unsigned long long) all->last);
         for (size_t i = 0; i < all->names.n; i++) {
                 text_append(t, "unit=");

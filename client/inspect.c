@@ -416,7 +416,7 @@ static void print_way(const JsonValue *root) {
         }
         if (!metadata && !conflict && !option)
                 return;
-        text_printf(&t, "To place it: ");
+        text_append(&t, "To place it: ");
         if (*member_text(root, "file"))
                 text_printf(&t, "correct %s on %s", member_text(root, "file"),
                             member_text(root, "fileHostname"));

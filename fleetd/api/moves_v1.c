@@ -264,9 +264,9 @@ static void move_add_way(const ClusterUnit *conflict, Error *why) {
                          conflict->name, conflict->name);
 }
 
-/* Add to the reason that a unit of MachineOf= is elsewhere that this one follows it. */
-static void move_add_leader(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
-                            const ClusterMachine *m, Error *why) {
+/* Add the command that moves the unit of MachineOf=, which this one follows, to the reason. */
+static void move_add_companion(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                               const ClusterMachine *m, Error *why) {
         const Names *units = &u->unit->placement.machine_of;
         size_t n = strlen(why->message);
 
@@ -300,7 +300,7 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
         } else if (!scheduler_fits(view, &any, m, false, &why)) {
                 error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
                 move_add_way(scheduler_conflict_on(view, &any, m), ret_why);
-                move_add_leader(c, view, &any, m, ret_why);
+                move_add_companion(c, view, &any, m, ret_why);
                 return false;
         }
         if (scheduler_replaced_by(view, &any, m)) {

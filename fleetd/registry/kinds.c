@@ -448,8 +448,8 @@ static void state_count(ClusterState *s, int by) {
         s->of->n_failed += streq(active, "failed") ? by : 0;
 }
 
-/* Let the assignment of the unit to the machine, if there is one, know its state. */
-static void state_tell(const ClusterState *s, ClusterState *now) {
+/* Set the state of the assignment of the unit to the machine, if there is one. */
+static void state_assign(const ClusterState *s, ClusterState *now) {
         ClusterAssignment *a = cluster_assignment_on(s->machine, s->unit);
 
         if (a)
@@ -457,7 +457,7 @@ static void state_tell(const ClusterState *s, ClusterState *now) {
 }
 
 void cluster_state_free(ClusterState *s) {
-        state_tell(s, NULL);
+        state_assign(s, NULL);
         state_count(s, -1);
         HASH_DEL(s->machine->states, s);
         LIST_REMOVE(s, of_unit);
@@ -477,7 +477,7 @@ static ClusterState *state_new(const KindEntries *e) {
         if (!TABLE_ADDED(s))
                 return NULL;
         CLUSTER_LIST_INSERT(&e->unit->states, s);
-        state_tell(s, s);
+        state_assign(s, s);
         return TAKE_PTR(s);
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A rolling upgrade of seven hosts, of which two are attached, from the build in LAB_BEFORE (feature level 6 or later) to the build in LAB_BUILD
-# and back: attached hosts first, replicas first, and mixed. By hand: two builds are needed. Then the feature level is raised, and the cluster gets
+# and back: attached hosts first, and replicas first. By hand: two builds are needed. Then the feature level is raised, and the cluster gets
 # certificates. No unit is touched, and all acknowledged writes of a host with and of one without a replica are there.
 LAB_HOSTS="alpha beta gamma delta epsilon zeta eta"
 . "$(dirname "$0")/scenario.sh"
@@ -45,10 +45,7 @@ the_newest_level_touches_no_unit() {
 
 certificates_touch_no_unit() {
         local h
-        fleetctl alpha token >"$LAB/out" 2>&1 || fail "token: $(cat "$LAB/out")"
-        for h in $LAB_HOSTS; do
-                wait_for 20 host_exec "$h" test -e /var/lib/fleet/identity/certificate.pem || fail "$h has no certificate"
-        done
+        hosts_get_certificates
         wait_for 30 fleetctl alpha cluster secure --yes >"$LAB/out" 2>&1 || fail "secure: $(cat "$LAB/out")"
         cluster_whole
         for h in $(cat "$LAB/attached" "$LAB/replicas"); do

@@ -104,11 +104,7 @@ the_newest_level_touches_no_unit() {
 has_revision() { fleetctl alpha history plain-1.service 2>/dev/null | grep -qE '^[*+ ]*1\b'; }
 
 the_version_before_is_refused_beside_certificates() {
-        local h
-        fleetctl alpha token >"$LAB/out" 2>&1 || fail "token: $(cat "$LAB/out")"
-        for h in $LAB_HOSTS; do
-                wait_for 20 host_exec "$h" test -e /var/lib/fleet/identity/certificate.pem || fail "$h has no certificate"
-        done
+        hosts_get_certificates
         version_before_is_refused "key file and certificates" "feature level"
 }
 

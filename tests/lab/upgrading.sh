@@ -41,3 +41,12 @@ roll() {
         done
         wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
 }
+
+# The first token gives each host a certificate.
+hosts_get_certificates() {
+        local h
+        fleetctl alpha token >"$LAB/out" 2>&1 || fail "token: $(cat "$LAB/out")"
+        for h in $LAB_HOSTS; do
+                wait_for 20 host_exec "$h" test -e /var/lib/fleet/identity/certificate.pem || fail "$h has no certificate"
+        done
+}

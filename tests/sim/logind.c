@@ -69,10 +69,11 @@ static void sim_release(SimLogind *l) {
 }
 
 bool sim_logind_shut_down(SimLogind *l, RebootKind kind) {
-        bool early = l->hooks.is_early && l->hooks.is_early(l->hooks.userdata);
+        bool early;
 
         if (l->until_ms > 0)
                 return false;
+        early = l->hooks.is_early && l->hooks.is_early(l->hooks.userdata);
         l->kind = kind;
         l->ending = false;
         /* The daemon learns the configured delay, of which logind need not wait for the end. */

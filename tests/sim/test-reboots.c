@@ -1,8 +1,7 @@
 /* Planned reboots of all hosts, with whole daemons and a simulated logind: hosts that do not return,
  * rejections, shutdowns that do not wait for the inhibitor, reboots by hand beside the queue, requests to
  * cancel, and losses of the leader and of the quorum in each state. The queue takes down no host while
- * another is down, no unit is on a host that goes down, the queue boots each host once, and stops at one that
- * is not back.
+ * another is down, nor one with units; it boots each host once, and stops at one that is not back.
  *
  *      test-reboots [--seed N] [--runs N] [--trace]
  *
