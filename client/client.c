@@ -104,9 +104,20 @@ void client_note(const char *format, ...) {
 }
 
 void client_note_stale(const Client *c) {
-        if (c->stale_s > 0)
-                client_note("no leader for %llu s: this may be old%s", (unsigned long long) c->stale_s,
+        unsigned long long stale_s = connection_stale_s(c->connection);
+
+        if (stale_s > 0)
+                client_note("no leader for %llu s: this may be old%s", stale_s,
                             streq(c->verb->name, "status") ? "" : " (fleetctl status)");
+}
+
+int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err) {
+        static const char reads[] = "directory events export get history list-members ls machine rollout why";
+        int r = verb->run(c, args, n, err);
+
+        if ((r == EXIT_DONE || r == EXIT_ABSENT) && text_has_word(reads, verb->name))
+                client_note_stale(c);
+        return r;
 }
 
 /* A unit that was submitted after the backup of a restored cluster runs without the cluster. Return whether
@@ -314,8 +325,6 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
         if (r < 0)
                 return r;
-        c->stale_s = MAX(c->stale_s, reply.stale_s);
-
         r = reply_check(&reply, err);
         if (r < 0 || !ret)
                 return r;

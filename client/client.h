@@ -46,7 +46,6 @@ struct Client {
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
         bool sessions;          /* lists of machines have the sessions of attached hosts */
-        uint64_t stale_s;       /* the longest Reply.stale_s so far */
         int signal;             /* that has ended a wait; 0: none has */
 };
 
@@ -86,6 +85,10 @@ void client_note(const char *format, ...) _printf_(1, 2);
 
 /* Print how old the answers may be, if the daemon has no leader. */
 void client_note_stale(const Client *c);
+
+/* Run a verb; after one that prints what it has read, print how old that may be. The other lists and the
+ * status do that before their rows. */
+int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err);
 
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
 void client_note_absent(Client *c, const char *name);

@@ -464,11 +464,15 @@ static bool is_in_loop(const View *v, const ApiState *s) {
         return false;
 }
 
-/* Return whether the unit was stopped on its machine, although it is to run. */
-static bool is_stopped(const View *v, const ApiState *s) {
+static bool is_launched(const View *v, const ApiState *s) {
         const ApiUnit *u = listing_unit(&v->units, s->name);
 
-        return same_string(s->reason, STATE_STOPPED_BY_HAND) && u && u->desired_state == TARGET_LAUNCHED;
+        return u && u->desired_state == TARGET_LAUNCHED;
+}
+
+/* Return whether the unit was stopped by hand on its machine, although it is to run. */
+static bool is_stopped(const View *v, const ApiState *s) {
+        return same_string(s->reason, STATE_STOPPED_BY_HAND) && is_launched(v, s);
 }
 
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
@@ -499,6 +503,8 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                     STATE_STOPPED_BY_HAND " on %s; on that host: systemctl start %s", chars(&place), s->name);
         else if (is_stopped(v, s))
                 add(all, "stopped", s->name, "restart ", STATE_STOPPED_BY_HAND " on %s", chars(&place));
+        else if (state_is_stopped_for(s, NULL) && is_launched(v, s))
+                add(all, "stopped", s->name, "why ", "is inactive on %s: %s", chars(&place), reason);
         else if (state_is_unhealthy(s))
                 add(all, "unhealthy", s->name, "journal ", "is active on %s, and unhealthy: %s",
                     chars(&place), s->why ?: "a check is failing");

@@ -18,6 +18,7 @@ struct Connection {
         char *base;                  /* prefix of all paths: "http://localhost", "https://host:port" */
         uint64_t limit_ms;
         long status;             /* of the last answer */
+        uint64_t stale_s;        /* the longest Reply.stale_s so far */
         const sigset_t *signals; /* of connection_interrupt() */
         uint64_t interrupted_ms; /* when this request noticed a pending signal; 0: none is pending */
         char problem[CURL_ERROR_SIZE];
@@ -336,6 +337,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         c->status = reply.status;
+        c->stale_s = MAX(c->stale_s, reply.stale_s);
         if (c->settings.debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
         text_append(&reply.body, ""); /* terminated, even if empty */
@@ -346,6 +348,10 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
 bool connection_is_denied(const Connection *c) {
         return c->status == 401 || c->status == 403;
+}
+
+uint64_t connection_stale_s(const Connection *c) {
+        return c->stale_s;
 }
 
 typedef struct Download {
@@ -490,6 +496,7 @@ static int stream_end(Stream *s, Error *err) {
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);
         (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
+        s->connection->stale_s = MAX(s->connection->stale_s, s->reply.stale_s);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;
 }

@@ -213,7 +213,7 @@ static int report_state(const ApiState *s, bool global, const Listing *machines)
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (step == NEXT_STATUS || step == NEXT_CORRECT ||
+        if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
             (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
                 append_next_step(&t, s, NULL);

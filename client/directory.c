@@ -5,7 +5,10 @@
 
 #define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_not_loaded() */
 
-enum { NAMES_MAX = 100 }; /* in one request */
+enum {
+        NAMES_MAX = 100, /* in one request */
+        NAMED_MAX = 8,   /* units of which the result has the names */
+};
 
 /* The problems that a verb resolves: of one kind, and of the given machine and units. */
 typedef struct Question {
@@ -25,9 +28,9 @@ static bool question_matches(const Question *q, const JsonValue *problem) {
         return q->n_names == 0;
 }
 
-/* Send the next names of the machine, beginning with item *at. */
+/* Send the next names of the machine, beginning with item *at, and append them to 'names'. */
 static int post_names(Client *c, const Question *q, const JsonValue *items, size_t *at, size_t *ret_n,
-                      Error *err) {
+                      Text *names, Error *err) {
         _cleanup_text_ Text body = {};
         size_t n = 0;
 
@@ -41,6 +44,8 @@ static int post_names(Client *c, const Question *q, const JsonValue *items, size
                 if (!question_matches(q, p))
                         continue;
                 json_add_item(&body, member_text(p, "name"));
+                text_append(names, names->size > 0 ? ", " : "");
+                text_append_printable(names, member_text(p, "name"));
                 n++;
         }
         json_close(&body, ']');
@@ -95,6 +100,7 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
 
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
         const ApiMachine *found = NULL;
+        _cleanup_text_ Text names = {};
         size_t n, n_sent = 0, at = 0;
         int r;
 
@@ -112,7 +118,7 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                 return r;
 
         while (q->machine && at < json_value_count(items)) {
-                r = post_names(c, q, items, &at, &n, err);
+                r = post_names(c, q, items, &at, &n, &names, err);
                 if (r < 0)
                         return r;
                 n_sent += n;
@@ -120,9 +126,11 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         if (n_sent == 0)
                 printf("No unit is %s: nothing was %s\n", q->kind,
                        streq(q->kind, "held") ? "removed" : "changed");
+        else if (n_sent > NAMED_MAX)
+                printf("%zu units: %s\n", n_sent, q->done);
         else
-                printf("%zu unit%s: %s\n", n_sent, plural(n_sent), q->done);
-        return 0;
+                printf("%s: %s\n", names.chars ?: "", q->done);
+        return names.error;
 }
 
 static bool has_kind(const JsonValue *items, const char *kind) {

@@ -311,6 +311,5 @@ int verb_export(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return r;
         print_result(c, &x);
-        client_note_stale(c);
         return EXIT_DONE;
 }

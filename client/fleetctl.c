@@ -131,9 +131,9 @@ static const Verb verbs[] = {
           "fleetctl help maintain\n",
           verb_help },
         { "history", FLAGS_LAST | FLAGS_JSON, "UNIT", "List the stored revisions of a unit",
-          "Each text of a unit is a revision. Newest first; * is the wanted one. KeepRevisions= of the unit "
-          "is\n"
-          "their number (default 10). Exit status 4 if the unit does not exist.\n\n"
+          "Each text of a unit is a revision. Newest first; * is the wanted one, + the last one that all\n"
+          "instances had after a rollout. KeepRevisions= of the unit is their number (default 10).\n"
+          "Exit status 4 if the unit does not exist.\n\n"
           "fleetctl revert web.service 3\n",
           verb_history },
         { "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
@@ -621,9 +621,9 @@ static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         if (n == 0 && (files || streq(v->arguments, "UNIT...")))
                 return client_usage(files ? "expected at least one file" : "expected at least one unit");
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
-                return v->run(c, args, n, err);
+                return client_run(c, v, args, n, err);
         r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, ret, err);
-        return r != EXIT_DONE ? r : v->run(c, ret->items, ret->n, err);
+        return r != EXIT_DONE ? r : client_run(c, v, ret->items, ret->n, err);
 }
 
 static int run(Client *c, char **args, size_t n, Error *err) {

@@ -214,20 +214,50 @@ static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
         }
 }
 
-/* systemd does not find a unit that this one requires: print that the cluster has it, on another machine. */
-static void print_required(Client *c, const ApiState *s) {
+/* Return the unit that prevents the start of this one on its machine, by the reason of its state; NULL: none.
+ */
+static char *cause_of(const ApiState *s) {
         static const char before[] = "Unit ", after[] = " not found";
         const char *name = s->reason && starts_with(s->reason, before) ? s->reason + strlen(before) : "",
                    *end = strstr(name, after);
+        char *cause;
+
+        if (end)
+                return strndup(name, (size_t) (end - name));
+        (void) state_is_stopped_for(s, &cause);
+        return cause;
+}
+
+/* Print where the unit is that prevents the start of this one on the machine 'm', and how they get together.
+ */
+static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
+        const char *host = member_name(m, "hostname");
+        _cleanup_free_ char *cause = cause_of(s);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *required = end ? strndup(name, (size_t) (end - name)) : NULL;
+        _cleanup_listing_ Listing machines = {};
         _cleanup_text_ Text t = {};
 
-        if (!required || streq(required, s->name) || client_unit(c, required, &unit, NULL) <= 0)
+        if (!cause || streq(cause, s->name))
                 return;
-        text_printf(&t, "%s is a unit of the cluster; to run %s on its machine: MachineOf=%s in [X-Fleet]",
-                    required, s->name, required);
-        output_words(&t, CONTINUED);
+        if (client_unit(c, cause, &unit, NULL) <= 0) {
+                if (state_is_stopped_for(s, NULL))
+                        text_printf(&t, "%s is a unit of %s alone; its state there: systemctl status %s",
+                                    cause, host, cause);
+        } else if (unit.global)
+                text_printf(&t, "%s is global: fleetctl why %s", cause, cause);
+        else if (same_string(unit.machine_id, member_text(m, "id")))
+                text_printf(&t, "%s is on %s, too: fleetctl why %s", cause, host, cause);
+        else {
+                text_printf(&t, "%s is a unit of the cluster", cause);
+                if (unit.machine_id && *unit.machine_id) {
+                        client_load_machine(c, &machines, unit.machine_id, true);
+                        text_append(&t, ", on ");
+                        append_machine_name(&t, &machines, unit.machine_id);
+                }
+                text_printf(&t, "; to run %s on its machine: MachineOf=%s in [X-Fleet]", s->name, cause);
+        }
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
 }
 
 /* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
@@ -241,11 +271,12 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
                 _cleanup_text_ Text t = {}, command = {};
 
-                append_next_step(&command, &s, global ? member_name(m, "hostname") : NULL);
+                if (!state_is_stopped_for(&s, NULL)) /* the cause follows */
+                        append_next_step(&command, &s, global ? member_name(m, "hostname") : NULL);
                 if (command.size == 0 && streq(member_text(root, "desiredState"), "loaded") &&
                     same_string(s.active, "inactive"))
                         text_printf(&command, "fleetctl start %s", s.name);
-                if (!s.active || (command.size == 0 && (global || !here)))
+                if (!s.active || (command.size == 0 && (global || !here) && !state_is_stopped_for(&s, NULL)))
                         continue;
                 append_state(&t, &s, member_name(m, "hostname"));
                 if (streq(member_text(m, "presence"), "away"))
@@ -253,7 +284,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                 output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
                 if (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING)
                         print_loop(v, &s, m);
-                print_required(c, &s);
+                print_cause(c, &s, m);
         }
 }
 
@@ -398,7 +429,7 @@ static bool is_running_anywhere(const JsonValue *root) {
 /* Print how a unit that no machine may run gets one, if its options are the cause. */
 static void print_way(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
-        const char *name = member_text(root, "name");
+        const char *name = member_text(root, "name"), *template = member_text(root, "from");
         bool metadata = false, conflict = false, option = false;
         _cleanup_text_ Text t = {};
 
@@ -421,7 +452,7 @@ static void print_way(const JsonValue *root) {
                 text_printf(&t, "correct %s on %s", member_text(root, "file"),
                             member_text(root, "fileHostname"));
         else
-                text_printf(&t, "fleetctl edit %s", name);
+                text_printf(&t, "fleetctl edit %s", *template ? template : name);
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
         text_append(&t, conflict ? ", or fleetctl unload a unit that conflicts" : "");
         output_words(&t, CONTINUED);

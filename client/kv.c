@@ -569,11 +569,10 @@ int verb_kv(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_USAGE;
         }
         if (verb)
-                return verb->run(c, args + 1, n - 1, err);
+                return client_run(c, verb, args + 1, n - 1, err);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-        if (client_is_interactive())
-                nearest = kv_verb_of_etcd(args[0]) ?: verb_nearest(kv_verbs, args[0]);
+        nearest = kv_verb_of_etcd(args[0]) ?: verb_nearest(kv_verbs, args[0]);
         if (nearest)
                 fprintf(stderr, "fleetctl: did you mean kv %s?\n", nearest);
         fputs("Run 'fleetctl help kv' for usage.\n", stderr);

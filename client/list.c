@@ -512,7 +512,7 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
                                   .problems = json_value_member(d->directories, "problems"),
                                   .full = c->options.full,
                                   .terminal = isatty(STDOUT_FILENO),
-                                  .stale = c->stale_s > 0 };
+                                  .stale = connection_stale_s(c->connection) > 0 };
 
                 if (add_row(table, choice, &row) < 0)
                         return -ENOMEM;
@@ -531,7 +531,7 @@ static bool list_is_in_doubt(const Client *c, const List *list, const ListData *
         for (size_t i = 0; i < d->items.n; i++) {
                 const char *presence = d->items.machines[i].presence; /* NULL: a daemon of fleet */
 
-                if (presence && (c->stale_s > 0 || !streq(presence, "up")))
+                if (presence && (connection_stale_s(c->connection) > 0 || !streq(presence, "up")))
                         return true;
         }
         return false;

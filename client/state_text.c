@@ -1,5 +1,17 @@
 #include "client/state_text.h"
 
+bool state_is_stopped_for(const ApiState *s, char **ret) {
+        const char *name = s->reason && starts_with(s->reason, STATE_STOPPED_FOR) ?
+                                   s->reason + strlen(STATE_STOPPED_FOR) :
+                                   NULL;
+        size_t size = name ? strcspn(name, "; ") : 0;
+
+        if (ret)
+                *ret = name && name[size] != ' ' ? strndup(name, size) :
+                                                   NULL; /* "another unit" of older daemons */
+        return name;
+}
+
 static const char *state_or(const char *s, const char *otherwise) {
         return s && *s ? s : otherwise;
 }
@@ -120,6 +132,8 @@ NextStep state_next_step(const ApiState *s) {
                 return streq(state_load_verb(s->load), "status") ? NEXT_STATUS : NEXT_JOURNAL;
         if (s->job && streq(s->job, STATE_JOB_REFUSED))
                 return NEXT_CORRECT;
+        if (state_is_stopped_for(s, NULL))
+                return NEXT_WHY;
         return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
 }
 
@@ -135,6 +149,7 @@ void append_next_step(Text *t, const ApiState *s, const char *global_on) {
                 [NEXT_CORRECT] = "correct the file, then fleetctl start --replace",
                 [NEXT_JOURNAL] = "fleetctl journal",
                 [NEXT_STATUS] = "fleetctl status",
+                [NEXT_WHY] = "fleetctl why",
         };
         NextStep step = state_next_step(s);
 

@@ -5,6 +5,8 @@
 #include "client/state_text.h"
 #include "client/wait.h"
 
+enum { REQUIRED_MAX = 16 }; /* units whose places are read for warnings */
+
 /* One argument, its local file, and its text in the cluster. */
 typedef struct Submission {
         const char *given; /* the argument; borrowed */
@@ -334,6 +336,43 @@ static bool submission_runs(Client *c, const Submission *s) {
         return false;
 }
 
+/* Return whether 'name' is or becomes a unit of the cluster that may run on another machine. */
+static bool runs_elsewhere(Client *c, const Submissions *all, const char *name) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+
+        for (size_t i = 0; i < all->n; i++)
+                if (all->items[i].unit && streq(all->items[i].name, name))
+                        return !all->items[i].unit->placement.global;
+        return client_unit(c, name, &stored, NULL) > 0 && !stored.global;
+}
+
+/* Warn of a unit that is required, and may run on another machine: systemd would not find it. */
+static void warn_required(Client *c, const Submissions *all, const Submission *s) {
+        const UnitFile *file = &s->unit->file;
+        size_t n = 0;
+
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitOption *o = &file->options[i];
+                _cleanup_free_ char *words = NULL;
+                char *rest, *word;
+
+                if (!streq(o->section, "Unit") || !text_has_word("BindsTo Requires Requisite", o->name))
+                        continue;
+                words = unit_name_expand(s->name, o->value);
+                rest = words;
+                while (rest && (word = strsep(&rest, " \t\\\n"))) {
+                        if (!*word || strchr(word, '%') || ends_with(word, ".target") ||
+                            ends_with(word, ".slice") || names_have(&s->unit->placement.machine_of, word) ||
+                            n++ >= REQUIRED_MAX || !runs_elsewhere(c, all, word))
+                                continue;
+                        client_note("%s: line %u: warning: %s=%s is a unit of the cluster, and may run on "
+                                    "another "
+                                    "machine; to run both on one: MachineOf=%s in [X-Fleet]",
+                                    s->name, o->line, o->name, word, word);
+                }
+        }
+}
+
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
@@ -372,8 +411,10 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
                                  s->name);
 
         s->runs = !s->exists && submission_runs(c, s);
-        if (s->unit)
+        if (s->unit) {
                 files_print_warnings(s->name, &s->unit->warnings, "warning: ");
+                warn_required(c, all, s);
+        }
         s->due = true;
         return 0;
 }

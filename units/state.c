@@ -96,9 +96,14 @@ bool unit_state_lasts(const UnitState *a, const UnitState *b) {
                !unit_state_restarted(a, b);
 }
 
+bool unit_state_failed_again(const UnitState *a, const UnitState *b) {
+        return streq(a->active, "failed") && streq(b->active, "failed") && a->since_ms != b->since_ms;
+}
+
 bool unit_state_equal(const UnitState *a, const UnitState *b) {
-        return unit_state_lasts(a, b) && (a->invocation[0] || !b->invocation[0]) &&
-               same_string(a->hash, b->hash) && a->done == b->done && streq(a->job, b->job) &&
-               same_string(a->reason, b->reason) && a->health == b->health && same_string(a->why, b->why) &&
-               a->available == b->available && a->kept == b->kept && a->lapsed == b->lapsed;
+        return unit_state_lasts(a, b) && !unit_state_failed_again(a, b) &&
+               (a->invocation[0] || !b->invocation[0]) && same_string(a->hash, b->hash) &&
+               a->done == b->done && streq(a->job, b->job) && same_string(a->reason, b->reason) &&
+               a->health == b->health && same_string(a->why, b->why) && a->available == b->available &&
+               a->kept == b->kept && a->lapsed == b->lapsed;
 }

@@ -78,6 +78,10 @@ enum {
 #define STATE_JOB_REFUSED "refused"
 /* The reason of a unit that is inactive because of a stop that fleet did not request. */
 #define STATE_STOPPED_BY_HAND "stopped by hand"
+/* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
+ * that unit and STATE_STOPPED_FOR_END follow. */
+#define STATE_STOPPED_FOR     "stopped because of "
+#define STATE_STOPPED_FOR_END "; started again when that unit permits it"
 
 typedef struct UnitState {
         char *load, *active, *sub;           /* owned; "loaded", "active", "running" */
@@ -110,10 +114,12 @@ int unit_state_set_reason(UnitState *state, const char *reason);
 int unit_state_set_why(UnitState *state, const char *why); /* the same for 'why' */
 
 /* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most, or the invocation is
- * unknown in 'b' only. */
+ * unknown in 'b' only. The time of a failure counts: it is another failure. */
 bool unit_state_equal(const UnitState *a, const UnitState *b);
 /* Whether a unit in state 'b' may be in it since 'a': load, active and sub state are equal, and so is the
  * invocation, unless it is unknown in one of them. */
 bool unit_state_lasts(const UnitState *a, const UnitState *b);
 /* Whether an active unit was started again between 'a' and 'b'. */
 bool unit_state_restarted(const UnitState *a, const UnitState *b);
+/* Whether a failed unit was started between 'a' and 'b', and failed again. */
+bool unit_state_failed_again(const UnitState *a, const UnitState *b);

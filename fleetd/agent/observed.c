@@ -214,7 +214,8 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         }
         if (!u->observed || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) ||
             !streq(u->seen.sub, seen->sub) ||
-            !streq(agent_active_invocation(&u->seen), agent_active_invocation(seen))) {
+            !streq(agent_active_invocation(&u->seen), agent_active_invocation(seen)) ||
+            (streq(seen->active, "failed") && !streq(u->seen.invocation_id, seen->invocation_id))) {
                 u->since_ms = loop_wall_ms(a->loop);
                 u->precedes = !u->observed;
         }

@@ -55,7 +55,8 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
             !streq(record->started_boot, a->boot_id))
                 return;
         if (record->stopped_for)
-                text_append(t, "stopped because of another unit; started again when that unit is back");
+                text_printf(t, "%s%s%s", STATE_STOPPED_FOR,
+                            u->seen.held_by[0] ? u->seen.held_by : "another unit", STATE_STOPPED_FOR_END);
         else if (record->stopped)
                 text_append(t, STATE_STOPPED_BY_HAND);
 }

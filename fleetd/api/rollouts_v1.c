@@ -120,6 +120,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         r = rollout_set_read(c, head, &set);
         if (r < 0)
                 return r;
+        rollout_set_sort(&set);
         n_joining = rollout_joining(&set, o);
         json_open(t, NULL, '{');
         json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));

@@ -89,6 +89,7 @@ void why_handle(Request *request) {
         json_add_string(&t, "file", u->unit && u->unit->owner ? u->unit->path : NULL);
         json_add_string(&t, "fileHostname",
                         u->unit && u->unit->owner ? cluster_name_of(c, u->unit->owner) : NULL);
+        json_add_string(&t, "from", u->unit ? u->unit->from : NULL);
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');

@@ -32,6 +32,7 @@ static int rolling_store_failures(Rolling *x) {
                            sizeof(*r->failed));
         if (!r->failed)
                 return -ENOMEM;
+        rollout_set_sort(&x->set);
         for (size_t i = 0; i < x->set.n && r->n_failed < ROLLOUT_FAILURES_MAX; i++) {
                 const RolloutInstance *p = &x->set.instances[i];
                 RolloutFailure *f;
@@ -78,7 +79,8 @@ static bool rolling_is_new(const Rolling *x, const RolloutInstance *p) {
 
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. */
-static void rolling_find_from(const Rolling *x, RolloutRecord *r) {
+static void rolling_find_from(Rolling *x, RolloutRecord *r) {
+        rollout_set_sort(&x->set);
         for (size_t i = 0; i < x->set.n; i++) {
                 const ClusterAssignment *a = x->set.instances[i].assignment;
 

@@ -51,12 +51,13 @@ typedef struct RolloutInstance {
                                      in place */
 } RolloutInstance;
 
-/* The instances of a set, in the order of their updates without zones: by the name of the unit, or of the
- * machine. */
+/* The instances of a set. After rollout_set_sort() they are in the order of their updates without zones: by
+ * the name of the unit, or of the machine. */
 typedef struct RolloutSet {
         const ClusterUnit *head; /* the unit, or the template */
         RolloutInstance *instances;
         size_t n, n_of[_INSTANCE_STATE_MAX];
+        bool unsorted;
         const ClusterUnit **followers; /* owned: without a machine, and with another text in their keys; first
                                           those to be launched */
         size_t n_followers, n_launched; /* of these, to be launched */
@@ -122,6 +123,8 @@ bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
 
 /* 0 or -ENOMEM. */
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
+/* Most steps of a large set begin no update, and need no order. */
+void rollout_set_sort(RolloutSet *set);
 void rollout_set_done(RolloutSet *set);
 /* Return whether the instance is one of RolloutSet.n_absent: of a global unit, only machines that are up
  * count, and those that reboot as planned. */

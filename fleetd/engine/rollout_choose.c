@@ -143,6 +143,13 @@ static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
         return true;
 }
 
+/* Return whether no available instance can be updated: it would be one too many at a time. */
+static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t available, size_t n_surging) {
+        if (x->max_surge > 0)
+                return n_surging >= x->max_surge;
+        return unavailable >= x->max_unavailable || available <= x->min_available;
+}
+
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
@@ -151,8 +158,11 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         const char *zone = NULL;
         int r = 0;
 
-        if (zones && !rolling_zone(x, &zone))
+        if (x->set.n_of[state] == 0 || max == 0 ||
+            (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
+            (zones && !rolling_zone(x, &zone)))
                 return 0;
+        rollout_set_sort(&x->set);
         for (size_t i = 0; i < x->set.n && n < max && r == 0 && !rolling_is_full(x); i++) {
                 const RolloutInstance *p = &x->set.instances[i];
                 const ClusterMachine *to = NULL;
@@ -244,8 +254,9 @@ int rolling_choose_abandoned(Rolling *x) {
         int r = 0;
 
         if (x->limits->braked || !rolling_has_proof(x) || state == ROLLOUT_HELD || state == ROLLOUT_PAUSING ||
-            state == ROLLOUT_PAUSED)
+            state == ROLLOUT_PAUSED || x->set.n_of[INSTANCE_UNREACHABLE] == 0)
                 return 0;
+        rollout_set_sort(&x->set);
         for (size_t i = 0; i < x->set.n && r == 0 && !rolling_is_full(x); i++)
                 if (rolling_is_abandoned(x, &x->set.instances[i]))
                         r = rolling_update(x, &x->set.instances[i], NULL);

@@ -289,9 +289,14 @@ static int set_read_global(RolloutSet *set, size_t *capacity) {
                 state = instance_judge(set->head, a, &why);
                 r = set_add(set, capacity, u, a, state, why);
         }
-        if (set->n > 1)
-                qsort(set->instances, set->n, sizeof(*set->instances), set_compare_machines);
+        set->unsorted = true;
         return r;
+}
+
+void rollout_set_sort(RolloutSet *set) {
+        if (set->unsorted && set->n > 1)
+                qsort(set->instances, set->n, sizeof(*set->instances), set_compare_machines);
+        set->unsorted = false;
 }
 
 static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {

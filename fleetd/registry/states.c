@@ -28,7 +28,8 @@ static void states_text(Text *t, const UnitState *s) {
                 text_printf(t, ": %s", reason);
 }
 
-/* Note a state that differs from the published one, and a new start of a unit that was active before. */
+/* Note a state that differs from the published one, a new start of a unit that was active before, and a new
+ * failure. */
 static void states_note(Transaction *t, const Registry *r, const StateChange *change) {
         const ClusterState *known = cluster_state(registry_cluster(r), registry_machine_id(r), change->unit);
         _cleanup_text_ Text before = {}, now = {};
@@ -37,9 +38,11 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
                 states_text(&before, &known->state);
         states_text(&now, &change->state);
         if (known && now.size > 0 && streq(now.chars, before.chars ?: "")) {
-                if (!unit_state_restarted(&known->state, &change->state))
+                bool again = unit_state_failed_again(&known->state, &change->state);
+
+                if (!again && !unit_state_restarted(&known->state, &change->state))
                         return;
-                text_append(&now, ", started again");
+                text_append(&now, again ? ", again" : ", started again");
         }
         t->error = MIN(t->error, MIN(before.error, now.error));
         if (t->error == 0 && now.size > 0)

@@ -25,6 +25,7 @@ struct BusProperty {
         int (*read)(sd_bus_message *m, SystemdUnit *u);
         bool names; /* without 'read': a list of unit names; otherwise a property of a related unit */
         int kind;   /* the kind of relation */
+        char related[UNIT_NAME_MAX + 1]; /* the related unit, if this is a property of one */
         TAILQ_ENTRY(BusProperty) properties;
 };
 
@@ -188,27 +189,35 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
         return r;
 }
 
+static void manager_hold(SystemdUnit *u, const BusProperty *p) {
+        u->held = true;
+        if (!u->held_by[0])
+                snprintf(u->held_by, sizeof(u->held_by), "%s", p->related);
+}
+
 /* A unit that this one is bound to has to run; a conflicting one must have stopped, without a queued job. */
-static int manager_list_read_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
-        SystemdUnit *u = &list->units[unit];
-        const char *active, *path;
+static int manager_list_read_related(BusList *list, const BusProperty *p, sd_bus_message *m) {
+        SystemdUnit *u = &list->units[p->unit];
+        bool active, ended;
+        const char *v;
         uint32_t job;
         int r;
 
-        if (kind == PROPERTY_JOB) {
-                r = sd_bus_message_read(m, "v", "(uo)", &job, &path);
-                u->held |= r >= 0 && job != 0;
+        if (p->kind == PROPERTY_JOB) {
+                r = sd_bus_message_read(m, "v", "(uo)", &job, &v);
+                if (r >= 0 && job != 0)
+                        manager_hold(u, p);
                 return r;
         }
-        r = sd_bus_message_read(m, "v", "s", &active);
+        r = sd_bus_message_read(m, "v", "s", &v);
         if (r < 0)
                 return r;
-        if (kind == PROPERTY_GUARD)
-                u->unguarded |= !streq(active, "active");
-        else if (kind == PROPERTY_CONFLICTS)
-                u->held |= !streq(active, "inactive") && !streq(active, "failed");
-        else
-                u->held |= !streq(active, "active") && !streq(active, "reloading");
+        active = streq(v, "active") || streq(v, "reloading");
+        ended = streq(v, "inactive") || streq(v, "failed");
+        if (p->kind == PROPERTY_GUARD)
+                u->unguarded |= !streq(v, "active");
+        else if (p->kind == PROPERTY_CONFLICTS ? !ended : !active)
+                manager_hold(u, p);
         return 0;
 }
 
@@ -235,11 +244,11 @@ static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_b
         else if (!e && p->names)
                 r = manager_list_read_relation(list, p->unit, p->kind, reply);
         else if (!e)
-                r = manager_list_read_related(list, p->unit, p->kind, reply);
+                r = manager_list_read_related(list, p, reply);
         else if (!manager_is_missing(e))
                 r = -sd_bus_error_get_errno(e);
         else if (!p->read && !p->names) /* the state of a related unit is unknown */
-                list->units[p->unit].held = true;
+                manager_hold(&list->units[p->unit], p);
         if (r < 0) /* unread is not "none": the caller lists again */
                 list->error = r;
         manager_property_free(p);
@@ -276,13 +285,14 @@ static void manager_list_get(BusList *list, size_t unit, const char *path, const
 
 static void manager_list_get_related(BusList *list, size_t unit, const char *name, const char *property,
                                      int kind) {
+        BusProperty like = { .unit = unit, .kind = kind };
         _cleanup_free_ char *path = NULL;
 
+        snprintf(like.related, sizeof(like.related), "%s", name);
         if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                manager_list_send(list, &(BusProperty) { .unit = unit, .kind = kind }, path, SYSTEMD ".Unit",
-                                  property);
+                manager_list_send(list, &like, path, SYSTEMD ".Unit", property);
 }
 
 /* Read why an inactive unit of ours may have been stopped, and whether related units prevent its start. */

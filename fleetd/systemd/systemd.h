@@ -54,11 +54,12 @@ typedef struct SystemdUnit {
         SystemdOwner owner;
         SystemdEnd end; /* how an inactive unit ended */
         bool held;      /* inactive, and a unit that it is bound to does not run, or a conflicting one does */
-        bool unguarded; /* inactive, and so is its guard, which starts with it */
-        bool oneshot;   /* Type=oneshot without RemainAfterExit=: becomes inactive when it completes */
-        bool need_reload;          /* NeedDaemonReload */
-        bool job;                  /* a job is queued or running */
-        bool has_file;             /* our folder holds its file */
+        char held_by[UNIT_NAME_MAX + 1]; /* that unit, or one of them; "": unknown */
+        bool unguarded;                  /* inactive, and so is its guard, which starts with it */
+        bool oneshot;     /* Type=oneshot without RemainAfterExit=: becomes inactive when it completes */
+        bool need_reload; /* NeedDaemonReload */
+        bool job;         /* a job is queued or running */
+        bool has_file;    /* our folder holds its file */
         char hash[UNIT_HASH_SIZE]; /* unit hash of that file; "": no file */
 } SystemdUnit;
 

@@ -155,6 +155,7 @@ static void an_assigned_unit_is_written_then_started(void **state) {
 
         assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
+        assert_reason(s, "installing the unit file");
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
 }

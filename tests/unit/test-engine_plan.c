@@ -1422,6 +1422,25 @@ static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         cluster_view_free(&p);
 }
 
+static void a_unit_that_is_started_during_its_stop_keeps_its_machine(void **state) {
+        const char *named = "a.service";
+        EnginePlan plan = {};
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_STOP);
+        cluster_view_state(&p, "B", "a.service", "deactivating");
+
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_int_equal(plan.changes[0].machine[0], 'b');
+        assert_int_equal(plan.changes[0].kind, ASSIGNMENT_RUN);
+        assert_string_equal(plan.changes[0].reason, "start requested; keeps its machine");
+        engine_plan_done(&plan);
+        cluster_view_free(&p);
+}
+
 /* Plan 'names' as the engine does: some at a time, apply each plan, and continue with the rest. Return the
  * largest work of one plan. */
 static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_names, size_t work_max,
@@ -1969,6 +1988,7 @@ int main(void) {
                 cmocka_unit_test(an_unreadable_machine_keeps_its_units_and_gets_no_others),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
                 cmocka_unit_test(a_unit_that_a_change_frees_is_part_of_the_same_plan),
+                cmocka_unit_test(a_unit_that_is_started_during_its_stop_keeps_its_machine),
                 cmocka_unit_test(plans_converge),
                 cmocka_unit_test(a_plan_of_thousands_of_units_with_rules_consists_of_short_parts),
                 cmocka_unit_test(an_assignment_affects_the_units_on_its_machine_that_have_rules),

@@ -208,16 +208,21 @@ static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
                          KV_OK);
 }
 
-static void publish_with(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
-                         bool done, const char *reason) {
+static void publish_at(Fixture *f, uint64_t since_ms, const char *active, const char *sub, const char *load,
+                       const char *job, bool done, const char *reason) {
         StateChange s = { .unit = "a.service" };
 
-        assert_int_equal(unit_state_init(&s.state, load, active, sub, NULL, 1, done), 0);
+        assert_int_equal(unit_state_init(&s.state, load, active, sub, NULL, since_ms, done), 0);
         assert_int_equal(unit_state_set_reason(&s.state, reason), 0);
         snprintf(s.state.job, sizeof(s.state.job), "%s", job);
         assert_int_equal(
                 host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
         unit_state_done(&s.state);
+}
+
+static void publish_with(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
+                         bool done, const char *reason) {
+        publish_at(f, 1, active, sub, load, job, done, reason);
 }
 
 static void publish(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
@@ -298,6 +303,17 @@ static void a_new_start_of_an_active_unit_adds_a_row(void **state) {
         assert_string_equal(rows(f), "");
         publish_run(f, "exited", "04"); /* another state needs no remark */
         assert_string_equal(rows(f), "state a.service on self: active (exited)\n");
+}
+
+/* As after a reboot of its host: what was published before the reboot is the same failure. */
+static void a_unit_that_fails_again_adds_a_row(void **state) {
+        Fixture *f = *state;
+
+        publish_at(f, 1, "failed", "failed", "loaded", "", false, "exit status 7");
+        publish_at(f, 1, "failed", "failed", "loaded", "", false, "exit status 7");
+        assert_string_equal(rows(f), "state a.service on self: failed: exit status 7\n");
+        publish_at(f, 2, "failed", "failed", "loaded", "", false, "exit status 7");
+        assert_string_equal(rows(f), "state a.service on self: failed: exit status 7, again\n");
 }
 
 /* One that restarts each second is published in this order; the number of restarts does not matter. */
@@ -901,6 +917,7 @@ int main(int argc, char **argv) {
                 TEST(assignments_have_their_reasons),
                 TEST(states_are_recorded_without_those_in_between),
                 TEST(a_new_start_of_an_active_unit_adds_a_row),
+                TEST(a_unit_that_fails_again_adds_a_row),
                 TEST(a_unit_that_restarts_for_a_day_adds_few_rows),
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),

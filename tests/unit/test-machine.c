@@ -188,6 +188,19 @@ static void the_time_of_a_change_does_not_make_states_differ(void **state) {
         assert_false(unit_state_equal(&a, &b));
 }
 
+static void a_failure_at_another_time_makes_states_differ(void **state) {
+        _cleanup_unit_state_ UnitState a = {}, b = {};
+
+        assert_int_equal(unit_state_init(&a, "loaded", "failed", "failed", NULL, 7, false), 0);
+        assert_int_equal(unit_state_init(&b, "loaded", "failed", "failed", NULL, 7, false), 0);
+        assert_true(unit_state_equal(&a, &b));
+        assert_false(unit_state_failed_again(&a, &b));
+        b.since_ms = 8;
+        assert_true(unit_state_lasts(&a, &b));
+        assert_true(unit_state_failed_again(&a, &b));
+        assert_false(unit_state_equal(&a, &b));
+}
+
 /* A daemon that knows the invocation publishes it once, and a missing one changes nothing. */
 static void a_new_start_makes_states_differ_but_an_unknown_one_does_not(void **state) {
         static const struct {
@@ -233,7 +246,7 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
                                 unit_state_init(&a, rows[i][0], rows[i][1], rows[i][2], rows[i][3], 7, true),
                                 0);
                         assert_int_equal(
-                                unit_state_init(&b, rows[k][0], rows[k][1], rows[k][2], rows[k][3], 8, true),
+                                unit_state_init(&b, rows[k][0], rows[k][1], rows[k][2], rows[k][3], 7, true),
                                 0);
                         strcpy(a.job, rows[i][4]);
                         strcpy(b.job, rows[k][4]);
@@ -385,6 +398,7 @@ int main(void) {
                 cmocka_unit_test(an_id_is_32_hex_digits),
                 cmocka_unit_test(states_have_names_both_ways),
                 cmocka_unit_test(the_time_of_a_change_does_not_make_states_differ),
+                cmocka_unit_test(a_failure_at_another_time_makes_states_differ),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

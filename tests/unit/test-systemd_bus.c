@@ -1211,6 +1211,7 @@ static void a_unit_is_held_by_the_states_of_its_dependencies(void **state) {
                 }
                 list(fixture, "web.service", false);
                 assert_int_equal(fixture->error, 0);
+                assert_string_equal(fixture->units[0].held_by, rows[i].held ? name : "");
                 if (fixture->units[0].held != rows[i].held)
                         fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there",
                                  rows[i].held ? "not held" : "held");
