@@ -571,6 +571,24 @@ static bool is_being_placed(const View *v, const ApiUnit *u) {
         return false;
 }
 
+/* Return whether the unit is to be on the machine of a unit that people have unloaded: it waits for them. */
+static bool follows_unloaded(const View *v, const ApiUnit *u, Conditions *all) {
+        _cleanup_unit_ Unit *unit = NULL;
+        int r = api_unit_has_contents(u) ? api_unit_contents(u->name, u, &unit, NULL) : -ENOENT;
+
+        if (r == -ENOMEM)
+                all->error = r;
+        if (r < 0)
+                return false;
+        for (size_t i = 0; i < unit->placement.machine_of.n; i++) {
+                const ApiUnit *other = listing_unit(&v->units, unit->placement.machine_of.items[i]);
+
+                if (other && other->desired_state == TARGET_INACTIVE)
+                        return true;
+        }
+        return false;
+}
+
 static void add_waiting_units(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
@@ -582,7 +600,7 @@ static void add_waiting_units(const View *v, Conditions *all) {
                         continue;
                 if (u->reason && *u->reason)
                         reason = u->reason;
-                if (!starts_with(reason, "finished on "))
+                if (!starts_with(reason, "finished on ") && !follows_unloaded(v, u, all))
                         add(all, "waiting", u->name, "why ", "%s%s", placed ? "" : "not placed: ", reason);
         }
 }

@@ -543,13 +543,16 @@ static int fail_verb(const char *name) {
 static int fail_flag(const Verb *v, const Error *err) {
         static const char unknown[] = "unknown flag: --";
         uint64_t groups = FLAGS_GLOBAL | (v ? v->groups : 0);
+        const char *flag = strrchr(err->message, ' '), *use = NULL, *nearest = NULL;
 
+        if (v && flag && starts_with(err->message, "unknown "))
+                use = flag_of_foreign(v->name, flag + 1);
         if (client_is_interactive()) {
-                const char *nearest = NULL;
-
-                if (starts_with(err->message, unknown))
+                if (!use && starts_with(err->message, unknown))
                         nearest = options_nearest(groups, err->message + strlen(unknown));
                 fprintf(stderr, "fleetctl: %s", err->message);
+                if (use)
+                        fprintf(stderr, "; instead: %s", use);
                 if (nearest)
                         fprintf(stderr, "; did you mean --%s?", nearest);
                 fprintf(stderr, " (fleetctl help%s%s)\n", v ? " " : "", v ? v->name : "");
@@ -561,7 +564,8 @@ static int fail_flag(const Verb *v, const Error *err) {
         else
                 print_root_help();
         (void) output_flush();
-        fprintf(stderr, "cannot execute cmdFleet: %s\n", err->message);
+        fprintf(stderr, "cannot execute cmdFleet: %s%s%s\n", err->message, use ? "; instead: " : "",
+                use ?: "");
         return EXIT_USAGE;
 }
 

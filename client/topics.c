@@ -106,6 +106,30 @@ const char *verb_of_foreign(const char *name) {
         return NULL;
 }
 
+const char *flag_of_foreign(const char *verb, const char *flag) {
+        static const struct {
+                const char *verbs, *flags, *use;
+        } rows[] = {
+                { "drain", "--dry-run",
+                  "fleetctl list-units --machine=HOST lists its units, fleetctl why UNIT the other "
+                  "machines" },
+                { "edit submit start", "--dry-run", "fleetctl plan FILE" },
+                { "journal", "-u --unit", "fleetctl journal UNIT" },
+                { "kv", "-w --watch", "fleetctl kv watch KEY" },
+                { "list-units", "-a --all", "fleetctl list-unit-files has units without a machine, too" },
+                { "list-units list-machines list-unit-files", "-w --watch", "fleetctl events --follow" },
+                { "log", "-u --unit",
+                  "fleetctl log UNIT=NAME, or of the unit itself: fleetctl journal UNIT" },
+                { "rollout", "-w --watch", "--wait" },
+                { "start stop", "--now", "fleetctl start, stop and unload act at once" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (text_has_word(rows[i].verbs, verb) && text_has_word(rows[i].flags, flag))
+                        return rows[i].use;
+        return NULL;
+}
+
 const char *topic_nearest(const char *name) {
         Suggestion suggestion = { .typed = name };
 

@@ -23,6 +23,9 @@ const Topic *topic_of_foreign_verb(const char *name);
 /* Return the verb for which other programs have this one, or NULL. */
 const char *verb_of_foreign(const char *name);
 
+/* Return what replaces a flag that the verb has in other programs ("-u", "--unit"), or NULL. */
+const char *flag_of_foreign(const char *verb, const char *flag);
+
 const char *topic_nearest(const char *name); /* "did you mean"; NULL: none is similar */
 
 /* Print the section, wrapped to the width of the terminal, or to 80 columns. */
