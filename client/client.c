@@ -145,6 +145,25 @@ bool client_note_absent_running(Client *c, const char *name) {
         return any;
 }
 
+void client_note_nowhere(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
+        const JsonValue *machines;
+
+        text_append(&path, "/fleet/v1/why/");
+        append_escaped(&path, name, false);
+        if (client_get_json(c, client_path(&path), &root, NULL) < 0)
+                return;
+        machines = json_value_member(root, "machines");
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                if (member_bool(m, "fits") || *member_text(m, "order"))
+                        return;
+        }
+        client_note("%s runs nowhere: no machine fits; fleetctl why %s", name, name);
+}
+
 /* Print the files of unit directories that are refused under this name: the unit may be meant. */
 static void client_note_refused_files(Client *c, const char *name) {
         _cleanup_json_ JsonValue *root = NULL;

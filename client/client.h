@@ -86,6 +86,9 @@ void client_note(const char *format, ...) _printf_(1, 2);
 /* Print how old the answers may be, if the daemon has no leader. */
 void client_note_stale(const Client *c);
 
+/* Print that a global unit fits no machine, if it does not. */
+void client_note_nowhere(Client *c, const char *name);
+
 /* Run a verb; after one that prints what it has read, print how old that may be. The other lists and the
  * status do that before their rows. */
 int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err);

@@ -38,6 +38,7 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
 static void add(Conditions *all, const char *kind, const char *name, const char *next, const char *what,
                 ...) {
         int size = machine_id_is_valid(name) ? SHORT_ID : (int) strlen(name);
+        const char *id = strstr(name, " ("); /* of a machine with a namesake: the command has the ID */
         size_t n = strlen(next);
         _cleanup_text_ Text t = {}, command = {};
         Condition *c;
@@ -48,7 +49,7 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
         va_end(ap);
         text_append(&command, next);
         if (n > 0 && strchr(" =", next[n - 1]))
-                text_append_bytes(&command, name, (size_t) size);
+                text_append_bytes(&command, id ? id + 2 : name, id ? strcspn(id + 2, ")") : (size_t) size);
         if (t.error < 0 || command.error < 0 || GROW(all->items, all->capacity, all->n + 1) < 0) {
                 all->error = -ENOMEM;
                 return;
@@ -239,14 +240,15 @@ static void add_voters(const View *v, Conditions *all) {
         }
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
-                _cleanup_text_ Text t = {};
+                _cleanup_text_ Text t = {}, name = {};
                 const char *next;
 
                 if (!is_unreachable(member))
                         continue;
+                append_member_name(&name, &v->machines, member);
                 next = append_voter(&t, v, member, n, n_reachable);
-                add(all, "voter", member_label(member), next, "%s", chars(&t));
-                all->error = all->error ?: t.error;
+                add(all, "voter", chars(&name), next, "%s", chars(&t));
+                all->error = all->error ?: t.error ?: name.error;
         }
 }
 
@@ -281,9 +283,11 @@ static const char *lost_units(const View *v, const ApiMachine *m) {
 }
 
 static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
-        const char *name = machine_name(m);
-        _cleanup_text_ Text since = {};
+        _cleanup_text_ Text since = {}, label = {};
+        const char *name;
 
+        append_machine_name(&label, &v->machines, m->id);
+        name = chars(&label);
         if (m->problem && *m->problem &&
             !(*member_text(v->cluster, "problem") && streq(m->id, member_text(v->cluster, "machine"))))
                 add(all, "replica", name, "", "its replica: %s", m->problem);
@@ -303,7 +307,7 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
                     m->agentless ? "it runs no units" : "its units stay as last reported");
         else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !view_awaits(v, m))
                 add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
-        all->error = all->error ?: since.error;
+        all->error = all->error ?: since.error ?: label.error;
 }
 
 /* One line for the machines that are lost for an hour: they may never return. */

@@ -146,6 +146,8 @@ static int add_changed(Client *c, FoundUnits *found, const char *name, bool glob
                 return names_add(&found->waiting, name, strlen(name));
         }
         printf("Triggered %sunit %s %s\n", global ? "global " : "", name, c->verb->name);
+        if (global && c->verb->run == verb_raise)
+                client_note_nowhere(c, name);
         return 0;
 }
 

@@ -114,7 +114,8 @@ static bool is_bad(const char *kind, const char *reason) {
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (streq(kind, rows[i].kind) && (!rows[i].begin || starts_with(reason, rows[i].begin)) &&
                     (!rows[i].part || strstr(reason, rows[i].part)))
-                        return !strstr(reason, ": paused: by "); /* a user has paused it */
+                        return !strstr(reason, ": paused: by ") && /* a user has paused it */
+                               !starts_with(reason, "confirmed: ");
         return false;
 }
 

@@ -214,49 +214,56 @@ static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
         }
 }
 
-/* Return the unit that prevents the start of this one on its machine, by the reason of its state; NULL: none.
- */
-static char *cause_of(const ApiState *s) {
+/* Append the unit that prevents the start of this one on its machine, by the reason of its state; nothing if
+ * there is none. */
+static void append_cause(Text *t, const ApiState *s) {
         static const char before[] = "Unit ", after[] = " not found";
         const char *name = s->reason && starts_with(s->reason, before) ? s->reason + strlen(before) : "",
                    *end = strstr(name, after);
-        char *cause;
 
         if (end)
-                return strndup(name, (size_t) (end - name));
-        (void) state_is_stopped_for(s, &cause);
-        return cause;
+                text_append_bytes(t, name, (size_t) (end - name));
+        else
+                (void) state_is_stopped_for(s, t);
 }
 
-/* Print where the unit is that prevents the start of this one on the machine 'm', and how they get together.
+/* Append where the unit is that prevents the start of this one on the machine 'm', and how they get together.
  */
-static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
+static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue *m, const char *cause) {
         const char *host = member_name(m, "hostname");
-        _cleanup_free_ char *cause = cause_of(s);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
-        _cleanup_text_ Text t = {};
+        int r = client_unit(c, cause, &unit, NULL);
 
-        if (!cause || streq(cause, s->name))
-                return;
-        if (client_unit(c, cause, &unit, NULL) <= 0) {
-                if (state_is_stopped_for(s, NULL))
-                        text_printf(&t, "%s is a unit of %s alone; its state there: systemctl status %s",
-                                    cause, host, cause);
-        } else if (unit.global)
-                text_printf(&t, "%s is global: fleetctl why %s", cause, cause);
-        else if (same_string(unit.machine_id, member_text(m, "id")))
-                text_printf(&t, "%s is on %s, too: fleetctl why %s", cause, host, cause);
-        else {
-                text_printf(&t, "%s is a unit of the cluster", cause);
+        if (r == -ENOMEM)
+                t->error = r;
+        else if (r <= 0 && state_is_stopped_for(s, NULL))
+                text_printf(t, "%s is a unit of %s alone; its state there: systemctl status %s", cause, host,
+                            cause);
+        else if (r > 0 && unit.global)
+                text_printf(t, "%s is global: fleetctl why %s", cause, cause);
+        else if (r > 0 && same_string(unit.machine_id, member_text(m, "id")))
+                text_printf(t, "%s is on %s, too: fleetctl why %s", cause, host, cause);
+        else if (r > 0) {
+                text_printf(t, "%s is a unit of the cluster", cause);
                 if (unit.machine_id && *unit.machine_id) {
-                        client_load_machine(c, &machines, unit.machine_id, true);
-                        text_append(&t, ", on ");
-                        append_machine_name(&t, &machines, unit.machine_id);
+                        if (client_all_machines(c, &machines, NULL) == -ENOMEM)
+                                t->error = -ENOMEM;
+                        text_append(t, ", on ");
+                        append_machine_name(t, &machines, unit.machine_id);
                 }
-                text_printf(&t, "; to run %s on its machine: MachineOf=%s in [X-Fleet]", s->name, cause);
+                text_printf(t, "; to run %s on its machine: MachineOf=%s in [X-Fleet]", s->name, cause);
         }
-        if (t.size > 0)
+}
+
+static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
+        _cleanup_text_ Text cause = {}, t = {};
+
+        append_cause(&cause, s);
+        if (cause.size > 0 && !streq(cause.chars, s->name))
+                append_way_to(&t, c, s, m, cause.chars);
+        t.error = MIN(t.error, cause.error);
+        if (t.size > 0 || t.error < 0)
                 output_words(&t, CONTINUED);
 }
 
@@ -298,8 +305,10 @@ static void print_file_problems(const JsonValue *root) {
 
                 if (!*member_text(m, "problem"))
                         continue;
-                text_printf(&t, "Its file on %s is not applied: %s (fleetctl directory)",
-                            member_name(m, "hostname"), member_text(m, "problem"));
+                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", member_name(m, "hostname"),
+                            strstr(member_text(m, "problem"), ": warning: ") ? "has a line without effect" :
+                                                                               "is not applied",
+                            member_text(m, "problem"));
                 output_words(&t, CONTINUED);
         }
 }
@@ -327,6 +336,10 @@ static void print_place(const JsonValue *root) {
         if (member_bool(root, "global"))
                 text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
                             name, target);
+        else if (unit_name_is_template(name))
+                text_printf(&t,
+                            "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
+                            name, (int) strcspn(name, "@"), name);
         else if (!*where && streq(target, "inactive"))
                 text_printf(&t, "%s has target state inactive; to start it: fleetctl start %s", name, name);
         else if (!*where && !*target)
@@ -470,6 +483,8 @@ static void print_why(Client *c, const JsonValue *root) {
                         width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
         print_states(c, &v, root);
         print_place(root);
+        if (unit_name_is_template(member_text(root, "name")))
+                return;
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
                         print_machine(root, json_value_item(machines, i), width);

@@ -207,8 +207,7 @@ int client_wait_machines(Client *c, Listing *ret, Error *err) {
 
 /* Append which standby gets the vote of the machine, if it has one. */
 static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, const char *name) {
-        const JsonValue *members = json_value_member(cluster, "voters");
-        const char *standby = cluster_standby(cluster);
+        const JsonValue *members = json_value_member(cluster, "voters"), *standby = cluster_standby(cluster);
 
         for (size_t i = 0; i < json_value_count(members) && standby; i++) {
                 const JsonValue *member = json_value_item(members, i);
@@ -216,7 +215,7 @@ static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, 
                 if (!streq(member_text(member, "id"), m->id) || !member_is_voter(member))
                         continue;
                 text_append(t, " ");
-                text_append_printable(t, standby);
+                text_append_printable(t, member_label(standby));
                 text_printf(t, " votes in place of %s.", name);
         }
 }

@@ -1,14 +1,13 @@
 #include "client/state_text.h"
 
-bool state_is_stopped_for(const ApiState *s, char **ret) {
+bool state_is_stopped_for(const ApiState *s, Text *ret) {
         const char *name = s->reason && starts_with(s->reason, STATE_STOPPED_FOR) ?
                                    s->reason + strlen(STATE_STOPPED_FOR) :
                                    NULL;
         size_t size = name ? strcspn(name, "; ") : 0;
 
-        if (ret)
-                *ret = name && name[size] != ' ' ? strndup(name, size) :
-                                                   NULL; /* "another unit" of older daemons */
+        if (ret && name && name[size] != ' ') /* else "another unit" */
+                text_append_bytes(ret, name, size);
         return name;
 }
 
@@ -134,6 +133,8 @@ NextStep state_next_step(const ApiState *s) {
                 return NEXT_CORRECT;
         if (state_is_stopped_for(s, NULL))
                 return NEXT_WHY;
+        if (s->job && text_has_word("assert condition", s->job)) /* the journal names it */
+                return NEXT_JOURNAL;
         return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
 }
 

@@ -38,9 +38,9 @@ typedef enum NextStep {
         NEXT_WHY, /* another unit prevents its start */
 } NextStep;
 
-/* Return whether systemd stopped the unit because of another one, which prevents its start. *ret (may be
- * NULL) is its name, owned by the caller; NULL: unknown, or no memory. */
-bool state_is_stopped_for(const ApiState *s, char **ret);
+/* Return whether systemd stopped the unit because of another one, which prevents its start; append the name
+ * of that unit to 'ret' (may be NULL), if it is known. */
+bool state_is_stopped_for(const ApiState *s, Text *ret);
 
 NextStep state_next_step(const ApiState *s);
 /* Append it: "fleetctl journal web.service". 'global_on': of a global unit, the name of the machine; else

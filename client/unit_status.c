@@ -165,6 +165,8 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name, 
                 r = remote_on(c, remote, name, states.states[i].machine_id, err);
                 status = status == EXIT_DONE ? r : status;
         }
+        if (n_printed == 0 && remote->fleet)
+                client_note_nowhere(c, name);
         return status;
 }
 
@@ -174,7 +176,7 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
         if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
-                client_note("%s: %s", name, unit->reason);
+                client_note("%s: %s; fleetctl why %s", name, unit->reason, name);
         return false;
 }
 

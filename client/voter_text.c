@@ -23,16 +23,25 @@ static bool is_maintained(const View *v, const ApiMachine *m) {
                is_drained(m);
 }
 
-const char *cluster_standby(const JsonValue *cluster) {
+const JsonValue *cluster_standby(const JsonValue *cluster) {
         const JsonValue *members = json_value_member(cluster, "voters");
 
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *member = json_value_item(members, i);
 
                 if (!member_is_voter(member) && member_bool(member, "reachable"))
-                        return member_label(member);
+                        return member;
         }
         return NULL;
+}
+
+void append_member_name(Text *t, const Listing *machines, const JsonValue *member) {
+        const char *id = member_text(member, "id");
+
+        if (listing_machine(machines, id))
+                append_machine_name(t, machines, id);
+        else
+                text_append(t, member_label(member));
 }
 
 static bool has_units(const View *v, const ApiMachine *m) {
@@ -59,9 +68,10 @@ static void append_presence(Text *t, const View *v, const ApiMachine *m) {
 
 /* Append how another host votes in place of this one. Return the command. */
 static const char *append_replacement(Text *t, const View *v, const ApiMachine *m, const JsonValue *member) {
-        const char *standby = is_presence(m, "lost") || is_presence(m, "left") ? cluster_standby(v->cluster) :
-                                                                                 NULL,
-                   *address = member_text(member, "address");
+        const JsonValue *standby = is_presence(m, "lost") || is_presence(m, "left") ?
+                                           cluster_standby(v->cluster) :
+                                           NULL;
+        const char *address = member_text(member, "address");
         uint64_t age_ms = m ? machine_age(v->cluster, m) : 0;
 
         if (!standby) {
@@ -69,7 +79,9 @@ static const char *append_replacement(Text *t, const View *v, const ApiMachine *
                         text_printf(t, ", or give a new host its address %s or another one", address);
                 return "help replace";
         }
-        text_printf(t, "; %s votes in its place ten minutes after the loss, or once it is removed", standby);
+        text_append(t, "; ");
+        append_member_name(t, &v->machines, standby);
+        text_append(t, " votes in its place ten minutes after the loss, or once it is removed");
         return age_ms >= LOST_MS && age_ms != UINT64_MAX ? "remove --force " : "help replace";
 }
 

@@ -5,7 +5,10 @@
 
 /* Return the standby that votes in place of a voter that is lost or removed; NULL: there is none. Borrowed.
  */
-const char *cluster_standby(const JsonValue *cluster);
+const JsonValue *cluster_standby(const JsonValue *cluster);
+
+/* Append the name of a member as that of a machine, with its ID if another machine has that name. */
+void append_member_name(Text *t, const Listing *machines, const JsonValue *member);
 
 /* Append the state of an unreachable voter, of which 'n' are voters and 'n_reachable' answer, and what to do.
  * Return the command, as a Condition has it; "": none. */

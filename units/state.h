@@ -59,6 +59,7 @@ typedef enum ProblemKind {
         PROBLEM_REVERTED, /* from KV_LEVEL_UPDATES on: its text failed, and is not submitted again unless
                              people decide otherwise */
         PROBLEM_PAUSED,   /* the rollout of its text failed, and waits for people */
+        PROBLEM_WARNED,   /* it is the unit, without a line that has no effect */
         _PROBLEM_MAX,
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;

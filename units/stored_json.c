@@ -78,6 +78,7 @@ static const JsonField problem_fields[] = {
         { "kind", JSON_FIELD_WORD, offsetof(Problem, kind), true, .words = &problem_words },
         { "text", JSON_FIELD_OWNED_OR_NULL, offsetof(Problem, text) },
         { "unit", JSON_FIELD_U64, offsetof(Problem, unit_index) },
+        { "warning", JSON_FIELD_BOOL, offsetof(Problem, warning) },
 };
 
 static const JsonField state_fields[] = {
@@ -149,11 +150,20 @@ void problem_done(Problem *problem) {
 }
 
 void stored_problem_write(Text *t, const Problem *problem) {
-        json_write_object(t, JSON_FIELDS(problem_fields), problem);
+        Problem p = *problem; /* it borrows */
+
+        p.warning = p.kind == PROBLEM_WARNED;
+        if (p.warning)
+                p.kind = PROBLEM_REFUSED;
+        json_write_object(t, JSON_FIELDS(problem_fields), &p);
 }
 
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
+        int r = json_read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
+
+        if (r >= 0 && ret->warning)
+                ret->kind = PROBLEM_WARNED;
+        return r;
 }
 
 void stored_state_write(Text *t, const UnitState *state) {

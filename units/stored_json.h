@@ -88,6 +88,7 @@ typedef struct Problem {
         char *text;          /* owned; a message for people */
         uint64_t unit_index; /* modified index of the unit's key; 0: no such unit */
         bool confirmed;      /* people confirmed that the unit is taken over, or removed */
+        bool warning;        /* of the stored form of PROBLEM_WARNED: older daemons read PROBLEM_REFUSED */
 } Problem;
 
 void problem_done(Problem *problem);

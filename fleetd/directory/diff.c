@@ -74,12 +74,24 @@ _printf_(3, 4) static int diff_set_error(DirectoryFile *f, ProblemKind kind, con
         return -ENOMEM;
 }
 
+/* The unit has the text of the file, and a line of it has no effect. 0 or -ENOMEM. */
+static int diff_note_warning(DirectoryFile *f) {
+        const Warnings *w = &f->unit->warnings;
+
+        if (w->n == 0)
+                return 0;
+        if (w->items[0].line == 0)
+                return diff_set_error(f, PROBLEM_WARNED, "%s: warning: %s", f->name, w->items[0].message);
+        return diff_set_error(f, PROBLEM_WARNED, "%s: line %u: warning: %s", f->name, w->items[0].line,
+                              w->items[0].message);
+}
+
 /* The unit has the text of the file, and its rollout has failed. 0 or -ENOMEM. */
 static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
         const RolloutRecord *r = u->rollout;
 
         if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0)
-                return 0;
+                return diff_note_warning(f);
         return diff_set_error(f, PROBLEM_PAUSED,
                               "%s: the rollout of revision %llu is paused: %s; change the file, or: fleetctl "
                               "rollout resume %s",

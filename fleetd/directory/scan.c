@@ -446,7 +446,7 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         text_printf(&t, "%s\n", f->error);
         if (f->kind == PROBLEM_REFUSED)
                 text_printf(&t, "Correct %s/%s; it is read again when it is saved.\n", path, f->name);
-        if (index > 0)
+        if (index > 0 && f->kind != PROBLEM_WARNED)
                 text_printf(&t, "The cluster still has the version of index %llu.\n",
                             (unsigned long long) index);
         if (t.error < 0)
@@ -464,8 +464,8 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         if (f->has_error && f->error_sum == sum)
                 return false;
         if (!file_holds_at(dir_fd, name, t.chars, t.size)) {
-                log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s", path, f->name,
-                            f->error);
+                log_warning(((LogFields) { .unit = f->name }), "%s/%s %s: %s", path, f->name,
+                            f->kind == PROBLEM_WARNED ? "has a line without effect" : "is refused", f->error);
                 r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
                 if (r < 0) {
                         log_warning(((LogFields) { .error = r }), "Failed to write %s/%s: %s", path, name,

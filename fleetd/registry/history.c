@@ -73,8 +73,10 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
 
 size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) {
         const char *unit = note->unit ?: "", *user = note->user ?: "", *reason = note->reason ?: "";
+        static const char dots[] = "…";
         const char *machine = note->machine ?: "";
         size_t size = strcspn(reason, "\n"), left;
+        bool cut;
         uint8_t *at = ret;
 
         *at++ = (uint8_t) note->kind;
@@ -84,8 +86,14 @@ size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) 
         at = history_put(at, unit, MIN(strlen(unit), (size_t) UNIT_NAME_MAX));
         at = history_put(at, user, history_fit(user, strlen(user), HISTORY_USER_SIZE - 1));
         left = KV_NOTE_MAX - (size_t) (at - ret);
-        size = history_fit(reason, size, MIN(left, (size_t) HISTORY_REASON_SIZE - 1));
+        left = MIN(left, (size_t) HISTORY_REASON_SIZE - 1);
+        cut = size > left;
+        size = history_fit(reason, size, cut ? left - MIN(left, sizeof(dots) - 1) : left);
         memcpy(at, reason, size);
+        if (cut && size + sizeof(dots) - 1 <= left) {
+                memcpy(at + size, dots, sizeof(dots) - 1);
+                size += sizeof(dots) - 1;
+        }
         return (size_t) (at - ret) + size;
 }
 

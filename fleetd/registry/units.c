@@ -83,6 +83,17 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 }
 
+/* Append what people have confirmed: the text of the problem is about the time before. */
+static void units_append_confirmed(Text *t, ProblemKind kind) {
+        static const char *const words[_PROBLEM_MAX] = {
+                [PROBLEM_TAKEN] = "the file replaces the unit",
+                [PROBLEM_HELD] = "the unit is removed, as its file is gone",
+                [PROBLEM_REVERTED] = "the text of the file is submitted again",
+        };
+
+        text_printf(t, "confirmed: %s", words[kind] ?: problem_kind_to_string(kind));
+}
+
 static void units_note_problem(Transaction *t, const Registry *r, const ProblemChange *change) {
         const ClusterProblem *known = cluster_problem(registry_cluster(r), change->machine, change->name);
         const Problem *p = change->problem;
@@ -91,9 +102,10 @@ static void units_note_problem(Transaction *t, const Registry *r, const ProblemC
         if (p && known && known->problem.kind == p->kind && known->problem.confirmed == p->confirmed &&
             streq(known->problem.text ?: "", p->text ?: ""))
                 return;
-        if (p)
-                text_printf(&reason, "%s: %s", p->confirmed ? "confirmed" : problem_kind_to_string(p->kind),
-                            p->text ?: "");
+        if (p && p->confirmed)
+                units_append_confirmed(&reason, p->kind);
+        else if (p)
+                text_printf(&reason, "%s: %s", problem_kind_to_string(p->kind), p->text ?: "");
         t->error = MIN(t->error, reason.error);
         transaction_note(t, r,
                          &(HistoryNote) { .kind = p ? HISTORY_PROBLEM : HISTORY_RESOLVED,

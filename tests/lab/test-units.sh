@@ -193,6 +193,29 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         runs_once hand.service || fail "it runs on: $(hosts_running hand.service)"
         fleetctl gamma destroy dep.service nobin.service loop.service odd.service once.service hand.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
+
+# systemd stops with a unit what requires it, and finds the unit no longer on that host.
+a_unit_whose_requirement_moves_away_names_it() {
+        local from to
+        runs_forever base.service </dev/null
+        runs_forever needy.service <<<$'[Unit]\nRequires=base.service\nAfter=base.service\n[X-Fleet]\nMachineOf=base.service'
+        fleetctl alpha start base.service needy.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        ! grep -q warning "$LAB/out" || fail "a warning with MachineOf=: $(cat "$LAB/out")"
+        runs_forever needy.service <<<$'[Unit]\nRequires=base.service\nAfter=base.service'
+        fleetctl alpha start --replace needy.service >"$LAB/out" 2>&1 || fail "start --replace: exit $?, $(cat "$LAB/out")"
+        grep -q 'warning: Requires=base.service is a unit of the cluster, and may run on another machine' "$LAB/out" || fail "no warning: $(cat "$LAB/out")"
+        from=$(hosts_running needy.service)
+        for to in $LAB_HOSTS; do [ "$to" = "$from" ] || break; done
+        fleetctl beta move base.service "$to" >"$LAB/out" 2>&1 || fail "move to $to: exit $?, $(cat "$LAB/out")"
+        wait_for 10 says_cause || fail "why: $(fleetctl gamma why needy.service 2>&1)"
+        host_says needy.service why "^base.service is a unit of the cluster, on $to; to run needy.service on its machine: MachineOf=base.service"
+        fleetctl gamma status >"$LAB/out" 2>&1
+        grep -q 'needy.service .*stopped because of base.service' "$LAB/out" || fail "status: $(cat "$LAB/out")"
+        fleetctl beta move base.service "$from" >"$LAB/out" 2>&1 || fail "move back: exit $?, $(cat "$LAB/out")"
+        wait_for 10 runs_once needy.service || fail "base.service is back, and needy.service runs on: $(hosts_running needy.service)"
+        fleetctl gamma destroy base.service needy.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+says_cause() { fleetctl gamma why needy.service 2>&1 | grep -q '^needy.service is inactive (dead) on .*: stopped because of base.service'; }
 start_fails() {
         FLEETCTL_ENDPOINT=unix://$(host_socket beta) timeout 40 "$LAB_BUILD/client/fleetctl" start "$LAB/units/$1" >"$LAB/out" 2>&1
         [ $? = 1 ] && grep -q "$2" "$LAB/out" || fail "start $1: $(cat "$LAB/out")"
@@ -404,7 +427,7 @@ soft_reboot=
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
         cat_status_and_journal_answer_from_any_host the_logs_of_all_daemons_are_merged events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
         unload_and_destroy_work_from_any_host waiting_to_the_end_reports_how_a_unit_ended \
-        a_unit_that_does_not_run_is_reported_with_the_reason submit_and_load_place_without_running sample_units_run_where_their_rules_say \
+        a_unit_that_does_not_run_is_reported_with_the_reason a_unit_whose_requirement_moves_away_names_it submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
         aliases_and_masks_of_a_host_occupy_their_names a_global_unit_that_is_masked_on_a_host_stays_off_across_a_boot what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
         a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_space unknown_units_and_verbs_get_a_message_and_a_status

@@ -382,6 +382,20 @@ static void a_rejected_file_is_published_as_a_problem_until_it_is_corrected(void
         UNTIL(fixture, unit(fixture, "web.service") && !problem(fixture, "web.service"));
 }
 
+/* As a misspelt option: the unit runs without it. */
+static void a_line_without_effect_is_published_until_it_is_corrected(void **state) {
+        Fixture *fixture = *state;
+
+        write_unit(fixture, "web.service", ONE "[X-Fleet]\nMachineMetdata=zone=a\n");
+        UNTIL(fixture, unit(fixture, "web.service") && problem(fixture, "web.service"));
+        assert_int_equal(problem(fixture, "web.service")->kind, PROBLEM_WARNED);
+        assert_non_null(strstr(problem(fixture, "web.service")->text,
+                               ": warning: [X-Fleet] has no option MachineMetdata"));
+        UNTIL(fixture, is_there(fixture, "web.service.error"));
+        write_unit(fixture, "web.service", ONE "[X-Fleet]\nMachineMetadata=zone=a\n");
+        UNTIL(fixture, !problem(fixture, "web.service") && !is_there(fixture, "web.service.error"));
+}
+
 static size_t problems(Fixture *fixture) {
         const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
                                                   fixture->host->id);
@@ -844,6 +858,7 @@ int main(int argc, char *argv[]) {
                 with_fixture(another_directory_in_its_place_is_watched_and_units_that_it_lacks_are_held),
                 with_fixture(a_name_of_another_owner_is_reported_and_taken_over_when_confirmed),
                 with_fixture(a_rejected_file_is_published_as_a_problem_until_it_is_corrected),
+                with_fixture(a_line_without_effect_is_published_until_it_is_corrected),
                 with_fixture(a_limited_number_of_problems_is_published_and_others_follow_as_these_end),
                 with_fixture(a_file_is_not_read_while_it_is_being_written),
                 with_fixture(drop_ins_are_part_of_their_unit_and_watched),

@@ -425,7 +425,7 @@ static void problems_of_unit_directories_have_rows(void **state) {
                                  KV_OK);
         }
         assert_string_equal(rows(f), "problem a.service on self: refused: line 4: no\n"
-                                     "problem a.service on self by root: confirmed: line 4: no\n"
+                                     "problem a.service on self by root: confirmed: refused\n"
                                      "resolved a.service on self\n");
 }
 

@@ -124,6 +124,13 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         stored_problem_write(&t, &problem);
         assert_text(&t, problem_json);
         assert_int_equal(stored_problem_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
+        text_clear(&t);
+        problem_done(&problem);
+        problem.kind = PROBLEM_WARNED;
+        stored_problem_write(&t, &problem); /* an older daemon knows this kind */
+        assert_text(&t, "{\"kind\":\"refused\",\"warning\":true}");
+        assert_int_equal(stored_problem_read(t.chars, t.size, &problem, NULL), 0);
+        assert_int_equal(problem.kind, PROBLEM_WARNED);
 }
 
 static void invalid_records_are_rejected_with_a_message(void **state) {

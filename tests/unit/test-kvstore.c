@@ -2315,7 +2315,7 @@ static void on_user(void *userdata, const KvResult *result) {
         f->user_index = result->index;
 }
 
-enum { FLOOD = 1000 };
+enum { FLOOD = 300 };
 
 static bool flood_is_over(void *userdata) {
         const Flood *f = userdata;
