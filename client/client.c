@@ -115,7 +115,7 @@ int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err) {
         static const char reads[] = "directory events export get history list-members ls machine rollout why";
         int r = verb->run(c, args, n, err);
 
-        if ((r == EXIT_DONE || r == EXIT_ABSENT) && text_has_word(reads, verb->name))
+        if ((r == EXIT_DONE || r == EXIT_ABSENT) && !c->options.wait && text_has_word(reads, verb->name))
                 client_note_stale(c);
         return r;
 }
@@ -161,7 +161,7 @@ void client_note_nowhere(Client *c, const char *name) {
                 if (member_bool(m, "fits") || *member_text(m, "order"))
                         return;
         }
-        client_note("%s runs nowhere: no machine fits; fleetctl why %s", name, name);
+        client_note("%s runs nowhere: no machine qualifies; fleetctl why %s", name, name);
 }
 
 /* Print the files of unit directories that are refused under this name: the unit may be meant. */

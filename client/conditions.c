@@ -286,6 +286,9 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         _cleanup_text_ Text since = {}, label = {};
         const char *name;
 
+        if (is_presence(m, "up") && !m->problem && !m->identity_problem && !m->checks_problem &&
+            !m->clock_problem && !m->session_problem)
+                return;
         append_machine_name(&label, &v->machines, m->id);
         name = chars(&label);
         if (m->problem && *m->problem &&
@@ -575,7 +578,7 @@ static bool is_being_placed(const View *v, const ApiUnit *u) {
         return false;
 }
 
-/* Return whether the unit is to be on the machine of a unit that people have unloaded: it waits for them. */
+/* Return whether the unit is to be on the machine of a unit with target state inactive: it waits for it. */
 static bool follows_unloaded(const View *v, const ApiUnit *u, Conditions *all) {
         _cleanup_unit_ Unit *unit = NULL;
         int r = api_unit_has_contents(u) ? api_unit_contents(u->name, u, &unit, NULL) : -ENOENT;
@@ -604,7 +607,7 @@ static void add_waiting_units(const View *v, Conditions *all) {
                         continue;
                 if (u->reason && *u->reason)
                         reason = u->reason;
-                if (!starts_with(reason, "finished on ") && !follows_unloaded(v, u, all))
+                if (!starts_with(reason, "finished on ") && (placed || !follows_unloaded(v, u, all)))
                         add(all, "waiting", u->name, "why ", "%s%s", placed ? "" : "not placed: ", reason);
         }
 }
@@ -619,7 +622,7 @@ static void append_first_line(Text *t, const char *reason, const char *name) {
 }
 
 static const char *problem_kind(const JsonValue *problem) {
-        static const char *const kinds[] = { "refused", "taken", "held" };
+        static const char *const kinds[] = { "refused", "taken", "held", "warning" };
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(member_text(problem, "kind"), kinds[i]))
@@ -640,6 +643,9 @@ static void add_directories(const View *v, Conditions *all) {
                 if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */
                         add(all, problem_kind(p), name, "directory", "file ignored on %s: %s", chars(&place),
                             chars(&reason) + strlen("ignored: "));
+                else if (streq(problem_kind(p), "warning"))
+                        add(all, "warning", name, "directory", "file on %s: %s", chars(&place),
+                            chars(&reason));
                 else
                         add(all, problem_kind(p), name, "directory", "file %s on %s: %s",
                             member_text(p, "kind"), chars(&place), chars(&reason));

@@ -227,8 +227,7 @@ static void append_cause(Text *t, const ApiState *s) {
                 (void) state_is_stopped_for(s, t);
 }
 
-/* Append where the unit is that prevents the start of this one on the machine 'm', and how they get together.
- */
+/* Append where the unit is that prevents the start of this one on the machine 'm', and the next step. */
 static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue *m, const char *cause) {
         const char *host = member_name(m, "hostname");
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -237,9 +236,14 @@ static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue
 
         if (r == -ENOMEM)
                 t->error = r;
-        else if (r <= 0 && state_is_stopped_for(s, NULL))
+        else if (r == 0 && state_is_stopped_for(s, NULL))
                 text_printf(t, "%s is a unit of %s alone; its state there: systemctl status %s", cause, host,
                             cause);
+        else if (r > 0 && unit.desired_state == TARGET_INACTIVE)
+                text_printf(t,
+                            "%s is a unit of the cluster with target state inactive; to start it: fleetctl "
+                            "start %s",
+                            cause, cause);
         else if (r > 0 && unit.global)
                 text_printf(t, "%s is global: fleetctl why %s", cause, cause);
         else if (r > 0 && same_string(unit.machine_id, member_text(m, "id")))
@@ -333,13 +337,13 @@ static void print_place(const JsonValue *root) {
                         text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
                                     member_name(m, "hostname"), reason);
         }
-        if (member_bool(root, "global"))
-                text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
-                            name, target);
-        else if (unit_name_is_template(name))
+        if (unit_name_is_template(name))
                 text_printf(&t,
                             "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
                             name, (int) strcspn(name, "@"), name);
+        else if (member_bool(root, "global"))
+                text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
+                            name, target);
         else if (!*where && streq(target, "inactive"))
                 text_printf(&t, "%s has target state inactive; to start it: fleetctl start %s", name, name);
         else if (!*where && !*target)

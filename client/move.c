@@ -294,7 +294,8 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
                 return r;
         if (r == 0) {
                 client_note_absent(c, m.name);
-                if (n > 1 && client_find_host(&m.machines, args[0], &to, NULL) >= 0)
+                if (n > 1 && client_find_host(&m.machines, args[0], &to, NULL) >= 0 &&
+                    same_string(to->hostname, args[0]))
                         client_note("%s is a machine: fleetctl move UNIT %s", args[0], args[0]);
                 return EXIT_ABSENT;
         }

@@ -5,7 +5,7 @@
 #include "client/state_text.h"
 #include "client/wait.h"
 
-enum { REQUIRED_MAX = 16 }; /* units whose places are read for warnings */
+enum { REQUIRED_MAX = 100 }; /* units whose places are read for warnings */
 
 /* One argument, its local file, and its text in the cluster. */
 typedef struct Submission {
@@ -35,6 +35,7 @@ typedef struct Submissions {
         size_t n;
         bool rolls; /* the daemons roll texts out */
         ReplaceTemplates templates;
+        Names required; /* units that others require, and whose places were read for warnings */
 } Submissions;
 
 static void submissions_done(Submissions *all) {
@@ -47,6 +48,7 @@ static void submissions_done(Submissions *all) {
                 unit_free(all->items[i].unit);
         }
         free(all->items);
+        names_done(&all->required);
         replace_templates_done(&all->templates);
 }
 
@@ -336,22 +338,31 @@ static bool submission_runs(Client *c, const Submission *s) {
         return false;
 }
 
-/* Return whether 'name' is or becomes a unit of the cluster that may run on another machine. */
-static bool runs_elsewhere(Client *c, const Submissions *all, const char *name) {
+/* Return whether a unit of that text may run on another machine than 'by', which requires it. */
+static bool may_be_apart(const Unit *required, const char *by) {
+        return !required->placement.global && !names_have(&required->placement.machine_of, by);
+}
+
+/* Return whether 'name' is or becomes a unit of the cluster that may run on another machine than 'by'. */
+static bool runs_elsewhere(Client *c, const Submissions *all, const char *name, const char *by) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *unit = NULL;
 
         for (size_t i = 0; i < all->n; i++)
                 if (all->items[i].unit && streq(all->items[i].name, name))
-                        return !all->items[i].unit->placement.global;
-        return client_unit(c, name, &stored, NULL) > 0 && !stored.global;
+                        return may_be_apart(all->items[i].unit, by);
+        return client_unit(c, name, &stored, NULL) > 0 && !stored.global &&
+               (!api_unit_has_contents(&stored) || api_unit_contents(name, &stored, &unit, NULL) < 0 ||
+                may_be_apart(unit, by));
 }
 
-/* Warn of a unit that is required, and may run on another machine: systemd would not find it. */
-static void warn_required(Client *c, const Submissions *all, const Submission *s) {
+/* Warn of a unit that is required, and may run on another machine: systemd would not find it. Each such unit
+ * is asked for once. A unit that is bound to its machines cannot follow another one. */
+static void warn_required(Client *c, Submissions *all, const Submission *s) {
+        const Placement *placement = &s->unit->placement;
         const UnitFile *file = &s->unit->file;
-        size_t n = 0;
 
-        for (size_t i = 0; i < file->n_options; i++) {
+        for (size_t i = 0; i < file->n_options && !placement->global && !placement->machine_id; i++) {
                 const UnitOption *o = &file->options[i];
                 _cleanup_free_ char *words = NULL;
                 char *rest, *word;
@@ -360,10 +371,12 @@ static void warn_required(Client *c, const Submissions *all, const Submission *s
                         continue;
                 words = unit_name_expand(s->name, o->value);
                 rest = words;
-                while (rest && (word = strsep(&rest, " \t\\\n"))) {
-                        if (!*word || strchr(word, '%') || ends_with(word, ".target") ||
-                            ends_with(word, ".slice") || names_have(&s->unit->placement.machine_of, word) ||
-                            n++ >= REQUIRED_MAX || !runs_elsewhere(c, all, word))
+                while (rest && (word = strsep(&rest, " \t\n"))) {
+                        if (strpbrk(word, "%\\") || ends_with(word, ".target") || ends_with(word, ".slice") ||
+                            !*word || names_have(&placement->machine_of, word) ||
+                            names_have(&all->required, word) || all->required.n >= REQUIRED_MAX ||
+                            names_add(&all->required, word, strlen(word)) < 0 ||
+                            !runs_elsewhere(c, all, word, s->name))
                                 continue;
                         client_note("%s: line %u: warning: %s=%s is a unit of the cluster, and may run on "
                                     "another "

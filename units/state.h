@@ -59,7 +59,7 @@ typedef enum ProblemKind {
         PROBLEM_REVERTED, /* from KV_LEVEL_UPDATES on: its text failed, and is not submitted again unless
                              people decide otherwise */
         PROBLEM_PAUSED,   /* the rollout of its text failed, and waits for people */
-        PROBLEM_WARNED,   /* it is the unit, without a line that has no effect */
+        PROBLEM_WARNED,   /* it is the unit, and has a warning, as of a line without effect */
         _PROBLEM_MAX,
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;
@@ -122,5 +122,5 @@ bool unit_state_equal(const UnitState *a, const UnitState *b);
 bool unit_state_lasts(const UnitState *a, const UnitState *b);
 /* Whether an active unit was started again between 'a' and 'b'. */
 bool unit_state_restarted(const UnitState *a, const UnitState *b);
-/* Whether a failed unit was started between 'a' and 'b', and failed again. */
+/* Whether a failed unit was started between 'a' and 'b', and failed again, as far as its daemon ran. */
 bool unit_state_failed_again(const UnitState *a, const UnitState *b);

@@ -206,6 +206,7 @@ static void agent_count_start(Agent *a, AgentUnit *u) {
 
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
+        char former[UNIT_NAME_MAX + 1];
 
         if (!u) { /* no memory for a unit that is known by its file alone: a listing of all files finds it
                      again */
@@ -219,7 +220,11 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
                 u->since_ms = loop_wall_ms(a->loop);
                 u->precedes = !u->observed;
         }
+        /* Until it is started again, the unit that has prevented its start is the one to be named. */
+        memcpy(former, u->seen.held_by, sizeof(former));
         u->seen = *seen;
+        if (streq(seen->active, "inactive") && !seen->held_by[0])
+                memcpy(u->seen.held_by, former, sizeof(former));
         u->observed = u->refreshed = true;
         agent_observe_end(a, u);
         agent_count_start(a, u);

@@ -74,7 +74,7 @@ _printf_(3, 4) static int diff_set_error(DirectoryFile *f, ProblemKind kind, con
         return -ENOMEM;
 }
 
-/* The unit has the text of the file, and a line of it has no effect. 0 or -ENOMEM. */
+/* The unit has the text of the file, with a warning, for example of a line without effect. 0 or -ENOMEM. */
 static int diff_note_warning(DirectoryFile *f) {
         const Warnings *w = &f->unit->warnings;
 
@@ -219,7 +219,8 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                 return r;
         if (r < 0)
                 return diff_set_error(f, PROBLEM_REFUSED, "%s: %s", f->name, err.message);
-        return diff_add(ret, task);
+        r = task.kind == DIRECTORY_UPDATE ? diff_note_warning(f) : 0;
+        return r < 0 ? r : diff_add(ret, task);
 }
 
 /* A unit without a file in this directory. */

@@ -40,6 +40,21 @@ static bool problems_is_solved(const DirectoryView *view, const DirectoryDiff *d
                !bsearch(name, diff->held, diff->n_held, sizeof(*diff->held), problems_compare_held);
 }
 
+/* Add the problems of files, or only their warnings. */
+static void problems_add_files(DirectoryProblems *p, const Cluster *c, const DirectoryView *view,
+                               bool warnings) {
+        for (size_t i = 0; i < view->n_files; i++) {
+                const DirectoryFile *f = &view->files[i];
+                const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
+
+                if (f->error && (f->kind == PROBLEM_WARNED) == warnings)
+                        problems_add(p, c, view->machine_id, f->name,
+                                     (Problem) { .kind = f->kind,
+                                                 .text = f->error,
+                                                 .unit_index = u ? u->index : 0 });
+        }
+}
+
 int directory_problems_new(const Cluster *c, const DirectoryView *view, const DirectoryDiff *diff,
                            DirectoryProblems **ret) {
         const ClusterMachine *self = cluster_machine(c, view->machine_id);
@@ -47,16 +62,7 @@ int directory_problems_new(const Cluster *c, const DirectoryView *view, const Di
 
         if (!p)
                 return -ENOMEM;
-        for (size_t i = 0; i < view->n_files; i++) {
-                const DirectoryFile *f = &view->files[i];
-                const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
-
-                if (f->error)
-                        problems_add(p, c, view->machine_id, f->name,
-                                     (Problem) { .kind = f->kind,
-                                                 .text = f->error,
-                                                 .unit_index = u ? u->index : 0 });
-        }
+        problems_add_files(p, c, view, false);
         for (size_t i = 0; i < diff->n_held; i++) {
                 const DirectoryHeld *held = &diff->held[i];
 
@@ -65,6 +71,7 @@ int directory_problems_new(const Cluster *c, const DirectoryView *view, const Di
                                          .text = held->text,
                                          .unit_index = held->unit->index });
         }
+        problems_add_files(p, c, view, true);
         for (const ClusterProblem *known = self ? self->problems : NULL;
              known && p->n < DIRECTORY_PROBLEM_CHANGES_MAX; known = known->hh.next)
                 if (problems_is_solved(view, diff, known->unit))

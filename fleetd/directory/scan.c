@@ -433,6 +433,10 @@ static bool error_file_remove(int dir_fd, const char *path, const char *error_na
         return true;
 }
 
+static const char *error_words(const DirectoryFile *f) {
+        return f->kind == PROBLEM_WARNED ? "" : " is refused";
+}
+
 bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f, uint64_t index,
                                   bool published) {
         _cleanup_text_ Text t = {};
@@ -455,17 +459,17 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         if (strlen(name) > NAME_MAX) {
                 if (!published && f->error_sum != sum)
                         log_warning(((LogFields) { .unit = f->name }),
-                                    "%s/%s is refused: %s (its name is too long for a file NAME.error; "
-                                    "fleetctl directory shows it)",
-                                    path, f->name, f->error);
+                                    "%s/%s%s: %s (its name is too long for a file NAME.error; fleetctl "
+                                    "directory shows it)",
+                                    path, f->name, error_words(f), f->error);
                 f->error_sum = sum;
                 return false;
         }
         if (f->has_error && f->error_sum == sum)
                 return false;
         if (!file_holds_at(dir_fd, name, t.chars, t.size)) {
-                log_warning(((LogFields) { .unit = f->name }), "%s/%s %s: %s", path, f->name,
-                            f->kind == PROBLEM_WARNED ? "has a line without effect" : "is refused", f->error);
+                log_warning(((LogFields) { .unit = f->name }), "%s/%s%s: %s", path, f->name, error_words(f),
+                            f->error);
                 r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
                 if (r < 0) {
                         log_warning(((LogFields) { .error = r }), "Failed to write %s/%s: %s", path, name,

@@ -23,9 +23,9 @@ struct BusProperty {
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
-        bool names; /* without 'read': a list of unit names; otherwise a property of a related unit */
-        int kind;   /* the kind of relation */
-        char related[UNIT_NAME_MAX + 1]; /* the related unit, if this is a property of one */
+        bool names;    /* without 'read': a list of unit names; otherwise a property of a related unit */
+        int kind;      /* the kind of relation */
+        char *related; /* owned; the unit, if this is a property of a related one */
         TAILQ_ENTRY(BusProperty) properties;
 };
 
@@ -148,6 +148,7 @@ static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
 static void manager_property_free(BusProperty *p) {
         TAILQ_REMOVE(&p->list->properties, p, properties);
         sd_bus_slot_unref(p->slot);
+        free(p->related);
         free(p);
 }
 
@@ -256,12 +257,14 @@ static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_b
         return 1;
 }
 
+/* Takes like->related. */
 static void manager_list_send(BusList *list, const BusProperty *like, const char *path, const char *interface,
                               const char *name) {
         BusProperty *p = NEW0(BusProperty, 1);
         int r;
 
         if (!p) {
+                free(like->related);
                 list->error = -ENOMEM;
                 return;
         }
@@ -285,14 +288,14 @@ static void manager_list_get(BusList *list, size_t unit, const char *path, const
 
 static void manager_list_get_related(BusList *list, size_t unit, const char *name, const char *property,
                                      int kind) {
-        BusProperty like = { .unit = unit, .kind = kind };
-        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *path = NULL, *related = strdup(name);
 
-        snprintf(like.related, sizeof(like.related), "%s", name);
-        if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
+        if (!related || sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                manager_list_send(list, &like, path, SYSTEMD ".Unit", property);
+                manager_list_send(list,
+                                  &(BusProperty) { .unit = unit, .kind = kind, .related = TAKE_PTR(related) },
+                                  path, SYSTEMD ".Unit", property);
 }
 
 /* Read why an inactive unit of ours may have been stopped, and whether related units prevent its start. */

@@ -111,9 +111,12 @@ static const Problem *problem(Fixture *fixture, const char *name) {
 }
 
 /* The write of fleetctl directory confirm and take-over. */
+/* After the last change of the text: until its host has a name, that has the ID. */
 static void confirm(Fixture *fixture, const char *name) {
-        Problem said = *problem(fixture, name);
+        Problem said;
 
+        HOST_UNTIL(fixture->host, !strstr(problem(fixture, name)->text, fixture->host->id));
+        said = *problem(fixture, name);
         said.confirmed = true;
         assert_int_equal(host_wait(fixture->host,
                                    registry_change_directory(fixture->host->registry, NULL, 0,
