@@ -205,7 +205,7 @@ static int print_problems(Client *c, const JsonValue *items, const Listing *mach
                 { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
                 { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
                 { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
-                { "warning", "correct the file: the unit has its text, and this line has no effect" },
+                { "warning", "correct the file; the unit has its text" },
                 { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
         };
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");

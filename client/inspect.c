@@ -310,7 +310,7 @@ static void print_file_problems(const JsonValue *root) {
                 if (!*member_text(m, "problem"))
                         continue;
                 text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", member_name(m, "hostname"),
-                            strstr(member_text(m, "problem"), ": warning: ") ? "has a line without effect" :
+                            strstr(member_text(m, "problem"), ": warning: ") ? "has a warning" :
                                                                                "is not applied",
                             member_text(m, "problem"));
                 output_words(&t, CONTINUED);

@@ -379,8 +379,7 @@ static void warn_required(Client *c, Submissions *all, const Submission *s) {
                             !runs_elsewhere(c, all, word, s->name))
                                 continue;
                         client_note("%s: line %u: warning: %s=%s is a unit of the cluster, and may run on "
-                                    "another "
-                                    "machine; to run both on one: MachineOf=%s in [X-Fleet]",
+                                    "another machine; to run both on one: MachineOf=%s in [X-Fleet]",
                                     s->name, o->line, o->name, word, word);
                 }
         }

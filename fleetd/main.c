@@ -65,8 +65,7 @@ static void process_on_signal(void *userdata, int signal_number) {
         p->stopping = true;
         service_notify("STOPPING=1");
         log_info(NO_FIELDS, "stopping; units are not touched, and after 10 min without fleetd they start on "
-                            "other hosts, too "
-                            "(fleetctl drain)");
+                            "other hosts, too (fleetctl drain)");
         if (p->io.systemd)
                 systemd_bus_read_stopping(p->io.systemd, process_on_stopping_read, p);
         else

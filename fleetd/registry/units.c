@@ -83,7 +83,7 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 }
 
-/* Append what people have confirmed: the text of the problem is about the time before. */
+/* Append the decision of a user: the text of the problem precedes it. */
 static void units_append_confirmed(Text *t, ProblemKind kind) {
         static const char *const words[_PROBLEM_MAX] = {
                 [PROBLEM_TAKEN] = "the file replaces the unit",

@@ -194,7 +194,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         fleetctl gamma destroy dep.service nobin.service loop.service odd.service once.service hand.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 
-# systemd stops with a unit what requires it, and finds the unit no longer on that host.
+# systemd stops a unit together with the one that it requires, which is no longer on that host then.
 a_unit_whose_requirement_moves_away_names_it() {
         local from to
         runs_forever base.service </dev/null

@@ -2302,8 +2302,6 @@ static void on_flood(void *userdata, const KvResult *result) {
         Flood *f = userdata;
 
         f->n++;
-        if (result->status == KV_UNKNOWN) /* on a busy machine, a session may end meanwhile */
-                return;
         f->refused += result->status != KV_OK;
         if (f->lowest == 0 || result->index < f->lowest)
                 f->lowest = result->index;
