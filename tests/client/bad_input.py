@@ -100,6 +100,16 @@ ROWS = [
       for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("migrate", "move"), ("mv", "move"), ("evict", "move"), ("enable", "start"), ("disable", "unload"), ("ls", "list-units"), ("info", "status"), ("health", "status"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
                         ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"))),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
+    # Lists
+    ("list-units none", 4, "Unit none.service does not exist."),
+    ("list-unit-files none", 4, "Unit none.service does not exist."),
+    ("list-units --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
+    ("list-unit-files --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
+    ("list-units --state=blah", 2,
+     "fleetctl: --state=blah: no such state; there are active, inactive, failed, activating, deactivating, reloading; loaded, not-found, bad-setting, error, masked, foreign; "
+     "running, exited, dead, auto-restart and other sub states of systemd"),
+    ("remove", 2, "fleetctl: remove: expected one machine, by its name or ID"),
+    ("remove none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json verify db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help verify)"),
     ("stop db -o text", 2, "fleetctl: --output=text: expected json"),
