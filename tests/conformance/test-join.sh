@@ -1,7 +1,7 @@
 #!/bin/bash
 # Daemons without systemd: a cluster of one opens, two hosts join it by tokens, keys replicate, and all of them find each other again after
 # a restart. Tokens, addresses and hosts that are rejected get a message with the next command. A wiped host founds no second cluster. The
-# leader is killed at two steps of a join. Takes 30 s.
+# leader is killed at two steps of a join. Takes 45 s.
 set -u
 n_ports=24
 . "$(dirname "$0")/hosts.sh"
@@ -170,6 +170,12 @@ says one_value_spreads_nothing "all 3 hosts have zone=a: nothing can be spread" 
 
 # -- A host that was removed returns --
 end KILL 3
+removal_of_h3_says() { ctl 1 remove h3 --yes 2>&1 | tr -s '\n ' ' ' | grep -qF -- "$1"; }
+check a_voter_that_is_away_is_not_removed wait_for 20 removal_of_h3_says "h3 is a voter, and away: start its fleetd; after 10 min without an answer, a standby \
+votes in its place, and a new host at its address (127.0.0.1:${ports[9]}) replaces it within seconds"
+kill -STOP "${pids[2]}"
+check without_a_leader_nothing_is_removed wait_for 20 removal_of_h3_says "this host follows no leader, and may not know the members; fleetctl status"
+kill -CONT "${pids[2]}"
 check a_lost_host_is_removed wait_for 60 ctl 1 remove --yes --force h3
 start 3
 removed="this host was removed from the cluster: run fleetctl token on another host, and fleetctl join on this one"
