@@ -50,6 +50,16 @@ ROWS = [
     ("drain alpha --deadline=soon", 2, "fleetctl: --deadline=soon: expected a time span above 0, for example 5min"),
     ("drain alpha --deadline=0", 2, "fleetctl: --deadline=0: expected a time span above 0, for example 5min"),
     ("drain alpha --timeout=-1s", 2, "fleetctl: --timeout=-1s: expected a time span above 0, for example 5min"),
+    ("remove", 2, "fleetctl: remove: expected one machine, by its name or ID"),
+    ("remove none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
+    # Lists
+    ("list-units none", 4, "Unit none.service does not exist."),
+    ("list-unit-files none", 4, "Unit none.service does not exist."),
+    ("list-units --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
+    ("list-unit-files --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
+    ("list-units --state=blah", 2,
+     "fleetctl: --state=blah: no such state; there are active, inactive, failed, activating, deactivating, reloading; loaded, not-found, bad-setting, error, masked, foreign; "
+     "running, exited, dead, auto-restart and other sub states of systemd"),
     # Patterns
     ("destroy 'w*'", 1, "fleetctl: 2 units match: web@1.service web@2.service"),
     ("destroy 'z*'", 0, "Units not found in registry", "fleetctl: z*.service: no unit of the cluster matches"),
@@ -100,16 +110,6 @@ ROWS = [
       for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("migrate", "move"), ("mv", "move"), ("evict", "move"), ("enable", "start"), ("disable", "unload"), ("ls", "list-units"), ("info", "status"), ("health", "status"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
                         ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"))),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
-    # Lists
-    ("list-units none", 4, "Unit none.service does not exist."),
-    ("list-unit-files none", 4, "Unit none.service does not exist."),
-    ("list-units --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
-    ("list-unit-files --machine=none", 4, "fleetctl: --machine=none: no machine has this name or ID (fleetctl list-machines)"),
-    ("list-units --state=blah", 2,
-     "fleetctl: --state=blah: no such state; there are active, inactive, failed, activating, deactivating, reloading; loaded, not-found, bad-setting, error, masked, foreign; "
-     "running, exited, dead, auto-restart and other sub states of systemd"),
-    ("remove", 2, "fleetctl: remove: expected one machine, by its name or ID"),
-    ("remove none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json verify db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help verify)"),
     ("stop db -o text", 2, "fleetctl: --output=text: expected json"),

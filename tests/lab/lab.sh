@@ -158,21 +158,20 @@ host_address() { echo "10.90.0.$(host_number "$1")"; }
 host_machine_id() { printf '%s.%s' "$LAB_NAME" "$1" | md5sum | cut -c1-32; }
 
 # The PID, in this namespace, of process 1 of a host; its root is /proc/PID/root.
-host_init() {
+host_init_once() {
         local p key rest
-        for _ in 1 2 3 4 5; do # on a busy machine, a list that changes meanwhile has lacked it once
-                while read -r p; do
-                        while read -r key rest && [ "$key" != NSpid: ]; do :; done 2>/dev/null <"/proc/$p/status"
-                        if [ "$key" = NSpid: ] && [ "${rest##*[[:space:]]}" = 1 ]; then
-                                echo "$p"
-                                return 0
-                        fi
-                done 2>/dev/null <"$LAB_CG/$1/payload/init.scope/cgroup.procs"
-                host_is_on "$1" || return 1
-                sleep 0.1
-        done
+        while read -r p; do
+                while read -r key rest && [ "$key" != NSpid: ]; do :; done 2>/dev/null <"/proc/$p/status"
+                if [ "$key" = NSpid: ] && [ "${rest##*[[:space:]]}" = 1 ]; then
+                        echo "$p"
+                        return 0
+                fi
+        done 2>/dev/null <"$LAB_CG/$1/payload/init.scope/cgroup.procs"
         return 1
 }
+
+# The same, again if it was not found although the host is on: the list may change while it is read.
+host_init() { host_init_once "$1" || { host_is_on "$1" && wait_for 0.5 host_init_once "$1" && host_init_once "$1"; }; }
 
 host_is_on() { grep -qs 'populated 1' "$LAB_CG/$1/cgroup.events"; }
 
