@@ -61,6 +61,25 @@ a_voter_is_replaced_at_its_address() {
         task replace
         sample_units
 }
+
+# From outside, gamma accepts nothing but answers, as a host with a firewall; the example opens its port for the hosts.
+a_firewall_is_opened_for_the_hosts() {
+        host_exec gamma nft -f - <<'END' || fail "gamma has no firewall"
+table inet filter {
+        chain input {
+                type filter hook input priority filter; policy drop;
+                iif lo accept
+                ct state established,related accept
+        }
+}
+END
+        ! reaches_gamma || fail "the firewall of gamma drops nothing"
+        task firewall gamma
+        wait_for 5 reaches_gamma || fail "alpha does not reach gamma: $(host_exec gamma nft list ruleset)"
+        host_exec gamma nft flush ruleset
+}
+reaches_gamma() { host_exec alpha timeout 2 bash -c '</dev/tcp/10.90.0.3/2380' 2>"$LAB/out"; }
+
 is_lost() { ! fleetctl alpha list-machines --no-legend --fields=hostname,presence | grep -q "^$1[[:space:]]*up"; }
 
 a_host_is_maintained() {
@@ -120,5 +139,5 @@ the_quickstart_of_the_readme_works() {
 }
 
 exec 3>&1
-scenario a_cluster_is_formed units_are_started a_voter_is_replaced_at_its_address a_host_is_added a_host_is_maintained \
+scenario a_cluster_is_formed units_are_started a_voter_is_replaced_at_its_address a_firewall_is_opened_for_the_hosts a_host_is_added a_host_is_maintained \
         units_are_updated_moved_and_explained a_service_is_found the_past_is_read a_backup_is_made_and_restored the_quickstart_of_the_readme_works

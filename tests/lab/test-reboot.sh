@@ -123,7 +123,7 @@ all_hosts_reboot_one_after_the_other_with_the_leader_last() {
         # On the leader, until it reboots; then on the host that was the first one.
         writer_start "$first" 240 early
         begin=$(now_ms)
-        fleetctl alpha reboot --all --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
+        fleetctl alpha reboot --all --deadline=5min --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
         wait_for 120 has_booted || fail "no host reboots: $(fleetctl alpha reboot --status 2>&1 | tr '\n' ';')"
         early=$(head -1 "$LAB/boots")
         host_wait "$early" && wait_for 60 writes "$early" || fail "$early does not return"
@@ -150,11 +150,17 @@ has_booted() { [ -s "$LAB/boots" ]; }
 # On each host: one that has just booted may have no view of the cluster yet.
 queue_is_empty() { local h; for h in $LAB_HOSTS; do [ "$(fleetctl "$h" reboot --status 2>/dev/null)" = "No reboot is planned." ] || return 1; done; }
 
+# A unit that fits no other host keeps its host from the reboot, until it gets a deadline; then it stops for the time of the reboot.
 the_queue_stops_at_a_host_that_does_not_return() {
         local second third
         second=$(others "$(leader)" | head -1)
         third=$(others "$(leader)" | tail -1)
+        runs_forever pinned.service <<<$'[X-Fleet]\nMachineID='"$(tr -d '\n' <"$LAB/$second/up/etc/machine-id")"
+        fleetctl "$third" start pinned.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         fleetctl "$third" reboot "$second" "$third" --return=10s --yes --no-block >"$LAB/out" 2>&1 || fail "reboot: exit $?, $(cat "$LAB/out")"
+        wait_for 30 waits_for_the_pinned_unit "$third" || fail "no reason: $(fleetctl "$third" reboot --status 2>&1)"
+        host_is_on "$second" && runs_on pinned.service "$second" || fail "$second reboots with a unit that fits no other host"
+        fleetctl "$third" reboot "$second" --deadline=1s --yes --no-block >"$LAB/out" 2>&1 || fail "deadline: exit $?, $(cat "$LAB/out")"
         wait_for 60 host_is_off "$second" || fail "$second does not reboot: $(fleetctl "$third" reboot --status 2>&1)"
         host_clear "$second"
         wait_for 30 queue_has_stopped "$third" || fail "the queue goes on: $(fleetctl "$third" reboot --status 2>&1)"
@@ -167,7 +173,10 @@ the_queue_stops_at_a_host_that_does_not_return() {
         fleetctl "$third" reboot --cancel >"$LAB/out" 2>&1 || fail "cancel: $(cat "$LAB/out")"
         wait_for 10 queue_is_empty || fail "the queue remains: $(fleetctl "$third" reboot --status 2>&1)"
         is_not_maintained "$second" || fail "$second stays in maintenance"
+        wait_for 20 runs_on pinned.service "$second" || fail "pinned.service runs on: $(hosts_running pinned.service | tr '\n' ' ')"
 }
+waits_for_the_pinned_unit() { fleetctl "$1" reboot --status 2>/dev/null | grep -q 'to stop pinned.service: fleetctl reboot .* --deadline=5min'; }
+
 a_queue_goes_on_when_its_missing_host_is_back() {
         local second third
         [ -n "${CHECK_ALL:-}" ] || skip "only with CHECK_ALL=yes: it takes 150 s"
