@@ -26,7 +26,7 @@ static int reporter_grow(Reporter *r) {
 }
 
 ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
-        ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
+        ReporterHost *h = reporter_find(r, machine_id);
 
         if (h)
                 return h;
@@ -46,7 +46,7 @@ ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
 }
 
 void reporter_changed(Reporter *r, const char *machine_id) {
-        ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
+        ReporterHost *h = reporter_find(r, machine_id);
 
         if (h)
                 r->contact[h->slot] |= REPORTER_LOOK;
@@ -59,7 +59,7 @@ static void reporter_end(ReporterHost *h, const LivenessSign *sign) {
 }
 
 void reporter_remove(Reporter *r, const char *machine_id) {
-        ReporterHost *h = TABLE_FIND(r->hosts, machine_id);
+        ReporterHost *h = reporter_find(r, machine_id);
 
         if (!h)
                 return;

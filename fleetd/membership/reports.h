@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "base/bytes.h"
+#include "base/pace.h"
 #include "base/sizes.h"
 #include "base/table.h"
 #include "fleetd/membership/liveness.h"
@@ -50,6 +51,7 @@ typedef struct ReporterHost {
         uint8_t end;                    /* signs at the end of its session */
         unsigned ended_ticks;           /* 0 while its session is open */
         uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
+        Pace sets;                      /* its requests for the health of sets */
         UT_hash_handle hh;
 } ReporterHost;
 
@@ -76,6 +78,10 @@ typedef struct ReportHead {
         bool kept;
 } ReportHead;
 
+/* Return the entry of a host, or NULL. */
+static inline ReporterHost *reporter_find(const Reporter *r, const char *machine_id) {
+        return TABLE_FIND(r->hosts, machine_id);
+}
 /* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
 ReporterHost *reporter_host(Reporter *r, const char *machine_id);
 /* A heartbeat of the host has arrived, with these signs. */

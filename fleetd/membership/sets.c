@@ -2,12 +2,19 @@
  * and the replica that such a host uses counts them.
  *
  * PEER_SET: u8 version, string unit: a request of a host to which the unit is assigned. The answer is u8
- * version, string unit, varint instances without its own, varint those of them that are unhealthy. */
+ * version, string unit, varint instances without its own, varint those of them that are unhealthy.
+ *
+ * Each count visits the whole set: requests beyond SETS_PER_SECOND of one host get no answer. It asks again,
+ * and restarts nothing meanwhile. */
 #include <errno.h>
 
 #include "fleetd/membership/membership_internal.h"
 
-enum { SETS_PROTOCOL = 1 };
+enum {
+        SETS_PROTOCOL = 1,
+        SETS_PER_SECOND = 20,
+        SETS_BURST = 200, /* units that become unhealthy together, for example after a database */
+};
 
 int membership_ask_set(Membership *m, const char *unit) {
         _cleanup_writer_ Writer w = {};
@@ -19,13 +26,24 @@ int membership_ask_set(Membership *m, const char *unit) {
         return w.error ?: peers_send(m->peers, m->attaching.in_use, PEER_SET, w.bytes, w.size);
 }
 
+/* Return whether the host, which uses this replica, may have an answer now. */
+static bool sets_permit(const Membership *m, const char *machine) {
+        ReporterHost *h = reporter_find(&m->reporting.reporter, machine);
+
+        if (!h || pace_wait_ms(&h->sets, SETS_PER_SECOND, SETS_BURST, loop_now_ms(m->loop)) > 0)
+                return false;
+        pace_take(&h->sets, 1);
+        return true;
+}
+
 static void sets_answer(const Membership *m, PeerSession *session, const char *unit) {
         const char *machine = peer_handshake(session)->machine_id;
         const Cluster *c = registry_cluster(m->registry);
         _cleanup_writer_ Writer w = {};
         SetHealth others;
 
-        if (!registry_ready(m->registry) || !cluster_assignment_on(cluster_machine(c, machine), unit))
+        if (!registry_ready(m->registry) || !cluster_assignment_on(cluster_machine(c, machine), unit) ||
+            !sets_permit(m, machine))
                 return;
         others = set_health_of_others(c, unit, machine);
         write_u8(&w, SETS_PROTOCOL);

@@ -3,7 +3,7 @@
 
 Usage: examples.py check                          every example has a row there, every row an example
        examples.py local BUILD SCRATCH            run those of "local", with the daemon "alone" of tests/conformance/daemon.sh
-       examples.py hosts PAGE [SECTION] [HOST]    run those of "lab" of one section on the hosts of LAB_NAME (tests/lab/lab.sh), by default on HOST
+       examples.py hosts PAGE [SECTION[:PART]] [HOST]   those of "lab" of one section on the hosts of LAB_NAME (tests/lab/lab.sh), by default on HOST
        examples.py quickstart PAGE                run those of "quickstart" in the top folder
 
 An example stands between lines of three backquotes. Lines with a prompt ("$ ", "# ", "beta# ") are commands, those after it their output. Without
@@ -261,11 +261,15 @@ def run(example, argv, cwd, env, seconds=60, words=()):
 
 
 def selected(page, where, section=None):
-    table = list(rows())
+    """The examples of one section; "SECTION:PART": those of it whose rows have the word ":PART"."""
+    table, (name, _, part) = list(rows()), (section or "").partition(":")
     for example in examples_of(page):
         row = row_of(example, table)
-        if row and row[3].split()[0] == where and (section is None or f"({section})" in example.section or example.section == section):
-            yield example, row[3].split()[1:]
+        if not row or row[3].split()[0] != where or (name and f"({name})" not in example.section and example.section != name):
+            continue
+        words = row[3].split()[1:]
+        if [w for w in words if w.startswith(":")] == ([f":{part}"] if part else []):
+            yield example, words
 
 
 def check_file(example, build, scratch):
@@ -354,7 +358,7 @@ def hosts(page, section=None, host="alpha"):
         inside = f"mkdir -p /root/work && cd /root/work && export LC_ALL=C.UTF-8 NO_COLOR=1 PAGER=cat && {example.command}"
         for text, substitute in ON_HOSTS:
             inside = re.sub(text, substitute, inside)
-        inside = inside.replace("fleet1-...", token)  # the last one that was printed
+        inside = re.sub("fleet1-\\.\\.\\.|\\bTOKEN$", token, inside)  # the last one that was printed
         said = run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
         token = next((line for line in said if line.startswith("fleet1-")), token)
 

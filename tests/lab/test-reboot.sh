@@ -13,24 +13,28 @@ three_hosts_with_logind_form_a_cluster() {
 }
 inhibits() { host_exec "$1" systemd-inhibit --list --no-legend --no-pager | grep -q 'fleetd.*shutdown.*delay'; }
 
-# A unit that starts for 0.2 s, on each of the names; all on beta.
-units_on_beta() {
-        local u
-        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+# units_on HOST NAME...: units that start for 0.2 s, all on that host.
+units_on() {
+        local u host=$1 rest
+        shift
+        rest=$(others "$host")
+        # shellcheck disable=SC2086
+        fleetctl gamma cordon $rest >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
         for u in "$@"; do
                 runs_forever "$u" <<<'ExecStartPre=/bin/sleep 0.2'
         done
         fleetctl gamma start "$@" >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        # shellcheck disable=SC2086
+        fleetctl gamma uncordon $rest >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
         for u in "$@"; do
-                runs_on "$u" beta || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+                runs_on "$u" "$host" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
         done
 }
 
 units_of_a_host_that_reboots_run_elsewhere_before_it_is_down() {
         local u begin end units
         mapfile -t units < <(seq -f 'moves-%02g.service' 10)
-        units_on_beta "${units[@]}"
+        units_on beta "${units[@]}"
         begin=$(now_ms)
         host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
         wait_for 60 is_released beta || fail "the shutdown of beta is not released: $(fleetctl alpha list-machines 2>&1)"
@@ -174,6 +178,7 @@ the_queue_stops_at_a_host_that_does_not_return() {
         wait_for 10 queue_is_empty || fail "the queue remains: $(fleetctl "$third" reboot --status 2>&1)"
         is_not_maintained "$second" || fail "$second stays in maintenance"
         wait_for 20 runs_on pinned.service "$second" || fail "pinned.service runs on: $(hosts_running pinned.service | tr '\n' ' ')"
+        fleetctl "$third" destroy pinned.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 waits_for_the_pinned_unit() { fleetctl "$1" reboot --status 2>/dev/null | grep -q 'to stop pinned.service: fleetctl reboot .* --deadline=5min'; }
 
@@ -200,6 +205,43 @@ a_queue_goes_on_when_its_missing_host_is_back() {
 
 queue_has_stopped() { fleetctl "$1" reboot --status 2>/dev/null | grep -q ': failed: it is not back in time'; }
 
+# Userspace restarts under the same kernel. A unit that asks systemd for that survives it, and is taken over as it runs.
+soft_reboots_keep_the_kernel_and_units_that_survive_them() {
+        local h other boot before
+        h=$(others "$(leader)" | head -1) other=$(leader)
+        boot=$(host_exec "$h" cat /proc/sys/kernel/random/boot_id)
+        units_on "$h" moves-soft.service
+        fleetctl "$other" reboot "$h" --soft --yes --no-block >"$LAB/out" 2>&1 || fail "reboot --soft: exit $?, $(cat "$LAB/out")"
+        wait_for 60 soft_rebooted "$h" 1 || fail "$h does not come back: $(fleetctl "$other" reboot --status 2>&1)"
+        runs_once moves-soft.service && ! runs_on moves-soft.service "$h" || fail "moves-soft.service runs on: $(hosts_running moves-soft.service | tr '\n' ' ')"
+        wait_for 60 queue_is_empty || fail "the queue does not end: $(fleetctl "$other" reboot --status 2>&1 | tr '\n' ';')"
+        [ "$(host_exec "$h" cat /proc/sys/kernel/random/boot_id)" = "$boot" ] || fail "another boot"
+
+        unit_file survives.service <<END
+[Unit]
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+SurviveFinalKillSignal=yes
+[Service]
+ExecStart=/bin/sleep infinity
+[X-Fleet]
+MachineID=$(host_machine_id "$h")
+END
+        fleetctl "$other" start survives.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        before=$(host_exec "$h" systemctl show -p MainPID,InvocationID survives.service)
+        host_exec "$h" systemctl soft-reboot --no-block || fail "systemctl soft-reboot: exit $?"
+        wait_for 60 soft_rebooted "$h" 2 || fail "$h does not come back: $(host_exec "$h" systemctl list-jobs 2>&1)"
+        wait_for 30 lists "$other" survives.service "active running" || fail "survives.service is listed as: $(fleetctl "$other" list-units 2>&1)"
+        wait_for 30 is_not_maintained || fail "in maintenance: $(fleetctl "$other" list-machines 2>&1)"
+        [ "$(host_exec "$h" systemctl show -p MainPID,InvocationID survives.service)" = "$before" ] || fail "survives.service: $before, and now $(host_exec "$h" systemctl show -p MainPID,InvocationID survives.service)"
+}
+# A soft reboot stops the command, and nsenter with it, which nothing continues.
+soft_rebooted() { [ "$(HOST_LIMIT=5 host_exec "$1" systemctl show -P SoftRebootsCount)" = "$2" ] && host_booted "$1"; }
+
+# The hosts have the systemd of this machine: 254 and later support it.
+soft_reboot=
+[ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=soft_reboots_keep_the_kernel_and_units_that_survive_them
+
 scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
         units_that_logind_does_not_wait_for_run_elsewhere_afterwards all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
-        a_queue_goes_on_when_its_missing_host_is_back
+        a_queue_goes_on_when_its_missing_host_is_back $soft_reboot

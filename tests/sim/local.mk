@@ -52,8 +52,8 @@ tests_sim_test_join_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rotate_SOURCES = tests/sim/test-rotate.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rotate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rotate_LDADD = $(SIM_DAEMONS)
-tests_sim_test_frames_SOURCES = tests/sim/test-frames.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=session_send
+tests_sim_test_frames_SOURCES = tests/sim/test-frames.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=session_send -Wl,--wrap=peer_reply
 tests_sim_test_frames_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rejoin_SOURCES = tests/sim/test-rejoin.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rejoin_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new

@@ -1,7 +1,8 @@
-/* Frames of each type from each role, whole and cut at each byte: a host that joins, a host of the cluster
- * without a replica, one that names another machine's Raft ID, and a replica. The members are whole daemons;
- * the test plays the other host with real sessions, and sends what the members have sent to each other. A
- * frame that a role does not allow ends the session; no frame disturbs the cluster.
+/* Frames of each type from each role, whole and cut at each byte, to a replica and to an attached host: from
+ * a host that joins, a host of the cluster without a replica, one that names another machine's Raft ID, and a
+ * replica. The others are whole daemons; the test plays one host with real sessions, and sends what the
+ * daemons have sent to each other. A frame that a role does not allow ends the session; no frame disturbs the
+ * cluster, or the attached host.
  *
  *      test-frames [--seed N] [--runs N] [--trace]
  */
@@ -10,14 +11,17 @@
 #include <string.h>
 
 #include "fleetd/membership/identity.h"
+#include "fleetd/membership/revocation.h"
 #include "io/tls_credentials.h"
 #include "peers/session.h"
-#include "tests/sim/tokens.h"
+#include "tests/sim/attached.h"
 
 enum {
-        ANSWER_MS = 40,   /* there and back, with the delays of the simulated links */
-        CUTS_MAX = 200,   /* of one frame: of a longer one, each n-th byte */
-        PAYLOAD_SIZE = 64 /* of a type that no member has sent */
+        ANSWER_MS = 40,    /* there and back, with the delays of the simulated links */
+        CUTS_MAX = 200,    /* of one frame: of a longer one, each n-th byte */
+        PAYLOAD_SIZE = 64, /* of a type that no daemon has sent */
+        ATTACHED = 5,      /* among the machines, as the next one */
+        GUEST = 6,
 };
 
 /* -- What the members send -- */
@@ -30,17 +34,28 @@ typedef struct Recorded {
 static Recorded recorded[PEER_FRAME_TYPES];
 static bool records; /* only what the daemons send */
 
+static void record(PeerFrame type, const void *payload, size_t size) {
+        Recorded *r = &recorded[type];
+
+        if (!records || type < PEER_SESSION_TYPES || r->payload || size == 0 || size >= 65536)
+                return;
+        r->payload = malloc(size);
+        memcpy(r->payload, payload, size);
+        r->size = size;
+}
+
 int __real_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        Recorded *r = &recorded[type];
-
-        if (records && type >= PEER_SESSION_TYPES && !r->payload && size > 0 && size < 65536) {
-                r->payload = malloc(size);
-                memcpy(r->payload, payload, size);
-                r->size = size;
-        }
+        record(type, payload, size);
         return __real_session_send(s, type, payload, size);
+}
+
+int __real_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        record(type, payload, size);
+        return __real_peer_reply(s, type, payload, size);
 }
 
 /* -- The other host -- */
@@ -113,6 +128,7 @@ static const struct {
 };
 
 typedef struct Guest {
+        SimMachine *to; /* it dials this one */
         WorldLoop *loop;
         Peers *peers;
         bool closed;
@@ -125,12 +141,15 @@ static bool may_send(Role role, PeerFrame type) {
         return true; /* unknown: dropped */
 }
 
+/* As the first replica knows the others. */
 static void guest_known(void *userdata, const char *machine_id, PeerKnown *ret) {
-        ret->tls.chain_counts = true;
+        Daemon *d = machine(0)->daemon;
+
+        revocation_known(daemon_store(d), daemon_registry(d), NULL, false, machine_id, ret);
 }
 
-static void guest_open(Guest *g, SimMachine *m, const TlsCredentials *credentials, const TlsPin *root,
-                       uint64_t raft_id) {
+static void guest_open(Guest *g, SimMachine *m, SimMachine *to, const TlsCredentials *credentials,
+                       const TlsPin *root, uint64_t raft_id) {
         KvState state = state_of(machine(0));
         PeersOptions options = { .self = { .nonce = 7, .start_number = 1000, .raft_id = raft_id },
                                  .credentials = credentials,
@@ -139,7 +158,7 @@ static void guest_open(Guest *g, SimMachine *m, const TlsCredentials *credential
                                  .token_cluster_id = state.cluster_id };
         PeerAddress known = {};
 
-        *g = (Guest) { .loop = world_loop_new(world, "guest") };
+        *g = (Guest) { .to = to, .loop = world_loop_new(world, "guest") };
         memcpy(options.self.machine_id, m->machine_id, sizeof(options.self.machine_id));
         snprintf(options.self.name, sizeof(options.self.name), "guest");
         snprintf(options.self.address, sizeof(options.self.address), "%s:2380", m->address);
@@ -147,7 +166,7 @@ static void guest_open(Guest *g, SimMachine *m, const TlsCredentials *credential
                 options.self.cluster_id = state.cluster_id;
                 options.self.lineage = state.lineage;
         }
-        snprintf(known.address, sizeof(known.address), "%s", machine(0)->settings.listen_peer);
+        snprintf(known.address, sizeof(known.address), "%s", to->settings.listen_peer);
         if (peers_new(&g->peers, world_loop(g->loop), sim_host_network(m->host, g->loop), &options) < 0 ||
             peers_set_known(g->peers, &known, 1) < 0)
                 abort();
@@ -165,11 +184,11 @@ static void guest_close(Guest *g, SimMachine *m) {
 }
 
 static PeerSession *guest_session(Guest *g) {
-        UNTIL("a-host-has-a-session", peers_dialed(g->peers, machine(0)->machine_id));
-        return peers_dialed(g->peers, machine(0)->machine_id);
+        UNTIL("a-host-has-a-session", peers_dialed(g->peers, g->to->machine_id));
+        return peers_dialed(g->peers, g->to->machine_id);
 }
 
-/* A join that the guest repeats gives it another Raft ID. */
+/* A join that the guest repeats gives it another Raft ID, if it has reached a replica. */
 static void guest_follow_id(Guest *g, const SimMachine *m) {
         PeerHandshake self = *peers_self(g->peers);
 
@@ -183,7 +202,7 @@ static void guest_follow_id(Guest *g, const SimMachine *m) {
 static bool guest_sends(Guest *g, PeerFrame type, const void *payload, size_t size) {
         uint64_t number = peer_number(guest_session(g));
 
-        if (peers_send(g->peers, machine(0)->machine_id, type, payload, size) < 0)
+        if (peers_send(g->peers, g->to->machine_id, type, payload, size) < 0)
                 world_failed(world, "a-frame-is-sent", "type %u, %zu bytes", type, size);
         run_ms(ANSWER_MS);
         return peers_session(g->peers, number) != NULL;
@@ -193,14 +212,22 @@ static bool guest_sends(Guest *g, PeerFrame type, const void *payload, size_t si
 
 static unsigned n_frames;
 
-static void check_cluster(const char *role, unsigned type, size_t size) {
-        n_frames++;
-        if (!is_ready(machine(0)) || n_voters(machine(0)) == 0)
-                world_failed(world, "no-frame-disturbs-the-cluster", "type %u, %zu bytes, from a %s", type,
-                             size, role);
+static SimMachine *attached_host(void) {
+        return machine(ATTACHED);
 }
 
-static void send_all(Guest *g, Role role) {
+static void check_cluster(const Guest *g, Role role, unsigned type, size_t size) {
+        SimMachine *host = attached_host();
+
+        n_frames++;
+        if (!is_ready(machine(0)) || n_voters(machine(0)) == 0 ||
+            !sim_systemd_runs(host->systemd, "a.service"))
+                world_failed(world, "no-frame-disturbs-the-cluster", "type %u, %zu bytes, from a %s to %s",
+                             type, size, role_names[role], g->to == host ? "an attached host" : "a replica");
+        UNTIL("an-attached-host-has-a-replica-in-use", state_of(host).ready);
+}
+
+static void send_all(Guest *g, SimMachine *m, Role role) {
         for (unsigned type = PEER_SESSION_TYPES; type < PEER_FRAME_TYPES; type++) {
                 uint8_t bytes[PAYLOAD_SIZE];
                 const uint8_t *payload = recorded[type].payload;
@@ -208,7 +235,7 @@ static void send_all(Guest *g, Role role) {
                 bool expected = may_send(role, (PeerFrame) type), open;
 
                 if (role == REPLICA)
-                        guest_follow_id(g, machine(3));
+                        guest_follow_id(g, m);
                 for (size_t i = 0; i < sizeof(bytes); i++)
                         bytes[i] = (uint8_t) world_draw(world, 256);
                 payload = payload ?: bytes;
@@ -216,17 +243,17 @@ static void send_all(Guest *g, Role role) {
                 if (open != expected)
                         world_failed(world, "a-role-sends-its-frames", "a %s sent type %u: the session %s",
                                      role_names[role], type, open ? "stays" : "ended");
-                check_cluster(role_names[role], type, size);
+                check_cluster(g, role, type, size);
                 if (!expected)
                         continue;
                 if (role == JOINING) /* one request for each session, and five joins in a second */
                         UNTIL("a-session-of-one-request-ends",
-                              !peers_dialed(g->peers, machine(0)->machine_id) ||
+                              !peers_dialed(g->peers, g->to->machine_id) ||
                                       !guest_sends(g, (PeerFrame) type, payload, 0));
                 step = role == JOINING ? size / 20 : size / CUTS_MAX;
                 for (size_t cut = 0; cut < size; cut += step + 1) {
                         (void) guest_sends(g, (PeerFrame) type, payload, cut);
-                        check_cluster(role_names[role], type, cut);
+                        check_cluster(g, role, type, cut);
                         if (role == JOINING)
                                 (void) guest_sends(g, (PeerFrame) type, payload, 0);
                 }
@@ -249,7 +276,7 @@ static void send_session_frames(Guest *g, Role role) {
                 rejection_write(&w, cause, "no");
                 (void) __real_session_send(guest_session(g), PEER_REJECTED, w.bytes, w.size);
                 run_ms(ANSWER_MS);
-                check_cluster(role_names[role], PEER_REJECTED, w.size);
+                check_cluster(g, role, PEER_REJECTED, w.size);
         }
         for (size_t i = 0; i < ELEMENTS(pings) && role == JOINING; i++) {
                 uint64_t number = peer_number(guest_session(g));
@@ -259,7 +286,7 @@ static void send_session_frames(Guest *g, Role role) {
                 if (peers_session(g->peers, number))
                         world_failed(world, "a-joining-host-has-small-limits", "type %u, %zu bytes",
                                      pings[i].type, pings[i].size);
-                check_cluster(role_names[role], pings[i].type, pings[i].size);
+                check_cluster(g, role, pings[i].type, pings[i].size);
         }
 }
 
@@ -267,7 +294,48 @@ static void on_admitted(void *userdata, KvStatus status, const char *message, ui
         *(bool *) userdata = true;
 }
 
+static void frames_of_others(SimMachine *m, const TlsCredentials *none, const TlsCredentials *own,
+                             const TlsPin *root) {
+        Guest g;
+
+        guest_open(&g, m, machine(0), none, root, 0);
+        send_session_frames(&g, JOINING);
+        send_all(&g, m, JOINING);
+        guest_close(&g, m);
+
+        guest_open(&g, m, machine(0), own, NULL, 0);
+        send_session_frames(&g, HOST);
+        send_all(&g, m, HOST);
+        guest_close(&g, m);
+
+        guest_open(&g, m, machine(0), own, NULL, state_of(machine(1)).raft_id);
+        send_session_frames(&g, WRONG_ID);
+        send_all(&g, m, WRONG_ID);
+        guest_close(&g, m);
+}
+
+/* An attached host listens to replicas only. */
+static void attached_host_rejects(SimMachine *m, const TlsCredentials *own, uint64_t raft_id) {
+        Guest g;
+
+        guest_open(&g, m, attached_host(), own, NULL, raft_id);
+        run_ms(5000);
+        if (peers_dialed(g.peers, g.to->machine_id))
+                world_failed(world, "an-attached-host-listens-to-replicas", "another host has a session");
+        check_cluster(&g, HOST, PEER_HANDSHAKE, 0);
+        guest_close(&g, m);
+}
+
+static void frames_of_a_replica(SimMachine *m, SimMachine *to, const TlsCredentials *own) {
+        Guest g;
+
+        guest_open(&g, m, to, own, NULL, seen(machine(0), m)->member.raft_id);
+        send_all(&g, m, REPLICA);
+        guest_close(&g, m);
+}
+
 static void frames_of_each_role(void) {
+        const TokenRequest restricted = { .uses = 1, .restricted = true, .write = "/app", .by = "root" };
         _cleanup_(tls_credentials_freep) TlsCredentials *none = NULL, *own = NULL;
         uint64_t raft_id = 0;
         bool admitted = false;
@@ -276,12 +344,19 @@ static void frames_of_each_role(void) {
         TlsPin root;
         SimMachine *m;
         Token token;
-        Guest g;
 
         records = true;
-        found(4, 3);
+        found(GUEST + 1, 3);
+        made = make_token_of(machine(0), &restricted);
+        join_with(attached_host(), &made);
+        UNTIL("a-host-is-attached", state_of(attached_host()).attached && state_of(attached_host()).ready);
+        UNTIL("an-attached-host-has-facts", seen(machine(0), attached_host())->facts);
+        request_unit(machine(0), "a.service", attached_host());
+        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(attached_host()->systemd, "a.service"));
+        (void) write_key(attached_host(), "/app/a", "1");
+        expect_key(attached_host(), "/app/a", "1");
         made = make_token(machine(0), NULL);
-        m = machine(3);
+        m = machine(GUEST);
         UNTIL("a-host-is-ready", is_ready(m));
         (void) command(m, false, made.text);
         UNTIL_EACH(TOKENS_PATIENCE_MS, 1, "its-certificate-is-stored", exists(m, "identity.new/entering"));
@@ -294,30 +369,17 @@ static void frames_of_each_role(void) {
             identity_read_credentials(m->folder, &own, &err) < 0 || token_read(made.text, &token, &err) < 0)
                 world_failed(world, "a-host-has-an-identity", "%s", err.message);
         memcpy(root.bytes, token.root, sizeof(root.bytes));
-        guest_open(&g, m, none, &root, 0);
-        send_session_frames(&g, JOINING);
-        send_all(&g, JOINING);
-        guest_close(&g, m);
-
-        guest_open(&g, m, own, NULL, 0);
-        send_session_frames(&g, HOST);
-        send_all(&g, HOST);
-        guest_close(&g, m);
-
-        guest_open(&g, m, own, NULL, state_of(machine(1)).raft_id);
-        send_session_frames(&g, WRONG_ID);
-        send_all(&g, WRONG_ID);
-        guest_close(&g, m);
+        frames_of_others(m, none, own, &root);
+        attached_host_rejects(m, own, 0);
+        attached_host_rejects(m, own, state_of(machine(1)).raft_id);
 
         UNTIL("there-is-a-leader", leader_with(machine(0)));
-        if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), m->machine_id, "10.0.0.4:2380",
+        if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), m->machine_id, "10.0.0.7:2380",
                            &raft_id, on_admitted, &admitted) < 0)
                 abort();
         UNTIL("the-host-gets-a-raft-id", admitted && seen(machine(0), m)->member.raft_id != 0);
-        raft_id = seen(machine(0), m)->member.raft_id;
-        guest_open(&g, m, own, NULL, raft_id);
-        send_all(&g, REPLICA);
-        guest_close(&g, m);
+        frames_of_a_replica(m, machine(0), own);
+        frames_of_a_replica(m, attached_host(), own);
 
         run_ms(2000);
         if (n_voters(machine(0)) != 3)

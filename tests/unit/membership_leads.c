@@ -3,6 +3,8 @@
 
 #include "tests/unit/membership_played.h"
 
+#define ONE "[Service]\nExecStart=/bin/sleep 1\n"
+
 enum { TROUBLE_MAX = 99, DAY_MS = 24 * 3600 * 1000 };
 
 /* -- Presence -- */
@@ -620,6 +622,64 @@ static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_l
         assert_true(raising.forgotten);
 }
 
+/* -- The health of sets -- */
+
+static void submit_and_assign(const char *name, const char *id) {
+        _cleanup_unit_ Unit *unit = NULL;
+        AssignmentChange change = { .kind = ASSIGNMENT_RUN };
+        const ClusterUnit *u;
+        KvState state;
+        size_t n;
+
+        assert_int_equal(unit_parse(name, ONE, strlen(ONE), &unit, NULL), 0);
+        DONE(registry_change_units(
+                h->registry, &(UnitChange) { .unit = unit, .has_target = true, .target = TARGET_LAUNCHED }, 1,
+                on_done, done_));
+        u = cluster_unit(registry_cluster(h->registry), name);
+        assert_non_null(u);
+        change.unit_index = u->index;
+        snprintf(change.unit, sizeof(change.unit), "%s", name);
+        snprintf(change.machine, sizeof(change.machine), "%s", id);
+        snprintf(change.hash, sizeof(change.hash), "%s", unit->hash);
+        __real_kv_state(h->store, &state);
+        DONE(registry_assign(h->registry, state.term, &change, 1, &n, on_done, done_));
+}
+
+/* Send n requests, and return the number of answers. */
+static unsigned ask_health(const char *unit, unsigned n) {
+        _cleanup_writer_ Writer w = {};
+        unsigned answers = 0;
+        Frame frame;
+
+        write_u8(&w, 1);
+        write_string(&w, unit);
+        assert_int_equal(w.error, 0);
+        while (n-- > 0)
+                assert_true(quiet_peer_send_on(&h->asking, PEER_SET, w.bytes, w.size));
+        while (quiet_peer_receive(&h->asking, &frame))
+                answers += frame.type == PEER_SET;
+        return answers;
+}
+
+/* Each answer visits the whole set. */
+static void a_host_gets_the_health_of_sets_at_a_limited_rate(void **state) {
+        static const uint8_t attached[] = { 0, 3, 1 };
+
+        have_facts(QUIET_PEER_OTHER_ID);
+        submit_and_assign("a.service", QUIET_PEER_OTHER_ID);
+        open_with(plain);
+        h->attached = true;
+        (void) quiet_peer_meet(h);
+        assert_int_equal(ask_health("a.service", 1), 0); /* it uses another replica */
+        assert_true(quiet_peer_send_on(&h->asking, PEER_HEARTBEAT, attached, sizeof(attached)));
+        assert_int_equal(ask_health("a.service", 1), 1);
+        assert_int_equal(ask_health("b.service", 1), 0); /* none of its units */
+        assert_int_equal(ask_health("a.service", 1000), 199);
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(ask_health("a.service", 1000), 20);
+        h->attached = false;
+}
+
 #define leading(test) cmocka_unit_test_setup_teardown(test, lead, finish)
 
 int membership_leads_tests(void) {
@@ -641,6 +701,7 @@ int membership_leads_tests(void) {
                 leading(a_change_of_members_that_fails_is_logged_unless_it_is_repeated),
                 leading(membership_calls_the_function_of_the_store_for_the_change_that_is_due),
                 leading(the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does),
+                leading(a_host_gets_the_health_of_sets_at_a_limited_rate),
                 leading(the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough),
         };
 
