@@ -200,14 +200,32 @@ static void entry_write(Text *t, const ClusterUnit *u, const char *action, const
         entry_write_effect(t, u, action, NULL, m, reason);
 }
 
+/* Return the text of a unit that follows a template which was destroyed, other than the drafted one; NULL:
+ * none. */
+static const Unit *draft_follower(const Draft *d, const ClusterUnit *u) {
+        UnitPosition at = {};
+        size_t n = unit_name_is_template(u->name) ? unit_order_instances(&d->cluster->by_name, u->name, &at) :
+                                                    0;
+
+        for (; n > 0; n--) {
+                const ClusterUnit *x = unit_order_next(&d->cluster->by_name, &at);
+
+                if (x && x->unit && x->unit->from && streq(x->unit->from, u->name) &&
+                    !streq(x->unit->base, u->unit->hash))
+                        return x->unit;
+        }
+        return NULL;
+}
+
 /* Return the effect of the drafted text on the process of a unit that stays, or of a template on its
  * instances; NULL: it is the wanted text, or there is none. */
 static const char *draft_effect(const Draft *d, const ClusterUnit *u) {
         const ClusterUnit *known = cluster_unit(d->cluster, u->name);
+        const Unit *former = known ? known->unit : draft_follower(d, u);
 
-        if (!known || !known->unit || unit_equal(known->unit, u->unit))
+        if (!former || unit_equal(former, u->unit))
                 return NULL;
-        return unit_effect_to_string(unit_effect(known->unit, u->unit));
+        return unit_effect_to_string(unit_effect(former, u->unit));
 }
 
 /* Return whether the engine stops a unit on the machine that this rule rejects. It does not stop the unit of

@@ -2563,6 +2563,32 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+static void a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again(void **state) {
+#define PLANNED(text) \
+        "{\"units\":[{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=" text "\\n\"}]}"
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "PUT /fleet/v1/units/web@.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "DELETE /fleet/v1/units/web@.service", NULL, 204, "" },
+                { "POST /fleet/v1/plan", PLANNED("/bin/c"), 200,
+                  "\"rollouts\":[{\"atATime\":1,\"effect\":\"restart\",\"instances\":1," },
+                { "POST /fleet/v1/plan", PLANNED("/bin/a"), 200, "\"name\":\"web@.service\"" },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_null(strstr(fixture->answer, "rollouts"));
+#undef PLANNED
+}
+
 static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -5333,6 +5359,8 @@ int main(void) {
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
+                in_a_fixture(
+                        a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again),
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
