@@ -122,7 +122,7 @@ static int fail_argument(Client *c, const Submission *s, int r, const Error *err
         _cleanup_text_ Text reason = {};
 
         explain_argument(c, s, &reason);
-        if (reason.size == 0 && !s->name && client_is_interactive())
+        if (reason.size == 0 && !s->name)
                 text_printf(&reason, "%s: %s", s->given, error_text(err, r));
         if (reason.size == 0 || !client_is_interactive())
                 (void) client_fail_after(r, err, "Error creating units: ");

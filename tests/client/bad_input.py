@@ -2,6 +2,8 @@
 message in a pipe, and that on a terminal if it differs. Each message names the object, the reason, and the next step unless it follows from the
 reason; a text of fleet that scripts read comes first in a pipe.
 
+The message of a terminal is a further line of the pipe.
+
 The folder has plain.txt, big.service (129 KiB), a folder units and one d.service, and keys.json with the key "/a". The cluster has db.service,
 web@1.service and web@2.service, and dir.service from the unit directory of beta."""
 

@@ -76,7 +76,7 @@ a_voter_is_replaced_at_another_address() {
 a_host_leaves() {
         a_new_gamma third
         hosts_up gamma
-        host_join gamma >"$LAB/out" 2>&1 || fail "gamma does not join: $(cat "$LAB/out")"
+        host_join gamma --metadata=host=gamma,zone=c >"$LAB/out" 2>&1 || fail "gamma does not join: $(cat "$LAB/out")"
         sample_units
         task leave
         wait_for 20 three_vote alpha || fail "gamma does not vote in place of delta: $(roles alpha)"
