@@ -205,8 +205,9 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 
 /* -- Units that were started before -- */
 
-/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. */
-static int report_state(const ApiState *s, bool global, const Listing *machines) {
+/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'waited': one
+ * that is inactive without a reason is not just about to start. */
+static int report_state(const ApiState *s, bool global, bool waited, const Listing *machines) {
         _cleanup_text_ Text t = {}, place = {};
         StateKind kind = state_kind(s);
         NextStep step = state_next_step(s);
@@ -219,12 +220,12 @@ static int report_state(const ApiState *s, bool global, const Listing *machines)
             (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
                 append_next_step(&t, s, NULL);
-        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
+        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED || (waited && kind == STATE_INACTIVE)) {
                 text_append(&t, "; to start it again: ");
                 append_start_again(&t, s, global ? place.chars : NULL);
         }
         client_note("%s", t.chars ?: "");
-        return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
+        return kind == STATE_TROUBLE || (waited && kind == STATE_INACTIVE) ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait until
@@ -288,7 +289,8 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        if (report_state(&states.states[k], f->global, &machines) != EXIT_DONE)
+                        if (report_state(&states.states[k], f->global, !c->options.no_block, &machines) !=
+                            EXIT_DONE)
                                 status = EXIT_FAILED;
                 }
         }
