@@ -24,13 +24,28 @@ const Topic topics[] = {
 static const struct {
         const char *verb, *topic;
 } foreign_verbs[] = {
-        { "apply", "run" },          { "audit", "past" },           { "change", "update" },
-        { "create", "run" },         { "daemon-reload", "update" }, { "deploy", "run" },
-        { "discover", "discovery" }, { "failover", "move" },        { "forget", "remove" },
-        { "halt", "maintain" },      { "leader", "limits" },        { "maintenance", "maintain" },
-        { "move-leader", "limits" }, { "poweroff", "maintain" },    { "rebalance", "move" },
-        { "scale", "run" },          { "service", "discovery" },    { "services", "discovery" },
-        { "shutdown", "maintain" },  { "snapshot", "backup" },      { "step-down", "limits" },
+        { "apply", "run" },
+        { "audit", "past" },
+        { "change", "update" },
+        { "create", "run" },
+        { "daemon-reload", "update" },
+        { "deploy", "run" },
+        { "discover", "discovery" },
+        { "failover", "move" },
+        { "forget", "remove" },
+        { "halt", "maintain" },
+        { "leader", "limits" },
+        { "list-timers", "limits" },
+        { "maintenance", "maintain" },
+        { "move-leader", "limits" },
+        { "poweroff", "maintain" },
+        { "rebalance", "move" },
+        { "scale", "run" },
+        { "service", "discovery" },
+        { "services", "discovery" },
+        { "shutdown", "maintain" },
+        { "snapshot", "backup" },
+        { "step-down", "limits" },
         { "transfer", "limits" },
 };
 
@@ -63,6 +78,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
 
 const char *verb_of_foreign(const char *name) {
         static const char *const rows[][2] = {
+                { "condrestart", "restart" },
                 { "delete", "destroy" },
                 { "describe", "status" },
                 { "disable", "unload" },
@@ -74,11 +90,15 @@ const char *verb_of_foreign(const char *name) {
                 { "hosts", "list-machines" },
                 { "info", "status" },
                 { "inspect", "status" },
+                { "is-enabled", "list-unit-files" },
                 { "label", "machine" },
+                { "link", "submit" },
                 { "list-jobs", "list-units" },
+                { "list-sockets", "list-units" },
                 { "logs", "journal" },
                 { "ls", "list-units" },
                 { "machines", "list-machines" },
+                { "mask", "unload" },
                 { "members", "list-members" },
                 { "migrate", "move" },
                 { "mv", "move" },
@@ -87,7 +107,9 @@ const char *verb_of_foreign(const char *name) {
                 { "pause", "rollout" },
                 { "promote", "rollout" },
                 { "ps", "list-units" },
+                { "reenable", "start" },
                 { "relocate", "move" },
+                { "reload-or-restart", "restart" },
                 { "resume", "rollout" },
                 { "rm", "destroy" },
                 { "rollback", "revert" },
@@ -95,9 +117,12 @@ const char *verb_of_foreign(const char *name) {
                 { "rolling-update", "rollout" },
                 { "tail", "journal" },
                 { "top", "list-units" },
+                { "try-reload-or-restart", "restart" },
+                { "try-restart", "restart" },
                 { "undo", "revert" },
                 { "undrain", "uncordon" },
                 { "units", "list-units" },
+                { "unmask", "start" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
