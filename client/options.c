@@ -256,8 +256,7 @@ static const Flag flags[] = {
         { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
         { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
         { "experimental-api", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "no-pager", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch),
-          NULL }, /* of systemctl; there is none */
+        { "no-pager", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL }, /* there is none */
         { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(known_hosts_file),
           "Known hosts file of ssh (default: the file of ssh)" },
         { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms),

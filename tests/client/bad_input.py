@@ -106,11 +106,11 @@ ROWS = [
     ("journal --machine=gama db", 1, "Unable to proceed: machine does not exist"),
     # Verbs and flags
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; see: fleetctl help {topic}', f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}")
-      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"), ("daemon-reload", "update"), ("services", "discovery"), ("audit", "past"), ("shutdown", "maintain"))),
+      for verb, topic in (("leader", "limits"), ("transfer", "limits"), ("step-down", "limits"), ("failover", "move"), ("daemon-reload", "update"), ("list-timers", "limits"), ("services", "discovery"), ("audit", "past"), ("shutdown", "maintain"))),
     *((verb, 2, f'Error: unknown command "{verb}" for "fleetctl"; did you mean {own}? (fleetctl help {own})',
        f"fleetctl: there is no verb {verb}; did you mean {own}? (fleetctl help {own})")
       for verb, own in (("nodes", "list-machines"), ("evacuate", "drain"), ("migrate", "move"), ("mv", "move"), ("evict", "move"), ("enable", "start"), ("disable", "unload"), ("ls", "list-units"), ("info", "status"), ("health", "status"), ("undrain", "uncordon"), ("promote", "rollout"), ("pause", "rollout"), ("resume", "rollout"),
-                        ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"))),
+                        ("rolling", "rollout"), ("rolling-update", "rollout"), ("rollback", "revert"), ("undo", "revert"), ("is-enabled", "list-unit-files"), ("mask", "unload"), ("try-restart", "restart"), ("condrestart", "restart"), ("list-sockets", "list-units"))),
     ("frobnicate", 2, 'Error: unknown command "frobnicate" for "fleetctl"; see: fleetctl help', "fleetctl: there is no verb frobnicate (fleetctl help)"),
     ("list-units --bogus", 2, "Error: unknown flag: --bogus", "fleetctl: unknown flag: --bogus (fleetctl help list-units)"),
     ("--output=json verify db", 2, "Error: unknown flag: --output", "fleetctl: unknown flag: --output (fleetctl help verify)"),
