@@ -477,9 +477,11 @@ static bool is_launched(const View *v, const ApiState *s) {
         return u && u->desired_state == TARGET_LAUNCHED;
 }
 
-/* Return whether the unit was stopped by hand on its machine, although it is to run. */
+/* Return whether the unit was stopped by hand on its machine, or may have been, although it is to run. */
 static bool is_stopped(const View *v, const ApiState *s) {
-        return same_string(s->reason, STATE_STOPPED_BY_HAND) && is_launched(v, s);
+        return (same_string(s->reason, STATE_STOPPED_BY_HAND) ||
+                same_string(s->reason, STATE_STOPPED_UNOBSERVED)) &&
+               is_launched(v, s);
 }
 
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
@@ -506,10 +508,10 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                     *reason ? reason : s->job);
         else if (is_stopped(v, s) &&
                  listing_unit(&v->units, s->name)->global) /* others run on their machines */
-                add(all, "stopped", s->name, "",
-                    STATE_STOPPED_BY_HAND " on %s; on that host: systemctl start %s", chars(&place), s->name);
+                add(all, "stopped", s->name, "", "%s on %s; on that host: systemctl start %s", reason,
+                    chars(&place), s->name);
         else if (is_stopped(v, s))
-                add(all, "stopped", s->name, "restart ", STATE_STOPPED_BY_HAND " on %s", chars(&place));
+                add(all, "stopped", s->name, "restart ", "%s on %s", reason, chars(&place));
         else if (state_is_stopped_for(s, NULL) && is_launched(v, s))
                 add(all, "stopped", s->name, "why ", "is inactive on %s: %s", chars(&place), reason);
         else if (state_is_unhealthy(s))

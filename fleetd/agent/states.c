@@ -59,6 +59,8 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
                             u->seen.held_by[0] ? u->seen.held_by : "another unit", STATE_STOPPED_FOR_END);
         else if (record->stopped)
                 text_append(t, STATE_STOPPED_BY_HAND);
+        else if (record->ran && !record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_UNKNOWN)
+                text_append(t, STATE_STOPPED_UNOBSERVED);
 }
 
 /* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.

@@ -135,6 +135,13 @@ static bool is_published(Fixture *fixture, const char *unit, const char *active)
         return s && streq(s->state.active, active);
 }
 
+static const char *reason_of(Fixture *fixture, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
+
+        return (s ? s->state.reason : NULL) ?: "";
+}
+
 static const char *sub_of(Fixture *fixture, const char *unit) {
         const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
                                               unit);
@@ -1082,6 +1089,21 @@ static void a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed(
         agent_close(fixture);
         agent_open(fixture);
         UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_false(is_done(fixture, "web.service"));
+}
+
+static void a_unit_that_was_stopped_without_a_daemon_has_a_reason(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        agent_open(fixture);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_string_equal(reason_of(fixture, "web.service"),
+                            "stopped, or ended by itself, while fleetd did not observe it");
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 1);
         assert_false(is_done(fixture, "web.service"));
@@ -2438,6 +2460,7 @@ int main(int argc, char *argv[]) {
 
                 in_fixture(a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second),
                 in_fixture(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
+                in_fixture(a_unit_that_was_stopped_without_a_daemon_has_a_reason),
                 in_fixture(a_unit_stopped_by_hand_at_once_after_its_start_stays_stopped),
                 in_fixture(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
                 in_fixture(a_unit_that_ends_by_itself_has_completed),
