@@ -484,6 +484,21 @@ static bool is_stopped(const View *v, const ApiState *s) {
                is_launched(v, s);
 }
 
+/* A global unit runs on other machines, too: 'restart' would restart it there. */
+static void add_stopped(const View *v, const ApiState *s, const char *place, Conditions *all) {
+        bool global = listing_unit(&v->units, s->name)->global;
+        _cleanup_text_ Text what = {};
+
+        if (same_string(s->reason, STATE_STOPPED_BY_HAND))
+                text_printf(&what, "%s on %s", s->reason, place);
+        else
+                text_printf(&what, "is inactive on %s: %s", place, s->reason);
+        if (global)
+                text_printf(&what, "; on that host: systemctl start %s", s->name);
+        add(all, "stopped", s->name, global ? "" : "restart ", "%s", chars(&what));
+        all->error = all->error ?: what.error;
+}
+
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
         const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
         _cleanup_text_ Text place = {};
@@ -506,12 +521,8 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
                     streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
                     *reason ? reason : s->job);
-        else if (is_stopped(v, s) &&
-                 listing_unit(&v->units, s->name)->global) /* others run on their machines */
-                add(all, "stopped", s->name, "", "%s on %s; on that host: systemctl start %s", reason,
-                    chars(&place), s->name);
         else if (is_stopped(v, s))
-                add(all, "stopped", s->name, "restart ", "%s on %s", reason, chars(&place));
+                add_stopped(v, s, chars(&place), all);
         else if (state_is_stopped_for(s, NULL) && is_launched(v, s))
                 add(all, "stopped", s->name, "why ", "is inactive on %s: %s", chars(&place), reason);
         else if (state_is_unhealthy(s))
