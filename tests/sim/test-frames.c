@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/revocation.h"
 #include "io/tls_credentials.h"
@@ -22,6 +23,8 @@ enum {
         PAYLOAD_SIZE = 64, /* of a type that no daemon has sent */
         ATTACHED = 5,      /* among the machines, as the next one */
         GUEST = 6,
+        MOVES = 300, /* of a host between two replicas, ten in a second */
+        MOVES_WRITES_MAX = 30,
 };
 
 /* -- What the members send -- */
@@ -314,6 +317,35 @@ static void frames_of_others(SimMachine *m, const TlsCredentials *none, const Tl
         guest_close(&g, m);
 }
 
+/* A host that says ten times a second that it uses the other one of two replicas: the leader writes little
+ * about it, and other hosts are not concerned. */
+static void moves_ten_times_a_second(SimMachine *m, const TlsCredentials *own) {
+        static const uint8_t idle[] = { 0, 3, 0 }, in_use[] = { 0, 3, 1 };
+        PeerAddress known[2] = {};
+        uint64_t before;
+        Guest g;
+
+        guest_open(&g, m, machine(0), own, NULL, 0);
+        for (unsigned k = 0; k < 2; k++)
+                snprintf(known[k].address, sizeof(known[k].address), "%s", machine(k)->settings.listen_peer);
+        if (peers_set_known(g.peers, known, 2) < 0)
+                abort();
+        UNTIL("a-host-has-two-sessions",
+              peers_dialed(g.peers, machine(0)->machine_id) && peers_dialed(g.peers, machine(1)->machine_id));
+        before = kv_index(daemon_store(machine(0)->daemon));
+        for (unsigned i = 0; i < MOVES; i++) {
+                for (unsigned k = 0; k < 2; k++)
+                        (void) peers_send(g.peers, machine(k)->machine_id, PEER_HEARTBEAT,
+                                          i % 2 == k ? in_use : idle, sizeof(idle));
+                run_ms(100);
+                check_cluster(&g, HOST, PEER_HEARTBEAT, sizeof(idle));
+        }
+        before = kv_index(daemon_store(machine(0)->daemon)) - before;
+        if (before > MOVES_WRITES_MAX)
+                world_failed(world, "moves-cost-few-writes", "%llu", (unsigned long long) before);
+        guest_close(&g, m);
+}
+
 /* An attached host listens to replicas only. */
 static void attached_host_rejects(SimMachine *m, const TlsCredentials *own, uint64_t raft_id) {
         Guest g;
@@ -372,6 +404,7 @@ static void frames_of_each_role(void) {
         frames_of_others(m, none, own, &root);
         attached_host_rejects(m, own, 0);
         attached_host_rejects(m, own, state_of(machine(1)).raft_id);
+        moves_ten_times_a_second(m, own); /* the leader gives it a replica */
 
         UNTIL("there-is-a-leader", leader_with(machine(0)));
         if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), m->machine_id, "10.0.0.7:2380",
