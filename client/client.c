@@ -208,9 +208,10 @@ static bool client_suggest_others(Client *c, const char *name) {
         return suggestion.nearest;
 }
 
-void client_suggest_unit(Client *c, const char *name) {
-        (void) client_note_absent_running(c, name);
-        (void) client_suggest_others(c, name);
+bool client_suggest_unit(Client *c, const char *name) {
+        bool running = client_note_absent_running(c, name);
+
+        return client_suggest_others(c, name) || running;
 }
 
 /* After a restore, a unit that the backup lacks is known when its host has reported it. */
@@ -232,8 +233,27 @@ static void client_note_awaited(Client *c) {
                             names.chars);
 }
 
-/* Return whether a unit that is meant may be known. */
-static bool note_absent(Client *c, const char *name) {
+static int on_past(void *userdata, const JsonValue *row) {
+        bool *any = userdata;
+
+        *any |= row != NULL;
+        return 0;
+}
+
+void client_note_past(Client *c, const char *name, bool known) {
+        bool any = false;
+
+        /* fleet's message is for programs. log is such a command itself. */
+        if (!isatty(STDERR_FILENO) || streq(c->verb->name, "log"))
+                return;
+        client_history(c, name, on_past, &any);
+        if (any)
+                client_note("its past: fleetctl events %s", name);
+        else if (!known)
+                client_note("if it was destroyed, its past: fleetctl log UNIT=%s", name);
+}
+
+void client_note_absent(Client *c, const char *name) {
         bool running;
 
         (void) fflush(stdout);
@@ -242,30 +262,7 @@ static bool note_absent(Client *c, const char *name) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
                 client_note_awaited(c);
         }
-        return client_suggest_others(c, name) || running;
-}
-
-void client_note_absent(Client *c, const char *name) {
-        (void) note_absent(c, name);
-}
-
-static int on_past(void *userdata, const JsonValue *row) {
-        bool *any = userdata;
-
-        *any |= row != NULL;
-        return 0;
-}
-
-void client_note_absent_past(Client *c, const char *name) {
-        bool any = false, known = note_absent(c, name);
-
-        if (!isatty(STDERR_FILENO)) /* fleet's message is for programs */
-                return;
-        client_history(c, name, on_past, &any);
-        if (any)
-                client_note("its past: fleetctl events %s", name);
-        else if (!known)
-                client_note("if it was destroyed, its past: fleetctl log UNIT=%s", name);
+        client_note_past(c, name, client_suggest_others(c, name) || running);
 }
 
 void client_note_warnings(const JsonValue *warnings) {

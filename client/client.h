@@ -43,10 +43,12 @@ typedef struct Verb {
 struct Client {
         const Verb *verb;
         Options options;
-        Connection *connection; /* owned */
-        struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
-        bool sessions;          /* lists of machines have the sessions of attached hosts */
-        int signal;             /* that has ended a wait; 0: none has */
+        Connection *connection;        /* owned */
+        struct Tunnel *tunnel;         /* owned; NULL without --tunnel */
+        bool sessions;                 /* lists of machines have the sessions of attached hosts */
+        int signal;                    /* that has ended a wait; 0: none has */
+        char next[UNIT_NAME_MAX + 32]; /* the command about the unit that has failed in a wait; "": none, or
+                                        * the error has it */
 };
 
 /* -- Messages -- */
@@ -93,11 +95,11 @@ void client_note_nowhere(Client *c, const char *name);
  * status do that before their rows. */
 int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err);
 
-/* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
+/* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. On a terminal, print also
+ * the command that has its past: the unit may have been destroyed. */
 void client_note_absent(Client *c, const char *name);
-/* The same for verbs that read the past. On a terminal, with the command that has more of it: the unit may
- * have been destroyed. */
-void client_note_absent_past(Client *c, const char *name);
+/* Print that command alone; 'known': a unit that is meant may be known. */
+void client_note_past(Client *c, const char *name, bool known);
 
 /* Print that several machines or none ('n' is 0) have this name, and the next step. 'flag' precedes the name.
  */
@@ -112,8 +114,9 @@ bool client_note_absent_running(Client *c, const char *name);
 /* Print each warning of a list of the API. */
 void client_note_warnings(const JsonValue *warnings);
 
-/* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
-void client_suggest_unit(Client *c, const char *name);
+/* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. Return whether a
+ * unit that is meant may be known. */
+bool client_suggest_unit(Client *c, const char *name);
 
 /* Print the effect, then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
  * that nothing changed; without a terminal also name --yes. */

@@ -34,6 +34,7 @@ typedef struct Found {
 
 typedef struct FoundUnits {
         Names names, created; /* 'created': with the requested target state, by this command */
+        Names differing;      /* of each of 'names': see FilesSubmitted */
         Found *items;
         size_t n;
 
@@ -48,6 +49,7 @@ static void found_done(FoundUnits *found) {
         free(found->before_ms);
         names_done(&found->names);
         names_done(&found->created);
+        names_done(&found->differing);
         for (size_t i = 0; i < found->n; i++)
                 free(found->items[i].reason);
         free(found->items);
@@ -206,21 +208,26 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 /* -- Units that were started before -- */
 
 /* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'waited': one
- * that is inactive without a reason is not just about to start. */
-static int report_state(const ApiState *s, bool global, bool waited, const Listing *machines) {
+ * that is inactive without a reason is not just about to start. 'file': its argument, if the local file has
+ * another text; else "". */
+static int report_state(const ApiState *s, bool global, bool waited, const char *file,
+                        const Listing *machines) {
         _cleanup_text_ Text t = {}, place = {};
         StateKind kind = state_kind(s);
         NextStep step = state_next_step(s);
+        bool again = kind == STATE_TROUBLE || kind == STATE_ENDED || (waited && kind == STATE_INACTIVE);
 
         if (kind == STATE_RUNS)
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
-            (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
+        if (*file && again && step != NEXT_STATUS && step != NEXT_WHY)
+                text_printf(&t, "; to start it with the local file: fleetctl start --replace %s", file);
+        else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
+                 (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
                 append_next_step(&t, s, NULL);
-        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED || (waited && kind == STATE_INACTIVE)) {
+        } else if (again) {
                 text_append(&t, "; to start it again: ");
                 append_start_again(&t, s, global ? place.chars : NULL);
         }
@@ -248,8 +255,9 @@ static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing
         }
 }
 
-/* Print why a unit does not run yet. A unit whose machine is lost has a reason that begins with "waiting". */
-static void note_waiting(const Found *f) {
+/* Print why a unit does not run yet, and the next step, which the name of the unit completes. A unit whose
+ * machine is lost has a reason that begins with "waiting". */
+static void note_waiting(const Found *f, const char *next) {
         static const char waiting[] = "waiting: ";
         const char *reason = f->reason ?: "";
 
@@ -259,8 +267,7 @@ static void note_waiting(const Found *f) {
                 client_note("no machine reports %s yet: fleetctl why %s", f->name, f->name);
                 return;
         }
-        client_note("%s waits for a machine%s%s; to cancel: fleetctl unload %s", f->name, *reason ? ": " : "",
-                    reason, f->name);
+        client_note("%s waits for a machine%s%s%s%s", f->name, *reason ? ": " : "", reason, next, f->name);
 }
 
 /* Print the state of each unit that was to run already and does not: its assignment is not repeated. Return
@@ -279,7 +286,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         continue;
                 if (f->waits) {
                         if (c->options.no_block)
-                                note_waiting(f);
+                                note_waiting(f, "; to cancel: fleetctl unload ");
                         continue;
                 }
                 r = read_clear_states(c, f, end_ms, &states, err);
@@ -289,25 +296,12 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        if (report_state(&states.states[k], f->global, !c->options.no_block, &machines) !=
-                            EXIT_DONE)
+                        if (report_state(&states.states[k], f->global, !c->options.no_block,
+                                         found->differing.items[i], &machines) != EXIT_DONE)
                                 status = EXIT_FAILED;
                 }
         }
         return status;
-}
-
-/* Print the error, and the next step for templates, which only a daemon rejects. */
-static int fail_raise(const Client *c, int r, const FoundUnits *found, const char *what, const Error *err) {
-        (void) client_fail_after(r, err, "%s", what);
-        for (size_t i = 0; i < found->n; i++) {
-                const char *name = found->items[i].name, *at = strchr(name, '@');
-
-                if (unit_name_is_template(name))
-                        client_note("%s is a template: name an instance, for example fleetctl %s %.*s1%s",
-                                    name, c->verb->name, (int) (at + 1 - name), name, at + 1);
-        }
-        return EXIT_FAILED;
 }
 
 int verb_raise(Client *c, char **args, size_t n, Error *err) {
@@ -319,10 +313,12 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals rolled = {};
         int r, waited, status;
 
-        r = files_submit(
-                c, args, n, request.target,
-                &(FilesSubmitted) { .names = &found.names, .created = &found.created, .rolled = &rolled },
-                err);
+        r = files_submit(c, args, n, request.target,
+                         &(FilesSubmitted) { .names = &found.names,
+                                             .created = &found.created,
+                                             .differing = &found.differing,
+                                             .rolled = &rolled },
+                         err);
         if (r != EXIT_DONE)
                 return r;
         r = found_read(c, &found, true, err);
@@ -330,7 +326,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_after(r, err, "%s", what);
         r = raise_targets(c, &found, request.target, err);
         if (r < 0)
-                return fail_raise(c, r, &found, what, err);
+                return client_fail_after(r, err, "%s", what);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
@@ -413,7 +409,7 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
 static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
         if (f->desired > TARGET_INACTIVE)
-                note_waiting(f);
+                note_waiting(f, "; to cancel: fleetctl unload ");
         else
                 client_note("%s is on no machine: nothing was stopped", f->name);
         return EXIT_FAILED;
@@ -650,11 +646,14 @@ static bool can_restart(const Found *f) {
         return f->global || f->current != TARGET_INACTIVE;
 }
 
-/* Print the message of fleet, and the next step. */
+/* Print the next step, and in a pipe, or for a unit that is not to run, the message of fleet. */
 static void refuse_to_restart(const Found *f) {
-        fprintf(stderr, "Unable to restart unit %s in state inactive\n", f->name);
-        if (f->desired > TARGET_INACTIVE)
-                client_note("%s waits for a machine: fleetctl why %s", f->name, f->name);
+        bool wanted = f->desired > TARGET_INACTIVE;
+
+        if (!wanted || !client_is_interactive())
+                fprintf(stderr, "Unable to restart unit %s in state inactive\n", f->name);
+        if (wanted)
+                note_waiting(f, "; fleetctl why ");
         else
                 client_note("%s is on no machine; to start it: fleetctl start %s", f->name, f->name);
 }

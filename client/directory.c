@@ -79,6 +79,37 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
         return 0;
 }
 
+/* The next step for each kind of problem. */
+static const struct {
+        const char *kind, *next;
+} legend[] = {
+        { "refused", "correct the file on its machine; it is read again when it is saved" },
+        { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
+        { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
+        { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
+        { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
+        { "warning", "correct the file; the unit has its text" },
+        { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
+};
+
+/* Return an error about the named unit: with its problem of another kind, if it has one. */
+static int fail_name(const Question *q, const char *name, const JsonValue *items, Error *err) {
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *p = json_value_item(items, i);
+                const char *kind = member_text(p, "kind");
+
+                if (!streq(member_text(p, "name"), name) || streq(kind, q->kind) ||
+                    (q->machine && !streq(member_text(p, "machineID"), q->machine)))
+                        continue;
+                for (size_t k = 0; k < ELEMENTS(legend); k++)
+                        if (streq(legend[k].kind, kind))
+                                return error_set(err, -ENOENT, "%s: its problem is %s, not %s; %s", name,
+                                                 kind, q->kind, legend[k].next);
+        }
+        return error_set(err, -ENOENT,
+                         "%s: no unit directory has such a problem (fleetctl directory lists all)", name);
+}
+
 /* Return an error if one of the named units has no such problem on the machine. */
 static int check_names(const Question *q, const JsonValue *items, Error *err) {
         for (size_t i = 0; i < q->n_names; i++) {
@@ -90,10 +121,7 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
                 for (size_t k = 0; q->machine && k < json_value_count(items); k++)
                         any = any || question_matches(&one, json_value_item(items, k));
                 if (!any)
-                        return error_set(
-                                err, -ENOENT,
-                                "%s: no unit directory has such a problem (fleetctl directory lists all)",
-                                q->names[i]);
+                        return fail_name(q, q->names[i], items, err);
         }
         return 0;
 }
@@ -197,17 +225,6 @@ static int add_not_loaded(Client *c, Table *table, const JsonValue *items, const
 
 /* Print the problems, and on a terminal the next step for each kind of them. */
 static int print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
-        static const struct {
-                const char *kind, *next;
-        } legend[] = {
-                { "refused", "correct the file on its machine; it is read again when it is saved" },
-                { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
-                { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
-                { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
-                { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
-                { "warning", "correct the file; the unit has its text" },
-                { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
-        };
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
         bool not_loaded;
         int r = table ? 0 : -ENOMEM;

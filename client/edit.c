@@ -64,7 +64,7 @@ static int fetch(Client *c, const char *name, ApiUnit *ret) {
         if (r > 0)
                 return EXIT_DONE;
         fprintf(stderr, "Unit %s not found\n", name);
-        client_suggest_unit(c, name);
+        client_note_past(c, name, client_suggest_unit(c, name));
         return EXIT_ABSENT;
 }
 

@@ -476,7 +476,7 @@ static int explain_none(Events *all, Error *err) {
                         return r;
                 if (r > 0)
                         continue;
-                client_note_absent_past(all->client, name);
+                client_note_absent(all->client, name);
                 note_machine_of_name(all, name);
                 all->status = EXIT_ABSENT;
         }

@@ -7,6 +7,8 @@
 /* What was submitted; each may be NULL. */
 typedef struct FilesSubmitted {
         Names *names, *created;
+        Names *differing; /* of each of 'names': the argument, if its file has another text than the unit,
+                             which stays; else "" */
         RolloutGoals *rolled;
 } FilesSubmitted;
 
@@ -14,12 +16,13 @@ typedef struct FilesSubmitted {
  * cluster or from the folder of the argument. With --replace, changed files replace units with a target state
  * of at most 'replaceable'.
  *
- * All files are read before the first unit is submitted; changes are printed. Return the exit status;
+ * All files are read before the first unit is submitted; changes are printed. With 'names', the caller sets
+ * target states, which templates do not have: they are rejected before that, too. Return the exit status;
  * ret->names are the names of the units. New units have the target state inactive; with
- * 'created' they have 'replaceable' (templates inactive), and ret->created are their names. Units to be
+ * 'created' they have 'replaceable', and ret->created are their names. Units to be
  * launched and templates that are replaced keep their target state where the daemons roll texts out: the
- * caller calls replace_wait() for ret->rolled, of which only the first set is submitted, and frees all three,
- * also after an error. */
+ * caller calls replace_wait() for ret->rolled, of which only the first set is submitted, and frees all of
+ * them, also after an error. */
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
                  Error *err);
 

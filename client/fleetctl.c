@@ -547,9 +547,9 @@ static int fail_flag(const Verb *v, const Error *err) {
 
         if (v && flag && starts_with(err->message, "unknown "))
                 use = flag_of_foreign(v->name, flag + 1);
+        if (!use && starts_with(err->message, unknown))
+                nearest = options_nearest(groups, err->message + strlen(unknown));
         if (client_is_interactive()) {
-                if (!use && starts_with(err->message, unknown))
-                        nearest = options_nearest(groups, err->message + strlen(unknown));
                 fprintf(stderr, "fleetctl: %s", err->message);
                 if (use)
                         fprintf(stderr, "; instead: %s", use);
@@ -566,6 +566,8 @@ static int fail_flag(const Verb *v, const Error *err) {
         (void) output_flush();
         fprintf(stderr, "cannot execute cmdFleet: %s%s%s\n", err->message, use ? "; instead: " : "",
                 use ?: "");
+        if (nearest)
+                client_note("did you mean --%s?", nearest);
         return EXIT_USAGE;
 }
 

@@ -514,7 +514,7 @@ int verb_why(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return r;
                 if (reply.status == 404) {
-                        client_note_absent_past(c, name);
+                        client_note_absent(c, name);
                         status = EXIT_ABSENT;
                         continue;
                 }

@@ -441,7 +441,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 if (r == 0 && client_note_absent_running(c, names.items[i]))
                         return EXIT_FAILED;
                 if (r == 0 && !journal_was_on_machine(c, names.items[i])) {
-                        client_note_absent_past(c, names.items[i]);
+                        client_note_absent(c, names.items[i]);
                         return EXIT_FAILED;
                 }
                 unit.global |= r == 0; /* it may have been on any machine */

@@ -104,6 +104,27 @@ void replace_note_set(Client *c, const char *template) {
                             json_value_string(json_value_item(apart, 0)) ?: "");
 }
 
+void replace_refuse_template(const Client *c, const char *name, const char *given, bool exists,
+                             TargetState target) {
+        bool restart = streq(c->verb->name, "restart");
+        int stem = (int) strcspn(name, "@");
+
+        if (!client_is_interactive() && restart)
+                fprintf(stderr, "Unable to restart unit %s in state inactive\n", name);
+        else if (!client_is_interactive())
+                fprintf(stderr, "Error %s units: googleapi: Error 400: cannot activate template \"%s\"\n",
+                        target == TARGET_LAUNCHED ? "starting" : "loading", name);
+        if (restart)
+                client_note("%s is a template; to restart its instances: fleetctl restart '%.*s@*'", name,
+                            stem, name);
+        else if (exists && c->options.replace)
+                client_note("%s is a template; to update the instances of %s: fleetctl submit --replace %s",
+                            name, name, given);
+        else
+                client_note("%s is a template: name an instance, for example fleetctl %s %.*s@1%s", name,
+                            c->verb->name, stem, name, name + stem + 1);
+}
+
 /* 'instance' may be the template itself. */
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
                      Error *err) {

@@ -39,6 +39,11 @@ void replace_note_set(Client *c, const char *template);
 int replace_template(Client *c, ReplaceTemplates *all, const char *instance, const ReplaceTemplate **ret,
                      Error *err);
 
+/* Print that a template does not get the target state 'target', and the next step. 'given': its argument;
+ * 'exists': in the cluster. */
+void replace_refuse_template(const Client *c, const char *name, const char *given, bool exists,
+                             TargetState target);
+
 /* Check --canary and --on-failure, before a file is read. Return an exit status. */
 int replace_check_options(const Client *c);
 

@@ -542,23 +542,38 @@ static int sets_print_json(const Sets *s, Error *err) {
         return t.error < 0 ? t.error : output_line(t.chars);
 }
 
-/* Return whether the first one of two arguments is similar to a request, and no unit; print it then. */
+/* Return whether the first one of two arguments is similar to a request, or a verb of kubectl, and no unit;
+ * print it then. */
 static bool note_request(Client *c, char **args, size_t n) {
+        static const char *const instead[][2] = { { "history", "history" },
+                                                  { "restart", "restart" },
+                                                  { "status", "rollout" } };
         Suggestion suggestion = { .typed = n == 2 ? args[0] : "" };
         _cleanup_free_ char *name = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        const char *verb = NULL;
         Error err = {};
 
+        for (size_t i = 0; i < ELEMENTS(instead); i++)
+                if (streq(instead[i][0], suggestion.typed))
+                        verb = instead[i][1];
         suggest_consider(&suggestion, "pause");
         suggest_consider(&suggestion, "resume");
         suggest_consider(&suggestion, "promote");
         if (n == 2 && streq(verb_of_foreign(args[0]) ?: "", "revert"))
                 suggestion.nearest = "revert";
-        name = suggestion.nearest ? unit_name_from_argument(args[0]) : NULL;
+        name = verb || suggestion.nearest ? unit_name_from_argument(args[0]) : NULL;
         if (!name || client_unit(c, name, &unit, &err) != 0)
                 return false;
-        client_note("%s is no unit; did you mean %s? fleetctl %s%s %s", args[0], suggestion.nearest,
-                    streq(suggestion.nearest, "revert") ? "" : "rollout ", suggestion.nearest, args[1]);
+        if (verb && streq(verb, "restart") && unit_name_is_template(args[1]))
+                client_note("%s is no unit; instead: fleetctl %s '%.*s@*'", args[0], verb,
+                            (int) strcspn(args[1], "@"), args[1]);
+        else if (verb)
+                client_note("%s is no unit; instead: fleetctl %s %s", args[0], verb, args[1]);
+        else
+                client_note("%s is no unit; did you mean %s? fleetctl %s%s %s", args[0], suggestion.nearest,
+                            streq(suggestion.nearest, "revert") ? "" : "rollout ", suggestion.nearest,
+                            args[1]);
         return true;
 }
 

@@ -27,6 +27,7 @@ typedef struct Submission {
                              Borrowed */
         char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
         size_t set;       /* with 'rolls': the first submission of the same set */
+        bool differs;     /* its file has another text than the unit, which stays */
         bool due;         /* has to be submitted */
 } Submission;
 
@@ -162,12 +163,21 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
         return EXIT_FAILED;
 }
 
-static void warn_difference(const Client *c, const char *name, bool template, const char *argument) {
-        fprintf(stderr,
-                "WARNING: Unit %s in registry differs from local %sunit file %s. %s to "
-                "override.\n",
-                name, template ? "template " : "", argument,
-                streq(c->verb->name, "restart") ? "Use fleetctl start --replace" : "Add --replace");
+/* 'name' is that of the unit, or of the template of which a new instance gets the text. */
+static void warn_difference(const Client *c, const char *name, bool template, const Submission *s) {
+        bool restart = streq(c->verb->name, "restart");
+        _cleanup_text_ Text next = {};
+
+        if (!client_is_interactive())
+                text_append(&next, restart ? "Use fleetctl start --replace" : "Add --replace");
+        else if (unit_name_is_template(name))
+                text_printf(&next, "Use fleetctl submit --replace %.*s%s",
+                            (int) (strlen(s->argument) - strlen(s->name)), s->argument, name);
+        else
+                text_printf(&next, "Use fleetctl %s --replace %s", restart ? "start" : c->verb->name,
+                            s->given);
+        fprintf(stderr, "WARNING: Unit %s in registry differs from local %sunit file %s. %s to override.\n",
+                name, template ? "template " : "", s->argument, next.chars ?: "");
 }
 
 /* As client_unit(), with the error message of fleet. */
@@ -250,7 +260,7 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
                 return r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                warn_difference(c, name, true, s->argument);
+                warn_difference(c, name, true, s);
         append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
@@ -280,7 +290,7 @@ static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error 
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
-static int submission_check_existing(Client *c, Submissions *all, const Submission *s, const ApiUnit *stored,
+static int submission_check_existing(Client *c, Submissions *all, Submission *s, const ApiUnit *stored,
                                      TargetState replaceable, Error *err) {
         const char *state = target_state_to_string(stored->desired_state),
                    *verb = stored->desired_state == TARGET_LAUNCHED ? "start" : "load";
@@ -306,7 +316,8 @@ static int submission_check_existing(Client *c, Submissions *all, const Submissi
                 return 0;
         }
         if (!c->options.replace) {
-                warn_difference(c, s->name, s->from_template, s->argument);
+                warn_difference(c, s->name, s->from_template, s);
+                s->differs = true;
                 return 0;
         }
         if (stored->desired_state > replaceable && !(all->rolls && streq(c->verb->name, "submit"))) {
@@ -507,7 +518,7 @@ static bool submission_is_first(const RolloutGoals *rolled, const Submission *s)
 
 /* Submit all units that are due in one change; of several sets whose texts are replaced, the first one. New
  * units get the target state 'created' at once: a unit that a host runs already, as after a restore,
- * continues. Daemons reject a target state of a template. */
+ * continues. */
 static int submit_all(Client *c, const Submissions *all, TargetState created, Names *ret_submitted,
                       Names *ret_created, const RolloutGoals *rolled, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
@@ -518,7 +529,7 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                 return -ENOMEM;
         for (size_t i = 0; i < all->n; i++) {
                 const Submission *s = &all->items[i];
-                bool at_once = !s->exists && created > TARGET_INACTIVE && !unit_name_is_template(s->name);
+                bool at_once = !s->exists && created > TARGET_INACTIVE;
 
                 if (!s->due || !submission_is_first(rolled, s))
                         continue;
@@ -553,8 +564,7 @@ static size_t print_replaced(const Submissions *all) {
                 n += all->items[i].due && all->items[i].launched && !all->items[i].rolls;
         if (n > 1)
                 client_note("%zu started units are replaced, and stop at the same time; to replace units one "
-                            "by one, "
-                            "run fleetctl start --replace for each",
+                            "by one, run fleetctl start --replace for each",
                             n);
         return n;
 }
@@ -587,6 +597,29 @@ static void print_created(const Submission *s, bool quiet, const Names *created)
                 printf("Unit %s inactive\n", s->name);
 }
 
+/* Reject templates before anything is submitted; fleet did it afterwards. The result is that of a verb. */
+static int reject_templates(Client *c, const Submissions *all, TargetState target, Error *err) {
+        int r, status = EXIT_DONE;
+
+        for (size_t i = 0; i < all->n; i++) {
+                _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+                const Submission *s = &all->items[i];
+
+                if (!unit_name_is_template(s->name))
+                        continue;
+                r = read_stored(c, s->name, &stored, err);
+                if (r < 0)
+                        return client_fail_after(r, err, "Error creating units: ");
+                if (r == 0 && !s->unit)
+                        continue; /* prepare_one() reports it */
+                replace_refuse_template(c, s->name, s->given, r > 0, target);
+                status = EXIT_FAILED;
+        }
+        if (status == EXIT_FAILED && all->n > 1)
+                client_note("nothing was submitted");
+        return status;
+}
+
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, const FilesSubmitted *ret,
                  Error *err) {
         bool quiet = ret->names && isatty(STDOUT_FILENO);
@@ -596,6 +629,8 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
         int r;
 
         r = read_all(c, args, n, &all);
+        if (r == EXIT_DONE && ret->names)
+                r = reject_templates(c, &all, replaceable, err);
         if (r != EXIT_DONE)
                 return r;
         r = c->options.replace ? rollout_is_supported(c, err) : 0;
@@ -614,6 +649,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                 if (r < 0)
                         return r == -ENOENT ? fail_argument(c, s, r, err) :
                                               client_fail_after(r, err, "Error creating units: ");
+                if (ret->differing && names_add(ret->differing, s->differs ? s->given : "",
+                                                s->differs ? strlen(s->given) : 0) < 0)
+                        return -ENOMEM;
         }
         r = find_sets(c, &all, err);
         if (r < 0)

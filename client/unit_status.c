@@ -232,7 +232,7 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
-                        client_note_absent_past(c, name);
+                        client_note_absent(c, name);
                         /* The other units are as important. */
                         worst = remote->fleet ? (worst == EXIT_DONE ? EXIT_FAILED : worst) : EXIT_ABSENT;
                         continue;

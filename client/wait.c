@@ -25,11 +25,14 @@ static void wait_done(Wait *w) {
 
 /* -- Progress and messages -- */
 
-/* Append why a unit is not stopped yet, or does not run with its new text, if its machine is not up. */
+/* Append why a unit is not started or stopped yet, or does not run with its new text, if its machine is not
+ * up. */
 static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
+        bool stops = w->request->goal == WAIT_STOPPED;
         const ApiMachine *m;
 
-        if ((w->request->goal != WAIT_STOPPED && !w->request->hash) || !u->machine || u->phase >= PHASE_DONE)
+        if ((!stops && w->request->goal != WAIT_RUNNING && !w->request->hash) || !u->machine ||
+            u->phase >= PHASE_DONE)
                 return;
         if (!listing_machine(&w->machines, u->machine))
                 client_load_machine(w->client, &w->machines, u->machine, true);
@@ -37,8 +40,13 @@ static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
         if (!m || !m->presence || streq(m->presence, "up"))
                 return;
         append_machine_name(t, &w->machines, u->machine);
-        text_printf(t, " is %s: it %s the unit when it is back", m->presence,
-                    w->request->goal == WAIT_STOPPED ? "stops" : "restarts");
+        if (!stops && !w->request->hash && starts_with(u->state, "active"))
+                text_printf(t, " is %s; it last reported %s", m->presence, u->state);
+        else
+                text_printf(t, " is %s: it %s the unit when it is back", m->presence,
+                            stops            ? "stops" :
+                            w->request->hash ? "restarts" :
+                                               "starts");
 }
 
 /* Return why a unit waits for a machine, or for its lost one; NULL: its machine is to start it. */
@@ -184,7 +192,18 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
 /* --timeout: end the wait for a unit with its state. */
 static void wait_time_out(Wait *w, WaitUnit *u) {
         const char *reason = wait_reason(u) ?: "";
+        _cleanup_listing_ Listing now = {};
+        _cleanup_text_ Text absence = {};
 
+        if (!*reason && u->machine)
+                client_load_machine(w->client, &now, u->machine, true);
+        if (now.n > 0) {
+                Listing before = w->machines;
+
+                w->machines = now;
+                now = before;
+                wait_append_absence(w, u, &absence);
+        }
         if (starts_with(reason, "waiting: "))
                 reason += strlen("waiting: ");
         if (!u->machine && !u->global && w->request->target > TARGET_INACTIVE)
@@ -192,6 +211,9 @@ static void wait_time_out(Wait *w, WaitUnit *u) {
                           "timed out: %s waits for a machine%s%s; the cluster continues: "
                           "fleetctl why %s",
                           u->name, *reason ? ": " : "", reason, u->name);
+        else if (absence.size > 0)
+                wait_fail(w, u, -ETIMEDOUT, "timed out: %s: %s; the cluster continues: fleetctl why %s",
+                          u->name, absence.chars, u->name);
         else if (u->phase == PHASE_SYSTEMD && streq(u->state, "not reported"))
                 wait_fail(w, u, -ETIMEDOUT,
                           "timed out: %s is assigned, and no state of it is reported; the cluster continues: "
@@ -419,13 +441,15 @@ int wait_print_error(const Client *c, int r, const Progress *progress, const Err
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail_after(r, err, "Error waiting for units: ");
         if (isatty(STDERR_FILENO)) /* fleet's two lines are for programs */
-                return client_fail(r, err);
-        fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
-        if (c->options.block_attempts == 0)
-                return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n",
-                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
-                                "Error waiting for unit states, exit status: ",
-                error_text(err, r));
+                (void) client_fail(r, err);
+        else
+                fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
+        if (!isatty(STDERR_FILENO) && c->options.block_attempts > 0)
+                fprintf(stderr, "%s%s\n",
+                        r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
+                                        "Error waiting for unit states, exit status: ",
+                        error_text(err, r));
+        if (*c->next)
+                client_note("see: %s", c->next);
         return EXIT_FAILED;
 }

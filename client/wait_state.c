@@ -49,6 +49,7 @@ static void wait_finish(Wait *w, WaitUnit *u, WaitPhase phase) {
 
 void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         char message[ERROR_MESSAGE_MAX];
+        char *next = w->client->next;
         va_list ap;
 
         va_start(ap, format);
@@ -57,13 +58,17 @@ void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         wait_finish(w, u, PHASE_FAILED);
         if (w->result < 0)
                 return;
-        /* The message of --timeout has its command. A limited wait in a pipe has the messages of fleet alone.
-         */
-        if ((isatty(STDOUT_FILENO) && (w->client->options.timeout_ms == 0 || code != -ETIMEDOUT)) ||
-            (w->allowed_ms == 0 && code == -ENOEXEC))
-                w->result = error_set(w->err, code, "%s; fleetctl %s %s", message,
-                                      code == -ENOEXEC && !u->refused ? "journal" : "why", u->name);
-        else
+        *next = 0;
+        if (w->client->options.timeout_ms == 0 || code != -ETIMEDOUT) /* that message has its command */
+                snprintf(next, sizeof(w->client->next), "fleetctl %s %s",
+                         code == -ENOEXEC && !u->refused && !streq(u->state, "not reported") ? "journal" :
+                                                                                               "why",
+                         u->name);
+        /* A limited wait in a pipe has the messages of fleet first: wait_print_error(). */
+        if (*next && (isatty(STDOUT_FILENO) || (w->allowed_ms == 0 && code == -ENOEXEC))) {
+                w->result = error_set(w->err, code, "%s; %s", message, next);
+                *next = 0;
+        } else
                 w->result = error_set(w->err, code, "%s", message);
 }
 

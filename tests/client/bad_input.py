@@ -4,7 +4,7 @@ reason; a text of fleet that scripts read comes first in a pipe.
 
 The message of a terminal is a further line of the pipe.
 
-The folder has plain.txt, big.service (129 KiB), a folder units and one d.service, and keys.json with the key "/a". The cluster has db.service,
+The folder has plain.txt, t@.service, big.service (129 KiB), a folder units and one d.service, and keys.json with the key "/a". The cluster has db.service,
 web@1.service and web@2.service, and dir.service from the unit directory of beta."""
 
 NO_LEADER = "no leader: 1 of 3 voters reachable; reads still work"
@@ -37,6 +37,16 @@ ROWS = [
     ("verify units/app.sockt", 2, "fleetctl: units/app.sockt: .sockt is no unit type; did you mean units/app.socket, or units/app.sockt.service?"),
     ("why db.sevice", 2, "fleetctl: db.sevice: .sevice is no unit type; did you mean db.service, or db.sevice.service?"),
     ("start example.com", 1, NOT_FOUND.format("example.com.service"), "Error creating units: no unit example.com.service in the cluster or in this directory"),
+    ("start t@.service", 1, 'Error starting units: googleapi: Error 400: cannot activate template "t@.service"',
+     "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service"),
+    ("start --replace db t@.service", 1, 'Error starting units: googleapi: Error 400: cannot activate template "t@.service"',
+     "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service"),
+    ("restart t@.service", 1, "Unable to restart unit t@.service in state inactive",
+     "fleetctl: t@.service is a template; to restart its instances: fleetctl restart 't@*'"),
+    # Rollouts
+    ("rollout status db", 2, "fleetctl: status is no unit; instead: fleetctl rollout db"),
+    ("rollout history db", 2, "fleetctl: history is no unit; instead: fleetctl history db"),
+    ("rollout restart t@.service", 2, "fleetctl: restart is no unit; instead: fleetctl restart 't@*'"),
     # Machines
     ("move", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),
     ("move web@1 alpha beta", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),

@@ -608,6 +608,25 @@ def an_instance_uses_the_template_of_the_cluster_or_of_the_folder(t):
              "fleetctl: t@.service is a template: name an instance, for example fleetctl start t@1.service\n")
 
 
+def a_rejected_template_leaves_the_cluster_unchanged(t):
+    t.file("t@.service", UNIT_TEXT)
+    t.file("a.service")
+    t.expect("submit t@.service", out=["inactive"])
+    t.expect("start t@1.service", out=["launched"])
+    t.file("t@.service", UNIT_TEXT.replace("Example", "New"))
+    t.file("n@.service", UNIT_TEXT)
+    before = len(t.cluster.requests)
+    for verb, words in (("start", "Error starting units: "), ("load", "Error loading units: "), ("restart", "Unable to restart unit ")):
+        for args in ("t@.service", "a t@.service", "n@.service", "a t@1.service n@.service"):
+            for flag in ("", "--replace ") if verb != "restart" else ("",):
+                t.expect(f"{verb} {flag}{args}", 1, err=[words, " is a template"])
+    t.expect("start --replace a t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n'
+             "fleetctl: t@.service is a template; to update the instances of t@.service: fleetctl submit --replace t@.service\n"
+             "fleetctl: nothing was submitted\n")
+    assert all(method == "GET" for method, _ in t.cluster.requests[before:])
+    assert "n@.service" not in t.cluster.units and "a.service" not in t.cluster.units and "New" not in t.cluster.units["t@.service"]["text"]
+
+
 def replacing_an_instance_uses_the_template_that_was_compared(t):
     t.file("t@.service", UNIT_TEXT)
     t.expect("submit t@.service", out=["inactive"])
@@ -1752,6 +1771,7 @@ def wrong_input_is_answered_with_object_reason_and_next_step(t):
     for name in ("db.service", "web@1.service", "web@2.service", "dir.service"):
         os.unlink(os.path.join(t.dir, name))
     t.file("plain.txt")
+    t.file("t@.service")
     t.file("new.service")
     t.file("big.service", UNIT_TEXT + "#" * 128 * 1024)
     t.file("keys.json", '{"good":"1","/a":"2"}')
@@ -1791,6 +1811,8 @@ def an_unknown_flag_is_rejected(t):
     t.expect("--bogus list-units", 2, out=["NAME:"],
              err="Error: unknown flag: --bogus\n\ncannot execute cmdFleet: unknown flag: --bogus\n")
     t.expect("list-units -z", 2, out=["NAME:"], err=["unknown shorthand flag: 'z' in -z"])
+    t.expect("list-units --no-legnd", 2, out=["NAME:"], err="Error: unknown flag: --no-legnd\n\ncannot execute cmdFleet: unknown flag: --no-legnd\n"
+             "fleetctl: did you mean --no-legend?\n")
     t.expect("list-units --replace", 2, out=["NAME:"], err=["unknown flag: --replace"])
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
@@ -2215,7 +2237,9 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
-            ("cat quite-another", 1, "Unit quite-another.service not found"),
+            ("cat quite-another", 1, "Unit quite-another.service not found\r\nfleetctl: if it was destroyed, its past: fleetctl log UNIT=quite-another.service"),
+            ("help nosuch", 2, "fleetctl: no verb or topic nosuch (fleetctl help)"),
+            ("help updte", 2, "fleetctl: no verb or topic updte; did you mean update? (fleetctl help)"),
             ("kv gte /a", 2, "Error: unknown command \"gte\" for \"fleetctl kv\"\r\nfleetctl: did you mean kv get?\r\nRun 'fleetctl help kv' for usage."),
             ("\033[2J", 2, "fleetctl: there is no verb \\x1b[2J (fleetctl help)")):
         assert t.on_terminal(*args.split()) == (status, said + "\r\n"), (args, t.on_terminal(*args.split()))
