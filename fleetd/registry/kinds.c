@@ -260,6 +260,7 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
 
         m->presence = v->presence.presence;
         m->since_ms = v->presence.since_ms;
+        m->away_ms = v->presence.away_ms;
         m->losses = v->presence.losses;
         m->lost_ms = v->presence.lost_ms;
         m->hold_off_until_ms = v->presence.hold_off_until_ms;

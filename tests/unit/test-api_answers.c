@@ -1604,7 +1604,8 @@ static const Record hosts[] = {
         { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
         { "machine/" GAMMA "/presence", "{\"state\":\"away\",\"reason\":\"it is silent\"}" },
         { "machine/" DELTA "/facts", "{\"address\":\"10.0.0.4\",\"name\":\"delta\"}" },
-        { "machine/" DELTA "/presence", "{\"state\":\"lost\"}" },
+        { "machine/" DELTA "/presence",
+          "{\"away\":3,\"reason\":\"its fleetd was stopped\",\"state\":\"lost\"}" },
         { "machine/" ETA "/presence", "{\"state\":\"up\"}" },
 };
 
@@ -2401,7 +2402,8 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 { "GET " ROLLOUT, NULL, 200, "\"why\":\"by root@alpha\"}" },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"paused\",\"why\":\"by root@alpha\"}]" },
                 { "GET /fleet/v1/why/agent.service", NULL, 200,
-                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available: by root@alpha\","
+                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 0 of 2 have its text: "
+                  "by root@alpha\","
                   "\"rolloutNext\":\"rollout resume agent.service\"}" },
                 { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 409, "is paused already: by root@alpha;" },
                 { "PUT " ROLLOUT, "{\"request\":\"resume\"}", 204, "" },
@@ -2786,7 +2788,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "{\"id\":\"" BETA "\",\"machine\":\"beta\",\"name\":\"a.service\",\"state\":\"none\"}" },
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" BETA "\"}", 204, "" },
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
-                  "delta does not qualify: it is lost" },
+                  "delta does not qualify: it is lost; the rules of all machines: fleetctl why a.service\"" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
                   "fleetctl "
@@ -2868,7 +2870,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                       "beta is being drained, and the drain moves it");
         assert_answer(fixture, "PUT /fleet/v1/units/n.service/move",
                       "{\"force\":true,\"machine\":\"" GAMMA "\"}", 409,
-                      "gamma does not qualify: it is cordoned");
+                      "gamma does not qualify: it is cordoned; to let it get units again: fleetctl uncordon "
+                      "gamma\"");
         write_now(fixture, &(Record) { "move/a.service", "of a later version" }, 1);
         assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 409,
                       "its key cannot be read by this fleetd");
