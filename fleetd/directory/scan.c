@@ -433,8 +433,13 @@ static bool error_file_remove(int dir_fd, const char *path, const char *error_na
         return true;
 }
 
+/* Return whether the cluster has the text of the file. */
+static bool error_is_in_force(const DirectoryFile *f) {
+        return f->kind == PROBLEM_WARNED || f->kind == PROBLEM_PAUSED;
+}
+
 static const char *error_words(const DirectoryFile *f) {
-        return f->kind == PROBLEM_WARNED ? "" : " is refused";
+        return error_is_in_force(f) ? "" : " is refused";
 }
 
 /* Append what an operator does with a rejected file. */
@@ -463,7 +468,7 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         text_printf(&t, "%s\n", f->error);
         if (f->kind == PROBLEM_REFUSED)
                 error_append_step(&t, path, f->name);
-        if (index > 0 && f->kind != PROBLEM_WARNED)
+        if (index > 0 && !error_is_in_force(f))
                 text_printf(&t, "The cluster still has the version of index %llu.\n",
                             (unsigned long long) index);
         if (t.error < 0)
