@@ -152,7 +152,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         if (head->rollout)
                 json_add_u64(t, "since", rollout_wall_ms(request, o->since_ms));
         json_add_string(t, "state", head->rollout ? rollout_state_to_string(o->state) : "none");
-        json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE] - set.n_settled);
+        json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE] - set.n_had_text);
         json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
         if (set.n_waiting > set.n_moving)
                 json_add_u64(t, "waiting", set.n_waiting - set.n_moving);

@@ -125,7 +125,7 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
         case INSTANCE_UNREACHABLE:
                 error_set(ret, 0, "%s %s%s", cluster_machine_name(p->assignment->machine),
                           explain_presence(p->assignment->machine),
-                          p->settled ? "; it has the text" : "; it is updated after its return");
+                          p->had_text ? "; it has the text" : "; it is updated after its return");
                 break;
         case INSTANCE_SKIPPED:
                 error_set(ret, 0, "it does not run: a condition is not met there");

@@ -483,10 +483,8 @@ static ClusterState *state_new(const KindEntries *e) {
 }
 
 static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterState *s = cluster_state_on(e->machine, k->unit);
+        ClusterState *s = cluster_state_on(e->machine, k->unit) ?: state_new(e);
 
-        if (!s)
-                s = state_new(e);
         if (!s)
                 return -ENOMEM;
         state_count(s, -1);
