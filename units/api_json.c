@@ -166,6 +166,7 @@ static const JsonField state_fields[] = {
 
 static const JsonField machine_fields[] = {
         { "agentless", JSON_FIELD_BOOL, offsetof(ApiMachine, agentless) },
+        { "awaySince", JSON_FIELD_U64, offsetof(ApiMachine, away_ms) },
         { "certificate", JSON_FIELD_U64, offsetof(ApiMachine, certificate_ms) },
         { "checksProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, checks_problem) },
         { "clockProblem", JSON_FIELD_TEXT, offsetof(ApiMachine, clock_problem) },
@@ -180,6 +181,7 @@ static const JsonField machine_fields[] = {
         { "presence", JSON_FIELD_TEXT, offsetof(ApiMachine, presence) },
         { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },
         { "problem", JSON_FIELD_TEXT, offsetof(ApiMachine, problem) },
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiMachine, reason) },
         { "reboot", JSON_FIELD_TEXT, offsetof(ApiMachine, reboot) },
         { "replacedBy", JSON_FIELD_TEXT, offsetof(ApiMachine, replaced_by) },
         { "restricted", JSON_FIELD_BOOL, offsetof(ApiMachine, restricted) },

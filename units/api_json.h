@@ -87,6 +87,8 @@ typedef struct ApiMachine {
         const char *reboot;                 /* state of its planned reboot; NULL: none */
         const char *maintenance;            /* cordoned, draining or drained; NULL: none */
         uint64_t since_ms;                  /* of its presence */
+        uint64_t away_ms;                   /* of a lost machine: when its absence began; 0: with the loss */
+        const char *reason;                 /* of its presence, unless it is up; NULL: none */
         uint64_t n_units;                   /* assigned to it */
         uint64_t certificate_ms; /* when the last one that was issued for it ends; 0: it has none */
         bool agentless;          /* it runs no units */

@@ -35,6 +35,7 @@ static const JsonField facts_fields[] = {
 };
 
 static const JsonField presence_fields[] = {
+        { "away", JSON_FIELD_U64, offsetof(PresenceRecord, away_ms) },
         { "losses", JSON_FIELD_U64, offsetof(PresenceRecord, losses) },
         { "lost", JSON_FIELD_U64, offsetof(PresenceRecord, lost_ms) },
         { "quiet", JSON_FIELD_U64, offsetof(PresenceRecord, hold_off_until_ms) },

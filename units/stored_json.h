@@ -17,10 +17,11 @@ int stored_facts_read(const char *id, const char *json, size_t size, Machine *re
 
 enum { PRESENCE_REASON_SIZE = 128 };
 
-/* /_fleet/machine/ID/presence: {"losses","lost","quiet","reason","since","state"} */
+/* /_fleet/machine/ID/presence: {"away","losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms;                 /* cluster time, as all times here */
+        uint64_t away_ms;                  /* of a lost machine: when its absence began; 0: with the loss */
         uint64_t losses;                   /* in a row, each within FLAP_WINDOW_MS of the previous one */
         uint64_t lost_ms;                  /* of the last loss; 0: none */
         uint64_t hold_off_until_ms;        /* flap damping; 0: none */

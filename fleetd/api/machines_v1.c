@@ -60,6 +60,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .needs_reboot = m->facts && m->facts->needs_reboot,
                 .reboot = m->reboot ? reboot_state_to_string(m->reboot->state) : NULL,
                 .since_ms = m->since_ms,
+                .away_ms = m->away_ms,
+                .reason = m->presence != PRESENCE_UP && m->presence_reason[0] ? m->presence_reason : NULL,
                 .n_units = m->load,
                 .agentless = m->member.agentless,
                 .restricted = m->host && m->host->restricted,

@@ -282,6 +282,23 @@ static void move_add_companion(const Cluster *c, const SchedulerView *view, cons
                 }
 }
 
+/* Add the next step to the reason that the machine does not qualify. */
+static void move_add_step(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                          const ClusterMachine *m, Error *why) {
+        size_t n = strlen(why->message);
+
+        move_add_way(scheduler_conflict_on(view, u, m), why);
+        move_add_companion(c, view, u, m, why);
+        if (why->message[n])
+                return;
+        if (scheduler_would_fit_uncordoned(view, u, m))
+                snprintf(why->message + n, sizeof(why->message) - n,
+                         "; to let it get units again: fleetctl uncordon %s", cluster_machine_name(m));
+        else
+                snprintf(why->message + n, sizeof(why->message) - n,
+                         "; the rules of all machines: fleetctl why %s", u->name);
+}
+
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                               const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
@@ -299,8 +316,7 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
                 }
         } else if (!scheduler_fits(view, &any, m, false, &why)) {
                 error_set(ret_why, 409, "%s does not qualify: %s", cluster_machine_name(m), why.message);
-                move_add_way(scheduler_conflict_on(view, &any, m), ret_why);
-                move_add_companion(c, view, &any, m, ret_why);
+                move_add_step(c, view, &any, m, ret_why);
                 return false;
         }
         if (scheduler_replaced_by(view, &any, m)) {

@@ -152,7 +152,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         if (head->rollout)
                 json_add_u64(t, "since", rollout_wall_ms(request, o->since_ms));
         json_add_string(t, "state", head->rollout ? rollout_state_to_string(o->state) : "none");
-        json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE]);
+        json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE] - set.n_had_text);
         json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
         if (set.n_waiting > set.n_moving)
                 json_add_u64(t, "waiting", set.n_waiting - set.n_moving);
@@ -222,6 +222,15 @@ static bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const
         return strstr(r->why, begin) != NULL;
 }
 
+/* Return how many instances are assigned the wanted text. */
+static size_t rollout_count_with_text(const RolloutSet *set) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < set->n; i++)
+                n += streq(rollout_hash_of(set->head, set->instances[i].assignment), set->head->unit->hash);
+        return n;
+}
+
 void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
@@ -241,7 +250,8 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
                     set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
                     set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
-                text_printf(&line, ": %s", o->why);
+                text_printf(&line, ", %zu of %zu have its text: %s", rollout_count_with_text(&set), set.n,
+                            o->why);
         for (size_t i = 0; i < set.n; i++) {
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;

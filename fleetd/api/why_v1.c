@@ -44,7 +44,9 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
-        json_add_string(t, "problem", problem ? problem->problem.text : NULL);
+        /* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). */
+        json_add_string(t, "problem",
+                        problem && problem->problem.kind != PROBLEM_PAUSED ? problem->problem.text : NULL);
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);
@@ -57,6 +59,40 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_close(t, '}');
 }
 
+enum { STEPS_MAX = 3 }; /* machines, of the steps */
+
+static void step_write(Text *t, bool *any, const char *verb, const char *name) {
+        char step[UNIT_NAME_MAX + sizeof("uncordon ")];
+
+        if (!*any)
+                json_open(t, "steps", '[');
+        *any = true;
+        snprintf(step, sizeof(step), "%s %s", verb, name);
+        json_add_string(t, NULL, step);
+}
+
+/* Write what lets a machine run a unit that fits on none, without a change of its options: arguments of
+ * fleetctl, the most direct ones first. */
+static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
+                        ClusterMachine *const *machines, size_t n) {
+        const Names *units = &u->unit->placement.machine_of;
+        bool any = false;
+
+        for (size_t i = 0, n_found = 0; i < n && n_found < STEPS_MAX; i++)
+                if (scheduler_would_fit_uncordoned(view, u, machines[i])) {
+                        step_write(t, &any, "uncordon", cluster_machine_name(machines[i]));
+                        n_found++;
+                }
+        for (size_t i = 0; i < units->n; i++) {
+                const ClusterUnit *other = cluster_unit(c, units->items[i]);
+
+                if (!other || other->target == TARGET_INACTIVE)
+                        step_write(t, &any, "start", units->items[i]);
+        }
+        if (any)
+                json_close(t, ']');
+}
+
 void why_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
@@ -64,6 +100,7 @@ void why_handle(Request *request) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
+        bool waits;
         size_t n = 0;
         Error why = {};
 
@@ -78,9 +115,8 @@ void why_handle(Request *request) {
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
-            !u->unit->placement.global)
-                (void) scheduler_pick(view, u, &would, NULL);
+        waits = !where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+                !u->unit->placement.global && scheduler_pick(view, u, &would, NULL) == -ENOENT;
 
         json_open(&t, NULL, '{');
         json_add_string(&t, "desiredState",
@@ -100,6 +136,8 @@ void why_handle(Request *request) {
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
         rollout_write_reason(&t, request, u);
+        if (waits)
+                steps_write(&t, c, view, u, machines, n);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);

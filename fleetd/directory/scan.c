@@ -433,8 +433,26 @@ static bool error_file_remove(int dir_fd, const char *path, const char *error_na
         return true;
 }
 
+/* Return whether the cluster has the text of the file. */
+static bool error_is_in_force(const DirectoryFile *f) {
+        return f->kind == PROBLEM_WARNED || f->kind == PROBLEM_PAUSED;
+}
+
 static const char *error_words(const DirectoryFile *f) {
-        return f->kind == PROBLEM_WARNED ? "" : " is refused";
+        return error_is_in_force(f) ? "" : " is refused";
+}
+
+/* Append what an operator does with a rejected file. */
+static void error_append_step(Text *t, const char *path, const char *name) {
+        const char *type = unit_name_meant_type(name);
+
+        if (unit_name_check(name, NULL) == 0)
+                text_printf(t, "Correct %s/%s; it is read again when it is saved.\n", path, name);
+        else if (type)
+                text_printf(t, "Rename %s/%s, for example to %.*s%s.\n", path, name,
+                            (int) (unit_name_type(name) - name), name, type);
+        else
+                text_printf(t, "Rename %s/%s.\n", path, name);
 }
 
 bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f, uint64_t index,
@@ -449,8 +467,8 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
                 return error_file_remove(dir_fd, path, name, f);
         text_printf(&t, "%s\n", f->error);
         if (f->kind == PROBLEM_REFUSED)
-                text_printf(&t, "Correct %s/%s; it is read again when it is saved.\n", path, f->name);
-        if (index > 0 && f->kind != PROBLEM_WARNED)
+                error_append_step(&t, path, f->name);
+        if (index > 0 && !error_is_in_force(f))
                 text_printf(&t, "The cluster still has the version of index %llu.\n",
                             (unsigned long long) index);
         if (t.error < 0)

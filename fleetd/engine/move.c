@@ -433,6 +433,18 @@ static bool move_has_arrived_on_the_way(const Pass *pass, const Positions *all) 
         return false;
 }
 
+/* Add why the unit leaves its position to the reason for the machine 'to'. */
+static void move_complete_reason(const Position *from, const ClusterMachine *to, Error *why) {
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(from->assignment->machine, buffer);
+        const Error chosen = *why;
+
+        if (from->state == POSITION_UNFIT && from->rule == RULE_MOVE)
+                error_set(why, 0, "moved from %s to %s on request", name, cluster_machine_name(to));
+        else
+                error_set(why, 0, "%s %s; %s", name, move_cause(from), chosen.message);
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
@@ -485,9 +497,9 @@ static void move_away(Pass *pass, const Positions *all) {
                 move_explain_wait(pass, u, last);
                 return;
         }
+        move_complete_reason(last, m, &why);
         plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
-                    "%s %s; %s%s", cluster_machine_label(last->assignment->machine, name), move_cause(last),
-                    error_text(&why, 0),
+                    "%s%s", error_text(&why, 0),
                     drained && u->unit->placement.move == PLACEMENT_MOVE_UNKNOWN ?
                             "; its Move= is of a later version of fleetd: taken as start-first" :
                             "");

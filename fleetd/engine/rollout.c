@@ -337,7 +337,8 @@ static bool rolling_is_available(const Rolling *x) {
 
 static void rolling_finish(Rolling *x) {
         RolloutRecord *r = x->next;
-        size_t behind = x->set.n_of[INSTANCE_UNREACHABLE], failed = x->set.n_of[INSTANCE_FAILED];
+        size_t behind = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_had_text,
+               failed = x->set.n_of[INSTANCE_FAILED];
         char rest[64] = "";
 
         if (behind + failed > 0)
@@ -553,7 +554,7 @@ static int rolling_decide(Rolling *x, bool has_record) {
         rolling_shares(x);
         runs = rolling_count(x) + x->set.n_of[INSTANCE_UNREACHABLE] + x->set.n_of[INSTANCE_SKIPPED] >
                x->set.n_missing;
-        behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > 0;
+        behind = rolling_behind(x) + x->set.n_of[INSTANCE_UNREACHABLE] > x->set.n_had_text;
         if (!runs && !(current && x->set.n_waiting > 0 && r->state != ROLLOUT_DONE)) {
                 if (has_record && !(current && x->set.n_waiting > 0)) /* one that moves starts again */
                         rolling_end(x);

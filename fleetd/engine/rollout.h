@@ -46,6 +46,7 @@ typedef struct RolloutInstance {
         const ClusterAssignment *assignment; /* the newest active one; of a global unit, this one */
         const char *machine;                 /* its name, borrowed */
         RolloutInstanceState state;
+        bool had_text;            /* INSTANCE_UNREACHABLE, and had the text before the rollout */
         const char *why;          /* of INSTANCE_FAILED; borrowed, or static */
         const ClusterMachine *to; /* of an update: where it starts, while the former instance runs on; NULL:
                                      in place */
@@ -72,6 +73,7 @@ typedef struct RolloutSet {
         size_t n_passed;  /* of these, unreachable ones */
         size_t n_arrived; /* available ones whose former instances are still to run on other machines */
         size_t n_untouched; /* failed ones that had the text before the rollout */
+        size_t n_had_text;  /* unreachable ones that had it: they are not behind */
 } RolloutSet;
 
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */

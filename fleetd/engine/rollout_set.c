@@ -218,9 +218,12 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .assignment = a,
                 .machine = cluster_machine_name(a->machine),
                 .state = state,
+                .had_text = state == INSTANCE_UNREACHABLE && instance_has_text(set->head, a) &&
+                            instance_is_untouched(set->head, a) && !instance_was_down(a),
                 .why = why,
         };
         set->n_of[state]++;
+        set->n_had_text += set->instances[set->n - 1].had_text;
         set->n_leaving += (cluster_machine_is_stopping(a->machine) ||
                            cluster_machine_is_rebooting(a->machine)) &&
                           a->machine->presence == PRESENCE_UP &&

@@ -123,9 +123,9 @@ void rollout_explain(const Cluster *cluster, const RolloutSet *set, const Rollou
                 explain_updating(&x, p->assignment, ret);
                 break;
         case INSTANCE_UNREACHABLE:
-                error_set(ret, 0, "%s %s; it is updated after its return",
-                          cluster_machine_name(p->assignment->machine),
-                          explain_presence(p->assignment->machine));
+                error_set(ret, 0, "%s %s%s", cluster_machine_name(p->assignment->machine),
+                          explain_presence(p->assignment->machine),
+                          p->had_text ? "; it has the text" : "; it is updated after its return");
                 break;
         case INSTANCE_SKIPPED:
                 error_set(ret, 0, "it does not run: a condition is not met there");

@@ -72,6 +72,14 @@ static unsigned liveness_away_limit(const char *cause) {
         return cause == liveness_hung ? LIVENESS_HUNG_TICKS : LIVENESS_CLOSED_TICKS;
 }
 
+/* Return the reason of a host that is lost because it was away for too long: it keeps the cause. */
+static const char *liveness_away_end(const char *cause) {
+        if (cause == liveness_stopped)
+                return "its fleetd was stopped, and has been away for too long";
+        return cause == liveness_hung ? "its fleetd does not answer, and has been away for too long" :
+                                        "its fleetd closed its session, and has been away for too long";
+}
+
 static const char *liveness_cause(const char *reason) {
         if (streq(reason, liveness_stopped))
                 return liveness_stopped;
@@ -182,7 +190,7 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
 
         h->cause = cause;
         if (!late && h->away_ticks++ >= liveness_away_limit(cause)) {
-                *ret_reason = "it was away for too long";
+                *ret_reason = liveness_away_end(cause);
                 return PRESENCE_LOST;
         }
         *ret_reason = cause;
@@ -231,6 +239,14 @@ static bool liveness_is_due(const Liveness *l, LivenessHost *h, const ClusterMac
         return true;
 }
 
+/* Return when the absence of a machine began that becomes lost; 0: with its loss. One that reached another
+ * replica was not absent. */
+static uint64_t liveness_away_since(const LivenessHost *h, const ClusterMachine *m) {
+        bool was_away = m->presence == PRESENCE_AWAY && !streq(m->presence_reason, liveness_cut);
+
+        return h->now == PRESENCE_LOST && was_away ? m->since_ms : 0;
+}
+
 static int liveness_compare_machines(const void *a, const void *b) {
         return strcmp(((const PresenceChange *) a)->machine, ((const PresenceChange *) b)->machine);
 }
@@ -261,6 +277,7 @@ int liveness_changes(Liveness *l, const Cluster *cluster, PresenceChange **ret, 
                 memcpy(changes[n].machine, m->id, sizeof(m->id));
                 changes[n].presence = h->now;
                 changes[n].expected_index = m->presence_index;
+                changes[n].away_ms = liveness_away_since(h, m);
                 snprintf(changes[n++].reason, sizeof(changes->reason), "%s", h->reason);
         }
 

@@ -176,8 +176,8 @@ struct ClusterMachine {
         Pairs metadata;    /* effective: the host's own, overridden by 'set' */
         Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
-        uint64_t losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
-        char presence_reason[PRESENCE_REASON_SIZE];  /* see cluster_machine_problem() */
+        uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
+        char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 

@@ -260,6 +260,7 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
 
         m->presence = v->presence.presence;
         m->since_ms = v->presence.since_ms;
+        m->away_ms = v->presence.away_ms;
         m->losses = v->presence.losses;
         m->lost_ms = v->presence.lost_ms;
         m->hold_off_until_ms = v->presence.hold_off_until_ms;
@@ -482,10 +483,8 @@ static ClusterState *state_new(const KindEntries *e) {
 }
 
 static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterState *s = cluster_state_on(e->machine, k->unit);
+        ClusterState *s = cluster_state_on(e->machine, k->unit) ?: state_new(e);
 
-        if (!s)
-                s = state_new(e);
         if (!s)
                 return -ENOMEM;
         state_count(s, -1);

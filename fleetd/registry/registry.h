@@ -216,6 +216,7 @@ typedef struct PresenceChange {
         char machine[MACHINE_ID_SIZE];
         Presence presence;
         uint64_t expected_index;
+        uint64_t away_ms; /* as that of PresenceRecord */
         char reason[PRESENCE_REASON_SIZE];
 } PresenceChange;
 

@@ -34,6 +34,10 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
         const ClusterState *known = cluster_state(registry_cluster(r), registry_machine_id(r), change->unit);
         _cleanup_text_ Text before = {}, now = {};
 
+        /* While hosts report to a cluster of a new lineage, they have not written their unit files: the next
+         * state shows what became of the unit. */
+        if (registry_cluster(r)->adopting && change->state.load && streq(change->state.load, "not-found"))
+                return;
         if (known)
                 states_text(&before, &known->state);
         states_text(&now, &change->state);

@@ -106,6 +106,10 @@ static void causes_append(const Causes *all, Text *t) {
                 if (all->items[i].refusal.conflict)
                         continue;
                 text_append(t, t->size > 0 ? "; " : "");
+                if (all->items[i].refusal.general) {
+                        text_append(t, all->items[i].refusal.predicate);
+                        continue;
+                }
                 cause_append_names(&all->items[i], t);
                 cause_append_predicate(&all->items[i], t);
         }

@@ -105,6 +105,14 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
                           value);
 }
 
+/* No machine has the unit of MachineOf=, because the cluster does not have it. */
+static int refusal_of_cluster(Refusal *ret, const char *unit) {
+        (void) refusal_set(ret, "the cluster has no unit %s", unit);
+        if (ret)
+                ret->general = true;
+        return refusal_of(ret, NULL, "MachineOf=%s, and the cluster has no unit %s", unit, unit);
+}
+
 /* While a machine is drained, filter_maintenance() alone decides when a unit leaves it, also one that follows
  * a unit that has moved. */
 static int filter_machine_of(const Candidate *c, Refusal *ret) {
@@ -112,15 +120,15 @@ static int filter_machine_of(const Candidate *c, Refusal *ret) {
 
         if (c->staying && cluster_machine_is_draining(c->machine))
                 return 0;
-        for (size_t i = 0; i < units->n; i++)
-                if (!scheduler_view_has(c->view, c->machine, units->items[i])) {
-                        (void) refusal_set(ret, "has no unit %s%s", units->items[i],
-                                           scheduler_view_knows(c->view, units->items[i]) ?
-                                                   "" :
-                                                   ", which the cluster does not have");
-                        return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
-                                          units->items[i]);
-                }
+        for (size_t i = 0; i < units->n; i++) {
+                if (scheduler_view_has(c->view, c->machine, units->items[i]))
+                        continue;
+                if (!scheduler_view_knows(c->view, units->items[i]))
+                        return refusal_of_cluster(ret, units->items[i]);
+                (void) refusal_set(ret, "has no unit %s", units->items[i]);
+                return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
+                                  units->items[i]);
+        }
         return 0;
 }
 

@@ -20,6 +20,7 @@ typedef struct Refusal {
                                            machine: "has no metadata ssd=true" */
         Error why;                      /* of "it": "MachineMetadata=ssd=true, and it has no ssd" */
         const ClusterUnit *conflict;    /* the unit on the machine that excludes this one; or NULL */
+        bool general;                   /* the predicate is about the cluster, and names no machine */
 } Refusal;
 
 typedef struct Filter {

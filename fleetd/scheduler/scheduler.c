@@ -54,6 +54,12 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
         return rule == RULE_NONE || rule == RULE_FLAP_DAMPING;
 }
 
+bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit *unit,
+                                    const ClusterMachine *machine) {
+        return scheduler_refusal(view, unit, machine, false, NULL) == RULE_MAINTENANCE && !machine->reboot &&
+               !cluster_machine_is_leaving(machine) && !cluster_machine_is_stopping(machine);
+}
+
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 
@@ -132,7 +138,7 @@ static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit 
                          count->n_damped);
 
         if (unit->move) /* others may qualify, too, but for the request */
-                error_set(ret_why, 0, "%s as requested", name);
+                error_set(ret_why, 0, "moved to %s on request", name);
         else if (all && count->n_qualified == 1)
                 error_set(ret_why, 0, "%s is the only machine that qualifies%s", name, damped);
         else if (all)

@@ -42,9 +42,13 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 /* Return whether a unit that is on the machine without an active assignment may get one: the rules for new
  * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
-/* The same of a unit that runs there without an assignment: maintenance of the machine, or a requested move
- * to another one, does not forbid it either. The unit is then moved; scheduler_fits() with 'staying' states
- * whether it does. */
+/* Return whether a new unit would fit on the machine without its maintenance, and people can end that: the
+ * machine neither leaves the cluster, nor shuts down, nor reboots. */
+bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit *unit,
+                                    const ClusterMachine *machine);
+/* As scheduler_may_return(), of a unit that runs there without an assignment: maintenance of the machine, or
+ * a requested move to another one, does not forbid it either. The unit is then moved; scheduler_fits() with
+ * 'staying' states whether it does. */
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.

@@ -1604,7 +1604,8 @@ static const Record hosts[] = {
         { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
         { "machine/" GAMMA "/presence", "{\"state\":\"away\",\"reason\":\"it is silent\"}" },
         { "machine/" DELTA "/facts", "{\"address\":\"10.0.0.4\",\"name\":\"delta\"}" },
-        { "machine/" DELTA "/presence", "{\"state\":\"lost\"}" },
+        { "machine/" DELTA "/presence",
+          "{\"away\":3,\"reason\":\"its fleetd was stopped\",\"state\":\"lost\"}" },
         { "machine/" ETA "/presence", "{\"state\":\"up\"}" },
 };
 
@@ -1687,7 +1688,7 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\"}"
+                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
                   "]}" },
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
@@ -1696,11 +1697,13 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\"}"
+                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
                   ","
-                  "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"kind\":\"attached\","
+                  "{\"awaySince\":3,\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"kind\":\"attached\","
                   "\"presence\":\"lost\","
-                  "\"primaryIP\":\"10.0.0.4\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"kind\":"
+                  "\"primaryIP\":\"10.0.0.4\",\"reason\":\"its fleetd was "
+                  "stopped\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"kind\":"
                   "\"attached\",\"presence\":"
                   "\"up\"}]}" },
                 { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
@@ -1710,7 +1713,7 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
                   "\"7\"},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\"}"
+                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
                   "]}" },
                 { "GET /fleet/v1/machines?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"illegal base64 data at input byte 0\"}}" },
@@ -1779,7 +1782,7 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
                   "\"metadata\":{\"k\":"
                   "\"v\",\"l\":\"w\"},"
-                  "\"presence\":\"away\"}]}" },
+                  "\"presence\":\"away\",\"reason\":\"it is silent\"}]}" },
         };
         Fixture *fixture = *state;
 
@@ -2401,7 +2404,8 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 { "GET " ROLLOUT, NULL, 200, "\"why\":\"by root@alpha\"}" },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"paused\",\"why\":\"by root@alpha\"}]" },
                 { "GET /fleet/v1/why/agent.service", NULL, 200,
-                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available: by root@alpha\","
+                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 1 of 2 have its text: "
+                  "by root@alpha\","
                   "\"rolloutNext\":\"rollout resume agent.service\"}" },
                 { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 409, "is paused already: by root@alpha;" },
                 { "PUT " ROLLOUT, "{\"request\":\"resume\"}", 204, "" },
@@ -2466,14 +2470,17 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
         write_now(fixture,
                   (const Record[]) { { "machine/" BETA "/unit/drop.service", assignment },
                                      { "state/drop.service/" BETA, unit_state },
+                                     { "machine/" BETA "/problem/drop.service",
+                                       "{\"kind\":\"paused\",\"text\":\"its rollout is paused\"}" },
                                      { "rollout/drop.service", record } },
-                  3);
+                  4);
         assert_answer(fixture, "GET /fleet/v1/rollouts/drop.service", NULL, 200,
                       "\"state\":\"failed\",\"why\":\"exit status 1\"}]");
         assert_answer(
                 fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
-                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available: drop.service on beta: "
-                "exit status 1\",");
+                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 of 1 have its text: "
+                "drop.service on beta: exit status 1\",");
+        assert_null(strstr(fixture->answer, "\"problem\""));
 }
 
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
@@ -2786,7 +2793,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "{\"id\":\"" BETA "\",\"machine\":\"beta\",\"name\":\"a.service\",\"state\":\"none\"}" },
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" BETA "\"}", 204, "" },
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
-                  "delta does not qualify: it is lost" },
+                  "delta does not qualify: it is lost; the rules of all machines: fleetctl why a.service\"" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
                   "fleetctl "
@@ -2868,7 +2875,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                       "beta is being drained, and the drain moves it");
         assert_answer(fixture, "PUT /fleet/v1/units/n.service/move",
                       "{\"force\":true,\"machine\":\"" GAMMA "\"}", 409,
-                      "gamma does not qualify: it is cordoned");
+                      "gamma does not qualify: it is cordoned; to let it get units again: fleetctl uncordon "
+                      "gamma\"");
         write_now(fixture, &(Record) { "move/a.service", "of a later version" }, 1);
         assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 409,
                       "its key cannot be read by this fleetd");
@@ -3516,7 +3524,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "\",\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
                   "\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":"
                   "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA "\",\"kind\":\"attached\",\"presence\":\"away\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA
+                  "\",\"kind\":\"attached\",\"presence\":\"away\",\"reason\":\"it is silent\"},"
                   "{\"id\":\"" ETA "\",\"kind\":\"attached\",\"presence\":\"up\"},"
                   "{\"hostname\":\"zeta\",\"id\":\"ffffffffffffffffffffffffffffffff\",\"kind\":\"attached\","
                   "\"presence\":\"lost\","
@@ -3693,6 +3702,44 @@ static void a_replaced_machine_is_removed_at_once(void **state) {
              &(Row) { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER,
                       "" },
              1);
+}
+
+static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"metadata\":{\"zone\":\"a\"},\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/maintenance", "{\"mode\":\"drained\"}" },
+                { "machine/" GAMMA "/facts", "{\"level\":9,\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/facts",
+                  "{\"level\":9,\"metadata\":{\"zone\":\"a\"},\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" DELTA "/maintenance", "{\"for\":\"shutdown\",\"mode\":\"draining\"}" },
+                { "unit/f.service",
+                  "{\"text\":\"[X-Fleet]\\nMachineOf=none.service\\nMachineOf=h.service\\n\"}" },
+                { "target/f.service", "launched" },
+                { "unit/h.service", "{\"text\":\"[Service]\\n\"}" },
+                { "unit/z.service", "{\"text\":\"[X-Fleet]\\nMachineMetadata=zone=a\\n\"}" },
+                { "target/z.service", "launched" },
+                { "unit/s.service", "{\"text\":\"[X-Fleet]\\nMachineMetadata=zone=b\\n\"}" },
+                { "target/s.service", "launched" },
+                { "unit/x.service", "{\"text\":\"[Service]\\n\"}" },
+                { "target/x.service", "launched" },
+        };
+        Fixture *fixture = *state;
+
+        write_now(fixture, records, ELEMENTS(records));
+        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "\"steps\":[\"uncordon beta\"]}");
+        assert_answer(fixture, "GET /fleet/v1/why/f.service", NULL, 200,
+                      "\"steps\":[\"start none.service\",\"start h.service\"]}");
+        assert_non_null(strstr(fixture->answer, "\"reason\":\"MachineOf=none.service, and the cluster has no "
+                                                "unit none.service\",\"rule\":\"MachineOf\""));
+        assert_non_null(
+                strstr(fixture->answer, "\"no machine qualifies (the cluster has no unit none.service)\""));
+        assert_answer(fixture, "GET /fleet/v1/why/s.service", NULL, 200, "zone=b");
+        assert_null(strstr(fixture->answer, "\"steps\""));
+        assert_answer(fixture, "GET /fleet/v1/why/x.service", NULL, 200, "\"chosen\":true");
+        assert_null(strstr(fixture->answer, "\"steps\""));
 }
 
 static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(void **state) {
@@ -5373,6 +5420,7 @@ int main(void) {
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),
                 in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
+                in_a_fixture(why_has_the_steps_that_place_a_unit_without_a_change_of_its_options),
                 in_a_fixture(why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it),
                 in_a_fixture(a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),

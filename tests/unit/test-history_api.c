@@ -451,6 +451,28 @@ static void write_cluster_key(Fixture *f, const char *name, const char *value) {
                         .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value) });
 }
 
+/* A host that reports to a restored cluster has not written its unit files. */
+static void a_unit_that_is_not_loaded_has_no_row_until_hosts_have_reported(void **state) {
+        Fixture *f = *state;
+        KvState kv;
+
+        publish(f, "active", "running", "loaded", "", false);
+        (void) rows(f);
+        kv_state(f->host->store, &kv);
+        write_cluster_key(f, "adopting", "1");
+        HOST_UNTIL(f->host, registry_cluster(f->host->registry)->adopting);
+        publish(f, "inactive", "dead", "not-found", "", false);
+        assert_string_equal(rows(f), "");
+        publish(f, "failed", "failed", "loaded", "", false);
+        assert_string_equal(rows(f), "state a.service on self: failed\n");
+        assert_int_equal(
+                host_wait(f->host, registry_end_adoption(f->host->registry, kv.term, host_on_done, f->host)),
+                KV_OK);
+        (void) rows(f);
+        publish(f, "inactive", "dead", "not-found", "", false);
+        assert_string_equal(rows(f), "state a.service on self: not loaded (not-found)\n");
+}
+
 static void the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait(void **state) {
         Fixture *f = *state;
         char name[64], value[128];
@@ -922,6 +944,7 @@ int main(int argc, char **argv) {
                 TEST(machines_have_rows),
                 TEST(problems_of_unit_directories_have_rows),
                 TEST(decisions_of_the_cluster_have_rows),
+                TEST(a_unit_that_is_not_loaded_has_no_row_until_hosts_have_reported),
                 TEST(the_host_that_was_restored_notes_that_and_the_leader_the_end_of_the_wait),
                 TEST(changes_of_membership_have_rows_and_are_logged_with_a_message_id),
                 TEST(a_large_change_has_rows_for_a_part),

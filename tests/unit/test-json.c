@@ -73,7 +73,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
                 "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
                 "\"term\":4,\"unit\":1712}";
         static const char presence_json[] =
-                "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
+                "{\"away\":5,\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
         static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
                                          "\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit failed\","
                                          "\"since\":7,\"sub\":\"dead\"}";

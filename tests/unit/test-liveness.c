@@ -16,6 +16,7 @@ typedef struct Watch {
         ClusterView view;
         Liveness liveness;
         LivenessSign sign;
+        uint64_t away_ms; /* of the last change */
 } Watch;
 
 static const LivenessSign healthy = { .heartbeat = true, .kernel = true, .session = true };
@@ -59,6 +60,8 @@ static const char *tick(Watch *w, bool late) {
                                           .since_ms = w->view.cluster.now_ms };
                 _cleanup_text_ Text t = {};
                 char key[128];
+
+                w->away_ms = changes[0].away_ms;
 
                 snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence),
                          changes[0].reason);
@@ -173,7 +176,7 @@ static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        assert_change(&w, closed, 60, "lost: it was away for too long");
+        assert_change(&w, closed, 60, "lost: its fleetd closed its session, and has been away for too long");
         end(&w);
 }
 
@@ -182,7 +185,7 @@ static void a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit(void 
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
-        assert_change(&w, hung, 120, "lost: it was away for too long");
+        assert_change(&w, hung, 120, "lost: its fleetd does not answer, and has been away for too long");
         end(&w);
 }
 
@@ -225,7 +228,40 @@ static void an_announced_stop_has_ten_minutes(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 1199);
-        assert_change(&w, stopped, 1, "lost: it was away for too long");
+        assert_change(&w, stopped, 1, "lost: its fleetd was stopped, and has been away for too long");
+        end(&w);
+}
+
+static void a_lost_host_has_the_time_at_which_its_absence_began(void **state) {
+        const LivenessSign indirect = {
+                .heartbeat = true, .indirect = true, .kernel = true, .session = true
+        };
+        uint64_t away_ms;
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        w.view.cluster.now_ms = 7000;
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_int_equal(w.away_ms, 0);
+        away_ms = w.view.cluster.now_ms - LIVENESS_TICK_MS;
+        assert_change(&w, stopped, 1200, "lost: its fleetd was stopped, and has been away for too long");
+        assert_int_equal(w.away_ms, away_ms);
+
+        /* Its host was switched off meanwhile. */
+        assert_change(&w, healthy, 1, "up: ");
+        assert_int_equal(w.away_ms, 0);
+        away_ms = w.view.cluster.now_ms;
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_change(&w, silent, 5, "lost: no message from its fleetd or its kernel");
+        assert_int_equal(w.away_ms, away_ms);
+
+        /* Without an absence before the loss; with contact to another replica until then. */
+        assert_change(&w, healthy, 1, "up: ");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
+        assert_int_equal(w.away_ms, 0);
+        assert_change(&w, indirect, 1, "away: it does not reach the leader, but another replica");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
+        assert_int_equal(w.away_ms, 0);
         end(&w);
 }
 
@@ -237,7 +273,9 @@ static void a_daemon_that_returns_in_time_is_up_again(void **state) {
         assert_no_change(&w, stopped, 500);
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        assert_change(&w, closed, 60, "lost: it was away for too long"); /* counted from zero */
+        assert_change(&w, closed, 60,
+                      "lost: its fleetd closed its session, and has been away for too long"); /* counted from
+                                                                                                 zero */
         end(&w);
 }
 
@@ -247,7 +285,7 @@ static void a_host_that_is_away_keeps_the_limit_of_its_first_cause(void **state)
         begin(&w, PRESENCE_UP);
         assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
         assert_no_change(&w, hung, 30);
-        assert_change(&w, closed, 90, "lost: it was away for too long");
+        assert_change(&w, closed, 90, "lost: its fleetd does not answer, and has been away for too long");
         end(&w);
 }
 
@@ -256,12 +294,12 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
 
         begin(&w, PRESENCE_UP);
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        assert_change(&w, closed, 60, "lost: it was away for too long");
+        assert_change(&w, closed, 60, "lost: its fleetd closed its session, and has been away for too long");
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
-        assert_change(&w, closed, 7, "lost: it was away for too long");
+        assert_change(&w, closed, 7, "lost: its fleetd closed its session, and has been away for too long");
         end(&w);
 }
 
@@ -438,7 +476,8 @@ static void an_unattached_host_that_ended_its_session_is_away(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, ended, 1, "away: its fleetd closed its session");
         assert_no_change(&w, unattached, 50); /* a new leader does not know why */
-        assert_change(&w, unattached, 10, "lost: it was away for too long");
+        assert_change(&w, unattached, 10,
+                      "lost: its fleetd closed its session, and has been away for too long");
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, stops, 1, "away: its fleetd was stopped");
         liveness_reset(&w.liveness, 3600000);
@@ -523,14 +562,14 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         assert_no_change(&w, stopped, 1000);
         liveness_reset(&w.liveness, 0);
         assert_no_change(&w, closed, 150); /* without an announcement to this leader */
-        assert_change(&w, closed, 50, "lost: it was away for too long");
+        assert_change(&w, closed, 50, "lost: its fleetd was stopped, and has been away for too long");
 
         /* However long it was away, it has a whole period for a heartbeat. */
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
-        assert_change(&w, closed, 7, "lost: it was away for too long");
+        assert_change(&w, closed, 7, "lost: its fleetd closed its session, and has been away for too long");
         end(&w);
 }
 
@@ -592,6 +631,7 @@ int main(void) {
                 cmocka_unit_test(a_kernel_that_stops_with_the_heartbeats_does_not_count_as_answering),
                 cmocka_unit_test(a_replica_without_its_leader_is_away_after_ten_seconds_and_never_lost),
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),
+                cmocka_unit_test(a_lost_host_has_the_time_at_which_its_absence_began),
                 cmocka_unit_test(a_daemon_that_returns_in_time_is_up_again),
                 cmocka_unit_test(a_host_that_is_away_keeps_the_limit_of_its_first_cause),
                 cmocka_unit_test(a_host_that_was_away_under_the_previous_leader_has_a_whole_period),

@@ -70,7 +70,7 @@ static void a_unit_runs_on_the_other_machine_before_it_stops(void **state) {
 
         begin_move(&p, "");
         plans(&p, "run web.service B");
-        assert_string_equal(order_on(&p, "B")->reason, "A is left on request; B as requested");
+        assert_string_equal(order_on(&p, "B")->reason, "moved from A to B on request");
         plans(&p, "");
         cluster_view_state(&p, "B", unit, "activating");
         plans(&p, "");
@@ -126,7 +126,7 @@ static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state)
                 plans(&p, ""); /* neither back, nor on another machine */
                 has_ended(&p, "A", unit);
                 plans(&p, "run web.service B");
-                assert_string_equal(order_on(&p, "B")->reason, "B as requested");
+                assert_string_equal(order_on(&p, "B")->reason, "moved to B on request");
                 plans(&p, "");
                 cluster_view_state(&p, "B", unit, "active");
                 plans(&p, "moved to B");

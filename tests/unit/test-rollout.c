@@ -590,6 +590,33 @@ static void an_unreachable_host_is_skipped(void **state) {
         end(&play);
 }
 
+/* Its instance is replaced elsewhere, or returns with the text: no rollout begins for it. */
+static void an_instance_on_a_lost_host_that_has_the_text_is_not_behind(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        second(&play);
+        cluster_view_presence(&play.p, "B", PRESENCE_LOST);
+        seconds(&play, 20);
+        assert_null(record_of(&play));
+        assert_string_equal(play.reasons, "");
+
+        end(&play);
+
+        /* It had the text before a rollout for another one began. */
+        begin_global(&play, 1, "");
+        want(&play, 2);
+        add_with(&play, "agent.service", "B", 2);
+        add_with(&play, "agent.service", "C", 2);
+        cluster_view_presence(&play.p, "B", PRESENCE_LOST);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 3);
+        assert_non_null(strstr(play.reasons, "revision 2: done"));
+        assert_null(strstr(play.reasons, "behind"));
+        end(&play);
+}
+
 static void a_host_lost_in_its_step_stops_the_rollout(void **state) {
         Play play;
 
@@ -1118,6 +1145,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_revert_that_fails_pauses),
                 cmocka_unit_test(without_a_completed_text_a_failure_pauses),
                 cmocka_unit_test(an_unreachable_host_is_skipped),
+                cmocka_unit_test(an_instance_on_a_lost_host_that_has_the_text_is_not_behind),
                 cmocka_unit_test(a_host_lost_in_its_step_stops_the_rollout),
                 cmocka_unit_test(a_lost_host_gets_the_text_that_replaces_one_that_has_failed),
                 cmocka_unit_test(a_lost_host_keeps_a_text_that_was_completed),

@@ -303,6 +303,40 @@ static void a_file_with_an_option_above_the_level_of_the_cluster_is_rejected(voi
         }
 }
 
+static void the_error_of_a_file_without_a_unit_name_says_that_it_is_renamed(void **state) {
+        static const struct {
+                const char *name, *step;
+        } rows[] = {
+                { "foo.servce", "Rename /path/foo.servce, for example to foo.service.\n" },
+                { "a.b@1.tiemr", "Rename /path/a.b@1.tiemr, for example to a.b@1.timer.\n" },
+                { "m y.service", "Rename /path/m y.service.\n" },
+        };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                DirectoryFile f = { .error = (char[]) { "why" } };
+                char name[64], text[128];
+
+                snprintf(f.name, sizeof(f.name), "%s", rows[i].name);
+                snprintf(name, sizeof(name), "%s.error", rows[i].name);
+                snprintf(text, sizeof(text), "why\n%s", rows[i].step);
+                assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+                assert_true(file_holds_at(lab->fd, name, text, strlen(text)));
+        }
+}
+
+static void the_error_of_a_paused_rollout_names_no_other_version(void **state) {
+        static const char text[] = "a.service: the rollout of revision 2 is paused\n";
+        DirectoryFile f = { .name = "a.service",
+                            .kind = PROBLEM_PAUSED,
+                            .error = (char[]) { "a.service: the rollout of revision 2 is paused" } };
+        Lab *lab = *state;
+
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_true(file_holds_at(lab->fd, "a.service.error", text, strlen(text)));
+        assert_string_equal(last, "/path/a.service: a.service: the rollout of revision 2 is paused");
+}
+
 static void an_error_file_is_written_once_and_removed_when_the_file_is_correct(void **state) {
 #define WHY "a.service: why\nCorrect /path/a.service; it is read again when it is saved.\n"
         DirectoryFile f = { .name = "a.service", .error = (char[]) { "a.service: why" } };
@@ -422,6 +456,8 @@ int main(int argc, char *argv[]) {
                 T(a_file_that_is_being_written_is_not_read),
                 T(a_touched_file_is_read_again_and_once),
                 T(a_file_with_an_option_above_the_level_of_the_cluster_is_rejected),
+                T(the_error_of_a_file_without_a_unit_name_says_that_it_is_renamed),
+                T(the_error_of_a_paused_rollout_names_no_other_version),
                 T(an_error_file_is_written_once_and_removed_when_the_file_is_correct),
                 T(an_error_file_that_cannot_be_written_is_tried_again),
                 T(an_error_of_a_file_with_too_long_a_name_is_logged_only),
