@@ -443,10 +443,12 @@ static bool is_running_anywhere(const JsonValue *root) {
         return false;
 }
 
-/* Print how a unit that no machine may run gets one, if its options are the cause. */
+/* Print how a unit that no machine may run gets one: the steps of the daemon, and changes of its options if
+ * these are the cause. */
 static void print_way(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
-        const char *name = member_text(root, "name"), *template = member_text(root, "from");
+        const JsonValue *steps = json_value_member(root, "steps");
+        const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
         bool metadata = false, conflict = false, option = false;
         _cleanup_text_ Text t = {};
 
@@ -462,14 +464,18 @@ static void print_way(const JsonValue *root) {
                 conflict = conflict || starts_with(reason, "Conflicts=");
                 option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=");
         }
-        if (!metadata && !conflict && !option)
+        if (json_value_count(steps) == 0 && !metadata && !conflict && !option)
                 return;
         text_append(&t, "To place it: ");
-        if (*member_text(root, "file"))
-                text_printf(&t, "correct %s on %s", member_text(root, "file"),
-                            member_text(root, "fileHostname"));
-        else
-                text_printf(&t, "fleetctl edit %s", *template ? template : name);
+        for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
+                text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
+        if (metadata || conflict || option) {
+                if (*member_text(root, "file"))
+                        text_printf(&t, "%scorrect %s on %s", sep, member_text(root, "file"),
+                                    member_text(root, "fileHostname"));
+                else
+                        text_printf(&t, "%sfleetctl edit %s", sep, *template ? template : name);
+        }
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
         text_append(&t, conflict ? ", or fleetctl unload a unit that conflicts" : "");
         output_words(&t, CONTINUED);
