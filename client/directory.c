@@ -83,7 +83,7 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
 static const struct {
         const char *kind, *next;
 } legend[] = {
-        { "refused", "correct the file on its machine; it is read again when it is saved" },
+        { "refused", "correct or rename the file on its machine; it is read again when it is saved" },
         { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
         { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
         { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
