@@ -207,32 +207,30 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 
 /* -- Units that were started before -- */
 
-/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'waited': one
- * that is inactive without a reason is not just about to start. 'file': its argument, if the local file has
- * another text; else "". */
-static int report_state(const ApiState *s, bool global, bool waited, const char *file,
-                        const Listing *machines) {
+/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
+ * argument, if the local file has another text; else "". */
+static int report_state(const ApiState *s, bool global, const char *file, const Listing *machines) {
         _cleanup_text_ Text t = {}, place = {};
         StateKind kind = state_kind(s);
         NextStep step = state_next_step(s);
-        bool again = kind == STATE_TROUBLE || kind == STATE_ENDED || (waited && kind == STATE_INACTIVE);
 
         if (kind == STATE_RUNS)
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (*file && again && step != NEXT_STATUS && step != NEXT_WHY)
+        if (*file && kind == STATE_TROUBLE && step != NEXT_STATUS && step != NEXT_WHY)
                 text_printf(&t, "; to start it with the local file: fleetctl start --replace %s", file);
         else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
                  (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
                 append_next_step(&t, s, NULL);
-        } else if (again) {
+        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
                 text_append(&t, "; to start it again: ");
                 append_start_again(&t, s, global ? place.chars : NULL);
-        }
+        } else if (kind == STATE_INACTIVE)
+                text_printf(&t, "; see: fleetctl why %s", s->name);
         client_note("%s", t.chars ?: "");
-        return kind == STATE_TROUBLE || (waited && kind == STATE_INACTIVE) ? EXIT_FAILED : EXIT_DONE;
+        return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait until
@@ -296,8 +294,8 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        if (report_state(&states.states[k], f->global, !c->options.no_block,
-                                         found->differing.items[i], &machines) != EXIT_DONE)
+                        if (report_state(&states.states[k], f->global, found->differing.items[i],
+                                         &machines) != EXIT_DONE)
                                 status = EXIT_FAILED;
                 }
         }

@@ -318,7 +318,7 @@ static const Verb verbs[] = {
           "others\n"
           "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
           "ended.\n"
-          "A unit that has failed since its start, or was stopped by hand, is reported with the reason and\n"
+          "A unit that has failed or was stopped since its start is reported with the reason and\n"
           "exit status 1; restart starts it again. A global unit is started again by systemctl start on "
           "that\n"
           "machine: restart restarts it on all machines.\n" WAITING "\n"

@@ -340,9 +340,6 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
 
 /* -- restore -- */
 
-/* Where StateDirectory= is the default; fleetd checks the one that is set. */
-#define STATE_TREE "/var/lib/fleet/tree"
-
 static const char RESTORE_SCRIPT[] = "fleetd --restore=\"$1\" ${2:+--cluster-key=\"$2\"}";
 
 static int restore_explain(Recovery *r, const char *file, Error *err) {
@@ -360,11 +357,6 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
                                  "fleetd; fleetd --reset; then repeat this command",
                                  member_text(r->cluster, "clusterId"),
                                  (unsigned long long) member_number(r->cluster, "index"));
-        if (access(STATE_TREE, F_OK) == 0)
-                return error_set(err, -EEXIST,
-                                 "this host has state: " STATE_TREE
-                                 " exists. If it may be replaced: fleetd --reset; "
-                                 "then repeat this command");
         if (e > 0)
                 backup_append_description(&t, &d);
         else

@@ -616,7 +616,7 @@ static int reject_templates(Client *c, const Submissions *all, TargetState targe
                 status = EXIT_FAILED;
         }
         if (status == EXIT_FAILED && all->n > 1)
-                client_note("nothing was submitted");
+                client_note("no unit was changed");
         return status;
 }
 

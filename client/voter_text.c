@@ -54,22 +54,29 @@ static bool has_units(const View *v, const ApiMachine *m) {
         return false;
 }
 
-/* Append when and why a machine was away before it was lost. Its kernel answered: units of it may run,
- * although others run in their place. Return false if it was not. */
+/* Return where the reason of a lost machine ends that was away, and whose kernel answered until then; NULL:
+ * it was not. */
+static const char *away_reason_end(const ApiMachine *m) {
+        return is_presence(m, "lost") && m->away_ms > 0 && m->reason ?
+                       strstr(m->reason, ", and has been away for too long") :
+                       NULL;
+}
+
+/* Append when and why a machine was away before it was lost: units of it may run, although others run in
+ * their place. Return false if it was not. */
 static bool append_former_absence(Text *t, const View *v, const ApiMachine *m) {
-        static const char end[] = ", and has been away for too long";
-        const char *reason = m->reason ?: "", *cut = strstr(reason, end);
+        const char *reason = m->reason ?: "", *cut = away_reason_end(m);
         uint64_t age_ms = machine_age(v->cluster, m);
 
-        if (!is_presence(m, "lost") || m->away_ms == 0 || !cut || age_ms == UINT64_MAX)
+        if (!cut || age_ms == UINT64_MAX)
                 return false;
         text_append(t, " since ");
         append_clock(t, clock_real_ms() - age_ms - (m->since_ms - MIN(m->away_ms, m->since_ms)), false);
         text_append(t, " (");
         text_append_bytes(t, reason, (size_t) (cut - reason));
-        text_append(t, is_drained(m)   ? ", drained)" :
-                       has_units(v, m) ? "; its units may run there, too)" :
-                                         ")");
+        text_append(t, is_drained(m) ? ", drained)" :
+                       !m->agentless ? "; its units may run there, too)" :
+                                       ")");
         return true;
 }
 
@@ -132,8 +139,7 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
         }
         /* After a restart of a daemon, its voters are unreachable for some seconds. */
         text_printf(t, ": %sstart %s", is_presence(m, "up") ? "if that lasts, " : "",
-                    is_presence(m, "away") || (is_presence(m, "lost") && m->away_ms > 0) ? "fleetd on it" :
-                                                                                           "it");
+                    is_presence(m, "away") || away_reason_end(m) ? "fleetd on it" : "it");
         if (n_reachable < quorum) {
                 if (*address)
                         text_printf(t, ", or give a new host its address %s", address);

@@ -195,15 +195,17 @@ static void wait_time_out(Wait *w, WaitUnit *u) {
         _cleanup_listing_ Listing now = {};
         _cleanup_text_ Text absence = {};
 
-        if (!*reason && u->machine)
+        if (!*reason && u->machine && !w->machines_are_new)
                 client_load_machine(w->client, &now, u->machine, true);
-        if (now.n > 0) {
+        if (now.n > 0) { /* for all units whose time is over */
                 Listing before = w->machines;
 
                 w->machines = now;
                 now = before;
-                wait_append_absence(w, u, &absence);
+                w->machines_are_new = true;
         }
+        if (!*reason && u->machine && w->machines_are_new)
+                wait_append_absence(w, u, &absence);
         if (starts_with(reason, "waiting: "))
                 reason += strlen("waiting: ");
         if (!u->machine && !u->global && w->request->target > TARGET_INACTIVE)

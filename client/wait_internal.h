@@ -54,6 +54,7 @@ typedef struct Wait {
         WaitUnit *units;
         size_t n, n_left;
         Listing machines;
+        bool machines_are_new; /* read since the time of a unit was over */
         uint64_t started_ms, allowed_ms, answered_ms;
         int result; /* of the first unit that failed */
         Error *err;

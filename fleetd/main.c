@@ -228,8 +228,7 @@ static int process_open_identity(Process *p, const Settings *s, Error *err) {
                             "this host, of machine ID %.8s, has addresses of a cluster, but no identity: on "
                             "another host of it, run fleetctl token --replace=%s (fleetctl token, if it had "
                             "another machine ID before), then fleetctl join on this one; if all hosts have "
-                            "lost their state, run fleetd --reset and fleetctl restore on one of them "
-                            "(fleetctl help backup)",
+                            "lost their state, run fleetctl restore on one of them (fleetctl help backup)",
                             s->machine_id, s->name);
         return 0;
 }

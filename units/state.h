@@ -80,7 +80,7 @@ enum {
 /* The reason of a unit that is inactive because of a stop that fleet did not request. */
 #define STATE_STOPPED_BY_HAND "stopped by hand"
 /* The same of a unit whose end this host did not observe: its fleetd was stopped, for example. */
-#define STATE_STOPPED_UNOBSERVED "stopped by hand or ended by itself, while fleetd did not run"
+#define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
 /* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
  * that unit and STATE_STOPPED_FOR_END follow. */
 #define STATE_STOPPED_FOR     "stopped because of "

@@ -222,12 +222,13 @@ static bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const
         return strstr(r->why, begin) != NULL;
 }
 
-/* Return how many instances are assigned the wanted text. */
+/* Return how many instances are assigned the text of the rollout. */
 static size_t rollout_count_with_text(const RolloutSet *set) {
         size_t n = 0;
 
         for (size_t i = 0; i < set->n; i++)
-                n += streq(rollout_hash_of(set->head, set->instances[i].assignment), set->head->unit->hash);
+                n += streq(rollout_hash_of(set->head, set->instances[i].assignment),
+                           set->head->rollout->to.hash);
         return n;
 }
 
@@ -250,8 +251,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
                     set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
                     set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
-                text_printf(&line, ", %zu of %zu have its text: %s", rollout_count_with_text(&set), set.n,
-                            o->why);
+                text_printf(&line, ", %zu with its text: %s", rollout_count_with_text(&set), o->why);
         for (size_t i = 0; i < set.n; i++) {
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;

@@ -62,13 +62,14 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
 enum { STEPS_MAX = 3 }; /* machines, of the steps */
 
 static void step_write(Text *t, bool *any, const char *verb, const char *name) {
-        char step[UNIT_NAME_MAX + sizeof("uncordon ")];
+        _cleanup_text_ Text step = {};
 
         if (!*any)
                 json_open(t, "steps", '[');
         *any = true;
-        snprintf(step, sizeof(step), "%s %s", verb, name);
-        json_add_string(t, NULL, step);
+        text_printf(&step, "%s %s", verb, name);
+        json_add_string(t, NULL, step.chars);
+        t->error = t->error ?: step.error;
 }
 
 /* Write what lets a machine run a unit that fits on none, without a change of its options: arguments of
@@ -76,21 +77,27 @@ static void step_write(Text *t, bool *any, const char *verb, const char *name) {
 static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                         ClusterMachine *const *machines, size_t n) {
         const Names *units = &u->unit->placement.machine_of;
-        bool any = false;
+        bool any = false, beside = false;
+        _cleanup_text_ Text names = {};
 
-        for (size_t i = 0, n_found = 0; i < n && n_found < STEPS_MAX; i++)
-                if (scheduler_would_fit_uncordoned(view, u, machines[i])) {
-                        step_write(t, &any, "uncordon", cluster_machine_name(machines[i]));
-                        n_found++;
-                }
-        for (size_t i = 0; i < units->n; i++) {
+        for (size_t i = 0, n_found = 0; i < n; i++) {
+                beside |= scheduler_refusal(view, u, machines[i], false, NULL) == RULE_MACHINE_OF;
+                if (n_found == STEPS_MAX || !scheduler_would_fit_uncordoned(view, u, machines[i]))
+                        continue;
+                step_write(t, &any, "uncordon", cluster_machine_name(machines[i]));
+                n_found++;
+        }
+        for (size_t i = 0; beside && i < units->n; i++) {
                 const ClusterUnit *other = cluster_unit(c, units->items[i]);
 
                 if (!other || other->target == TARGET_INACTIVE)
-                        step_write(t, &any, "start", units->items[i]);
+                        text_printf(&names, "%s%s", names.size > 0 ? " " : "", units->items[i]);
         }
+        if (names.size > 0) /* all of them are required */
+                step_write(t, &any, "start", names.chars);
         if (any)
                 json_close(t, ']');
+        t->error = t->error ?: names.error;
 }
 
 void why_handle(Request *request) {
@@ -238,9 +245,10 @@ static void entry_write(Text *t, const ClusterUnit *u, const char *action, const
         entry_write_effect(t, u, action, NULL, m, reason);
 }
 
-/* Return the text of a unit that follows a template which was destroyed, other than the drafted one; NULL:
- * none. */
+/* Return the text of a unit that follows a template which was destroyed, other than the drafted one, and
+ * without drop-ins of its own if there is one; NULL: none. */
 static const Unit *draft_follower(const Draft *d, const ClusterUnit *u) {
+        const Unit *other = NULL;
         UnitPosition at = {};
         size_t n = unit_name_is_template(u->name) ? unit_order_instances(&d->cluster->by_name, u->name, &at) :
                                                     0;
@@ -248,11 +256,14 @@ static const Unit *draft_follower(const Draft *d, const ClusterUnit *u) {
         for (; n > 0; n--) {
                 const ClusterUnit *x = unit_order_next(&d->cluster->by_name, &at);
 
-                if (x && x->unit && x->unit->from && streq(x->unit->from, u->name) &&
-                    !streq(x->unit->base, u->unit->hash))
+                if (!x || !x->unit || !x->unit->from || !streq(x->unit->from, u->name) ||
+                    streq(x->unit->base, u->unit->hash))
+                        continue;
+                if (x->unit->own_size == 0)
                         return x->unit;
+                other = other ?: x->unit;
         }
-        return NULL;
+        return other;
 }
 
 /* Return the effect of the drafted text on the process of a unit that stays, or of a template on its

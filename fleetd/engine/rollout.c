@@ -23,7 +23,9 @@ static void _printf_(2, 3) rolling_tell(Rolling *x, const char *format, ...) {
 }
 
 static int rolling_store_failures(Rolling *x) {
+        _cleanup_rollout_order_ RolloutOrder order = {};
         RolloutRecord *r = x->next;
+        const RolloutInstance *p;
 
         rollout_record_clear_failures(r);
         if (x->set.n_of[INSTANCE_FAILED] == 0)
@@ -32,14 +34,11 @@ static int rolling_store_failures(Rolling *x) {
                            sizeof(*r->failed));
         if (!r->failed)
                 return -ENOMEM;
-        rollout_set_sort(&x->set);
-        for (size_t i = 0; i < x->set.n && r->n_failed < ROLLOUT_FAILURES_MAX; i++) {
-                const RolloutInstance *p = &x->set.instances[i];
-                RolloutFailure *f;
+        if (rollout_order_begin(&x->set, INSTANCE_FAILED, &order) < 0)
+                return -ENOMEM;
+        while (r->n_failed < ROLLOUT_FAILURES_MAX && (p = rollout_order_next(&order))) {
+                RolloutFailure *f = &r->failed[r->n_failed++];
 
-                if (p->state != INSTANCE_FAILED)
-                        continue;
-                f = &r->failed[r->n_failed++];
                 snprintf(f->unit, sizeof(f->unit), "%s", p->unit->name);
                 snprintf(f->machine, sizeof(f->machine), "%s", p->assignment->machine->id);
                 snprintf(f->why, sizeof(f->why), "%s", p->why);
@@ -77,27 +76,36 @@ static bool rolling_is_new(const Rolling *x, const RolloutInstance *p) {
                !revisions_find(&x->set.head->unit->revisions, 0, p->assignment->base);
 }
 
+/* Return whether the text that an instance on a machine that is away has was available there. */
+static bool rolling_was_available(const ClusterAssignment *a) {
+        const ClusterState *s = a->state;
+
+        return s && s->state.available && same_string(s->state.hash, a->hash);
+}
+
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
- * instance that was available before its machine went away. */
-static void rolling_find_from(Rolling *x, RolloutRecord *r) {
-        rollout_set_sort(&x->set);
-        for (size_t i = 0; i < x->set.n; i++) {
-                const ClusterAssignment *a = x->set.instances[i].assignment;
+ * instance that was available before its machine went away. 0 or -ENOMEM. */
+static int rolling_find_from(Rolling *x, RolloutRecord *r) {
+        static const RolloutInstanceState states[] = { INSTANCE_OLD, INSTANCE_UNREACHABLE };
 
-                const ClusterState *s = a->state;
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                _cleanup_rollout_order_ RolloutOrder order = {};
+                const RolloutInstance *p;
 
-                if (a->revision == 0 || rolling_is_new(x, &x->set.instances[i]) ||
-                    (x->set.instances[i].state != INSTANCE_OLD &&
-                     !(x->set.instances[i].state == INSTANCE_UNREACHABLE && s && s->state.available &&
-                       same_string(s->state.hash, a->hash))))
-                        continue;
-                if (r->completed.number == 0 || x->set.instances[i].state == INSTANCE_OLD) {
+                if (rollout_order_begin(&x->set, states[i], &order) < 0)
+                        return -ENOMEM;
+                while ((p = rollout_order_next(&order))) {
+                        const ClusterAssignment *a = p->assignment;
+
+                        if (a->revision == 0 || rolling_is_new(x, p) ||
+                            (p->state == INSTANCE_UNREACHABLE && !rolling_was_available(a)))
+                                continue;
                         rolling_set_text(&r->completed, a->revision, rollout_hash_of(x->set.head, a));
                         r->hold_ms = a->hold_ms;
+                        return 0;
                 }
-                if (x->set.instances[i].state == INSTANCE_OLD)
-                        return;
         }
+        return 0;
 }
 
 static void rolling_shares(Rolling *x) {
@@ -138,14 +146,14 @@ static bool rolling_has_canaries(const Rolling *x) {
         return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
 }
 
-/* A text is wanted that instances do not have. */
-static void rolling_begin(Rolling *x, bool supersedes) {
+/* A text is wanted that instances do not have. 0 or -ENOMEM. */
+static int rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
         RolloutRecord *r = x->next;
         uint64_t lost = supersedes ? rolling_lost(x) : 0;
 
-        if (!supersedes && r->completed.number == 0)
-                rolling_find_from(x, r);
+        if (!supersedes && r->completed.number == 0 && rolling_find_from(x, r) < 0)
+                return -ENOMEM;
         if (!supersedes)
                 r->from = r->completed;
         if (r->completed.number > 0 && !rollout_record_outcome(r, r->completed.hash))
@@ -177,6 +185,7 @@ static void rolling_begin(Rolling *x, bool supersedes) {
                                                       ROLLOUT_ROLLING;
         rolling_tell(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
+        return 0;
 }
 
 static void rolling_pause(Rolling *x, const char *why) {
@@ -442,7 +451,8 @@ static int rolling_done(Rolling *x) {
         int e;
 
         if (!x->limits->braked && rollout_joining(&x->set, x->next) > 0) {
-                rolling_begin(x, false);
+                if (rolling_begin(x, false) < 0)
+                        return -ENOMEM;
                 return x->next->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
         }
         if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
@@ -500,8 +510,9 @@ static int rolling_act(Rolling *x) {
         case ROLLOUT_PAUSED:
                 if (x->limits->braked || !rolling_has_fix(x))
                         return 0;
-                rolling_begin(x, true);
-                r = rolling_roll(x);
+                r = rolling_begin(x, true);
+                if (r == 0)
+                        r = rolling_roll(x);
                 break;
         case ROLLOUT_DONE:
                 r = rolling_done(x);
@@ -564,9 +575,10 @@ static int rolling_decide(Rolling *x, bool has_record) {
         if (!has_record && !behind)
                 return x->limits->braked ? 0 : rolling_choose_followers(x, x->set.n_followers);
         if (!current) {
-                if (behind || (has_record && r->state != ROLLOUT_DONE))
-                        rolling_begin(x, has_record && r->state != ROLLOUT_DONE);
-                else if (has_record) { /* all instances have the text: they were assigned it as new ones */
+                if (behind || (has_record && r->state != ROLLOUT_DONE)) {
+                        if (rolling_begin(x, has_record && r->state != ROLLOUT_DONE) < 0)
+                                return -ENOMEM;
+                } else if (has_record) { /* all instances have the text: they were assigned it as new ones */
                         rolling_set_text(&r->to, revisions_wanted(&head->unit->revisions), head->unit->hash);
                         x->changed = true;
                 }

@@ -125,9 +125,23 @@ bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
 
 /* 0 or -ENOMEM. */
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
-/* Most steps of a large set begin no update, and need no order. */
+/* Order all instances: for lists. Steps need few of them, and many steps none. */
 void rollout_set_sort(RolloutSet *set);
 void rollout_set_done(RolloutSet *set);
+
+/* The instances of a set in one state, in the order of their updates; as few are sorted as are read. */
+typedef struct RolloutOrder {
+        const RolloutInstance **items; /* owned */
+        size_t n, n_sorted, at;
+} RolloutOrder;
+
+/* 0 or -ENOMEM. The set must not change meanwhile. */
+int rollout_order_begin(const RolloutSet *set, RolloutInstanceState state, RolloutOrder *ret);
+/* Return the next instance, or NULL after the last one. */
+const RolloutInstance *rollout_order_next(RolloutOrder *order);
+void rollout_order_done(RolloutOrder *order);
+#define _cleanup_rollout_order_ _cleanup_(rollout_order_done)
+
 /* Return whether the instance is one of RolloutSet.n_absent: of a global unit, only machines that are up
  * count, and those that reboot as planned. */
 bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *instance);

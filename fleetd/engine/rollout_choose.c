@@ -155,20 +155,19 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
                n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
         bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
+        _cleanup_rollout_order_ RolloutOrder order = {};
+        const RolloutInstance *p;
         const char *zone = NULL;
-        int r = 0;
+        int r;
 
         if (x->set.n_of[state] == 0 || max == 0 ||
             (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
             (zones && !rolling_zone(x, &zone)))
                 return 0;
-        rollout_set_sort(&x->set);
-        for (size_t i = 0; i < x->set.n && n < max && r == 0 && !rolling_is_full(x); i++) {
-                const RolloutInstance *p = &x->set.instances[i];
+        r = rollout_order_begin(&x->set, state, &order);
+        while (r == 0 && n < max && !rolling_is_full(x) && (p = rollout_order_next(&order))) {
                 const ClusterMachine *to = NULL;
 
-                if (p->state != state)
-                        continue;
                 if (state == INSTANCE_OLD) {
                         if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
                                       zone_precedes(instance_zone(x, p), zone)))
@@ -185,8 +184,11 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         } else if (x->max_surge > 0)
                                 break;
                         if (!to && (unavailable + n_stopped >= x->max_unavailable ||
-                                    available - n_stopped <= x->min_available))
-                                continue;
+                                    available - n_stopped <= x->min_available)) {
+                                if (x->max_surge == 0)
+                                        break;
+                                continue; /* a later one may fit another machine */
+                        }
                         n_stopped += !to;
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
@@ -250,16 +252,18 @@ static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
 }
 
 int rolling_choose_abandoned(Rolling *x) {
+        _cleanup_rollout_order_ RolloutOrder order = {};
         RolloutState state = x->next->state;
-        int r = 0;
+        const RolloutInstance *p;
+        int r;
 
         if (x->limits->braked || !rolling_has_proof(x) || state == ROLLOUT_HELD || state == ROLLOUT_PAUSING ||
             state == ROLLOUT_PAUSED || x->set.n_of[INSTANCE_UNREACHABLE] == 0)
                 return 0;
-        rollout_set_sort(&x->set);
-        for (size_t i = 0; i < x->set.n && r == 0 && !rolling_is_full(x); i++)
-                if (rolling_is_abandoned(x, &x->set.instances[i]))
-                        r = rolling_update(x, &x->set.instances[i], NULL);
+        r = rollout_order_begin(&x->set, INSTANCE_UNREACHABLE, &order);
+        while (r == 0 && !rolling_is_full(x) && (p = rollout_order_next(&order)))
+                if (rolling_is_abandoned(x, p))
+                        r = rolling_update(x, p, NULL);
         return r;
 }
 

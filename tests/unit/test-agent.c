@@ -1103,7 +1103,7 @@ static void a_unit_that_was_stopped_without_a_daemon_has_a_reason(void **state) 
         agent_open(fixture);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         assert_string_equal(reason_of(fixture, "web.service"),
-                            "stopped by hand or ended by itself, while fleetd did not run");
+                            "stopped, or ended by itself, unobserved by fleetd");
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 1);
         assert_false(is_done(fixture, "web.service"));

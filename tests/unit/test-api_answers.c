@@ -2404,7 +2404,7 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 { "GET " ROLLOUT, NULL, 200, "\"why\":\"by root@alpha\"}" },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"paused\",\"why\":\"by root@alpha\"}]" },
                 { "GET /fleet/v1/why/agent.service", NULL, 200,
-                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 1 of 2 have its text: "
+                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 1 with its text: "
                   "by root@alpha\","
                   "\"rolloutNext\":\"rollout resume agent.service\"}" },
                 { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 409, "is paused already: by root@alpha;" },
@@ -2478,7 +2478,7 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                       "\"state\":\"failed\",\"why\":\"exit status 1\"}]");
         assert_answer(
                 fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
-                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 of 1 have its text: "
+                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 with its text: "
                 "drop.service on beta: exit status 1\",");
         assert_null(strstr(fixture->answer, "\"problem\""));
 }
@@ -3731,7 +3731,7 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         write_now(fixture, records, ELEMENTS(records));
         assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "\"steps\":[\"uncordon beta\"]}");
         assert_answer(fixture, "GET /fleet/v1/why/f.service", NULL, 200,
-                      "\"steps\":[\"start none.service\",\"start h.service\"]}");
+                      "\"steps\":[\"start none.service h.service\"]}");
         assert_non_null(strstr(fixture->answer, "\"reason\":\"MachineOf=none.service, and the cluster has no "
                                                 "unit none.service\",\"rule\":\"MachineOf\""));
         assert_non_null(
