@@ -622,7 +622,7 @@ def a_rejected_template_leaves_the_cluster_unchanged(t):
                 t.expect(f"{verb} {flag}{args}", 1, err=[words, " is a template"])
     t.expect("start --replace a t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n'
              "fleetctl: t@.service is a template; to update the instances of t@.service: fleetctl submit --replace t@.service\n"
-             "fleetctl: nothing was submitted\n")
+             "fleetctl: no unit was changed\n")
     assert all(method == "GET" for method, _ in t.cluster.requests[before:])
     assert "n@.service" not in t.cluster.units and "a.service" not in t.cluster.units and "New" not in t.cluster.units["t@.service"]["text"]
 

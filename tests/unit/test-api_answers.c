@@ -2476,10 +2476,9 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                   4);
         assert_answer(fixture, "GET /fleet/v1/rollouts/drop.service", NULL, 200,
                       "\"state\":\"failed\",\"why\":\"exit status 1\"}]");
-        assert_answer(
-                fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
-                "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 with its text: "
-                "drop.service on beta: exit status 1\",");
+        assert_answer(fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
+                      "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 with its text: "
+                      "drop.service on beta: exit status 1\",");
         assert_null(strstr(fixture->answer, "\"problem\""));
 }
 
