@@ -106,6 +106,8 @@ static bool is_bad(const char *kind, const char *reason) {
                 { "rollout", NULL, ": paused: " },
                 { "state", "activating (auto-restart", "): " }, /* after a failure */
                 { "state", "failed", NULL },
+                { "state", "inactive (dead): stopped",
+                  NULL }, /* by hand, unobserved, or because of another unit */
                 { "state", "not loaded", NULL },
                 { "state", "not started", NULL },
                 { "waiting", NULL, NULL },

@@ -662,13 +662,13 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
 
         if (access(o->tree_path, F_OK) == 0)
                 return error_set(err, -EEXIST,
-                                 "%s exists: a backup is restored where there is no replica; fleetd --reset "
-                                 "moves it and the log to old/",
+                                 "%s exists: a backup is restored where there is no replica; systemctl stop "
+                                 "fleetd; fleetd --reset moves it and the log to old/",
                                  o->tree_path);
         if (!bootstrap_is_fresh(o->log_disk))
                 return error_set(err, -EEXIST,
                                  "there is a log beside %s: a backup is restored where there is no replica; "
-                                 "fleetd --reset moves it to old/",
+                                 "systemctl stop fleetd; fleetd --reset moves it to old/",
                                  o->tree_path);
         r = workshop_open(&w, o->tree_path, err);
         if (r < 0)

@@ -146,6 +146,13 @@ static bool rolling_has_canaries(const Rolling *x) {
         return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
 }
 
+/* Return whether a former rollout of the text has failed: it is no text to which a revert can return. */
+static bool rolling_has_failed(const RolloutRecord *r, const RolloutText *text) {
+        const RolloutOutcome *outcome = rollout_record_outcome(r, text->hash);
+
+        return outcome && outcome->result != ROLLOUT_COMPLETED;
+}
+
 /* A text is wanted that instances do not have. 0 or -ENOMEM. */
 static int rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
@@ -180,9 +187,9 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         r->added = 0;
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
-        r->state = wanted->how == REVISION_REVERTED ? ROLLOUT_REVERTING :
-                   rolling_has_canaries(x)          ? ROLLOUT_CANARY :
-                                                      ROLLOUT_ROLLING;
+        r->state = wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to) ? ROLLOUT_REVERTING :
+                   rolling_has_canaries(x)                                            ? ROLLOUT_CANARY :
+                                                                                        ROLLOUT_ROLLING;
         rolling_tell(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
         return 0;

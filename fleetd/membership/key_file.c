@@ -109,7 +109,11 @@ int key_file_read(const char *file, KeyFile *ret, Error *err) {
 
         r = read_file_at(AT_FDCWD, file, KEY_FILE_MAX, &text, &size);
         if (r < 0)
-                return error_set(err, r, "Failed to read %s: %s", file, strerror(-r));
+                return r == -EFBIG ?
+                               error_set(err, r,
+                                         "%s is no file of fleetctl backup --cluster-key: it is too large",
+                                         file) :
+                               error_set(err, r, "Failed to read %s: %s", file, strerror(-r));
         r = key_file_parse(text, size, ret);
         key_file_wipe_text(text, size);
         if (r == -ENOTSUP)

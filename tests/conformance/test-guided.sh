@@ -142,7 +142,7 @@ a_host_with_state_is_not_restored() {
         start fresh && wait_for voters fresh 1 || return 1
         refused 1 "this host has state: cluster" fresh restore "$scratch/backup" --yes=fresh && says "systemctl stop fleetd; fleetd --reset; then repeat this command" || return 1
         stop fresh && refused 1 "the state of this host was not changed; fleetd runs again" fresh restore "$scratch/backup" --yes="$(hostname)" &&
-                says "a backup is restored where there is no replica; fleetd --reset moves it" && wait_for voters fresh 1
+                says "a backup is restored where there is no replica; systemctl stop fleetd; fleetd --reset moves it" && wait_for voters fresh 1
 }
 
 bad_files_are_not_restored() {

@@ -638,7 +638,8 @@ static void each_refusal_says_what_is_wrong(void **state) {
         write_backup(fixture, CLUSTER);
         must(fixture, 1, kv_restore, &ret);
         assert_says(fixture, 1, kv_restore, fixture->file, -EEXIST,
-                    "/tree1 exists: a backup is restored where there is no replica; fleetd --reset "
+                    "/tree1 exists: a backup is restored where there is no replica; systemctl stop fleetd; "
+                    "fleetd --reset "
                     "moves it and the log to old/");
         entries_ahead = 2 * KV_OFFLINE_RAISE;
         assert_says(

@@ -91,6 +91,27 @@ static void a_revert_does_not_fail_because_of_what_had_failed(void **state) {
         end(&play);
 }
 
+/* It is submitted again, as revision 2: that is an update within the budget, and its failure reverts it. */
+static void a_text_that_failed_before_is_an_update_and_no_revert(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "UpdateOnFailure=revert");
+        want(&play, 2);
+        second(&play);
+        fail_instance(&play, 0);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        put_unit(&play, play.head, 2, NULL, REVISION_REVERTED);
+        second(&play);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        fail_instance(&play, 0);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
+        assert_int_equal(count_with(&play, 1), 4);
+        end(&play);
+}
+
 static void a_pause_between_batches_ends_although_an_instance_failed(void **state) {
         Play play;
 
@@ -622,6 +643,7 @@ int main(void) {
                 cmocka_unit_test(an_instance_that_cannot_be_read_uses_the_budget),
                 cmocka_unit_test(a_revert_skips_hosts_that_are_not_up),
                 cmocka_unit_test(a_revert_does_not_fail_because_of_what_had_failed),
+                cmocka_unit_test(a_text_that_failed_before_is_an_update_and_no_revert),
                 cmocka_unit_test(a_pause_between_batches_ends_although_an_instance_failed),
                 cmocka_unit_test(with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever),
                 cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
