@@ -125,14 +125,14 @@ bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);
 
 /* 0 or -ENOMEM. */
 int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet *ret);
-/* Order all instances: for lists. Steps need few of them, and many steps none. */
+/* Order all instances: for lists. A step needs those of one state, and many steps none. */
 void rollout_set_sort(RolloutSet *set);
 void rollout_set_done(RolloutSet *set);
 
-/* The instances of a set in one state, in the order of their updates; as few are sorted as are read. */
+/* The instances of a set in one state, in the order of their updates. */
 typedef struct RolloutOrder {
         const RolloutInstance **items; /* owned */
-        size_t n, n_sorted, at;
+        size_t n, at;
 } RolloutOrder;
 
 /* 0 or -ENOMEM. The set must not change meanwhile. */

@@ -304,8 +304,6 @@ void rollout_set_sort(RolloutSet *set) {
 
 /* -- The order of updates -- */
 
-enum { ORDER_PART = 512 }; /* above what one step updates */
-
 static int order_compare(const void *a, const void *b) {
         return set_compare_machines(*(const RolloutInstance *const *) a, *(const RolloutInstance *const *) b);
 }
@@ -318,52 +316,13 @@ int rollout_order_begin(const RolloutSet *set, RolloutInstanceState state, Rollo
         for (size_t i = 0; i < set->n && order.n < set->n_of[state]; i++)
                 if (set->instances[i].state == state)
                         order.items[order.n++] = &set->instances[i];
-        order.n_sorted = set->unsorted ? 0 : order.n;
+        if (set->unsorted && order.n > 1)
+                qsort(order.items, order.n, sizeof(*order.items), order_compare);
         *ret = order;
         return 0;
 }
 
-/* Move the k first ones of n to the front (quickselect), in any order. Names that no pivot divides well are
- * sorted. */
-static void order_select(const RolloutInstance **items, size_t n, size_t k) {
-        size_t low = 0, high = n;
-
-        for (size_t rounds = 0; high - low > 1 && k > low && k < high; rounds++) {
-                const RolloutInstance *pivot = items[low + (high - low - 1) / 2];
-                size_t i = low, j = high - 1;
-
-                if (n >> rounds == 0) {
-                        qsort(items + low, high - low, sizeof(*items), order_compare);
-                        return;
-                }
-                for (;; i++, j--) {
-                        const RolloutInstance *swap;
-
-                        while (set_compare_machines(items[i], pivot) < 0)
-                                i++;
-                        while (set_compare_machines(pivot, items[j]) < 0)
-                                j--;
-                        if (i >= j)
-                                break;
-                        swap = items[i];
-                        items[i] = items[j];
-                        items[j] = swap;
-                }
-                if (k <= j + 1)
-                        high = j + 1;
-                else
-                        low = j + 1;
-        }
-}
-
 const RolloutInstance *rollout_order_next(RolloutOrder *o) {
-        if (o->at < o->n && o->at == o->n_sorted) {
-                size_t n = o->n - o->n_sorted, k = MIN(n, MAX(o->n_sorted, (size_t) ORDER_PART));
-
-                order_select(o->items + o->n_sorted, n, k);
-                qsort(o->items + o->n_sorted, k, sizeof(*o->items), order_compare);
-                o->n_sorted += k;
-        }
         return o->at < o->n ? o->items[o->at++] : NULL;
 }
 
