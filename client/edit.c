@@ -351,41 +351,6 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
                          unit->name, owner->hostname ?: owner->id);
 }
 
-/* Ask before a change that stops the unit, because no machine qualifies for the new text. Nothing is
- * asked if the daemon does not plan the unit. *ret_where: the machines on which it stops, or "". 0 or an
- * error; -ECANCELED: the answer was no. */
-static int edit_confirm(Client *c, const char *name, const char *text, Text *ret_where, Error *err) {
-        ApiUnit unit = client_change_of(name);
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
-        const JsonValue *entries;
-        _cleanup_text_ Text body = {};
-        const char *reason = "";
-        int r;
-
-        unit.text = text;
-        api_units_page_write(&body, &unit, 1, NULL);
-        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return r == -EREMOTEIO ? 0 : r;
-        entries = json_value_member(root, "units");
-        for (size_t i = 0; i < json_value_count(entries); i++) {
-                const JsonValue *entry = json_value_item(entries, i);
-
-                if (!streq(member_text(entry, "action"), "stop"))
-                        continue;
-                text_printf(ret_where, "%s%s", ret_where->size > 0 ? ", " : "",
-                            member_name(entry, "hostname"));
-                reason = *reason ? reason : member_text(entry, "reason");
-        }
-        if (ret_where->size == 0 || client_confirm(c, "Change it?", "Unit %s stops on %s, and waits: %s",
-                                                   name, ret_where->chars, reason))
-                return ret_where->error;
-        return -ECANCELED;
-}
-
 /* Write the note that an instance leaves the template that it follows; none if it does not. Errors are
  * ignored: the change does not depend on it. */
 static void edit_note_apart(Client *c, const ApiUnit *unit, const char *text, Text *ret) {
@@ -419,6 +384,7 @@ static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
 static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        ApiUnit change;
         _cleanup_(draft_done) Draft draft = {};
         _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
@@ -458,7 +424,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         if (r < 0)
                 return r;
         edit_note_apart(c, &unit, edited, &apart);
-        r = edit_confirm(c, name, edited, &where, err);
+        change = client_change_of(name);
+        change.text = edited;
+        r = replace_confirm(c, &change, 1, false, &where, err);
         if (r == -ECANCELED) {
                 draft_keep(&draft);
                 return EXIT_FAILED;
@@ -473,10 +441,10 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         (void) fflush(stdout);
         if (apart.size > 0 && apart.error == 0)
                 client_note("%s", apart.chars);
-        if (where.size > 0)
+        if (where.size > 0 && !unit_name_is_template(name))
                 client_note("%s stops on %s, and waits for a machine (fleetctl why %s)", name, where.chars,
                             name);
-        if (where.size > 0 && !unit.global)
+        if (where.size > 0 && !unit.global && !unit_name_is_template(name))
                 return EXIT_DONE; /* no instance is left that becomes available */
         return edit_wait(c, &unit, err);
 }

@@ -248,7 +248,7 @@ static const Verb verbs[] = {
           "fleetctl move web@1.service gamma\n",
           verb_move },
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
-          "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
+          "Changes nothing. Actions: place, stay, move, stop, wait (no machine fits), keep (template).\n",
           verb_plan },
         { "reboot", FLAGS_REBOOT | FLAGS_NO_BLOCK | FLAGS_YES | FLAGS_JSON, "[HOST...]",
           "Reboot machines one after the other, each after its units have moved",

@@ -233,6 +233,74 @@ static int set_submit(Client *c, const RolloutGoal *goals, size_t n, Error *err)
         return r;
 }
 
+/* -- Texts that fit no machine -- */
+
+/* The units that stop, by a plan. */
+typedef struct ReplaceStops {
+        const char *name, *reason; /* of the first one; NULL: none stops. Borrowed */
+        bool several;              /* units, not one on several machines */
+        size_t n;
+} ReplaceStops;
+
+static void stops_read(const JsonValue *entries, ReplaceStops *ret, Text *ret_where) {
+        ReplaceStops stops = {};
+
+        for (int pass = 0; pass < 2; pass++) {
+                stops.n = 0;
+                for (size_t i = 0; i < json_value_count(entries); i++) {
+                        const JsonValue *entry = json_value_item(entries, i);
+                        const char *name = member_text(entry, "name");
+
+                        if (!streq(member_text(entry, "action"), "stop"))
+                                continue;
+                        stops.n++;
+                        stops.name = stops.name ?: name;
+                        stops.reason = stops.reason ?: member_text(entry, "reason");
+                        stops.several |= !streq(stops.name, name);
+                        if (pass == 0 || stops.n > NAMED_MAX)
+                                continue;
+                        text_printf(ret_where, "%s%s%s%s", stops.n > 1 ? ", " : "", stops.several ? name : "",
+                                    stops.several ? " on " : "", member_name(entry, "hostname"));
+                }
+        }
+        if (stops.n > NAMED_MAX)
+                text_append(ret_where, ", ...");
+        *ret = stops;
+}
+
+int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, Text *ret_where, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {}, effect = {};
+        ReplaceStops stops;
+        int r;
+
+        api_units_page_write(&body, units, n, NULL);
+        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return r == -EREMOTEIO ? 0 : r;
+        stops_read(json_value_member(root, "units"), &stops, ret_where);
+        if (stops.n == 0 || ret_where->error < 0)
+                return ret_where->error;
+        if (stops.several)
+                text_printf(&effect, "%zu units stop, within MaxUnavailable= of their sets, and wait: %s: %s",
+                            stops.n, ret_where->chars, stops.reason);
+        else
+                text_printf(&effect, "Unit %s stops on %s, and waits: %s", stops.name, ret_where->chars,
+                            stops.reason);
+        if (effect.error < 0)
+                return effect.error;
+        if (only_warns && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO))) {
+                client_note("warning: %s", effect.chars);
+                return 0;
+        }
+        return client_confirm(c, "Change it?", "%s", effect.chars) ? 0 : -ECANCELED;
+}
+
+/* -- Sets -- */
+
 int replace_wait(Client *c, const RolloutGoals *goals, Error *err) {
         for (size_t begin = 0, end; begin < goals->n; begin = end) {
                 const RolloutGoals set = { .items = goals->items + begin };

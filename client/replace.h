@@ -58,6 +58,12 @@ void replace_note(const Client *c, size_t n_units, size_t n_sets);
  * there are none. */
 void replace_note_rest(const Client *c, const char *done, const RolloutGoals *goals, size_t at);
 
+/* Plan new texts. Print before a change which units would stop, because no machine qualifies for the new
+ * text, and ask at a terminal. Elsewhere the answer is no; yes if 'only_warns'. Nothing is printed if the
+ * daemon does not plan them. *ret_where: the machines on which the units stop, or "". 0 or an error;
+ * -ECANCELED: the answer was no. */
+int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, Text *ret_where, Error *err);
+
 /* Wait for the rollouts of the goals, and submit the text of each set when the sets before it have ended
  * well. If one has not, the others are not submitted, which is printed with the next command. An exit status
  * as that of rollout_wait(). */

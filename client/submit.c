@@ -1,43 +1,8 @@
 /* submit, and the submission of files by start, load and restart. */
 #include "client/files.h"
-#include "client/files_internal.h"
-#include "client/replace.h"
 #include "client/state_text.h"
+#include "client/submit_internal.h"
 #include "client/wait.h"
-
-enum { REQUIRED_MAX = 100 }; /* units whose places are read for warnings */
-
-/* One argument, its local file, and its text in the cluster. */
-typedef struct Submission {
-        const char *given; /* the argument; borrowed */
-        char *argument;    /* with the type of the unit */
-        char *name;
-        Unit *unit;         /* of the local file; NULL: there is none */
-        bool from_template; /* 'unit' is of the local template */
-        char *text;    /* to submit: of the template in the cluster, with the drop-ins of this instance; NULL:
-                          the text of 'unit' */
-        Text drop_ins; /* of the instance, not of its template */
-        bool exists;   /* in the cluster */
-        bool runs;     /* on a host, from this file, and without the cluster */
-        bool launched; /* with target state launched, and it is replaced */
-        bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
-        const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
-                                Submissions.templates */
-        const char *goal; /* hash of the text of the set that it follows; "": of any; NULL: it follows none.
-                             Borrowed */
-        char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
-        size_t set;       /* with 'rolls': the first submission of the same set */
-        bool differs;     /* its file has another text than the unit, which stays */
-        bool due;         /* has to be submitted */
-} Submission;
-
-typedef struct Submissions {
-        Submission *items;
-        size_t n;
-        bool rolls; /* the daemons roll texts out */
-        ReplaceTemplates templates;
-        Names required; /* units that others require, and whose places were read for warnings */
-} Submissions;
 
 static void submissions_done(Submissions *all) {
         for (size_t i = 0; all->items && i < all->n; i++) {
@@ -349,53 +314,6 @@ static bool submission_runs(Client *c, const Submission *s) {
         return false;
 }
 
-/* Return whether a unit of that text may run on another machine than 'by', which requires it. */
-static bool may_be_apart(const Unit *required, const char *by) {
-        return !required->placement.global && !names_have(&required->placement.machine_of, by);
-}
-
-/* Return whether 'name' is or becomes a unit of the cluster that may run on another machine than 'by'. */
-static bool runs_elsewhere(Client *c, const Submissions *all, const char *name, const char *by) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        _cleanup_unit_ Unit *unit = NULL;
-
-        for (size_t i = 0; i < all->n; i++)
-                if (all->items[i].unit && streq(all->items[i].name, name))
-                        return may_be_apart(all->items[i].unit, by);
-        return client_unit(c, name, &stored, NULL) > 0 && !stored.global &&
-               (!api_unit_has_contents(&stored) || api_unit_contents(name, &stored, &unit, NULL) < 0 ||
-                may_be_apart(unit, by));
-}
-
-/* Warn of a unit that is required, and may run on another machine: systemd would not find it. Each such unit
- * is asked for once. A unit that is bound to its machines cannot follow another one. */
-static void warn_required(Client *c, Submissions *all, const Submission *s) {
-        const Placement *placement = &s->unit->placement;
-        const UnitFile *file = &s->unit->file;
-
-        for (size_t i = 0; i < file->n_options && !placement->global && !placement->machine_id; i++) {
-                const UnitOption *o = &file->options[i];
-                _cleanup_free_ char *words = NULL;
-                char *rest, *word;
-
-                if (!streq(o->section, "Unit") || !text_has_word("BindsTo Requires Requisite", o->name))
-                        continue;
-                words = unit_name_expand(s->name, o->value);
-                rest = words;
-                while (rest && (word = strsep(&rest, " \t\n"))) {
-                        if (strpbrk(word, "%\\") || ends_with(word, ".target") || ends_with(word, ".slice") ||
-                            !*word || names_have(&placement->machine_of, word) ||
-                            names_have(&all->required, word) || all->required.n >= REQUIRED_MAX ||
-                            names_add(&all->required, word, strlen(word)) < 0 ||
-                            !runs_elsewhere(c, all, word, s->name))
-                                continue;
-                        client_note("%s: line %u: warning: %s=%s is a unit of the cluster, and may run on "
-                                    "another machine; to run both on one: MachineOf=%s in [X-Fleet]",
-                                    s->name, o->line, o->name, word, word);
-                }
-        }
-}
-
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
@@ -436,7 +354,7 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         s->runs = !s->exists && submission_runs(c, s);
         if (s->unit) {
                 files_print_warnings(s->name, &s->unit->warnings, "warning: ");
-                warn_required(c, all, s);
+                submit_warn_required(c, all, s);
         }
         s->due = true;
         return 0;
@@ -658,6 +576,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                 return client_fail_after(r, err, "Error creating units: ");
         if (ret->rolled && add_goals(&all, ret->rolled) < 0)
                 return -ENOMEM;
+        r = submit_confirm(c, &all, err);
+        if (r < 0)
+                return r == -ECANCELED ? EXIT_FAILED : client_fail_after(r, err, "Error creating units: ");
         r = submit_all(c, &all, ret->created ? replaceable : TARGET_INACTIVE, &submitted, ret->created,
                        ret->rolled, err);
         if (is_about_the_file(r, err))

@@ -2595,6 +2595,71 @@ static void a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_s
 #undef PLANNED
 }
 
+static size_t count_of(const char *text, const char *part) {
+        size_t n = 0;
+
+        for (const char *at = strstr(text, part); at; at = strstr(at + 1, part))
+                n++;
+        return n;
+}
+
+static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_leaves_waiting(void **state) {
+#define UNIT(name, text) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/a\\n" text "\"}"
+#define NOWHERE          "[X-Fleet]\\nMachineMetadata=gpu=%i\\n"
+        static const Record machine[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"metadata\":{\"gpu\":\"3\"},\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@1.service", "{\"order\":\"run\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@2.service", "{\"order\":\"run\",\"since\":1}" },
+                { "machine/" BETA "/unit/web@3.service", "{\"order\":\"run\",\"since\":1}" },
+        };
+        static const struct {
+                const char *request, *body;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "PUT /fleet/v1/units/web@.service",
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@1.service",
+                  "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@2.service", /* of its own text */
+                  "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@3.service", /* it stays */
+                  "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@4.service",
+                  "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+                { "PUT /fleet/v1/units/web@5.service", /* not started */
+                  "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201, "" },
+        };
+        static const char stops[] = "{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                                    "\",\"name\":\"web@1.service\",\"reason\":\"beta no longer qualifies "
+                                    "(MachineMetadata=gpu=1, and it has gpu=3); there is no other machine\"}",
+                          waits[] = "{\"action\":\"wait\",\"name\":\"web@4.service\",\"reason\":\"no machine "
+                                    "qualifies (beta has gpu=3, not gpu=4)\"}";
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        write_now(fixture, machine, ELEMENTS(machine));
+
+        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", NOWHERE) "]}", 200,
+                      stops);
+        assert_non_null(strstr(fixture->answer, waits));
+        assert_int_equal(count_of(fixture->answer, "\"action\""), 3);
+        /* Each unit of the request is planned once. */
+        assert_answer(fixture, "POST /fleet/v1/plan",
+                      "{\"units\":[" UNIT("web@.service", NOWHERE) "," UNIT("web@1.service", NOWHERE) "]}",
+                      200, stops);
+        assert_int_equal(count_of(fixture->answer, "\"action\""), 3);
+        /* The text that they have. */
+        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", "") "]}", 200,
+                      "keep");
+        assert_int_equal(count_of(fixture->answer, "\"action\""), 1);
+#undef NOWHERE
+#undef UNIT
+}
+
 static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -5407,6 +5472,8 @@ int main(void) {
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(
                         a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again),
+                in_a_fixture(
+                        a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_leaves_waiting),
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),

@@ -1,0 +1,68 @@
+/* Warnings of a submission, and the question before units stop. */
+#include "client/submit_internal.h"
+
+enum { REQUIRED_MAX = 100 }; /* units whose places are read for warnings */
+
+/* Return whether a unit of that text may run on another machine than 'by', which requires it. */
+static bool may_be_apart(const Unit *required, const char *by) {
+        return !required->placement.global && !names_have(&required->placement.machine_of, by);
+}
+
+/* Return whether 'name' is or becomes a unit of the cluster that may run on another machine than 'by'. */
+static bool runs_elsewhere(Client *c, const Submissions *all, const char *name, const char *by) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *unit = NULL;
+
+        for (size_t i = 0; i < all->n; i++)
+                if (all->items[i].unit && streq(all->items[i].name, name))
+                        return may_be_apart(all->items[i].unit, by);
+        return client_unit(c, name, &stored, NULL) > 0 && !stored.global &&
+               (!api_unit_has_contents(&stored) || api_unit_contents(name, &stored, &unit, NULL) < 0 ||
+                may_be_apart(unit, by));
+}
+
+/* A unit that is bound to its machines cannot follow another one. */
+void submit_warn_required(Client *c, Submissions *all, const Submission *s) {
+        const Placement *placement = &s->unit->placement;
+        const UnitFile *file = &s->unit->file;
+
+        for (size_t i = 0; i < file->n_options && !placement->global && !placement->machine_id; i++) {
+                const UnitOption *o = &file->options[i];
+                _cleanup_free_ char *words = NULL;
+                char *rest, *word;
+
+                if (!streq(o->section, "Unit") || !text_has_word("BindsTo Requires Requisite", o->name))
+                        continue;
+                words = unit_name_expand(s->name, o->value);
+                rest = words;
+                while (rest && (word = strsep(&rest, " \t\n"))) {
+                        if (strpbrk(word, "%\\") || ends_with(word, ".target") || ends_with(word, ".slice") ||
+                            !*word || names_have(&placement->machine_of, word) ||
+                            names_have(&all->required, word) || all->required.n >= REQUIRED_MAX ||
+                            names_add(&all->required, word, strlen(word)) < 0 ||
+                            !runs_elsewhere(c, all, word, s->name))
+                                continue;
+                        client_note("%s: line %u: warning: %s=%s is a unit of the cluster, and may run on "
+                                    "another machine; to run both on one: MachineOf=%s in [X-Fleet]",
+                                    s->name, o->line, o->name, word, word);
+                }
+        }
+}
+
+int submit_confirm(Client *c, const Submissions *all, Error *err) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
+        _cleanup_text_ Text where = {};
+        size_t n = 0;
+
+        for (size_t i = 0; units && i < all->n; i++) {
+                const Submission *s = &all->items[i];
+
+                if (!s->due || !s->exists)
+                        continue;
+                units[n] = client_change_of(s->name);
+                units[n++].text = s->text ? s->text : s->unit->text;
+        }
+        if (!units)
+                return -ENOMEM;
+        return n > 0 ? replace_confirm(c, units, n, true, &where, err) : 0;
+}

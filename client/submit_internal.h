@@ -1,0 +1,45 @@
+/* The submission of files, before the first unit is submitted: client/submit.c and client/submit_check.c. */
+#pragma once
+
+#include "client/files_internal.h"
+#include "client/replace.h"
+
+/* One argument, its local file, and its text in the cluster. */
+typedef struct Submission {
+        const char *given; /* the argument; borrowed */
+        char *argument;    /* with the type of the unit */
+        char *name;
+        Unit *unit;         /* of the local file; NULL: there is none */
+        bool from_template; /* 'unit' is of the local template */
+        char *text;    /* to submit: of the template in the cluster, with the drop-ins of this instance; NULL:
+                          the text of 'unit' */
+        Text drop_ins; /* of the instance, not of its template */
+        bool exists;   /* in the cluster */
+        bool runs;     /* on a host, from this file, and without the cluster */
+        bool launched; /* with target state launched, and it is replaced */
+        bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
+        const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
+                                Submissions.templates */
+        const char *goal; /* hash of the text of the set that it follows; "": of any; NULL: it follows none.
+                             Borrowed */
+        char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
+        size_t set;       /* with 'rolls': the first submission of the same set */
+        bool differs;     /* its file has another text than the unit, which stays */
+        bool due;         /* has to be submitted */
+} Submission;
+
+typedef struct Submissions {
+        Submission *items;
+        size_t n;
+        bool rolls; /* the daemons roll texts out */
+        ReplaceTemplates templates;
+        Names required; /* units that others require, and whose places were read for warnings */
+} Submissions;
+
+/* Warn of a unit that is required, and may run on another machine: systemd would not find it. Each such unit
+ * is asked for once. */
+void submit_warn_required(Client *c, Submissions *all, const Submission *s);
+
+/* Print which units the new texts stop, because no machine qualifies for them, and ask at a terminal. 0 or an
+ * error; -ECANCELED: the answer was no. */
+int submit_confirm(Client *c, const Submissions *all, Error *err);
