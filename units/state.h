@@ -87,8 +87,10 @@ enum {
 #define STATE_STOPPED_FOR_END "; started again when that unit permits it"
 
 typedef struct UnitState {
-        char *load, *active, *sub;           /* owned; "loaded", "active", "running" */
-        char *hash;                          /* 40 hex digits: of the text that runs; NULL: unknown */
+        char *load, *active, *sub; /* owned; "loaded", "active", "running" */
+        char *hash;                /* 40 hex digits: of the text that runs; NULL: unknown */
+        bool available; /* healthy without interruption for UpdateWatchSec=, in this invocation and with
+                           'hash' */
         char invocation[INVOCATION_ID_SIZE]; /* of an active unit; "": unknown, or of an older daemon */
         uint64_t since_ms; /* wall clock of the last change of load, active, sub or invocation */
         /* Why its last start failed before the unit began ("refused", "dependency", ...); "": it did not. */
@@ -97,10 +99,8 @@ typedef struct UnitState {
                        */
         bool done;    /* ended successfully: not to be run again, on any machine */
         UnitHealth health;
-        char *why;      /* owned; why a unit is failing that systemd reports as active or activating: one
-                           line; NULL: none */
-        bool available; /* healthy without interruption for UpdateWatchSec=, in this invocation and with
-                           'hash' */
+        char *why;     /* owned; why a unit is failing that systemd reports as active or activating: one
+                          line; NULL: none */
         uint64_t kept; /* index of the assignment to stop unless it runs (Assignment.unless_running), although
                           which it runs; 0: none */
         bool lapsed;   /* it was available with 'hash', and is not any more, without having been stopped */

@@ -133,6 +133,7 @@ void rollout_set_done(RolloutSet *set);
 typedef struct RolloutOrder {
         const RolloutInstance **items; /* owned */
         size_t n, at;
+        bool is_heap; /* 'items' are of a set that is not in this order */
 } RolloutOrder;
 
 /* 0 or -ENOMEM. The set must not change meanwhile. */

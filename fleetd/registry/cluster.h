@@ -60,7 +60,6 @@ typedef struct ClusterAssignment {
         struct ClusterState *state;            /* of the unit there; NULL: the machine reports none */
         ClusterUnit *of;                       /* entry of the unit; it may have no unit key */
         LIST_ENTRY(ClusterAssignment) of_unit; /* by machine id */
-        char unit[UNIT_NAME_MAX + 1];
         AssignmentKind kind; /* _ASSIGNMENT_INVALID: unreadable; the unit stays on that machine */
         uint64_t unit_index; /* modified index of the unit key that the engine planned on */
         uint64_t index;      /* modified index of this key */
@@ -79,6 +78,7 @@ typedef struct ClusterAssignment {
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
         UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */
+        char unit[UNIT_NAME_MAX + 1];
 } ClusterAssignment;
 
 /* The state of a unit that one machine reports: /_fleet/state/NAME/ID. */
@@ -86,10 +86,10 @@ typedef struct ClusterState {
         ClusterMachine *machine;
         ClusterUnit *of;
         LIST_ENTRY(ClusterState) of_unit; /* by machine id */
-        char unit[UNIT_NAME_MAX + 1];
-        UnitState state;
         uint64_t index;
+        UnitState state;
         UT_hash_handle hh; /* in ClusterMachine.states, by unit */
+        char unit[UNIT_NAME_MAX + 1];
 } ClusterState;
 
 /* A problem of the unit directory of one machine: /_fleet/machine/ID/problem/NAME. */
@@ -139,7 +139,6 @@ typedef enum UnitCondition {
 } UnitCondition;
 
 struct ClusterUnit {
-        char name[UNIT_NAME_MAX + 1];
         Unit *unit;            /* NULL while only a target, an assignment or a state of that name exists */
         uint64_t index;        /* modified index of the unit key */
         TargetState target;    /* TARGET_INACTIVE without a target key */
@@ -158,6 +157,7 @@ struct ClusterUnit {
         ClusterOwner *owner;            /* the machine whose unit directory has its file; NULL: none */
         LIST_ENTRY(ClusterUnit) of_owner;
         UT_hash_handle hh;
+        char name[UNIT_NAME_MAX + 1];
 };
 
 /* How many machines have a host name: a name of one machine needs no search for others of that name. */
@@ -172,19 +172,20 @@ struct ClusterMachine {
         ClusterHostname *hostname;             /* counts it; NULL: it has none, or there was no memory */
         Machine *facts;                        /* NULL: none reported */
         uint64_t facts_index;
-        Pairs set;         /* metadata set by people; "" hides the pair that the host reports */
-        Pairs metadata;    /* effective: the host's own, overridden by 'set' */
-        Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
+        Presence presence;              /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is
+                                           unreadable */
+        MaintenanceRecord *maintenance; /* owned; NULL: none, or it is unreadable */
+        RebootRecord *reboot;           /* owned; NULL: none is planned, or it is unreadable */
         uint64_t presence_index, since_ms;
+        Pairs set;      /* metadata set by people; "" hides the pair that the host reports */
+        Pairs metadata; /* effective: the host's own, overridden by 'set' */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
-        HostRecord *host;               /* owned, as the next three; NULL: no key, or it is unreadable */
-        RemovedRecord *removed;         /* tombstone */
-        MaintenanceRecord *maintenance; /* NULL: none */
-        RebootRecord *reboot;           /* NULL: none is planned */
+        HostRecord *host;       /* owned, as the next one; NULL: no key, or it is unreadable */
+        RemovedRecord *removed; /* tombstone */
         uint64_t host_index, removed_index, maintenance_index, reboot_index;
 
         ClusterAssignment *assignments; /* table by unit */

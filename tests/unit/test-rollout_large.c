@@ -11,6 +11,44 @@
 
 enum { OWN_MS = 2000 /* of an instance, see machines_act() */, TICK_MS = 10 };
 
+static int by_name(const void *a, const void *b) {
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* The order of machine IDs, in which the cluster view has them, is another one. */
+static void machines_are_updated_in_the_order_of_their_names(void **state) {
+        static Play play;
+        const char *names[INSTANCES];
+
+        begin(&play, "agent.service", "Global=yes\nMaxUnavailable=7%");
+        for (unsigned i = 0; i < INSTANCES; i++) {
+                char machine[8];
+
+                snprintf(machine, sizeof(machine), "A%u", i * 7 % INSTANCES);
+                add(&play, "agent.service", machine);
+                names[i] = play.instances[i].machine;
+        }
+        qsort(names, INSTANCES, sizeof(*names), by_name);
+        want(&play, 2);
+        for (size_t n = 0; n < INSTANCES; n = count_with(&play, 2)) {
+                while (step(&play) != ROLLOUT_NOTHING)
+                        ;
+                assert_true(count_with(&play, 2) > n);
+                for (size_t i = 0; i < count_with(&play, 2); i++) {
+                        const ClusterAssignment *a = cluster_assignment(&play.p.cluster, machine_id(names[i]),
+                                                                        "agent.service");
+
+                        if (a->revision != 2)
+                                fail_msg("%s has the former text, and %zu others are updated", names[i],
+                                         count_with(&play, 2));
+                }
+                machines_act(&play);
+                play.p.cluster.now_ms += OWN_MS;
+                machines_act(&play);
+        }
+        end(&play);
+}
+
 /* The engine adds at most a twentieth to the time that the instances themselves take. */
 static void a_tenth_of_a_thousand_machines_at_a_time_takes_the_time_of_ten(void **state) {
         static Play play;
@@ -44,6 +82,7 @@ static void a_tenth_of_a_thousand_machines_at_a_time_takes_the_time_of_ten(void 
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(machines_are_updated_in_the_order_of_their_names),
                 cmocka_unit_test(a_tenth_of_a_thousand_machines_at_a_time_takes_the_time_of_ten),
         };
 
