@@ -198,9 +198,8 @@ static const Verb verbs[] = {
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
           "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, certificate, hostname, kind, maintenance, presence, problem, "
-          "reboot,\n"
-          "restricted, role, units, version.\n\n"
+          "Fields: machine, ip, metadata, certificate, hostname, idle-session, kind, maintenance,\n"
+          "presence, problem, reboot, restricted, role, session, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },

@@ -208,6 +208,15 @@ def an_unknown_field_is_rejected_without_a_request(t):
     assert t.cluster.requests == []
 
 
+def the_help_of_a_list_has_each_field(t):
+    for verb in ("list-machines", "list-units", "list-unit-files"):
+        _, _, err = t.run(verb, "--fields=bogus")
+        known = set(err.split("--fields= knows ")[1].split()[0].split(",")) - {"tmachine"}  # deprecated
+        _, out, _ = t.run("help", verb)
+        listed = re.search(r"Fields: ([^.]*)\.", out)[1].replace(",", " ").split()
+        assert sorted(listed) == sorted(known), f"help {verb} lists {listed}, and there are {known}"
+
+
 def all_pages_of_a_list_are_read(t):
     for i in range(250):
         t.cluster.units[f"p{i:03}.service"] = {
