@@ -182,11 +182,34 @@ static void machine_append(Text *t, const char *label, const char *value) {
         text_append_char(t, '\n');
 }
 
-static void machine_append_all(Text *t, const ApiMachine *m) {
+/* Append that the machine is cordoned or drained, for what, and the reason. Only the answer about its
+ * maintenance has the latter two: without it, the mode remains. */
+static void machine_append_maintenance(Client *c, Text *t, const ApiMachine *m) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, value = {};
+
+        if (!m->maintenance || !*m->maintenance)
+                return;
+        text_append(&path, "/fleet/v1/machines/");
+        append_escaped(&path, m->id, false);
+        text_append(&path, "/maintenance");
+        if (path.error == 0 && client_get_json(c, path.chars, &root, NULL) == -ENOMEM)
+                value.error = -ENOMEM;
+        text_append(&value, m->maintenance);
+        if (*member_text(root, "for"))
+                text_printf(&value, " for %s", member_text(root, "for"));
+        if (*member_text(root, "reason"))
+                text_printf(&value, ": %s", member_text(root, "reason"));
+        t->error = t->error ?: path.error ?: value.error;
+        machine_append(t, "maintenance", value.chars);
+}
+
+static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "name", m->hostname);
         machine_append(t, "id", m->id);
         machine_append(t, "address", m->primary_ip);
         machine_append(t, "presence", m->presence);
+        machine_append_maintenance(c, t, m);
         machine_append(t, "problem", m->problem);
         machine_append(t, "role", m->role);
         machine_append(t, "restricted", client_restriction(m->restricted, m->write));
@@ -216,7 +239,7 @@ static int machine_show(Client *c, char **args, size_t n, Error *err) {
                 api_machines_page_write(&t, m, 1, NULL);
                 text_append_char(&t, '\n');
         } else
-                machine_append_all(&t, m);
+                machine_append_all(c, &t, m);
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
