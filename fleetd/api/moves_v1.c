@@ -299,6 +299,25 @@ static void move_add_step(const Cluster *c, const SchedulerView *view, const Clu
                          "; the rules of all machines: fleetctl why %s", u->name);
 }
 
+/* Set the reason that no machine but that of the unit qualifies, and the next step. */
+static void move_explain_none(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
+                              Error *ret_why) {
+        bool freed = false;
+        Error why = {};
+
+        for (size_t i = 0; i < scheduler_view_n_machines(view) && !freed; i++) {
+                const ClusterMachine *m = scheduler_view_by_name(view, i);
+
+                freed = m != where && scheduler_would_fit_freed(view, u, m);
+        }
+        scheduler_explain(view, u, where, &why);
+        if (freed)
+                error_set(ret_why, 409, "%s; to free one: fleetctl help move", why.message);
+        else
+                error_set(ret_why, 409, "%s; the rules of all machines: fleetctl why %s", why.message,
+                          u->name);
+}
+
 /* Find the machine. Return false with the reason if none qualifies, or this one does not. */
 static bool move_find_machine(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                               const MoveBody *body, const ClusterMachine **ret, Error *ret_why) {
@@ -310,8 +329,7 @@ static bool move_find_machine(const Cluster *c, const SchedulerView *view, const
         if (!m) {
                 (void) cluster_current_state(c, u, &where);
                 if (scheduler_pick(view, &any, &m, NULL) < 0) {
-                        scheduler_explain(view, &any, where, &why);
-                        error_set(ret_why, 409, "%s; to free one: fleetctl help move", why.message);
+                        move_explain_none(view, &any, where, ret_why);
                         return false;
                 }
         } else if (!scheduler_fits(view, &any, m, false, &why)) {

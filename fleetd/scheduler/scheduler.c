@@ -6,8 +6,10 @@
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
 
-SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
-                              const ClusterMachine *machine, bool staying, Refusal *ret) {
+/* Return the first rule from 'first' on that rejects the machine. */
+static SchedulerRule scheduler_check_from(SchedulerRule first, const SchedulerView *view,
+                                          const ClusterUnit *unit, const ClusterMachine *machine,
+                                          bool staying, Refusal *ret) {
         assert(unit->unit);
 
         const Candidate c = { .view = view,
@@ -16,10 +18,15 @@ SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit
                               .machine = machine,
                               .staying = staying };
 
-        for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
+        for (SchedulerRule rule = first; rule < _RULE_MAX; rule++)
                 if (scheduler_filters[rule].check(&c, ret) < 0)
                         return rule;
         return RULE_NONE;
+}
+
+SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, bool staying, Refusal *ret) {
+        return scheduler_check_from(0, view, unit, machine, staying, ret);
 }
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
@@ -41,6 +48,12 @@ const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const Cluste
 
         return scheduler_check(view, unit, machine, false, &refusal) == RULE_CONFLICTS ? refusal.conflict :
                                                                                          NULL;
+}
+
+bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
+                               const ClusterMachine *machine) {
+        return scheduler_check(view, unit, machine, false, NULL) == RULE_CONFLICTS &&
+               scheduler_check_from(RULE_CONFLICTS + 1, view, unit, machine, false, NULL) == RULE_NONE;
 }
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,

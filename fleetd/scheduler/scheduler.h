@@ -36,6 +36,9 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
  * rejects the machine; or NULL. */
 const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
+/* Return whether units on the machine exclude a new unit by Conflicts=, and no other rule rejects it. */
+bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
+                               const ClusterMachine *machine);
 /* Return whether no rule rejects the machine. */
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
                     bool staying, Error *ret_why);

@@ -2828,6 +2828,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "target/j.service", "launched" },
                 { "machine/" BETA "/unit/j.service", "{\"order\":\"run\"}" },
                 { "state/j.service/" BETA, "{\"active\":\"activating\",\"load\":\"loaded\"}" },
+                { "unit/k.service", "{\"text\":\"[X-Fleet]\\nMachineID=" BETA "\\n\"}" },
+                { "target/k.service", "launched" },
+                { "machine/" BETA "/unit/k.service", "{\"order\":\"run\"}" },
                 { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineOf=a.service\\n\"}" },
                 { "target/m.service", "launched" },
                 { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
@@ -2866,6 +2869,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "gamma does not qualify: MachineOf=a.service, and a.service is not there; to move both: "
                   "fleetctl move a.service gamma" },
                 { "PUT /fleet/v1/units/c.service/move", "{}", 409, "; to free one: fleetctl help move" },
+                { "PUT /fleet/v1/units/k.service/move", "{}", 409,
+                  "); the rules of all machines: fleetctl why k.service\"" },
                 { "PUT /fleet/v1/units/e.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "and h.service runs there; h.service is being unloaded: repeat the command when it has "
                   "ended" },
@@ -2904,8 +2909,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "machine/" BETA "/unit/a.service", "{\"order\":\"stop\"}" },
         };
         static const Record drains[] = {
-                { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" },
                 { "machine/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}" },
+                { "machine/" BETA "/maintenance", "{\"mode\":\"draining\"}" },
         };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
@@ -2934,6 +2939,10 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         assert_answer(fixture, "GET /fleet/v1/history?unit=a.service", NULL, 200,
                       "\"reason\":\"move of a.service to gamma ended: cancelled\"");
 
+        /* Without d.service, gamma would still be cordoned. */
+        write_now(fixture, drains, 1);
+        assert_answer(fixture, "PUT /fleet/v1/units/c.service/move", "{}", 409,
+                      "; the rules of all machines: fleetctl why c.service\"");
         write_now(fixture, drains, ELEMENTS(drains));
         assert_answer(fixture, "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                       "beta is being drained, and the drain moves it");
