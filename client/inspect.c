@@ -449,7 +449,7 @@ static void print_way(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         const JsonValue *steps = json_value_member(root, "steps");
         const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
-        bool metadata = false, conflict = false, option = false;
+        bool metadata = false, option = false;
         _cleanup_text_ Text t = {};
 
         if (*member_text(root, "machineID") || member_bool(root, "global") ||
@@ -461,15 +461,15 @@ static void print_way(const JsonValue *root) {
                 if (member_bool(json_value_item(machines, i), "fits"))
                         return;
                 metadata = metadata || starts_with(reason, "MachineMetadata=");
-                conflict = conflict || starts_with(reason, "Conflicts=");
-                option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=");
+                option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=") ||
+                         starts_with(reason, "Conflicts=");
         }
-        if (json_value_count(steps) == 0 && !metadata && !conflict && !option)
+        if (json_value_count(steps) == 0 && !metadata && !option)
                 return;
         text_append(&t, "To place it: ");
         for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
-        if (metadata || conflict || option) {
+        if (metadata || option) {
                 if (*member_text(root, "file"))
                         text_printf(&t, "%scorrect %s on %s", sep, member_text(root, "file"),
                                     member_text(root, "fileHostname"));
@@ -477,7 +477,6 @@ static void print_way(const JsonValue *root) {
                         text_printf(&t, "%sfleetctl edit %s", sep, *template ? template : name);
         }
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
-        text_append(&t, conflict ? ", or fleetctl unload a unit that conflicts" : "");
         output_words(&t, CONTINUED);
 }
 

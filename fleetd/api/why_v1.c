@@ -44,7 +44,11 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         /* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). */
         json_add_string(t, "problem",
                         problem && problem->problem.kind != PROBLEM_PAUSED ? problem->problem.text : NULL);
-        json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
+        if (rule == RULE_FOREIGN && state && state->state.reason) /* names the file of the other unit */
+                reason = state->state.reason;
+        else if (rule != RULE_NONE)
+                reason = why.message;
+        json_add_string(t, "reason", reason);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);
         json_add_string(t, "stateReason", seen ? seen->state.reason : NULL);
@@ -56,7 +60,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_close(t, '}');
 }
 
-enum { STEPS_MAX = 3 }; /* machines, of the steps */
+enum { STEPS_MAX = 3, CONFLICTS_MAX = 4 }; /* machines, of the steps; units in conflict on one of them */
 
 static void step_write(Text *t, bool *any, const char *verb, const char *name) {
         _cleanup_text_ Text step = {};
@@ -67,6 +71,42 @@ static void step_write(Text *t, bool *any, const char *verb, const char *name) {
         text_printf(&step, "%s %s", verb, name);
         json_add_string(t, NULL, step.chars);
         t->error = t->error ?: step.error;
+}
+
+/* Append the names of the units whose unloading lets the machine run the unit; nothing if there are none, too
+ * many, or one that ends already or that no command unloads. */
+static void step_append_conflicts(Text *t, const SchedulerView *view, const ClusterUnit *u,
+                                  const ClusterMachine *m) {
+        const ClusterUnit *units[CONFLICTS_MAX];
+        size_t n;
+
+        if (!scheduler_would_fit_freed(view, u, m))
+                return;
+        n = scheduler_conflicts_on(view, u, m, units, CONFLICTS_MAX);
+        for (size_t i = 0; i < n; i++)
+                if (n > CONFLICTS_MAX || cluster_unit_is_unreadable(units[i]) ||
+                    units[i]->target == TARGET_INACTIVE)
+                        return;
+        for (size_t i = 0; i < n; i++)
+                text_printf(t, "%s%s", i > 0 ? " " : "", units[i]->name);
+}
+
+/* Write which units exclude the unit, each combination once. */
+static void steps_write_conflicts(Text *t, bool *any, const SchedulerView *view, const ClusterUnit *u,
+                                  ClusterMachine *const *machines, size_t n) {
+        _cleanup_names_ Names all = {};
+
+        for (size_t i = 0; i < n && all.n < STEPS_MAX; i++) {
+                _cleanup_text_ Text names = {};
+
+                step_append_conflicts(&names, view, u, machines[i]);
+                t->error = t->error ?: names.error;
+                if (names.size == 0 || names_have(&all, names.chars))
+                        continue;
+                if (names_add(&all, names.chars, names.size) < 0)
+                        t->error = -ENOMEM;
+                step_write(t, any, "unload", names.chars);
+        }
 }
 
 /* Write what lets a machine run a unit that fits on none, without a change of its options: arguments of
@@ -92,6 +132,7 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
         }
         if (names.size > 0) /* all of them are required */
                 step_write(t, &any, "start", names.chars);
+        steps_write_conflicts(t, &any, view, u, machines, n);
         if (any)
                 json_close(t, ']');
         t->error = t->error ?: names.error;

@@ -142,6 +142,13 @@ typedef struct ConflictSearch {
         const char *glob;
 } ConflictSearch;
 
+/* All units on a machine that exclude one. */
+typedef struct ConflictList {
+        ConflictSearch search;
+        const ClusterUnit **items; /* borrowed */
+        size_t n, max;             /* 'n' is greater if there are more */
+} ConflictList;
+
 /* Return whether the unit, rather than 'other', leaves a machine on which the two conflict: a global unit
  * before an ordinary one, the later before the earlier, then the one with the greater name. The result
  * depends on the cluster view alone, so that exactly one of the two leaves. */
@@ -194,6 +201,32 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
         if (s.found)
                 return refusal_of(ret, s.found, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
         return 0;
+}
+
+/* Add a unit that excludes the other one. More than one option may name it. */
+static bool conflict_add(void *userdata, const Placed *other, const char *glob) {
+        ConflictList *l = userdata;
+
+        if (conflict_on_unit(&l->search, other, glob))
+                return true;
+        for (size_t i = 0; i < l->n; i++)
+                if (l->items[i] == other->unit)
+                        return true;
+        if (l->n < l->max)
+                l->items[l->n] = other->unit;
+        return ++l->n <= l->max;
+}
+
+size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, const ClusterUnit **ret, size_t max) {
+        const Names *own = &unit->unit->placement.conflicts;
+        ConflictList l = { .search = { .unit = unit }, .items = ret, .max = max };
+
+        for (size_t i = 0; i < own->n && l.n <= max; i++)
+                scheduler_view_each_named(view, machine, own->items[i], conflict_add, &l);
+        if (l.n <= max)
+                scheduler_view_each_naming(view, machine, CLUSTER_CONFLICTS, unit->name, conflict_add, &l);
+        return l.n;
 }
 
 /* -- Other rules -- */

@@ -36,6 +36,10 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
  * rejects the machine; or NULL. */
 const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
+/* Set 'ret' to the units on the machine that exclude 'unit' by Conflicts= of either. Return their number, or
+ * 'max' + 1 if there are more. */
+size_t scheduler_conflicts_on(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, const ClusterUnit **ret, size_t max);
 /* Return whether units on the machine exclude a new unit by Conflicts=, and no other rule rejects it. */
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine);

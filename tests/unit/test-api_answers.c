@@ -3799,6 +3799,20 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
                 { "unit/x.service", "{\"text\":\"[Service]\\n\"}" },
                 { "target/x.service", "launched" },
         };
+        /* Two units on gamma conflict with one; beta has a unit of its name from another source. */
+        static const Record conflicts[] = {
+                { "unit/c.service", "{\"text\":\"[X-Fleet]\\nConflicts=d*.service\\n\"}" },
+                { "target/c.service", "launched" },
+                { "state/c.service/" BETA, "{\"active\":\"inactive\",\"load\":\"foreign\",\"reason\":\"this "
+                                           "host has a unit of that name "
+                                           "from another source: /etc/systemd/system/c.service\"}" },
+                { "unit/d1.service", "{\"text\":\"[X-Fleet]\\nConflicts=c.service\\n\"}" },
+                { "target/d1.service", "launched" },
+                { "machine/" GAMMA "/unit/d1.service", "{\"order\":\"run\"}" },
+                { "unit/e.service", "{\"text\":\"[X-Fleet]\\nConflicts=c.service\\n\"}" },
+                { "target/e.service", "launched" },
+                { "machine/" GAMMA "/unit/e.service", "{\"order\":\"run\"}" },
+        };
         Fixture *fixture = *state;
 
         write_now(fixture, records, ELEMENTS(records));
@@ -3812,6 +3826,15 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         assert_answer(fixture, "GET /fleet/v1/why/s.service", NULL, 200, "zone=b");
         assert_null(strstr(fixture->answer, "\"steps\""));
         assert_answer(fixture, "GET /fleet/v1/why/x.service", NULL, 200, "\"chosen\":true");
+        assert_null(strstr(fixture->answer, "\"steps\""));
+
+        write_now(fixture, conflicts, ELEMENTS(conflicts));
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200,
+                      "\"steps\":[\"unload d1.service e.service\"]}");
+        assert_non_null(strstr(fixture->answer, "\"reason\":\"this host has a unit of that name from another "
+                                                "source: /etc/systemd/system/c.service\""));
+        write_now(fixture, &(Record) { "target/e.service", "inactive" }, 1);
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service runs there");
         assert_null(strstr(fixture->answer, "\"steps\""));
 }
 
