@@ -28,6 +28,11 @@ static bool question_matches(const Question *q, const JsonValue *problem) {
         return q->n_names == 0;
 }
 
+/* Return whether the problem awaits the decision. One that has it remains until its machine acts on it. */
+static bool question_is_open(const Question *q, const JsonValue *problem) {
+        return question_matches(q, problem) && !member_bool(problem, "confirmed");
+}
+
 /* Send the next names of the machine, beginning with item *at, and append them to 'names'. */
 static int post_names(Client *c, const Question *q, const JsonValue *items, size_t *at, size_t *ret_n,
                       Text *names, Error *err) {
@@ -41,7 +46,7 @@ static int post_names(Client *c, const Question *q, const JsonValue *items, size
         for (; *at < json_value_count(items) && n < NAMES_MAX; (*at)++) {
                 const JsonValue *p = json_value_item(items, *at);
 
-                if (!question_matches(q, p))
+                if (!question_is_open(q, p))
                         continue;
                 json_add_item(&body, member_text(p, "name"));
                 text_append(names, names->size > 0 ? ", " : "");
@@ -54,7 +59,8 @@ static int post_names(Client *c, const Question *q, const JsonValue *items, size
         return n > 0 ? client_request(c, "POST", "/fleet/v1/directory", &body, NULL, err) : body.error;
 }
 
-/* Choose the machine without --machine: the only one with such a problem. *ret stays if there is none. */
+/* Choose the machine without --machine: the only one with such a problem that is open. *ret stays if there is
+ * none. */
 static int choose_machine(const Question *q, const JsonValue *items, const Listing *machines,
                           const char **ret, Error *err) {
         const char *found = NULL;
@@ -63,7 +69,7 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
                 const JsonValue *p = json_value_item(items, i);
                 const char *id = member_text(p, "machineID");
 
-                if (!question_matches(q, p) || (found && streq(found, id)))
+                if (!question_is_open(q, p) || (found && streq(found, id)))
                         continue;
                 if (found) {
                         _cleanup_text_ Text a = {}, b = {};
@@ -110,15 +116,17 @@ static int fail_name(const Question *q, const char *name, const JsonValue *items
                          "%s: no unit directory has such a problem (fleetctl directory lists all)", name);
 }
 
-/* Return an error if one of the named units has no such problem on the machine. */
-static int check_names(const Question *q, const JsonValue *items, Error *err) {
+/* Return an error if one of the named units has no such problem. 'machine': where it has to be without a
+ * chosen one; NULL: anywhere. */
+static int check_names(const Question *q, const char *machine, const JsonValue *items, Error *err) {
         for (size_t i = 0; i < q->n_names; i++) {
                 Question one = *q;
                 bool any = false;
 
                 one.names = &q->names[i];
                 one.n_names = 1;
-                for (size_t k = 0; q->machine && k < json_value_count(items); k++)
+                one.machine = q->machine ?: machine;
+                for (size_t k = 0; k < json_value_count(items); k++)
                         any = any || question_matches(&one, json_value_item(items, k));
                 if (!any)
                         return fail_name(q, q->names[i], items, err);
@@ -126,9 +134,39 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
         return 0;
 }
 
+/* Print the units with the result. */
+static void print_result(size_t n, const Text *names, const char *result) {
+        if (n > NAMED_MAX)
+                printf("%zu units: %s\n", n, result);
+        else
+                printf("%s: %s\n", names->chars ?: "", result);
+}
+
+/* Print that nothing was sent: the units have the decision already, or there are none. */
+static int print_nothing(const Question *q, const JsonValue *items) {
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *p = json_value_item(items, i);
+
+                if (!question_matches(q, p))
+                        continue;
+                text_append(&names, n++ > 0 ? ", " : "");
+                text_append_printable(&names, member_text(p, "name"));
+        }
+        if (n > 0)
+                print_result(n, &names, "confirmed already; the machine acts next");
+        else
+                printf("No unit is %s: nothing was %s\n", q->kind,
+                       streq(q->kind, "held") ? "removed" : "changed");
+        return names.error;
+}
+
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
         const ApiMachine *found = NULL;
         _cleanup_text_ Text names = {};
+        const char *given = NULL; /* with --machine */
         size_t n, n_sent = 0, at = 0;
         int r;
 
@@ -136,12 +174,12 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                 r = client_find_host(machines, c->options.machine, &found, err);
                 if (r < 0)
                         return r;
-                q->machine = found->id;
+                q->machine = given = found->id;
         }
         r = choose_machine(q, items, machines, &q->machine, err);
         if (r < 0)
                 return r;
-        r = check_names(q, items, err);
+        r = check_names(q, given, items, err);
         if (r < 0)
                 return r;
 
@@ -151,13 +189,10 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                         return r;
                 n_sent += n;
         }
+        q->machine = q->machine ?: given;
         if (n_sent == 0)
-                printf("No unit is %s: nothing was %s\n", q->kind,
-                       streq(q->kind, "held") ? "removed" : "changed");
-        else if (n_sent > NAMED_MAX)
-                printf("%zu units: %s\n", n_sent, q->done);
-        else
-                printf("%s: %s\n", names.chars ?: "", q->done);
+                return print_nothing(q, items);
+        print_result(n_sent, &names, q->done);
         return names.error;
 }
 
