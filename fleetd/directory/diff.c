@@ -86,11 +86,12 @@ static int diff_note_warning(DirectoryFile *f) {
                               w->items[0].message);
 }
 
-/* The unit has the text of the file, and its rollout has failed. 0 or -ENOMEM. */
+/* The unit has the text of the file, and its rollout has failed. The record of the rollout of a former text
+ * remains until the engine begins that of this one. 0 or -ENOMEM. */
 static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
         const RolloutRecord *r = u->rollout;
 
-        if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0)
+        if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0 || !streq(r->to.hash, u->unit->hash))
                 return diff_note_warning(f);
         return diff_set_error(f, PROBLEM_PAUSED,
                               "%s: the rollout of revision %llu is paused: %s; change the file, or: fleetctl "

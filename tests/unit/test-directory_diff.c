@@ -398,17 +398,20 @@ static void two_of_two_are_removed(void **state) {
         seen(f, "b.service");
         assert_diff(f, true, "remove a.service; remove b.service");
 }
+/* The rollout is that of the present text of the unit. */
 static void put_rollout(DataDir *f, const char *name, const char *state, const char *reverted, bool failed) {
+        const ClusterUnit *known = cluster_unit(&f->view.cluster, name);
         _cleanup_unit_ Unit *u = NULL;
         char text[256], key[300], value[700];
 
         text_of(text, reverted);
         assert_int_equal(unit_parse(name, text, strlen(text), &u, NULL), 0);
         snprintf(value, sizeof(value),
-                 "{%s\"reverted\":3,\"revertedHash\":\"%s\",\"state\":\"%s\",\"to\":2,\"toHash\":\"h\","
+                 "{%s\"reverted\":3,\"revertedHash\":\"%s\",\"state\":\"%s\",\"to\":2,\"toHash\":\"%s\","
                  "\"why\":"
                  "\"exit status 1\"}",
-                 failed ? "\"failed\":[{\"unit\":\"a.service\",\"why\":\"w\"}]," : "", u->hash, state);
+                 failed ? "\"failed\":[{\"unit\":\"a.service\",\"why\":\"w\"}]," : "", u->hash, state,
+                 known ? known->unit->hash : "h");
         snprintf(key, sizeof(key), "/_fleet/rollout/%s", name);
         cluster_view_put(&f->view, key, value);
 }
@@ -525,6 +528,7 @@ static void a_template_that_is_invalid_for_an_instance_is_refused(void **state) 
 
 static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
         DataDir *f = *state;
+        char text[256];
 
         unit(f, "a.service", "/bad", "A");
         file(f, "a.service", "/bad");
@@ -537,6 +541,16 @@ static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
         assert_string_equal(f->files[0].error,
                             "a.service: the rollout of revision 2 is paused: exit status 1; change the file, "
                             "or: fleetctl rollout resume a.service");
+
+        /* The corrected text is submitted, and the engine has not begun its rollout. */
+        unit_free(f->files[0].unit);
+        text_of(text, "/good");
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &f->files[0].unit, NULL), 0);
+        assert_diff(f, true, "update a.service");
+        assert_null(f->files[0].error);
+        unit(f, "a.service", "/good", "A");
+        assert_diff(f, true, "");
+        assert_null(f->files[0].error);
 }
 
 /* 4 was left for 3, and that for 2. The last revert alone would leave 3 only. */
