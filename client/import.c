@@ -228,7 +228,7 @@ static int import_etcd(Client *c, Error *err) {
         if (r < 0)
                 return import_fail_unchanged(r, err);
         n_new = f.units.counts[IMPORT_CREATE];
-        if (n_new == 0 && f.units.n_metadata == 0) {
+        if (n_new == 0 && f.units.n_metadata_new == 0) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
@@ -236,13 +236,13 @@ static int import_etcd(Client *c, Error *err) {
                     c, "Import?",
                     "%zu unit%s and %zu metadata of machines are imported. Stop the old fleet first: its "
                     "units continue to run.",
-                    n_new, plural(n_new), f.units.n_metadata))
+                    n_new, plural(n_new), f.units.n_metadata_new))
                 return EXIT_FAILED;
         r = import_send(c, &f.units, err);
         if (r < 0)
                 return r;
         printf("Imported %zu unit%s and %zu metadata of machines\n", n_new, plural(n_new),
-               f.units.n_metadata);
+               f.units.n_metadata_new);
         return EXIT_DONE;
 }
 

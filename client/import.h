@@ -3,6 +3,7 @@
 #pragma once
 
 #include "client/client.h"
+#include "units/machine.h"
 
 typedef enum ImportAction {
         IMPORT_CREATE,   /* a new unit */
@@ -20,12 +21,19 @@ typedef struct ImportUnit {
         char *rejected; /* reason, owned; NULL: it is not */
 } ImportUnit;
 
+typedef struct ImportMetadata {
+        char machine[MACHINE_ID_SIZE];
+        char *key, *value; /* owned */
+        bool exists;       /* the machine has it already: set to this value, or removed */
+} ImportMetadata;
+
 typedef struct ImportUnits {
         ImportUnit *items;
         size_t n, capacity;
         size_t counts[_IMPORT_ACTION_MAX]; /* after import_compare() */
-        Text *patches; /* of metadata: bodies of requests, without their last bracket; owned */
-        size_t n_patches, patches_capacity, n_metadata;
+        ImportMetadata *metadata;
+        size_t n_metadata, metadata_capacity;
+        size_t n_metadata_new; /* after import_compare(): not yet there */
 } ImportUnits;
 
 void import_units_done(ImportUnits *units);
@@ -37,7 +45,7 @@ int import_add(ImportUnits *units, const char *name, char *text, TargetState tar
 int import_add_metadata(ImportUnits *units, const char *machine, const char *key, const char *value);
 
 /* Sort the units by name, and set their actions; with 'replace', other texts and target states are replaced.
- */
+ * Compare the metadata, too; where the daemon shows none that is set, all is new. */
 int import_compare(Client *c, ImportUnits *units, bool replace, Error *err);
 
 int import_print(const ImportUnits *units); /* a table; 0 or -ENOMEM */

@@ -263,7 +263,7 @@ static void print_json(const Folder *f) {
         json_add_u64(&t, "existing", f->n_existing);
         json_add_u64(&t, "new", f->n_new);
         json_close(&t, '}');
-        json_add_u64(&t, "metadata", f->units.n_metadata);
+        json_add_u64(&t, "metadata", f->units.n_metadata_new);
         json_open(&t, "units", '[');
         for (size_t i = 0; i < f->units.n; i++) {
                 const ImportUnit *u = &f->units.items[i];
@@ -330,18 +330,18 @@ int import_folder(Client *c, const char *dir, Error *err) {
                 return EXIT_FAILED;
         n_units = n[IMPORT_CREATE] + n[IMPORT_REPLACE];
         n_keys = f.n_new + f.n_differing;
-        if (n_units + n_keys + f.n_new_dirs + f.units.n_metadata == 0) {
+        if (n_units + n_keys + f.n_new_dirs + f.units.n_metadata_new == 0) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
         if (!client_confirm(c, "Import?", "%zu unit%s, %zu metadata of machines and %zu key%s are imported.",
-                            n_units, plural(n_units), f.units.n_metadata, n_keys, plural(n_keys)))
+                            n_units, plural(n_units), f.units.n_metadata_new, n_keys, plural(n_keys)))
                 return EXIT_FAILED;
         r = folder_send(&f, err);
         if (r < 0)
                 return r;
         if (!json)
                 printf("Imported %zu unit%s, %zu metadata of machines and %zu key%s\n", n_units,
-                       plural(n_units), f.units.n_metadata, n_keys, plural(n_keys));
+                       plural(n_units), f.units.n_metadata_new, n_keys, plural(n_keys));
         return EXIT_DONE;
 }

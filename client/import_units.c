@@ -1,9 +1,10 @@
 /* The steps of both kinds of import after units and metadata are read. */
 #include "client/import.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "units/machine.h"
+#include "client/snapshot.h"
 
 enum { PATCH_MAX = 1000 }; /* operations of one request */
 
@@ -14,9 +15,11 @@ void import_units_done(ImportUnits *units) {
                 free(units->items[i].rejected);
         }
         free(units->items);
-        for (size_t i = 0; i < units->n_patches; i++)
-                text_done(&units->patches[i]);
-        free(units->patches);
+        for (size_t i = 0; i < units->n_metadata; i++) {
+                free(units->metadata[i].key);
+                free(units->metadata[i].value);
+        }
+        free(units->metadata);
 }
 
 /* -- Reading -- */
@@ -45,26 +48,16 @@ int import_add(ImportUnits *units, const char *name, char *text, TargetState tar
 }
 
 int import_add_metadata(ImportUnits *units, const char *machine, const char *key, const char *value) {
-        _cleanup_text_ Text path = {};
-        Text *patch;
+        ImportMetadata *m;
 
         if (!machine_id_is_valid(machine) || machine_metadata_check(key, value, NULL) < 0)
                 return 0;
-        if (units->n_metadata % PATCH_MAX == 0) {
-                if (GROW(units->patches, units->patches_capacity, units->n_patches + 1) < 0)
-                        return -ENOMEM;
-                units->patches[units->n_patches++] = (Text) {};
-                json_open(&units->patches[units->n_patches - 1], NULL, '[');
-        }
-        patch = &units->patches[units->n_patches - 1];
-        text_printf(&path, "/%s/metadata/%s", machine, key);
-        json_open(patch, NULL, '{');
-        json_add_string(patch, "op", *value ? "add" : "remove");
-        json_add_string(patch, "path", path.chars);
-        json_add_string(patch, "value", value);
-        json_close(patch, '}');
-        units->n_metadata++;
-        return path.error ?: patch->error;
+        if (GROW(units->metadata, units->metadata_capacity, units->n_metadata + 1) < 0)
+                return -ENOMEM;
+        m = &units->metadata[units->n_metadata++];
+        *m = (ImportMetadata) { .key = strdup(key), .value = strdup(value) };
+        snprintf(m->machine, sizeof(m->machine), "%s", machine);
+        return m->key && m->value ? 0 : -ENOMEM;
 }
 
 /* -- Comparison with the cluster -- */
@@ -82,6 +75,45 @@ static ImportAction action_for(const ImportUnit *unit, const Unit *parsed, const
         if (replace && (!same_text || other->desired_state != unit->target))
                 return IMPORT_REPLACE;
         return same_text ? IMPORT_EXISTS : IMPORT_DIFFERS;
+}
+
+static int add_node(void *userdata, const KvListed *node) {
+        return snapshot_apply_node(userdata, node);
+}
+
+/* Compare the metadata with what is set: the list of machines also has that of their configuration. */
+static int compare_metadata(Client *c, ImportUnits *units, Error *err) {
+        _cleanup_(snapshot_nodes_done) SnapshotNodes set = {};
+        const char *machine = "";
+        int r;
+
+        for (size_t i = 0; i < units->n_metadata; i++) {
+                ImportMetadata *m = &units->metadata[i];
+                _cleanup_text_ Text path = {};
+                const SnapshotNode *there;
+
+                text_printf(&path, "/_fleet/machine/%s/metadata", m->machine);
+                if (path.error < 0)
+                        return path.error;
+                if (!streq(m->machine, machine)) {
+                        Error why = {};
+
+                        r = kv_pages(c, path.chars, "limit=1000", add_node, &set, &why);
+                        if (r < 0 && r != -EREMOTEIO) { /* absent, or not shown to this user */
+                                *err = why;
+                                return r;
+                        }
+                }
+                machine = m->machine;
+                text_printf(&path, "/%s", m->key);
+                if (path.error < 0)
+                        return path.error;
+                there = snapshot_find(&set, path.chars, path.size);
+                m->exists = there && strlen(m->value) == there->value_size &&
+                            memcmp(m->value, there->value, there->value_size) == 0;
+                units->n_metadata_new += !m->exists;
+        }
+        return 0;
 }
 
 int import_compare(Client *c, ImportUnits *units, bool replace, Error *err) {
@@ -106,7 +138,7 @@ int import_compare(Client *c, ImportUnits *units, bool replace, Error *err) {
                 }
                 units->counts[u->action]++;
         }
-        return 0;
+        return compare_metadata(c, units, err);
 }
 
 const char *import_action_name(const ImportUnit *unit) {
@@ -135,18 +167,46 @@ int import_print(const ImportUnits *units) {
 
 /* -- Sending -- */
 
+/* Append one operation of the patch. */
+static void append_metadata(Text *patch, const ImportMetadata *m) {
+        _cleanup_text_ Text path = {};
+
+        text_printf(&path, "/%s/metadata/%s", m->machine, m->key);
+        json_open(patch, NULL, '{');
+        json_add_string(patch, "op", *m->value ? "add" : "remove");
+        json_add_string(patch, "path", path.chars);
+        json_add_string(patch, "value", m->value);
+        json_close(patch, '}');
+        patch->error = patch->error ?: path.error;
+}
+
+/* Send the metadata from item *at on that is new, up to the limit of a request. */
+static int send_metadata(Client *c, const ImportUnits *units, size_t *at, Error *err) {
+        _cleanup_text_ Text patch = {};
+        size_t n = 0;
+
+        json_open(&patch, NULL, '[');
+        for (; *at < units->n_metadata && n < PATCH_MAX; (*at)++) {
+                if (units->metadata[*at].exists)
+                        continue;
+                append_metadata(&patch, &units->metadata[*at]);
+                n++;
+        }
+        json_close(&patch, ']');
+        if (n == 0 || patch.error < 0)
+                return patch.error;
+        return client_request(c, "PATCH", "/fleet/v1/machines", &patch, NULL, err);
+}
+
 int import_send(Client *c, ImportUnits *units, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, units->n + 1);
         size_t n = 0;
 
         if (!changes)
                 return -ENOMEM;
-        for (size_t i = 0; i < units->n_patches; i++) {
-                int r;
+        for (size_t at = 0; at < units->n_metadata;) {
+                int r = send_metadata(c, units, &at, err);
 
-                json_close(&units->patches[i], ']');
-                r = units->patches[i].error ?:
-                            client_request(c, "PATCH", "/fleet/v1/machines", &units->patches[i], NULL, err);
                 if (r < 0)
                         return r;
         }
