@@ -2278,6 +2278,9 @@ static void each_text_of_a_unit_is_a_revision(void **state) {
         raise_level(fixture, 8);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        /* It has one row: that of its last submission. */
+        assert_null(strstr(strstr(fixture->answer, "\"number\":2,") + 1, "\"number\":2,"));
+        assert_null(strstr(fixture->answer, "\"how\":\"submitted\",\"number\":2,"));
 
         /* A key that cannot be read, and one that is absent. */
         write_now(fixture, &(Record) { "revision/r.service/1", "{" }, 1);
