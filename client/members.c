@@ -323,7 +323,8 @@ static int machine_set_confirm(Client *c, const char *name, const Text *body, Er
         return client_confirm(c, "Change it?", "%s", effect.chars) ? EXIT_DONE : EXIT_FAILED;
 }
 
-static void machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
+/* Print what was set. 0 or -ENOMEM. */
+static int machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
         _cleanup_text_ Text t = {};
 
         text_append(&t, "Machine ");
@@ -336,8 +337,10 @@ static void machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
                 text_append_printable_bytes(&t, pairs[i], size - ends_with(pairs[i], "="), false);
                 text_append(&t, ends_with(pairs[i], "=") ? " removed" : "");
         }
-        if (t.error == 0)
-                (void) output_line(t.chars);
+        if (t.error < 0)
+                return t.error;
+        (void) output_line(t.chars);
+        return 0;
 }
 
 static int machine_set(Client *c, char **args, size_t n, Error *err) {
@@ -366,8 +369,8 @@ static int machine_set(Client *c, char **args, size_t n, Error *err) {
         r = client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the metadata: ");
-        machine_set_print(m, args + 1, n - 1);
-        return EXIT_DONE;
+        r = machine_set_print(m, args + 1, n - 1);
+        return r < 0 ? r : EXIT_DONE;
 }
 
 static int machine_rekey(Client *c, size_t n, Error *err) {
