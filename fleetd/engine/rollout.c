@@ -228,7 +228,8 @@ static void rolling_describe_failure(const Rolling *x, char *ret, size_t size) {
                 snprintf(ret, size, "a condition of the text is not met, and stopped %zu of %zu instances",
                          rolling_lost(x), (size_t) r->served);
         else
-                snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=");
+                snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=%s",
+                         x->set.n_missing > 0 ? "; one has no machine" : "");
 }
 
 /* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. */

@@ -192,7 +192,8 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         n_stopped += !to;
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
-                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
+                else if (state == INSTANCE_BAD &&
+                         n_steps + x->set.n_missing + n >= MAX(x->max_unavailable, (size_t) 1))
                         break;
                 r = rolling_update(x, p, to);
                 n++;

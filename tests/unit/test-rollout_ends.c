@@ -165,6 +165,32 @@ static void after_a_revert_all_instances_run(void **state) {
         end(&play);
 }
 
+/* They have just been started, and are not available yet. */
+static void a_text_that_fits_no_machine_stops_one_unavailable_instance(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        play.quality[1] = SLOW;
+        for (size_t i = 0; i < 3; i++) {
+                put_state(&play, i, "active", false);
+                play.instances[i].started_ms = 0;
+        }
+        play.options = "MachineMetadata=disk=ssd";
+        want(&play, 2);
+        seconds_with_plans(&play, 650, NULL);
+        assert_int_equal(count_with(&play, 1), 2);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(
+                record_of(&play)->why,
+                "no further instance was available within UpdateDeadlineSec=; one has no machine");
+        play.options = "";
+        want(&play, 3);
+        seconds_with_plans(&play, 60, NULL);
+        assert_rollout(&play, ROLLOUT_DONE, 3);
+        assert_int_equal(count_with(&play, 3), 3);
+        end(&play);
+}
+
 static void an_instance_without_a_machine_gets_the_fix(void **state) {
         Play play;
 
@@ -648,6 +674,7 @@ int main(void) {
                 cmocka_unit_test(with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever),
                 cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
                 cmocka_unit_test(after_a_revert_all_instances_run),
+                cmocka_unit_test(a_text_that_fits_no_machine_stops_one_unavailable_instance),
                 cmocka_unit_test(an_instance_without_a_machine_gets_the_fix),
                 cmocka_unit_test(a_set_with_a_waiting_instance_gets_the_fix),
                 cmocka_unit_test(a_stopped_instance_starts_with_the_wanted_text),

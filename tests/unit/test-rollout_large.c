@@ -30,17 +30,18 @@ static void machines_are_updated_in_the_order_of_their_names(void **state) {
         }
         qsort(names, INSTANCES, sizeof(*names), by_name);
         want(&play, 2);
-        for (size_t n = 0; n < INSTANCES; n = count_with(&play, 2)) {
+        for (size_t n = 0, before; n < INSTANCES;) {
                 while (step(&play) != ROLLOUT_NOTHING)
                         ;
-                assert_true(count_with(&play, 2) > n);
-                for (size_t i = 0; i < count_with(&play, 2); i++) {
+                before = n;
+                n = count_with(&play, 2);
+                assert_true(n > before);
+                for (size_t i = 0; i < n; i++) {
                         const ClusterAssignment *a = cluster_assignment(&play.p.cluster, machine_id(names[i]),
                                                                         "agent.service");
 
                         if (a->revision != 2)
-                                fail_msg("%s has the former text, and %zu others are updated", names[i],
-                                         count_with(&play, 2));
+                                fail_msg("%s has the former text, and %zu others are updated", names[i], n);
                 }
                 machines_act(&play);
                 play.p.cluster.now_ms += OWN_MS;
