@@ -6,9 +6,12 @@
 #pragma once
 
 #define XXH_INLINE_ALL
-#define XXH_FORCE_MEMORY_ACCESS                                                     \
-        0 /* memcpy: packed reads would violate the aliasing rules for integer keys \
-           */
+/* Packed reads would violate the aliasing rules for integer keys. */
+#ifdef __SANITIZE_ADDRESS__
+#define XXH_FORCE_MEMORY_ACCESS 3 /* byte by byte: each memcpy would be a call of the sanitizer */
+#else
+#define XXH_FORCE_MEMORY_ACCESS 0 /* memcpy */
+#endif
 #include <xxhash.h>
 
 #include "base/memory.h"
