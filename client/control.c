@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "client/files.h"
 #include "client/replace.h"
+#include "client/restart.h"
 #include "client/state_text.h"
 #include "client/wait.h"
 
@@ -27,6 +28,7 @@ typedef struct Found {
         bool as_requested; /* it had the requested target state already */
         bool waits;        /* for a machine, or for one that reports it: its machine may be lost */
         char *reason;      /* of its placement; owned */
+        Names machines;    /* IDs: of its assignment; of a global unit, those that report it */
         bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
@@ -50,19 +52,23 @@ static void found_done(FoundUnits *found) {
         names_done(&found->names);
         names_done(&found->created);
         names_done(&found->differing);
-        for (size_t i = 0; i < found->n; i++)
+        for (size_t i = 0; i < found->n; i++) {
                 free(found->items[i].reason);
+                names_done(&found->items[i].machines);
+        }
         free(found->items);
 }
 
 static int found_set_unit(Found *f, const ApiUnit *unit) {
-        const char *reason = unit->reason ?: "";
+        const char *reason = unit->reason ?: "", *machine = unit->machine_id ?: "";
 
         f->exists = true;
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
         f->waits = !f->global && f->desired > TARGET_INACTIVE && !starts_with(reason, "finished on ");
+        if (*machine && names_add(&f->machines, machine, strlen(machine)) < 0)
+                return -ENOMEM;
         if (!f->waits)
                 return 0;
         f->reason = strdup(reason);
@@ -86,6 +92,18 @@ static void found_set_states(Found *f, const Listing *states) {
                               n_running > 0; /* it may also be elsewhere, in a move */
 }
 
+static int found_add_states(Found *f, const Listing *states) {
+        found_set_states(f, states);
+        for (size_t i = 0; f->global && i < states->n; i++) {
+                const ApiState *s = &states->states[i];
+
+                if (same_string(s->name, f->name) && s->machine_id &&
+                    names_add(&f->machines, s->machine_id, strlen(s->machine_id)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
 /* With 'named', prefix an error answer with the name of the unit, as fleet does for load and start. */
 static int found_read_one(Client *c, Found *f, bool named, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -100,10 +118,7 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
         r = found_set_unit(f, &unit);
         if (r >= 0)
                 r = client_states(c, f->name, &states, err);
-        if (r < 0)
-                return r;
-        found_set_states(f, &states);
-        return 0;
+        return r < 0 ? r : found_add_states(f, &states);
 }
 
 /* Read all units of found->names, in order, whether they exist or not. */
@@ -134,7 +149,8 @@ static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
                 unit = listing_unit(&units, f->name);
                 if (unit)
                         r = found_set_unit(f, unit);
-                found_set_states(f, &states);
+                if (r >= 0)
+                        r = found_add_states(f, &states);
         }
         return r;
 }
@@ -553,60 +569,30 @@ int verb_destroy(Client *c, char **args, size_t n, Error *err) {
 
 /* -- restart -- */
 
-enum { START_AGAIN_MS = 60000, RETRY_MS = 500 };
-
-/* Start a unit that restart has stopped. It must not stay stopped because the cluster has no leader for a
- * moment: retry for START_AGAIN_MS. A target state that another client has changed meanwhile stays. */
-static int start_again(Client *c, const Found *f, Error *err) {
-        uint64_t end_ms = clock_monotonic_ms() + START_AGAIN_MS;
-        _cleanup_api_unit_ ApiUnit current = API_UNIT_EMPTY;
-        ApiUnit change = client_change_of(f->name);
-        int r;
-
-        change.desired_state = TARGET_LAUNCHED;
-        change.expected_state = TARGET_LOADED;
-        do {
-                *err = (Error) {};
-                r = client_change(c, &change, 1, err);
-                if (r >= 0 || r == -ENOMEM || r == -EFBIG || r == -E2BIG ||
-                    (r == -EREMOTEIO && !client_is_about_daemon(r, err)))
-                        break; /* no temporary failure */
-                (void) usleep(RETRY_MS * 1000);
-        } while (clock_monotonic_ms() < end_ms);
-
-        /* A try whose answer was lost may have taken effect. */
-        if (r == -EREMOTEIO && client_unit(c, f->name, &current, NULL) > 0 &&
-            current.desired_state == TARGET_LAUNCHED)
-                return 0;
-        return r;
-}
-
-static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
-        const Names one = { .items = (char **) &f->name, .n = 1 };
+static int stop_and_start(Client *c, Found *f, Progress *progress, Error *err) {
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
         int r;
 
         if (stops) {
-                r = client_set_state(c, f->name, TARGET_LOADED, err);
-                if (r < 0)
-                        return r;
-                r = wait_for(c,
-                             &(WaitRequest) { .goal = WAIT_STOPPED,
-                                              .target = TARGET_LOADED,
-                                              .names = &one,
-                                              .quiet = true,
-                                              .progress = progress,
-                                              .more = true,
-                                              .restarts = true },
-                             err);
+                r = restart_stop(c, f->name, progress, err);
                 if (r < 0)
                         return r;
         }
         f->before_ms = 0;
         if (client_states(c, f->name, &states, NULL) >= 0)
                 found_set_states(f, &states);
-        r = stops ? start_again(c, f, err) : client_set_state(c, f->name, TARGET_LAUNCHED, err);
+        return stops ? restart_start(c, f->name, err) : client_set_state(c, f->name, TARGET_LAUNCHED, err);
+}
+
+static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
+        const Names one = { .items = (char **) &f->name, .n = 1 };
+        sigset_t before;
+        int r;
+
+        restart_block_signals(&before);
+        r = stop_and_start(c, f, progress, err);
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
         if (r < 0)
                 return r;
         if (!waits_for(c, f->global)) {
@@ -658,7 +644,9 @@ static void refuse_to_restart(const Found *f) {
 
 int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
+        _cleanup_listing_ Listing machines = {};
         _cleanup_names_ Names names = {};
+        bool refused = false;
         int r;
 
         r = files_submit(c, args, n, TARGET_LAUNCHED, &(FilesSubmitted) { .names = &names }, err);
@@ -668,6 +656,13 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
         if (r != EXIT_DONE)
                 return r;
 
+        /* Check all units before the first one changes. */
+        for (size_t i = 0; i < found.n; i++)
+                refused |= restart_is_refused(c, found.items[i].name, &found.items[i].machines, &machines);
+        if (refused) {
+                client_note("nothing was restarted");
+                return EXIT_FAILED;
+        }
         for (size_t i = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         refuse_to_restart(&found.items[i]);

@@ -27,7 +27,7 @@ typedef struct WaitRequest {
         bool quiet;         /* print errors only */
         Progress *progress; /* borrowed; has lines of these units, perhaps of more; NULL: none */
         bool more;          /* of 'progress': another wait for these units follows */
-        bool restarts; /* the first half of a restart: after an end of the wait, nothing starts the units */
+        bool restarts; /* the first half of a start with new texts: after it ends, nothing starts the units */
         const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;
 
@@ -41,7 +41,7 @@ bool wait_was_ended(const Client *c, int r);
  *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target', or --timeout has elapsed
  *   -ENOEXEC     the unit is launched, but systemd does not report it active, or reports a failure
  *   -ECANCELED   another client has changed the target state or the awaited text, or destroyed the unit; or
- *                --timeout has elapsed in the first half of a restart
+ *                --timeout has elapsed with 'restarts'
  *   -EINTR       c->signal: Ctrl-C or SIGTERM; the message states what the cluster continues to do
  *   -EACCES      the user has no right to read the units; the message names them
  * Other error answers of fleetd do not end the wait. */

@@ -28,6 +28,7 @@ import fake_fleetd  # noqa: E402
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
 AT_ONCE = 8
 TEST_SECONDS = 600  # of one test, on a slow and busy machine
+STOPS_LATER = "has not stopped yet; its target state is launched again: it keeps running, or starts when it has stopped"
 UNIT_TEXT = "[Unit]\nDescription=Example\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
 
@@ -1159,6 +1160,44 @@ def a_restart_starts_the_unit_that_it_stopped_despite_errors(t):
     assert t.cluster.units["a.service"]["desiredState"] == "inactive"
 
 
+def a_restart_whose_stop_takes_too_long_does_not_become_a_stop(t):
+    def targets():
+        return [u["desiredState"] for u in t.cluster.units.values()]
+
+    for name in "ab":
+        t.file(f"{name}.service")
+    t.expect("start a b", out=["launched"])
+    t.cluster.lag = None
+    t.expect("restart --timeout=300ms a b", 5, err="fleetctl: not restarted: b.service\nfleetctl: timed out: a.service " + STOPS_LATER + "\n")
+    assert targets() == ["launched", "launched"]
+    # The leader is away for a moment.
+    t.cluster.fails = ["launched"]
+    t.expect("restart --timeout=300ms a", 5, err="fleetctl: timed out: a.service " + STOPS_LATER + "\n")
+    assert targets() == ["launched", "launched"] and t.cluster.fails == []
+    t.expect("restart --block-attempts=1 b", 1, err=["timed out waiting for unit b.service to stop", "; b.service " + STOPS_LATER])
+    assert targets() == ["launched", "launched"]
+    # Another client has unloaded it: that stays.
+    t.cluster.fails = ["launched"]
+    t.cluster.on_fail = lambda: t.cluster.units["a.service"].update(desiredState="inactive")
+    t.expect("restart --timeout=300ms a", 1, err=["a.service stops and is not started again: ", "changed meanwhile", "; to start it: fleetctl start a.service\n"])
+    assert targets() == ["inactive", "launched"]
+
+
+def a_unit_whose_machine_is_not_up_is_not_restarted(t):
+    t.file("a.service")
+    t.file("b.service")
+    t.file("g.service", UNIT_TEXT + "[X-Fleet]\nGlobal=true\n")
+    t.expect("start a b g", out=["launched"])
+    for presence, said in (("away", "is away, and does not stop it: start fleetd there first: systemctl start fleetd"),
+                           ("lost", "is lost, and cannot restart it; where it runs next: fleetctl why ")):
+        t.cluster.machines = [{**m, "presence": presence if m["hostname"] == "beta" else "up"} for m in fake_fleetd.MACHINES]
+        t.cluster.requests.clear()
+        for units, name in ((("a", "b"), "b.service"), (("g",), "g.service")):
+            t.expect(["restart", *units], 1, err=f"fleetctl: {name}: beta {said}{name if presence == 'lost' else ''}\nfleetctl: nothing was restarted\n")
+        assert all(method == "GET" for method, _ in t.cluster.requests), t.cluster.requests
+        t.expect("restart a", out=["a.service launched"])
+
+
 # -- import --
 
 def old_registry(units, prefix="/_coreos.com/fleet", **extra):
@@ -2141,8 +2180,8 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     terminal.wait_for("stopping")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
-    assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service",
-                                     "fleetctl: a.service stops and is not started again (to start: fleetctl start)", ""], terminal.screen()
+    assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service", "fleetctl: a.service " + STOPS_LATER, ""], terminal.screen()
+    assert t.cluster.units["a.service"]["desiredState"] == "launched"
     for verb, said in (("stop", "the cluster continues to stop b.service"), ("start", "the cluster continues to run a.service (to stop: fleetctl stop)")):
         t.cluster.lag = None if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
