@@ -398,19 +398,20 @@ static void add_reboots(const View *v, Conditions *all) {
 
         for (size_t i = 0; i < json_value_count(reboots); i++) {
                 const JsonValue *m = json_value_item(reboots, i);
-                const char *name = member_text(m, "name"), *state = member_text(m, "state");
+                const char *name = member_text(m, "name"), *state = member_text(m, "state"),
+                           *reason = member_text(m, "reason");
 
                 if (streq(state, "draining"))
-                        add(all, "reboot", name, "reboot --deadline=5min ",
-                            "the queue of reboots waits for its drain: %s", member_text(m, "reason"));
+                        add(all, "reboot", name,
+                            drain_reason_has_step(reason) ? "" : "reboot --deadline=5min ",
+                            "the queue of reboots waits for its drain: %s", reason);
                 else if (streq(state, "queued"))
-                        add(all, "reboot", name, "reboot --status", "the queue of reboots waits: %s",
-                            member_text(m, "reason"));
+                        add(all, "reboot", name, "reboot --status", "the queue of reboots waits: %s", reason);
                 else
                         add(all, "reboot", name, "reboot --resume",
                             "the queue of reboots has stopped: %s; to end it instead: fleetctl reboot "
                             "--cancel",
-                            member_text(m, "reason"));
+                            reason);
         }
 }
 

@@ -97,7 +97,10 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
         if (!a || !cluster_assignment_is_active(a))
                 return DRAINED_UNIT_STOPS;
         spared = scheduler_drain_spares(u, where, now_ms);
-        if (spared)
+        if (where->presence == PRESENCE_AWAY) /* --force and --deadline have no effect until it is back */
+                error_set(ret_why, 0, "%s is away; on it: systemctl start fleetd",
+                          cluster_machine_name(where));
+        else if (spared)
                 error_set(ret_why, 0, "%s", spared);
         else if (where->presence != PRESENCE_UP)
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),

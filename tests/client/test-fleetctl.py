@@ -961,6 +961,7 @@ def a_drain_prints_each_change(t):
         {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host")], "unitsLeft": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="alpha is away; on it: systemctl start fleetd")], "unitsLeft": 1, "deadlineMs": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
     said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
     assert said[0] == 0 and not said[2], said
@@ -969,6 +970,7 @@ def a_drain_prints_each_change(t):
     assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
     assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
     assert "b\\x1b.service waiting: its key cannot be read by this fleetd: upgrade the host" in lines, lines
+    assert "b\\x1b.service waiting: alpha is away; on it: systemctl start fleetd" in lines, lines
     assert lines[-3:] == ["b\\x1b.service stopping", "b\\x1b.service destroyed", "alpha: drained"], lines
     assert any(line.startswith("a.service → ") and " active " in line for line in lines), lines
     assert t.cluster.maintained == [("PUT", {"deadlineMs": 300000, "force": True, "mode": "draining", "reason": "new disk"})], t.cluster.maintained

@@ -3242,6 +3242,7 @@ typedef struct WaitRow {
         }
 #define ADOPTING \
         { "cluster/adopting", "1" }
+#define BETA_AWAY     "beta is away; on it: systemctl start fleetd"
 #define GET_DRAIN     "GET /fleet/v1/machines/" BETA "/maintenance"
 #define GET_MOVE      "GET /fleet/v1/units/m.service/move"
 #define GET_REBOOTS   "GET /fleet/v1/reboots"
@@ -3267,9 +3268,15 @@ static const WaitRow drain_waits[] = {
         { "",
           { DRAINS, IS(BETA, "away") },
           GET_DRAIN,
-          "\"reason\":\"beta is away\"",
-          "beta is away",
-          "\"why\":\"beta is away\"" },
+          "\"reason\":\"" BETA_AWAY "\"",
+          BETA_AWAY,
+          "\"why\":\"" BETA_AWAY "\"" },
+        { "Move=no\\n",
+          { DRAINS, IS(BETA, "away") },
+          GET_DRAIN,
+          "\"reason\":\"" BETA_AWAY "\"",
+          BETA_AWAY,
+          "\"why\":\"" BETA_AWAY "\"" },
         { "",
           { DRAINS, IS(GAMMA, "away"), { "machine/" GAMMA "/unit/m.service", "{\"order\":\"run\"}" } },
           GET_DRAIN,
@@ -3315,9 +3322,9 @@ static const WaitRow move_waits[] = {
         { "",
           { MOVES, IS(BETA, "away") },
           GET_MOVE,
-          "\"reason\":\"beta is away\"",
-          "beta is away",
-          "\"name\":\"m.service\",\"reason\":\"beta is away\"" },
+          "\"reason\":\"" BETA_AWAY "\"",
+          BETA_AWAY,
+          "\"name\":\"m.service\",\"reason\":\"" BETA_AWAY "\"" },
         { "",
           { MOVES, IS(GAMMA, "away"), { "machine/" BETA "/unit/m.service", "" } },
           GET_MOVE,
