@@ -74,7 +74,7 @@ static void step_write(Text *t, bool *any, const char *verb, const char *name) {
 }
 
 /* Append the names of the units whose unloading lets the machine run the unit; nothing if there are none, too
- * many, or one that ends already or that no command unloads. */
+ * many, one that ends already or that no command unloads, or a global one: it would leave all machines. */
 static void step_append_conflicts(Text *t, const SchedulerView *view, const ClusterUnit *u,
                                   const ClusterMachine *m) {
         const ClusterUnit *units[CONFLICTS_MAX];
@@ -85,7 +85,8 @@ static void step_append_conflicts(Text *t, const SchedulerView *view, const Clus
         n = scheduler_conflicts_on(view, u, m, units, CONFLICTS_MAX);
         for (size_t i = 0; i < n; i++)
                 if (n > CONFLICTS_MAX || cluster_unit_is_unreadable(units[i]) ||
-                    units[i]->target == TARGET_INACTIVE)
+                    units[i]->target == TARGET_INACTIVE ||
+                    (units[i]->unit && units[i]->unit->placement.global))
                         return;
         for (size_t i = 0; i < n; i++)
                 text_printf(t, "%s%s", i > 0 ? " " : "", units[i]->name);

@@ -3846,6 +3846,16 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         write_now(fixture, &(Record) { "target/e.service", "inactive" }, 1);
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service runs there");
         assert_null(strstr(fixture->answer, "\"steps\""));
+
+        /* To unload a global unit would stop it on all machines. */
+        write_now(fixture, &(Record) { "target/e.service", "launched" }, 1);
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "\"steps\":[\"unload d1.service ");
+        write_now(fixture,
+                  &(Record) { "unit/e.service",
+                              "{\"text\":\"[X-Fleet]\\nConflicts=c.service\\nGlobal=yes\\n\"}" },
+                  1);
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "runs there");
+        assert_null(strstr(fixture->answer, "\"steps\""));
 }
 
 static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(void **state) {
