@@ -24,6 +24,9 @@ enum { CONTACT_MS = 1000 };
 /* The replicas that report a host learn so often that its heartbeats come to the leader again. */
 enum { LEAVES_TICKS = 4 };
 
+/* A replica reports the rejection of a key until its own tree has the changed record of the host. */
+enum { RECORD_LAG_MS = 5000 };
+
 /* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
 enum { POSITION_MAX_MS = 2000 };
 
@@ -39,6 +42,8 @@ typedef struct Sender {
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
         uint8_t rejected;    /* as a replica has reported it at 'rejected_ms' */
         uint64_t rejected_ms;
+        uint64_t host_index; /* of the host's record at its last rejection, or later */
+        uint64_t changed_ms; /* when that record changed; 0: not since the first rejection */
 } Sender;
 
 /* The end of the log of another host. */
@@ -183,21 +188,45 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         memcpy(s->problem, problem, sizeof(s->problem));
 }
 
+/* A change of the record of a host ends the report of another key, see revocation.c: the host may have been
+ * admitted with it. */
+static void heartbeats_check_record(Membership *m, Sender *s, const ClusterMachine *machine) {
+        if (s->host_index == machine->host_index)
+                return;
+        if (s->host_index > 0) {
+                s->changed_ms = loop_now_ms(m->loop);
+                s->rejected &= (uint8_t) ~CONDITION_KEY;
+        }
+        s->host_index = machine->host_index;
+}
+
+static void heartbeats_take_rejection(Membership *m, Sender *s, const ClusterMachine *machine,
+                                      uint8_t flags) {
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        heartbeats_check_record(m, s, machine);
+        if (s->changed_ms > 0 && now_ms - s->changed_ms < RECORD_LAG_MS)
+                flags &= (uint8_t) ~CONDITION_KEY;
+        if (!(flags & (CONDITION_CLONE | CONDITION_KEY)))
+                return;
+        s->rejected = flags;
+        s->rejected_ms = now_ms;
+}
+
 void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms) {
+        const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), c->machine);
         uint64_t now_ms = loop_now_ms(m->loop);
         Sender *s;
 
-        if (!cluster_machine(registry_cluster(m->registry), c->machine))
+        if (!machine)
                 return;
         s = named_get(&m->heartbeats.senders, c->machine, sizeof(Sender));
         if (!s)
                 return;
         if (s->at_ms == 0)
                 s->attached = true;
-        if (c->flags & (CONDITION_CLONE | CONDITION_KEY)) {
-                s->rejected = c->flags;
-                s->rejected_ms = now_ms;
-        }
+        if (c->flags & (CONDITION_CLONE | CONDITION_KEY))
+                heartbeats_take_rejection(m, s, machine, c->flags);
         if (!(c->flags & CONDITION_IN_USE) || !s->attached)
                 return;
         s->at_ms = now_ms;
@@ -219,8 +248,11 @@ static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
 }
 
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
-        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+        const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), machine_id);
+        Sender *s = named_find(m->heartbeats.senders, machine_id);
 
+        if (s && machine && s->rejected)
+                heartbeats_check_record(m, s, machine);
         return s && s->rejected && loop_now_ms(m->loop) - s->rejected_ms <= CONDITION_VALID_MS ? s->rejected :
                                                                                                  0;
 }

@@ -272,7 +272,8 @@ bool heartbeats_has_contact(const Membership *m, const char *machine_id);
 /* Take the condition of an attached host, as a replica reports it, whose wall clock differs from that of this
  * host by 'replica_ms': as if the host had sent a heartbeat. */
 void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms);
-/* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica reports. */
+/* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica reports; a key no longer if the record
+ * of the host has changed since, as when the host joins with it. */
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
