@@ -180,6 +180,11 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
 
 enum { CONTINUED = 4 }; /* columns before the rest of a line on a narrow terminal */
 
+/* The name of a machine for people: with its short ID, if another machine has the same name. */
+static const char *machine_label(const JsonValue *m) {
+        return *member_text(m, "label") ? member_text(m, "label") : member_name(m, "hostname");
+}
+
 /* Return the state of the unit that the machine reports. 'active' is NULL without one, and of older daemons.
  */
 static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
@@ -207,7 +212,7 @@ static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
                 if (!history_is_loop(row) || !streq(member_text(row, "machine"), member_text(m, "id")))
                         continue;
                 text_printf(&t, "%s ", s->name);
-                history_append_loop(&t, row, member_name(m, "hostname"));
+                history_append_loop(&t, row, machine_label(m));
                 text_printf(&command, "fleetctl journal %s", s->name);
                 output_words_and(&t, "   ", &command, CONTINUED);
                 return;
@@ -229,7 +234,7 @@ static void append_cause(Text *t, const ApiState *s) {
 
 /* Append where the unit is that prevents the start of this one on the machine 'm', and the next step. */
 static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue *m, const char *cause) {
-        const char *host = member_name(m, "hostname");
+        const char *host = machine_label(m);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
         int r = client_unit(c, cause, &unit, NULL);
@@ -289,7 +294,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                         text_printf(&command, "fleetctl start %s", s.name);
                 if (!s.active || (command.size == 0 && (global || !here) && !state_is_stopped_for(&s, NULL)))
                         continue;
-                append_state(&t, &s, member_name(m, "hostname"));
+                append_state(&t, &s, machine_label(m));
                 if (streq(member_text(m, "presence"), "away"))
                         text_append(&t, ", as last reported: the machine is away");
                 output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
@@ -309,7 +314,7 @@ static void print_file_problems(const JsonValue *root) {
 
                 if (!*member_text(m, "problem"))
                         continue;
-                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", member_name(m, "hostname"),
+                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", machine_label(m),
                             strstr(member_text(m, "problem"), ": warning: ") ? "has a warning" :
                                                                                "is not applied",
                             member_text(m, "problem"));
@@ -335,7 +340,7 @@ static void print_place(const JsonValue *root) {
 
                 if (streq(member_text(m, "id"), where))
                         text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
-                                    member_name(m, "hostname"), reason);
+                                    machine_label(m), reason);
         }
         if (unit_name_is_template(name))
                 text_printf(&t,
@@ -369,7 +374,7 @@ static void print_place(const JsonValue *root) {
 }
 
 /* Return what the unit does on a machine. */
-static const char *assignment_words(const JsonValue *m) {
+static const char *assignment_words(const JsonValue *m, bool global) {
         static const struct {
                 AssignmentKind kind;
                 const char *words;
@@ -382,6 +387,10 @@ static const char *assignment_words(const JsonValue *m) {
 
         if (member_bool(m, "finished"))
                 return "; it has ended here successfully";
+        if (is_down(m) && (kind == ASSIGNMENT_RUN || kind == ASSIGNMENT_LOAD))
+                return global ? "; its assignment remains" :
+                                "; its assignment remains until another machine takes over, or this one is "
+                                "back";
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (rows[i].kind == kind)
                         return rows[i].words;
@@ -397,14 +406,14 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
         if (fits && streq(reason, member_text(root, "reason")))
                 reason = "";
-        text_printf(&t, "  %-*s  %s%s%s", (int) width, member_name(m, "hostname"), fits ? "yes" : "no",
+        text_printf(&t, "  %-*s  %s%s%s", (int) width, machine_label(m), fits ? "yes" : "no",
                     *reason ? ": " : "", reason);
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
 
                 text_printf(&t, ", it has %llu unit%s", n, plural(n));
         }
-        text_append(&t, assignment_words(m));
+        text_append(&t, assignment_words(m, member_bool(root, "global")));
         output_words(&t, width + strlen("    "));
 }
 
@@ -423,7 +432,7 @@ static void print_long_lost(const JsonValue *machines) {
                 const JsonValue *m = json_value_item(machines, i);
 
                 if (is_long_lost(m))
-                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", member_name(m, "hostname"));
+                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", machine_label(m));
         }
         if (n > 0)
                 printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, plural(n),
@@ -489,7 +498,7 @@ static void print_why(Client *c, const JsonValue *root) {
                 (void) view_read_history(c, &v, member_text(root, "name"), NULL);
         for (size_t i = 0; i < n; i++)
                 if (!is_long_lost(json_value_item(machines, i)))
-                        width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
+                        width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
         print_states(c, &v, root);
         print_place(root);
         if (unit_name_is_template(member_text(root, "name")))

@@ -14,7 +14,8 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         const ClusterProblem *problem = TABLE_FIND(m->problems, u->name);
         const ClusterAssignment *order;
         const ClusterState *state, *seen; /* 'seen': of a machine that reports */
-        const char *reason;
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *reason, *label = cluster_machine_label(m, buffer);
         SchedulerRule rule = RULE_NONE;
         Error why = {};
         bool up;
@@ -38,6 +39,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
         json_add_string(t, "job", seen ? seen->state.job : NULL);
+        json_add_string(t, "label", streq(label, cluster_machine_name(m)) ? NULL : label);
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));

@@ -3878,6 +3878,20 @@ static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(
         for (size_t i = 0; i < ELEMENTS(parts); i++)
                 if (!strstr(fixture->answer, parts[i]))
                         fail_msg("%s: %s", parts[i], fixture->answer);
+        assert_null(strstr(fixture->answer, "\"label\""));
+
+        /* A lost machine, and the new installation of its host. */
+        write_now(fixture,
+                  (const Record[]) {
+                          { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                          { "machine/" ETA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                          { "machine/" ETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                  },
+                  3);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/f.service" });
+        if (!strstr(fixture->answer, "\"label\":\"delta (dddddddd)\"") ||
+            !strstr(fixture->answer, "\"label\":\"delta (eeeeeeee)\""))
+                fail_msg("%s", fixture->answer);
 }
 
 static void a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_units(void **state) {
