@@ -205,6 +205,11 @@ static const JsonField body_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
 
+#define MOVE_GLOBAL                                                                                       \
+        "it is global (Global=yes), and runs on each machine that qualifies; to take it from a machine, " \
+        "with "                                                                                           \
+        "MachineMetadata= or Conflicts= in [X-Fleet]: "
+
 /* Return whether the unit moves to no machine at all; then set the reason. */
 static bool move_is_refused(const Request *request, const ClusterUnit *u, Error *ret) {
         KvState state;
@@ -220,8 +225,11 @@ static bool move_is_refused(const Request *request, const ClusterUnit *u, Error 
                 error_set(ret, 409, "%s", CLUSTER_UNREADABLE);
         else if (unit_name_is_template(u->name))
                 error_set(ret, 409, "a template runs nowhere; its instances do");
+        else if (u->unit->placement.global && u->unit->owner)
+                error_set(ret, 409, MOVE_GLOBAL "correct %s on %s", u->unit->path,
+                          cluster_name_of(registry_cluster(request->api->options.registry), u->unit->owner));
         else if (u->unit->placement.global)
-                error_set(ret, 409, "it is global (Global=yes), and runs on each machine that qualifies");
+                error_set(ret, 409, MOVE_GLOBAL "fleetctl edit %s", u->unit->from ?: u->name);
         else if (u->target == TARGET_INACTIVE)
                 error_set(ret, 409, "its target state is inactive; to start it: fleetctl start %s", u->name);
         else

@@ -2840,6 +2840,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "unit/n.service", "{\"text\":\"[X-Fleet]\\nMove=no\\n\"}" },
                 { "target/n.service", "launched" },
                 { "machine/" BETA "/unit/n.service", "{\"order\":\"run\"}" },
+                { "unit/o.service",
+                  "{\"owner\":\"" BETA
+                  "\",\"path\":\"/etc/fleet/units/o.service\",\"text\":\"[X-Fleet]\\nGlobal=yes\\n\"}" },
                 { "unit/t@.service", "{\"text\":\"[Service]\\n\"}" },
                 { "unit/u.service", "of a later version" },
                 { "unit/w.service", "{\"text\":\"[X-Fleet]\\nMachineID=" DELTA "\\n\"}" },
@@ -2878,7 +2881,11 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                   "and h.service runs there; h.service is being unloaded: repeat the command when it has "
                   "ended" },
                 { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
-                { "PUT /fleet/v1/units/g.service/move", "{}", 409, "it is global (Global=yes)" },
+                { "PUT /fleet/v1/units/g.service/move", "{}", 409,
+                  "to take it from a machine, with MachineMetadata= or Conflicts= in [X-Fleet]: fleetctl "
+                  "edit g.service" },
+                { "PUT /fleet/v1/units/o.service/move", "{}", 409,
+                  "[X-Fleet]: correct /etc/fleet/units/o.service on beta\"" },
                 { "PUT /fleet/v1/units/i.service/move", "{}", 409,
                   "its target state is inactive; to start it: fleetctl start i.service" },
                 { "PUT /fleet/v1/units/j.service/move", "{}", 409, "it is a job that has not ended" },
