@@ -32,7 +32,7 @@ static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
         const ApiMachine *m;
 
         if ((!stops && w->request->goal != WAIT_RUNNING && !w->request->hash) || !u->machine ||
-            u->phase >= PHASE_DONE)
+            (u->phase >= PHASE_DONE && !u->timed_out))
                 return;
         if (!listing_machine(&w->machines, u->machine))
                 client_load_machine(w->client, &w->machines, u->machine, true);
@@ -54,9 +54,30 @@ static const char *wait_reason(const WaitUnit *u) {
         return u->reason && (!u->machine || starts_with(u->reason, "waiting: ")) ? u->reason : NULL;
 }
 
+/* Append the reason of the delay or the end of the wait, or the next step; nothing: the elapsed time. */
+static void wait_append_note(Wait *w, const WaitUnit *u, Text *t) {
+        bool slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
+
+        if (u->timed_out) /* the journal of a machine that is not up cannot be read */
+                wait_append_absence(w, u, t);
+        if (t->size > 0)
+                return;
+        if (u->global && u->phase == PHASE_DONE && u->n_expected == 0 && w->request->target > TARGET_INACTIVE)
+                text_append(t, "no machine fits");
+        else if (u->phase == PHASE_FAILED && (u->machine || u->global))
+                text_printf(t, "%s%sfleetctl %s %s", u->cause ?: "", u->cause ? "  " : "",
+                            u->refused ? "why" : "journal", u->name);
+        else if (u->phase != PHASE_DONE && u->cause && w->request->target == TARGET_LAUNCHED)
+                text_append(t, u->cause);
+        else if (u->phase != PHASE_DONE && wait_reason(u) && slow && w->request->target > TARGET_INACTIVE)
+                text_printf(t, "%s%s", u->reason,
+                            w->allowed_ms == 0 ? "  (Ctrl-C keeps the target state)" : "");
+        if (t->size == 0 && slow)
+                wait_append_absence(w, u, t);
+}
+
 static void wait_show_unit(Wait *w, const WaitUnit *u) {
-        bool more = w->request->more && u->phase == PHASE_DONE,
-             slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
+        bool more = w->request->more && u->phase == PHASE_DONE;
         ProgressMark mark = PROGRESS_UNDERWAY;
         _cleanup_text_ Text place = {}, note = {};
 
@@ -68,18 +89,7 @@ static void wait_show_unit(Wait *w, const WaitUnit *u) {
                 text_printf(&place, "%zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine)
                 append_machine_name(&place, &w->machines, u->machine);
-        if (u->global && u->phase == PHASE_DONE && u->n_expected == 0 && w->request->target > TARGET_INACTIVE)
-                text_append(&note, "no machine fits");
-        else if (u->phase == PHASE_FAILED && (u->machine || u->global))
-                text_printf(&note, "%s%sfleetctl %s %s", u->cause ?: "", u->cause ? "  " : "",
-                            u->refused ? "why" : "journal", u->name);
-        else if (u->phase != PHASE_DONE && u->cause && w->request->target == TARGET_LAUNCHED)
-                text_append(&note, u->cause);
-        else if (u->phase != PHASE_DONE && wait_reason(u) && slow && w->request->target > TARGET_INACTIVE)
-                text_printf(&note, "%s%s", u->reason,
-                            w->allowed_ms == 0 ? "  (Ctrl-C keeps the target state)" : "");
-        if (note.size == 0 && slow)
-                wait_append_absence(w, u, &note);
+        wait_append_note(w, u, &note);
         progress_set(w->request->progress, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 

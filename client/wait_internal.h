@@ -28,6 +28,7 @@ typedef struct WaitUnit {
         bool dirty;                   /* an event has named the unit since it was read */
         bool target_seen;             /* the requested target state was seen */
         bool reported;                /* the reason of the delay was printed on stderr */
+        bool timed_out;               /* failed by a limit of the wait, not by its state */
         bool refused;                 /* systemd did not begin its start: the journal has nothing */
         bool ran;                     /* the unit was seen active or in transition */
         bool global;                  /* see ApiUnit */

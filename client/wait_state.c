@@ -56,6 +56,7 @@ void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
         (void) vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
         wait_finish(w, u, PHASE_FAILED);
+        u->timed_out = code == -ETIMEDOUT;
         if (w->result < 0)
                 return;
         *next = 0;
