@@ -225,17 +225,23 @@ char *text_keep_to_one_line(char *s) {
         return s;
 }
 
+size_t text_fit(const char *s, size_t max) {
+        size_t end = max;
+
+        while (end > max / 2 && s[end] != ' ')
+                end--;
+        if (s[end] == ' ')
+                return end;
+        while (max > 0 && ((unsigned char) s[max] & 0xc0) == 0x80)
+                max--;
+        return max;
+}
+
 void text_shorten(char *s, size_t size, size_t length) {
         static const char mark[] = "...";
-        size_t end, limit = size - sizeof(mark);
 
-        if (length < size)
-                return;
-        for (end = limit; end > limit / 2 && s[end] != ' '; end--)
-                ;
-        if (s[end] != ' ')
-                end = limit;
-        memcpy(s + end, mark, sizeof(mark));
+        if (length >= size)
+                memcpy(s + text_fit(s, size - sizeof(mark)), mark, sizeof(mark));
 }
 
 bool text_has_word(const char *words, const char *word) {

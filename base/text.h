@@ -65,8 +65,12 @@ void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool l
 /* Replace each such character of 's' with '?', in place. Return 's'. */
 char *text_keep_to_one_line(char *s);
 
+/* Return how many bytes of 's', which has more than 'max', are kept if at most 'max' are: up to the end of a
+ * word of the second half, or else of a character. */
+size_t text_fit(const char *s, size_t max);
+
 /* Shorten 's', an array of 'size' bytes into which a text of 'length' bytes was formatted: if that was too
- * long, end with "..." after a word. */
+ * long, end with "..." after a word, or after a character of a long word. */
 void text_shorten(char *s, size_t size, size_t length);
 
 /* Return the size of the valid UTF-8 sequence at 's', which has 'left' > 0 bytes; 0 if it is invalid. */

@@ -67,13 +67,15 @@ static int unit_state_set_line(char **line, const char *text) {
         char *copy = NULL;
 
         while (size < left && (n = utf8_length(text + size, left - size)) > 0 &&
-               size + n < UNIT_STATE_REASON_SIZE)
+               size < UNIT_STATE_REASON_SIZE)
                 size += n;
         if (size > 0) {
                 copy = strndup(text, size);
                 if (!copy)
                         return -ENOMEM;
         }
+        if (size >= UNIT_STATE_REASON_SIZE)
+                text_shorten(copy, UNIT_STATE_REASON_SIZE, size);
         free(*line);
         *line = copy;
         return 0;

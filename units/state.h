@@ -72,7 +72,7 @@ ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
 
 enum {
         UNIT_STATE_JOB_SIZE = 16,
-        UNIT_STATE_REASON_SIZE = 256, /* of a published reason; longer ones are cut */
+        UNIT_STATE_REASON_SIZE = 256, /* of a published reason; longer ones are cut, and end with "..." */
 };
 
 /* The 'job' of a start that systemd refused. */

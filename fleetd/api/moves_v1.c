@@ -361,7 +361,7 @@ static void move_put(Request *request, const ClusterUnit *u, const ClusterMachin
 
         memcpy(move.to, to->id, sizeof(move.to));
         snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
-        snprintf(reason, sizeof(reason), "move to %s", cluster_machine_name(to));
+        history_write_reason(reason, "move to %s", cluster_machine_name(to));
         change_sent(request, 204, NULL,
                     registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
 }
@@ -371,8 +371,8 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
         MoveEnd end = { .unit = u };
         char user[RECORDED_BY_SIZE];
 
-        snprintf(end.reason, sizeof(end.reason), "move of %s to %s ended: %s", u->name,
-                 cluster_name_of(c, u->move->to), why);
+        history_write_reason(end.reason, "move of %s to %s ended: %s", u->name,
+                             cluster_name_of(c, u->move->to), why);
         change_sent(request, 204, NULL,
                     registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
                                        change_on_decided, request));

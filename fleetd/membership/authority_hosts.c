@@ -38,9 +38,9 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
         uint64_t now_ms = loop_now_ms(a->loop);
 
         if (joins)
-                snprintf(reason, sizeof(reason), "a host at %s, key %.8s: %s", op->remote, op->pin, message);
+                history_write_reason(reason, "a host at %s, key %.8s: %s", op->remote, op->pin, message);
         else
-                snprintf(reason, sizeof(reason), "%s", message);
+                history_write_reason(reason, "%s", message);
         if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
                 return;
         a->rejection_noted_ms = now_ms;
@@ -51,7 +51,8 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
                       1);
 }
 
-/* Of joining hosts, one line per address and minute, as of all strangers. The host receives each message. */
+/* Of joining hosts, one line per address and minute, as of all strangers. The host receives each message.
+ * Only the log has room for the steps on a copy (join_decide() has the code for no other reason). */
 static void authority_log_rejection(const AuthorityOp *op, int error, const char *message) {
         bool joins = op->kind == AUTHORITY_JOIN;
         char omitted[PEERS_OMITTED_SIZE] = "";
@@ -60,7 +61,8 @@ static void authority_log_rejection(const AuthorityOp *op, int error, const char
                 log_warning(((LogFields) { .machine = joins ? NULL : op->machine,
                                            .error = error,
                                            .message_id = PEERS_MESSAGE_REJECTED }),
-                            "rejected %s from %s: %s%s", op->name, op->remote, message, omitted);
+                            "rejected %s from %s: %s%s%s", op->name, op->remote, message,
+                            joins && error == -EEXIST ? "; on a copy: " CLUSTER_NEW_MACHINE_ID : "", omitted);
 }
 
 void authority_host_fail(AuthorityOp *op, int error, const char *message) {
@@ -312,7 +314,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                 spent.id = token->name;
                 spent.expected_index = token->index;
                 spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
-                snprintf(reason, sizeof(reason), "used, %llu uses left", (unsigned long long) record.uses);
+                history_write_reason(reason, "used, %llu uses left", (unsigned long long) record.uses);
                 spent.reason = reason;
                 change.token = &spent;
         }

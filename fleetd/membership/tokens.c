@@ -239,10 +239,14 @@ static int token_check_host(const Cluster *c, const ClusterToken *t, const Joini
         return 0;
 }
 
+/* The message fits into an event, with the address of the host in front. A longer name is not in it. */
+enum { NAME_MAX_IN_EVENT = 24 };
+
 /* Whether the cluster has room for the host, and no host with its ID and another key. */
 static int join_check_cluster(const Cluster *c, const JoiningHost *host, const ClusterToken *t,
                               unsigned level, size_t replicas, Error *err) {
         const ClusterMachine *m = cluster_machine(c, host->machine_id);
+        const char *name = m ? cluster_machine_name(m) : "";
         size_t n = 0;
 
         if (cluster_machine_has_unreadable(m ?: &(ClusterMachine) {}, LAYOUT_HOST))
@@ -254,10 +258,10 @@ static int join_check_cluster(const Cluster *c, const JoiningHost *host, const C
             !streq(t->record.replace, host->machine_id))
                 return error_set(
                         err, -EEXIST,
-                        "the cluster has this machine ID with another key (%s): if it was installed "
-                        "again, run on another host: fleetctl token --replace=%.8s; if it is a copy, on "
-                        "it: " CLUSTER_NEW_MACHINE_ID,
-                        cluster_machine_name(m), m->id);
+                        "the cluster has this machine ID with another key (%.*s); if installed again, on "
+                        "another host: fleetctl token --replace=%.8s; if a copy: fleetctl help add",
+                        strlen(name) > NAME_MAX_IN_EVENT ? 8 : NAME_MAX_IN_EVENT,
+                        strlen(name) > NAME_MAX_IN_EVENT ? m->id : name, m->id);
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
         if (n >= replicas && level < KV_LEVEL_ATTACHED)

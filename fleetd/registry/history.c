@@ -3,9 +3,12 @@
 #include "fleetd/registry/history.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "peers/peers.h"
 
 enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
@@ -56,13 +59,14 @@ const char *history_message_id(unsigned kind) {
         return kind < _HISTORY_KIND_MAX ? message_ids[kind] : NULL;
 }
 
-/* Return the size of the part of 's' that fits into 'max' bytes, in whole characters. */
-static size_t history_fit(const char *s, size_t size, size_t max) {
-        if (size <= max)
-                return size;
-        while (max > 0 && ((unsigned char) s[max] & 0xc0) == 0x80)
-                max--;
-        return max;
+void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *format, ...) {
+        va_list ap;
+        int n;
+
+        va_start(ap, format);
+        n = vsnprintf(ret, HISTORY_REASON_SIZE, format, ap);
+        va_end(ap);
+        text_shorten(ret, HISTORY_REASON_SIZE, n < 0 ? 0 : (size_t) n);
 }
 
 static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
@@ -73,10 +77,9 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
 
 size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) {
         const char *unit = note->unit ?: "", *user = note->user ?: "", *reason = note->reason ?: "";
-        static const char dots[] = "…";
+        static const char mark[] = { '.', '.', '.' };
         const char *machine = note->machine ?: "";
-        size_t size = strcspn(reason, "\n"), left;
-        bool cut;
+        size_t size = strcspn(reason, "\n"), left = strlen(user);
         uint8_t *at = ret;
 
         *at++ = (uint8_t) note->kind;
@@ -84,15 +87,15 @@ size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) 
         for (const char *digit = machine; *digit && digit < machine + 2 * (size_t) ID_BYTES; digit += 2)
                 *at++ = (uint8_t) (hex_digit(digit[0]) << 4 | hex_digit(digit[1]));
         at = history_put(at, unit, MIN(strlen(unit), (size_t) UNIT_NAME_MAX));
-        at = history_put(at, user, history_fit(user, strlen(user), HISTORY_USER_SIZE - 1));
-        left = KV_NOTE_MAX - (size_t) (at - ret);
-        left = MIN(left, (size_t) HISTORY_REASON_SIZE - 1);
-        cut = size > left;
-        size = history_fit(reason, size, cut ? left - MIN(left, sizeof(dots) - 1) : left);
-        memcpy(at, reason, size);
-        if (cut && size + sizeof(dots) - 1 <= left) {
-                memcpy(at + size, dots, sizeof(dots) - 1);
-                size += sizeof(dots) - 1;
+        at = history_put(at, user, left < HISTORY_USER_SIZE ? left : text_fit(user, HISTORY_USER_SIZE - 1));
+        left = MIN(KV_NOTE_MAX - (size_t) (at - ret), (size_t) HISTORY_REASON_SIZE - 1);
+        if (size <= left) {
+                memcpy(at, reason, size);
+        } else {
+                size = text_fit(reason, left - sizeof(mark));
+                memcpy(at, reason, size);
+                memcpy(at + size, mark, sizeof(mark));
+                size += sizeof(mark);
         }
         return (size_t) (at - ret) + size;
 }

@@ -59,6 +59,9 @@ const char *history_message_id(unsigned kind);
 
 enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256 };
 
+/* Format a reason; one that is too long is cut as by history_encode(). */
+void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *format, ...) _printf_(2, 3);
+
 /* What happened. A member that is NULL or "" is absent. */
 typedef struct HistoryNote {
         HistoryKind kind;
@@ -68,7 +71,8 @@ typedef struct HistoryNote {
 } HistoryNote;
 
 /* Encode a note, and return the size. The reason ends with its first line; user and reason are cut at their
- * sizes, and the reason of a unit with a long name at KV_NOTE_MAX. Pure. */
+ * sizes, and the reason of a unit with a long name at KV_NOTE_MAX. A reason that is cut ends with "..." after
+ * a word: the begin of a command may be another command. Pure. */
 size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]);
 
 typedef struct HistoryEvent {

@@ -20,9 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         n = history_encode(&(HistoryNote) { (HistoryKind) event.kind, event.unit, event.machine, event.user,
                                             event.reason },
                            body);
-        /* A reason of a newer version may have several lines, or be longer; a cut ends with "…". */
+        /* A reason of a newer version may have several lines, or be longer; a cut ends with "...". */
         cut = n < size && bytes[n] != '\n';
-        assert(n <= size && memcmp(body, bytes, cut ? n - strlen("…") : n) == 0);
-        assert(!cut || (size > KV_NOTE_MAX && memcmp(body + n - strlen("…"), "…", strlen("…")) == 0));
+        assert(n <= size && memcmp(body, bytes, cut ? n - strlen("...") : n) == 0);
+        assert(!cut || (size > KV_NOTE_MAX && memcmp(body + n - strlen("..."), "...", strlen("...")) == 0));
         return 0;
 }

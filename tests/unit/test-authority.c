@@ -787,10 +787,11 @@ static void the_first_host_gets_a_certificate_of_its_own_ca(void **state) {
         assert_int_equal(authority_enroll(f->authority, csr.chars, on_enrolled, f, &err), 0);
 }
 
-static unsigned n_rejections_logged;
+static unsigned n_rejections_logged, n_steps_logged;
 
 static void count_rejections(void *userdata, int priority, const LogFields *fields, const char *message) {
         n_rejections_logged += starts_with(message, "rejected ") && strstr(message, "was used");
+        n_steps_logged += starts_with(message, "rejected ") && strstr(message, CLUSTER_NEW_MACHINE_ID);
 }
 
 static void changes_of_identity_have_rows_in_the_history(void **state) {
@@ -844,6 +845,35 @@ static void changes_of_identity_have_rows_in_the_history(void **state) {
         assert_null(strstr(all.chars, f->text));
 }
 
+/* A command with a list of folders, of which an event shows the first ones, would delete these. */
+static void the_steps_on_a_copy_are_in_the_log_and_not_in_an_event(void **state) {
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL);
+        _cleanup_text_ Text line = {};
+        char pin[DIGEST_SIZE];
+        Token token;
+        TlsPin own;
+
+        assert_int_equal(create_token(f, (TokenRequest) { .by = "root", .uses = 2 }), 0);
+        token = read_token(f);
+        assert_string_equal(join(g, &token), "");
+        tls_private_key_free(g->key);
+        assert_int_equal(tls_private_key_new(&g->key, &(Error) {}), 0);
+        n_steps_logged = 0;
+        log_set_sink(count_rejections, NULL);
+        assert_non_null(strstr(join(g, &token), "with another key (bbbbbbbb)"));
+        assert_int_equal(n_steps_logged, 1);
+        tls_private_key_pin(g->key, &own);
+        tls_pin_print(&own, pin);
+        text_printf(&line,
+                    ", key %.8s: the cluster has this machine ID with another key (bbbbbbbb); if installed "
+                    "again, "
+                    "on another host: fleetctl token --replace=bbbbbbbb; if a copy: fleetctl help add\n",
+                    pin);
+        HOST_UNTIL(f->host, count_rows(f, line.chars) == 1);
+        assert_int_equal(count_rows(f, "rm -r"), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(tokens_begin_at_their_feature_level, low_setup, teardown),
@@ -864,6 +894,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(changes_of_identity_have_rows_in_the_history, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(the_steps_on_a_copy_are_in_the_log_and_not_in_an_event, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(the_first_host_gets_a_certificate_of_its_own_ca, setup,
                                                 teardown),

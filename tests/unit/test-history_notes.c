@@ -76,7 +76,7 @@ static void long_texts_are_cut_in_whole_characters(void **state) {
         event = again(&(HistoryNote) { .kind = HISTORY_STATE, .reason = reason }, NULL);
         assert_int_equal(strlen(event.reason), HISTORY_REASON_SIZE - 1);
         memcpy(expected, reason, HISTORY_REASON_SIZE - 4);
-        strcpy(expected + HISTORY_REASON_SIZE - 4, "…");
+        strcpy(expected + HISTORY_REASON_SIZE - 4, "...");
         assert_string_equal(event.reason, expected);
 
         event = again(&(HistoryNote) { HISTORY_STATE, unit, machine, user, reason }, &size);
@@ -85,7 +85,30 @@ static void long_texts_are_cut_in_whole_characters(void **state) {
         assert_string_equal(event.machine, machine);
         assert_int_equal(strlen(event.user), HISTORY_USER_SIZE - 1);
         assert_int_equal(strlen(event.reason) % 2, 1);
-        assert_string_equal(event.reason + strlen(event.reason) - 3, "…");
+        assert_string_equal(event.reason + strlen(event.reason) - 3, "...");
+}
+
+/* The begin of a command may be another command: "rm -r /var/lib/fleet /etc/" of "/etc/fleet/...". */
+static void a_cut_is_marked_and_leaves_whole_words(void **state) {
+        char reason[1000], expected[HISTORY_REASON_SIZE], written[HISTORY_REASON_SIZE];
+        HistoryEvent event;
+
+        for (size_t words = 200; words < HISTORY_REASON_SIZE; words++) {
+                memset(reason, 'w', words);
+                for (size_t i = 9; i < words; i += 10)
+                        reason[i] = ' ';
+                strcpy(reason + words, " /etc/fleet/fleetd.conf.d/50-cluster.conf; systemctl start fleetd");
+                event = again(&(HistoryNote) { .kind = HISTORY_STATE, .reason = reason }, NULL);
+                assert_true(strlen(event.reason) < HISTORY_REASON_SIZE);
+                assert_null(strstr(event.reason, "/etc/..."));
+                memcpy(expected, event.reason, sizeof(expected));
+                assert_string_equal(expected + strlen(expected) - 3, "...");
+                expected[strlen(expected) - 3] = 0;
+                assert_memory_equal(reason, expected, strlen(expected));
+                assert_int_equal(reason[strlen(expected)], ' ');
+                history_write_reason(written, "%s", reason);
+                assert_string_equal(written, event.reason);
+        }
 }
 
 static void a_reason_is_one_line(void **state) {
@@ -190,6 +213,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_note_is_read_as_it_was_written),
                 cmocka_unit_test(a_typical_body_is_small),
                 cmocka_unit_test(long_texts_are_cut_in_whole_characters),
+                cmocka_unit_test(a_cut_is_marked_and_leaves_whole_words),
                 cmocka_unit_test(a_reason_is_one_line),
                 cmocka_unit_test(a_kind_of_a_newer_version_is_read),
                 cmocka_unit_test(other_bytes_are_rejected),

@@ -286,10 +286,17 @@ static void a_reason_is_one_line_of_utf8_within_its_limit(void **state) {
                 longest[sizeof(longest) - 1] = 0;
                 memcpy(cut, longest, sizeof(cut));
                 if (wide)
-                        memcpy(longest + UNIT_STATE_REASON_SIZE - 2, "\xc3\xbc", 2);
-                cut[UNIT_STATE_REASON_SIZE - 1 - wide] = 0;
+                        memcpy(longest + UNIT_STATE_REASON_SIZE - 5, "\xc3\xbc", 2);
+                strcpy(cut + UNIT_STATE_REASON_SIZE - 4 - wide, "...");
                 assert_int_equal(unit_state_set_reason(&s, longest), 0);
                 assert_string_equal(s.reason, cut);
+                memset(longest + UNIT_STATE_REASON_SIZE - 20, ' ', 1);
+                strcpy(cut + UNIT_STATE_REASON_SIZE - 20, "...");
+                assert_int_equal(unit_state_set_reason(&s, longest), 0);
+                assert_string_equal(s.reason, cut);
+                longest[UNIT_STATE_REASON_SIZE - 1 - wide] = 0; /* as long as fits */
+                assert_int_equal(unit_state_set_reason(&s, longest), 0);
+                assert_string_equal(s.reason, longest);
         }
 }
 

@@ -340,6 +340,9 @@ static void a_text_that_is_too_long_ends_after_a_word(void **state) {
                 { "words words words words words", "words words words..." },
                 { "words words words word-that-ends-nowhere", "words words words..." },
                 { "begin word-that-ends-nowhere-at-all", "begin word-that-ends..." },
+                { "begin w\xc3\xb6rd-that-end\xc3\xb6-nowhere", "begin w\xc3\xb6rd-that-end..." },
+                { "begin w\xc3\xb6rd-that-en\xc3\xb6-nowhere", "begin w\xc3\xb6rd-that-en..." },
+                { "begin w\xc3\xb6rd-that-e\xc3\xb6-nowhere", "begin w\xc3\xb6rd-that-e\xc3\xb6..." },
                 { "", "" },
         };
 

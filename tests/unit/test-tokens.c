@@ -295,8 +295,8 @@ static const struct JoinRow {
           NOW_MS,
           5,
           -EEXIST,
-          "the cluster has this machine ID with another key (A): if it was installed again, run on another "
-          "host: fleetctl token --replace=aaaaaaaa; if it is a copy, on it: " CLUSTER_NEW_MACHINE_ID },
+          "the cluster has this machine ID with another key (A); if installed again, on another host: "
+          "fleetctl token --replace=aaaaaaaa; if a copy: fleetctl help add" },
         { { HOST(B, PIN_B, ONCE), HERE },
           NOW_MS,
           1,
@@ -327,6 +327,26 @@ static void each_host_is_accepted_or_gets_the_reason(void **state) {
                 assert_string_equal(decision.host.token, row->repeated ? SPENT : row->host.token);
                 assert_true(row->repeated ? !decision.token : streq(decision.token->name, row->host.token));
         }
+        cluster_view_free(&p);
+}
+
+/* The event of a rejection begins with the address and the key of the host. */
+static void the_reason_of_another_key_fits_into_an_event(void **state) {
+        static const JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
+        char reason[HISTORY_REASON_SIZE];
+        JoinDecision decision = {};
+        ClusterView p = {};
+        Error err = {};
+
+        put_cluster(&p);
+        cluster_view_put(&p, "/_fleet/cluster/member/" B,
+                         "{\"name\":\"a-name-of-sixty-four-bytes-which-is-the-most-that-a-host-name-ha\","
+                         "\"raftId\":2}");
+        assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &decision, &err), -EEXIST);
+        history_write_reason(reason, "a host at %s, key %.8s: %s",
+                             "[fd00:1111:2222:3333:4444:5555:6666:7777]:65535", PIN_B, err.message);
+        assert_true(ends_with(reason, "; if a copy: fleetctl help add"));
+        assert_non_null(strstr(reason, "another key (bbbbbbbb); if installed again"));
         cluster_view_free(&p);
 }
 
@@ -506,6 +526,7 @@ int main(void) {
                 cmocka_unit_test(metadata_of_a_token_is_checked_and_copied),
                 cmocka_unit_test(the_number_of_tokens_is_limited),
                 cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
+                cmocka_unit_test(the_reason_of_another_key_fits_into_an_event),
                 cmocka_unit_test(a_restricted_host_holds_no_replica),
                 cmocka_unit_test(a_replaced_host_stays_restricted),
                 cmocka_unit_test(tokens_are_of_restricted_hosts_where_the_settings_say_so),
