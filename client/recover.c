@@ -113,9 +113,18 @@ static void recovery_print_rest(const Recovery *r) {
                         "--replace=HOST here, and fleetctl join there");
 }
 
-/* Stop the service, run 'script', and start the service, also after a failure. */
+/* Return whether systemd runs the service, or is about to. */
+static bool recovery_has_service(void) {
+        return run_script("sh -c 'case $(systemctl is-active fleetd.service) in "
+                          "active|activating|reloading) exit 0; esac; exit 1'",
+                          NULL, NULL) == EXIT_DONE;
+}
+
+/* Stop the service, run 'script', and start the service; after a failure, only one that ran before: a fleetd
+ * without state makes a new one, after which nothing can be restored. */
 static int recovery_run(const Recovery *r, const char *script, const char *first, const char *second) {
         const char *name = streq(r->client->verb->name, "recover") ? "recovery" : "restore";
+        bool ran = recovery_has_service();
         int status;
 
         if (run_script("systemctl stop fleetd.service", NULL, NULL) != EXIT_DONE) {
@@ -123,6 +132,10 @@ static int recovery_run(const Recovery *r, const char *script, const char *first
                 return EXIT_FAILED;
         }
         status = run_script(script, first, second);
+        if (!ran && status != EXIT_DONE && status != EXIT_IN_FORCE && status <= 128) {
+                client_note("the state of this host was not changed; fleetd stays stopped");
+                return EXIT_FAILED;
+        }
         if (run_script("systemctl start fleetd.service", NULL, NULL) != EXIT_DONE) {
                 client_note(
                         "fleetd.service was not started: journalctl -u fleetd; then systemctl start fleetd");
@@ -341,6 +354,7 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
 /* -- restore -- */
 
 static const char RESTORE_SCRIPT[] = "fleetd --restore=\"$1\" ${2:+--cluster-key=\"$2\"}";
+static const char VERIFY_SCRIPT[] = "fleetd --verify=\"$1\" ${2:+--cluster-key=\"$2\"} >/dev/null";
 
 static int restore_explain(Recovery *r, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
@@ -407,7 +421,10 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
         r = recovery_begin(&recovery, err);
         if (r >= 0)
                 r = restore_explain(&recovery, file, err);
-        if (r >= 0)
+        if (r >= 0 && run_script(VERIFY_SCRIPT, file, keys) != EXIT_DONE) {
+                client_note("nothing was changed");
+                r = EXIT_FAILED;
+        } else if (r >= 0)
                 r = recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
                                                        EXIT_FAILED;
         json_value_free(recovery.cluster);

@@ -332,8 +332,10 @@ int main(int argc, char *argv[]) {
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
         if (argc == 2 && starts_with(argv[1], "--guard="))
                 return guard_run(argv[1] + strlen("--guard="));
-        if (argc == 2 && starts_with(argv[1], "--verify=")) {
-                r = maintenance_verify(argv[1] + strlen("--verify="), &err);
+        if ((argc == 2 || (argc == 3 && starts_with(argv[2], "--cluster-key="))) &&
+            starts_with(argv[1], "--verify=")) {
+                r = maintenance_verify(argv[1] + strlen("--verify="),
+                                       argc == 3 ? argv[2] + strlen("--cluster-key=") : NULL, &err);
                 if (r < 0)
                         fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -70,18 +70,27 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         return assignment.kind == ASSIGNMENT_STOP;
 }
 
+static int maintenance_check_keys(const KeyFile *keys, const char *file, const KvOffline *backup,
+                                  Error *err) {
+        if (keys->cluster_id == backup->cluster_id)
+                return 0;
+        return error_set(
+                err, -EXDEV,
+                "%s has the keys of cluster %016llx, the backup is of cluster %016llx; use the file that "
+                "belongs to the backup, or restore without --cluster-key",
+                file, (unsigned long long) keys->cluster_id, (unsigned long long) backup->cluster_id);
+}
+
 /* Store the cluster keys before the rename: after it, they must be there, and until then nothing refers to
  * them. */
 static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, Error *err) {
+        int r;
+
         if (m->keys.n == 0)
                 return 0;
-        if (m->keys.cluster_id != begun->cluster_id)
-                return error_set(
-                        err, -EXDEV,
-                        "%s has the keys of cluster %016llx, the backup is of cluster %016llx; use the file "
-                        "that belongs to the backup, or restore without --cluster-key",
-                        m->settings->restore_key, (unsigned long long) m->keys.cluster_id,
-                        (unsigned long long) begun->cluster_id);
+        r = maintenance_check_keys(&m->keys, m->settings->restore_key, begun, err);
+        if (r < 0)
+                return r;
         return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
 }
 
@@ -160,10 +169,9 @@ static void maintenance_print_cluster(const KvOffline *f) {
 }
 
 /* Verify 'folder'/data.mdb, a link to the file. */
-static int maintenance_verify_in(const char *folder, const char *file, Error *err) {
+static int maintenance_verify_in(const char *folder, const char *file, KvOffline *ret, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
         _cleanup_free_ char *real = realpath(file, NULL), *link = NULL;
-        KvOffline found;
         int r;
 
         if (!real)
@@ -172,24 +180,31 @@ static int maintenance_verify_in(const char *folder, const char *file, Error *er
                 return -ENOMEM;
         if (symlink(real, link) < 0)
                 return error_set(err, -errno, "Failed to create %s: %s", link, strerror(errno));
-        r = kv_backup_verify(folder, file, &found, &d, err);
+        r = kv_backup_verify(folder, file, ret, &d, err);
         (void) unlink(link);
-        if (r >= 0)
-                maintenance_print_found("Verified:", &found);
         return r;
 }
 
-int maintenance_verify(const char *file, Error *err) {
+int maintenance_verify(const char *file, const char *key_file, Error *err) {
         const char *tmp = getenv("TMPDIR");
         _cleanup_free_ char *folder = NULL;
+        KvOffline found;
+        _cleanup_key_file_ KeyFile keys = {};
         int r;
 
+        r = key_file ? key_file_read(key_file, &keys, err) : 0;
+        if (r < 0)
+                return r;
         if (asprintf(&folder, "%s/fleetd-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0)
                 return -ENOMEM;
         if (!mkdtemp(folder))
                 return error_set(err, -errno, "Failed to create %s: %s", folder, strerror(errno));
-        r = maintenance_verify_in(folder, file, err);
+        r = maintenance_verify_in(folder, file, &found, err);
         (void) rmdir(folder);
+        if (r >= 0 && key_file)
+                r = maintenance_check_keys(&keys, key_file, &found, err);
+        if (r >= 0)
+                maintenance_print_found("Verified:", &found);
         return r;
 }
 

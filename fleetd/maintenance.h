@@ -7,9 +7,9 @@ static inline bool maintenance_is_requested(const Settings *s) {
         return s->recover || s->reset || s->backup || s->restore;
 }
 
-/* Verify a backup: its checksum, its description, and the tree in it. Needs no settings and no state. Print
- * the result. */
-int maintenance_verify(const char *file, Error *err);
+/* Verify a backup: its checksum, its description, and the tree in it; and that a file of cluster keys (NULL:
+ * none) is of the same cluster. Needs no settings and no state. Print the result. */
+int maintenance_verify(const char *file, const char *keys, Error *err);
 
 /* Write the cluster keys of this host to a new file, beside a running daemon. Print the result. -ENOENT: this
  * host has none. */

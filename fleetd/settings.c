@@ -479,6 +479,7 @@ static void settings_print_help(void) {
                "     --backup=FILE             write the stopped daemon's tree to FILE, and exit\n"
                "     --backup-cluster-key=FILE write the cluster keys of this host to FILE, and exit\n"
                "     --verify=FILE             verify a backup, and exit; no other option is needed\n"
+               "     --verify=FILE --cluster-key=KEYS    also that the keys are of the same cluster\n"
                "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
                "exit\n"
                "     --restore=FILE --cluster-key=KEYS   the same, with the keys of the former cluster\n"

@@ -24,7 +24,8 @@ for host in one two three fresh; do
 #!/bin/bash
 case "\$1" in
 --verify=*) exec $program "\$@" ;;
---restore=*) [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT
+--restore=*) [ ! -e "$scratch/restore.fails" ] || exit 1
+        [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT
         [ -z "\$RESTORE_STATUS" ] || { $program ${options//$'\n'/ } "\$@"; exit "\$RESTORE_STATUS"; } ;;
 esac
 exec $program ${options//$'\n'/ } "\$@"
@@ -36,6 +37,7 @@ echo "\$*" >>"$scratch/systemctl.log"
 case "\$*" in
 "stop fleetd.service") [ ! -e "$scratch/$host.pid" ] || { kill \$(cat "$scratch/$host.pid") 2>/dev/null
         while kill -0 \$(cat "$scratch/$host.pid") 2>/dev/null; do sleep 0.05; done; rm "$scratch/$host.pid"; } ;;
+"is-active fleetd.service") if [ -e "$scratch/$host.pid" ] && kill -0 \$(cat "$scratch/$host.pid") 2>/dev/null; then echo active; else echo inactive; exit 3; fi ;;
 "start fleetd.service") setsid "$scratch/bin.$host/fleetd" \$(cat "$scratch/$host.join" 2>/dev/null) >>"$scratch/$host.log" 2>&1 </dev/null & echo \$! >"$scratch/$host.pid" ;;
 esac
 F
@@ -141,8 +143,11 @@ a_reset_after_a_crash_is_repeated() {
 a_host_with_state_is_not_restored() {
         start fresh && wait_for voters fresh 1 || return 1
         refused 1 "this host has state: cluster" fresh restore "$scratch/backup" --yes=fresh && says "systemctl stop fleetd; fleetd --reset; then repeat this command" || return 1
-        stop fresh && refused 1 "the state of this host was not changed; fleetd runs again" fresh restore "$scratch/backup" --yes="$(hostname)" &&
-                says "a backup is restored where there is no replica; systemctl stop fleetd; fleetd --reset moves it" && wait_for voters fresh 1
+        # A daemon that runs and does not answer runs again; one that was stopped stays so.
+        rm "$scratch/fresh.sock" && refused 1 "the state of this host was not changed; fleetd runs again" fresh restore "$scratch/backup" --yes="$(hostname)" &&
+                says "a backup is restored where there is no replica; systemctl stop fleetd; fleetd --reset moves it" && wait_for voters fresh 1 && stop fresh &&
+                refused 1 "the state of this host was not changed; fleetd stays stopped" fresh restore "$scratch/backup" --yes="$(hostname)" && [ ! -e "$scratch/fresh.pid" ] &&
+                start fresh && wait_for voters fresh 1
 }
 
 bad_files_are_not_restored() {
@@ -184,6 +189,9 @@ a_backup_is_restored_with_guidance() {
 }
 restore_has_user() { fleetctl fresh events | grep -q "the cluster was restored at index .* by $(id -un)"; }
 
+# A fleetd without state would make a new one, which is not replaced by a backup.
+stays_stopped() { [ ! -e "$scratch/$1.pid" ] && [ ! -e "$scratch/$1/tree" ]; }
+
 keys_are_saved_and_given_back() {
         mkdir -m 700 "$scratch/fresh/secrets" && printf '%064d\n' 7 >"$scratch/fresh/secrets/key.3" && chmod 600 "$scratch/fresh/secrets/key.3" || return 1
         refused 1 "Keep it apart from the backups" fresh backup --cluster-key="$scratch/keys" && says "nothing was changed; confirm with --yes" && [ ! -e "$scratch/keys" ] || return 1
@@ -196,10 +204,13 @@ keys_are_saved_and_given_back() {
         fleetctl fresh backup "$scratch/backup2" && stop fresh && fleetd fresh --reset && rm -r "$scratch/fresh/secrets" || return 1
         head -c -1 "$scratch/keys" >"$scratch/keys.cut" && sed 's/^cluster 0/cluster 1/; t; s/^cluster ./cluster 0/' "$scratch/keys" >"$scratch/keys.other" || return 1
         refused 1 "keys.cut is no file of fleetctl backup --cluster-key, or truncated; use another copy" fresh restore --cluster-key="$scratch/keys.cut" --yes="$(hostname)" "$scratch/backup2" || return 1
-        wait_for voters fresh 1 && stop fresh && fleetd fresh --reset || return 1
-        refused 1 "the backup is of cluster" fresh restore --cluster-key="$scratch/keys.other" --yes="$(hostname)" "$scratch/backup2" && [ ! -e "$scratch/fresh/secrets/key.3" ] || return 1
-        wait_for voters fresh 1 && stop fresh && fleetd fresh --reset || return 1
+        says "nothing was changed" && stays_stopped fresh || return 1
+        refused 1 "the backup is of cluster" fresh restore --cluster-key="$scratch/keys.other" --yes="$(hostname)" "$scratch/backup2" && [ ! -e "$scratch/fresh/secrets/key.3" ] && stays_stopped fresh || return 1
         refused 1 "Failed to open $scratch/none: No such file or directory" fresh restore --cluster-key="$scratch/none" "$scratch/backup2" || return 1
+        touch "$scratch/restore.fails" # for another reason, behind the check of the arguments
+        refused 1 "the state of this host was not changed; fleetd stays stopped" fresh restore --cluster-key="$scratch/keys" --yes="$(hostname)" "$scratch/backup2" &&
+                stays_stopped fresh || return 1
+        rm "$scratch/restore.fails"
         fleetctl fresh restore --cluster-key="$scratch/keys" --yes="$(hostname)" "$scratch/backup2" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         [ "$(cat "$scratch/fresh/secrets/key.3")" = "$(printf '%064d' 7)" ] && [ "$(stat -c %a "$scratch/fresh/secrets/key.3")" = 600 ] && wait_for fleetctl fresh kv get /b
 }
