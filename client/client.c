@@ -299,13 +299,6 @@ void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *user
                                  &err);
 }
 
-void client_note_machine(size_t n, const char *flag, const char *name) {
-        client_note(n == 0 ? "%s%s: there is no such machine; fleetctl list-machines" :
-                             "%s%s: several machines have this name; use the beginning of an ID "
-                             "(fleetctl list-machines --full)",
-                    flag, name);
-}
-
 bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
         _cleanup_text_ Text printable = {};
         _cleanup_free_ char *text = NULL;

@@ -101,10 +101,6 @@ void client_note_absent(Client *c, const char *name);
 /* Print that command alone; 'known': a unit that is meant may be known. */
 void client_note_past(Client *c, const char *name, bool known);
 
-/* Print that several machines or none ('n' is 0) have this name, and the next step. 'flag' precedes the name.
- */
-void client_note_machine(size_t n, const char *flag, const char *name);
-
 /* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
 typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
 void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);
@@ -219,6 +215,10 @@ bool machine_has_name(const Listing *machines, const char *id, const char *name)
  * them, borrowed. An empty name matches none. A replaced machine counts only without another one of its name.
  */
 size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret);
+
+/* Print that several machines or none ('n' is 0) have this name, and the next step: on a terminal, also the
+ * most similar name of the list. 'flag' precedes the name. */
+void client_note_machine(const Listing *machines, size_t n, const char *flag, const char *name);
 
 /* Find the only machine of this name. -ENOENT: there is none; -EINVAL: there are several. */
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);

@@ -440,7 +440,7 @@ int events_explain_matches(Client *c, const Listing *machines, char **args, size
                         status = EXIT_ABSENT;
                 } else if (starts_with(args[i], "MACHINE=") &&
                            listing_find_machine(machines, value, &machine) == 0) {
-                        client_note_machine(0, "", args[i]);
+                        client_note_machine(machines, 0, "MACHINE=", value);
                         status = EXIT_ABSENT;
                 }
         }
@@ -483,7 +483,7 @@ static int explain_none(Events *all, Error *err) {
         for (size_t i = 0; i < all->machines.n + all->machines.n_removed && !known; i++)
                 known = machine_has_name(&all->machines, all->machines.machines[i].id, machine);
         if (!known) {
-                client_note_machine(0, "--machine=", machine);
+                client_note_machine(&all->machines, 0, "--machine=", machine);
                 all->status = EXIT_ABSENT;
         }
         if (all->status == EXIT_DONE && !all->json)

@@ -683,8 +683,7 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         } else
                 r = list_print(c, list, &choice, &d, &missing, err);
         if (r >= 0 && d.unknown_machine) {
-                client_note("--machine=%s: no machine has this name or ID (fleetctl list-machines)",
-                            c->options.machine);
+                client_note_machine(&d.machines, 0, "--machine=", c->options.machine);
                 return EXIT_ABSENT;
         }
         return r;

@@ -653,7 +653,7 @@ static int log_select(Log *l) {
                 size_t n = listing_find_machine(&l->machines, name, &machine);
 
                 if (n != 1) {
-                        client_note_machine(n, "--machine=", name);
+                        client_note_machine(&l->machines, n, "--machine=", name);
                         return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
                 }
                 r = log_add_source(l, machine);

@@ -4,9 +4,11 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "client/suggest.h"
 #include "client/voter_text.h"
 
 enum { GONE_MS = 3600000, MARGIN_MS = 10000 }; /* MARGIN_MS: an answer takes less */
+enum { SLIPS_MAX = 2 };
 enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
 
 /* -- From the machine to its name -- */
@@ -150,6 +152,32 @@ static bool listing_find_up(const Listing *machines, const char *name, const Api
         return n == 1;
 }
 
+/* Append the message that no machine has this name, with the next step. */
+static void machine_append_absent(Text *t, const Listing *machines, const char *flag, const char *name) {
+        Suggestion suggestion = { .typed = name };
+
+        for (size_t i = 0; isatty(STDERR_FILENO) && i < machines->n; i++)
+                if (machines->machines[i].hostname)
+                        suggest_consider(&suggestion, machines->machines[i].hostname);
+        text_printf(t, "%s%s: no machine has this name or ID; ", flag, name);
+        if (suggestion.nearest && suggestion.distance <= SLIPS_MAX) /* names of machines are short */
+                text_printf(t, "did you mean %s? ", suggestion.nearest);
+        text_append(t, "fleetctl list-machines --all");
+}
+
+void client_note_machine(const Listing *machines, size_t n, const char *flag, const char *name) {
+        _cleanup_text_ Text t = {};
+
+        if (n > 0)
+                text_printf(&t,
+                            "%s%s: several machines have this name; use the beginning of an ID (fleetctl "
+                            "list-machines --full)",
+                            flag, name);
+        else
+                machine_append_absent(&t, machines, flag, name);
+        client_note("%s", t.error < 0 ? strerror(-t.error) : t.chars);
+}
+
 int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
         return listing_find_up(machines, name, ret) ? 0 : client_find_machine(machines, name, ret, err);
 }
@@ -160,9 +188,10 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 
         if (n == 1)
                 return 0;
-        if (n == 0)
-                return error_set(err, -ENOENT, "%s: no machine has this name or ID; fleetctl list-machines",
-                                 name);
+        if (n == 0) {
+                machine_append_absent(&all, machines, "", name);
+                return all.error < 0 ? all.error : error_set(err, -ENOENT, "%s", all.chars);
+        }
         for (size_t i = 0; i < machines->n; i++) {
                 const ApiMachine *m = &machines->machines[i];
 

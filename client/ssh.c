@@ -163,7 +163,7 @@ static int find_address(Client *c, const char *argument, char **ret, Error *err)
         }
         if (n > 1 || (c->options.machine && n == 0)) {
                 (void) ssh_refuse(n > 1 ? "found more than one machine" : "machine does not exist");
-                client_note_machine(n, c->options.machine ? "--machine=" : "", machine);
+                client_note_machine(&machines, n, c->options.machine ? "--machine=" : "", machine);
                 return EXIT_FAILED;
         }
         if (c->options.unit && !by_unit) {

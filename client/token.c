@@ -80,6 +80,19 @@ static int token_print_created(const JsonValue *root) {
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
+/* Print the message about an unknown name of --replace=. */
+static bool token_is_of_none(Client *c) {
+        const char *name = c->options.token_replace;
+        _cleanup_listing_ Listing machines = {};
+        const ApiMachine *unused;
+
+        if (!name || client_all_machines(c, &machines, NULL) < 0 ||
+            listing_find_machine(&machines, name, &unused) > 0)
+                return false;
+        client_note_machine(&machines, 0, "--replace=", name);
+        return true;
+}
+
 static int token_create(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
@@ -95,9 +108,14 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
                 r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
         if (r != EXIT_DONE)
                 return r;
-        r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/cluster/tokens", CONTENT_JSON, &body, &reply,
+                               err);
+        if (r >= 0)
+                r = reply_check(&reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (reply.status == 404 && token_is_of_none(c))
+                return EXIT_FAILED;
         if (r < 0)
                 return client_fail_after(r, err, "Failed to create a token: ");
         return streq(c->options.output, "json") ? output_text(reply.body.chars, reply.body.size) :

@@ -92,7 +92,7 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
         if (n != 1) {
                 fprintf(stderr, "Unable to proceed: %s\n",
                         n > 1 ? "found more than one machine" : "machine does not exist");
-                client_note_machine(n, "--machine=", c->options.machine);
+                client_note_machine(&machines, n, "--machine=", c->options.machine);
                 return EXIT_FAILED;
         }
         if (!machine_is_there(found)) {

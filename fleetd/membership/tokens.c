@@ -75,7 +75,7 @@ static int token_find_machine(const Cluster *c, const char *text, const ClusterM
                         n++;
                 }
         if (n == 0)
-                return error_set(err, -ENOENT, "no machine '%.64s': fleetctl list-machines prints them",
+                return error_set(err, -ENOENT, "no machine '%.64s': fleetctl list-machines --all prints them",
                                  text);
         if (n > 1)
                 return error_set(

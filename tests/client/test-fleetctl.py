@@ -439,7 +439,7 @@ def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "3", "a.service")
     t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
-    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines\n")
+    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines --all\n")
     t.expect("directory take-over a.service --machine=gamma", out="a.service: taken over by the directory\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
@@ -586,7 +586,7 @@ def global_units_are_triggered(t):
     t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
     t.expect("status --machine=beta g.service", out="● g.service on 2\n")
     t.expect("journal -m absent g.service", 1, err="Unable to proceed: machine does not exist\n"
-             "fleetctl: --machine=absent: there is no such machine; fleetctl list-machines\n")
+             "fleetctl: --machine=absent: no machine has this name or ID; fleetctl list-machines --all\n")
     t.expect("stop g.service", out="Triggered global unit g.service stop\n", err="Successfully stopped units [].\n")
     t.expect("destroy g.service", out="Destroyed g.service\n")
 
@@ -785,7 +785,7 @@ def lists_are_filtered_by_names_states_and_machines(t):
     assert rows("list-units --no-legend --fields=unit b") == ["b.service"]
     t.expect("list-units extra a b", 4, out=["UNIT\t", "a.service\t", "b.service\t"], err="Unit extra.service does not exist.\n")
     t.expect("list-unit-files extra", 4, out="UNIT\tHASH\tDSTATE\tSTATE\tTARGET\n", err="Unit extra.service does not exist.\n")
-    t.expect("list-units --machine=nohost", 4, out="UNIT\tMACHINE\tACTIVE\tSUB\n", err="fleetctl: --machine=nohost: no machine has this name or ID (fleetctl list-machines)\n")
+    t.expect("list-units --machine=nohost", 4, out="UNIT\tMACHINE\tACTIVE\tSUB\n", err="fleetctl: --machine=nohost: no machine has this name or ID; fleetctl list-machines --all\n")
     t.expect("list-units --state=blah", 2, err=["fleetctl: --state=blah: no such state; there are active, "])
     assert rows(["list-units", "--no-legend", "--fields=unit", "x*"]) == []
     here = rows("list-units --no-legend --fields=unit --machine=alpha")

@@ -148,7 +148,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 { { .replace = A }, 0, NULL },
                 { { .replace = "aaaaaaa" },
                   -ENOENT,
-                  "no machine 'aaaaaaa': fleetctl list-machines prints them" },
+                  "no machine 'aaaaaaa': fleetctl list-machines --all prints them" },
                 { { .replace = "A", .uses = 2 }, -EINVAL, "a token that replaces a machine has one use" },
                 { { .from = "10.0.0.0/8" }, 0, NULL },
                 { { .from = "10.0.0.0/80" },
