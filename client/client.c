@@ -299,6 +299,11 @@ void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *user
                                  &err);
 }
 
+void append_template(Text *t, const char *name) {
+        text_printf(t, "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
+                    name, (int) strcspn(name, "@"), name);
+}
+
 bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
         _cleanup_text_ Text printable = {};
         _cleanup_free_ char *text = NULL;

@@ -101,6 +101,9 @@ void client_note_absent(Client *c, const char *name);
 /* Print that command alone; 'known': a unit that is meant may be known. */
 void client_note_past(Client *c, const char *name, bool known);
 
+/* Append that a template runs nowhere, and the command that lists its instances. */
+void append_template(Text *t, const char *name);
+
 /* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
 typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
 void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);

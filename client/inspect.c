@@ -343,9 +343,7 @@ static void print_place(const JsonValue *root) {
                                     machine_label(m), reason);
         }
         if (unit_name_is_template(name))
-                text_printf(&t,
-                            "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
-                            name, (int) strcspn(name, "@"), name);
+                append_template(&t, name);
         else if (member_bool(root, "global"))
                 text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
                             name, target);

@@ -456,6 +456,13 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
                         r = client_unit(c, name, &unit, err);
                 if (r < 0)
                         return client_fail_after(r, err, "Error retrieving unit: ");
+                if (r > 0 && unit_name_is_template(name)) {
+                        _cleanup_text_ Text t = {};
+
+                        append_template(&t, name);
+                        client_note("%s", t.error < 0 ? strerror(-t.error) : t.chars);
+                        continue;
+                }
                 if (r > 0) {
                         client_note("%s is on no machine (fleetctl why %s)", name, name);
                         continue;
