@@ -570,6 +570,8 @@ static int log_check(Log *l, char **args, size_t n, uint64_t *ret_until_ms) {
         for (size_t i = 0; i < n; i++)
                 if (journal_match_check(args[i], &err) < 0)
                         return usage_of("", args[i], err.message);
+                else if (strchr(args[i], '=')[1] == 0)
+                        return usage_of("", args[i], "the field has no value; for example UNIT=web.service");
         if (times_of_range(o, &l->since_ms, ret_until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
         l->lines = o->lines;
