@@ -24,11 +24,15 @@ void rollout_append_instance(Text *t, const JsonValue *instance, const char *hea
 void rollout_append_summary(Text *t, const JsonValue *answer) {
         const uint64_t of = member_number(answer, "of"), updating = member_number(answer, "updating"),
                        failed = member_number(answer, "failed"),
-                       behind = member_number(answer, "unreachable"),
+                       behind = member_number(answer, "unreachable"), other = member_number(answer, "behind"),
                        waiting = member_number(answer, "waiting");
 
         text_append_printable(t, rollout_is(answer, "none") ? "no rollout" : member_text(answer, "state"));
         text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"), of);
+        /* Nothing changes until a request: the instances that may serve with another text count, too. */
+        if (other > 0 && (rollout_is(answer, "paused") || rollout_is(answer, "held")))
+                text_printf(t, " with revision %" PRIu64 ", %" PRIu64 " with another revision",
+                            member_number(answer, "revision"), other);
         if (updating > 0)
                 text_printf(t, ", %" PRIu64 " in progress", updating);
         if (failed > 0)
