@@ -592,7 +592,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
 
         restart_block_signals(&before);
         r = stop_and_start(c, f, progress, err);
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
+        restart_unblock_signals(c, &before, r);
         if (r < 0)
                 return r;
         if (!waits_for(c, f->global)) {

@@ -13,6 +13,8 @@ bool restart_is_refused(Client *c, const char *name, const Names *machines, List
 
 /* Block the signals that would end the program between stop and start; *ret is the former mask. */
 void restart_block_signals(sigset_t *ret);
+/* Permit them again. After a failed step ('r' is negative), one that has arrived is in c->signal. */
+void restart_unblock_signals(Client *c, const sigset_t *before, int r);
 
 /* Stop a unit, and wait until it has stopped. If that wait ends early, set the target state launched again;
  * the message says so. Errors are those of wait_for(); -ECANCELED if it is not started again. */

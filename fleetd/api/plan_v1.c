@@ -13,7 +13,11 @@
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
-enum { PLAN_UNITS_MAX = 1000 };
+enum {
+        PLAN_UNITS_MAX = 1000,
+        INSTANCES_BYTES_MAX = 1024 * 1024,      /* texts of instances that follow a template */
+        INSTANCES_WORK_MAX = PLAN_WORK_MAX / 2, /* beyond the work for the units of the request */
+};
 
 /* Where a unit is that is to leave its machine. */
 typedef struct DraftPosition {
@@ -28,8 +32,12 @@ typedef struct DraftPosition {
 /* The units as they would be, and a scheduler view that includes them. */
 typedef struct Draft {
         ClusterUnit *units;       /* those of the request, then instances that follow a template of it */
+        ClusterUnit *by_name;     /* table of these */
         DraftPosition *positions; /* of the units */
-        size_t n, n_given, n_instances; /* 'n_instances' have to be planned, up to PLAN_UNITS_MAX are */
+        size_t n, n_given;        /* 'n_given' are of the request */
+        size_t text_size;         /* of the instances */
+        bool partial;             /* some instances are not planned: a limit */
+        size_t given_work, spent; /* work of the scheduler for the units of the request; for the instances */
         SchedulerView *view;
         const Cluster *cluster;
         ClusterMachine **machines; /* by id */
@@ -38,11 +46,20 @@ typedef struct Draft {
 
 static void draft_done(Draft *d) {
         scheduler_view_free(d->view);
+        HASH_CLEAR(hh, d->by_name);
         for (size_t i = 0; i < d->n; i++)
                 unit_free(d->units[i].unit);
         free(d->units);
         free(d->positions);
         free(d->machines);
+}
+
+/* Add the unit to the table, unless the request has the name twice. 0 or -ENOMEM. */
+static int draft_name(Draft *d, ClusterUnit *u) {
+        if (TABLE_FIND(d->by_name, u->name))
+                return 0;
+        HASH_ADD_STR(d->by_name, name, u);
+        return TABLE_ADDED(u) ? 0 : -ENOMEM;
 }
 
 static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
@@ -67,7 +84,7 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
         known = cluster_unit(d->cluster, name);
         if (known)
                 u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
-        return 0;
+        return draft_name(d, u);
 }
 
 static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
@@ -89,56 +106,56 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         return 0;
 }
 
-static bool draft_has(const Draft *d, const char *name) {
-        for (size_t i = 0; i < d->n_given; i++)
-                if (streq(d->units[i].name, name))
-                        return true;
-        return false;
-}
-
-/* Add an instance with the drafted text of its template, and its own drop-ins. 0 or an error. */
+/* Add an instance with the drafted text of its template, and its own drop-ins, if that text is valid. 0 or
+ * -ENOMEM. */
 static int draft_add_instance(Draft *d, const ClusterUnit *template, const ClusterUnit *instance) {
         ClusterUnit *u = &d->units[d->n];
         _cleanup_unit_ Unit *whole = NULL;
-        const char *text;
+        const Unit *text;
         int r = rollout_compose(template, instance, &whole);
 
+        if (r >= 0) {
+                text = whole ?: template->unit;
+                r = unit_read(instance->name, text->text, text->text_size, &u->unit, NULL);
+        }
         if (r < 0)
-                return r;
-        text = (whole ?: template->unit)->text;
-        r = unit_read(instance->name, text, strlen(text), &u->unit, NULL);
-        if (r < 0)
-                return r;
+                return r == -ENOMEM ? r : 0;
         d->n++;
+        d->text_size += u->unit->text_size;
         snprintf(u->name, sizeof(u->name), "%s", instance->name);
         u->target = instance->target;
         u->assignments = instance->assignments; /* borrowed */
-        return 0;
+        return draft_name(d, u);
 }
 
-/* Add the instances that get the drafted text of a template: the text may exclude their machines. One that is
- * not drafted for itself, and whose text with its drop-ins is valid. 0 or -ENOMEM. */
+static bool draft_is_full(const Draft *d) {
+        size_t n = d->n - d->n_given;
+
+        return n >= PLAN_UNITS_MAX || n * (d->n_machines + 1) >= INSTANCES_WORK_MAX ||
+               d->text_size >= INSTANCES_BYTES_MAX;
+}
+
+/* Add the instances that get the drafted text of a template: the text may exclude their machines. 0 or
+ * -ENOMEM. */
 static int draft_add_instances(Draft *d, const ClusterUnit *template) {
         const ClusterUnit *known = cluster_unit(d->cluster, template->name), *x;
-        size_t max = MIN((size_t) PLAN_UNITS_MAX, PLAN_WORK_MAX / 4 / (d->n_machines + 1));
         UnitPosition at = {};
+        size_t n;
         int r = 0;
 
         if (!unit_name_is_template(template->name) || !known || !known->unit ||
-            unit_equal(known->unit, template->unit))
+            TABLE_FIND(d->by_name, template->name) != template || unit_equal(known->unit, template->unit))
                 return 0;
-        for (size_t n = unit_order_instances(&d->cluster->by_name, template->name, &at); n > 0; n--) {
+        n = unit_order_instances(&d->cluster->by_name, template->name, &at);
+        for (; n > 0 && r == 0 && !draft_is_full(d); n--) {
                 x = unit_order_next(&d->cluster->by_name, &at);
-                if (!x || !x->unit || !x->unit->from || !streq(x->unit->from, template->name) ||
-                    x->target != TARGET_LAUNCHED || cluster_unit_is_unreadable(x) || draft_has(d, x->name))
-                        continue;
-                d->n_instances++;
-                if (d->n < d->n_given + max)
+                if (x && x->unit && x->unit->from && streq(x->unit->from, template->name) &&
+                    x->target == TARGET_LAUNCHED && !cluster_unit_is_unreadable(x) &&
+                    !TABLE_FIND(d->by_name, x->name))
                         r = draft_add_instance(d, template, x);
-                if (r == -ENOMEM)
-                        return r;
         }
-        return 0;
+        d->partial |= n > 0;
+        return r;
 }
 
 /* Write an entry. 'effect' NULL: no process of the unit gets another text where it is. */
@@ -280,9 +297,17 @@ static void draft_position(const Draft *d, const ClusterUnit *u, DraftPosition *
                 ret->rule = scheduler_refusal(d->view, u, ret->machine, true, &ret->unfit);
 }
 
-/* Find the units that stop because no machine is free for them; not more once the plan is too large. */
-static void draft_find_stopped(Draft *d) {
-        for (size_t i = 0; i < d->n && scheduler_view_work(d->view) <= PLAN_WORK_MAX; i++) {
+/* Whether no further unit is planned. The limit of the instances is their own: the units of the request are
+ * planned without them, too. */
+static bool draft_is_exhausted(const Draft *d, size_t i) {
+        return i < d->n_given ? scheduler_view_work(d->view) > PLAN_WORK_MAX :
+                                scheduler_view_work(d->view) - d->given_work > INSTANCES_WORK_MAX;
+}
+
+/* Find the units from 'i' to 'end' that stop because no machine is free for them; not more once the plan is
+ * too large. */
+static void draft_find_stopped(Draft *d, size_t i, size_t end) {
+        for (; i < end && !draft_is_exhausted(d, i); i++) {
                 const ClusterUnit *u = &d->units[i];
                 const ClusterMachine *to;
                 DraftPosition p;
@@ -301,10 +326,8 @@ static void draft_find_stopped(Draft *d) {
 static void draft_template(const Draft *d, const ClusterUnit *u, Text *t) {
         Error why = {};
 
-        error_set(&why, 0, "a template runs nowhere; its instances do");
-        if (d->n_instances > d->n - d->n_given)
-                error_set(&why, 0, "a template runs nowhere; of its %zu instances, only %zu are planned here",
-                          d->n_instances, d->n - d->n_given);
+        error_set(&why, 0, "a template runs nowhere; its instances do%s",
+                  d->partial ? ", of which only some are planned here" : "");
         entry_write_effect(t, u, "keep", draft_effect(d, u), NULL, why.message);
 }
 
@@ -334,7 +357,7 @@ static int draft_unit(Draft *d, size_t i, Text *t) {
 }
 
 static bool plan_is_too_large(Request *request, const Draft *draft) {
-        if (scheduler_view_work(draft->view) <= PLAN_WORK_MAX)
+        if (scheduler_view_work(draft->view) - draft->spent <= PLAN_WORK_MAX)
                 return false;
         request_error(request, 400,
                       "the plan compares too much (more than %d steps): plan fewer units at once",
@@ -342,23 +365,44 @@ static bool plan_is_too_large(Request *request, const Draft *draft) {
         return true;
 }
 
-/* Plan the units that stop first, or the others. Units that stop or move leave their machines to those that
- * had to stop: two units exchange their machines. */
-static int draft_units(Request *request, Draft *d, bool stopped, Text *t) {
+/* Plan the units from 'from' to 'end' that stop first, or the others. Units that stop or move leave their
+ * machines to those that had to stop: two units exchange their machines. */
+static int draft_units(Request *request, Draft *d, bool stopped, size_t from, size_t end, Text *t) {
         int r = 0;
 
-        for (size_t i = 0; r >= 0 && i < d->n; i++)
+        for (size_t i = from; r >= 0 && i < end; i++)
                 if (stopped && (d->positions[i].moved || d->positions[i].stopped))
                         r = scheduler_view_remove(d->view, d->positions[i].machine, &d->units[i]);
-        for (size_t i = 0; r >= 0 && i < d->n; i++) {
+        for (size_t i = from; r >= 0 && i < end; i++) {
                 if (d->positions[i].stopped != stopped)
                         continue;
-                if (i >= d->n_given && scheduler_view_work(d->view) > PLAN_WORK_MAX)
-                        break; /* the units of the request are planned */
-                if (plan_is_too_large(request, d))
+                if (i < d->n_given && plan_is_too_large(request, d))
                         return -E2BIG;
-                r = draft_unit(d, i, t);
+                if (!draft_is_exhausted(d, i))
+                        r = draft_unit(d, i, t);
         }
+        return r;
+}
+
+/* Plan the units of the request. 0 or an error; -E2BIG: the request is answered. */
+static int draft_given(Request *request, Draft *d, Text *t) {
+        int r;
+
+        draft_find_stopped(d, 0, d->n_given);
+        r = draft_units(request, d, false, 0, d->n_given, t);
+        return r < 0 ? r : draft_units(request, d, true, 0, d->n_given, t);
+}
+
+/* Plan the instances of the templates of the request, which do not stop the units of the request. */
+static int draft_followers(Request *request, Draft *d, Text *t) {
+        int r;
+
+        d->given_work = scheduler_view_work(d->view);
+        draft_find_stopped(d, d->n_given, d->n);
+        r = draft_units(request, d, false, d->n_given, d->n, t);
+        if (r >= 0)
+                r = draft_units(request, d, true, d->n_given, d->n, t);
+        d->spent = scheduler_view_work(d->view) - d->given_work;
         return r;
 }
 
@@ -463,11 +507,10 @@ void plan_handle(Request *request) {
                 r = draft_add_instances(&draft, &draft.units[i]);
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
-        draft_find_stopped(&draft);
         if (r >= 0)
-                r = draft_units(request, &draft, false, &t);
+                r = draft_given(request, &draft, &t);
         if (r >= 0)
-                r = draft_units(request, &draft, true, &t);
+                r = draft_followers(request, &draft, &t);
         if (r == -E2BIG)
                 return;
         json_close(&t, ']');

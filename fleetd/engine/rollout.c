@@ -218,18 +218,34 @@ static void rolling_revert(Rolling *x, const char *why) {
                      (unsigned long long) r->to.number, why);
 }
 
-static void rolling_describe_failure(const Rolling *x, char *ret, size_t size) {
+/* Return an instance that keeps its former text, because no machine qualifies for the wanted one; or NULL. */
+static const RolloutInstance *rolling_find_unfit(Rolling *x) {
+        for (size_t i = 0; i < x->set.n; i++)
+                if (x->set.instances[i].state == INSTANCE_BAD && rolling_fits(x, &x->set.instances[i]) == 0)
+                        return &x->set.instances[i];
+        return NULL;
+}
+
+static void rolling_describe_failure(Rolling *x, char *ret, size_t size) {
         const RolloutRecord *r = x->next;
         const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
+        const RolloutInstance *unfit;
 
-        if (f)
+        if (f) {
                 snprintf(ret, size, "%s on %s: %s", f->unit, cluster_name_of(x->cluster, f->machine), f->why);
-        else if (rolling_lost(x) > 0)
+                return;
+        }
+        if (rolling_lost(x) > 0) {
                 snprintf(ret, size, "a condition of the text is not met, and stopped %zu of %zu instances",
                          rolling_lost(x), (size_t) r->served);
-        else
-                snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=%s",
-                         x->set.n_missing > 0 ? "; one has no machine" : "");
+                return;
+        }
+        unfit = rolling_find_unfit(x);
+        snprintf(ret, size, "no further instance was available within UpdateDeadlineSec=%s%s",
+                 unfit                ? "; no machine qualifies for " :
+                 x->set.n_missing > 0 ? "; an instance has no machine" :
+                                        "",
+                 unfit ? unfit->unit->name : "");
 }
 
 /* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. */

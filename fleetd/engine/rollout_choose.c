@@ -71,39 +71,73 @@ static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMac
         return 0;
 }
 
-/* Pick a machine by the options of the text that the instance gets there. As scheduler_pick(). */
-static int rolling_pick(const Rolling *x, const ClusterUnit *u, const ClusterMachine **ret) {
-        _cleanup_unit_ Unit *whole = NULL;
-        Unit text = *x->set.head->unit; /* it borrows all but its options */
-        ClusterUnit wanted = *u;
-        Placement placement;
-        int r = rollout_compose(x->set.head, u, &whole);
+/* An instance with the wanted text, and the options of that text. */
+typedef struct Wanted {
+        ClusterUnit unit; /* it borrows all but its text */
+        Unit text;        /* it borrows all but its options */
+        Unit *whole;      /* with the drop-ins of the instance; owned; NULL: it has none */
+} Wanted;
 
+static void wanted_done(Wanted *w) {
+        if (!w->whole)
+                placement_done(&w->text.placement);
+        unit_free(w->whole);
+}
+
+/* 0 or an error: the text with the drop-ins is not valid. */
+static int wanted_read(const Rolling *x, const ClusterUnit *u, Wanted *ret) {
+        Placement placement;
+        int r;
+
+        *ret = (Wanted) { .unit = *u, .text = *x->set.head->unit };
+        r = rollout_compose(x->set.head, u, &ret->whole);
         if (r == 0)
-                r = options_read(&text.file, u->name, &placement, NULL, NULL);
+                r = options_read(&ret->text.file, u->name, &placement, NULL, NULL);
         if (r < 0)
                 return r;
-        if (whole) {
-                wanted.unit = whole;
-                return scheduler_pick(x->view, &wanted, ret, NULL);
-        }
-        text.placement = placement;
-        wanted.unit = &text;
-        r = scheduler_pick(x->view, &wanted, ret, NULL);
-        placement_done(&placement);
-        return r;
+        if (!ret->whole)
+                ret->text.placement = placement;
+        ret->unit.unit = ret->whole ?: &ret->text;
+        return 0;
+}
+
+/* A text that fits no machine must not take one unavailable instance after the other. */
+int rolling_fits(Rolling *x, const RolloutInstance *p) {
+        const ClusterMachine *m;
+        Wanted wanted;
+        int r;
+
+        if (p->unit->unit->placement.global)
+                return 1;
+        if (!rolling_view(x))
+                return -ENOMEM;
+        if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                return 1;
+        r = wanted_read(x, p->unit, &wanted);
+        if (r < 0)
+                return r == -ENOMEM ? r : 1;
+        r = scheduler_fits(x->view, &wanted.unit, p->assignment->machine, true, NULL) ?
+                    0 :
+                    scheduler_pick(x->view, &wanted.unit, &m, NULL);
+        wanted_done(&wanted);
+        return r == -ENOMEM ? r : r != -ENOENT;
 }
 
 /* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. -EAGAIN: the
  * unit is being stopped there, and its published state may be the one before: it would count as available. */
 static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
+        Wanted wanted;
         int r;
 
         if (!rolling_view(x))
                 return -ENOMEM;
         if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
                 return 0;
-        r = rolling_pick(x, p->unit, ret);
+        r = wanted_read(x, p->unit, &wanted);
+        if (r >= 0) {
+                r = scheduler_pick(x->view, &wanted.unit, ret, NULL);
+                wanted_done(&wanted);
+        }
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         if (cluster_assignment_on(*ret, p->unit->name))
@@ -192,9 +226,10 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         n_stopped += !to;
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
-                else if (state == INSTANCE_BAD &&
-                         n_steps + x->set.n_missing + n >= MAX(x->max_unavailable, (size_t) 1))
+                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
                         break;
+                else if (state == INSTANCE_BAD && (r = rolling_fits(x, p)) <= 0)
+                        continue; /* without memory, the loop ends */
                 r = rolling_update(x, p, to);
                 n++;
         }

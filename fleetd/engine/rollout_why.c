@@ -3,6 +3,8 @@
 
 #include "fleetd/engine/plan_internal.h"
 
+enum { STEP_MS = 6000 }; /* until each instance that may be updated is */
+
 typedef struct Explaining {
         const Cluster *cluster;
         const RolloutSet *set;
@@ -72,15 +74,17 @@ static bool explain_state(const Explaining *x, Error *ret) {
 }
 
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
-        size_t n_updating = x->set->n_of[INSTANCE_UPDATING];
         unsigned max = update_max_unavailable(&x->policy, (unsigned) x->n),
                  min = update_min_available(&x->policy, (unsigned) x->n),
                  surge = x->set->head->unit->placement.global ? 0 :
                                                                 update_max_surge(&x->policy, (unsigned) x->n);
 
-        if (p->state == INSTANCE_BAD && n_updating + x->set->n_missing >= MAX(max, 1u))
-                error_set(ret, 0, "waiting: %zu %s, MaxUnavailable=%u", n_updating + x->set->n_missing,
-                          n_updating > 0 ? "in progress" : "without a machine", max);
+        if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
+                error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
+                          x->set->n_of[INSTANCE_UPDATING], max);
+        else if (p->state == INSTANCE_BAD && x->record && !x->set->head->unit->placement.global &&
+                 x->cluster->now_ms >= x->record->progress_ms + STEP_MS) /* a step would have taken it */
+                error_set(ret, 0, "waiting: no machine qualifies for the new text");
         else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived < surge &&
                  (x->unavailable >= max || x->available <= min))
                 error_set(

@@ -298,7 +298,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
         const ClusterMachine *m = cluster_machine(c, op->machine);
         TokenRecord record = token ? token->record : (TokenRecord) {}; /* borrows its metadata */
         TokenChange spent = { .token = &record };
-        char reason[WHY_SIZE], why[WHY_SIZE];
+        char reason[HISTORY_REASON_SIZE], why[WHY_SIZE];
         HostChange change = { .machine = op->machine,
                               .host = &op->host,
                               .certificate = authority_why_issued(op, m, why),

@@ -2655,12 +2655,42 @@ static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_le
                       "{\"units\":[" UNIT("web@.service", NOWHERE) "," UNIT("web@1.service", NOWHERE) "]}",
                       200, stops);
         assert_int_equal(count_of(fixture->answer, "\"action\""), 3);
+        assert_answer(fixture, "POST /fleet/v1/plan",
+                      "{\"units\":[" UNIT("web@.service", NOWHERE) "," UNIT("web@.service", NOWHERE) "]}",
+                      200, stops);
+        assert_int_equal(count_of(fixture->answer, "\"name\":\"web@1.service\""), 1);
         /* The text that they have. */
         assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", "") "]}", 200,
                       "keep");
         assert_int_equal(count_of(fixture->answer, "\"action\""), 1);
 #undef NOWHERE
 #undef UNIT
+}
+
+static void a_plan_of_a_large_template_has_some_of_its_instances(void **state) {
+        enum { N = 12, SIZE = 120 * 1024 };
+        Fixture *fixture = *state;
+        _cleanup_text_ Text body = {};
+        char request[64];
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        assert_answer(fixture, "PUT /fleet/v1/units/web@.service",
+                      "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201,
+                      "");
+        for (unsigned i = 0; i < N; i++) {
+                snprintf(request, sizeof(request), "PUT /fleet/v1/units/web@%u.service", i);
+                assert_answer(fixture, request,
+                              "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}",
+                              201, "");
+        }
+        text_append(&body, "{\"units\":[{\"name\":\"web@.service\",\"text\":\"#");
+        for (unsigned i = 0; i < SIZE / 10; i++)
+                text_append(&body, i % 100 == 99 ? "comment\\n#" : "a comment ");
+        text_append(&body, "\\n[Service]\\nExecStart=/bin/b\\n\"}]}");
+        assert_int_equal(body.error, 0);
+        assert_answer(fixture, "POST /fleet/v1/plan", body.chars, 200,
+                      "a template runs nowhere; its instances do, of which only some are planned here");
+        assert_int_equal(count_of(fixture->answer, "\"action\":\"wait\""), 1024 * 1024 / SIZE + 1);
 }
 
 static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
@@ -5547,6 +5577,7 @@ int main(void) {
                         a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again),
                 in_a_fixture(
                         a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_leaves_waiting),
+                in_a_fixture(a_plan_of_a_large_template_has_some_of_its_instances),
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),

@@ -166,7 +166,7 @@ static void after_a_revert_all_instances_run(void **state) {
 }
 
 /* They have just been started, and are not available yet. */
-static void a_text_that_fits_no_machine_stops_one_unavailable_instance(void **state) {
+static void a_text_that_fits_no_machine_stops_no_unavailable_instance(void **state) {
         Play play;
 
         begin_template(&play, 3, "");
@@ -178,11 +178,12 @@ static void a_text_that_fits_no_machine_stops_one_unavailable_instance(void **st
         play.options = "MachineMetadata=disk=ssd";
         want(&play, 2);
         seconds_with_plans(&play, 650, NULL);
-        assert_int_equal(count_with(&play, 1), 2);
+        assert_int_equal(count_with(&play, 1), 3);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_string_equal(
                 record_of(&play)->why,
-                "no further instance was available within UpdateDeadlineSec=; one has no machine");
+                "no further instance was available within UpdateDeadlineSec=; no machine qualifies "
+                "for web@1.service");
         play.options = "";
         want(&play, 3);
         seconds_with_plans(&play, 60, NULL);
@@ -674,7 +675,7 @@ int main(void) {
                 cmocka_unit_test(with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever),
                 cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
                 cmocka_unit_test(after_a_revert_all_instances_run),
-                cmocka_unit_test(a_text_that_fits_no_machine_stops_one_unavailable_instance),
+                cmocka_unit_test(a_text_that_fits_no_machine_stops_no_unavailable_instance),
                 cmocka_unit_test(an_instance_without_a_machine_gets_the_fix),
                 cmocka_unit_test(a_set_with_a_waiting_instance_gets_the_fix),
                 cmocka_unit_test(a_stopped_instance_starts_with_the_wanted_text),
