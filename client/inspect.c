@@ -456,7 +456,7 @@ static void print_way(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         const JsonValue *steps = json_value_member(root, "steps");
         const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
-        bool metadata = false, option = false;
+        bool metadata = false, option = false, later = false;
         _cleanup_text_ Text t = {};
 
         if (*member_text(root, "machineID") || member_bool(root, "global") ||
@@ -467,13 +467,18 @@ static void print_way(const JsonValue *root) {
 
                 if (member_bool(json_value_item(machines, i), "fits"))
                         return;
+                later = later || strstr(reason, "nothing new for "); /* after losses; filter_flap_damping() */
                 metadata = metadata || starts_with(reason, "MachineMetadata=");
                 option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=") ||
                          starts_with(reason, "Conflicts=");
         }
-        if (json_value_count(steps) == 0 && !metadata && !option)
+        if (json_value_count(steps) == 0 && !metadata && !option && !later)
                 return;
         text_append(&t, "To place it: ");
+        if (later) {
+                text_append(&t, "wait until a machine gets new units again");
+                sep = ", or ";
+        }
         for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
         if (metadata || option) {
