@@ -274,11 +274,30 @@ static const char *state_of_all(const Listing *states, const char *name) {
         return word ?: "inactive";
 }
 
+/* Print that a state is the last one of a machine that does not report now. */
+static void note_last_report(Client *c, Listing *machines, const Listing *states, const char *name) {
+        for (size_t i = 0; i < states->n; i++) {
+                const ApiState *s = &states->states[i];
+                _cleanup_text_ Text t = {};
+                const ApiMachine *m;
+
+                if (!same_string(s->name, name) || !s->machine_id)
+                        continue;
+                client_load_machine(c, machines, s->machine_id, true);
+                m = listing_machine(machines, s->machine_id);
+                if (!m)
+                        continue;
+                append_machine_name(&t, machines, m->id);
+                if (append_absence(&t, c, m))
+                        client_note("%s: %s; the state is its last report", name, t.chars ?: "");
+        }
+}
+
 /* Return 0 if one of the units is in the state, 4 if none of them exists; else 3 for is-active, and 1 for
  * is-failed. */
 int verb_is(Client *c, char **args, size_t n, Error *err) {
         const char *state = c->verb->name + strlen("is-");
-        _cleanup_listing_ Listing states = {};
+        _cleanup_listing_ Listing states = {}, machines = {};
         bool any = false, exists = false;
         int r;
 
@@ -297,8 +316,10 @@ int verb_is(Client *c, char **args, size_t n, Error *err) {
                         word = state_of_all(&states, name);
                 exists = exists || r > 0;
                 any = any || streq(word, state);
-                if (!c->options.quiet)
-                        puts(word);
+                if (c->options.quiet)
+                        continue;
+                puts(word);
+                note_last_report(c, &machines, &states, name);
         }
         if (any)
                 return EXIT_DONE;

@@ -264,7 +264,8 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
                 a->keys.problem[0] = 0;
         else if (a->keys.damaged)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_MISSING "secrets/key.%llu is damaged: copy it again, or remove it",
+                         CLUSTER_KEY_MISSING
+                         "the leader replaces secrets/key.%llu; if it has none: fleet-security(7)",
                          (unsigned long long) number);
         else if (error == -ENOENT)
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,

@@ -622,7 +622,8 @@ static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
                         for (unsigned tick = 0; tick < 10; tick++)
                                 authority_tick(f->authority);
                         assert_string_equal(authority_problem(f->authority), CLUSTER_KEY_MISSING
-                                            "secrets/key.2 is damaged: copy it again, or remove it");
+                                            "the leader replaces secrets/key.2; if it has none: "
+                                            "fleet-security(7)");
                         assert_string_equal(ca_roots_current(view(f)->ca_roots)->id, root);
                 }
                 assert_int_equal(unlink(file), 0);
