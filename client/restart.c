@@ -10,8 +10,6 @@
         "has not stopped yet; its target state is launched again: it keeps running, or starts when it has " \
         "stopped"
 
-static const int ending[] = { SIGINT, SIGTERM };
-
 enum { START_AGAIN_MS = 60000, RETRY_MS = 500, QUIET_MS = 1000 };
 
 bool restart_is_refused(Client *c, const char *name, const Names *machines, Listing *all) {
@@ -41,14 +39,7 @@ bool restart_is_refused(Client *c, const char *name, const Names *machines, List
 void restart_block_signals(sigset_t *ret) {
         sigset_t signals;
 
-        sigemptyset(&signals);
-        for (size_t i = 0; i < ELEMENTS(ending); i++) {
-                struct sigaction action;
-
-                /* A blocked signal is pending also if it is ignored, as in a job of a script. */
-                if (sigaction(ending[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-                        sigaddset(&signals, ending[i]);
-        }
+        wait_ending_signals(&signals);
         (void) sigprocmask(SIG_BLOCK, &signals, ret);
 }
 
@@ -56,9 +47,7 @@ void restart_unblock_signals(Client *c, const sigset_t *before, int r) {
         sigset_t signals;
         int signal;
 
-        sigemptyset(&signals);
-        for (size_t i = 0; i < ELEMENTS(ending); i++)
-                sigaddset(&signals, ending[i]);
+        wait_ending_signals(&signals);
         /* Before the message about a failure, a signal would end the program. */
         while (r < 0 && (signal = sigtimedwait(&signals, NULL, &(struct timespec) {})) > 0)
                 c->signal = c->signal ?: signal;

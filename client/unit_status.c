@@ -319,7 +319,8 @@ int verb_is(Client *c, char **args, size_t n, Error *err) {
                 if (c->options.quiet)
                         continue;
                 puts(word);
-                note_last_report(c, &machines, &states, name);
+                if (client_is_interactive()) /* the list of machines is long for a script that asks often */
+                        note_last_report(c, &machines, &states, name);
         }
         if (any)
                 return EXIT_DONE;

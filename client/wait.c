@@ -373,23 +373,25 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         return r < 0 ? r : w->result;
 }
 
-/* Return whether a signal ends the wait with a message: on a terminal, and if units would stay stopped.
- * Otherwise signals end the program. */
-static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
+void wait_ending_signals(sigset_t *ret) {
         static const int signals[] = { SIGINT, SIGTERM };
-        bool any = false;
 
         sigemptyset(ret);
         for (size_t i = 0; i < ELEMENTS(signals); i++) {
-                struct sigaction action = {};
+                struct sigaction action;
 
-                if ((!isatty(STDERR_FILENO) && !wait_says(request)) ||
-                    sigaction(signals[i], NULL, &action) < 0 || action.sa_handler == SIG_IGN)
-                        continue;
-                sigaddset(ret, signals[i]);
-                any = true;
+                if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+                        sigaddset(ret, signals[i]);
         }
-        return any;
+}
+
+/* Return whether a signal ends the wait with a message: on a terminal, and if units would stay stopped.
+ * Otherwise signals end the program. */
+static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
+        sigemptyset(ret);
+        if (isatty(STDERR_FILENO) || wait_says(request))
+                wait_ending_signals(ret);
+        return !sigisemptyset(ret);
 }
 
 uint64_t wait_limit_ms(const Client *c) {

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <signal.h>
+
 #include "client/client.h"
 #include "client/progress.h"
 
@@ -30,6 +32,10 @@ typedef struct WaitRequest {
         bool restarts; /* the first half of a start with new texts: after it ends, nothing starts the units */
         const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;
+
+/* Set the signals that end the program. An ignored one, as in a job of a script, would be pending while it is
+ * blocked. */
+void wait_ending_signals(sigset_t *ret);
 
 /* Return the limit of a wait, by --timeout or --block-attempts, in ms; 0: none. */
 uint64_t wait_limit_ms(const Client *c);

@@ -416,13 +416,13 @@ static size_t draft_instances(const Draft *d, size_t i) {
         if (!unit_name_is_template(u->name))
                 return u->unit->placement.global ? d->positions[i].n_global : 1;
         n = unit_order_instances(&d->cluster->by_name, u->name, &at);
-        scheduler_view_count_work(d->view, n + d->n);
+        scheduler_view_count_work(d->view, n + d->n_given);
         for (; n > 0; n--) {
                 follower = unit_order_next(&d->cluster->by_name, &at);
                 found += follower && follower->unit && follower->target == TARGET_LAUNCHED &&
                          follower->unit->from && streq(follower->unit->from, u->name);
         }
-        for (size_t k = 0; k < d->n; k++) {
+        for (size_t k = 0; k < d->n_given; k++) { /* the instances behind them follow it already */
                 _cleanup_free_ char *template = unit_name_template(d->units[k].name);
 
                 found += template && !unit_name_is_template(d->units[k].name) && streq(template, u->name) &&

@@ -72,7 +72,7 @@ typedef struct HistoryNote {
 
 /* Encode a note, and return the size. The reason ends with its first line; user and reason are cut at their
  * sizes, and the reason of a unit with a long name at KV_NOTE_MAX. A reason that is cut ends with "..." after
- * a word: the begin of a command may be another command. Pure. */
+ * a word: the beginning of a command may be another command. Pure. */
 size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]);
 
 typedef struct HistoryEvent {

@@ -167,6 +167,8 @@ static void after_a_revert_all_instances_run(void **state) {
 
 /* They have just been started, and are not available yet. */
 static void a_text_that_fits_no_machine_stops_no_unavailable_instance(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Error why = {};
         Play play;
 
         begin_template(&play, 3, "");
@@ -177,7 +179,11 @@ static void a_text_that_fits_no_machine_stops_no_unavailable_instance(void **sta
         }
         play.options = "MachineMetadata=disk=ssd";
         want(&play, 2);
-        seconds_with_plans(&play, 650, NULL);
+        seconds_with_plans(&play, 20, NULL);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        rollout_explain(&play.p.cluster, &set, &set.instances[0], false, &why);
+        assert_string_equal(why.message, "waiting: no machine qualifies for the new text");
+        seconds_with_plans(&play, 630, NULL);
         assert_int_equal(count_with(&play, 1), 3);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_string_equal(
