@@ -189,6 +189,8 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 bool kv_can_serve(const KvStore *store);
 /* Return whether this host has a leader, or leads. */
 bool kv_has_leader(const KvStore *store);
+/* Return the term in which this host leads, of which an entry is applied; 0: it does not. */
+uint64_t kv_leads(const KvStore *store);
 /* Return the time without a leader, in which reads return old state; 0: less than KV_STALE_MS. */
 uint64_t kv_stale_ms(const KvStore *store);
 enum { KV_STALE_MS = 3000 };

@@ -51,8 +51,15 @@ static KvMemberRole status_member_role(RaftServerRole role) {
         return role == RAFT_ROLE_STANDBY ? KV_MEMBER_STANDBY : KV_MEMBER_SPARE;
 }
 
+static const RaftServers *status_servers(const KvStore *s) {
+        static const RaftServers none = {};
+        const RaftCore *core = replica_core(s->replica);
+
+        return core && replica_error(s->replica, NULL) >= 0 ? raft_core_servers(core) : &none;
+}
+
 static void status_members(const KvStore *s, KvState *ret) {
-        const RaftServers *servers = raft_core_servers(replica_core(s->replica));
+        const RaftServers *servers = status_servers(s);
         bool lead = replica_is_leader(s->replica);
 
         for (size_t i = 0; i < servers->n && ret->n_members < KV_MEMBERS_MAX; i++) {
@@ -71,7 +78,7 @@ static void status_members(const KvStore *s, KvState *ret) {
 
 /* System calls. */
 static void status_reachable(const KvStore *s, KvState *ret) {
-        if (s->peers)
+        if (s->peers && ret->n_members > 0)
                 peers_each(s->peers, status_on_peer, ret);
         for (size_t i = 0; i < ret->n_members; i++)
                 if (ret->members[i].role == KV_MEMBER_VOTER) {
@@ -144,7 +151,6 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->last_term = raft_core_last_term(core);
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
         status_leader(s, ret);
-        status_members(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
 
@@ -184,7 +190,7 @@ static void status_attached(const KvStore *s, KvState *ret) {
                 snprintf(ret->problem, sizeof(ret->problem), "%s", s->waits);
 }
 
-/* All but which members can be reached, and the problem. */
+/* All but the members and the problem. */
 static void status_own(const KvStore *s, KvState *ret) {
         const Replica *p = s->replica;
         const Identity *identity = replica_identity(p);
@@ -216,8 +222,8 @@ void kv_state(const KvStore *s, KvState *ret) {
                 return;
         }
         status_own(s, ret);
-        if (ret->n_members > 0)
-                status_reachable(s, ret);
+        status_members(s, ret);
+        status_reachable(s, ret);
         ret->removed = !ret->ready && s->peers && peers_is_removed(s->peers);
         status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
@@ -282,6 +288,13 @@ bool kv_has_leader(const KvStore *s) {
         return s->leaderless_ms == 0;
 }
 
+uint64_t kv_leads(const KvStore *s) {
+        const RaftCore *core = s->attached || replica_error(s->replica, NULL) < 0 ? NULL :
+                                                                                    replica_core(s->replica);
+
+        return core && replica_is_leader(s->replica) && raft_core_leads(core) ? raft_core_term(core) : 0;
+}
+
 uint64_t kv_index(const KvStore *s) {
         return s->index;
 }
@@ -342,6 +355,7 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
         RemoteCurrent current = { .index = serve_index(s->serve, peer_handshake(session)->machine_id),
                                   .events = serve_events_index(s->serve, session),
                                   .stops = s->closing };
+        const RaftServers *servers = status_servers(s);
         KvState state;
 
         if (s->attached)
@@ -363,10 +377,10 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
                 current.stale_ms = 0;
         current.cluster_ms = state.cluster_ms;
         current.level = state.level;
-        for (size_t i = 0; i < state.n_members; i++)
-                if (state.members[i].role != KV_MEMBER_SPARE)
+        for (size_t i = 0; i < servers->n && i < KV_MEMBERS_MAX; i++)
+                if (status_member_role(servers->items[i].role) != KV_MEMBER_SPARE)
                         current.members[current.n_members++] = (struct RemoteMember) {
-                                state.members[i].raft_id, state.members[i].role == KV_MEMBER_STANDBY
+                                servers->items[i].id, servers->items[i].role == RAFT_ROLE_STANDBY
                         };
         remote_current_write(&current, &w);
         if (w.error == 0)

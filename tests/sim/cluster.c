@@ -29,14 +29,11 @@ SimMachine *cluster_leader(SimCluster *c) {
 
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
-                KvState state;
+                uint64_t leads = machine_serves(m) && !m->has_left ? kv_leads(daemon_store(m->daemon)) : 0;
 
-                if (!machine_serves(m) || m->has_left)
-                        continue;
-                kv_state(daemon_store(m->daemon), &state);
-                if (state.role == KV_ROLE_LEADER && state.ready && state.term > term) {
+                if (leads > term) {
                         found = m;
-                        term = state.term;
+                        term = leads;
                 }
         }
         return found;

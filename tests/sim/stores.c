@@ -27,15 +27,9 @@ Host *stores_any(Stores *all) {
 }
 
 Host *stores_leader(Stores *all) {
-        for (unsigned i = 0; i < all->n; i++) {
-                KvState state;
-
-                if (!store_is_up(&all->hosts[i]))
-                        continue;
-                kv_state(all->hosts[i].store, &state);
-                if (state.role == KV_ROLE_LEADER && state.ready)
+        for (unsigned i = 0; i < all->n; i++)
+                if (store_is_up(&all->hosts[i]) && kv_leads(all->hosts[i].store) > 0)
                         return &all->hosts[i];
-        }
         return NULL;
 }
 

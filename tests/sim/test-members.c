@@ -53,14 +53,16 @@ static bool is_in_cluster(const SimMachine *m) {
 
 static SimMachine *leader(void) {
         SimMachine *found = NULL;
+        uint64_t term = 0;
 
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
-                KvState state = state_of(m);
+                uint64_t leads = serves(m) ? kv_leads(daemon_store(m->daemon)) : 0;
 
-                if (state.role == KV_ROLE_LEADER && state.ready && is_in_cluster(m) &&
-                    (!found || state.term > state_of(found).term))
+                if (leads > term && is_in_cluster(m)) {
                         found = m;
+                        term = leads;
+                }
         }
         return found;
 }
