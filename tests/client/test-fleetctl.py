@@ -55,8 +55,8 @@ class Test:
             f.write(text)
 
     def run(self, *args, stdin="", env=None):
-        if self.runs == 1 and "ASAN_OPTIONS" not in os.environ:
-            self.env["ASAN_OPTIONS"] = "detect_leaks=0"
+        if self.runs == 1:
+            self.env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         self.runs += 1
         p = subprocess.run([PROGRAM, *args], cwd=self.dir, env={**self.env, **(env or {})}, input=stdin, text=True,
                            capture_output=True, timeout=30)

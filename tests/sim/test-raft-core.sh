@@ -11,7 +11,7 @@ program=$build/tests/sim/test-raft-core
 scenarios=$checked/tests/unit/test-raft_core
 runs=${CORE_RUNS:-500} from=${CORE_FROM:-1}
 # Only this script sets what it needs: a leak is a finding here.
-export ASAN_OPTIONS=detect_leaks=1
+export ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=1
 
 flock "$build/config.status" make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
 flock "$checked/config.status" make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
