@@ -80,23 +80,55 @@ static int token_print_created(const JsonValue *root) {
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
-/* Print the message about an unknown name of --replace=. */
-static bool token_is_of_none(Client *c) {
-        const char *name = c->options.token_replace;
+/* Check the machine of --replace= before the cluster is opened or gets a CA. *ret_up: it uses its key now.
+ * Return an exit status. Without an answer, the next request has the reason. */
+static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
         _cleanup_listing_ Listing machines = {};
-        const ApiMachine *unused;
+        _cleanup_json_ JsonValue *cluster = NULL;
+        const ApiMachine *m = NULL;
+        size_t n;
+        int r;
 
-        if (!name || client_all_machines(c, &machines, NULL) < 0 ||
-            listing_find_machine(&machines, name, &unused) > 0)
-                return false;
-        client_note_machine(&machines, 0, "--replace=", name);
-        return true;
+        *ret_up = false;
+        if (!name)
+                return EXIT_DONE;
+        r = client_all_machines(c, &machines, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : EXIT_DONE;
+        machines.n += machines.n_removed; /* a removed machine may join with its former ID */
+        machines.n_removed = 0;
+        n = listing_find_machine(&machines, name, &m);
+        if (n != 1) {
+                client_note_machine(&machines, n, "--replace=", name);
+                return EXIT_FAILED;
+        }
+        *ret_up = !m->presence || streq(m->presence, "up");
+        if (!*ret_up)
+                return EXIT_DONE;
+        r = client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        if (r < 0 || !same_string(m->id, member_text(cluster, "machine")))
+                return r == -ENOMEM ? r : EXIT_DONE;
+        client_note("--replace=%s: this host is up, and needs no token; for a further host: fleetctl token; "
+                    "if this host is to be installed again, run fleetctl token --replace=%s on another one",
+                    name, name);
+        return EXIT_FAILED;
+}
+
+/* Warn that the token ends the key of a machine that is up. */
+static void token_warn_up(const char *name, const JsonValue *token) {
+        _cleanup_text_ Text id = {};
+
+        text_append_printable(&id, member_text(token, "id"));
+        client_note("warning: %s is up; when a host joins with this token, the present key of %s ends, and "
+                    "its fleetd is rejected; if it is not to be installed again: fleetctl token revoke %s",
+                    name, name, id.chars ?: "");
 }
 
 static int token_create(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
+        bool replaces_up = false;
         int r;
 
         if (n > 0)
@@ -105,6 +137,8 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL)
                 return client_usage(error_text(err, r));
         if (r >= 0)
+                r = token_check_replaced(c, c->options.token_replace, &replaces_up);
+        if (r == EXIT_DONE)
                 r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
         if (r != EXIT_DONE)
                 return r;
@@ -114,10 +148,10 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
                 r = reply_check(&reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (reply.status == 404 && token_is_of_none(c))
-                return EXIT_FAILED;
         if (r < 0)
                 return client_fail_after(r, err, "Failed to create a token: ");
+        if (replaces_up)
+                token_warn_up(c->options.token_replace, root);
         return streq(c->options.output, "json") ? output_text(reply.body.chars, reply.body.size) :
                                                   token_print_created(root);
 }
