@@ -163,25 +163,44 @@ static int wait_denied(Wait *w) {
                          client_answer_text(&why), says ? "it " : "the cluster continues", says ?: "");
 }
 
+/* What the cluster continues to do after the end of a wait, and the command that ends or undoes it. */
+static const struct {
+        const char *verb, *to, *command;
+} goals[] = {
+        [WAIT_STATE] = { "load", "cancel", "fleetctl unload" },
+        [WAIT_RUNNING] = { "start", "cancel", "fleetctl unload" },
+        [WAIT_ENDED] = { "run", "stop", "fleetctl stop" },
+        [WAIT_STOPPED] = { "stop", "start again", "fleetctl start" },
+        [WAIT_GONE] = { "destroy", "have it again", "fleetctl submit FILE" },
+};
+
+/* Append that the change stays after the wait, and how to undo it. 'name': of the only unit; NULL: of
+ * several. A text that is submitted, or replaces another one, leaves the target state as it is. */
+static void wait_append_undo(const Wait *w, const char *name, Text *t) {
+        WaitGoal goal = w->request->goal;
+
+        if (w->request->hash || (goal == WAIT_STATE && w->request->target == TARGET_INACTIVE))
+                return;
+        if (goal == WAIT_GONE)
+                text_append(t, "; the unit file is deleted");
+        else
+                text_printf(t, "; the target state stays %s", target_state_to_string(w->request->target));
+        text_printf(t, "; to %s: %s", goals[goal].to, goals[goal].command);
+        if (goal != WAIT_GONE)
+                text_printf(t, " %s", name ?: "UNIT...");
+}
+
 /* Return -EINTR with a message about the work that the cluster continues. */
 static int wait_interrupted(Wait *w) {
-        static const struct {
-                const char *verb, *next;
-        } goals[] = {
-                [WAIT_STATE] = { "load", " (to cancel: fleetctl unload)" },
-                [WAIT_RUNNING] = { "start", " (to cancel: fleetctl unload)" },
-                [WAIT_ENDED] = { "run", " (to stop: fleetctl stop)" },
-                [WAIT_STOPPED] = { "stop", "" },
-                [WAIT_GONE] = { "destroy", "" },
-        };
-        _cleanup_text_ Text names = {};
+        _cleanup_text_ Text names = {}, undo = {};
 
         wait_append_left(w, &names);
         progress_break(w->request->progress);
         if (wait_says(w->request))
                 return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", wait_says(w->request));
+        wait_append_undo(w, w->n_left == 1 ? names.chars : NULL, &undo);
         return error_set(w->err, -EINTR, "the cluster continues to %s %s%s", goals[w->request->goal].verb,
-                         names.chars ?: "", goals[w->request->goal].next);
+                         names.chars ?: "", undo.chars ?: "");
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
@@ -202,8 +221,8 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
 /* --timeout: end the wait for a unit with its state. */
 static void wait_time_out(Wait *w, WaitUnit *u) {
         const char *reason = wait_reason(u) ?: "";
+        _cleanup_text_ Text absence = {}, what = {}, undo = {};
         _cleanup_listing_ Listing now = {};
-        _cleanup_text_ Text absence = {};
 
         if (!*reason && u->machine && !w->machines_are_new)
                 client_load_machine(w->client, &now, u->machine, true);
@@ -219,22 +238,18 @@ static void wait_time_out(Wait *w, WaitUnit *u) {
         if (starts_with(reason, "waiting: "))
                 reason += strlen("waiting: ");
         if (!u->machine && !u->global && w->request->target > TARGET_INACTIVE)
-                wait_fail(w, u, -ETIMEDOUT,
-                          "timed out: %s waits for a machine%s%s; the cluster continues: "
-                          "fleetctl why %s",
-                          u->name, *reason ? ": " : "", reason, u->name);
+                text_printf(&what, "%s waits for a machine%s%s", u->name, *reason ? ": " : "", reason);
         else if (absence.size > 0)
-                wait_fail(w, u, -ETIMEDOUT, "timed out: %s: %s; the cluster continues: fleetctl why %s",
-                          u->name, absence.chars, u->name);
+                text_printf(&what, "%s: %s", u->name, absence.chars);
         else if (u->phase == PHASE_SYSTEMD && streq(u->state, "not reported"))
-                wait_fail(w, u, -ETIMEDOUT,
-                          "timed out: %s is assigned, and no state of it is reported; the cluster continues: "
-                          "fleetctl why %s",
-                          u->name, u->name);
+                text_printf(&what, "%s is assigned, and no state of it is reported", u->name);
         else
-                wait_fail(w, u, -ETIMEDOUT, "timed out: %s is %s%s%s; the cluster continues: fleetctl why %s",
-                          u->name, streq(u->state, "not reported") ? u->word : u->state, *reason ? ": " : "",
-                          reason, u->name);
+                text_printf(&what, "%s is %s%s%s", u->name,
+                            streq(u->state, "not reported") ? u->word : u->state, *reason ? ": " : "",
+                            reason);
+        wait_append_undo(w, u->name, &undo);
+        wait_fail(w, u, -ETIMEDOUT, "timed out: %s; the cluster continues: fleetctl why %s%s",
+                  what.chars ?: u->name, u->name, undo.chars ?: "");
 }
 
 static void wait_check_deadlines(Wait *w) {

@@ -2162,14 +2162,14 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
-    assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service (to cancel: fleetctl unload)",
+    assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service; the target state stays launched; to cancel: fleetctl unload nowhere.service",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
     terminal = t.terminal("start", "--wait", "nowhere", columns=200, blocked=[signal.SIGINT])
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == 1
-    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service (to stop: fleetctl stop)", ""], terminal.screen()
+    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service; the target state stays launched; to stop: fleetctl stop nowhere.service", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
              "fleetctl: nowhere.service waits for a machine: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
@@ -2184,7 +2184,8 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     assert terminal.end() == -signal.SIGINT
     assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service", "fleetctl: a.service " + STOPS_LATER, ""], terminal.screen()
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
-    for verb, said in (("stop", "the cluster continues to stop b.service"), ("start", "the cluster continues to run a.service (to stop: fleetctl stop)")):
+    for verb, said in (("stop", "the cluster continues to stop b.service; the target state stays loaded; to start again: fleetctl start b.service"),
+                       ("start", "the cluster continues to run a.service; the target state stays launched; to stop: fleetctl stop a.service")):
         t.cluster.lag = None if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
         terminal.wait_for("stopping" if verb == "stop" else "running")
