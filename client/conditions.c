@@ -126,19 +126,6 @@ static void add_adoption(const View *v, Conditions *all) {
         all->error = all->error ?: names.error;
 }
 
-bool view_awaits(const View *v, const ApiMachine *m) {
-        const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
-        _cleanup_text_ Text name = {};
-
-        if (same_string(m->id, member_text(v->cluster, "machine"))) /* about to report */
-                return false;
-        append_machine_name(&name, &v->machines, m->id);
-        for (size_t i = 0; i < json_value_count(awaited); i++)
-                if (same_string(json_value_string(json_value_item(awaited, i)), chars(&name)))
-                        return true;
-        return false;
-}
-
 /* Units that fit nowhere, or have Move=no, hold a leave back until they, or the leave, are withdrawn. */
 static void add_leaves(const View *v, Conditions *all) {
         const JsonValue *leaving = json_value_member(v->cluster, "leaving");
@@ -378,11 +365,13 @@ static void add_rollouts(const View *v, Conditions *all) {
                 const JsonValue *r = json_value_item(rollouts, i);
                 const char *name = member_text(r, "name"), *state = member_text(r, "state");
                 unsigned long long revision = member_number(r, "revision");
-                _cleanup_text_ Text age = {};
+                _cleanup_text_ Text age = {}, file = {};
 
-                if (streq(state, "paused"))
-                        add(all, "rollout", name, "rollout ", "the rollout of revision %llu is paused: %s",
-                            revision, member_text(r, "why"));
+                if (streq(state, "paused")) {
+                        append_paused_file(&file, v, name);
+                        add(all, "rollout", name, "rollout ", "the rollout of revision %llu is paused: %s%s",
+                            revision, member_text(r, "why"), chars(&file));
+                }
                 if (!streq(state, "held") || member_number(r, "progressMs") < HELD_MS)
                         continue;
                 append_span(&age, member_number(r, "progressMs"));
@@ -511,6 +500,8 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (is_rejected(s))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
+        else if (is_failed(s) && view_is_paused_by(v, s->name, chars(&place)))
+                return; /* the problem of the rollout has the failure */
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
@@ -652,6 +643,8 @@ static void add_directories(const View *v, Conditions *all) {
                 const char *name = member_text(p, "name");
                 _cleanup_text_ Text place = {}, reason = {};
 
+                if (streq(member_text(p, "kind"), "paused") && view_paused_rollout(v, name))
+                        continue; /* see add_rollouts() */
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
                 if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */

@@ -27,6 +27,71 @@ void view_done(View *v) {
         free(v->history);
 }
 
+bool view_awaits(const View *v, const ApiMachine *m) {
+        const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
+        _cleanup_text_ Text name = {};
+
+        if (same_string(m->id, member_text(v->cluster, "machine"))) /* about to report */
+                return false;
+        append_machine_name(&name, &v->machines, m->id);
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
+                        return true;
+        return false;
+}
+
+const JsonValue *view_paused_rollout(const View *v, const char *name) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *r = json_value_item(rollouts, i);
+
+                if (streq(member_text(r, "state"), "paused") && streq(member_text(r, "name"), name))
+                        return r;
+        }
+        return NULL;
+}
+
+/* Return whether the reason has "UNIT on PLACE: ". The name of another unit may end with this one. */
+static bool has_failure(const char *why, const char *unit, const char *place) {
+        for (const char *at = strstr(why, unit); at; at = strstr(at + 1, unit)) {
+                const char *rest = at + strlen(unit);
+
+                if ((at == why || at[-1] == ' ') && starts_with(rest, " on ") &&
+                    starts_with(rest + strlen(" on "), place) &&
+                    starts_with(rest + strlen(" on ") + strlen(place), ": "))
+                        return true;
+        }
+        return false;
+}
+
+bool view_is_paused_by(const View *v, const char *unit, const char *place) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *r = json_value_item(rollouts, i);
+
+                if (streq(member_text(r, "state"), "paused") &&
+                    has_failure(member_text(r, "why"), unit, place))
+                        return true;
+        }
+        return false;
+}
+
+void append_paused_file(Text *t, const View *v, const char *name) {
+        const JsonValue *problems = json_value_member(v->directories, "problems");
+
+        for (size_t i = 0; i < json_value_count(problems); i++) {
+                const JsonValue *p = json_value_item(problems, i);
+
+                if (!streq(member_text(p, "kind"), "paused") || !streq(member_text(p, "name"), name))
+                        continue;
+                text_append(t, "; its file is on ");
+                append_machine_name(t, &v->machines, member_text(p, "machineID"));
+                return;
+        }
+}
+
 int view_read_history(Client *c, View *v, const char *unit, Error *err) {
         uint64_t now_ms = clock_real_ms();
         _cleanup_reply_ Reply reply = {};

@@ -51,5 +51,12 @@ bool view_is_removed(const View *v);
 /* Return whether the cluster was recovered or restored, and waits for the report of the machine: the line of
  * that problem names it, and its presence is that of the backup. */
 bool view_awaits(const View *v, const ApiMachine *m);
+/* Return the paused rollout of this name; NULL: there is none. Borrowed. */
+const JsonValue *view_paused_rollout(const View *v, const char *name);
+/* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has the
+ * failure. */
+bool view_is_paused_by(const View *v, const char *unit, const char *place);
+/* Append where the file of a paused rollout is, if it is in a unit directory: "; its file is on alpha". */
+void append_paused_file(Text *t, const View *v, const char *name);
 /* Find all problems; those of the whole cluster come first. */
 void conditions_find(const View *v, Conditions *ret);
