@@ -645,6 +645,8 @@ static void add_directories(const View *v, Conditions *all) {
 
                 if (streq(member_text(p, "kind"), "paused") && view_paused_rollout(v, name))
                         continue; /* see add_rollouts() */
+                if (member_bool(p, "confirmed"))
+                        continue; /* its machine acts on it next */
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
                 if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */

@@ -9,6 +9,12 @@
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
+/* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). On a confirmed
+ * problem, its machine acts next. */
+static bool problem_is_reported(const ClusterProblem *p) {
+        return p && p->problem.kind != PROBLEM_PAUSED && !p->problem.confirmed;
+}
+
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
         const ClusterProblem *problem = TABLE_FIND(m->problems, u->name);
@@ -43,9 +49,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
-        /* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). */
-        json_add_string(t, "problem",
-                        problem && problem->problem.kind != PROBLEM_PAUSED ? problem->problem.text : NULL);
+        json_add_string(t, "problem", problem_is_reported(problem) ? problem->problem.text : NULL);
         if (rule == RULE_FOREIGN && state && state->state.reason) /* names the file of the other unit */
                 reason = state->state.reason;
         else if (rule != RULE_NONE)

@@ -3957,6 +3957,8 @@ static void a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_u
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
         static const Record problem[] = {
                 { "machine/" GAMMA "/problem/a.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
+                { "machine/" BETA "/problem/a.service", /* it is omitted: beta acts on it next */
+                  "{\"confirmed\":true,\"kind\":\"reverted\",\"text\":\"revision 2 was reverted\"}" },
         };
 #define PLANNED(name, more) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\"}"
         static const Row rows[] = {
