@@ -255,8 +255,10 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
                 return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"), "starting", "");
         if (streq(state, "stopping"))
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
+        if (!streq(state, "waiting") && *reason) /* for the unit beside which it stays (MachineOf=) */
+                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
         if (!streq(state, "waiting"))
-                return unit_print(d, u, PROGRESS_IDLE, "", "queued", reason);
+                return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
         text_append(&note, reason);
         if (streq(reason, "Move=no"))
                 text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);

@@ -978,6 +978,10 @@ def a_drain_prints_each_change(t):
     t.cluster.maintained, t.cluster.maintenance = [], [{"mode": "drained", "units": [], "unitsLeft": 0}]
     t.expect("drain alpha beta --reason=move", out="alpha: drained\nbeta: drained\n")
     assert [body["mode"] for _, body in t.cluster.maintained] == ["cordoned", "cordoned", "draining", "draining"], t.cluster.maintained
+    # A unit that stays beside another one (MachineOf=) waits for it; one of the queue has no line.
+    units = [unit("queue.service", "queued"), unit("tail.service", "queued", reason="after lead.service, beside which it stays")]
+    t.cluster.maintenance = [{"mode": "draining", "units": units, "unitsLeft": 2}]
+    t.expect("drain alpha --timeout=100ms", status=5, out="alpha: cordoned; 2 units to move\ntail.service waiting: after lead.service, beside which it stays\n", err=["timed out"])
     # The end of the wait is not the end of the drain.
     t.cluster.maintenance = [{"mode": "draining", "units": [unit("b.service", "waiting", reason="Move=no")], "unitsLeft": 1}]
     t.expect("drain alpha --timeout=100ms", status=5, out=["1 unit to move"], err=["timed out: 1 unit of alpha is left; the drain continues: fleetctl drain alpha shows it, "
