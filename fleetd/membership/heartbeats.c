@@ -27,6 +27,10 @@ enum { LEAVES_TICKS = 4 };
 /* A replica reports the rejection of a key until its own tree has the changed record of the host. */
 enum { RECORD_LAG_MS = 5000 };
 
+/* The leader sends the cluster key to a member that lacks it, or has that of a former cluster, as soon as the
+ * member reports that. */
+enum { KEY_SENT_MS = 5000 };
+
 /* The end of a log is unknown after so long without a heartbeat: its host may have a leader again. */
 enum { POSITION_MAX_MS = 2000 };
 
@@ -37,8 +41,10 @@ typedef struct Sender {
         bool attached;  /* it has no replica: reports have its signs */
         uint64_t at_ms; /* when its last heartbeat arrived */
         char problem[REPLICA_PROBLEM_SIZE];
-        bool has_clock;      /* the last heartbeat had it */
-        int64_t clock_ms;    /* its wall clock minus that of this host */
+        uint64_t
+                keyless_ms; /* since when the host has reported that it lacks the cluster key; 0: it has it */
+        bool has_clock;     /* the last heartbeat had it */
+        int64_t clock_ms;   /* its wall clock minus that of this host */
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
         uint8_t rejected;    /* as a replica has reported it at 'rejected_ms' */
         uint64_t rejected_ms;
@@ -186,6 +192,10 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         s->has_clock = facts_have_clock(&facts);
         s->clock_ms = facts_clock_ms(m, &facts);
         memcpy(s->problem, problem, sizeof(s->problem));
+        if (!starts_with(problem, CLUSTER_KEY_MISSING))
+                s->keyless_ms = 0;
+        else if (s->keyless_ms == 0)
+                s->keyless_ms = s->at_ms;
 }
 
 /* A change of the record of a host ends the report of another key, see revocation.c: the host may have been
@@ -261,6 +271,12 @@ const char *heartbeats_problem(Membership *m, const char *machine_id) {
         const Sender *s = heartbeats_sender(m, machine_id);
 
         return s ? s->problem : NULL;
+}
+
+bool heartbeats_awaits_key(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s && s->keyless_ms > 0 && loop_now_ms(m->loop) - s->keyless_ms < KEY_SENT_MS;
 }
 
 static void clock_write(int64_t ms, char ret[static REPLICA_PROBLEM_SIZE]) {

@@ -89,6 +89,9 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         if (self)
                 replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
+        /* Under the next leader, a problem that is published remains meanwhile. */
+        if (!self && heartbeats_awaits_key(m, machine->id))
+                problem = cluster_machine_problem(machine, MACHINE_CONDITION) ?: "";
         if (!problem && (single || membership_has_outlived(m, machine)))
                 problem = "";
         if (!problem)

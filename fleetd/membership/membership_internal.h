@@ -278,5 +278,8 @@ uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);
+/* Return whether the machine has lacked the cluster key for some seconds only, in which the leader sends it.
+ */
+bool heartbeats_awaits_key(const Membership *m, const char *machine_id);
 /* Write the problem of this host's replica, or why it cannot sign; "" for none. */
 void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);

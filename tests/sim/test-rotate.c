@@ -584,7 +584,8 @@ static bool shows_missing_key(const SimMachine *m) {
 /* The leader loses the key: a voter that has it leads, once, and sends it. */
 static void leader_without_the_key(void) {
         char pins[HOSTS][DIGEST_SIZE], root[DIGEST_SIZE];
-        uint64_t term, begin_ms;
+        uint64_t term, end_ms;
+        bool shown = false;
         SimMachine *m;
 
         found_five();
@@ -601,14 +602,12 @@ static void leader_without_the_key(void) {
                              (unsigned long long) state_of(leader()).term, (unsigned long long) term);
         check_root(root);
         m = follower(KV_MEMBER_STANDBY);
-        lose_key(m); /* the leader sends it again */
-        UNTIL("the-missing-key-is-a-problem", shows_missing_key(m));
-        begin_ms = world_now_ms(world);
-        UNTIL("the-key-is-sent", all_have_key(1));
-        UNTIL("the-problem-ends", !shows_missing_key(m));
-        if (world_now_ms(world) - begin_ms > 3000)
-                world_failed(world, "a-key-that-was-sent-is-no-problem", "for %llu ms",
-                             (unsigned long long) (world_now_ms(world) - begin_ms));
+        lose_key(m); /* the leader sends it again, within a moment: it is no problem of the cluster */
+        UNTIL("the-key-is-sent", (shown |= shows_missing_key(m), all_have_key(1)));
+        end_ms = world_now_ms(world) + 7000;
+        UNTIL("some-seconds-pass", (shown |= shows_missing_key(m), world_now_ms(world) >= end_ms));
+        if (shown)
+                world_failed(world, "a-key-that-is-sent-again-is-no-problem", "%s", m->name);
         over();
 }
 
