@@ -28,6 +28,16 @@ static void states_text(Text *t, const UnitState *s) {
                 text_printf(t, ": %s", reason);
 }
 
+/* Return whether systemd forgot a start that it had refused, as it cannot load the unit, and nothing else has
+ * changed: the row of the start has the reason. This happens when the unit is stopped or destroyed. */
+static bool states_forget_start(const UnitState *before, const UnitState *now) {
+        const char *load = now->load ?: "", *reason = now->reason ?: "";
+
+        return *before->job && !*now->job && *load && !streq(load, "loaded") &&
+               streq(load, before->load ?: "") && streq(now->active ?: "", before->active ?: "") && *reason &&
+               streq(reason, before->reason ?: "");
+}
+
 /* Note a state that differs from the published one, a new start of a unit that was active before, and a new
  * failure. */
 static void states_note(Transaction *t, const Registry *r, const StateChange *change) {
@@ -37,6 +47,8 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
         /* While hosts report to a cluster of a new lineage, they have not written their unit files: the next
          * state shows what became of the unit. */
         if (registry_cluster(r)->adopting && change->state.load && streq(change->state.load, "not-found"))
+                return;
+        if (known && states_forget_start(&known->state, &change->state))
                 return;
         if (known)
                 states_text(&before, &known->state);

@@ -276,6 +276,27 @@ static void states_are_recorded_without_those_in_between(void **state) {
                                      "state a.service on self: activating (auto-restart)\n");
 }
 
+/* systemd forgets the refused start of a unit that it cannot load when the unit is stopped or destroyed. */
+static void the_stop_of_a_unit_that_was_not_loaded_adds_no_row(void **state) {
+        static const char setting[] = "Unit a.service has a bad unit file setting.";
+        Fixture *f = *state;
+
+        publish_with(f, "inactive", "dead", "bad-setting", "refused", false, setting);
+        publish_with(f, "inactive", "dead", "bad-setting", "", false, setting);
+        assert_string_equal(rows(f), "state a.service on self: not started: Unit a.service has a bad unit "
+                                     "file setting.\n");
+        publish_with(f, "inactive", "dead", "bad-setting", "refused", false, setting);
+        publish_with(f, "inactive", "dead", "not-found", "", false, setting);
+        assert_string_equal(rows(f), "state a.service on self: not started: Unit a.service has a bad unit "
+                                     "file setting. (2)\n"
+                                     "state a.service on self: not loaded (not-found): Unit a.service has a "
+                                     "bad unit file setting.\n");
+        publish_with(f, "inactive", "dead", "loaded", "refused", false, "a job");
+        publish_with(f, "inactive", "dead", "loaded", "", false, "a job");
+        assert_string_equal(rows(f), "state a.service on self: not started: a job\n"
+                                     "state a.service on self: inactive (dead): a job\n");
+}
+
 static void publish_run(Fixture *f, const char *sub, const char *invocation) {
         StateChange s = { .unit = "a.service" };
 
@@ -938,6 +959,7 @@ int main(int argc, char **argv) {
                 TEST(a_return_to_a_former_text_names_its_revision),
                 TEST(assignments_have_their_reasons),
                 TEST(states_are_recorded_without_those_in_between),
+                TEST(the_stop_of_a_unit_that_was_not_loaded_adds_no_row),
                 TEST(a_new_start_of_an_active_unit_adds_a_row),
                 TEST(a_unit_that_fails_again_adds_a_row),
                 TEST(a_unit_that_restarts_for_a_day_adds_few_rows),
