@@ -1872,7 +1872,7 @@ static void a_crash_during_an_edit_of_the_x_fleet_section_touches_no_unit(void *
         assert_any_crash_ends_the_same(s, 0, 0);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define row(f) cmocka_unit_test_setup_teardown(f, scene_setup, scene_teardown)
         const struct CMUnitTest tests[] = {
                 row(no_step_is_planned_before_systemd_was_read),
@@ -1943,5 +1943,7 @@ int main(void) {
                 row(a_crash_during_an_edit_of_the_x_fleet_section_touches_no_unit),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -703,7 +703,7 @@ static void connections_of_groups_take_none_of_operators(void **state) {
                 client_close(&clients[i]);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define TEST(f)       cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define ATTACHED(f)   { #f "_without_a_replica", f, setup_attached, teardown, NULL }
@@ -716,5 +716,7 @@ int main(void) {
                 TEST(connections_of_groups_take_none_of_operators),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
