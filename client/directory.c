@@ -317,7 +317,9 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_verb("directory", &suggestion, usage);
         }
         if (q.kind && !streq(q.kind, "held") && n == 1)
-                return client_usage(usage);
+                return client_usage(streq(q.kind, "taken") ?
+                                            "directory take-over: expected the names of units" :
+                                            "directory retry: expected the names of units");
         r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
                 return r;

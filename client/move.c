@@ -285,7 +285,7 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         if (n == 0 || n > 2)
-                return client_usage("move: expected a unit, and a machine by its name or ID");
+                return client_usage("move: expected one unit, and at most one machine by its name or ID");
         r = moving_init(&m, args[0], err);
         if (r < 0)
                 return r;

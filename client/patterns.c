@@ -55,8 +55,12 @@ static int confirm_destroy(const Client *c, const Names *names) {
                 text_printf(&list, "%s%s", i > 0 ? " " : "", names->items[i]);
         if (list.error < 0)
                 return list.error;
-        snprintf(question, sizeof(question), "Destroy these %zu units?", names->n);
-        return client_confirm(c, question, "fleetctl: %zu units match: %s", names->n, list.chars) ?
+        if (names->n == 1)
+                snprintf(question, sizeof(question), "Destroy this unit?");
+        else
+                snprintf(question, sizeof(question), "Destroy these %zu units?", names->n);
+        return client_confirm(c, question, "fleetctl: %zu unit%s: %s", names->n,
+                              names->n == 1 ? " matches" : "s match", list.chars) ?
                        EXIT_DONE :
                        EXIT_FAILED;
 }

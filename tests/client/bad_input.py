@@ -48,8 +48,8 @@ ROWS = [
     ("rollout history db", 2, "fleetctl: history is no unit; instead: fleetctl history db"),
     ("rollout restart t@.service", 2, "fleetctl: restart is no unit; instead: fleetctl restart 't@*'"),
     # Machines
-    ("move", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),
-    ("move web@1 alpha beta", 2, "fleetctl: move: expected a unit, and a machine by its name or ID"),
+    ("move", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),
+    ("move web@1 alpha beta", 2, "fleetctl: move: expected one unit, and at most one machine by its name or ID"),
     ("move none alpha", 4, "Unit none.service does not exist."),
     ("move web@1 none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines --all"),
     ("move web@1 beta --timeout=soon", 2, "fleetctl: --timeout=soon: expected a time span above 0, for example 5min"),

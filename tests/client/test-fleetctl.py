@@ -437,7 +437,7 @@ def held_units_are_confirmed_by_name_or_all_of_one_host(t):
 def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "2", "a.service")
     ask(t, "taken", "3", "a.service")
-    t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]\n")
+    t.expect("directory take-over", 2, err="fleetctl: directory take-over: expected the names of units\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
     t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines --all\n")
     t.expect("directory take-over a.service --machine=gamma", out="a.service: taken over by the directory\n")

@@ -136,6 +136,8 @@ runs_on_all() { [ "$(hosts_running "$1" | wc -l)" = "$(wc -w <<<"$LAB_HOSTS")" ]
 
 # True when fleetctl on host $1 lists unit $2 with the words $3, for example "active running".
 lists() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$2 $3"; }
+# status_has HOST PATTERN: another host's view may be some milliseconds behind.
+status_has() { fleetctl "$1" status 2>/dev/null | grep -q "$2"; }
 known() { fleetctl "$1" list-unit-files --no-legend --fields=unit 2>/dev/null | grep -qxF "$2"; }
 
 # Every unit of the cluster on every running host (or those named): state, process, invocation. Two equal results mean that nothing was

@@ -194,7 +194,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         host_exec "$(hosts_running hand.service)" sh -c 'systemctl stop fleetd && systemctl stop hand.service && systemctl start fleetd'
         wait_for 10 lists beta hand.service "inactive dead" || fail "stopped without fleetd: $(fleetctl beta list-units | grep hand)"
         start_fails hand.service 'stopped, or ended by itself, unobserved by fleetd; to start it again: fleetctl restart hand.service'
-        fleetctl gamma status | grep -q 'hand.service  *is inactive on .*: stopped, or ended by itself' || fail "status: $(fleetctl gamma status)"
+        wait_for 5 status_has gamma 'hand.service  *is inactive on .*: stopped, or ended by itself' || fail "status: $(fleetctl gamma status)"
         fleetctl gamma destroy dep.service nobin.service loop.service odd.service once.service hand.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 
