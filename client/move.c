@@ -103,32 +103,46 @@ static int on_row(void *userdata, const char *line, size_t size) {
         return last->error;
 }
 
-/* The move has ended, and the unit is not there: the history has the reason. */
-static int moving_fail(Moving *m, Error *err) {
-        _cleanup_text_ Text path = {}, why = {};
+/* Read why the move has ended; empty: it succeeded, or the history does not have it any more. */
+static int moving_read_end(Moving *m, Text *ret, Error *err) {
+        _cleanup_text_ Text path = {};
         int r;
 
         text_append(&path, "/fleet/v1/history?last=50&unit=");
         append_escaped(&path, m->name, false);
         text_append(&path, "&follow=false");
-        r = connection_follow(m->client->connection, "GET", client_path(&path), on_row, &why, NULL, err);
+        r = connection_follow(m->client->connection, "GET", client_path(&path), on_row, ret, NULL, err);
         if (r == -ENOMEM)
                 return r;
+        if (ret->size > 0 && starts_with(ret->chars, "move to ")) /* the request */
+                text_clear(ret);
+        return 0;
+}
+
+/* A unit that was not available may have left its former machine before it failed on the other one. */
+static int moving_fail(const Moving *m, const Text *why, bool is_there) {
         progress_break(m->progress);
-        if (why.size > 0 && !starts_with(why.chars, "move to "))
-                client_note("%s", why.chars);
-        else
+        if (why->size == 0)
                 client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
+        else if (is_there)
+                client_note("%s; the unit is on %s now: fleetctl why %s", why->chars,
+                            member_text(m->state, "machine"), m->name);
+        else
+                client_note("%s", why->chars);
         return EXIT_FAILED;
 }
 
-static int moving_end(Moving *m, Error *err) {
+/* 'stayed': the unit is where it was before. */
+static int moving_end(Moving *m, bool stayed, Error *err) {
+        bool is_there = !stayed && streq(member_text(m->state, "id"), m->id.chars ?: "");
         uint64_t ms = clock_monotonic_ms() - m->began_ms;
-        _cleanup_text_ Text time = {};
-        int r;
+        _cleanup_text_ Text time = {}, why = {};
+        int r = moving_read_end(m, &why, err);
 
-        if (!streq(member_text(m->state, "id"), m->id.chars ?: ""))
-                return moving_fail(m, err);
+        if (r < 0)
+                return r;
+        if (!is_there || (why.size > 0 && strstr(why.chars, " failed: ")))
+                return moving_fail(m, &why, is_there);
         text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
         r = time.error < 0 ?
                     time.error :
@@ -152,7 +166,7 @@ static int moving_look(void *userdata, Error *err) {
                 return EXIT_FAILED;
         }
         if (moving_is(m, "none"))
-                return moving_end(m, err);
+                return moving_end(m, false, err);
         if (!streq(member_text(m->state, "id"), m->id.chars ?: "")) {
                 client_note("%s moves to %s now, by another request", m->name,
                             member_text(m->state, "machine"));
@@ -264,7 +278,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         if (m->id.error < 0 || m->from.error < 0)
                 return -ENOMEM;
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
-                return moving_fail(m, err); /* it has ended already */
+                return moving_end(m, true, err); /* it has ended already */
         if (no_block && !is_json(m->client))
                 return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
         if (no_block)
