@@ -14,7 +14,8 @@ enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
 
 typedef struct Recovery {
         Client *client;
-        JsonValue *cluster;           /* the answer of the daemon; NULL: it does not answer */
+        JsonValue *cluster;           /* the answer of the daemon; NULL: it does not answer, or has none */
+        bool waits;                   /* it answers that it has no state of a cluster */
         char name[HOST_NAME_MAX + 1]; /* of this machine */
         bool alone;                   /* no other host is known to have been in the cluster */
 } Recovery;
@@ -32,6 +33,7 @@ static int recovery_begin(Recovery *r, Error *err) {
         e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
         if (e == -ENOMEM || e == -EACCES)
                 return e;
+        r->waits = e == -EREMOTEIO;
         (void) gethostname(r->name, sizeof(r->name) - 1);
         if (r->cluster && *member_name(r->cluster, "name"))
                 snprintf(r->name, sizeof(r->name), "%s", member_name(r->cluster, "name"));
@@ -364,6 +366,10 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
         e = backup_read(file, &d, err);
         if (e < 0)
                 return e;
+        if (r->waits)
+                return error_set(err, -EEXIST,
+                                 "this host has state, although of no cluster: fleetd made it at its start. "
+                                 "First: systemctl stop fleetd; fleetd --reset; then repeat this command");
         if (r->cluster)
                 return error_set(err, -EEXIST,
                                  "this host has state: cluster %s at index %llu. If it may be replaced: "

@@ -9,7 +9,7 @@ build=${CHECK_BUILD:-build}
 program=$(realpath "$build/fleetd/fleetd")
 client=$(realpath "$build/client/fleetctl")
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
-declare -A peers=() clients=()
+declare -A peers=([none]=127.0.0.1:1) clients=()
 for host in one two three fresh; do peers[$host]=127.0.0.1:$(free_port) clients[$host]=127.0.0.1:$(free_port); done
 : >"$scratch/fleetd.conf"
 daemon_cleanup() { for host in one two three fresh; do stop $host; done; rm -rf "$scratch"; }
@@ -147,8 +147,14 @@ a_host_with_state_is_not_restored() {
         rm "$scratch/fresh.sock" && refused 1 "the state of this host was not changed; fleetd runs again" fresh restore "$scratch/backup" --yes="$(hostname)" &&
                 says "a backup is restored where there is no replica; systemctl stop fleetd; fleetd --reset moves it" && wait_for voters fresh 1 && stop fresh &&
                 refused 1 "the state of this host was not changed; fleetd stays stopped" fresh restore "$scratch/backup" --yes="$(hostname)" && [ ! -e "$scratch/fresh.pid" ] &&
-                start fresh && wait_for voters fresh 1
+                start fresh && wait_for voters fresh 1 && stop fresh && fleetd fresh --reset >/dev/null || return 1
+        # So has one that waits for its cluster.
+        start fresh none && wait_for waits fresh || return 1
+        before=$(wc -l <"$scratch/systemctl.log")
+        refused 1 "this host has state, although of no cluster" fresh restore "$scratch/backup" --yes=fresh && says "First: systemctl stop fleetd; fleetd --reset" || return 1
+        [ "$(wc -l <"$scratch/systemctl.log")" = "$before" ] && stop fresh && fleetd fresh --reset >/dev/null && start fresh && wait_for voters fresh 1
 }
+waits() { fleetctl "$1" list-units 2>&1 | grep -q 'no state of a cluster yet'; }
 
 bad_files_are_not_restored() {
         head -c -1 "$scratch/backup" >"$scratch/cut" && stop fresh && fleetd fresh --reset || return 1
