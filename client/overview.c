@@ -376,6 +376,26 @@ static void print_maintenance(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
+/* Print how far the queue of reboots is. */
+static void print_reboots(const View *v) {
+        const JsonValue *machines = json_value_member(v->cluster, "rebooting");
+        unsigned long long n_queued = member_number(v->cluster, "rebootsQueued");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                text_append(&t, i > 0 ? ", " : "  reboots  ");
+                text_append_printable(&t, member_text(m, "name"));
+                text_append(&t, " ");
+                text_append_printable(&t, member_text(m, "state"));
+        }
+        if (n_queued > 0)
+                text_printf(&t, "%s%llu queued", t.size > 0 ? ", " : "  reboots  ", n_queued);
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
 /* Print the rollouts that are under way. */
 static void print_rollouts(const View *v) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
@@ -416,6 +436,7 @@ static int screen_print(const View *v, const Conditions *all, bool full) {
         print_voters(v);
         print_leaving(v);
         print_maintenance(v);
+        print_reboots(v);
         print_rollouts(v);
         r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
         if (r < 0)

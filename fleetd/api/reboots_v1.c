@@ -200,21 +200,15 @@ static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Te
         return ret_why->message[0];
 }
 
-void reboots_write(Text *t, const Request *request) {
-        _cleanup_(reboots_done) Reboots b = reboots_open(request);
-        _cleanup_free_ const ClusterMachine **all = NULL;
+/* Write the hosts at which the queue has stopped, or waits. */
+static void reboots_write_stuck(Text *t, Reboots *b, const ClusterMachine *const *all, size_t n) {
         bool any = false;
-        size_t n;
 
-        reboots_state(request, &b.state);
-        all = reboots_sorted(b.cluster, &b.state, &n);
-        if (!all)
-                t->error = -ENOMEM;
-        for (size_t i = 0; all && i < n && i < REBOOTS_MAX; i++) {
+        for (size_t i = 0; i < n; i++) {
                 const ClusterMachine *m = all[i];
                 Error why = {};
 
-                if (!reboots_is_stuck(&b, m, i == 0, t, &why))
+                if (!reboots_is_stuck(b, m, i == 0, t, &why))
                         continue;
                 if (!any)
                         json_open(t, "reboots", '[');
@@ -227,6 +221,44 @@ void reboots_write(Text *t, const Request *request) {
         }
         if (any)
                 json_close(t, ']');
+}
+
+/* Write the hosts whose turn it is. */
+static void reboots_write_turns(Text *t, const ClusterMachine *const *all, size_t n) {
+        bool any = false;
+
+        for (size_t i = 0; i < n; i++) {
+                if (all[i]->reboot->state == REBOOT_QUEUED || all[i]->reboot->state == REBOOT_FAILED)
+                        continue;
+                if (!any)
+                        json_open(t, "rebooting", '[');
+                any = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "name", cluster_machine_name(all[i]));
+                json_add_string(t, "state", reboot_state_to_string(all[i]->reboot->state));
+                json_close(t, '}');
+        }
+        if (any)
+                json_close(t, ']');
+}
+
+void reboots_write(Text *t, const Request *request) {
+        _cleanup_(reboots_done) Reboots b = reboots_open(request);
+        _cleanup_free_ const ClusterMachine **all = NULL;
+        size_t n, n_queued = 0;
+
+        reboots_state(request, &b.state);
+        all = reboots_sorted(b.cluster, &b.state, &n);
+        if (!all) {
+                t->error = -ENOMEM;
+                return;
+        }
+        n = MIN(n, (size_t) REBOOTS_MAX);
+        for (size_t i = 0; i < n; i++)
+                n_queued += all[i]->reboot->state == REBOOT_QUEUED;
+        reboots_write_turns(t, all, n);
+        reboots_write_stuck(t, &b, all, n);
+        json_add_u64(t, "rebootsQueued", n_queued);
 }
 
 /* -- Changes -- */

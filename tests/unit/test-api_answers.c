@@ -2797,7 +2797,7 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         write_now(fixture, failed, ELEMENTS(failed));
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
                       "\"reboots\":[{\"name\":\"beta\",\"reason\":\"it is not back in time\",\"state\":"
-                      "\"failed\"}]");
+                      "\"failed\"}],\"rebootsQueued\":1");
         assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200,
                       "\"reason\":\"the queue has stopped at beta\",\"state\":\"queued\"}]}");
         assert_answer(
@@ -2823,6 +2823,8 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
 
         /* A host that is about to reboot continues. */
         write_now(fixture, rebooting, 1);
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
+                      "\"rebooting\":[{\"name\":\"gamma\",\"state\":\"rebooting\"}],\"rebootsQueued\":1");
         assert_answer(fixture, "DELETE /fleet/v1/reboots", NULL, 204, "");
         assert_non_null(cluster_machine(c, GAMMA)->reboot);
         assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200, "\"returnMs\":");
