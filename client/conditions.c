@@ -500,7 +500,7 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (is_rejected(s))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
-        else if (is_failed(s) && view_is_paused_by(v, s->name, chars(&place)))
+        else if (is_failed(s) && view_is_paused_by(v, s->name, chars(&place), reason))
                 return; /* the problem of the rollout has the failure */
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
@@ -645,8 +645,8 @@ static void add_directories(const View *v, Conditions *all) {
 
                 if (streq(member_text(p, "kind"), "paused") && view_paused_rollout(v, name))
                         continue; /* see add_rollouts() */
-                if (member_bool(p, "confirmed"))
-                        continue; /* its machine acts on it next */
+                if (member_bool(p, "confirmed") && view_is_up(v, member_text(p, "machineID")))
+                        continue; /* it acts on it next */
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
                 if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */

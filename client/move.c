@@ -103,7 +103,7 @@ static int on_row(void *userdata, const char *line, size_t size) {
         return last->error;
 }
 
-/* Read why the move has ended; empty: it succeeded, or the history does not have it any more. */
+/* Read why the move has ended without success; empty: it succeeded, or the history does not have it. */
 static int moving_read_end(Moving *m, Text *ret, Error *err) {
         _cleanup_text_ Text path = {};
         int r;
@@ -114,7 +114,9 @@ static int moving_read_end(Moving *m, Text *ret, Error *err) {
         r = connection_follow(m->client->connection, "GET", client_path(&path), on_row, ret, NULL, err);
         if (r == -ENOMEM)
                 return r;
-        if (ret->size > 0 && starts_with(ret->chars, "move to ")) /* the request */
+        /* The request, or its success. An answer that was cut may end with an older row. */
+        if (r < 0 ||
+            (ret->size > 0 && (starts_with(ret->chars, "move to ") || starts_with(ret->chars, "moved to "))))
                 text_clear(ret);
         return 0;
 }
@@ -141,7 +143,7 @@ static int moving_end(Moving *m, bool stayed, Error *err) {
 
         if (r < 0)
                 return r;
-        if (!is_there || (why.size > 0 && strstr(why.chars, " failed: ")))
+        if (!is_there || (why.size > 0 && !strstr(why.chars, " ended: it stays")))
                 return moving_fail(m, &why, is_there);
         text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
         r = time.error < 0 ?

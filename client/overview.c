@@ -40,6 +40,12 @@ bool view_awaits(const View *v, const ApiMachine *m) {
         return false;
 }
 
+bool view_is_up(const View *v, const char *id) {
+        const ApiMachine *m = listing_machine(&v->machines, id);
+
+        return m && streq(m->presence ?: "", "up");
+}
+
 const JsonValue *view_paused_rollout(const View *v, const char *name) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
 
@@ -52,27 +58,29 @@ const JsonValue *view_paused_rollout(const View *v, const char *name) {
         return NULL;
 }
 
-/* Return whether the reason has "UNIT on PLACE: ". The name of another unit may end with this one. */
-static bool has_failure(const char *why, const char *unit, const char *place) {
+/* Return whether the reason of a pause has "UNIT on PLACE: FAILURE". The name of another unit may end with
+ * this one. */
+static bool has_failure(const char *why, const char *unit, const char *place, const char *failure) {
         for (const char *at = strstr(why, unit); at; at = strstr(at + 1, unit)) {
                 const char *rest = at + strlen(unit);
 
                 if ((at == why || at[-1] == ' ') && starts_with(rest, " on ") &&
                     starts_with(rest + strlen(" on "), place) &&
-                    starts_with(rest + strlen(" on ") + strlen(place), ": "))
+                    starts_with(rest + strlen(" on ") + strlen(place), ": ") &&
+                    strstr(rest + strlen(" on ") + strlen(place), failure))
                         return true;
         }
         return false;
 }
 
-bool view_is_paused_by(const View *v, const char *unit, const char *place) {
+bool view_is_paused_by(const View *v, const char *unit, const char *place, const char *failure) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
 
         for (size_t i = 0; i < json_value_count(rollouts); i++) {
                 const JsonValue *r = json_value_item(rollouts, i);
 
                 if (streq(member_text(r, "state"), "paused") &&
-                    has_failure(member_text(r, "why"), unit, place))
+                    has_failure(member_text(r, "why"), unit, place, failure))
                         return true;
         }
         return false;

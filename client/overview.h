@@ -53,9 +53,11 @@ bool view_is_removed(const View *v);
 bool view_awaits(const View *v, const ApiMachine *m);
 /* Return the paused rollout of this name; NULL: there is none. Borrowed. */
 const JsonValue *view_paused_rollout(const View *v, const char *name);
-/* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has the
- * failure. */
-bool view_is_paused_by(const View *v, const char *unit, const char *place);
+/* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has
+ * 'failure'. */
+bool view_is_paused_by(const View *v, const char *unit, const char *place, const char *failure);
+/* Return whether the machine of this ID is up. */
+bool view_is_up(const View *v, const char *id);
 /* Append where the file of a paused rollout is, if it is in a unit directory: "; its file is on alpha". */
 void append_paused_file(Text *t, const View *v, const char *name);
 /* Find all problems; those of the whole cluster come first. */

@@ -80,6 +80,18 @@ static int token_print_created(const JsonValue *root) {
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
+/* Return whether the presence of the machine is that of a backup: see view_awaits(). */
+static bool token_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
+        const JsonValue *awaited = json_value_member(cluster, "waitsFor");
+        _cleanup_text_ Text name = {};
+
+        append_machine_name(&name, machines, m->id);
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
+                        return true;
+        return false;
+}
+
 /* Check the machine of --replace= before the cluster is opened or gets a CA. *ret_up: it uses its key now.
  * Return an exit status. Without an answer, the next request has the reason. */
 static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
@@ -106,10 +118,14 @@ static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
         if (!*ret_up)
                 return EXIT_DONE;
         r = client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        if (r == -ENOMEM)
+                return r;
+        *ret_up = r >= 0 && !token_awaits(cluster, &machines, m);
         if (r < 0 || !same_string(m->id, member_text(cluster, "machine")))
-                return r == -ENOMEM ? r : EXIT_DONE;
-        client_note("--replace=%s: this host is up, and needs no token; for a further host: fleetctl token; "
-                    "if this host is to be installed again, run fleetctl token --replace=%s on another one",
+                return EXIT_DONE;
+        client_note("--replace=%s: that is the host that creates the token: it is up, and needs none; for a "
+                    "further host: fleetctl token; if it is to be installed again, run fleetctl token "
+                    "--replace=%s on another one",
                     name, name);
         return EXIT_FAILED;
 }

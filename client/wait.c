@@ -169,7 +169,7 @@ static const struct {
 } goals[] = {
         [WAIT_STATE] = { "load", "cancel", "fleetctl unload" },
         [WAIT_RUNNING] = { "start", "cancel", "fleetctl unload" },
-        [WAIT_ENDED] = { "run", "stop", "fleetctl stop" },
+        [WAIT_ENDED] = { "run", "cancel", "fleetctl unload" },
         [WAIT_STOPPED] = { "stop", "start again", "fleetctl start" },
         [WAIT_GONE] = { "destroy", "have it again", "fleetctl submit FILE" },
 };

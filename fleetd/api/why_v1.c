@@ -11,8 +11,9 @@
 
 /* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). On a confirmed
  * problem, its machine acts next. */
-static bool problem_is_reported(const ClusterProblem *p) {
-        return p && p->problem.kind != PROBLEM_PAUSED && !p->problem.confirmed;
+static bool problem_is_reported(const ClusterProblem *p, const ClusterMachine *m) {
+        return p && p->problem.kind != PROBLEM_PAUSED &&
+               (!p->problem.confirmed || m->presence != PRESENCE_UP);
 }
 
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
@@ -49,7 +50,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
-        json_add_string(t, "problem", problem_is_reported(problem) ? problem->problem.text : NULL);
+        json_add_string(t, "problem", problem_is_reported(problem, m) ? problem->problem.text : NULL);
         if (rule == RULE_FOREIGN && state && state->state.reason) /* names the file of the other unit */
                 reason = state->state.reason;
         else if (rule != RULE_NONE)

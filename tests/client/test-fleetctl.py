@@ -2173,7 +2173,7 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == 1
-    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service; the target state stays launched; to stop: fleetctl stop nowhere.service", ""], terminal.screen()
+    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service; the target state stays launched; to cancel: fleetctl unload nowhere.service", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
              "fleetctl: nowhere.service waits for a machine: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
