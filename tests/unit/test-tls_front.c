@@ -288,13 +288,18 @@ static void stop(void *userdata) {
 }
 
 /* Run one turn of the loop, without waiting: host_turn() takes a millisecond. */
-#define UNTIL(f, expression)                                                   \
-        for (uint64_t end_ms = clock_monotonic_ms() + 20000; !(expression);) { \
-                Timer wake = TIMER(stop, (f)->host->uv);                       \
-                                                                               \
-                assert_int_equal(timer_start(&wake, (f)->host->loop, 1), 0);   \
-                assert_true(loop_uv_run((f)->host->uv) >= 0);                  \
-                assert_true(clock_monotonic_ms() < end_ms);                    \
+/* At once at first: limits of a second are tested. What does not happen takes no processor time later. */
+#define UNTIL(f, expression)                                                         \
+        for (uint64_t begun_ms = clock_monotonic_ms(); !(expression);) {             \
+                Deferred deferred = DEFERRED(stop, (f)->host->uv);                   \
+                Timer wake = TIMER(stop, (f)->host->uv);                             \
+                                                                                     \
+                if (clock_monotonic_ms() < begun_ms + 200)                           \
+                        loop_defer((f)->host->loop, &deferred);                      \
+                else                                                                 \
+                        assert_int_equal(timer_start(&wake, (f)->host->loop, 1), 0); \
+                assert_true(loop_uv_run((f)->host->uv) >= 0);                        \
+                assert_true(clock_monotonic_ms() < begun_ms + 20000);                \
         }
 
 static void client_on_read(void *userdata, const void *bytes, size_t size) {
