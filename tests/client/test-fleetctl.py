@@ -2189,7 +2189,7 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service", "fleetctl: a.service " + STOPS_LATER, ""], terminal.screen()
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
     for verb, said in (("stop", "the cluster continues to stop b.service; the target state stays loaded; to start again: fleetctl start b.service"),
-                       ("start", "the cluster continues to run a.service; the target state stays launched; to stop: fleetctl stop a.service")):
+                       ("start", "the cluster continues to run a.service; the target state stays launched; to cancel: fleetctl unload a.service")):
         t.cluster.lag = None if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
         terminal.wait_for("stopping" if verb == "stop" else "running")
