@@ -172,10 +172,12 @@ static int replay(Loading *l, RaftLogFile *file, const Record *r) {
 
 /* Most of a new file is zeroes. */
 static size_t end_of_content(const uint8_t *bytes, size_t size) {
-        static const uint8_t zeroes[4096];
+        enum { BLOCK = 4096 };
 
-        while (size >= sizeof(zeroes) && memcmp(bytes + size - sizeof(zeroes), zeroes, sizeof(zeroes)) == 0)
-                size -= sizeof(zeroes);
+        /* All bytes are equal to their next ones, the last of which is zero. */
+        while (size >= BLOCK && bytes[size - 1] == 0 &&
+               memcmp(bytes + size - BLOCK, bytes + size - BLOCK + 1, BLOCK - 1) == 0)
+                size -= BLOCK;
         while (size > 0 && bytes[size - 1] == 0)
                 size--;
         return size;
