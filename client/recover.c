@@ -33,7 +33,7 @@ static int recovery_begin(Recovery *r, Error *err) {
         e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
         if (e == -ENOMEM || e == -EACCES)
                 return e;
-        r->waits = e < 0 && strstr(err->message, "no state of a cluster yet");
+        r->waits = e < 0 && strstr(err->message, "waits for admission to a cluster");
         (void) gethostname(r->name, sizeof(r->name) - 1);
         if (r->cluster && *member_name(r->cluster, "name"))
                 snprintf(r->name, sizeof(r->name), "%s", member_name(r->cluster, "name"));
