@@ -27,17 +27,21 @@ void view_done(View *v) {
         free(v->history);
 }
 
-bool view_awaits(const View *v, const ApiMachine *m) {
-        const JsonValue *awaited = json_value_member(v->cluster, "waitsFor");
+bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
+        const JsonValue *awaited = json_value_member(cluster, "waitsFor");
         _cleanup_text_ Text name = {};
 
-        if (same_string(m->id, member_text(v->cluster, "machine"))) /* about to report */
+        if (same_string(m->id, member_text(cluster, "machine"))) /* about to report */
                 return false;
-        append_machine_name(&name, &v->machines, m->id);
+        append_machine_name(&name, machines, m->id);
         for (size_t i = 0; i < json_value_count(awaited); i++)
                 if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
                         return true;
         return false;
+}
+
+bool view_awaits(const View *v, const ApiMachine *m) {
+        return cluster_awaits(v->cluster, &v->machines, m);
 }
 
 bool view_is_up(const View *v, const char *id) {
@@ -46,16 +50,16 @@ bool view_is_up(const View *v, const char *id) {
         return m && streq(m->presence ?: "", "up");
 }
 
-const JsonValue *view_paused_rollout(const View *v, const char *name) {
+bool view_has_paused(const View *v, const char *name) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
 
         for (size_t i = 0; i < json_value_count(rollouts); i++) {
                 const JsonValue *r = json_value_item(rollouts, i);
 
                 if (streq(member_text(r, "state"), "paused") && streq(member_text(r, "name"), name))
-                        return r;
+                        return true;
         }
-        return NULL;
+        return false;
 }
 
 /* Return whether the reason of a pause has "UNIT on PLACE: FAILURE". The name of another unit may end with
@@ -384,20 +388,24 @@ static void print_maintenance(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
+/* Append the name and the state of each item. */
+static void append_states(Text *t, const char *label, const JsonValue *items) {
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *item = json_value_item(items, i);
+
+                text_append(t, i > 0 ? ", " : label);
+                text_append_printable(t, member_text(item, "name"));
+                text_append(t, " ");
+                text_append_printable(t, member_text(item, "state"));
+        }
+}
+
 /* Print how far the queue of reboots is. */
 static void print_reboots(const View *v) {
-        const JsonValue *machines = json_value_member(v->cluster, "rebooting");
         unsigned long long n_queued = member_number(v->cluster, "rebootsQueued");
         _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
-
-                text_append(&t, i > 0 ? ", " : "  reboots  ");
-                text_append_printable(&t, member_text(m, "name"));
-                text_append(&t, " ");
-                text_append_printable(&t, member_text(m, "state"));
-        }
+        append_states(&t, "  reboots  ", json_value_member(v->cluster, "rebooting"));
         if (n_queued > 0)
                 text_printf(&t, "%s%llu queued", t.size > 0 ? ", " : "  reboots  ", n_queued);
         if (t.size > 0)
@@ -406,17 +414,9 @@ static void print_reboots(const View *v) {
 
 /* Print the rollouts that are under way. */
 static void print_rollouts(const View *v) {
-        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
         _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < json_value_count(rollouts); i++) {
-                const JsonValue *r = json_value_item(rollouts, i);
-
-                text_append(&t, i > 0 ? ", " : "  rollouts ");
-                text_append_printable(&t, member_text(r, "name"));
-                text_append(&t, " ");
-                text_append_printable(&t, member_text(r, "state"));
-        }
+        append_states(&t, "  rollouts ", json_value_member(v->cluster, "rollouts"));
         if (t.size > 0)
                 output_words(&t, LABEL_WIDTH);
 }

@@ -51,8 +51,10 @@ bool view_is_removed(const View *v);
 /* Return whether the cluster was recovered or restored, and waits for the report of the machine: the line of
  * that problem names it, and its presence is that of the backup. */
 bool view_awaits(const View *v, const ApiMachine *m);
-/* Return the paused rollout of this name; NULL: there is none. Borrowed. */
-const JsonValue *view_paused_rollout(const View *v, const char *name);
+/* The same, with the answer about the cluster. */
+bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m);
+/* Return whether the rollout of this name is paused. */
+bool view_has_paused(const View *v, const char *name);
 /* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has
  * 'failure'. */
 bool view_is_paused_by(const View *v, const char *unit, const char *place, const char *failure);

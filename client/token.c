@@ -3,6 +3,7 @@
 
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/overview.h"
 #include "units/machine.h"
 
 /* -- token create -- */
@@ -80,18 +81,6 @@ static int token_print_created(const JsonValue *root) {
         return t.error < 0 ? t.error : output_text(t.chars, t.size);
 }
 
-/* Return whether the presence of the machine is that of a backup: see view_awaits(). */
-static bool token_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
-        const JsonValue *awaited = json_value_member(cluster, "waitsFor");
-        _cleanup_text_ Text name = {};
-
-        append_machine_name(&name, machines, m->id);
-        for (size_t i = 0; i < json_value_count(awaited); i++)
-                if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
-                        return true;
-        return false;
-}
-
 /* Check the machine of --replace= before the cluster is opened or gets a CA. *ret_up: it uses its key now.
  * Return an exit status. Without an answer, the next request has the reason. */
 static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
@@ -120,7 +109,7 @@ static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
         r = client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
         if (r == -ENOMEM)
                 return r;
-        *ret_up = r >= 0 && !token_awaits(cluster, &machines, m);
+        *ret_up = r >= 0 && !cluster_awaits(cluster, &machines, m);
         if (r < 0 || !same_string(m->id, member_text(cluster, "machine")))
                 return EXIT_DONE;
         client_note("--replace=%s: that is the host that creates the token: it is up, and needs none; for a "

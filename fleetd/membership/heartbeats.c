@@ -41,10 +41,9 @@ typedef struct Sender {
         bool attached;  /* it has no replica: reports have its signs */
         uint64_t at_ms; /* when its last heartbeat arrived */
         char problem[REPLICA_PROBLEM_SIZE];
-        uint64_t
-                keyless_ms; /* since when the host has reported that it lacks the cluster key; 0: it has it */
-        bool has_clock;     /* the last heartbeat had it */
-        int64_t clock_ms;   /* its wall clock minus that of this host */
+        uint64_t keyless_ms; /* when the host first reported that it lacks the cluster key; 0: it has it */
+        bool has_clock;      /* the last heartbeat had it */
+        int64_t clock_ms;    /* its wall clock minus that of this host */
         int64_t reported_ms; /* the difference that is in its presence; 0: none */
         uint8_t rejected;    /* as a replica has reported it at 'rejected_ms' */
         uint64_t rejected_ms;

@@ -287,8 +287,8 @@ static void stop(void *userdata) {
         loop_uv_stop(userdata);
 }
 
-/* Run one turn of the loop, without waiting: host_turn() takes a millisecond. */
-/* At once at first: limits of a second are tested. What does not happen takes no processor time later. */
+/* Run turns of the loop, at first without waiting (host_turn() takes a millisecond): limits of a second are
+ * tested. Later each takes a millisecond, so that a missing event takes no processor time. */
 #define UNTIL(f, expression)                                                         \
         for (uint64_t begun_ms = clock_monotonic_ms(); !(expression);) {             \
                 Deferred deferred = DEFERRED(stop, (f)->host->uv);                   \
