@@ -261,6 +261,15 @@ host_exec() {
                 ${HOST_LIMIT:+timeout "$HOST_LIMIT"} nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
 }
 
+# A host that shuts down stops all processes for a moment. nsenter stops itself with its command; until something continues it, it does
+# not take the end of its command, and the host waits for that for 90 s.
+host_continue() {
+        local p
+        while read -r p; do
+                kill -s CONT "$p" 2>/dev/null
+        done 2>/dev/null <"$LAB_CG/$1/exec/cgroup.procs"
+}
+
 # Power cut. The link is cut first, so that the peers receive neither FIN nor RST.
 host_kill() {
         local h=$1

@@ -90,6 +90,7 @@ firmware() {
         until [ -e "$LAB/done" ]; do
                 down=
                 for h in $LAB_HOSTS; do
+                        host_continue "$h"
                         host_is_on "$h" || down="$down $h"
                 done
                 [ "$(wc -w <<<"$down")" -le 1 ] || echo "$down" >>"$LAB/two-down"
@@ -120,6 +121,7 @@ all_hosts_reboot_one_after_the_other_with_the_leader_last() {
         first=$(leader)
         rm -f "$LAB/done" "$LAB/boots" "$LAB/two-down"
         touch "$LAB/boots"
+        trap 'touch "$LAB/done"' EXIT
         firmware >/dev/null 2>&1 &
         firmware=$!
         gaps "${units[@]}" >"$LAB/gaps" &
