@@ -5,13 +5,7 @@
  * (HASH_SRT). */
 #pragma once
 
-#define XXH_INLINE_ALL
-/* Packed reads would violate the aliasing rules for integer keys. */
-#ifdef __SANITIZE_ADDRESS__
-#define XXH_FORCE_MEMORY_ACCESS 3 /* byte by byte: each memcpy would be a call of the sanitizer */
-#else
-#define XXH_FORCE_MEMORY_ACCESS 0 /* memcpy */
-#endif
+#define XXH_NAMESPACE table_ /* compiled in table.c */
 #include <xxhash.h>
 
 #include "base/memory.h"

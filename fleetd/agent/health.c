@@ -1,5 +1,6 @@
 #include "fleetd/agent/health.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 bool health_is_running(const SystemdUnit *seen) {
