@@ -239,7 +239,7 @@ static int report_state(const ApiState *s, bool global, const char *file, const 
         else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
                  (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
                 text_append(&t, "; ");
-                append_next_step(&t, s, NULL);
+                append_next_step(&t, s, global ? place.chars : NULL);
         } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
                 text_append(&t, "; to start it again: ");
                 append_start_again(&t, s, global ? place.chars : NULL);

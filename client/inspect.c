@@ -297,7 +297,12 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
                 append_state(&t, &s, machine_label(m));
                 if (streq(member_text(m, "presence"), "away"))
                         text_append(&t, ", as last reported: the machine is away");
-                output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
+                if (state_next_step(&s) == NEXT_CORRECT) { /* no single command */
+                        text_printf(&t, "; %s", command.chars ?: "");
+                        t.error = MIN(t.error, command.error);
+                        output_words(&t, CONTINUED);
+                } else
+                        output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
                 if (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING)
                         print_loop(v, &s, m);
                 print_cause(c, &s, m);

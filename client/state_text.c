@@ -145,9 +145,16 @@ void append_start_again(Text *t, const ApiState *s, const char *global_on) {
                 text_printf(t, "fleetctl restart %s", s->name ?: "");
 }
 
+/* The agent repeats a start that systemd refuses: it may lack something on its host only. */
+static void append_correction(Text *t, const ApiState *s, const char *global_on) {
+        text_append(t, "fleetd tries again at least once a minute; provide what is missing on that host "
+                       "(to start it at once: ");
+        append_start_again(t, s, global_on);
+        text_printf(t, "), or correct the file, then fleetctl start --replace %s", s->name ?: "");
+}
+
 void append_next_step(Text *t, const ApiState *s, const char *global_on) {
         static const char *const words[] = {
-                [NEXT_CORRECT] = "correct the file, then fleetctl start --replace",
                 [NEXT_JOURNAL] = "fleetctl journal",
                 [NEXT_STATUS] = "fleetctl status",
                 [NEXT_WHY] = "fleetctl why",
@@ -156,6 +163,8 @@ void append_next_step(Text *t, const ApiState *s, const char *global_on) {
 
         if (step == NEXT_RESTART)
                 append_start_again(t, s, global_on);
+        else if (step == NEXT_CORRECT)
+                append_correction(t, s, global_on);
         else if (step != NEXT_NONE)
                 text_printf(t, "%s %s", words[step], s->name ?: "");
 }

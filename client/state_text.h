@@ -31,7 +31,7 @@ void append_state(Text *t, const ApiState *s, const char *machine);
 /* The next step for a unit in trouble or unhealthy: it shows more, or mends the unit. */
 typedef enum NextStep {
         NEXT_NONE,    /* of all other units */
-        NEXT_CORRECT, /* the unit file: systemd refuses to start it */
+        NEXT_CORRECT, /* the host or the unit file: systemd refuses to start it */
         NEXT_JOURNAL,
         NEXT_RESTART,
         NEXT_STATUS,

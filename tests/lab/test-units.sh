@@ -165,7 +165,7 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
 
         start_fails dep.service 'Unit ghost2.service not found'
         host_says dep.service status 'systemd refused to start dep.service on .*: Unit ghost2.service not found'
-        host_says dep.service why '^systemd refused to start dep.service on .*: Unit ghost2.service not found'
+        host_says dep.service why '^systemd refused to start dep.service on .*: Unit ghost2.service not found; fleetd tries again at least once a minute; .*fleetctl restart dep.service'
         for h in $LAB_HOSTS; do
                 host_exec "$h" sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/ghost2.service; systemctl daemon-reload'
         done
