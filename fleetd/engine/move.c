@@ -249,6 +249,8 @@ static const char *move_back_cause(const Pass *pass, const ClusterAssignment *o,
                 return "";
         if (move_is_late(pass, o))
                 return "it was not available there within UpdateDeadlineSec=, and ";
+        if (move_ran_there(o))
+                return "it failed there, and ";
         return plan_is_up(o) ? "it failed its checks there, and " : "its start failed there, and ";
 }
 

@@ -61,18 +61,27 @@ static bool move_is_only(const ClusterAssignment *there) {
         return true;
 }
 
-static const char *move_failure(const ClusterState *s) {
-        if (s && s->state.health == UNIT_HEALTH_FAILING && s->state.why)
-                return s->state.why;
-        if (s && s->state.reason)
-                return s->state.reason;
-        return s && s->state.active && streq(s->state.active, "active") ? "it failed its checks there" :
-                                                                          "it did not start there";
+/* End the move of a unit that failed there, is failing, or was not started. */
+static bool move_end_failed(Pass *pass, const ClusterAssignment *there) {
+        const UnitState *s = there->state ? &there->state->state : NULL;
+        const char *reason = s ? s->reason : NULL;
+
+        if (s && s->health == UNIT_HEALTH_FAILING && s->why)
+                return move_end(pass, there->of, "failed", "%s", s->why);
+        if (move_ran_there(there)) {
+                if (!reason && !streq(s->active, "failed")) /* it ended successfully */
+                        reason = s->sub;
+                return move_end(pass, there->of, "failed", "it failed there%s%s", reason ? ": " : "",
+                                reason ?: "");
+        }
+        if (!reason)
+                reason = s && s->active && streq(s->active, "active") ? "it failed its checks there" :
+                                                                        "it did not start there";
+        return move_end(pass, there->of, "failed", "%s", reason);
 }
 
 /* The unit has an assignment on the machine. */
 static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
-        const ClusterState *s = there->state;
         Position p = { .assignment = there };
         uint64_t left_ms;
 
@@ -94,7 +103,7 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
         if (move_is_late(pass, there))
                 return move_end(pass, there->of, "failed",
                                 "it was not available there within UpdateDeadlineSec=");
-        return move_end(pass, there->of, "failed", "%s", move_failure(s));
+        return move_end_failed(pass, there);
 }
 
 /* The unit has none yet. A machine that is away may return. */

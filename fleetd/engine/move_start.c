@@ -23,13 +23,19 @@ static uint64_t move_deadline_left_ms(const Pass *pass, const ClusterAssignment 
         return end_ms > now_ms ? end_ms - now_ms : 0;
 }
 
-bool move_has_failed_there(const ClusterAssignment *o) {
+bool move_ran_there(const ClusterAssignment *o) {
         const ClusterState *s = o->state;
 
         return s && s->state.active &&
-               (streq(s->state.active, "failed") || s->state.job[0] ||
-                s->state.health == UNIT_HEALTH_FAILING ||
+               (streq(s->state.active, "failed") ||
                 (s->state.sub && starts_with(s->state.sub, "auto-restart")));
+}
+
+bool move_has_failed_there(const ClusterAssignment *o) {
+        const ClusterState *s = o->state;
+
+        return move_ran_there(o) ||
+               (s && s->state.active && (s->state.job[0] || s->state.health == UNIT_HEALTH_FAILING));
 }
 
 bool move_is_late(const Pass *pass, const ClusterAssignment *o) {

@@ -143,7 +143,10 @@ bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
  * it does not begin to start, less; 0: that has passed, its start has failed, or it fails its checks;
  * UINT64_MAX: without a limit, or the machine is lost or has left. */
 uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o);
-/* Return whether its start has failed there, or it fails its checks. */
+/* Return whether it has failed there, or is being restarted after its end; not a start that systemd did not
+ * execute. */
+bool move_ran_there(const ClusterAssignment *o);
+/* Return whether it has failed there, its start too, or it fails its checks. */
 bool move_has_failed_there(const ClusterAssignment *o);
 /* Return whether it runs there, or starts, and was not available within UpdateDeadlineSec=. */
 bool move_is_late(const Pass *pass, const ClusterAssignment *o);

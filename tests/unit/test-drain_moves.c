@@ -455,6 +455,7 @@ static void a_unit_that_fails_on_a_machine_that_is_drained_too_goes_back(void **
         cluster_view_state(&p, "B", "a.service", "failed");
         maintain(&p, "B", "draining", "");
         plans(&p, "run a.service A; stop a.service B");
+        assert_non_null(strstr(assignment_on(&p, "B", "a.service")->reason, "it failed there, and it stays"));
         cluster_view_execute(&p);
         p.cluster.now_ms += DRAIN_RETRY_MS - 1;
         plans(&p, "");

@@ -195,12 +195,47 @@ static void a_unit_that_fails_there_stays(void **state) {
         begin_move(&p, "");
         plans(&p, "run web.service B");
         cluster_view_state(&p, "B", unit, "failed");
-        plans(&p, "move of web.service to B failed: it did not start there");
+        plans(&p, "move of web.service to B failed: it failed there");
         plans(&p, "stop web.service B");
         assert_string_equal(order_on(&p, "B")->reason, "it runs on A now");
         has_ended(&p, "B", unit);
         plans(&p, "");
         cluster_view_free(&p);
+}
+
+/* The reason states whether systemd has executed it there, and the result. */
+static void the_end_of_a_move_has_the_result_of_the_unit_there(void **state) {
+        static const struct {
+                const char *state, *end;
+        } rows[] = {
+                { "{\"active\":\"failed\",\"load\":\"loaded\",\"reason\":\"exit status "
+                  "7\",\"sub\":\"failed\"}",
+                  "it failed there: exit status 7" },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"reason\":\"exit status "
+                  "7\",\"sub\":\"auto-restart\"}",
+                  "it failed there: exit status 7" },
+                { "{\"active\":\"activating\",\"load\":\"loaded\",\"sub\":\"auto-restart\"}",
+                  "it failed there: auto-restart" },
+                { "{\"active\":\"inactive\",\"job\":\"refused\",\"load\":\"loaded\",\"reason\":\"Unit b not "
+                  "found.\",\"sub\":\"dead\"}",
+                  "Unit b not found." },
+                { "{\"active\":\"inactive\",\"job\":\"timeout\",\"load\":\"loaded\",\"sub\":\"dead\"}",
+                  "it did not start there" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX], end[128];
+                ClusterView p;
+
+                begin_move(&p, "");
+                plans(&p, "run web.service B");
+                cluster_view_state(&p, "B", unit, "active");
+                cluster_view_put(&p, layout_key(key, LAYOUT_STATE, unit, cluster_view_id(id, "B")),
+                                 rows[i].state);
+                snprintf(end, sizeof(end), "move of web.service to B failed: %s", rows[i].end);
+                plans(&p, end);
+                cluster_view_free(&p);
+        }
 }
 
 static void a_unit_that_does_not_begin_to_start_there_stays(void **state) {
@@ -225,7 +260,7 @@ static void a_unit_that_stopped_first_and_fails_remains_there(void **state) {
         has_ended(&p, "A", unit);
         plans(&p, "run web.service B");
         cluster_view_state(&p, "B", unit, "failed");
-        plans(&p, "move of web.service to B failed: it did not start there");
+        plans(&p, "move of web.service to B failed: it failed there");
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -498,6 +533,7 @@ int main(void) {
                 cmocka_unit_test(a_move_leaves_no_pin),
                 cmocka_unit_test(a_failed_unit_moves),
                 cmocka_unit_test(a_unit_that_fails_there_stays),
+                cmocka_unit_test(the_end_of_a_move_has_the_result_of_the_unit_there),
                 cmocka_unit_test(a_unit_that_does_not_begin_to_start_there_stays),
                 cmocka_unit_test(a_unit_that_stopped_first_and_fails_remains_there),
                 cmocka_unit_test(a_move_ends_when_its_machine_is_lost),
