@@ -64,8 +64,8 @@ static void waiting_reason(const Request *request, const SchedulerView *view, co
 
         if (successor)
                 error_set(&next, 0, "%s has it", cluster_machine_name(successor));
-        else if (a && where->maintenance && drain_retry_ms(a, scheduler_view_now_ms(view)) > 0)
-                error_set(&next, 0, "%s", a->reason ?: "");
+        else if (a && where->maintenance && drain_explain_retry(c, a, scheduler_view_now_ms(view), &stays))
+                error_set(&next, 0, "%s", stays.message);
         else if (a && cluster_machine_is_draining(where) && where->presence == PRESENCE_UP &&
                  unit_drained(c, view, u, where, &other, &stays) == DRAINED_UNIT_WAITS)
                 error_set(&next, 0, "%s", stays.message);

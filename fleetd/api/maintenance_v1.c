@@ -109,8 +109,8 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
                 error_set(ret_why, 0, "%s: %s", cluster_machine_name(where), CLUSTER_UNREADABLE);
         else if (away)
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
-        else if (!u->move && drain_retry_ms(a, now_ms) > 0)
-                error_set(ret_why, 0, "%s", a->reason ?: "");
+        else if (!u->move && drain_explain_retry(c, a, now_ms, ret_why))
+                return DRAINED_UNIT_WAITS;
         else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0) {
                 beside = maintenance_beside(u, where);
                 if (beside) {

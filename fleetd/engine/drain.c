@@ -113,6 +113,19 @@ uint64_t drain_retry_ms(const ClusterAssignment *a, uint64_t now_ms) {
         return a->move_after_ms > now_ms ? a->move_after_ms : 0;
 }
 
+bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *a, uint64_t now_ms, Error *ret) {
+        const ClusterMachine *failed = cluster_machine(cluster, a->move_failed);
+        uint64_t retry_ms = drain_retry_ms(a, now_ms);
+        char name[CLUSTER_LABEL_SIZE];
+
+        if (retry_ms == 0)
+                return false;
+        error_set(ret, 0, "the move to %s failed; the next attempt is in %llu s",
+                  failed ? cluster_machine_label(failed, name) : "another machine",
+                  (unsigned long long) (retry_ms - now_ms + 999) / 1000);
+        return true;
+}
+
 /* -- Limits -- */
 
 /* Return whether the unit has left the machine, or is about to, and runs nowhere else yet. */

@@ -51,3 +51,7 @@ size_t drain_left(const ClusterMachine *machine);
 
 /* Return the cluster time after which a unit is moved again that failed on another machine; 0: at once. */
 uint64_t drain_retry_ms(const ClusterAssignment *assignment, uint64_t now_ms);
+/* If it is not moved at once, set which move failed, and when the next one follows. Return whether it is so.
+ */
+bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *assignment, uint64_t now_ms,
+                         Error *ret);
