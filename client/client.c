@@ -214,8 +214,7 @@ bool client_suggest_unit(Client *c, const char *name) {
         return client_suggest_others(c, name) || running;
 }
 
-/* After a restore, a unit that the backup lacks is known when its host has reported it. */
-static void client_note_awaited(Client *c) {
+void client_note_awaited(Client *c, const char *effect) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *awaited;
         _cleanup_text_ Text names = {};
@@ -228,9 +227,8 @@ static void client_note_awaited(Client *c) {
                             json_value_string(json_value_item(awaited, i)) ?: "");
         if (names.size > 0)
                 client_note("the cluster was recovered or restored, and waits until %s report their units: "
-                            "it may "
-                            "run there (fleetctl cluster)",
-                            names.chars);
+                            "%s (fleetctl cluster)",
+                            names.chars, effect);
 }
 
 static int on_past(void *userdata, const JsonValue *row) {
@@ -260,7 +258,7 @@ void client_note_absent(Client *c, const char *name) {
         running = client_note_absent_running(c, name);
         if (!running) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
-                client_note_awaited(c);
+                client_note_awaited(c, "it may run there");
         }
         client_note_past(c, name, client_suggest_others(c, name) || running);
 }

@@ -98,6 +98,9 @@ int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err);
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. On a terminal, print also
  * the command that has its past: the unit may have been destroyed. */
 void client_note_absent(Client *c, const char *name);
+/* After a restore, a unit that the backup lacks is known when its host has reported it. If hosts are awaited,
+ * print them, and what follows from that ("it may run there"). */
+void client_note_awaited(Client *c, const char *effect);
 /* Print that command alone; 'known': a unit that is meant may be known. */
 void client_note_past(Client *c, const char *name, bool known);
 
@@ -175,6 +178,8 @@ int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also those that are gone */
 /* Read the machines again while there are none: a cluster has one at least, unless no host has an agent. */
 int client_wait_machines(Client *c, Listing *ret, Error *err);
+/* On a terminal, print which hosts a restored or recovered cluster waits for. It begins with one member. */
+void client_note_unreported(Client *c, const Listing *machines);
 
 /* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
  */

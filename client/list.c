@@ -625,6 +625,8 @@ static int list_print(Client *c, const List *list, const Choice *choice, const L
                 if (m->problem && *m->problem)
                         client_note("%s: %s", m->hostname ?: m->id, m->problem);
         }
+        if (!list->in_state)
+                client_note_unreported(c, &d->items);
         status = list_note_missing(c, list, missing, err);
         if (status == EXIT_DONE && d->items.n == 0 && missing->n == 0 && !d->unknown_machine &&
             client_is_interactive())

@@ -232,6 +232,15 @@ int client_wait_machines(Client *c, Listing *ret, Error *err) {
         return r;
 }
 
+void client_note_unreported(Client *c, const Listing *machines) {
+        size_t n_members = 0;
+
+        for (size_t i = 0; i < machines->n; i++)
+                n_members += machines->machines[i].role && *machines->machines[i].role;
+        if (n_members <= 1 && client_is_interactive())
+                client_note_awaited(c, "their presence is not known yet");
+}
+
 /* -- remove -- */
 
 /* Append which standby gets the vote of the machine, if it has one. */
