@@ -70,10 +70,11 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
 }
 
 /* fleet's list has machines with facts that are there; all: without facts, or gone, too. The name of a
- * removed machine is known for events of its past. */
+ * removed machine is known for events of its past. A host that has a certificate, and has not been in contact
+ * since, is listed in the same way: a token may replace it. */
 static bool machine_is_listed(const ClusterMachine *m, bool all) {
         if (cluster_machine_is_removed(m))
-                return all && cluster_machine_hostname(m);
+                return all && (m->host || cluster_machine_hostname(m));
         return all || (m->facts && machine_is_there(m));
 }
 

@@ -3585,6 +3585,9 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "machine/44444444444444444444444444444444/facts", "{\"name\":\"four\"}" },
                 { "machine/88888888888888888888888888888888/presence", "{\"state\":\"lost\",\"since\":1}" },
                 { "machine/88888888888888888888888888888888/facts", "{" },
+                { "cluster/host/99999999999999999999999999999999",
+                  "{\"joined\":1,\"pins\":["
+                  "\"5555555555555555555555555555555555555555555555555555555555555555\"]}" },
                 { "machine/" DELTA "/metadata/k", "v" },
                 { "machine/" DELTA "/problem/p.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
                 { "machine/" DELTA "/unit/w.service", "{\"order\":\"run\"}" },
@@ -3629,7 +3632,7 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER, "{\"problems\":[]}" },
-                /* Of a removed member, the name is left. */
+                /* Of a removed member, the name is left; of one that has joined, and was not up, its ID. */
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"one\",\"id\":\"11111111111111111111111111111111\","
                   "\"kind\":\"attached\",\"presence\":"
@@ -3642,6 +3645,7 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "\"role\":\"leader\",\"since\":1},"
                   "{\"id\":\"88888888888888888888888888888888\",\"kind\":\"attached\",\"presence\":\"lost\","
                   "\"since\":1},"
+                  "{\"id\":\"99999999999999999999999999999999\",\"presence\":\"removed\"},"
                   "{\"hostname\":\"beta\",\"id\":\"" BETA
                   "\",\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
                   "\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":"

@@ -149,6 +149,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 { { .replace = "aaaaaaa" },
                   -ENOENT,
                   "no machine 'aaaaaaa': fleetctl list-machines --all prints them" },
+                { { .replace = "cccccccc" }, 0, NULL }, /* it has a certificate, and was never up */
                 { { .replace = "A", .uses = 2 }, -EINVAL, "a token that replaces a machine has one use" },
                 { { .from = "10.0.0.0/8" }, 0, NULL },
                 { { .from = "10.0.0.0/80" },
@@ -158,6 +159,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
         ClusterView p = {};
 
         put_cluster(&p);
+        cluster_view_put(&p, "/_fleet/cluster/host/" C, "{\"pins\":[\"" PIN_B "\"]}");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 const TokenRequest *q = &rows[i].request;
                 TokenRecord token = {};
@@ -170,7 +172,7 @@ static void a_token_is_planned_within_its_limits(void **state) {
                 assert_int_equal(token.total, q->uses ?: 1);
                 assert_int_equal(token.uses, token.total);
                 assert_int_equal(token.expires_ms, NOW_MS + (q->ttl_ms ?: TOKEN_TTL_DEFAULT_MS));
-                assert_string_equal(token.replace, q->replace ? A : "");
+                assert_string_equal(token.replace, !q->replace ? "" : streq(q->replace, "cccccccc") ? C : A);
                 assert_string_equal(token.from, q->from ?: "");
                 assert_int_equal(token.restricted, q->restricted);
                 assert_string_equal(token.write, q->write ?: "");
