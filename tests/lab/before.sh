@@ -12,7 +12,7 @@ before_packages() (
         git -c safe.directory='*' -C "$top" archive "$BEFORE_COMMIT" | tar -x && cp -r "$top"/dist/debian/. debian || exit 1
         cp -rn "$top/dist" . && cp "$top/dist/local.mk" dist/local.mk || exit 1
         # configure of that release does not set these folders.
-        sed -i '1i tmpfilesdir = /usr/lib/tmpfiles.d\nsystemdpresetdir = /usr/lib/systemd/system-preset' dist/local.mk
+        sed -i '1i tmpfilesdir = /usr/lib/tmpfiles.d\nsystemdpresetdir = /usr/lib/systemd/system-preset\nlogindconfdir = /usr/lib/systemd/logind.conf.d' dist/local.mk
         for f in $(sed -n 's/^dist_doc_DATA = //p' dist/local.mk); do
                 [ -e "$f" ] || sed -i "/^dist_doc_DATA/s| $f\>||" dist/local.mk
         done
