@@ -41,6 +41,7 @@ typedef struct FoundUnits {
         size_t n;
 
         Names waiting;       /* units that were changed, to wait for */
+        Names loaded;        /* of 'waiting': their former target state */
         uint64_t *before_ms; /* of each of 'waiting' */
         Progress *progress;  /* of 'waiting', or NULL */
 } FoundUnits;
@@ -48,6 +49,7 @@ typedef struct FoundUnits {
 static void found_done(FoundUnits *found) {
         progress_free(found->progress);
         names_done(&found->waiting);
+        names_done(&found->loaded);
         free(found->before_ms);
         names_done(&found->names);
         names_done(&found->created);
@@ -172,6 +174,7 @@ static int add_changed(Client *c, FoundUnits *found, const char *name, bool glob
 static int wait_for_changed(Client *c, FoundUnits *found, WaitRequest *request, Error *err) {
         request->names = &found->waiting;
         request->before_ms = found->before_ms;
+        request->loaded = &found->loaded;
         request->progress = found->progress = progress_new(&found->waiting);
         return wait_for(c, request, err);
 }
@@ -445,6 +448,8 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                 if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 add_change(changes, &n_changes, f, target);
+                if (f->desired == TARGET_LOADED && names_add(&found->loaded, f->name, strlen(f->name)) < 0)
+                        return -ENOMEM;
                 if (f->global)
                         continue;
                 text_append(list, list->size > 0 ? " " : "");

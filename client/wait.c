@@ -174,6 +174,27 @@ static const struct {
         [WAIT_GONE] = { "destroy", "have it again", "fleetctl submit FILE" },
 };
 
+static bool wait_was_loaded(const Wait *w, const char *name) {
+        return w->request->goal == WAIT_STOPPED && w->request->loaded && names_have(w->request->loaded, name);
+}
+
+/* Append the command that restores the former target state of a unit; NULL: of all that are left. */
+static void wait_append_restoring(const Wait *w, const char *name, Text *t) {
+        WaitGoal goal = w->request->goal;
+        size_t n = name ? 1 : w->n_left, n_loaded = name && wait_was_loaded(w, name);
+
+        for (size_t i = 0; !name && i < w->n; i++)
+                n_loaded += w->units[i].phase < PHASE_DONE && wait_was_loaded(w, w->units[i].name);
+        name = name ?: "UNIT...";
+        if (n_loaded < n)
+                text_printf(t, "; to %s: %s", goals[goal].to, goals[goal].command);
+        if (n_loaded < n && goal != WAIT_GONE)
+                text_printf(t, " %s", name);
+        if (n_loaded > 0)
+                text_printf(t, "; to load %sagain: fleetctl load %s", n_loaded < n ? "the others " : "",
+                            name);
+}
+
 /* Append that the change stays after the wait, and how to undo it. 'name': of the only unit; NULL: of
  * several. A text that is submitted, or replaces another one, leaves the target state as it is. */
 static void wait_append_undo(const Wait *w, const char *name, Text *t) {
@@ -185,9 +206,7 @@ static void wait_append_undo(const Wait *w, const char *name, Text *t) {
                 text_append(t, "; the unit file is deleted");
         else
                 text_printf(t, "; the target state stays %s", target_state_to_string(w->request->target));
-        text_printf(t, "; to %s: %s", goals[goal].to, goals[goal].command);
-        if (goal != WAIT_GONE)
-                text_printf(t, " %s", name ?: "UNIT...");
+        wait_append_restoring(w, name, t);
 }
 
 /* Return -EINTR with a message about the work that the cluster continues. */

@@ -24,11 +24,12 @@ typedef struct WaitRequest {
         TargetState target;
         const Names *names;
         const uint64_t
-                *before_ms; /* of each unit: 'since' of the state before its start, 0: none; NULL: of none */
-        const char *hash;   /* of the text that all units are to run with, borrowed; NULL: of any */
-        bool quiet;         /* print errors only */
-        Progress *progress; /* borrowed; has lines of these units, perhaps of more; NULL: none */
-        bool more;          /* of 'progress': another wait for these units follows */
+                *before_ms;  /* of each unit: 'since' of the state before its start, 0: none; NULL: of none */
+        const Names *loaded; /* WAIT_STOPPED: units that were loaded before, not started; NULL: none were */
+        const char *hash;    /* of the text that all units are to run with, borrowed; NULL: of any */
+        bool quiet;          /* print errors only */
+        Progress *progress;  /* borrowed; has lines of these units, perhaps of more; NULL: none */
+        bool more;           /* of 'progress': another wait for these units follows */
         bool restarts; /* the first half of a start with new texts: after it ends, nothing starts the units */
         const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;

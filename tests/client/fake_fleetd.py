@@ -103,6 +103,8 @@ class Cluster:
             for m in MACHINES:
                 if m["id"] not in self.slow.get(name, ()):
                     self.put_state(name, m["id"], wanted, text)
+        elif wanted == "inactive" and self.lag is None:
+            pass  # the former assignment remains
         elif wanted == "inactive":
             self.states.pop((name, unit["machineID"]), None)
             self.reports[name, unit["machineID"]] = None

@@ -2196,6 +2196,18 @@ def an_interrupt_prints_what_the_cluster_continues(t):
         os.write(terminal.me, b"\003")
         assert terminal.end() == -signal.SIGINT and terminal.screen()[1] == "fleetctl: " + said, terminal.screen()
 
+    t.file("c.service")
+    t.file("d.service")
+    t.cluster.lag = 0
+    t.expect("start a b d", out=["launched"])
+    t.expect("load c", out=["loaded"])
+    t.cluster.lag = None
+    terminal = t.terminal("unload", "c", "d", columns=200)
+    terminal.wait_for("launched")
+    os.write(terminal.me, b"\003")
+    assert terminal.end() == -signal.SIGINT
+    assert terminal.screen()[-2] == "fleetctl: the cluster continues to stop c.service, d.service; the target state stays inactive; to start again: fleetctl start UNIT...; to load the others again: fleetctl load UNIT...", terminal.screen()
+
 
 def a_dumb_terminal_gets_plain_lines(t):
     t.file("a.service")
