@@ -500,8 +500,9 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (is_rejected(s))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
-        else if (is_failed(s) && view_is_paused_by(v, s->name, chars(&place), reason))
-                return; /* the problem of the rollout has the failure */
+        else if ((is_failed(s) && view_is_paused_by(v, s->name, chars(&place), reason)) ||
+                 ((is_failed(s) || state_is_restarting(s)) && view_has_left(v, s->name, s->machine_id)))
+                return; /* the problem of the rollout has the failure, or there is none now */
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
@@ -546,7 +547,7 @@ static void add_loops(const View *v, Conditions *all) {
                 _cleanup_text_ Text place = {}, what = {};
 
                 if (!history_is_loop(row) || !listing_unit(&v->units, name) ||
-                    has_failed_on(v, name, machine))
+                    view_has_left(v, name, machine) || has_failed_on(v, name, machine))
                         continue;
                 append_machine_name(&place, &v->machines, machine);
                 history_append_loop(&what, row, chars(&place));

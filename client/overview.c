@@ -62,6 +62,12 @@ bool view_has_paused(const View *v, const char *name) {
         return false;
 }
 
+bool view_has_left(const View *v, const char *name, const char *machine) {
+        const ApiUnit *u = listing_unit(&v->units, name);
+
+        return u && !u->global && u->machine_id && *u->machine_id && !same_string(u->machine_id, machine);
+}
+
 /* Return whether the reason of a pause has "UNIT on PLACE: FAILURE". The name of another unit may end with
  * this one. */
 static bool has_failure(const char *why, const char *unit, const char *place, const char *failure) {

@@ -53,6 +53,8 @@ bool view_is_removed(const View *v);
 bool view_awaits(const View *v, const ApiMachine *m);
 /* The same, with the answer about the cluster. */
 bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m);
+/* Return whether the unit is on another machine now: a failure on this one is no present problem. */
+bool view_has_left(const View *v, const char *name, const char *machine);
 /* Return whether the rollout of this name is paused. */
 bool view_has_paused(const View *v, const char *name);
 /* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has
