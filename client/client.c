@@ -130,17 +130,25 @@ bool client_note_absent_running(Client *c, const char *name) {
                 return false;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
+                const ApiMachine *m;
                 _cleanup_text_ Text place = {};
 
                 if (!same_string(s->name, name) || !same_string(s->active, "active"))
                         continue;
                 client_load_machine(c, &machines, s->machine_id, true);
                 append_machine_name(&place, &machines, s->machine_id ?: "");
+                any = true;
+                m = listing_machine(&machines, s->machine_id);
+                if (m && same_string(m->presence, "away")) {
+                        client_note("the cluster does not have %s, and %s, which is away, last reported it "
+                                    "active: if it was destroyed, %s stops it when it is back",
+                                    name, place.chars ?: "", place.chars ?: "");
+                        continue;
+                }
                 client_note("%s runs on %s, and the cluster does not have it; to keep it, without a restart, "
                             "run there: fleetctl start " RUNTIME_UNITS "/%s; to stop it: then fleetctl "
                             "destroy %s",
                             name, place.chars ?: "", name, name);
-                any = true;
         }
         return any;
 }

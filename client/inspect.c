@@ -497,6 +497,29 @@ static void print_way(const JsonValue *root) {
         output_words(&t, CONTINUED);
 }
 
+/* Print which machines that are away stop the unit when they are back. */
+static void print_pending_stops(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        const char *target = member_text(root, "desiredState");
+        bool wanted = !*target || streq(target, "launched"); /* it may run on another machine */
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const ApiState s = reported_state(root, m);
+                _cleanup_text_ Text t = {};
+
+                if (!streq(member_text(m, "presence"), "away") || !s.active ||
+                    (state_kind(&s) != STATE_RUNS && state_kind(&s) != STATE_CHANGING) ||
+                    (wanted && assignment_kind_from_string(member_text(m, "order")) != ASSIGNMENT_STOP))
+                        continue;
+                if (!wanted)
+                        text_printf(&t, "Its target state is %s: ", target);
+                text_printf(&t, "%s is away, and stops it when it is back, if it still runs there.",
+                            machine_label(m));
+                output_words(&t, CONTINUED);
+        }
+}
+
 static void print_why(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
@@ -509,6 +532,7 @@ static void print_why(Client *c, const JsonValue *root) {
                         width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
         print_states(c, &v, root);
         print_place(root);
+        print_pending_stops(root);
         if (unit_name_is_template(member_text(root, "name")))
                 return;
         for (size_t i = 0; i < n; i++)
