@@ -341,8 +341,11 @@ extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 int overview(Client *c, Error *err);
 
 /* No entry of "log" has these matches: print which unit (UNIT=) or machine (MACHINE=) of them nothing knows.
- * The result is that of a verb. */
-int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, Error *err);
+ * 'partly': other machines have not answered. The result is that of a verb. */
+int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, bool partly,
+                           Error *err);
+/* Print which of the fields of these matches fleetd never writes. */
+void events_note_fields(char **args, size_t n);
 
 /* Append the latest changes in the presence of machines, oldest first: "12:04:11 beta is lost    12:09:40
  * beta is up". 'rows' are those of the history, oldest first. 0 or -ENOMEM. */

@@ -419,7 +419,40 @@ static int events_know_unit(Client *c, const char *name, Error *err) {
         return r == -ENOMEM ? r : any || r < 0; /* without a history, it may have existed */
 }
 
-int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, Error *err) {
+void events_note_fields(char **args, size_t n) {
+        /* Of fleetd's messages (fleetd/service.c); the first ones have a short form, and stand for it. */
+        static const char fields[] = "UNIT MACHINE INDEX TERM FLEET_PRINCIPAL ERRNO MESSAGE_ID PRIORITY",
+                          others[] = "FLEET_UNIT FLEET_MACHINE FLEET_INDEX FLEET_TERM MESSAGE "
+                                     "SYSLOG_IDENTIFIER";
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = strndup(args[i], strcspn(args[i], "="));
+
+                if (name && *name != '_' && !text_has_word(fields, name) && !text_has_word(others, name))
+                        client_note(
+                                "fleetd writes no field %s; its fields: %s, and those of the journal (_PID)",
+                                name, fields);
+        }
+}
+
+/* Print that no entry matches these filters. */
+static void note_no_match(const Client *c, char **args, size_t n, bool partly) {
+        const Options *o = &c->options;
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < n; i++)
+                text_printf(&t, " %s", args[i]);
+        if (o->priority)
+                text_printf(&t, " --priority=%s", o->priority);
+        if (o->grep)
+                text_printf(&t, " --grep=%s", o->grep);
+        client_note("no entry%s%s matches%s", partly ? " of the other machines" : "",
+                    o->since || o->until ? " in the time asked" : "", t.chars ?: "");
+        events_note_fields(args, n);
+}
+
+int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, bool partly,
+                           Error *err) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < n; i++) {
@@ -445,7 +478,7 @@ int events_explain_matches(Client *c, const Listing *machines, char **args, size
                 }
         }
         if (status == EXIT_DONE)
-                client_note("no entry matches");
+                note_no_match(c, args, n, partly);
         return status;
 }
 

@@ -62,10 +62,9 @@ typedef struct Log {
         Listing machines;
         Source *sources;
         size_t n_sources;
-        Text filters; /* parameters of all requests */
-        uint64_t since_ms;
-        uint64_t lines;   /* LINES_ALL: no limit */
-        bool sends_lines; /* the limit is also that of each machine */
+        Text filters;             /* parameters of all requests */
+        uint64_t since_ms, lines; /* LINES_ALL: no limit */
+        bool sends_lines;         /* the limit is also that of each machine */
         struct Entries last;
         size_t n_last, n_printed;
         int name_width;
@@ -449,11 +448,8 @@ static void log_begin(Log *l) {
                 TAILQ_FOREACH(e, &l->sources[i].entries, all)
                         n++;
         }
-        for (; l->lines != LINES_ALL && n > l->lines; n--) {
-                Source *s = log_earliest(l);
-
-                source_drop_first(s);
-        }
+        for (; l->lines != LINES_ALL && n > l->lines; n--)
+                source_drop_first(log_earliest(l));
         l->begun = true;
 }
 
@@ -665,6 +661,14 @@ static int log_select(Log *l) {
         return EXIT_DONE;
 }
 
+/* Return whether a machine has sent all that it has. */
+static bool log_has_answer(const Log *l) {
+        for (size_t i = 0; i < l->n_sources; i++)
+                if (l->sources[i].status >= 0 && !l->sources[i].noted)
+                        return true;
+        return false;
+}
+
 int verb_log(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(log_done) Log l = { .client = c };
         uint64_t until_ms = 0;
@@ -683,11 +687,14 @@ int verb_log(Client *c, char **args, size_t n, Error *err) {
         r = log_set_filters(&l, args, n, until_ms);
         for (size_t i = 0; i < l.n_sources && r >= 0; i++)
                 r = source_open(&l.sources[i], err);
+        if (c->options.follow) /* the wait has no end */
+                events_note_fields(args, n);
         if (r >= 0)
                 r = c->options.follow ? log_follow(&l, err) : log_merge(&l);
         if (r < 0)
                 return r;
-        if (l.n_printed == 0 && !l.failed)
-                return events_explain_matches(c, &l.machines, args, n, err);
-        return l.failed ? EXIT_FAILED : EXIT_DONE;
+        if (l.n_printed > 0 || (l.failed && !log_has_answer(&l)))
+                return l.failed ? EXIT_FAILED : EXIT_DONE;
+        r = events_explain_matches(c, &l.machines, args, n, l.failed, err);
+        return r >= 0 && l.failed ? EXIT_FAILED : r;
 }
