@@ -226,32 +226,6 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 
 /* -- Units that were started before -- */
 
-/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
- * argument, if the local file has another text; else "". */
-static int report_state(const ApiState *s, bool global, const char *file, const Listing *machines) {
-        _cleanup_text_ Text t = {}, place = {};
-        StateKind kind = state_kind(s);
-        NextStep step = state_next_step(s);
-
-        if (kind == STATE_RUNS)
-                return EXIT_DONE;
-        append_machine_name(&place, machines, s->machine_id ?: "");
-        append_state(&t, s, place.chars ?: "");
-        if (*file && kind == STATE_TROUBLE && step != NEXT_STATUS && step != NEXT_WHY)
-                text_printf(&t, "; to start it with the local file: fleetctl start --replace %s", file);
-        else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
-                 (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
-                text_append(&t, "; ");
-                append_next_step(&t, s, global ? place.chars : NULL);
-        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
-                text_append(&t, "; to start it again: ");
-                append_start_again(&t, s, global ? place.chars : NULL);
-        } else if (kind == STATE_INACTIVE)
-                text_printf(&t, "; see: fleetctl why %s", s->name);
-        client_note("%s", t.chars ?: "");
-        return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
-}
-
 /* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait until
  * 'end_ms'. */
 static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing *ret, Error *err) {
@@ -280,15 +254,18 @@ static void note_waiting(const Found *f, const char *next) {
 
         if (starts_with(reason, waiting))
                 reason += strlen(waiting);
-        else if (f->current > TARGET_INACTIVE) { /* it has a machine, which is away or about to start it */
-                client_note("no machine reports %s yet: fleetctl why %s", f->name, f->name);
+        else if (f->machines.n > 0) { /* it has a machine, which is away or about to start it */
+                bool cancels = strstr(next, "unload");
+
+                client_note("no machine reports %s yet: fleetctl why %s%s%s", f->name, f->name,
+                            cancels ? next : "", cancels ? f->name : "");
                 return;
         }
         client_note("%s waits for a machine%s%s%s%s", f->name, *reason ? ": " : "", reason, next, f->name);
 }
 
-/* Print the state of each unit that was to run already and does not: its assignment is not repeated. Return
- * an exit status, or a negative errno. */
+/* Print the state of each unit that was to run already and does not, or may not: its assignment is not
+ * repeated. Return an exit status, or a negative errno. */
 static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
         uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
         _cleanup_listing_ Listing machines = {};
@@ -299,7 +276,16 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                 _cleanup_listing_ Listing states = {};
                 int r;
 
-                if (!f->as_requested || f->runs)
+                if (!f->as_requested)
+                        continue;
+                r = f->global || f->machines.n == 0 || (f->waits && !c->options.no_block) ?
+                            0 :
+                            state_report_away(c, f->name, f->machines.items[0], &machines, err);
+                if (r < 0)
+                        return r;
+                if (r > 0 && !c->options.no_block)
+                        status = EXIT_FAILED;
+                if (r > 0 || f->runs)
                         continue;
                 if (f->waits) {
                         if (c->options.no_block)
@@ -313,7 +299,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        if (report_state(&states.states[k], f->global, found->differing.items[i],
+                        if (state_report(&states.states[k], f->global, found->differing.items[i],
                                          &machines) != EXIT_DONE)
                                 status = EXIT_FAILED;
                 }

@@ -168,3 +168,71 @@ void append_next_step(Text *t, const ApiState *s, const char *global_on) {
         else if (step != NEXT_NONE)
                 text_printf(t, "%s %s", words[step], s->name ?: "");
 }
+
+int state_report(const ApiState *s, bool global, const char *file, const Listing *machines) {
+        _cleanup_text_ Text t = {}, place = {};
+        StateKind kind = state_kind(s);
+        NextStep step = state_next_step(s);
+
+        if (kind == STATE_RUNS)
+                return EXIT_DONE;
+        append_machine_name(&place, machines, s->machine_id ?: "");
+        append_state(&t, s, place.chars ?: "");
+        if (*file && kind == STATE_TROUBLE && step != NEXT_STATUS && step != NEXT_WHY)
+                text_printf(&t, "; to start it with the local file: fleetctl start --replace %s", file);
+        else if (step == NEXT_STATUS || step == NEXT_CORRECT || step == NEXT_WHY ||
+                 (step == NEXT_JOURNAL && state_cannot_load(s->load))) {
+                text_append(&t, "; ");
+                append_next_step(&t, s, global ? place.chars : NULL);
+        } else if (kind == STATE_TROUBLE || kind == STATE_ENDED) {
+                text_append(&t, "; to start it again: ");
+                append_start_again(&t, s, global ? place.chars : NULL);
+        } else if (kind == STATE_INACTIVE)
+                text_printf(&t, "; see: fleetctl why %s", s->name);
+        client_note("%s", t.chars ?: "");
+        return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* 's' NULL: the machine has reported no state of the unit. */
+static void report_absence(Client *c, const char *unit, const ApiState *s, const ApiMachine *m,
+                           const Listing *machines) {
+        _cleanup_text_ Text t = {}, place = {};
+
+        append_machine_name(&place, machines, m->id);
+        if (s) {
+                append_state(&t, s, place.chars ?: "");
+                text_printf(&t, ", as last reported: %s", place.chars ?: "");
+        } else
+                text_printf(&t, "%s is assigned to %s, which", unit, place.chars ?: "");
+        (void) append_absence(&t, c, m);
+        if (!s)
+                text_append(&t, ": it starts the unit when it is back");
+        client_note("%s; on that host: systemctl start fleetd; see: fleetctl why %s", t.chars ?: "", unit);
+}
+
+int state_report_away(Client *c, const char *unit, const char *machine, Listing *machines, Error *err) {
+        _cleanup_listing_ Listing states = {};
+        const ApiState *s = NULL;
+        const ApiMachine *m;
+        int r;
+
+        m = listing_machine(machines, machine);
+        if (!m) {
+                listing_done(machines);
+                if (client_all_machines(c, machines, NULL) == -ENOMEM)
+                        return -ENOMEM;
+                m = listing_machine(machines, machine);
+        }
+        if (!m || !same_string(m->presence, "away"))
+                return 0;
+        r = client_states(c, unit, &states, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < states.n; i++)
+                if (same_string(states.states[i].machine_id, machine))
+                        s = &states.states[i];
+        if (s && state_kind(s) == STATE_ENDED)
+                return 0;
+        report_absence(c, unit, s, m, machines);
+        return 1;
+}

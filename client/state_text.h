@@ -53,3 +53,11 @@ void append_start_again(Text *t, const ApiState *s, const char *global_on);
 
 /* Return the verb that shows why systemd cannot load a unit. The journal has the line of a bad unit file. */
 const char *state_load_verb(const char *load);
+
+/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
+ * argument, if the local file has another text; else "". */
+int state_report(const ApiState *s, bool global, const char *file, const Listing *machines);
+
+/* Print the state that the machine of a unit last reported, if that machine is away. 'machines' is read if it
+ * lacks the machine. Return 1; 0: it is not away, or the unit had ended; or a negative errno. */
+int state_report_away(Client *c, const char *unit, const char *machine, Listing *machines, Error *err);
