@@ -644,7 +644,8 @@ static void add_directories(const View *v, Conditions *all) {
                 const char *name = member_text(p, "name");
                 _cleanup_text_ Text place = {}, reason = {};
 
-                if (streq(member_text(p, "kind"), "paused") && view_has_paused(v, name))
+                if (streq(member_text(p, "kind"), "unowned") || /* for "directory" only */
+                    (streq(member_text(p, "kind"), "paused") && view_has_paused(v, name)))
                         continue; /* see add_rollouts() */
                 if (member_bool(p, "confirmed") && view_is_up(v, member_text(p, "machineID")))
                         continue; /* it acts on it next */

@@ -19,7 +19,9 @@ typedef struct Question {
 } Question;
 
 static bool question_matches(const Question *q, const JsonValue *problem) {
-        if (!streq(member_text(problem, "kind"), q->kind) ||
+        const char *kind = member_text(problem, "kind");
+
+        if ((!streq(kind, q->kind) && !(streq(q->kind, "taken") && streq(kind, "unowned"))) ||
             (q->machine && !streq(member_text(problem, "machineID"), q->machine)))
                 return false;
         for (size_t i = 0; i < q->n_names; i++)
@@ -95,6 +97,8 @@ static const struct {
         { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
         { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
         { "warning", "correct the file; the unit has its text" },
+        { "unowned", "the unit stays if the file is removed; to let the directory own it: fleetctl directory "
+                     "take-over UNIT" },
         { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
 };
 

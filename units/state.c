@@ -24,6 +24,7 @@ const char *const presence_names[_PRESENCE_MAX] = {
 const char *const problem_kind_names[_PROBLEM_MAX] = {
         [PROBLEM_REFUSED] = "refused",   [PROBLEM_TAKEN] = "taken",   [PROBLEM_HELD] = "held",
         [PROBLEM_REVERTED] = "reverted", [PROBLEM_PAUSED] = "paused", [PROBLEM_WARNED] = "warning",
+        [PROBLEM_UNOWNED] = "unowned",
 };
 
 const char *const unit_health_names[_UNIT_HEALTH_MAX] = {

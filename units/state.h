@@ -52,14 +52,14 @@ ENUM_NAMES(unit_health, UnitHealth, _UNIT_HEALTH_MAX) /* "" for UNIT_HEALTH_NONE
 /* Why a file of a unit directory is not the unit of that name. */
 typedef enum ProblemKind {
         PROBLEM_REFUSED, /* the file is not a valid unit of the cluster */
-        PROBLEM_TAKEN,   /* the name belongs to a unit of another owner, which keeps it unless people decide
-                            otherwise */
+        PROBLEM_TAKEN, /* a unit of another owner has the name, and keeps it unless people decide otherwise */
         PROBLEM_HELD, /* the file vanished under suspicious circumstances; the unit stays unless people decide
                          otherwise */
         PROBLEM_REVERTED, /* from KV_LEVEL_UPDATES on: its text failed, and is not submitted again unless
                              people decide otherwise */
         PROBLEM_PAUSED,   /* the rollout of its text failed, and waits for people */
         PROBLEM_WARNED,   /* it is the unit, and has a warning, as of a line without effect */
+        PROBLEM_UNOWNED,  /* it has the text of a unit that a user submitted: its removal changes nothing */
         _PROBLEM_MAX,
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;

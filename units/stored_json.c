@@ -79,6 +79,7 @@ static const JsonField problem_fields[] = {
         { "kind", JSON_FIELD_WORD, offsetof(Problem, kind), true, .words = &problem_words },
         { "text", JSON_FIELD_OWNED_OR_NULL, offsetof(Problem, text) },
         { "unit", JSON_FIELD_U64, offsetof(Problem, unit_index) },
+        { "unowned", JSON_FIELD_BOOL, offsetof(Problem, unowned) },
         { "warning", JSON_FIELD_BOOL, offsetof(Problem, warning) },
 };
 
@@ -153,7 +154,8 @@ void problem_done(Problem *problem) {
 void stored_problem_write(Text *t, const Problem *problem) {
         Problem p = *problem; /* it borrows */
 
-        p.warning = p.kind == PROBLEM_WARNED;
+        p.unowned = p.kind == PROBLEM_UNOWNED;
+        p.warning = p.kind == PROBLEM_WARNED || p.unowned;
         if (p.warning)
                 p.kind = PROBLEM_REFUSED;
         json_write_object(t, JSON_FIELDS(problem_fields), &p);
@@ -163,7 +165,7 @@ int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err)
         int r = json_read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
 
         if (r >= 0 && ret->warning)
-                ret->kind = PROBLEM_WARNED;
+                ret->kind = ret->unowned ? PROBLEM_UNOWNED : PROBLEM_WARNED;
         return r;
 }
 

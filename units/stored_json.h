@@ -83,13 +83,14 @@ void assignment_done(Assignment *assignment);
 void stored_assignment_write(Text *t, const Assignment *assignment);
 int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err);
 
-/* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit"} */
+/* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit","unowned","warning"} */
 typedef struct Problem {
         ProblemKind kind;
         char *text;          /* owned; a message for people */
         uint64_t unit_index; /* modified index of the unit's key; 0: no such unit */
         bool confirmed;      /* people confirmed that the unit is taken over, or removed */
         bool warning;        /* of the stored form of PROBLEM_WARNED: older daemons read PROBLEM_REFUSED */
+        bool unowned;        /* of that of PROBLEM_UNOWNED, which is also a warning to older daemons */
 } Problem;
 
 void problem_done(Problem *problem);

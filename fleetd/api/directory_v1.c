@@ -72,7 +72,8 @@ static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
                 const char *name = json_value_string(json_value_item(names, i)) ?: "";
                 const ClusterProblem *p = cluster_problem(c, machine, name);
 
-                if (!p || p->problem.kind != kind)
+                if (!p || (p->problem.kind != kind &&
+                           (kind != PROBLEM_TAKEN || p->problem.kind != PROBLEM_UNOWNED)))
                         return error_set(err, 404,
                                          "%.255s: the directory of %.64s has no problem with it that awaits "
                                          "confirmation",

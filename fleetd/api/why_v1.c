@@ -12,7 +12,7 @@
 /* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). On a confirmed
  * problem, its machine acts next. */
 static bool problem_is_reported(const ClusterProblem *p, const ClusterMachine *m) {
-        return p && p->problem.kind != PROBLEM_PAUSED &&
+        return p && p->problem.kind != PROBLEM_PAUSED && p->problem.kind != PROBLEM_UNOWNED &&
                (!p->problem.confirmed || m->presence != PRESENCE_UP);
 }
 

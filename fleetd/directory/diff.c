@@ -198,9 +198,18 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                               f->name, (unsigned long long) reverted, err.message, f->name,
                                               cluster_name_of(c, view->machine_id));
         } else if (unit_equal(u->unit, f->unit)) {
-                if (!diff_owner_is_gone(c, u))
+                const Problem *p = diff_problem(c, view, u, PROBLEM_UNOWNED);
+
+                if (!u->unit->owner && (!p || !p->confirmed))
+                        return diff_set_error(
+                                f, PROBLEM_UNOWNED,
+                                "%s: not owned: submitted by fleetctl, with this text; the removal of the "
+                                "file does not destroy the unit. To own it: fleetctl directory take-over %s "
+                                "--machine=%s",
+                                f->name, f->name, cluster_name_of(c, view->machine_id));
+                if (u->unit->owner && !diff_owner_is_gone(c, u))
                         return 0;
-                task.kind = DIRECTORY_ADOPT;
+                task.kind = u->unit->owner ? DIRECTORY_ADOPT : DIRECTORY_TAKE_OVER;
         } else {
                 const Problem *p = diff_problem(c, view, u, PROBLEM_TAKEN);
 

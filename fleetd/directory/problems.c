@@ -40,14 +40,14 @@ static bool problems_is_solved(const DirectoryView *view, const DirectoryDiff *d
                !bsearch(name, diff->held, diff->n_held, sizeof(*diff->held), problems_compare_held);
 }
 
-/* Add the problems of files, or only their warnings. */
+/* Add the problems of files, or only what is no fault of a file that is applied. */
 static void problems_add_files(DirectoryProblems *p, const Cluster *c, const DirectoryView *view,
-                               bool warnings) {
+                               bool notes) {
         for (size_t i = 0; i < view->n_files; i++) {
                 const DirectoryFile *f = &view->files[i];
                 const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
 
-                if (f->error && (f->kind == PROBLEM_WARNED) == warnings)
+                if (f->error && (f->kind == PROBLEM_WARNED || f->kind == PROBLEM_UNOWNED) == notes)
                         problems_add(p, c, view->machine_id, f->name,
                                      (Problem) { .kind = f->kind,
                                                  .text = f->error,

@@ -463,7 +463,7 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         int r;
 
         error_file_name(f->name, name);
-        if (!f->error)
+        if (!f->error || f->kind == PROBLEM_UNOWNED) /* nothing is to be corrected */
                 return error_file_remove(dir_fd, path, name, f);
         text_printf(&t, "%s\n", f->error);
         if (f->kind == PROBLEM_REFUSED)

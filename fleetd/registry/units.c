@@ -89,6 +89,7 @@ static void units_append_confirmed(Text *t, ProblemKind kind) {
                 [PROBLEM_TAKEN] = "the file replaces the unit",
                 [PROBLEM_HELD] = "the unit is removed, as its file is gone",
                 [PROBLEM_REVERTED] = "the text of the file is submitted again",
+                [PROBLEM_UNOWNED] = "the directory owns the unit",
         };
 
         text_printf(t, "confirmed: %s", words[kind] ?: problem_kind_to_string(kind));

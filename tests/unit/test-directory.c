@@ -374,6 +374,23 @@ static void a_name_of_another_owner_is_reported_and_taken_over_when_confirmed(vo
         UNTIL(fixture, !is_there(fixture, "web.service.error"));
 }
 
+static void a_unit_without_an_owner_is_owned_by_its_file_when_confirmed(void **state) {
+        Fixture *fixture = *state;
+
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, problem(fixture, "web.service"));
+        assert_int_equal(problem(fixture, "web.service")->kind, PROBLEM_UNOWNED);
+        assert_false(is_there(fixture, "web.service.error"));
+        assert_null(unit(fixture, "web.service")->unit->owner);
+        confirm(fixture, "web.service");
+        UNTIL(fixture, unit(fixture, "web.service")->unit->owner && !problem(fixture, "web.service"));
+        assert_string_equal(unit(fixture, "web.service")->unit->owner, fixture->host->id);
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LOADED);
+        remove_unit(fixture, "web.service");
+        UNTIL(fixture, !unit(fixture, "web.service"));
+}
+
 static void a_rejected_file_is_published_as_a_problem_until_it_is_corrected(void **state) {
         Fixture *fixture = *state;
 
@@ -860,6 +877,7 @@ int main(int argc, char *argv[]) {
                 with_fixture(many_files_that_disappear_at_once_are_held),
                 with_fixture(another_directory_in_its_place_is_watched_and_units_that_it_lacks_are_held),
                 with_fixture(a_name_of_another_owner_is_reported_and_taken_over_when_confirmed),
+                with_fixture(a_unit_without_an_owner_is_owned_by_its_file_when_confirmed),
                 with_fixture(a_rejected_file_is_published_as_a_problem_until_it_is_corrected),
                 with_fixture(a_line_without_effect_is_published_until_it_is_corrected),
                 with_fixture(a_limited_number_of_problems_is_published_and_others_follow_as_these_end),

@@ -191,8 +191,10 @@ static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_i
         for (unsigned times = 0; times < 2; times++) {
                 assert_diff(f, true, "");
                 for (size_t i = 0; i < f->n; i++)
-                        if (i == 1 || i == 2)
+                        if (i == 1)
                                 assert_null(f->files[i].error);
+                        else if (i == 2) /* no owner */
+                                assert_int_equal(f->files[i].kind, PROBLEM_UNOWNED);
                         else {
                                 assert_string_equal(f->files[i].error, "too much of something");
                                 assert_int_equal(f->files[i].kind, PROBLEM_REFUSED);
@@ -247,6 +249,28 @@ static void the_same_unit_of_another_owner_is_no_problem(void **state) {
         file(f, "a.service", "/bin/a");
         assert_diff(f, true, "");
         assert_null(f->files[0].error);
+}
+
+static void the_same_unit_without_an_owner_is_reported_and_taken_over_when_confirmed(void **state) {
+        DataDir *f = *state;
+
+        unit(f, "a.service", "/bin/a", NULL);
+        unit(f, "b.service", "/bin/b", NULL);
+        file(f, "a.service", "/bin/a");
+        file(f, "b.service", "/bin/b");
+        set_problem(f, "a.service", PROBLEM_TAKEN, true); /* of an earlier text of the file */
+        set_problem(f, "b.service", PROBLEM_UNOWNED, false);
+        assert_diff(f, true, "");
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(f->files[i].kind, PROBLEM_UNOWNED);
+        assert_string_equal(f->files[0].error,
+                            "a.service: not owned: submitted by fleetctl, with this text; the removal of the "
+                            "file does not destroy the unit. To own it: fleetctl directory take-over "
+                            "a.service --machine=A");
+        set_problem(f, "b.service", PROBLEM_UNOWNED, true);
+        assert_diff(f, true, "take over b.service");
+        assert_int_equal(f->diff.tasks[0].expected_index, cluster_unit(&f->view.cluster, "b.service")->index);
+        assert_null(f->files[1].error);
 }
 
 static void a_file_that_was_seen_here_and_is_gone_removes_its_unit(void **state) {
@@ -590,6 +614,7 @@ int main(void) {
                 in_folder(an_unreadable_unit_is_kept_and_reported),
                 in_folder(the_unit_of_another_owner_by_that_name_is_kept_and_reported),
                 in_folder(the_same_unit_of_another_owner_is_no_problem),
+                in_folder(the_same_unit_without_an_owner_is_reported_and_taken_over_when_confirmed),
                 in_folder(a_file_that_was_seen_here_and_is_gone_removes_its_unit),
                 in_folder(absence_is_no_removal_if_the_file_was_never_seen_or_the_directory_is_another),
                 in_folder(a_unit_that_changed_its_owner_is_not_removed),

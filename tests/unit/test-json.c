@@ -131,6 +131,13 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         assert_text(&t, "{\"kind\":\"refused\",\"warning\":true}");
         assert_int_equal(stored_problem_read(t.chars, t.size, &problem, NULL), 0);
         assert_int_equal(problem.kind, PROBLEM_WARNED);
+        text_clear(&t);
+        problem_done(&problem);
+        problem.kind = PROBLEM_UNOWNED;
+        stored_problem_write(&t, &problem);
+        assert_text(&t, "{\"kind\":\"refused\",\"unowned\":true,\"warning\":true}");
+        assert_int_equal(stored_problem_read(t.chars, t.size, &problem, NULL), 0);
+        assert_int_equal(problem.kind, PROBLEM_UNOWNED);
 }
 
 static void invalid_records_are_rejected_with_a_message(void **state) {
