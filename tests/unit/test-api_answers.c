@@ -4206,6 +4206,8 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"kind\":\"held\",\"text\":\"too many are gone\",\"unit\":3}" },
                 { "machine/" BETA "/problem/a.service",
                   "{\"kind\":\"taken\",\"text\":\"its name is taken\"}" },
+                { "machine/" BETA "/problem/u.service",
+                  "{\"kind\":\"refused\",\"text\":\"not owned\",\"unowned\":true,\"warning\":true}" },
                 { "machine/" DELTA "/problem/r.service", "{\"kind\":\"refused\",\"text\":\"no unit\"}" },
                 { "machine/" DELTA "/problem/q.service",
                   "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"asked\"}" },
@@ -4215,7 +4217,9 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"problems\":[{\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"name\":\"a.service\","
                   "\"reason\":\"its name is "
-                  "taken\"},{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "taken\"},{\"kind\":\"unowned\",\"machineID\":\"" BETA "\",\"name\":\"u.service\","
+                  "\"reason\":\"not owned\"},"
+                  "{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"name\":\"z.service\",\"reason\":\"too many are "
                   "gone\"},{\"confirmed\":true,\"kind\":\"held\","
                   "\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":"
@@ -4227,13 +4231,15 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 204, SERVER,
                   "" },
                 { "POST /fleet/v1/directory", JSON,
-                  "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}", 204, SERVER,
-                  "" },
+                  "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"a.service\",\"u.service\"]}",
+                  204, SERVER, "" },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
                   "{\"problems\":[{\"confirmed\":true,\"kind\":\"taken\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"name\":\"a.service\",\"reason\":\"its name is "
-                  "taken\"},{\"confirmed\":true,\"kind\":\"held\","
+                  "taken\"},{\"confirmed\":true,\"kind\":\"unowned\",\"machineID\":\"" BETA
+                  "\",\"name\":\"u.service\",\"reason\":\"not owned\"},"
+                  "{\"confirmed\":true,\"kind\":\"held\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":"
                   "\"too many are gone\"},"
                   "{\"confirmed\":true,\"kind\":\"held\",\"machineID\":\"dddddddddddddddddddddddddddddddd\","
@@ -4245,6 +4251,11 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has no problem "
+                  "with it that awaits confirmation\"}}" },
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"u.service\"]}", 404,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"u.service: the directory of beta has no problem "
                   "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
