@@ -461,8 +461,8 @@ static bool is_in_loop(const View *v, const ApiState *s) {
         return false;
 }
 
-static bool is_launched(const View *v, const ApiState *s) {
-        const ApiUnit *u = listing_unit(&v->units, s->name);
+static bool is_launched(const View *v, const char *name) {
+        const ApiUnit *u = listing_unit(&v->units, name);
 
         return u && u->desired_state == TARGET_LAUNCHED;
 }
@@ -471,7 +471,7 @@ static bool is_launched(const View *v, const ApiState *s) {
 static bool is_stopped(const View *v, const ApiState *s) {
         return (same_string(s->reason, STATE_STOPPED_BY_HAND) ||
                 same_string(s->reason, STATE_STOPPED_UNOBSERVED)) &&
-               is_launched(v, s);
+               is_launched(v, s->name);
 }
 
 /* A global unit runs on other machines, too: 'restart' would restart it there. */
@@ -516,7 +516,7 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                     *reason ? reason : s->job);
         else if (is_stopped(v, s))
                 add_stopped(v, s, chars(&place), all);
-        else if (state_is_stopped_for(s, NULL) && is_launched(v, s))
+        else if (state_is_stopped_for(s, NULL) && is_launched(v, s->name))
                 add(all, "stopped", s->name, "why ", "is inactive on %s: %s", chars(&place), reason);
         else if (state_is_unhealthy(s))
                 add(all, "unhealthy", s->name, "journal ", "is active on %s, and unhealthy: %s",
@@ -546,8 +546,8 @@ static void add_loops(const View *v, Conditions *all) {
                 const char *name = member_text(row, "name"), *machine = member_text(row, "machine");
                 _cleanup_text_ Text place = {}, what = {};
 
-                if (!history_is_loop(row) || !listing_unit(&v->units, name) ||
-                    view_has_left(v, name, machine) || has_failed_on(v, name, machine))
+                if (!history_is_loop(row) || !is_launched(v, name) || view_has_left(v, name, machine) ||
+                    has_failed_on(v, name, machine))
                         continue;
                 append_machine_name(&place, &v->machines, machine);
                 history_append_loop(&what, row, chars(&place));
