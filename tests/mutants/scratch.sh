@@ -30,9 +30,9 @@ scratch_restore() {
         done
 }
 
-# scratch_make CPPFLAGS TARGET...: only what a patch changes is compiled again, in the shortest time.
+# scratch_make CPPFLAGS TARGET...: only what a patch changes is compiled again, in the shortest time. 'optimise': how, instead of by -O1.
 scratch_make() {
         local flags=$1
         shift
-        make -s -C "$scratch/tree/build" -j"$(nproc)" CPPFLAGS="-include $scratch/tree/tests/mutants/mutant.h $flags" WARN_CFLAGS=-w CFLAGS="-g0 -O1" "$@"
+        make -s -C "$scratch/tree/build" -j"$(nproc)" CPPFLAGS="-include $scratch/tree/tests/mutants/mutant.h $flags" WARN_CFLAGS=-w CFLAGS="-g0 ${optimise:--O1}" "$@"
 }
