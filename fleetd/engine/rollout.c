@@ -220,9 +220,15 @@ static void rolling_revert(Rolling *x, const char *why) {
 
 /* Return an instance that keeps its former text, because no machine qualifies for the wanted one; or NULL. */
 static const RolloutInstance *rolling_find_unfit(Rolling *x) {
-        for (size_t i = 0; i < x->set.n; i++)
-                if (x->set.instances[i].state == INSTANCE_BAD && rolling_fits(x, &x->set.instances[i]) == 0)
-                        return &x->set.instances[i];
+        const ClusterMachine *unused;
+
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+
+                if ((p->state == INSTANCE_BAD || p->state == INSTANCE_OLD) &&
+                    rolling_place(x, p, &unused) == 0)
+                        return p;
+        }
         return NULL;
 }
 

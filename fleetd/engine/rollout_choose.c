@@ -101,28 +101,6 @@ static int wanted_read(const Rolling *x, const ClusterUnit *u, Wanted *ret) {
         return 0;
 }
 
-/* A text that fits no machine must not take one unavailable instance after the other. */
-int rolling_fits(Rolling *x, const RolloutInstance *p) {
-        const ClusterMachine *m;
-        Wanted wanted;
-        int r;
-
-        if (p->unit->unit->placement.global)
-                return 1;
-        if (!rolling_view(x))
-                return -ENOMEM;
-        if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
-                return 1;
-        r = wanted_read(x, p->unit, &wanted);
-        if (r < 0)
-                return r == -ENOMEM ? r : 1;
-        r = scheduler_fits(x->view, &wanted.unit, p->assignment->machine, true, NULL) ?
-                    0 :
-                    scheduler_pick(x->view, &wanted.unit, &m, NULL);
-        wanted_done(&wanted);
-        return r == -ENOMEM ? r : r != -ENOENT;
-}
-
 /* Find another machine on which the instance may start first. 1, 0 if there is none, or -ENOMEM. -EAGAIN: the
  * unit is being stopped there, and its published state may be the one before: it would count as available. */
 static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
@@ -144,6 +122,40 @@ static int rolling_find_machine(Rolling *x, const RolloutInstance *p, const Clus
                 return -EAGAIN;
         r = scheduler_view_decide(x->view, *ret, p->unit, true);
         return r < 0 ? r : 1;
+}
+
+/* Return whether there are machines that the wanted text of the instance may exclude. */
+static bool rolling_may_exclude(const Rolling *x, const RolloutInstance *p) {
+        const Placement *wanted = &x->set.head->unit->placement;
+
+        return p->unit->unit->own_size > 0 || wanted->machine_id || wanted->metadata.n > 0 ||
+               wanted->machine_of.n > 0 || wanted->conflicts.n > 0;
+}
+
+int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
+        const ClusterMachine *other;
+        bool stays, stops_first;
+        Wanted wanted;
+        int r;
+
+        *ret = NULL;
+        if (p->unit->unit->placement.global || !rolling_may_exclude(x, p))
+                return 1;
+        if (!rolling_view(x))
+                return -ENOMEM;
+        if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                return 1;
+        r = wanted_read(x, p->unit, &wanted);
+        if (r < 0)
+                return r == -ENOMEM ? r : 1;
+        stays = scheduler_fits(x->view, &wanted.unit, p->assignment->machine, true, NULL);
+        /* A rollout that is done has no instances that start first. */
+        stops_first = placement_stops_first(&wanted.unit.unit->placement) || x->next->state == ROLLOUT_DONE;
+        r = !stays && stops_first ? scheduler_pick(x->view, &wanted.unit, &other, NULL) : 0;
+        wanted_done(&wanted);
+        if (stays || stops_first)
+                return r == -ENOMEM ? r : r != -ENOENT;
+        return rolling_find_machine(x, p, ret);
 }
 
 /* One transaction has the texts of the instances that follow a template. */
@@ -194,6 +206,8 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         const char *zone = NULL;
         int r;
 
+        if (x->max_surge == 0) /* each of them takes the place of one that stops */
+                unavailable += n_surging;
         if (x->set.n_of[state] == 0 || max == 0 ||
             (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
             (zones && !rolling_zone(x, &zone)))
@@ -223,13 +237,20 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                                         break;
                                 continue; /* a later one may fit another machine */
                         }
-                        n_stopped += !to;
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
                 else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
                         break;
-                else if (state == INSTANCE_BAD && (r = rolling_fits(x, p)) <= 0)
-                        continue; /* without memory, the loop ends */
+                if (!to && state != INSTANCE_IDLE) {
+                        r = rolling_place(x, p, &to);
+                        if (r == -ENOMEM)
+                                return r;
+                        if (r <= 0) {
+                                r = 0;
+                                continue;
+                        }
+                        n_stopped += state == INSTANCE_OLD;
+                }
                 r = rolling_update(x, p, to);
                 n++;
         }

@@ -73,9 +73,10 @@ int rolling_choose_all(Rolling *x, size_t max);
 /* Of the instances in this state, add those that may be updated now, 'max' at most. An unavailable one is
  * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
-/* Return whether a machine qualifies for the wanted text of an instance: its own one, or another one. 1, 0 or
- * -ENOMEM. */
-int rolling_fits(Rolling *x, const RolloutInstance *p);
+/* Find the machine for the wanted text of an instance. 1: its own one (*ret is NULL), or another one, on
+ * which it starts first; 0: none qualifies; -EAGAIN: it is still being stopped there; -ENOMEM. A text that
+ * excludes a machine never runs there, but for one that stops first: that is moved afterwards. */
+int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);
 /* Of the instances whose machines are down, update those with a text that has failed or was reverted: their

@@ -646,6 +646,61 @@ static void a_placement_edit_moves_in_steps(void **state) {
         end(&play);
 }
 
+/* Without surge instances, too: it starts on another machine first. 'failed': the first one does not run. */
+static void excluded_machines(bool failed) {
+        static const char *const names[] = { "A", "B", "C" };
+        Play play;
+
+        begin_template(&play, 3, "MaxUnavailable=1");
+        for (const char *name = "DEF"; *name; name++)
+                cluster_view_machine(&play.p, (char[]) { *name, 0 }, "disk=ssd", PRESENCE_UP);
+        if (failed)
+                put_state(&play, 0, "failed", false);
+        play.options = "MaxUnavailable=1\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        for (unsigned i = 0; i < 60; i++) {
+                surge_seconds(&play, 1, failed ? 2 : 3);
+                assert_true(count_doubled(&play) <= 1);
+                for (size_t k = 0; k < ELEMENTS(names); k++) {
+                        const ClusterMachine *m = cluster_machine(&play.p.cluster, machine_id(names[k]));
+                        const ClusterAssignment *a = m->assignments;
+
+                        assert_true(!a || a->kind == ASSIGNMENT_STOP || a->revision == 1);
+                }
+        }
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        assert_int_equal(count_assignments(&play, 1), 0);
+        end(&play);
+}
+
+static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
+        excluded_machines(false);
+        excluded_machines(true);
+}
+
+static void an_instance_keeps_its_text_while_no_machine_qualifies_for_the_new_one(void **state) {
+        _cleanup_rollout_set_ RolloutSet set = {};
+        Play play;
+
+        begin_template(&play, 3, "MaxUnavailable=1");
+        play.options = "MaxUnavailable=1\nMachineMetadata=disk=ssd";
+        want(&play, 2);
+        surge_seconds(&play, 30, 3);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_assignments(&play, 2), 0);
+        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
+        for (size_t i = 0; i < set.n; i++) {
+                Error why = {};
+
+                rollout_explain(&play.p.cluster, &set, &set.instances[i], false, &why);
+                assert_string_equal(why.message, "waiting: no machine qualifies for the new text");
+        }
+        surge_seconds(&play, 600, 3);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        end(&play);
+}
+
 /* Each machine has an instance, and takes no second one: no step begins, and the reason names it. */
 static void surge_without_a_machine_is_reported(void **state) {
         static const char reason[] =
@@ -708,6 +763,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(an_unreadable_rollout_is_not_absent),
                 cmocka_unit_test(a_surge_instance_starts_where_its_text_fits),
                 cmocka_unit_test(a_placement_edit_moves_in_steps),
+                cmocka_unit_test(a_text_does_not_start_on_a_machine_that_it_excludes),
+                cmocka_unit_test(an_instance_keeps_its_text_while_no_machine_qualifies_for_the_new_one),
                 cmocka_unit_test(surge_without_a_machine_is_reported),
                 cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
                 cmocka_unit_test(a_drain_leaves_a_surge_instance_to_its_update),
