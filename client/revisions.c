@@ -179,11 +179,12 @@ static const JsonValue *revisions_wanted_of(const JsonValue *all) {
         return NULL;
 }
 
-/* Write the number of the revision to which the unit returns. Directly after a revert, that may be the one
- * that was left: the number is required. */
+/* Write the number of the revision to which the unit returns. Directly after a revert to a text of which
+ * nothing bad is known, that may be the one that was left: the number is required. */
 static int revert_choose(const char *name, const JsonValue *root, Text *ret, Error *err) {
         const JsonValue *all = json_value_member(root, "revisions"), *x = revisions_wanted_of(all);
         uint64_t wanted = member_number(x, "number"), left = member_number(root, "previous"), chosen;
+        const char *outcome = member_text(x, "outcome");
         _cleanup_text_ Text when = {};
 
         if (json_value_count(all) < 2)
@@ -191,7 +192,7 @@ static int revert_choose(const char *name, const JsonValue *root, Text *ret, Err
                                  "%s has no revision other than %" PRIu64 ": fleetctl history %s", name,
                                  wanted, name);
         append_clock_time(&when, member_number(x, "since"));
-        if (streq(member_text(x, "how"), "reverted"))
+        if (streq(member_text(x, "how"), "reverted") && (!*outcome || streq(outcome, "completed")))
                 return error_set(err, -EINVAL,
                                  "%s was reverted from %" PRIu64 " to %" PRIu64
                                  "%s; name the revision: fleetctl revert %s %" PRIu64,
