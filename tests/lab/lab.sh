@@ -252,22 +252,15 @@ host_wait() {
 
 host_booted() { HOST_LIMIT=${2:-60} host_exec "$1" systemctl is-system-running --wait | grep -qE '^(running|degraded)'; }
 
-# Run a command inside a host as root, with a clean environment.
+# Run a command inside a host as root, with a clean environment. Its parent is a shell outside: a host that shuts down stops all processes for
+# a moment, with which nsenter as the parent would stop itself, and not take the end of the command, for which the host waits.
 host_exec() {
         local h=$1 p
         shift
         p=$(host_init "$h") || { lab_error "$h is off"; return 1; }
         sh -c 'echo 0 >"$1"; shift; exec "$@"' - "$LAB_CG/$h/exec/cgroup.procs" \
-                ${HOST_LIMIT:+timeout "$HOST_LIMIT"} nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
-}
-
-# A host that shuts down stops all processes for a moment. nsenter stops itself with its command; until something continues it, it does
-# not take the end of its command, and the host waits for that for 90 s.
-host_continue() {
-        local p
-        while read -r p; do
-                kill -s CONT "$p" 2>/dev/null
-        done 2>/dev/null <"$LAB_CG/$1/exec/cgroup.procs"
+                ${HOST_LIMIT:+timeout "$HOST_LIMIT"} nsenter -t "$p" -a --no-fork -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" \
+                sh -c '"$@"; exit $?' - "$@"
 }
 
 # Power cut. The link is cut first, so that the peers receive neither FIN nor RST.

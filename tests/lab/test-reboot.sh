@@ -90,7 +90,6 @@ firmware() {
         until [ -e "$LAB/done" ]; do
                 down=
                 for h in $LAB_HOSTS; do
-                        host_continue "$h"
                         host_is_on "$h" || down="$down $h"
                 done
                 [ "$(wc -w <<<"$down")" -le 1 ] || echo "$down" >>"$LAB/two-down"
@@ -237,7 +236,7 @@ END
         wait_for 30 is_not_maintained || fail "in maintenance: $(fleetctl "$other" list-machines 2>&1)"
         [ "$(host_exec "$h" systemctl show -p MainPID,InvocationID survives.service)" = "$before" ] || fail "survives.service: $before, and now $(host_exec "$h" systemctl show -p MainPID,InvocationID survives.service)"
 }
-# A soft reboot stops the command, and nsenter with it, which nothing continues.
+# A soft reboot ends the command.
 soft_rebooted() { [ "$(HOST_LIMIT=5 host_exec "$1" systemctl show -P SoftRebootsCount)" = "$2" ] && host_booted "$1"; }
 
 # The hosts have the systemd of this machine: 254 and later support it.
