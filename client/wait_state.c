@@ -154,6 +154,37 @@ static bool wait_check_restarts(Wait *w, WaitUnit *u, const ApiState *s) {
         return true;
 }
 
+/* Return whether the machine of the unit is away: what it last reported may be over. */
+static bool wait_is_away(Wait *w, const WaitUnit *u) {
+        for (unsigned i = 0; i < 2; i++) {
+                const ApiMachine *m = u->machine ? listing_machine(&w->machines, u->machine) : NULL;
+
+                if (!m || !same_string(m->presence, "away"))
+                        return false;
+                if (i == 0) { /* it may be back since */
+                        listing_done(&w->machines);
+                        (void) client_all_machines(w->client, &w->machines, NULL);
+                }
+        }
+        return true;
+}
+
+/* The active unit has run for long enough, unless that is the state before the start, of a machine that is
+ * away. */
+static void wait_check_stable(Wait *w, WaitUnit *u, const ApiState *s) {
+        bool later = w->request->hash || (u->before_ms > 0 && s->since_ms > u->before_ms);
+        _cleanup_text_ Text place = {};
+
+        if (later || !wait_is_away(w, u)) {
+                wait_finish(w, u, PHASE_DONE);
+                return;
+        }
+        set_word(u, "unknown");
+        append_place(w, u->machine, true, &place);
+        wait_fail(w, u, -EHOSTDOWN, "%s: %s is away, and last reported it %s: whether it runs is not known",
+                  u->name, place.chars ?: "", u->state);
+}
+
 /* Check the state of a launched unit on its machine. */
 static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
         bool to_its_end = w->request->goal == WAIT_ENDED;
@@ -166,7 +197,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
                 if (is_stable(u) && !to_its_end)
-                        wait_finish(w, u, PHASE_DONE);
+                        wait_check_stable(w, u, s);
                 return;
         }
         u->active_ms = 0;
