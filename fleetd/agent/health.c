@@ -161,10 +161,15 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
         health_update(s, options, now_ms);
 }
 
-static void health_set_why(HealthState *s, size_t i, const char *why) {
+static void health_set_why(HealthState *s, size_t i, const char *why, uint64_t now_ms) {
         unsigned n = s->checks[i].n_failed;
 
-        if (n > 1)
+        if (n > 1 && !s->checks[i].passed)
+                snprintf(s->why, sizeof(s->why),
+                         "%s, %u times; the check has not passed in the %llu s since the start "
+                         "(HealthStartSec=)",
+                         why ?: "", n, (unsigned long long) (now_ms - s->running_ms) / 1000);
+        else if (n > 1)
                 snprintf(s->why, sizeof(s->why), "%s, %u times", why ?: "", n);
         else
                 snprintf(s->why, sizeof(s->why), "%s", why ?: "");
@@ -199,7 +204,7 @@ void health_count(HealthState *s, size_t i, const HealthResult *result, const He
                 if (check->n_failed >= options->failures)
                         check->state = UNIT_HEALTH_FAILING;
                 if (check->state == UNIT_HEALTH_FAILING && !s->why[0]) /* a changed reason needs no write */
-                        health_set_why(s, i, result->why);
+                        health_set_why(s, i, result->why, now_ms);
         }
         health_update(s, options, now_ms);
 }

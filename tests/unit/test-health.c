@@ -323,6 +323,21 @@ static void a_check_changes_its_state_after_consecutive_results(void **state) {
         assert_string_equal(p.state.why, "");
 }
 
+/* A program that needs longer until it answers is told from one that has stopped answering. */
+static void the_reason_of_a_check_that_has_not_passed_has_the_time_since_the_start(void **state) {
+        Play p = play_of(&one_check);
+
+        change(&p, "active", "a");
+        for (unsigned i = 0; i < 3; i++) {
+                p.now_ms += 1000;
+                probe(&p, false);
+        }
+        assert_health(&p, UNIT_HEALTH_FAILING, false);
+        assert_string_equal(p.state.why,
+                            "HTTP 503, 3 times; the check has not passed in the 3 s since the start "
+                            "(HealthStartSec=)");
+}
+
 static void all_checks_must_pass(void **state) {
         const HealthResult passed = { .passed = true }, other = { .why = "connection refused" };
         Play p = play_of(&one_check);
@@ -570,6 +585,7 @@ int main(void) {
                 cmocka_unit_test(availability_survives_a_restart_of_the_daemon),
                 cmocka_unit_test(an_interruption_that_this_daemon_saw_outweighs_the_published_state),
                 cmocka_unit_test(a_check_changes_its_state_after_consecutive_results),
+                cmocka_unit_test(the_reason_of_a_check_that_has_not_passed_has_the_time_since_the_start),
                 cmocka_unit_test(all_checks_must_pass),
                 cmocka_unit_test(failures_in_the_start_period_do_not_count),
                 cmocka_unit_test(a_flapping_instance_is_never_available),
