@@ -217,6 +217,7 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 agent_retry_soon(a);
                 return AGENT_OFFER_LATER;
         }
+        ret->precedes = u->precedes;
         if (state && unit_state_equal(&state->state, &ret->state)) {
                 if (agent_changing_since(a, u, assignment, &ret->state) > 0)
                         u->changing_ms = 0;

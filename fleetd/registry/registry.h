@@ -201,9 +201,10 @@ int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n
 typedef struct StateChange {
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
-        bool remove;  /* delete the state key */
-        bool stopped; /* the assignment to stop was executed: delete its key, if its index is
-                         'assignment_index' */
+        bool precedes; /* the unit has been in this state since before this daemon began */
+        bool remove;   /* delete the state key */
+        bool stopped;  /* the assignment to stop was executed: delete its key, if its index is
+                          'assignment_index' */
         uint64_t assignment_index;
 } StateChange;
 

@@ -60,6 +60,9 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
                         return;
                 text_append(&now, again ? ", again" : ", started again");
         }
+        if (!known && change->precedes &&
+            same_string(change->state.active, "active")) /* as after a restore, which has not touched it */
+                text_append(&now, ", since before fleetd started");
         t->error = MIN(t->error, MIN(before.error, now.error));
         if (t->error == 0 && now.size > 0)
                 transaction_note(t, r,

@@ -248,6 +248,21 @@ static void assignments_have_their_reasons(void **state) {
                                      "state a.service on self: stopped\n");
 }
 
+/* After a restore, hosts report what has run all the time. */
+static void a_state_from_before_the_daemon_is_marked(void **state) {
+        Fixture *f = *state;
+        StateChange s = { .unit = "a.service", .precedes = true };
+
+        assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running", NULL, 1, false), 0);
+        assert_int_equal(
+                host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
+        unit_state_done(&s.state);
+        assert_string_equal(rows(f),
+                            "state a.service on self: active (running), since before fleetd started\n");
+        publish(f, "failed", "failed", "loaded", "", false);
+        assert_string_equal(rows(f), "state a.service on self: failed\n");
+}
+
 static void states_are_recorded_without_those_in_between(void **state) {
         Fixture *f = *state;
 
@@ -958,6 +973,7 @@ int main(int argc, char **argv) {
                 TEST(changes_of_units_name_their_users),
                 TEST(a_return_to_a_former_text_names_its_revision),
                 TEST(assignments_have_their_reasons),
+                TEST(a_state_from_before_the_daemon_is_marked),
                 TEST(states_are_recorded_without_those_in_between),
                 TEST(the_stop_of_a_unit_that_was_not_loaded_adds_no_row),
                 TEST(a_new_start_of_an_active_unit_adds_a_row),
