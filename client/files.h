@@ -8,7 +8,7 @@
 typedef struct FilesSubmitted {
         Names *names, *created;
         Names *differing; /* of each of 'names': the argument, if its file has another text than the unit,
-                             which stays; else "" */
+                             which stays, and can replace it; else "" */
         RolloutGoals *rolled;
 } FilesSubmitted;
 

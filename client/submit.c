@@ -128,12 +128,29 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
         return EXIT_FAILED;
 }
 
-/* 'name' is that of the unit, or of the template of which a new instance gets the text. */
-static void warn_difference(const Client *c, const char *name, bool template, const Submission *s) {
-        bool restart = streq(c->verb->name, "restart");
-        _cleanup_text_ Text next = {};
+/* Append the machine whose unit directory has the unit, if the daemon rejects other changes of it: that
+ * machine is up. */
+static void append_directory_host(Client *c, const ApiUnit *unit, Text *t) {
+        _cleanup_listing_ Listing machines = {};
+        const ApiMachine *owner;
 
-        if (!client_is_interactive())
+        client_load_machine(c, &machines, unit->owner, true);
+        owner = listing_machine(&machines, unit->owner);
+        if (owner && same_string(owner->presence, "up"))
+                append_machine_name(t, &machines, unit->owner);
+}
+
+/* 'stored' is the unit, or the template of which a new instance gets the text. Return whether --replace can
+ * override it. */
+static bool warn_difference(Client *c, const ApiUnit *stored, const char *name, bool template,
+                            const Submission *s) {
+        bool restart = streq(c->verb->name, "restart");
+        _cleanup_text_ Text next = {}, host = {};
+
+        append_directory_host(c, stored, &host);
+        if (host.size > 0)
+                text_printf(&next, "It comes from the unit directory of %s; edit the file there", host.chars);
+        else if (!client_is_interactive())
                 text_append(&next, restart ? "Use fleetctl start --replace" : "Add --replace");
         else if (unit_name_is_template(name))
                 text_printf(&next, "Use fleetctl submit --replace %.*s%s",
@@ -143,6 +160,7 @@ static void warn_difference(const Client *c, const char *name, bool template, co
                             s->given);
         fprintf(stderr, "WARNING: Unit %s in registry differs from local %sunit file %s. %s to override.\n",
                 name, template ? "template " : "", s->argument, next.chars ?: "");
+        return host.size == 0;
 }
 
 /* As client_unit(), with the error message of fleet. */
@@ -225,7 +243,7 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
                 return r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                warn_difference(c, name, true, s);
+                (void) warn_difference(c, &unit, name, true, s);
         append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
@@ -281,8 +299,7 @@ static int submission_check_existing(Client *c, Submissions *all, Submission *s,
                 return 0;
         }
         if (!c->options.replace) {
-                warn_difference(c, s->name, s->from_template, s);
-                s->differs = true;
+                s->differs = warn_difference(c, stored, s->name, s->from_template, s);
                 return 0;
         }
         if (stored->desired_state > replaceable && !(all->rolls && streq(c->verb->name, "submit"))) {

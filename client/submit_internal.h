@@ -24,7 +24,7 @@ typedef struct Submission {
                              Borrowed */
         char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
         size_t set;       /* with 'rolls': the first submission of the same set */
-        bool differs;     /* its file has another text than the unit, which stays */
+        bool differs;     /* its file has another text than the unit, which stays, and can replace it */
         bool due;         /* has to be submitted */
 } Submission;
 
