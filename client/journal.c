@@ -375,26 +375,84 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
         return EXIT_DONE;
 }
 
-/* Keep the machines that can be asked, in order; print the names of the others. */
+/* The machines on which a unit was, by the history. */
+typedef struct Past {
+        Names machines;
+        uint64_t submitted_ms; /* the first time; UINT64_MAX: the history does not have it */
+        uint64_t begin_ms;     /* of the first row of a unit that exists */
+        int error;
+} Past;
+
+static int past_on_row(void *userdata, const JsonValue *row) {
+        const char *machine = member_text(row, "machine"), *kind = member_text(row, "kind");
+        uint64_t first_ms = member_number(row, "first");
+        Past *past = userdata;
+
+        if (streq(kind, "submitted"))
+                past->submitted_ms = MIN(past->submitted_ms, first_ms);
+        else if (text_has_word("assigned destroyed state stop waiting", kind))
+                past->begin_ms = MIN(past->begin_ms, first_ms);
+        if (*machine && text_has_word("assigned state stop waiting", kind) &&
+            !names_have(&past->machines, machine))
+                past->error = MIN(past->error, names_add(&past->machines, machine, strlen(machine)));
+        return past->error;
+}
+
+/* Read the machines on which the units were. *ret_all: the history does not begin with the first submission
+ * of each unit, so that other machines may have entries, too. */
+static int past_read(Client *c, const Names *units, Names *ret, bool *ret_all) {
+        *ret_all = false;
+        for (size_t i = 0; i < units->n; i++) {
+                Past past = { .machines = *ret, .submitted_ms = UINT64_MAX, .begin_ms = UINT64_MAX };
+
+                client_history(c, units->items[i], past_on_row, &past);
+                *ret = past.machines;
+                if (past.error < 0)
+                        return past.error;
+                *ret_all |= past.submitted_ms == UINT64_MAX || past.submitted_ms > past.begin_ms;
+        }
+        return 0;
+}
+
+/* Keep the machines that can be asked, in order. */
 static void keep_reachable(Listing *machines) {
-        _cleanup_text_ Text gone = {};
         size_t n = 0;
 
         for (size_t i = 0; i < machines->n; i++) {
                 ApiMachine m = machines->machines[i];
 
-                if (!machine_is_there(&m)) {
-                        if (!machine_is_replaced(&m))
-                                text_printf(&gone, "%s%s", gone.size > 0 ? ", " : "", m.hostname ?: m.id);
+                if (!machine_is_there(&m))
                         continue;
-                }
                 machines->machines[i] = machines->machines[n];
                 machines->machines[n++] = m;
         }
-        if (gone.size > 0)
-                client_note("no journal of %s: lost or shut down; it is on that host", gone.chars);
         machines->n_removed += machines->n - n;
         machines->n = n;
+}
+
+/* Print the names of machines that cannot be asked and may have entries. 'global': a unit is on all. */
+static int journal_note_missing(Client *c, const Listing *machines, const Names *units, bool global) {
+        _cleanup_names_ Names past = {};
+        _cleanup_text_ Text gone = {};
+        bool read = global, all = global;
+
+        for (size_t i = 0; i < machines->n; i++) {
+                const ApiMachine *m = &machines->machines[i];
+                int r = 0;
+
+                if (machine_is_there(m) || machine_is_replaced(m))
+                        continue;
+                if (!read)
+                        r = past_read(c, units, &past, &all);
+                if (r < 0)
+                        return r;
+                read = true;
+                if (all || names_have(&past, m->id))
+                        text_printf(&gone, "%s%s", gone.size > 0 ? ", " : "", m->hostname ?: m->id);
+        }
+        if (gone.size > 0)
+                client_note("no journal of %s: lost or shut down; it is on that host", gone.chars);
+        return gone.error;
 }
 
 static int journal_on_row(void *userdata, const JsonValue *row) {
@@ -420,7 +478,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names names = {};
         Journals j = { .units = &names };
         ApiMachine one;
-        bool any = false, cut;
+        bool any = false, global = false, cut;
         int r;
 
         if (n == 0) {
@@ -444,6 +502,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                         client_note_absent(c, names.items[i]);
                         return EXIT_FAILED;
                 }
+                global |= unit.global;
                 unit.global |= r == 0; /* it may have been on any machine */
                 journal_note_waiting(&unit);
         }
@@ -453,6 +512,9 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return client_fail_after(r, err,
                                                  "Error retrieving list of active machines from fleet API: ");
+                r = journal_note_missing(c, &machines, &names, global);
+                if (r < 0)
+                        return r;
                 keep_reachable(&machines);
         }
         if (r != EXIT_DONE)
