@@ -651,10 +651,7 @@ static void add_directories(const View *v, Conditions *all) {
                         continue; /* it acts on it next */
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
-                if (starts_with(chars(&reason), "ignored: ")) /* the file has no unit that could be refused */
-                        add(all, problem_kind(p), name, "directory", "file ignored on %s: %s", chars(&place),
-                            chars(&reason) + strlen("ignored: "));
-                else if (streq(problem_kind(p), "warning"))
+                if (streq(problem_kind(p), "warning"))
                         add(all, "warning", name, "directory", "file on %s: %s", chars(&place),
                             chars(&reason));
                 else

@@ -171,7 +171,7 @@ static int scan_parse_file(const DirectoryScan *scan, DirectoryFile *f, Error *e
 
         r = unit_name_check(f->name, &name_err);
         if (r < 0)
-                return error_set(err, r, "ignored: not a unit name: %s", error_text(&name_err, r));
+                return error_set(err, r, "not a unit name: %s", error_text(&name_err, r));
         r = read_file_at(scan->dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
         if (r == -EFBIG)
                 return error_set(err, r, "larger than %d KiB", UNIT_SIZE_MAX / 1024);

@@ -89,13 +89,12 @@ static void each_file_is_a_unit_or_has_an_error(void **state) {
         } rows[] = {
                 { "a.service", "/bin/one" },
                 { "b.service", "b.service: larger than 128 KiB", true },
-                { "c.servce", "c.servce: ignored: not a unit name: invalid unit type: \"servce\"", true },
+                { "c.servce", "c.servce: not a unit name: invalid unit type: \"servce\"", true },
                 { "c.service", "#" },
                 { "dbus.service", "dbus.service: systemd itself depends on a unit of that name", true },
                 { "f.service", "f.service: not a plain file", true },
                 { "l.service", "l.service: a symbolic link; only plain files are read", true },
-                { "m y.service", "m y.service: ignored: not a unit name: invalid character ' ' in unit name",
-                  true },
+                { "m y.service", "m y.service: not a unit name: invalid character ' ' in unit name", true },
                 { "m.service", "m.service: m.service.d: too many drop-ins", true },
                 { "n.service", "n.service: line 2: unable to find end of section (missing ])", true },
         };
