@@ -483,6 +483,7 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
 
         if (n == 0) {
                 fputs("One unit file must be provided.\n", stderr);
+                client_note("journal: name a unit (fleetctl list-units)");
                 return EXIT_FAILED;
         }
         r = journals_limit(c, &j);

@@ -319,7 +319,8 @@ int verb_revert(Client *c, char **args, size_t n, Error *err) {
         int r;
 
         if (n < 1 || n > 2)
-                return client_usage("revert: expected a unit, and the number of a revision");
+                return client_usage("revert: expected a unit, and if wanted the number of a revision "
+                                    "(fleetctl history UNIT)");
         name = unit_name_from_argument(args[0]);
         r = name ? client_unit(c, name, &now, err) : -ENOMEM;
         if (r < 0)

@@ -335,7 +335,7 @@ def missing_units_and_files_are_reported_with_the_messages_of_fleet(t):
     t.expect("cat a b", 1, err="One unit file must be provided\n")
     t.expect("status missing", 1, err="Unit missing.service does not exist.\n")
     t.expect("journal missing", 1, err="Unit missing.service does not exist.\n")
-    t.expect("journal", 1, err="One unit file must be provided.\n")
+    t.expect("journal", 1, err="One unit file must be provided.\nfleetctl: journal: name a unit (fleetctl list-units)\n")
 
 
 # -- start, stop and similar verbs --
