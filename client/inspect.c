@@ -332,6 +332,17 @@ static bool is_down(const JsonValue *m) {
         return streq(member_text(m, "presence"), "lost") || streq(member_text(m, "presence"), "left");
 }
 
+/* Append the state of its rollout and the requests that it waits for. 'next': "rollout resume NAME", for
+ * example; "": none. */
+static void append_rollout(Text *t, const char *rollout, const char *next) {
+        const char *name = strrchr(next, ' ');
+
+        if (*rollout)
+                text_printf(t, "Its rollout: %s", rollout);
+        if (*rollout && name)
+                text_printf(t, "; to go on: fleetctl %s; to return: fleetctl revert%s", next, name);
+}
+
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
@@ -367,10 +378,7 @@ static void print_place(const JsonValue *root) {
         if (t.size > 0)
                 output_words(&t, CONTINUED);
         text_clear(&t);
-        if (*member_text(root, "rollout"))
-                text_printf(&t, "Its rollout: %s%s%s", member_text(root, "rollout"),
-                            *member_text(root, "rolloutNext") ? "; to go on: fleetctl " : "",
-                            member_text(root, "rolloutNext"));
+        append_rollout(&t, member_text(root, "rollout"), member_text(root, "rolloutNext"));
         if (t.size > 0)
                 output_words(&t, CONTINUED);
         print_file_problems(root);
