@@ -195,6 +195,30 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
 
 #define NEXT_TOKEN "create another one on a host of the cluster: fleetctl token"
 
+/* The messages fit into an event, with the address of the host in front. A longer name is not in them. */
+enum { NAME_MAX_IN_EVENT = 24, NEXT_SIZE = 192 };
+
+/* Return whether the cluster has a host with this ID. Also a member of the time of the key file, which has no
+ * certificate yet. */
+static bool join_is_known(const ClusterMachine *m) {
+        return m && (m->host || (m->member.raft_id != 0 && !m->removed));
+}
+
+/* Return the next step of a host that the token does not admit. 'm' is the machine with its ID; NULL: none.
+ */
+static const char *join_next(const ClusterMachine *m, char buffer[static NEXT_SIZE]) {
+        const char *name = m ? cluster_machine_name(m) : "";
+        bool is_long = strlen(name) > NAME_MAX_IN_EVENT;
+
+        if (!join_is_known(m))
+                return NEXT_TOKEN;
+        snprintf(buffer, NEXT_SIZE,
+                 "the cluster has this machine ID with another key (%.*s); if installed again, on "
+                 "another host: fleetctl token --replace=%.8s; if a copy: fleetctl help add",
+                 is_long ? 8 : NAME_MAX_IN_EVENT, is_long ? m->id : name, m->id);
+        return buffer;
+}
+
 /* The first host that joined with the token. */
 static const char *token_first_user(const Cluster *c, const char *token) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
@@ -203,34 +227,35 @@ static const char *token_first_user(const Cluster *c, const char *token) {
         return "a host that was removed";
 }
 
-static int token_check_validity(const Cluster *c, const ClusterToken *t, uint64_t now_ms, Error *err) {
+static int token_check_validity(const Cluster *c, const ClusterToken *t, const char *next, uint64_t now_ms,
+                                Error *err) {
         if (t->record.revoked)
-                return error_set(err, -EACCES, "token %s was revoked; " NEXT_TOKEN, t->name);
+                return error_set(err, -EACCES, "token %s was revoked; %s", t->name, next);
         if (now_ms >= t->record.expires_ms)
-                return error_set(err, -EACCES, "token %s has expired; " NEXT_TOKEN, t->name);
+                return error_set(err, -EACCES, "token %s has expired; %s", t->name, next);
         if (t->record.uses == 0 && t->record.total == 1)
-                return error_set(err, -EACCES, "token %s was used by %s; " NEXT_TOKEN, t->name,
-                                 token_first_user(c, t->name));
+                return error_set(err, -EACCES, "token %s was used by %s; %s", t->name,
+                                 token_first_user(c, t->name), next);
         if (t->record.uses == 0)
-                return error_set(err, -EACCES, "all uses of token %s are spent (%llu); " NEXT_TOKEN, t->name,
-                                 (unsigned long long) t->record.total);
+                return error_set(err, -EACCES, "all uses of token %s are spent (%llu); %s", t->name,
+                                 (unsigned long long) t->record.total, next);
         return 0;
 }
 
 /* Whether the token is for this host. */
-static int token_check_host(const Cluster *c, const ClusterToken *t, const JoiningHost *host, Error *err) {
+static int token_check_host(const Cluster *c, const ClusterToken *t, const JoiningHost *host,
+                            const char *next, Error *err) {
         IpNetwork network;
 
         if (*t->record.replace && !streq(t->record.replace, host->machine_id))
-                return error_set(
-                        err, -EACCES, "token %s is for machine %.8s (%s), and this host is %.8s; " NEXT_TOKEN,
-                        t->name, t->record.replace, cluster_name_of(c, t->record.replace), host->machine_id);
+                return error_set(err, -EACCES, "token %s is for machine %.8s (%s), and this host is %.8s; %s",
+                                 t->name, t->record.replace, cluster_name_of(c, t->record.replace),
+                                 host->machine_id, next);
         if (*t->record.from && (ip_network_parse(t->record.from, &network, NULL) < 0 ||
                                 !ip_network_has(&network, host->address)))
                 return error_set(err, -EACCES,
-                                 "token %s is for hosts of %s, and this host connects from %s; " NEXT_TOKEN,
-                                 t->name, t->record.from,
-                                 *host->address ? host->address : "an unknown address");
+                                 "token %s is for hosts of %s, and this host connects from %s; %s", t->name,
+                                 t->record.from, *host->address ? host->address : "an unknown address", next);
         if (host->exposed && t->record.total > 1)
                 return error_set(err, -EACCES,
                                  "token %s has several uses, and other users of this host can see the "
@@ -239,29 +264,19 @@ static int token_check_host(const Cluster *c, const ClusterToken *t, const Joini
         return 0;
 }
 
-/* The message fits into an event, with the address of the host in front. A longer name is not in it. */
-enum { NAME_MAX_IN_EVENT = 24 };
-
 /* Whether the cluster has room for the host, and no host with its ID and another key. */
 static int join_check_cluster(const Cluster *c, const JoiningHost *host, const ClusterToken *t,
                               unsigned level, size_t replicas, Error *err) {
         const ClusterMachine *m = cluster_machine(c, host->machine_id);
-        const char *name = m ? cluster_machine_name(m) : "";
+        char next[NEXT_SIZE];
         size_t n = 0;
 
         if (cluster_machine_has_unreadable(m ?: &(ClusterMachine) {}, LAYOUT_HOST))
                 return error_set(err, -EACCES,
                                  "the record of this host in the cluster cannot be read; upgrade "
                                  "the hosts of the cluster");
-        /* Also a member of the time of the key file, which has no certificate yet. */
-        if (m && (m->host || (m->member.raft_id != 0 && !m->removed)) &&
-            !streq(t->record.replace, host->machine_id))
-                return error_set(
-                        err, -EEXIST,
-                        "the cluster has this machine ID with another key (%.*s); if installed again, on "
-                        "another host: fleetctl token --replace=%.8s; if a copy: fleetctl help add",
-                        strlen(name) > NAME_MAX_IN_EVENT ? 8 : NAME_MAX_IN_EVENT,
-                        strlen(name) > NAME_MAX_IN_EVENT ? m->id : name, m->id);
+        if (join_is_known(m) && !streq(t->record.replace, host->machine_id))
+                return error_set(err, -EEXIST, "%s", join_next(m, next));
         for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
                 n += other != m && !other->removed && (other->host || other->member.raft_id != 0);
         if (n >= replicas && level < KV_LEVEL_ATTACHED)
@@ -274,6 +289,8 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         const ClusterMachine *m = cluster_machine(c, host->machine_id);
         const ClusterToken *t = cluster_token(c, host->token);
         JoinDecision decision = { .token = t };
+        char buffer[NEXT_SIZE];
+        const char *next = join_next(m, buffer);
         int r;
 
         if (host->level < level)
@@ -294,15 +311,16 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
                 return error_set(
                         err, -EACCES,
                         "the cluster has no token %s: it expired more than a day ago, or is of another "
-                        "cluster; " NEXT_TOKEN,
+                        "cluster; " NEXT_TOKEN
+                        ", for a host that was a member: fleetctl token --replace=HOST",
                         host->token);
         if (!streq(t->record.hash, host->secret_hash))
                 return error_set(err, -EKEYREJECTED, "wrong secret for token %s; copy the token again",
                                  t->name);
-        r = token_check_validity(c, t, now_ms, err);
+        r = token_check_validity(c, t, next, now_ms, err);
         if (r < 0)
                 return r;
-        r = token_check_host(c, t, host, err);
+        r = token_check_host(c, t, host, next, err);
         if (r < 0)
                 return r;
         r = join_check_cluster(c, host, t, level, replicas, err);

@@ -24,6 +24,9 @@
 #define PLACED  "000000000007"
 #define NONE    "00000000000f"
 #define NEXT    "create another one on a host of the cluster: fleetctl token"
+#define KNOWN_A                                                                                       \
+        "the cluster has this machine ID with another key (A); if installed again, on another host: " \
+        "fleetctl token --replace=aaaaaaaa; if a copy: fleetctl help add"
 
 enum { NOW_MS = 1000000, LEVEL = 5 };
 
@@ -255,8 +258,8 @@ static const struct JoinRow {
           NOW_MS,
           5,
           -EACCES,
-          "the cluster has no token " NONE
-          ": it expired more than a day ago, or is of another cluster; " NEXT },
+          "the cluster has no token " NONE ": it expired more than a day ago, or is of another cluster; " NEXT
+          ", for a host that was a member: fleetctl token --replace=HOST" },
         { { HOST(B, PIN_B, ONCE), .secret_hash = WRONG, .address = "" },
           NOW_MS,
           5,
@@ -275,7 +278,16 @@ static const struct JoinRow {
           NOW_MS,
           5,
           -EACCES,
-          "token " FOR_B " is for machine bbbbbbbb (" B "), and this host is aaaaaaaa; " NEXT },
+          "token " FOR_B " is for machine bbbbbbbb (" B "), and this host is aaaaaaaa; " KNOWN_A },
+        { { HOST(A, PIN_B, SPENT), HERE }, NOW_MS, 5, -EACCES, "token " SPENT " was used by A; " KNOWN_A },
+        { { HOST(A, PIN_B, REVOKED), HERE }, NOW_MS, 5, -EACCES, "token " REVOKED " was revoked; " KNOWN_A },
+        { { HOST(A, PIN_B, ONCE), HERE }, 2000000, 5, -EACCES, "token " ONCE " has expired; " KNOWN_A },
+        { { HOST(A, PIN_B, LOCAL), .secret_hash = SECRET, .address = "10.2.0.9:4000" },
+          NOW_MS,
+          5,
+          -EACCES,
+          "token " LOCAL
+          " is for hosts of 10.1.0.0/16, and this host connects from 10.2.0.9:4000; " KNOWN_A },
         { { HOST(B, PIN_B, LOCAL), .secret_hash = SECRET, .address = "10.2.0.9:4000" },
           NOW_MS,
           5,
@@ -293,12 +305,7 @@ static const struct JoinRow {
           -EACCES,
           "token " MANY " has several uses, and other users of this host can see the arguments of a command; "
           "pass it on standard input: fleetctl join -" },
-        { { HOST(A, PIN_B, ONCE), HERE },
-          NOW_MS,
-          5,
-          -EEXIST,
-          "the cluster has this machine ID with another key (A); if installed again, on another host: "
-          "fleetctl token --replace=aaaaaaaa; if a copy: fleetctl help add" },
+        { { HOST(A, PIN_B, ONCE), HERE }, NOW_MS, 5, -EEXIST, KNOWN_A },
         { { HOST(B, PIN_B, ONCE), HERE },
           NOW_MS,
           1,
