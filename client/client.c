@@ -260,7 +260,7 @@ void client_note_past(Client *c, const char *name, bool known) {
 }
 
 void client_note_absent(Client *c, const char *name) {
-        bool running;
+        bool running, similar;
 
         (void) fflush(stdout);
         running = client_note_absent_running(c, name);
@@ -268,7 +268,10 @@ void client_note_absent(Client *c, const char *name) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
                 client_note_awaited(c, "it may run there");
         }
-        client_note_past(c, name, client_suggest_others(c, name) || running);
+        similar = client_suggest_others(c, name);
+        if (!running && !similar && isatty(STDERR_FILENO))
+                client_note("all units: fleetctl list-unit-files");
+        client_note_past(c, name, similar || running);
 }
 
 void client_note_warnings(const JsonValue *warnings) {

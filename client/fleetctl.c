@@ -445,20 +445,20 @@ static bool note_foreign_verb(const char *name) {
         return true;
 }
 
-/* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
+/* Scripts know the line and the exit status of fleet, which printed its whole help before. */
 static int fail_topic(const char *name) {
         const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
+        bool interactive = client_is_interactive();
 
-        if (!client_is_interactive()) {
+        if (!interactive)
                 fprintf(stderr, "Unknown help topic [`%s`].\n", name);
-                print_root_help();
-                return EXIT_DONE;
-        }
-        if (nearest)
+        else if (nearest)
                 client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
         else
                 client_note("no verb or topic %s (fleetctl help)", name);
-        return EXIT_USAGE;
+        if (!interactive || !nearest)
+                topics_note_all();
+        return interactive ? EXIT_USAGE : EXIT_DONE;
 }
 
 static int verb_help(Client *c, char **args, size_t n, Error *err) {

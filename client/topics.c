@@ -164,6 +164,15 @@ const char *topic_nearest(const char *name) {
         return suggestion.nearest;
 }
 
+void topics_note_all(void) {
+        _cleanup_text_ Text t = {};
+
+        for (const Topic *topic = topics; topic->name; topic++)
+                text_printf(&t, " %s", topic->name);
+        if (t.size > 0)
+                fprintf(stderr, "fleetctl: topics:%s\n", t.chars);
+}
+
 static size_t topic_columns(void) {
         struct winsize window = {};
 

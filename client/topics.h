@@ -28,5 +28,8 @@ const char *flag_of_foreign(const char *verb, const char *flag);
 
 const char *topic_nearest(const char *name); /* "did you mean"; NULL: none is similar */
 
+/* Print the names of all topics on standard error. */
+void topics_note_all(void);
+
 /* Print the section, wrapped to the width of the terminal, or to 80 columns. */
 void topic_print(const Topic *topic);

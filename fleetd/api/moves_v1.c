@@ -224,7 +224,8 @@ static bool move_is_refused(const Request *request, const ClusterUnit *u, Error 
         else if (cluster_unit_is_unreadable(u))
                 error_set(ret, 409, "%s", CLUSTER_UNREADABLE);
         else if (unit_name_is_template(u->name))
-                error_set(ret, 409, "a template runs nowhere; its instances do");
+                error_set(ret, 409, "a template runs nowhere; its instances do: fleetctl list-units '%.*s@*'",
+                          (int) strcspn(u->name, "@"), u->name);
         else if (u->unit->placement.global && u->unit->owner)
                 error_set(ret, 409, MOVE_GLOBAL "correct %s on %s", u->unit->path,
                           cluster_name_of(registry_cluster(request->api->options.registry), u->unit->owner));

@@ -1880,7 +1880,7 @@ def help_explains_verbs_with_examples(t):
     assert t.expect("help", out=["VERSION:"]) == t.expect("--help", out=["VERSION:"]) == root
     start = t.expect("help start", out=["fleetctl start [OPTIONS] UNIT...", "--block-attempts", "--replace"])
     assert t.expect("start --help x", out=["NAME:"]) == t.expect("star -h", out=["NAME:"]) == start
-    t.expect("help frob", out=root, err="Unknown help topic [`frob`].\n")
+    t.expect("help frob", out="", err=["Unknown help topic [`frob`].\n", "fleetctl: topics: "])
     verbs = t.expect("help --verbs", out=["start\n", "kv get\n"]).splitlines()
     for verb in verbs:
         t.expect(f"help {verb.split()[0]}", out=["DESCRIPTION:"] if verb not in ("help", "version") else ["USAGE:"])
@@ -2294,6 +2294,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
         t.file(name)
     t.expect("start web@1 node", out=["launched"])
     t.expect("submit t@.service", out=["inactive"])
+    topics = " ".join(t.expect("help --topics", out=["backup\n"]).split())
     for args, status, said in (
             ("strat web@1", 2, "fleetctl: there is no verb strat; did you mean start? (fleetctl help)"),
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
@@ -2305,7 +2306,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("cat quite-another", 1, "Unit quite-another.service not found\r\nfleetctl: if it was destroyed, its past: fleetctl log UNIT=quite-another.service"),
-            ("help nosuch", 2, "fleetctl: no verb or topic nosuch (fleetctl help)"),
+            ("help nosuch", 2, f"fleetctl: no verb or topic nosuch (fleetctl help)\r\nfleetctl: topics: {topics}"),
             ("help updte", 2, "fleetctl: no verb or topic updte; did you mean update? (fleetctl help)"),
             ("kv gte /a", 2, "Error: unknown command \"gte\" for \"fleetctl kv\"\r\nfleetctl: did you mean kv get?\r\nRun 'fleetctl help kv' for usage."),
             ("\033[2J", 2, "fleetctl: there is no verb \\x1b[2J (fleetctl help)")):

@@ -2924,7 +2924,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/n.service/move", "{}", 409,
                   "Move=no; to move it: repeat the command with --force" },
                 { "PUT /fleet/v1/units/t@.service/move", "{}", 409,
-                  "a template runs nowhere; its instances do" },
+                  "a template runs nowhere; its instances do: fleetctl list-units 't@*'" },
                 { "PUT /fleet/v1/units/u.service/move", "{}", 409, "its key cannot be read by this fleetd" },
                 { "PUT /fleet/v1/units/w.service/move", "{}", 409,
                   "it is on no machine: fleetctl why w.service" },
