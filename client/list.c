@@ -68,7 +68,7 @@ static void machine_id(const Row *row, const void *item, Text *t) {
         const ApiMachine *m = item;
 
         if (row->terminal && !row->full && m->hostname && *m->hostname)
-                text_append(t, m->hostname);
+                append_machine_name(t, row->machines, m->id);
         else
                 text_printf(t, row->full ? "%s" : "%.8s...", m->id);
 }
