@@ -224,6 +224,10 @@ bool machine_has_name(const Listing *machines, const char *id, const char *name)
  */
 size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret);
 
+/* Print that the states of units on the machine of --machine are not known, because it is lost or shut down,
+ * and how its units are listed. Return false if it has no units, or is there. */
+bool client_note_unknown_states(Client *c, const Listing *machines);
+
 /* Print that several machines or none ('n' is 0) have this name, and the next step: on a terminal, also the
  * most similar name of the list. 'flag' precedes the name. */
 void client_note_machine(const Listing *machines, size_t n, const char *flag, const char *name);

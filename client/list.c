@@ -629,7 +629,8 @@ static int list_print(Client *c, const List *list, const Choice *choice, const L
                 client_note_unreported(c, &d->items);
         status = list_note_missing(c, list, missing, err);
         if (status == EXIT_DONE && d->items.n == 0 && missing->n == 0 && !d->unknown_machine &&
-            client_is_interactive())
+            client_is_interactive() &&
+            !(list->columns == state_columns && client_note_unknown_states(c, &d->machines)))
                 client_note("%s", d->any ? "no unit matches" : list->empty);
         return status;
 }

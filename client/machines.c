@@ -178,6 +178,23 @@ void client_note_machine(const Listing *machines, size_t n, const char *flag, co
         client_note("%s", t.error < 0 ? strerror(-t.error) : t.chars);
 }
 
+bool client_note_unknown_states(Client *c, const Listing *machines) {
+        const char *name = c->options.machine ?: "";
+        _cleanup_text_ Text t = {};
+        const ApiMachine *m;
+
+        if (listing_find_machine(machines, name, &m) != 1 || machine_is_there(m) || m->n_units == 0)
+                return false;
+        append_machine_name(&t, machines, m->id);
+        (void) append_absence(&t, c, m);
+        text_printf(&t,
+                    ": states of its units are not known; assigned to it are global units, and: fleetctl "
+                    "list-unit-files --machine=%s",
+                    name);
+        client_note("%s", t.error < 0 ? strerror(-t.error) : t.chars);
+        return true;
+}
+
 int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
         return listing_find_up(machines, name, ret) ? 0 : client_find_machine(machines, name, ret, err);
 }
