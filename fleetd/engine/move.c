@@ -144,7 +144,7 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
                 if (up && i > kept && move_awaits_newer(pass, &all->items[kept], &all->items[i]))
                         plan_keep(pass, o);
                 else if (up) {
-                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
+                        plan_stop_replaced(pass, o, all->items[kept].assignment);
                         if (pass->error == 0)
                                 reconnect_defer(pass, all->unit, o);
                 } else if (move_is_overdue(pass, &all->items[i]))
@@ -619,8 +619,7 @@ static bool move_surge(Pass *pass, const Positions *all) {
                 return false;
         if (rollout_is_available(surge)) {
                 plan_keep(pass, surge);
-                plan_change(pass, former->machine, all->unit, former, ASSIGNMENT_STOP, "it runs on %s now",
-                            cluster_machine_label(surge->machine, name));
+                plan_stop_replaced(pass, former, surge);
         } else if (leaves && update && update->state == ROLLOUT_PAUSED)
                 plan_change(pass, surge->machine, all->unit, surge, ASSIGNMENT_STOP,
                             "its update is paused, and it leaves %s",

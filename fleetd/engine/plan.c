@@ -68,6 +68,10 @@ bool plan_has_finished(const ClusterAssignment *o) {
         return s && s->state.done;
 }
 
+static bool plan_is_active(const ClusterState *s) {
+        return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
+}
+
 /* The agent removes a state together with its assignment, so that a state is never of an earlier assignment.
  */
 bool plan_is_up(const ClusterAssignment *o) {
@@ -79,7 +83,7 @@ bool plan_is_up(const ClusterAssignment *o) {
                 return true;
         if (o->kind == ASSIGNMENT_LOAD)
                 return s->state.load && streq(s->state.load, "loaded");
-        return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
+        return plan_is_active(s);
 }
 
 bool plan_is_healthy(const ClusterAssignment *o) {
@@ -259,6 +263,14 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         r = scheduler_view_decide(pass->view, m, u, kind != ASSIGNMENT_STOP);
         if (r < 0)
                 pass->error = r;
+}
+
+void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAssignment *by) {
+        bool runs = by->state && plan_is_active(by->state);
+        char name[CLUSTER_LABEL_SIZE];
+
+        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
+                    runs ? "it runs on %s now" : "it is on %s now", cluster_machine_label(by->machine, name));
 }
 
 void plan_keep(Pass *pass, const ClusterAssignment *o) {

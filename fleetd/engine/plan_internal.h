@@ -58,6 +58,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
 void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) _printf_(3, 4);
 /* Bring an assignment that remains to the current target state and text of its unit. */
 void plan_keep(Pass *pass, const ClusterAssignment *o);
+/* Stop the unit in an assignment that 'by', on another machine, has replaced. */
+void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAssignment *by);
 /* Return whether the unit has changes in this plan already. */
 bool plan_has_changes(const Pass *pass, const ClusterUnit *u);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */

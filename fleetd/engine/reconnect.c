@@ -85,7 +85,7 @@ void reconnect_unit(Pass *pass, const ClusterUnit *u) {
                         continue;
                 if (!chosen)
                         plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s",
-                                    plan_is_wanted(u) ? "it runs elsewhere now" :
+                                    plan_is_wanted(u) ? "it is elsewhere now" :
                                     u->unit           ? "its target state is inactive" :
                                                         "it was destroyed");
                 else if (o->machine->presence == PRESENCE_UP && s && s->state.kept == o->index)

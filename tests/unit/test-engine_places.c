@@ -411,6 +411,7 @@ static void a_global_unit_that_finishes_gets_its_next_revision_on_all_machines(v
 }
 
 static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
+        AssignmentChange c;
         ClusterView p;
 
         two_machines(&p);
@@ -424,7 +425,9 @@ static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
                          "{\"load\":\"not-found\",\"active\":\"inactive\"}");
         plans(&p, "");
         cluster_view_state(&p, "B", "a.service", "inactive");
-        plans(&p, "stop a.service A");
+        c = planned(&p);
+        assert_int_equal(c.kind, ASSIGNMENT_STOP);
+        assert_string_equal(c.reason, "it is on B now"); /* it is not to run there */
         cluster_view_free(&p);
 }
 
