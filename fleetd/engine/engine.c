@@ -181,7 +181,7 @@ static void engine_log_written(const Engine *e, const AssignmentChange *c, uint6
                                   .term = e->term,
                                   .message_id = message_scheduled }),
                    "%s: %s on %s: %s", c->unit, assignment_kind_to_string(c->kind),
-                   cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
+                   cluster_name_of(registry_cluster(e->registry), c->machine), assignment_change_reason(c));
 }
 
 /* Wake at once, or after RETRY_MS if the attempt failed. */

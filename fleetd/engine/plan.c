@@ -273,12 +273,22 @@ void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAss
                     runs ? "it runs on %s now" : "it is on %s now", cluster_machine_label(by->machine, name));
 }
 
+/* The assignment keeps the reason for its machine. */
+static void plan_retarget(Pass *pass, const ClusterAssignment *o) {
+        AssignmentKind kind = plan_wanted_kind(o->of);
+        size_t n = pass->plan->n;
+
+        plan_change(pass, o->machine, o->of, o, kind, "%s",
+                    o->reason && *o->reason ? o->reason : cluster_target_reason(kind));
+        if (pass->plan->n > n)
+                pass->plan->changes[n].by_target = true;
+}
+
 void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
         if (o->kind != plan_wanted_kind(u))
-                plan_change(pass, o->machine, u, o, plan_wanted_kind(u), "its target state is %s",
-                            target_state_to_string(u->target));
+                plan_retarget(pass, o);
         else if (!plan_names_texts(pass) && !plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
         else if (plan_names_texts(pass) && plan_is_current(o) && !o->hash[0])

@@ -374,6 +374,9 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 /* The same of the machines with a member key only: few of many hosts. */
 ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n);
 
+/* Return why an assignment in place becomes one of this kind, ASSIGNMENT_RUN or ASSIGNMENT_LOAD. */
+const char *cluster_target_reason(AssignmentKind kind);
+
 /* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
  * state. *ret_machine is the machine of its assignment to run or load; NULL for none, and for global units.
  * A removed machine counts only for a unit that has finished there.

@@ -142,9 +142,13 @@ typedef struct AssignmentChange {
         uint64_t hold_ms;        /* Assignment.hold_ms, and so the next three */
         uint64_t move_failures, move_after_ms;
         char move_failed[MACHINE_ID_SIZE];
-        char reason[ASSIGNMENT_REASON_SIZE];
+        char reason[ASSIGNMENT_REASON_SIZE]; /* why the unit is on the machine, or is to stop there */
+        bool by_target;  /* a rewrite in place for another target state: that is the reason in the history */
         MoveReason move; /* for counts only */
 } AssignmentChange;
+
+/* Return the reason of the change for logs and the history; borrowed. */
+const char *assignment_change_reason(const AssignmentChange *change);
 
 /* Send one transaction that is valid in 'term' only. It is never repeated. It has the first *ret_n changes:
  * at least one, and all that fit into it. */

@@ -5,6 +5,10 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
+const char *assignment_change_reason(const AssignmentChange *c) {
+        return c->by_target ? cluster_target_reason(c->kind) : c->reason;
+}
+
 /* A rewrite in place directs the machine to do the same with another text: the history has the change of the
  * text. */
 static void schedule_note(Transaction *t, const Registry *r, const AssignmentChange *c) {
@@ -16,7 +20,7 @@ static void schedule_note(Transaction *t, const Registry *r, const AssignmentCha
                         &(HistoryNote) { .kind = c->kind == ASSIGNMENT_STOP ? HISTORY_STOP : HISTORY_ASSIGNED,
                                          .unit = c->unit,
                                          .machine = c->machine,
-                                         .reason = c->reason });
+                                         .reason = assignment_change_reason(c) });
 }
 
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *c) {

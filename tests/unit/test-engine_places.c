@@ -62,8 +62,10 @@ static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state
         cluster_view_free(&p);
 }
 
-/* fleetctl restart: the agent may see only the second change, and tells by the age that a start is due. */
+/* fleetctl restart: the agent may see only the second change, and tells by the age that a start is due. The
+ * machine is the same, and so is the reason for it. */
 static void a_loaded_assignment_that_is_to_run_again_has_a_new_age(void **state) {
+        static const char chosen[] = "A had the fewest units (0) of 2 machines that qualify";
         AssignmentChange c;
         ClusterView p;
 
@@ -72,16 +74,21 @@ static void a_loaded_assignment_that_is_to_run_again_has_a_new_age(void **state)
                 p.below_updates = below;
                 cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
                 c = planned(&p);
+                assert_false(c.by_target);
                 cluster_view_state(&p, "A", "a.service", "inactive");
                 p.cluster.now_ms += 1000;
                 cluster_view_target(&p, "a.service", TARGET_LOADED);
                 c = planned(&p);
                 assert_int_equal(c.since_ms, 1000000);
+                assert_string_equal(c.reason, chosen);
+                assert_true(c.by_target);
                 p.cluster.now_ms += 1000;
                 cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
                 c = planned(&p);
                 assert_int_equal(c.kind, ASSIGNMENT_RUN);
                 assert_int_equal(c.since_ms, 1002000);
+                assert_string_equal(c.reason, chosen);
+                assert_true(c.by_target);
                 cluster_view_free(&p);
         }
 }

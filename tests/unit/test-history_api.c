@@ -191,11 +191,12 @@ static void a_return_to_a_former_text_names_its_revision(void **state) {
         assert_string_equal(rows(f), "updated a.service by kim: return to revision 2\n");
 }
 
-static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
+static void assign_by(Fixture *f, AssignmentKind kind, const char *reason, bool by_target) {
         const Cluster *c = registry_cluster(f->host->registry);
         ClusterAssignment *known = cluster_assignment(c, f->host->id, "a.service");
         AssignmentChange o = { .unit = "a.service",
                                .kind = kind,
+                               .by_target = by_target,
                                .unit_index = cluster_unit(c, "a.service")->index,
                                .expected_index = known ? known->index : 0 };
         KvState kv;
@@ -206,6 +207,10 @@ static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
         assert_int_equal(host_wait(f->host, registry_assign(f->host->registry, kv.term, &o, 1, NULL,
                                                             host_on_done, f->host)),
                          KV_OK);
+}
+
+static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
+        assign_by(f, kind, reason, false);
 }
 
 static void publish_at(Fixture *f, uint64_t since_ms, const char *active, const char *sub, const char *load,
@@ -238,12 +243,20 @@ static void assignments_have_their_reasons(void **state) {
         (void) rows(f);
         assign(f, ASSIGNMENT_RUN, "self had the fewest units");
         assign(f, ASSIGNMENT_RUN, "its unit file has changed"); /* the row of the unit says so */
+        assign_by(f, ASSIGNMENT_LOAD, "self had the fewest units", true);
+        assign_by(f, ASSIGNMENT_RUN, "self had the fewest units", true);
+        assert_string_equal(
+                LIST_FIRST(&cluster_unit(registry_cluster(f->host->registry), "a.service")->assignments)
+                        ->reason,
+                "self had the fewest units");
         assign(f, ASSIGNMENT_STOP, "its target is inactive");
         s.assignment_index =
                 cluster_assignment(registry_cluster(f->host->registry), f->host->id, "a.service")->index;
         assert_int_equal(
                 host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
         assert_string_equal(rows(f), "assigned a.service on self: self had the fewest units\n"
+                                     "assigned a.service on self: its target state is loaded\n"
+                                     "assigned a.service on self: its target state is launched\n"
                                      "stop a.service on self: its target is inactive\n"
                                      "state a.service on self: stopped\n");
 }
