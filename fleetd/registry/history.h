@@ -13,7 +13,7 @@
 typedef enum HistoryKind {
         HISTORY_SUBMITTED, /* a unit, by a user or a unit directory, as the next three; reason: the target
                               state */
-        HISTORY_UPDATED,   /* its text */
+        HISTORY_UPDATED,   /* its text; reason: the revision and the hash */
         HISTORY_DESTROYED,
         HISTORY_TARGET,      /* reason: the target state */
         HISTORY_ASSIGNED,    /* with the reason of the engine */

@@ -175,13 +175,14 @@ static int revision_follow(Registry *r, const UnitRequest *request, unsigned lev
         return 1;
 }
 
-void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
-                            const UnitChange *change) {
+uint64_t transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
+                                const UnitChange *change) {
         const ClusterUnit *known = change->only_if_absent ?
                                            NULL :
                                            cluster_unit(registry_cluster(r), change->unit->name);
         Unit wanted = *change->unit; /* it borrows all but its revisions */
         _cleanup_text_ Text value = {};
+        uint64_t number;
         KvState state;
         int e;
 
@@ -199,7 +200,9 @@ void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, co
         unit_write_fitting(&value, &wanted);
         transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, wanted.name, NULL,
                           transaction_text(t, &value));
+        number = wanted.revisions.wanted.number;
         revisions_done(&wanted.revisions);
+        return number;
 }
 
 /* -- Reading -- */

@@ -72,7 +72,7 @@ int registry_roll(Registry *r, uint64_t term, const RolloutWrite *w, RegistryDon
         const UnitChange revert = { .unit = w->revert };
 
         if (w->revert)
-                transaction_write_unit(&t, &former, r, &(UnitRequest) { &revert, 1 }, &revert);
+                (void) transaction_write_unit(&t, &former, r, &(UnitRequest) { &revert, 1 }, &revert);
         else if (head->unit)
                 transaction_check(&t, KV_CHECK_MODIFIED, head->index, LAYOUT_UNIT, head->name, NULL);
         /* Also if it does not change: a user may have paused the rollout meanwhile. */

@@ -56,10 +56,11 @@ typedef struct UnitRequest {
 } UnitRequest;
 
 /* revisions.c: write the new text of a unit, with its revision, into 't', and the text that it replaces, if
- * that is another revision, into 'former'. With twice as many revisions as are kept, the error is -EBUSY.
- * 'request': all changes of the transaction, which may have the template of the unit, too. */
-void transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
-                            const UnitChange *change);
+ * that is another revision, into 'former'. Return the number; 0: below KV_LEVEL_REVISIONS. With twice as many
+ * revisions as are kept, the error is -EBUSY. 'request': all changes of the transaction, which may have the
+ * template of the unit, too. */
+uint64_t transaction_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
+                                const UnitChange *change);
 /* schedule.c: write an assignment, with its preconditions and its row in the history. */
 void transaction_assign(Registry *r, Transaction *t, uint64_t term, const AssignmentChange *change);
 /* revisions.c: write a text of an instance that follows a template: the wanted one of the template, or one

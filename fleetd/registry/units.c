@@ -34,19 +34,23 @@ static void units_write_target(Transaction *t, const Registry *r, const UnitChan
                 units_note(t, r, change, HISTORY_TARGET, target_state_to_string(target));
 }
 
+/* The row of an update has the revision and the hash: rows of different texts are no repetitions. One number
+ * may have several texts: those of an instance that has drop-ins of its own, or of a unit that was destroyed
+ * and submitted again. */
 static void units_write_unit(Transaction *t, Transaction *former, Registry *r, const UnitRequest *request,
                              const UnitChange *change) {
         bool exists = cluster_unit_exists(cluster_any_unit(registry_cluster(r), change->unit->name));
-        uint64_t revision = registry_former_revision(r, change->unit);
-        char returns[sizeof("return to revision ") + 20];
+        uint64_t former_revision = registry_former_revision(r, change->unit),
+                 revision = transaction_write_unit(t, former, r, request, change);
+        char text[sizeof("return to revision  ()") + 20 + UNIT_HASH_SIZE];
         const char *reason = NULL;
 
-        snprintf(returns, sizeof(returns), "return to revision %llu", (unsigned long long) revision);
+        snprintf(text, sizeof(text), "%srevision %llu (%.7s)", former_revision > 0 ? "return to " : "",
+                 (unsigned long long) (former_revision > 0 ? former_revision : revision), change->unit->hash);
         if (exists && revision > 0)
-                reason = returns;
+                reason = text;
         else if (!exists && change->has_target && change->target != TARGET_INACTIVE)
                 reason = target_state_to_string(change->target);
-        transaction_write_unit(t, former, r, request, change);
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, reason);
 }
 

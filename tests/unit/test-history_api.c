@@ -19,7 +19,11 @@
 
 static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 static const char text_a[] = "[Service]\nExecStart=/bin/sleep 1\n",
-                  text_b[] = "[Service]\nExecStart=/bin/sleep 2\n";
+                  text_b[] = "[Service]\nExecStart=/bin/sleep 2\n",
+                  text_c[] = "[Service]\nExecStart=/bin/sleep 3\n";
+
+#define OWN_DROP_IN(value) \
+        "[Service]\nExecStart=/bin/sleep 3\n\n\n# a@1.service.d/a.conf\n[Service]\nEnvironment=A=" value "\n"
 
 enum { HOUR_MS = 3600 * 1000 };
 
@@ -101,6 +105,16 @@ static int fixture_teardown(void **state) {
 
 /* -- Rows -- */
 
+/* Append the reason, with HASH in place of the beginning of a hash in parentheses. */
+static void append_reason(Fixture *f, const char *reason) {
+        const char *begin = strchr(reason, '(');
+
+        if (!begin || strspn(begin + 1, "0123456789abcdef") != 7 || begin[8] != ')')
+                text_append(&f->rows, reason);
+        else
+                text_printf(&f->rows, "%.*s(HASH)%s", (int) (begin - reason), reason, begin + 9);
+}
+
 static int on_row(void *userdata, const KvHistoryRow *row) {
         HistoryEvent e;
         Fixture *f = userdata;
@@ -118,7 +132,8 @@ static int on_row(void *userdata, const KvHistoryRow *row) {
         if (*e.user)
                 text_printf(&f->rows, " by %s", e.user);
         if (*e.reason)
-                text_printf(&f->rows, ": %s", e.reason);
+                text_append(&f->rows, ": ");
+        append_reason(f, e.reason);
         if (row->count > 1)
                 text_printf(&f->rows, " (%llu)", (unsigned long long) row->count);
         text_append(&f->rows, "\n");
@@ -186,9 +201,28 @@ static void a_return_to_a_former_text_names_its_revision(void **state) {
         submit(f, "a.service", text_b, (UnitChange) { .user = "root" });
         (void) rows(f);
         submit(f, "a.service", text_a, (UnitChange) { .user = "kim" });
-        assert_string_equal(rows(f), "updated a.service by kim: return to revision 1\n");
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 1 (HASH)\n");
         submit(f, "a.service", text_b, (UnitChange) { .user = "kim" });
-        assert_string_equal(rows(f), "updated a.service by kim: return to revision 2\n");
+        assert_string_equal(rows(f), "updated a.service by kim: return to revision 2 (HASH)\n");
+}
+
+static void different_texts_are_no_repetitions(void **state) {
+        Fixture *f = *state;
+
+        host_raise(f->host, KV_LEVEL_UPDATES);
+        submit(f, "a@.service", text_a, (UnitChange) { .user = "root" });
+        submit(f, "a@1.service", text_a, (UnitChange) { .user = "root" });
+        (void) rows(f);
+        submit(f, "a@.service", text_b, (UnitChange) { .user = "root" });
+        submit(f, "a@.service", text_c, (UnitChange) { .user = "root" });
+        assert_string_equal(rows(f), "updated a@.service by root: revision 2 (HASH)\n"
+                                     "updated a@.service by root: revision 3 (HASH)\n");
+        /* The instance follows, and has drop-ins of its own: the number is that of the template. */
+        submit(f, "a@1.service", OWN_DROP_IN("1"), (UnitChange) { .user = "root" });
+        submit(f, "a@1.service", OWN_DROP_IN("2"), (UnitChange) { .user = "root" });
+        submit(f, "a@1.service", OWN_DROP_IN("1"), (UnitChange) { .user = "root" });
+        assert_string_equal(rows(f), "updated a@1.service by root: revision 3 (HASH)\n"
+                                     "updated a@1.service by root: revision 3 (HASH) (2)\n");
 }
 
 static void assign_by(Fixture *f, AssignmentKind kind, const char *reason, bool by_target) {
@@ -985,6 +1019,7 @@ int main(int argc, char **argv) {
         static const struct CMUnitTest tests[] = {
                 TEST(changes_of_units_name_their_users),
                 TEST(a_return_to_a_former_text_names_its_revision),
+                TEST(different_texts_are_no_repetitions),
                 TEST(assignments_have_their_reasons),
                 TEST(a_state_from_before_the_daemon_is_marked),
                 TEST(states_are_recorded_without_those_in_between),
