@@ -252,11 +252,15 @@ void client_note_past(Client *c, const char *name, bool known) {
         /* fleet's message is for programs. log is such a command itself. */
         if (!isatty(STDERR_FILENO) || streq(c->verb->name, "log"))
                 return;
+        if (streq(name, "fleetd.service")) {
+                client_note("the log of the daemons: fleetctl log");
+                return;
+        }
         client_history(c, name, on_past, &any);
         if (any)
                 client_note("its past: fleetctl events %s", name);
         else if (!known)
-                client_note("if it was destroyed, its past: fleetctl log UNIT=%s", name);
+                client_note("no events of it are stored; older ones: fleetctl log UNIT=%s", name);
 }
 
 void client_note_absent(Client *c, const char *name) {

@@ -27,13 +27,15 @@ typedef struct Entry {
 
 typedef struct Source {
         struct Merge *merge;
-        const char *machine; /* its name; borrowed */
+        const ApiMachine *machine; /* borrowed */
+        const char *unit;          /* the same */
         Stream *stream;
         Text partial; /* the beginning of a line */
         int status;   /* -1: the answer has not ended */
 } Source;
 
 typedef struct Merge {
+        Client *client;
         Format format;
         Source *sources;
         size_t n_sources;
@@ -229,7 +231,7 @@ static int merge_open(Client *c, Merge *m, const Journals *j, const char *name, 
                 Source *s = &m->sources[m->n_sources++];
                 int r;
 
-                *s = (Source) { .merge = m, .status = -1, .machine = machine->hostname ?: machine->id };
+                *s = (Source) { .merge = m, .status = -1, .machine = machine, .unit = name };
                 journal_path(c, j, name, machine->id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
                 r = stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err);
@@ -237,6 +239,18 @@ static int merge_open(Client *c, Merge *m, const Journals *j, const char *name, 
                         return r;
         }
         return 0;
+}
+
+/* Report that a machine does not answer. */
+static void source_note(const Source *s, const char *reason) {
+        const char *name = s->machine->hostname ?: s->machine->id;
+        _cleanup_text_ Text absence = {};
+
+        if (append_absence(&absence, s->merge->client, s->machine))
+                client_note("%s%s: the journal is on that host (journalctl -u %s)", name, absence.chars ?: "",
+                            s->unit);
+        else
+                client_note("Failed to read the journal of %s: %s", name, reason);
 }
 
 /* Read the available lines of each source; without any, wait for TURN_MS. Print an error for a machine that
@@ -266,7 +280,7 @@ static int merge_turn(Merge *m, Error *err) {
                 if (r != -ENODATA || s->status < 0) {
                         entries_print(m, UINT64_MAX);
                         m->failed = true;
-                        client_note("Failed to read the journal of %s: %s", s->machine,
+                        source_note(s,
                                     r == -ENODATA ? "connection lost before the end" : error_text(&lost, r));
                 }
                 s->stream = stream_free(s->stream);
@@ -291,7 +305,7 @@ static int merge_read(const Client *c, Merge *m, uint64_t lines, Error *err) {
 
 /* Without --follow, the units are read one after the other: a host serves a limited number of journals. */
 static int journals_merge(Client *c, const Journals *j, Format format, bool *ret_any, Error *err) {
-        _cleanup_(merge_done) Merge m = { .format = format };
+        _cleanup_(merge_done) Merge m = { .client = c, .format = format };
         int r = 0;
 
         m.sources = NEW0(Source, j->units->n * j->n_machines + 1);
@@ -310,7 +324,7 @@ static int journals_merge(Client *c, const Journals *j, Format format, bool *ret
                 return r;
         entries_print(&m, c->options.follow ? UINT64_MAX : j->lines);
         *ret_any = m.any || m.failed;
-        return m.failed && m.n_sources == 1 ? EXIT_FAILED : EXIT_DONE;
+        return m.failed ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* Print the journals one after the other, each as it arrives. */

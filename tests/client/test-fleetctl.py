@@ -2305,7 +2305,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
-            ("cat quite-another", 1, "Unit quite-another.service not found\r\nfleetctl: if it was destroyed, its past: fleetctl log UNIT=quite-another.service"),
+            ("cat quite-another", 1, "Unit quite-another.service not found\r\nfleetctl: no events of it are stored; older ones: fleetctl log UNIT=quite-another.service"),
             ("help nosuch", 2, f"fleetctl: no verb or topic nosuch (fleetctl help)\r\nfleetctl: topics: {topics}"),
             ("help updte", 2, "fleetctl: no verb or topic updte; did you mean update? (fleetctl help)"),
             ("kv gte /a", 2, "Error: unknown command \"gte\" for \"fleetctl kv\"\r\nfleetctl: did you mean kv get?\r\nRun 'fleetctl help kv' for usage."),
