@@ -520,7 +520,10 @@ static int explain_none(Events *all, Error *err) {
                 all->status = EXIT_ABSENT;
         }
         if (all->status == EXIT_DONE && !all->json)
-                client_note("no such event%s", all->oldest_ms > 0 ? "" : ": the history is empty");
+                client_note("no such event%s%s",
+                            all->client->options.since || all->client->options.until ? " in the time asked" :
+                                                                                       "",
+                            all->oldest_ms > 0 ? "" : ": the history is empty");
         return EXIT_DONE;
 }
 

@@ -298,7 +298,11 @@ static int recover_explain(Recovery *r, Error *err) {
         int e;
 
         if (!r->cluster) {
-                client_note("fleetd does not answer on this host: its other voters are unknown");
+                client_note(
+                        "fleetd does not answer on this host: its other voters are unknown. If it is only "
+                        "stopped, "
+                        "start it first (systemctl start fleetd), and repeat this command: it is rejected "
+                        "while a majority answers");
         } else if (majority_answers(r->cluster)) {
                 return error_set(
                         err, -EBUSY,
