@@ -1541,7 +1541,7 @@ def events_are_printed_with_their_reasons(t):
     t.expect(["events", "--since=2023-11-14 22:25:20", "-n", "1"], out="2023-11-14 22:25:20\tweb.service\t-\tdestroyed by root\n")
     assert t.expect(["events", "--until=2023-11-14 22:15:20"], out=["up: it sends"]).count("\n") == 2
     for since in ("-1h", "1h30min", "yesterday", "today"):
-        t.expect(f"events --since={since}", err="fleetctl: no such event\n")
+        t.expect(f"events --since={since}", err="fleetctl: no such event in the time asked\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
     t.expect("events --since=2020-01-01 -n 1", out=["destroyed"],
              err="fleetctl: no events before 2023-11-14 22:14:20: the history begins there; older: fleetctl log --since=2020-01-01\n")
