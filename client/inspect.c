@@ -5,6 +5,7 @@
 
 #include "client/files.h"
 #include "client/overview.h"
+#include "client/rollout_text.h"
 #include "client/state_text.h"
 
 /* -- verify -- */
@@ -379,6 +380,10 @@ static void print_place(const JsonValue *root) {
                 output_words(&t, CONTINUED);
         text_clear(&t);
         append_rollout(&t, member_text(root, "rollout"), member_text(root, "rolloutNext"));
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        rollout_append_left(&t, root);
         if (t.size > 0)
                 output_words(&t, CONTINUED);
         print_file_problems(root);

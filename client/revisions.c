@@ -255,13 +255,34 @@ static int revert_roll(Client *c, const char *name, const char *hash, Error *err
         return r < 0 ? r : rollout_wait(c, &goals, err);
 }
 
-/* An instance that is reverted alone has a text of its own from then on. */
-static int revert_note_template(Client *c, const char *name, Error *err) {
+/* Return whether an instance with this text follows its template. 1, 0 or a negative errno. */
+static int revert_follows(const ApiUnit *instance, const ApiUnit *template, Error *err) {
+        _cleanup_unit_ Unit *a = NULL, *b = NULL;
+        _cleanup_text_ Text one = {}, other = {};
+        size_t own;
+        int r;
+
+        append_unit_text(&one, instance);
+        append_unit_text(&other, template);
+        if (one.error < 0 || other.error < 0)
+                return -ENOMEM;
+        r = unit_read(instance->name, one.chars ?: "", one.size, &a, err);
+        if (r >= 0)
+                r = unit_read(template->name, other.chars ?: "", other.size, &b, err);
+        return r < 0 ? r : unit_has_text_of(a, b, &own);
+}
+
+/* An instance that is reverted alone has a text of its own from then on, unless it is that of the template.
+ */
+static int revert_note_template(Client *c, const char *name, const ApiUnit *former, Error *err) {
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         int r = template ? client_unit(c, template, &unit, err) : 0;
+        int follows = r > 0 ? revert_follows(former, &unit, err) : 0;
 
-        if (r > 0)
+        if (follows < 0)
+                return follows;
+        if (r > 0 && !follows)
                 client_note("%s does not follow %s then; to return all instances: fleetctl revert %s", name,
                             template, template);
         return r;
@@ -283,7 +304,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                 client_note("%s has revision %s already; others: fleetctl history %s", name, number, name);
                 return EXIT_DONE;
         }
-        r = revert_note_template(c, name, &err);
+        r = revert_note_template(c, name, &former, &err);
         if (r < 0)
                 return client_fail(r, &err);
         if (!client_confirm(c, "Revert?", "%s returns to revision %s, as an update of its text.", name,

@@ -140,13 +140,25 @@ void rollout_append_reverted(Text *t, const JsonValue *answer) {
         }
 }
 
+void rollout_append_left(Text *t, const JsonValue *answer) {
+        const char *name = member_text(answer, "name"), *template = member_text(answer, "template"),
+                   *next = member_text(answer, "templateNext");
+
+        if (!*template)
+                return;
+        text_printf(t, "%s has a text of its own, and does not follow %s", name, template);
+        if (*next)
+                text_printf(t, "; to follow it: fleetctl %s (in a folder without %s and %s)", next, name,
+                            template);
+}
+
 void rollout_print(const JsonValue *answer) {
         static const char *const rows[][2] = {
                 { "available", "done" },     { "updating", "now" },      { "failed", "failed" },
                 { "bad", "next" },           { "old", "next" },          { "idle", "next" },
                 { "unreachable", "behind" }, { "unreadable", "behind" }, { "skipped", "skipped" },
         };
-        _cleanup_text_ Text next = {}, why = {};
+        _cleanup_text_ Text next = {}, why = {}, apart = {};
 
         print_head(answer);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -160,6 +172,11 @@ void rollout_print(const JsonValue *answer) {
         }
         if (why.size > 0)
                 output_words(&why, 11);
+        if (*member_text(answer, "template"))
+                text_append(&apart, "  ");
+        rollout_append_left(&apart, answer);
+        if (apart.size > 0)
+                output_words(&apart, 4);
         text_append(&next, "  ");
         rollout_append_next(&next, answer);
         if (next.size > 2)

@@ -19,5 +19,9 @@ void rollout_append_next(Text *t, const JsonValue *answer);
 /* Append that a text was reverted, and why. */
 void rollout_append_reverted(Text *t, const JsonValue *answer);
 
+/* Append that an instance does not follow its template, and the command that lets it follow, by the members
+ * "template" and "templateNext" of the answer; nothing if it follows, or has none. */
+void rollout_append_left(Text *t, const JsonValue *answer);
+
 /* Print the state, and all instances. */
 void rollout_print(const JsonValue *answer);

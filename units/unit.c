@@ -359,6 +359,23 @@ bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own) {
         return true;
 }
 
+static int unit_hash_begin(const Unit *unit, size_t size, char ret[static UNIT_HASH_SIZE]) {
+        _cleanup_unit_file_ UnitFile file = {};
+        int r = unit_file_parse(unit->text, size, UNIT_FILE_LITERAL, &file, NULL);
+
+        return r < 0 ? r : unit_file_hash(&file, ret);
+}
+
+int unit_hash_without_own(const Unit *unit, char ret[static UNIT_HASH_SIZE]) {
+        _cleanup_text_ Text own = {};
+        int r = unit_append_own_drop_ins(&own, unit->name, unit->text);
+
+        if (r < 0)
+                return r;
+        return unit_hash_begin(
+                unit, unit->text_size - (ends_with(unit->text, own.chars ?: "") ? own.size : 0), ret);
+}
+
 void unit_set_own(Unit *unit, size_t size) {
         unit->own_size = size;
         /* A number of JSON; not 0. */
@@ -384,14 +401,11 @@ int unit_compose(const Unit *instance, const Unit *template, Unit **ret) {
 
 /* The hash of the text before the drop-ins follows from the text. */
 static int unit_read_base(Unit *unit, uint64_t own_size) {
-        _cleanup_unit_file_ UnitFile base = {};
         int r;
 
         if (own_size == 0 || !unit->from || own_size >= unit->text_size)
                 return 0;
-        r = unit_file_parse(unit->text, unit->text_size - own_size, UNIT_FILE_LITERAL, &base, NULL);
-        if (r >= 0)
-                r = unit_file_hash(&base, unit->base);
+        r = unit_hash_begin(unit, unit->text_size - own_size, unit->base);
         if (r >= 0)
                 unit_set_own(unit, own_size);
         return r == -ENOMEM ? r : 0; /* otherwise the whole text counts */

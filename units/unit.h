@@ -75,6 +75,9 @@ bool unit_has_text_of(const Unit *unit, const Unit *template, size_t *ret_own);
 /* Append the drop-ins of the instance itself that its text has, without those of its template. 0 or -ENOMEM.
  */
 int unit_append_own_drop_ins(Text *t, const char *name, const char *text);
+/* Return the hash of the text without the drop-ins of the instance itself at its end. 0 or a negative errno.
+ */
+int unit_hash_without_own(const Unit *unit, char ret[static UNIT_HASH_SIZE]);
 /* Its last bytes are drop-ins of its own. */
 void unit_set_own(Unit *unit, size_t size);
 /* Read the text that an instance gets from the template: with the drop-ins of its own. 0 or a negative errno.

@@ -93,6 +93,9 @@ void rollouts_write(Text *t, const Cluster *cluster);
 /* Write "rollout", what the rollout of the unit's set does, and "rolloutNext", the command that it waits for.
  * Nothing if none is under way. */
 void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *unit);
+/* Write "template", that of an instance which does not follow it, and "templateNext", the command that lets
+ * it follow. Nothing for other units. */
+void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *unit);
 /* Write "warnings", the bounds that the set of 'head' cannot satisfy with 'n' instances. Nothing if there are
  * none. */
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);

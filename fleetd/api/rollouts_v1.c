@@ -86,6 +86,25 @@ static void rollout_write_apart(Text *t, const Request *request, const ClusterUn
         json_close(t, ']');
 }
 
+void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *u) {
+        const ClusterUnit *template =
+                u->unit && !u->unit->from ?
+                        cluster_template(registry_cluster(request->api->options.registry), u->name) :
+                        NULL;
+        _cleanup_text_ Text next = {};
+        KvState state;
+        size_t own;
+
+        kv_state(request->api->options.store, &state);
+        if (!template || state.level < KV_LEVEL_UPDATES || unit_has_text_of(u->unit, template->unit, &own))
+                return;
+        text_printf(&next, "start --replace %s", u->name);
+        json_add_string(t, "template", template->name);
+        if (!u->unit->owner) /* else its file has the text */
+                json_add_string(t, "templateNext", next.chars);
+        t->error = t->error ?: next.error;
+}
+
 /* Return the time since a cluster time of the record, in ms; 0: it has none. */
 static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
@@ -152,6 +171,7 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         if (head->rollout)
                 json_add_u64(t, "since", rollout_wall_ms(request, o->since_ms));
         json_add_string(t, "state", head->rollout ? rollout_state_to_string(o->state) : "none");
+        rollout_write_left_template(t, request, head);
         json_add_u64(t, "unreachable", n[INSTANCE_UNREACHABLE] - set.n_had_text);
         json_add_u64(t, "updating", n[INSTANCE_UPDATING] + n[INSTANCE_SURGING]);
         if (set.n_waiting > set.n_moving)

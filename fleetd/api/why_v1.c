@@ -191,6 +191,7 @@ void why_handle(Request *request) {
         rollout_write_reason(&t, request, u);
         if (waits)
                 steps_write(&t, c, view, u, machines, n);
+        rollout_write_left_template(&t, request, u);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);

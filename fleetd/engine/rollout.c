@@ -640,6 +640,8 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
                 r = rollout_set_read(cluster, head, &x.set);
         if (r == 0)
                 r = rolling_decide(&x, head->rollout != NULL);
+        if (r == 0)
+                r = rolling_choose_joiners(&x);
         rollout_set_done(&x.set);
         scheduler_view_free(x.view);
         if (r < 0)

@@ -62,8 +62,10 @@ typedef struct RolloutSet {
         const ClusterUnit **followers; /* owned: without a machine, and with another text in their keys; first
                                           those to be launched */
         size_t n_followers, n_launched; /* of these, to be launched */
-        size_t n_waiting;               /* further ones, to be launched and without a machine */
-        size_t n_moving;                /* of these, those that are being stopped */
+        const ClusterUnit **joiners;    /* owned: they have the wanted text, and do not follow yet */
+        size_t n_joiners;
+        size_t n_waiting; /* further ones, to be launched and without a machine */
+        size_t n_moving;  /* of these, those that are being stopped */
         size_t n_missing; /* of these, those that had a machine: they are not available. One that never had
                              one is no instance yet */
         size_t n_kept;    /* unreadable ones that are available */
@@ -179,7 +181,8 @@ typedef struct RolloutStep {
         bool has_record;          /* 'next' is to be written; otherwise only the updates */
         RolloutInstance *updates; /* owned; they get the wanted text */
         size_t n_updates;
-        const ClusterUnit **followers; /* owned: without a machine; their keys get the wanted text */
+        const ClusterUnit **followers; /* owned: without a machine; their keys get the wanted text. Also
+                                          those that have it, and follow from now on */
         size_t n_followers;
         char reason[ROLLOUT_WHY_SIZE]; /* of a change of the state, for the history; "": none */
         uint64_t again_ms;             /* from now until time alone changes the rollout; UINT64_MAX: never */

@@ -257,17 +257,36 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         return r;
 }
 
+/* For all followers and joiners. 0 or -ENOMEM. */
+static int rolling_make_room(Rolling *x) {
+        RolloutStep *step = x->step;
+
+        if (!step->followers)
+                step->followers = calloc(x->set.n_followers + x->set.n_joiners, sizeof(*step->followers));
+        return step->followers ? 0 : -ENOMEM;
+}
+
 int rolling_choose_followers(Rolling *x, size_t n) {
         RolloutStep *step = x->step;
 
         if (n == 0)
                 return 0;
-        if (!step->followers)
-                step->followers = calloc(x->set.n_followers, sizeof(*step->followers));
-        if (!step->followers)
+        if (rolling_make_room(x) < 0)
                 return -ENOMEM;
         for (step->n_followers = 0; step->n_followers < n && !rolling_is_full(x); step->n_followers++)
                 step->followers[step->n_followers] = x->set.followers[step->n_followers];
+        return 0;
+}
+
+int rolling_choose_joiners(Rolling *x) {
+        RolloutStep *step = x->step;
+
+        if (x->set.n_joiners == 0 || step->change == ROLLOUT_REVERT || step->change == ROLLOUT_DELETE)
+                return 0;
+        if (rolling_make_room(x) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < x->set.n_joiners && !rolling_is_full(x); i++)
+                step->followers[step->n_followers++] = x->set.joiners[i];
         return 0;
 }
 

@@ -79,6 +79,9 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);
+/* Let instances that have the wanted text follow the template, in every state of the rollout: no process and
+ * no assignment changes. Choose all others first. */
+int rolling_choose_joiners(Rolling *x);
 /* Of the instances whose machines are down, update those with a text that has failed or was reverted: their
  * machines would start it once more, however often it has ended them. Once the wanted text has run. 0 or
  * -ENOMEM. */

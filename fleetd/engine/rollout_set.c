@@ -369,17 +369,34 @@ static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit
         return 0;
 }
 
+/* An instance that has a text of its own may have the wanted one by now: the template has got it, too. */
+static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
+        size_t own;
+
+        if (u->unit->from || cluster_unit_is_unreadable(u) ||
+            !unit_has_text_of(u->unit, set->head->unit, &own))
+                return 0;
+        if (GROW(set->joiners, *capacity, set->n_joiners + 1) < 0)
+                return -ENOMEM;
+        set->joiners[set->n_joiners++] = u;
+        return 0;
+}
+
 static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *capacity) {
         const char *name = set->head->name;
         UnitPosition at = {};
-        size_t n = unit_order_instances(&cluster->by_name, name, &at), n_followers = 0;
+        size_t n = unit_order_instances(&cluster->by_name, name, &at), n_followers = 0, n_joiners = 0;
         int r = GROW(set->instances, *capacity, n);
 
         for (; n > 0 && r == 0; n--) {
                 const ClusterUnit *u = unit_order_next(&cluster->by_name, &at);
 
-                if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, name))
+                if (!u || u == set->head || !u->unit)
                         continue;
+                if (!u->unit->from || !streq(u->unit->from, name)) {
+                        r = set_add_joiner(set, &n_joiners, u);
+                        continue;
+                }
                 r = set_add_follower(set, &n_followers, u);
                 if (r == 0 && plan_is_wanted(u))
                         r = set_add_unit(set, capacity, u);
@@ -418,6 +435,7 @@ int rollout_set_read(const Cluster *cluster, const ClusterUnit *head, RolloutSet
 
 void rollout_set_done(RolloutSet *set) {
         free(set->followers);
+        free(set->joiners);
         free(set->instances);
         *set = (RolloutSet) {};
 }

@@ -174,7 +174,8 @@ typedef struct RolloutWrite {
         const Unit *revert; /* the new text of 'head'; NULL: it remains */
 } RolloutWrite;
 
-/* Return the number of the former revision of the unit that has this text; 0: there is none. */
+/* Return the number of the former revision of the unit, or of the template that it follows, that has this
+ * text; 0: there is none. */
 uint64_t registry_former_revision(const Registry *r, const Unit *unit);
 /* Read the text of a former revision from the local tree. -ENOENT, -EBADMSG, -ENOMEM, or why the tree cannot
  * be read. */

@@ -42,12 +42,28 @@ static const ClusterUnit *revision_template(const Registry *r, const Unit *unit,
         return template && unit_has_text_of(unit, template->unit, ret_own) ? template : NULL;
 }
 
+/* Return the former revision of the template that the instance follows until now, if its text, with drop-ins
+ * of the instance, is the new one; or NULL, also without memory. */
+static const Revision *revision_of_template(const Registry *r, const ClusterUnit *known, const Unit *unit) {
+        const ClusterUnit *template = known->unit->from ?
+                                              cluster_unit(registry_cluster(r), known->unit->from) :
+                                              NULL;
+        char base[UNIT_HASH_SIZE];
+
+        if (!template || unit_hash_without_own(unit, base) < 0 || streq(base, known->unit->base))
+                return NULL;
+        return revisions_find(&template->unit->revisions, 0, base);
+}
+
 uint64_t registry_former_revision(const Registry *r, const Unit *unit) {
         const ClusterUnit *known = cluster_unit(registry_cluster(r), unit->name);
-        const Revision *former = known && known->unit && !unit_equal(known->unit, unit) ?
-                                         revisions_find(&known->unit->revisions, 0, unit->hash) :
-                                         NULL;
+        const Revision *former;
 
+        if (!known || !known->unit || unit_equal(known->unit, unit))
+                return 0;
+        former = revisions_find(&known->unit->revisions, 0, unit->hash);
+        if (!former)
+                former = revision_of_template(r, known, unit);
         return former ? former->number : 0;
 }
 
@@ -58,6 +74,7 @@ static int revisions_of_change(Registry *r, const UnitChange *change, const Clus
         bool by_directory = change->user && streq(change->user, HISTORY_DIRECTORY);
         unsigned keep = change->unit->placement.keep_revisions;
         const Unit *wanted = known ? known->unit : NULL;
+        const Revision *former = NULL;
         int e;
 
         *ret = (Revisions) { .wanted.number = 1 };
@@ -68,11 +85,14 @@ static int revisions_of_change(Registry *r, const UnitChange *change, const Clus
                         return e;
                 if (cluster_revisions_are_full(known, &change->unit->placement))
                         return -EBUSY;
+                former = revision_of_template(r, known, change->unit);
+                if (former && !revisions_find(ret, former->number, NULL))
+                        ret->wanted.number = former->number;
         }
         ret->wanted.since_ms = registry_wall_ms(r);
         if (by_directory)
                 ret->wanted.how = REVISION_DIRECTORY;
-        else if (wanted && revisions_find(&wanted->revisions, ret->wanted.number, NULL))
+        else if (wanted && (former || revisions_find(&wanted->revisions, ret->wanted.number, NULL)))
                 ret->wanted.how = REVISION_REVERTED;
         if (!by_directory)
                 snprintf(ret->wanted.by, sizeof(ret->wanted.by), "%s", change->user ?: "");

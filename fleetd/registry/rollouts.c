@@ -17,6 +17,19 @@ static void rollout_write_record(Transaction *t, const Registry *r, const Rollou
                                                   .reason = w->reason });
 }
 
+/* The unit has the text of the template, perhaps with drop-ins of its own, and follows from now on. The
+ * rollout of its set alone ends. */
+static void rollout_write_joiner(Transaction *t, const ClusterUnit *u, const ClusterUnit *head) {
+        Unit text = *u->unit; /* it borrows all */
+
+        if (!unit_has_text_of(u->unit, head->unit, &text.own_size))
+                return;
+        unit_set_own(&text, text.own_size);
+        transaction_write_follower(t, u, head, &text);
+        if (u->rollout)
+                transaction_write(t, KV_DELETE, LAYOUT_ROLLOUT, u->name, NULL, NO_VALUE);
+}
+
 static void rollout_write_follower(Transaction *t, const ClusterUnit *follower, const ClusterUnit *head) {
         _cleanup_unit_ Unit *text = NULL;
         int r = follower->unit->own_size > 0 ? unit_compose(follower->unit, head->unit, &text) : 0;
@@ -54,7 +67,10 @@ static void rollout_write_followers(Transaction *t, const RolloutWrite *w) {
 
                 transaction_check(t, KV_CHECK_MODIFIED, w->followers[i]->index, LAYOUT_UNIT,
                                   w->followers[i]->name, NULL);
-                rollout_write_follower(t, w->followers[i], w->head);
+                if (w->followers[i]->unit->from)
+                        rollout_write_follower(t, w->followers[i], w->head);
+                else
+                        rollout_write_joiner(t, w->followers[i], w->head);
                 if ((i > 0 || w->n_changes > 0) && transaction_size(t) > KV_COMMAND_MAX) {
                         t->n_checks = n_checks;
                         t->n_writes = n_writes;

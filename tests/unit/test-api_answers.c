@@ -2529,6 +2529,8 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                 { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
                 { "target/web@2.service", "launched" },
                 { "unit/web@3.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+                { "unit/web@4.service", "{\"owner\":\"" ALPHA "\",\"path\":\"/u/web@4.service\",\"rev\":1,"
+                                        "\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
         };
         static const struct {
                 const char *request, *body;
@@ -2547,6 +2549,12 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                   "/bin/a\\n\"}",
                   201, "" },
                 { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "{\"apart\":[\"web@2.service\"]," },
+                { "GET /fleet/v1/rollouts/web@2.service", NULL, 200,
+                  "\"template\":\"web@.service\",\"templateNext\":\"start --replace web@2.service\"" },
+                { "GET /fleet/v1/why/web@2.service", NULL, 200,
+                  "\"template\":\"web@.service\",\"templateNext\":\"start --replace web@2.service\"" },
+                { "GET /fleet/v1/why/web@4.service", NULL, 200,
+                  "\"template\":\"web@.service\"}" }, /* the text is that of a file */
                 { "GET /fleet/v1/rollouts/web@1.service", NULL, 200, "\"name\":\"web@.service\"" },
                 /* It follows, and the same request changes nothing. */
                 { "PUT /fleet/v1/units/web@1.service",
@@ -2567,9 +2575,13 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
         write_now(fixture, records, ELEMENTS(records));
         assert_answer(fixture, "GET /fleet/v1/rollouts/web@.service", NULL, 200, "\"name\":\"web@.service\"");
         assert_null(strstr(fixture->answer, "apart"));
+        assert_answer(fixture, "GET /fleet/v1/why/web@2.service", NULL, 200, "\"name\":\"web@2.service\"");
+        assert_null(strstr(fixture->answer, "template"));
         raise_level(fixture, KV_LEVEL_UPDATES);
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
+        assert_answer(fixture, "GET /fleet/v1/why/web@1.service", NULL, 200, "\"from\":\"web@.service\"");
+        assert_null(strstr(fixture->answer, "\"template"));
 }
 
 static void a_plan_has_the_rollout_that_a_destroyed_template_begins_when_it_is_submitted_again(void **state) {

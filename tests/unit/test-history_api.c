@@ -22,8 +22,9 @@ static const char text_a[] = "[Service]\nExecStart=/bin/sleep 1\n",
                   text_b[] = "[Service]\nExecStart=/bin/sleep 2\n",
                   text_c[] = "[Service]\nExecStart=/bin/sleep 3\n";
 
-#define OWN_DROP_IN(value) \
-        "[Service]\nExecStart=/bin/sleep 3\n\n\n# a@1.service.d/a.conf\n[Service]\nEnvironment=A=" value "\n"
+#define DROP_IN(value)        "\n\n# a@1.service.d/a.conf\n[Service]\nEnvironment=A=" value "\n"
+#define FORMER_DROP_IN(value) "[Service]\nExecStart=/bin/sleep 1\n" DROP_IN(value)
+#define OWN_DROP_IN(value)    "[Service]\nExecStart=/bin/sleep 3\n" DROP_IN(value)
 
 enum { HOUR_MS = 3600 * 1000 };
 
@@ -223,6 +224,30 @@ static void different_texts_are_no_repetitions(void **state) {
         submit(f, "a@1.service", OWN_DROP_IN("1"), (UnitChange) { .user = "root" });
         assert_string_equal(rows(f), "updated a@1.service by root: revision 3 (HASH)\n"
                                      "updated a@1.service by root: revision 3 (HASH) (2)\n");
+}
+
+static void an_instance_that_returns_to_a_text_of_its_template_names_the_revision(void **state) {
+        Fixture *f = *state;
+        const Revisions *own;
+
+        host_raise(f->host, KV_LEVEL_UPDATES);
+        submit(f, "a@.service", text_a, (UnitChange) { .user = "root" });
+        submit(f, "a@.service", text_c, (UnitChange) { .user = "root" });
+        submit(f, "a@1.service", OWN_DROP_IN("1"), (UnitChange) { .user = "root" });
+        (void) rows(f);
+        submit(f, "a@1.service", FORMER_DROP_IN("1"), (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a@1.service by kim: return to revision 1 (HASH)\n");
+        own = &cluster_unit(registry_cluster(f->host->registry), "a@1.service")->unit->revisions;
+        assert_int_equal(own->wanted.how, REVISION_REVERTED);
+        assert_int_equal(own->wanted.number, 1);
+        assert_int_equal(own->n_former, 1);
+        assert_int_equal(own->former[0].number, 2);
+
+        /* Other drop-ins with the same text of the template are no return. */
+        submit(f, "a@1.service", OWN_DROP_IN("1"), (UnitChange) { .user = "kim" });
+        submit(f, "a@1.service", OWN_DROP_IN("2"), (UnitChange) { .user = "kim" });
+        assert_string_equal(rows(f), "updated a@1.service by kim: return to revision 2 (HASH)\n"
+                                     "updated a@1.service by kim: revision 2 (HASH)\n");
 }
 
 static void assign_by(Fixture *f, AssignmentKind kind, const char *reason, bool by_target) {
@@ -1020,6 +1045,7 @@ int main(int argc, char **argv) {
                 TEST(changes_of_units_name_their_users),
                 TEST(a_return_to_a_former_text_names_its_revision),
                 TEST(different_texts_are_no_repetitions),
+                TEST(an_instance_that_returns_to_a_text_of_its_template_names_the_revision),
                 TEST(assignments_have_their_reasons),
                 TEST(a_state_from_before_the_daemon_is_marked),
                 TEST(states_are_recorded_without_those_in_between),

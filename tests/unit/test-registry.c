@@ -810,6 +810,7 @@ static void an_instance_follows_its_template_while_it_has_its_text(void **state)
 }
 
 #define OWN_DROP_IN(value) "\n\n# web@1.service.d/own.conf\n[Service]\nEnvironment=" value "\n"
+#define OWN_2(value)       "\n\n# web@2.service.d/own.conf\n[Service]\nEnvironment=" value "\n"
 #define OWN_SINGLETON                                                           \
         "\n\n# web@1.service.d/one.conf\n[X-Fleet]\nSingleton=yes\n[Service]\n" \
         "TimeoutStopSec=300\n"
@@ -893,6 +894,62 @@ static void an_instance_with_drop_ins_of_its_own_follows_its_template(void **sta
         a = update_one(w, "web@1.service");
         assert_string_equal(a->hash, next->hash);
         assert_string_equal(a->base, next->hash);
+}
+
+static bool has_rollout_of_its_own(World *w) {
+        return unit(w, "web@1.service")->rollout != NULL;
+}
+
+/* The same text may come later by the template: as after a revert of the instance, then of the template. */
+static void an_instance_follows_again_when_its_template_gets_its_text(void **state) {
+        static const char *const texts[] = { FIRST_TEXT, NEXT_TEXT, "[Service]\nExecStart=/bin/sleep 3\n" };
+        _cleanup_unit_ Unit *own = make_unit("web@2.service", NEXT_TEXT OWN_2("A=1")),
+                            *apart = make_unit("web@3.service", FIRST_TEXT);
+        const RolloutLimits limits = {};
+        World *w = *state;
+
+        raise_to(w, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(texts); i++)
+                assert_int_equal(submit(w, "web@.service", texts[i], false, 0), KV_OK);
+        assert_int_equal(submit(w, "web@1.service", texts[2], false, 0), KV_OK);
+        assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
+
+        /* It returns to a revision of the template alone. */
+        assert_int_equal(submit(w, "web@1.service", texts[1], false, 0), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.number, 2);
+        assert_int_equal(text_of(w, "web@1.service")->revisions.wanted.how, REVISION_REVERTED);
+        assert_int_equal(change(w, (UnitChange) { .unit = own }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = apart }), KV_OK);
+        put_key(w, "/_fleet/rollout/web@1.service", "{\"state\":\"rolling\",\"to\":3,\"toHash\":\"h\"}");
+        run_until(w, has_rollout_of_its_own);
+
+        /* The template returns, too. */
+        assert_int_equal(submit(w, "web@.service", texts[1], false, 0), KV_OK);
+        assert_null(text_of(w, "web@1.service")->from);
+        for (unsigned i = 0; i < 2; i++) {
+                const ClusterUnit *head = unit(w, "web@.service");
+                _cleanup_rollout_step_ RolloutStep step = {};
+
+                assert_int_equal(rollout_step(registry_cluster(w->registry), head, &limits, &step), 0);
+                assert_int_equal(step.change, i == 0 ? ROLLOUT_WRITE : ROLLOUT_NOTHING);
+                if (i == 0)
+                        assert_int_equal(
+                                answer(w, rollout_step_write(w->registry, term(w), head, &step, on_done, w)),
+                                KV_OK);
+        }
+        for (unsigned i = 1; i <= 2; i++) {
+                const Unit *u = text_of(w, i == 1 ? "web@1.service" : "web@2.service");
+
+                assert_string_equal(u->from, "web@.service");
+                assert_string_equal(u->base, text_of(w, "web@.service")->hash);
+                assert_int_equal(u->revisions.wanted.number, 2);
+                assert_int_equal(u->revisions.n_former, 0);
+        }
+        assert_string_equal(text_of(w, "web@2.service")->hash, own->hash);
+        assert_int_equal(text_of(w, "web@2.service")->own_size, strlen(OWN_2("A=1")));
+        assert_null(unit(w, "web@1.service")->rollout);
+        assert_null(text_of(w, "web@3.service")->from);
 }
 
 /* As the files of a unit directory, or of fleetctl --no-block, that change together. */
@@ -1758,6 +1815,7 @@ int main(void) {
                 TEST(the_raise_of_the_level_writes_large_followers_in_parts),
                 TEST(an_instance_follows_its_template_while_it_has_its_text),
                 TEST(an_instance_with_drop_ins_of_its_own_follows_its_template),
+                TEST(an_instance_follows_again_when_its_template_gets_its_text),
                 TEST(instances_follow_a_template_that_changes_in_the_same_request),
                 TEST(a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instance_is_rejected),
                 TEST(a_step_holds_the_lease_of_an_instance_with_drop_ins_for_its_own_text),
