@@ -644,6 +644,7 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
                 r = rolling_choose_joiners(&x);
         rollout_set_done(&x.set);
         scheduler_view_free(x.view);
+        rolling_done_placement(&x);
         if (r < 0)
                 return r;
         step.has_record = x.changed;

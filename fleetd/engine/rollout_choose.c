@@ -13,6 +13,8 @@ enum {
         UPDATES_MAX = 150, /* of one step */
         UPDATES_BYTES_MAX = 1024 * 1024,
         SURGE_WORK_MAX = 20000, /* comparisons in the search of machines, of one step */
+        SEARCHES_MAX = 8,       /* in vain, of one step, for instances without drop-ins of their own */
+        PASSED_MAX = 500,       /* instances without a machine that one step looks at */
         EXECUTE_MS = 5000,      /* in which a machine that is up publishes that it has begun a step */
 };
 
@@ -71,27 +73,66 @@ static int rolling_update(Rolling *x, const RolloutInstance *p, const ClusterMac
         return 0;
 }
 
+static bool names_have_specifiers(const Names *names) {
+        for (size_t i = 0; i < names->n; i++)
+                if (strchr(names->items[i], '%'))
+                        return true;
+        return false;
+}
+
+static bool placement_has_specifiers(const Placement *p) {
+        for (size_t i = 0; i < p->metadata.n; i++)
+                if (strchr(p->metadata.items[i].key, '%') || strchr(p->metadata.items[i].value, '%'))
+                        return true;
+        return (p->machine_id && strchr(p->machine_id, '%')) || names_have_specifiers(&p->machine_of) ||
+               names_have_specifiers(&p->conflicts) || names_have_specifiers(&p->replaces);
+}
+
+void rolling_done_placement(Rolling *x) {
+        if (x->common)
+                placement_done(x->common);
+        free(x->common);
+}
+
+/* Read once what is the same for ten thousand instances. 0 or a negative errno. */
+static int rolling_read_common(Rolling *x) {
+        if (x->common || x->own_placements)
+                return 0;
+        x->common = NEW0(Placement, 1);
+        if (!x->common)
+                return -ENOMEM;
+        x->own_placements = options_read(&x->set.head->unit->file, NULL, x->common, NULL, NULL) < 0 ||
+                            placement_has_specifiers(x->common);
+        return 0;
+}
+
 /* An instance with the wanted text, and the options of that text. */
 typedef struct Wanted {
         ClusterUnit unit; /* it borrows all but its text */
         Unit text;        /* it borrows all but its options */
         Unit *whole;      /* with the drop-ins of the instance; owned; NULL: it has none */
+        bool borrows;     /* also the options */
 } Wanted;
 
 static void wanted_done(Wanted *w) {
-        if (!w->whole)
+        if (!w->whole && !w->borrows)
                 placement_done(&w->text.placement);
         unit_free(w->whole);
 }
 
 /* 0 or an error: the text with the drop-ins is not valid. */
-static int wanted_read(const Rolling *x, const ClusterUnit *u, Wanted *ret) {
-        Placement placement;
+static int wanted_read(Rolling *x, const ClusterUnit *u, Wanted *ret) {
+        Placement placement = {};
         int r;
 
         *ret = (Wanted) { .unit = *u, .text = *x->set.head->unit };
         r = rollout_compose(x->set.head, u, &ret->whole);
         if (r == 0)
+                r = rolling_read_common(x);
+        ret->borrows = r == 0 && !x->own_placements;
+        if (ret->borrows)
+                placement = *x->common;
+        else if (r == 0)
                 r = options_read(&ret->text.file, u->name, &placement, NULL, NULL);
         if (r < 0)
                 return r;
@@ -134,7 +175,7 @@ static bool rolling_may_exclude(const Rolling *x, const RolloutInstance *p) {
 
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
         const ClusterMachine *other;
-        bool stays, stops_first;
+        bool stays, stops_first, common;
         Wanted wanted;
         int r;
 
@@ -143,19 +184,25 @@ int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **r
                 return 1;
         if (!rolling_view(x))
                 return -ENOMEM;
-        if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
-                return 1;
         r = wanted_read(x, p->unit, &wanted);
         if (r < 0)
                 return r == -ENOMEM ? r : 1;
         stays = scheduler_fits(x->view, &wanted.unit, p->assignment->machine, true, NULL);
         /* A rollout that is done has no instances that start first. */
         stops_first = placement_stops_first(&wanted.unit.unit->placement) || x->next->state == ROLLOUT_DONE;
-        r = !stays && stops_first ? scheduler_pick(x->view, &wanted.unit, &other, NULL) : 0;
+        common = wanted.borrows;
+        if (stays)
+                r = 1;
+        else if ((common && x->n_nowhere >= SEARCHES_MAX) || scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                r = 0;
+        else if (stops_first) {
+                r = scheduler_pick(x->view, &wanted.unit, &other, NULL);
+                r = r == -ENOMEM ? r : r != -ENOENT;
+        } else
+                r = rolling_find_machine(x, p, ret);
         wanted_done(&wanted);
-        if (stays || stops_first)
-                return r == -ENOMEM ? r : r != -ENOENT;
-        return rolling_find_machine(x, p, ret);
+        x->n_nowhere += common && r == 0;
+        return r;
 }
 
 /* One transaction has the texts of the instances that follow a template. */
@@ -199,7 +246,7 @@ static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t av
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
+               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0, n_passed = 0;
         bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
         _cleanup_rollout_order_ RolloutOrder order = {};
         const RolloutInstance *p;
@@ -245,6 +292,8 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         r = rolling_place(x, p, &to);
                         if (r == -ENOMEM)
                                 return r;
+                        if (r <= 0 && ++n_passed >= PASSED_MAX)
+                                return 0;
                         if (r <= 0) {
                                 r = 0;
                                 continue;

@@ -12,8 +12,14 @@ typedef struct Rolling {
         RolloutRecord *next;
         size_t max_unavailable, min_available, max_surge, canary, max_failures;
         SchedulerView *view; /* owned; made when a surge instance needs a machine */
+        Placement *common;   /* owned: of the wanted text of instances without drop-ins */
+        bool own_placements; /* each instance has another one: of its specifiers */
+        size_t n_nowhere;    /* of these, for which no machine was found */
         bool changed;        /* the record */
 } Rolling;
+
+/* rollout_choose.c: free what was read of the wanted text. */
+void rolling_done_placement(Rolling *x);
 
 static inline size_t rolling_behind(const Rolling *x) {
         const size_t *n = x->set.n_of;
