@@ -114,6 +114,19 @@ static const char *append_replacement(Text *t, const View *v, const ApiMachine *
         return age_ms >= LOST_MS && age_ms != UINT64_MAX ? "remove --force " : "help replace";
 }
 
+/* Append that another host has its address already. Return false if there is none. */
+static bool append_successor(Text *t, const View *v, const JsonValue *member) {
+        const JsonValue *other = cluster_standby(v->cluster);
+        const char *address = member_text(member, "address");
+
+        if (!other || !*address || !streq(member_text(other, "address"), address))
+                return false;
+        text_append(t, ": ");
+        append_member_name(t, &v->machines, other);
+        text_append(t, " has its address, and votes in its place within seconds");
+        return true;
+}
+
 const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t n, size_t n_reachable) {
         const ApiMachine *m = listing_machine(&v->machines, member_text(member, "id"));
         const char *address = member_text(member, "address");
@@ -137,6 +150,8 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
                 text_append(t, ": its host has another replica, and the leader removes this one");
                 return "";
         }
+        if (n_reachable >= quorum && append_successor(t, v, member))
+                return "help replace";
         /* After a restart of a daemon, its voters are unreachable for some seconds. */
         text_printf(t, ": %sstart %s", is_presence(m, "up") ? "if that lasts, " : "",
                     is_presence(m, "away") || away_reason_end(m) ? "fleetd on it" : "it");
