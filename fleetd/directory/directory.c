@@ -176,7 +176,7 @@ static void directory_on_sent(void *userdata, KvStatus status, const char *messa
                 [DIRECTORY_UPDATE] = "has changed",
                 [DIRECTORY_REMOVE] = "is gone; removed its unit",
                 [DIRECTORY_ADOPT] = "is the unit of an owner that is gone; adopted the unit",
-                [DIRECTORY_TAKE_OVER] = "replaces the unit of another owner, as confirmed",
+                [DIRECTORY_TAKE_OVER] = "owns the unit now, as confirmed",
         };
         Directory *d = userdata;
 

@@ -47,7 +47,7 @@ static void marks_add_followers(EngineMarks *marks, const Cluster *cluster, cons
         const ClusterUnit *u;
         UnitPosition at = {};
 
-        if (!head || !head->unit || head->unit->placement.update.max_surge.unit == SHARE_DEFAULT)
+        if (!head || !head->unit)
                 return;
         for (size_t n = unit_order_instances(&cluster->by_name, head->name, &at); n > 0; n--) {
                 u = unit_order_next(&cluster->by_name, &at);

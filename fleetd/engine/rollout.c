@@ -225,8 +225,7 @@ static const RolloutInstance *rolling_find_unfit(Rolling *x) {
         for (size_t i = 0; i < x->set.n; i++) {
                 const RolloutInstance *p = &x->set.instances[i];
 
-                if ((p->state == INSTANCE_BAD || p->state == INSTANCE_OLD) &&
-                    rolling_place(x, p, &unused) == 0)
+                if (p->state == INSTANCE_BAD && rolling_place(x, p, &unused) == 0)
                         return p;
         }
         return NULL;
@@ -473,6 +472,23 @@ static bool rolling_has_surges_left(const Rolling *x) {
         return false;
 }
 
+/* The same without MaxSurge=, of instances whose machines the text excludes. 1, 0 or -ENOMEM. */
+static int rolling_has_moves_left(Rolling *x) {
+        for (size_t i = 0; i < x->set.n && x->max_surge == 0; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                const ClusterMachine *to = NULL;
+                int r;
+
+                if ((p->state != INSTANCE_OLD && p->state != INSTANCE_BAD) ||
+                    rollout_failed_before(x->next, p))
+                        continue;
+                r = rolling_place(x, p, &to);
+                if (r == -ENOMEM || r == -EBUSY || to)
+                        return r == -EBUSY ? 0 : MIN(r, 1);
+        }
+        return 0;
+}
+
 /* Instances whose machines have returned. One that is started again by people may be available at last. A
  * surge instance ends with its rollout: with MaxSurge=, the rollout continues for them. */
 static int rolling_done(Rolling *x) {
@@ -494,9 +510,12 @@ static int rolling_done(Rolling *x) {
                 return 0;
         first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&
                 x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
-        if (x->max_surge == 0 && !first)
+        e = rolling_has_moves_left(x);
+        if (e < 0)
+                return e;
+        if (x->max_surge == 0 && !first && e == 0)
                 return rolling_choose_all(x, SIZE_MAX);
-        if (first || rolling_has_surges_left(x)) {
+        if (first || e > 0 || rolling_has_surges_left(x)) {
                 rolling_continue(x);
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;

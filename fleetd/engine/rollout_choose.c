@@ -14,7 +14,6 @@ enum {
         UPDATES_BYTES_MAX = 1024 * 1024,
         SURGE_WORK_MAX = 20000, /* comparisons in the search of machines, of one step */
         SEARCHES_MAX = 8,       /* in vain, of one step, for instances without drop-ins of their own */
-        PASSED_MAX = 500,       /* instances without a machine that one step looks at */
         EXECUTE_MS = 5000,      /* in which a machine that is up publishes that it has begun a step */
 };
 
@@ -173,9 +172,17 @@ static bool rolling_may_exclude(const Rolling *x, const RolloutInstance *p) {
                wanted->machine_of.n > 0 || wanted->conflicts.n > 0;
 }
 
+/* Return whether the instance stays on its machine with the wanted text. A drain or a requested move is no
+ * rule of the text. */
+static bool wanted_stays(const Rolling *x, const Wanted *wanted, const ClusterMachine *m) {
+        SchedulerRule rule = scheduler_refusal(x->view, &wanted->unit, m, true, NULL);
+
+        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE;
+}
+
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret) {
         const ClusterMachine *other;
-        bool stays, stops_first, common;
+        bool common;
         Wanted wanted;
         int r;
 
@@ -187,15 +194,14 @@ int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **r
         r = wanted_read(x, p->unit, &wanted);
         if (r < 0)
                 return r == -ENOMEM ? r : 1;
-        stays = scheduler_fits(x->view, &wanted.unit, p->assignment->machine, true, NULL);
-        /* A rollout that is done has no instances that start first. */
-        stops_first = placement_stops_first(&wanted.unit.unit->placement) || x->next->state == ROLLOUT_DONE;
         common = wanted.borrows;
-        if (stays)
+        if (wanted_stays(x, &wanted, p->assignment->machine))
                 r = 1;
-        else if ((common && x->n_nowhere >= SEARCHES_MAX) || scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+        else if (common && x->n_nowhere >= SEARCHES_MAX)
                 r = 0;
-        else if (stops_first) {
+        else if (scheduler_view_work(x->view) >= SURGE_WORK_MAX)
+                r = -EBUSY;
+        else if (placement_stops_first(&wanted.unit.unit->placement)) {
                 r = scheduler_pick(x->view, &wanted.unit, &other, NULL);
                 r = r == -ENOMEM ? r : r != -ENOENT;
         } else
@@ -246,7 +252,7 @@ static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t av
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0, n_passed = 0;
+               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
         bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
         _cleanup_rollout_order_ RolloutOrder order = {};
         const RolloutInstance *p;
@@ -290,11 +296,13 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         break;
                 if (!to && state != INSTANCE_IDLE) {
                         r = rolling_place(x, p, &to);
-                        if (r == -ENOMEM)
-                                return r;
-                        if (r <= 0 && ++n_passed >= PASSED_MAX)
-                                return 0;
-                        if (r <= 0) {
+                        if (r == -ENOMEM || r == -EBUSY)
+                                return r == -EBUSY ? 0 : r;
+                        /* An available one that no machine may run stops, within the budget, and waits. A
+                         * rollout that is done has no instances that start first: rolling_has_moves_left().
+                         */
+                        if (r == -EAGAIN || (r == 0 && state == INSTANCE_BAD) ||
+                            (to && x->next->state == ROLLOUT_DONE)) {
                                 r = 0;
                                 continue;
                         }

@@ -80,8 +80,9 @@ int rolling_choose_all(Rolling *x, size_t max);
  * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
 /* Find the machine for the wanted text of an instance. 1: its own one (*ret is NULL), or another one, on
- * which it starts first; 0: none qualifies; -EAGAIN: it is still being stopped there; -ENOMEM. A text that
- * excludes a machine never runs there, but for one that stops first: that is moved afterwards. */
+ * which it starts first; 0: none qualifies; -EAGAIN: it is still being stopped there; -EBUSY: the step has
+ * searched for long enough; -ENOMEM. A text does not start on a machine that it excludes while another one
+ * qualifies, but for one that stops first: that is moved afterwards. */
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);

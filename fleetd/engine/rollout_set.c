@@ -369,11 +369,13 @@ static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit
         return 0;
 }
 
-/* An instance that has a text of its own may have the wanted one by now: the template has got it, too. */
+/* An instance that has a text of its own may have the wanted one by now: the template has got it, too. One
+ * that is the file of a unit directory keeps the text of the file. */
 static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
         size_t own;
 
         if (u->unit->from || cluster_unit_is_unreadable(u) ||
+            (u->unit->owner && !same_string(u->unit->owner, set->head->unit->owner)) ||
             !unit_has_text_of(u->unit, set->head->unit, &own))
                 return 0;
         if (GROW(set->joiners, *capacity, set->n_joiners + 1) < 0)

@@ -84,6 +84,9 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
                  min = update_min_available(&x->policy, (unsigned) x->n),
                  surge = x->set->head->unit->placement.global ? 0 :
                                                                 update_max_surge(&x->policy, (unsigned) x->n);
+        /* Without MaxSurge=, each of them takes the place of one that stops. */
+        size_t unavailable = x->unavailable +
+                             (surge == 0 ? x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived : 0);
 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
@@ -97,14 +100,12 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
                         "waiting: no other machine qualifies for its start (MaxSurge=%u), and %zu of %zu are "
                         "unavailable (MaxUnavailable=%u, MinAvailable=%u)",
                         surge, x->unavailable, x->n, max, min);
-        else if (p->state == INSTANCE_OLD && x->unavailable >= max)
-                error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", x->unavailable, x->n,
+        else if (p->state == INSTANCE_OLD && unavailable >= max)
+                error_set(ret, 0, "waiting: %zu of %zu unavailable, MaxUnavailable=%u", unavailable, x->n,
                           max);
         else if (p->state == INSTANCE_OLD && x->available <= min)
                 error_set(ret, 0, "waiting: %zu of %zu available, MinAvailable=%u%s", x->available, x->n, min,
                           min >= x->n ? ": none can be stopped first" : "");
-        else if (p->state == INSTANCE_OLD && explain_is_passed_over(x))
-                error_set(ret, 0, "waiting: no machine qualifies for the new text");
         else if (p->state == INSTANCE_OLD && x->policy.by)
                 error_set(ret, 0, "waiting: one value of %s after the other (UpdateBy=)", x->policy.by);
         else

@@ -646,58 +646,113 @@ static void a_placement_edit_moves_in_steps(void **state) {
         end(&play);
 }
 
-/* Without surge instances, too: it starts on another machine first. 'failed': the first one does not run. */
-static void excluded_machines(bool failed) {
-        static const char *const names[] = { "A", "B", "C" };
-        Play play;
-
-        begin_template(&play, 3, "MaxUnavailable=1");
+/* The new text excludes the machines A to C, which have the instances. */
+static void begin_excluding(Play *play, const char *options, const char *excluding) {
+        begin_template(play, 3, options);
         for (const char *name = "DEF"; *name; name++)
-                cluster_view_machine(&play.p, (char[]) { *name, 0 }, "disk=ssd", PRESENCE_UP);
-        if (failed)
-                put_state(&play, 0, "failed", false);
-        play.options = "MaxUnavailable=1\nMachineMetadata=disk=ssd";
-        want(&play, 2);
-        for (unsigned i = 0; i < 60; i++) {
-                surge_seconds(&play, 1, failed ? 2 : 3);
-                assert_true(count_doubled(&play) <= 1);
-                for (size_t k = 0; k < ELEMENTS(names); k++) {
-                        const ClusterMachine *m = cluster_machine(&play.p.cluster, machine_id(names[k]));
+                cluster_view_machine(&play->p, (char[]) { *name, 0 }, "disk=ssd", PRESENCE_UP);
+        play->options = excluding;
+}
+
+/* Never fewer than 'least' are available, and at most 'doubled' at a time have two machines. */
+static void excluded_seconds(Play *play, unsigned n, size_t least, size_t doubled) {
+        for (unsigned i = 0; i < n; i++) {
+                surge_seconds(play, 1, least);
+                assert_true(count_doubled(play) <= doubled);
+                for (const char *name = "ABC"; *name; name++) {
+                        const ClusterMachine *m = cluster_machine(&play->p.cluster,
+                                                                  machine_id((char[]) { *name, 0 }));
                         const ClusterAssignment *a = m->assignments;
 
                         assert_true(!a || a->kind == ASSIGNMENT_STOP || a->revision == 1);
                 }
         }
+}
+
+/* Without MaxSurge=, too: it starts on another machine first. In the second play, the first one does not run.
+ */
+static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
+        for (unsigned failed = 0; failed < 2; failed++) {
+                Play play;
+
+                begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nMachineMetadata=disk=ssd");
+                if (failed)
+                        put_state(&play, 0, "failed", false);
+                want(&play, 2);
+                excluded_seconds(&play, 60, 3 - failed, 1);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(count_assignments(&play, 2), 3);
+                assert_int_equal(count_assignments(&play, 1), 0);
+                end(&play);
+        }
+}
+
+/* The rollout ends without those that have failed; they stay where they are. */
+static void a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded(void **state) {
+        static const char options[] = "MaxUnavailable=3\nUpdateOnFailure=continue\nMachineMetadata=disk=ssd";
+        uint64_t index;
+        Play play;
+
+        begin_excluding(&play, "MaxUnavailable=3\nUpdateOnFailure=continue", options);
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        excluded_seconds(&play, 60, 3, 3);
         assert_rollout(&play, ROLLOUT_DONE, 2);
-        assert_int_equal(count_assignments(&play, 2), 3);
-        assert_int_equal(count_assignments(&play, 1), 0);
+        assert_int_equal(count_assignments(&play, 1), 3);
+        index = play.p.cluster.index;
+        excluded_seconds(&play, 20, 3, 0);
+        assert_int_equal(play.p.cluster.index, index);
         end(&play);
 }
 
-static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
-        excluded_machines(false);
-        excluded_machines(true);
-}
-
-static void an_instance_keeps_its_text_while_no_machine_qualifies_for_the_new_one(void **state) {
-        _cleanup_rollout_set_ RolloutSet set = {};
+static void a_machine_that_returns_after_the_rollout_does_not_start_what_excludes_it(void **state) {
         Play play;
 
-        begin_template(&play, 3, "MaxUnavailable=1");
-        play.options = "MaxUnavailable=1\nMachineMetadata=disk=ssd";
+        begin_excluding(&play, "MaxUnavailable=2", "MaxUnavailable=2\nMachineMetadata=disk=ssd");
+        cluster_view_presence(&play.p, "A", PRESENCE_AWAY);
         want(&play, 2);
-        surge_seconds(&play, 30, 3);
-        assert_rollout(&play, ROLLOUT_ROLLING, 2);
-        assert_int_equal(count_assignments(&play, 2), 0);
-        assert_int_equal(rollout_set_read(&play.p.cluster, head_of(&play), &set), 0);
-        for (size_t i = 0; i < set.n; i++) {
-                Error why = {};
+        excluded_seconds(&play, 60, 2, 2);
+        assert_int_equal(count_assignments(&play, 1), 1);
+        cluster_view_presence(&play.p, "A", PRESENCE_UP);
+        excluded_seconds(&play, 60, 2, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        end(&play);
+}
 
-                rollout_explain(&play.p.cluster, &set, &set.instances[i], false, &why);
-                assert_string_equal(why.message, "waiting: no machine qualifies for the new text");
-        }
-        surge_seconds(&play, 600, 3);
-        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+/* A drain is no rule of the text: an instance that has no other machine is updated where it is. */
+static void an_instance_on_a_drained_machine_is_updated_there(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "Conflicts=web@*");
+        maintain(&play.p, "B", "draining", "");
+        want(&play, 2);
+        surge_seconds(&play, 60, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        end(&play);
+}
+
+static int add_marked(void *userdata, const char *unit) {
+        *(size_t *) userdata += starts_with(unit, "web@");
+        return 0;
+}
+
+/* The end of a rollout plans the instances that have two machines. */
+static void instances_that_start_elsewhere_are_planned_when_the_rollout_changes(void **state) {
+        EngineMarks marks = {};
+        size_t n = 0;
+        Play play;
+
+        begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nMachineMetadata=disk=ssd");
+        want(&play, 2);
+        while (surge_step(&play) != ROLLOUT_NOTHING)
+                ;
+        assert_int_equal(count_doubled(&play), 1);
+        engine_marks_add(&marks, &play.p.cluster,
+                         &(RegistryChange) { .kind = CHANGED_ROLLOUT, .unit = play.head });
+        assert_int_equal(engine_marks_expand(&marks, &play.p.cluster, add_marked, &n), 0);
+        assert_true(n >= 1);
         end(&play);
 }
 
@@ -764,7 +819,10 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_surge_instance_starts_where_its_text_fits),
                 cmocka_unit_test(a_placement_edit_moves_in_steps),
                 cmocka_unit_test(a_text_does_not_start_on_a_machine_that_it_excludes),
-                cmocka_unit_test(an_instance_keeps_its_text_while_no_machine_qualifies_for_the_new_one),
+                cmocka_unit_test(a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded),
+                cmocka_unit_test(a_machine_that_returns_after_the_rollout_does_not_start_what_excludes_it),
+                cmocka_unit_test(an_instance_on_a_drained_machine_is_updated_there),
+                cmocka_unit_test(instances_that_start_elsewhere_are_planned_when_the_rollout_changes),
                 cmocka_unit_test(surge_without_a_machine_is_reported),
                 cmocka_unit_test(a_drain_that_stops_first_and_an_update_share_a_budget),
                 cmocka_unit_test(a_drain_leaves_a_surge_instance_to_its_update),
