@@ -470,7 +470,8 @@ static bool is_launched(const View *v, const char *name) {
 /* Return whether the unit was stopped by hand on its machine, or may have been, although it is to run. */
 static bool is_stopped(const View *v, const ApiState *s) {
         return (same_string(s->reason, STATE_STOPPED_BY_HAND) ||
-                same_string(s->reason, STATE_STOPPED_UNOBSERVED)) &&
+                same_string(s->reason, STATE_STOPPED_UNOBSERVED) ||
+                same_string(s->reason, STATE_FAILURE_RESET)) &&
                is_launched(v, s->name);
 }
 

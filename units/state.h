@@ -81,6 +81,8 @@ enum {
 #define STATE_STOPPED_BY_HAND "stopped by hand"
 /* The same of a unit whose end this host did not observe: its fleetd was stopped, for example. */
 #define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
+/* After reset-failed. */
+#define STATE_FAILURE_RESET "it failed, and its failed state was reset"
 /* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
  * that unit and STATE_STOPPED_FOR_END follow. */
 #define STATE_STOPPED_FOR     "stopped because of "

@@ -59,7 +59,9 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
                             u->seen.held_by[0] ? u->seen.held_by : "another unit", STATE_STOPPED_FOR_END);
         else if (record->stopped)
                 text_append(t, STATE_STOPPED_BY_HAND);
-        else if (record->ran && !record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_UNKNOWN)
+        else if (!record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_FAILED)
+                text_append(t, STATE_FAILURE_RESET);
+        else if (!record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_UNKNOWN)
                 text_append(t, STATE_STOPPED_UNOBSERVED);
 }
 

@@ -253,14 +253,15 @@ host_wait() {
 host_booted() { HOST_LIMIT=${2:-60} host_exec "$1" systemctl is-system-running --wait | grep -qE '^(running|degraded)'; }
 
 # Run a command inside a host as root, with a clean environment. Its parent is a shell outside: a host that shuts down stops all processes for
-# a moment, with which nsenter as the parent would stop itself, and not take the end of the command, for which the host waits.
+# a moment, with which nsenter as the parent would stop itself, and not take the end of the command, for which the host waits. That shell is
+# in the host but for its process ID: env, because a builtin command, as kill, would see the processes of this machine.
 host_exec() {
         local h=$1 p
         shift
         p=$(host_init "$h") || { lab_error "$h is off"; return 1; }
         sh -c 'echo 0 >"$1"; shift; exec "$@"' - "$LAB_CG/$h/exec/cgroup.procs" \
                 ${HOST_LIMIT:+timeout "$HOST_LIMIT"} nsenter -t "$p" -a --no-fork -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" \
-                sh -c '"$@"; exit $?' - "$@"
+                sh -c 'env -- "$@"; exit $?' - "$@"
 }
 
 # Power cut. The link is cut first, so that the peers receive neither FIN nor RST.

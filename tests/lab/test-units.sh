@@ -178,6 +178,10 @@ a_unit_that_does_not_run_is_reported_with_the_reason() {
         host_says nobin.service why '^nobin.service failed on .*: exit status 203/EXEC (the program of ExecStart= .*)   fleetctl journal nobin.service$'
         start_fails loop.service 'fails and is restarted, .* (auto-restart) .*: exit status 7; fleetctl journal loop.service$'
         host_says loop.service why '^loop.service .*: exit status 7 '
+        # It stays down, and is to run: a cleared failure is no success.
+        fleetctl alpha reset-failed nobin.service >"$LAB/out" 2>&1 || fail "reset-failed: exit $?, $(cat "$LAB/out")"
+        wait_for 5 status_has gamma 'nobin.service  *is inactive on .*: it failed, and its failed state was reset' || fail "status: $(fleetctl gamma status)"
+        start_fails nobin.service 'it failed, and its failed state was reset; to start it again: fleetctl restart nobin.service'
         start_fails odd.service 'bad-setting\|bad unit file setting'
         host_says odd.service why '^systemd cannot load odd.service on .* (bad-setting): Unit odd.service has a bad unit file setting'
 

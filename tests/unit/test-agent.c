@@ -1329,6 +1329,7 @@ static void a_failed_unit_that_is_reset_has_not_completed(void **state) {
         forgotten(fixture, "web.service");
         fake_bus_changed(fixture->fake, "web.service");
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_string_equal(reason_of(fixture, "web.service"), "it failed, and its failed state was reset");
         assert_false(is_done(fixture, "web.service"));
 
         /* Nor for a daemon that has not observed it. */
