@@ -193,6 +193,8 @@ int state_report(const ApiState *s, bool global, const char *file, const Listing
         return kind == STATE_TROUBLE ? EXIT_FAILED : EXIT_DONE;
 }
 
+enum { RESTART_MS = 5000 }; /* a machine is away for less than that while its daemon is restarted */
+
 /* 's' NULL: the machine has reported no state of the unit. */
 static void report_absence(Client *c, const char *unit, const ApiState *s, const ApiMachine *m,
                            const Listing *machines) {
@@ -211,6 +213,7 @@ static void report_absence(Client *c, const char *unit, const ApiState *s, const
 }
 
 int state_report_away(Client *c, const char *unit, const char *machine, Listing *machines, Error *err) {
+        _cleanup_json_ JsonValue *cluster = NULL;
         _cleanup_listing_ Listing states = {};
         const ApiState *s = NULL;
         const ApiMachine *m;
@@ -224,6 +227,9 @@ int state_report_away(Client *c, const char *unit, const char *machine, Listing 
                 m = listing_machine(machines, machine);
         }
         if (!m || !same_string(m->presence, "away"))
+                return 0;
+        (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        if (cluster && machine_age(cluster, m) < RESTART_MS)
                 return 0;
         r = client_states(c, unit, &states, err);
         if (r < 0)

@@ -59,5 +59,6 @@ const char *state_load_verb(const char *load);
 int state_report(const ApiState *s, bool global, const char *file, const Listing *machines);
 
 /* Print the state that the machine of a unit last reported, if that machine is away. 'machines' is read if it
- * lacks the machine. Return 1; 0: it is not away, or the unit had ended; or a negative errno. */
+ * lacks the machine. Return 1; 0: it is not away, or since a moment only, or the unit had ended; or a
+ * negative errno. */
 int state_report_away(Client *c, const char *unit, const char *machine, Listing *machines, Error *err);
