@@ -53,8 +53,7 @@ ENUM_NAMES(unit_health, UnitHealth, _UNIT_HEALTH_MAX) /* "" for UNIT_HEALTH_NONE
 typedef enum ProblemKind {
         PROBLEM_REFUSED, /* the file is not a valid unit of the cluster */
         PROBLEM_TAKEN, /* a unit of another owner has the name, and keeps it unless people decide otherwise */
-        PROBLEM_HELD, /* the file vanished under suspicious circumstances; the unit stays unless people decide
-                         otherwise */
+        PROBLEM_HELD,  /* the file vanished in an implausible way; the unit stays unless people decide */
         PROBLEM_REVERTED, /* from KV_LEVEL_UPDATES on: its text failed, and is not submitted again unless
                              people decide otherwise */
         PROBLEM_PAUSED,   /* the rollout of its text failed, and waits for people */
@@ -66,8 +65,7 @@ typedef enum ProblemKind {
 
 ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
 
-/* The load state of a conflicting unit, which fleet leaves unchanged. The other states are systemd's,
- * unchanged. */
+/* The load state of a conflicting unit, which fleet leaves unchanged. The other states are systemd's. */
 #define STATE_FOREIGN "foreign"
 
 enum {
@@ -81,8 +79,7 @@ enum {
 #define STATE_STOPPED_BY_HAND "stopped by hand"
 /* The same of a unit whose end this host did not observe: its fleetd was stopped, for example. */
 #define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
-/* After reset-failed. */
-#define STATE_FAILURE_RESET "it failed, and its failed state was reset"
+#define STATE_FAILURE_RESET      "it failed, and its failed state was reset" /* by reset-failed */
 /* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
  * that unit and STATE_STOPPED_FOR_END follow. */
 #define STATE_STOPPED_FOR     "stopped because of "
