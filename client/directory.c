@@ -293,9 +293,9 @@ static int print_problems(Client *c, const JsonValue *items, const Listing *mach
 int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *verb, *kind, *done;
-        } resolutions[] = { { "confirm", "held", "removed, as the files are gone" },
-                            { "take-over", "taken", "taken over by the directory" },
-                            { "retry", "reverted", "submitted again by the directory" } };
+        } resolutions[] = { { "confirm", "held", "confirmed; the removal by the host follows" },
+                            { "take-over", "taken", "confirmed; the directory owns it next" },
+                            { "retry", "reverted", "confirmed; the directory submits it again next" } };
         static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};

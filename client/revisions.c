@@ -283,8 +283,8 @@ static int revert_note_template(Client *c, const char *name, const ApiUnit *form
         if (follows < 0)
                 return follows;
         if (r > 0 && !follows)
-                client_note("%s does not follow %s then; to return all instances: fleetctl revert %s", name,
-                            template, template);
+                client_note("%s does not follow %s from then on; to return all instances: fleetctl revert %s",
+                            name, template, template);
         return r;
 }
 

@@ -87,7 +87,7 @@ static void append_presence(Text *t, const View *v, const ApiMachine *m) {
                 return;
         append_since(t, v->cluster, m);
         if (is_presence(m, "left"))
-                text_printf(t, " (shut down%s%s)", *drained ? ", " : "", drained);
+                text_append(t, " (shut down)"); /* which drained it for that time */
         else if (is_presence(m, "away"))
                 text_printf(t, " (away%s%s%s)", *drained ? ", " : "", drained,
                             has_units(v, m) ? ": its units stay as last reported" : "");
