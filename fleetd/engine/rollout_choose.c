@@ -13,7 +13,7 @@ enum {
         UPDATES_MAX = 150, /* of one step */
         UPDATES_BYTES_MAX = 1024 * 1024,
         SURGE_WORK_MAX = 20000, /* comparisons in the search of machines, of one step */
-        SEARCHES_MAX = 8,       /* in vain, of one step, for instances without drop-ins of their own */
+        SEARCHES_MAX = 4,       /* in vain, of one step, for instances without drop-ins of their own */
         EXECUTE_MS = 5000,      /* in which a machine that is up publishes that it has begun a step */
 };
 
