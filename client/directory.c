@@ -293,7 +293,7 @@ static int print_problems(Client *c, const JsonValue *items, const Listing *mach
 int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *verb, *kind, *done;
-        } resolutions[] = { { "confirm", "held", "confirmed; the removal by the host follows" },
+        } resolutions[] = { { "confirm", "held", "confirmed; the removal follows" },
                             { "take-over", "taken", "confirmed; the directory owns it next" },
                             { "retry", "reverted", "confirmed; the directory submits it again next" } };
         static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";

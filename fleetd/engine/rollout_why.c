@@ -73,12 +73,6 @@ static bool explain_state(const Explaining *x, Error *ret) {
         }
 }
 
-/* Return whether a step would have taken an instance if a machine qualified. */
-static bool explain_is_passed_over(const Explaining *x) {
-        return x->record && !x->set->head->unit->placement.global &&
-               x->cluster->now_ms >= x->record->progress_ms + STEP_MS;
-}
-
 static void explain_budget(const Explaining *x, const RolloutInstance *p, Error *ret) {
         unsigned max = update_max_unavailable(&x->policy, (unsigned) x->n),
                  min = update_min_available(&x->policy, (unsigned) x->n),
@@ -91,7 +85,8 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
         if (p->state == INSTANCE_BAD && x->set->n_of[INSTANCE_UPDATING] >= MAX(max, 1u))
                 error_set(ret, 0, "waiting: %zu in progress, MaxUnavailable=%u",
                           x->set->n_of[INSTANCE_UPDATING], max);
-        else if (p->state == INSTANCE_BAD && explain_is_passed_over(x))
+        else if (p->state == INSTANCE_BAD && x->record && !x->set->head->unit->placement.global &&
+                 x->cluster->now_ms >= x->record->progress_ms + STEP_MS) /* a step would have taken it */
                 error_set(ret, 0, "waiting: no machine qualifies for the new text");
         else if (p->state == INSTANCE_OLD && x->set->n_of[INSTANCE_SURGING] + x->set->n_arrived < surge &&
                  (x->unavailable >= max || x->available <= min))

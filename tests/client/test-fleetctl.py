@@ -425,12 +425,12 @@ def problems_of_directories_are_printed_after_the_list_and_in_the_row_of_the_uni
 def held_units_are_confirmed_by_name_or_all_of_one_host(t):
     ask(t, "held", "1", "a.service", "b.service", "c.service")
     ask(t, "taken", "1", "d.service")
-    t.expect("directory confirm b", out="b.service: confirmed; the removal by the host follows\n")
+    t.expect("directory confirm b", out="b.service: confirmed; the removal follows\n")
     assert t.cluster.answered == [{"kind": "held", "machineID": "1" * 32, "names": ["b.service"]}]
     t.expect("directory confirm b", 1, err="fleetctl: b.service: no unit directory has such a problem (fleetctl directory lists all)\n")
     ask(t, "held", "2", "e.service")
     t.expect("directory confirm", 1, err="fleetctl: alpha and beta have such a problem: choose by --machine=\n")
-    t.expect("directory confirm --machine=alpha", out="a.service, c.service: confirmed; the removal by the host follows\n")
+    t.expect("directory confirm --machine=alpha", out="a.service, c.service: confirmed; the removal follows\n")
     assert [p["name"] for p in t.cluster.problems] == ["d.service", "e.service"]
 
 
