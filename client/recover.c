@@ -15,7 +15,7 @@ enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
 typedef struct Recovery {
         Client *client;
         JsonValue *cluster;           /* the answer of the daemon; NULL: it does not answer, or has none */
-        bool waits;                   /* it answers that it has no state of a cluster */
+        bool waits;                   /* it answers an error: it has no state of a cluster */
         char name[HOST_NAME_MAX + 1]; /* of this machine */
         bool alone;                   /* no other host is known to have been in the cluster */
 } Recovery;
@@ -33,7 +33,7 @@ static int recovery_begin(Recovery *r, Error *err) {
         e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
         if (e == -ENOMEM || e == -EACCES)
                 return e;
-        r->waits = e < 0 && strstr(err->message, "waits for admission to a cluster");
+        r->waits = e == -EREMOTEIO;
         (void) gethostname(r->name, sizeof(r->name) - 1);
         if (r->cluster && *member_name(r->cluster, "name"))
                 snprintf(r->name, sizeof(r->name), "%s", member_name(r->cluster, "name"));
@@ -361,19 +361,11 @@ int verb_recover(Client *c, char **args, size_t n, Error *err) {
 
 static const char RESTORE_SCRIPT[] = "fleetd --restore=\"$1\" ${2:+--cluster-key=\"$2\"}";
 static const char VERIFY_SCRIPT[] = "fleetd --verify=\"$1\" ${2:+--cluster-key=\"$2\"} >/dev/null";
+static const char DRY_RUN_SCRIPT[] =
+        "fleetd --restore=\"$1\" --dry-run ${2:+--cluster-key=\"$2\"} >/dev/null";
 
-static int restore_explain(Recovery *r, const char *file, Error *err) {
-        _cleanup_backup_description_ BackupDescription d = {};
-        _cleanup_text_ Text t = {};
-        int e;
-
-        e = backup_read(file, &d, err);
-        if (e < 0)
-                return e;
-        if (r->waits)
-                return error_set(err, -EEXIST,
-                                 "this host has state, although of no cluster: fleetd made it at its start. "
-                                 "First: systemctl stop fleetd; fleetd --reset; then repeat this command");
+/* Verify the backup, and that this host has no state of a cluster. Return an exit status. */
+static int restore_check(const Recovery *r, const char *file, const char *keys, Error *err) {
         if (r->cluster)
                 return error_set(err, -EEXIST,
                                  "this host has state: cluster %s at index %llu. If it may be replaced: "
@@ -381,6 +373,24 @@ static int restore_explain(Recovery *r, const char *file, Error *err) {
                                  "fleetd; fleetd --reset; then repeat this command",
                                  member_text(r->cluster, "clusterId"),
                                  (unsigned long long) member_number(r->cluster, "index"));
+        if (run_script(r->waits ? VERIFY_SCRIPT : DRY_RUN_SCRIPT, file, keys) == EXIT_DONE)
+                return EXIT_DONE;
+        client_note("nothing was changed");
+        return EXIT_FAILED;
+}
+
+/* Print what the backup is of, and what its restore does. Return an exit status. */
+static int restore_explain(Recovery *r, const char *file, const char *keys, Error *err) {
+        _cleanup_backup_description_ BackupDescription d = {};
+        _cleanup_text_ Text t = {};
+        int e, status;
+
+        e = backup_read(file, &d, err);
+        if (e < 0)
+                return e;
+        status = restore_check(r, file, keys, err);
+        if (status != EXIT_DONE)
+                return status;
         if (e > 0)
                 backup_append_description(&t, &d);
         else
@@ -430,11 +440,8 @@ int verb_restore(Client *c, char **args, size_t n, Error *err) {
                 return error_set(err, -errno, "Failed to open %s: %s", cluster_key, strerror(errno));
         r = recovery_begin(&recovery, err);
         if (r >= 0)
-                r = restore_explain(&recovery, file, err);
-        if (r >= 0 && run_script(VERIFY_SCRIPT, file, keys) != EXIT_DONE) {
-                client_note("nothing was changed");
-                r = EXIT_FAILED;
-        } else if (r >= 0)
+                r = restore_explain(&recovery, file, keys, err);
+        if (r == EXIT_DONE)
                 r = recovery_is_confirmed(&recovery) ? recovery_run(&recovery, RESTORE_SCRIPT, file, keys) :
                                                        EXIT_FAILED;
         json_value_free(recovery.cluster);

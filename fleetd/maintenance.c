@@ -345,6 +345,8 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
                         maintenance_print_found("Written and verified:", &found);
                 return r;
         }
+        if (s->dry_run)
+                return kv_restore_check(&options, err) ?: maintenance_verify(s->restore, s->restore_key, err);
         r = s->restore_key ? key_file_read(s->restore_key, &m.keys, err) : 0;
         if (r < 0)
                 return r;

@@ -483,6 +483,7 @@ static void settings_print_help(void) {
                "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
                "exit\n"
                "     --restore=FILE --cluster-key=KEYS   the same, with the keys of the former cluster\n"
+               "     --restore=FILE --dry-run  only verify that this can be done\n"
                "     --reset                   move the stopped daemon's log and tree to old/, so that this "
                "host "
                "joins again\n"

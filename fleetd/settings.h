@@ -46,6 +46,7 @@ typedef struct Settings {
         bool reset;
         bool recover, force;            /* command line only: maintenance (fleetd/maintenance.h) */
         char *backup, *restore;         /* files, as the next; NULL: none */
+        bool dry_run;                   /* of a restore */
         char *backup_key, *restore_key; /* cluster keys: to write; of a restore */
 } Settings;
 

@@ -29,6 +29,8 @@ int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i)
                 s->reset = true;
         else if (streq(argv[*i], "--force"))
                 s->force = true;
+        else if (streq(argv[*i], "--dry-run"))
+                s->dry_run = true;
         else if ((value = settings_option_value("backup", argc, argv, i)))
                 file = &s->backup;
         else if ((value = settings_option_value("restore", argc, argv, i)))
@@ -53,8 +55,9 @@ static int settings_check_maintenance(const Settings *s, Error *err) {
                                  "each other");
         if (s->force && !s->recover)
                 return error_set(err, -EINVAL, "--force requires --recover");
-        if (s->restore_key && !s->restore)
-                return error_set(err, -EINVAL, "--cluster-key requires --restore");
+        if ((s->restore_key || s->dry_run) && !s->restore)
+                return error_set(err, -EINVAL, "%s requires --restore",
+                                 s->dry_run ? "--dry-run" : "--cluster-key");
         if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]) ||
             (s->backup_key && !s->backup_key[0]) || (s->restore_key && !s->restore_key[0]))
                 return error_set(err, -EINVAL,

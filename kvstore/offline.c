@@ -383,8 +383,8 @@ static int in_force(int error, Error *err) {
         return -EINPROGRESS;
 }
 
-/* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory, where there is
- * none. 'term': as workshop_complete()'s; 0: exchange them. */
+/* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory; one that is
+ * there already is removed with the workshop. 'term': as workshop_complete()'s. */
 static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *result,
                         uint64_t term, Error *err) {
         _cleanup_close_ int fd = -1;
@@ -402,7 +402,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
                 return error_set(err, r, "Failed to write %s: %s", w->path, strerror(-r));
 
         if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path,
-                      term > 0 ? RENAME_NOREPLACE : RENAME_EXCHANGE) < 0)
+                      access(o->tree_path, F_OK) < 0 ? RENAME_NOREPLACE : RENAME_EXCHANGE) < 0)
                 return error_set(err, -errno, "Failed to replace %s by %s: %s", o->tree_path, w->path,
                                  strerror(errno));
         r = fsync_dir(w->parent_fd);
@@ -652,6 +652,26 @@ static int restore_finish(const KvOfflineOptions *o, DataDir *data_dir, Tree **l
         return r < 0 ? error_set(err, r, "Failed to remove %s/restored: %s", o->tree_path, strerror(-r)) : 0;
 }
 
+int kv_read_cluster_id(const char *tree_path, uint64_t *ret) {
+        _cleanup_close_ int fd = open(tree_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DataDir data_dir = { .fd = fd, .checkpoint = { .fd = -1 } };
+        uint64_t lineage;
+
+        return fd < 0 ? -errno : data_dir_read_identity(&data_dir, ret, &lineage);
+}
+
+int kv_restore_check(const KvOfflineOptions *o, Error *err) {
+        uint64_t cluster_id;
+
+        if (kv_read_cluster_id(o->tree_path, &cluster_id) == -ENOENT && bootstrap_is_fresh(o->log_disk))
+                return 0;
+        return error_set(
+                err, -EEXIST,
+                "this host has the state of a cluster in %s, which a backup does not replace; to move "
+                "it to old/: systemctl stop fleetd; fleetd --reset",
+                o->tree_path);
+}
+
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
@@ -660,17 +680,7 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         uint64_t term = 0;
         int r;
 
-        if (access(o->tree_path, F_OK) == 0)
-                return error_set(err, -EEXIST,
-                                 "%s exists: a backup is restored where there is no replica; systemctl stop "
-                                 "fleetd; fleetd --reset moves it and the log to old/",
-                                 o->tree_path);
-        if (!bootstrap_is_fresh(o->log_disk))
-                return error_set(err, -EEXIST,
-                                 "there is a log beside %s: a backup is restored where there is no replica; "
-                                 "systemctl stop fleetd; fleetd --reset moves it to old/",
-                                 o->tree_path);
-        r = workshop_open(&w, o->tree_path, err);
+        r = kv_restore_check(o, err) ?: workshop_open(&w, o->tree_path, err);
         if (r < 0)
                 return r;
         r = restore_open(&w, o, file, &tree, &result, err);
@@ -687,12 +697,4 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
                 return in_force(r, err);
         *ret = result;
         return 0;
-}
-
-int kv_read_cluster_id(const char *tree_path, uint64_t *ret) {
-        _cleanup_close_ int fd = open(tree_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DataDir data_dir = { .fd = fd, .checkpoint = { .fd = -1 } };
-        uint64_t lineage;
-
-        return fd < 0 ? -errno : data_dir_read_identity(&data_dir, ret, &lineage);
 }

@@ -69,6 +69,10 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
 /* Read the cluster of a data directory, also beside a running daemon. -ENOENT, -EBADMSG. */
 int kv_read_cluster_id(const char *tree_path, uint64_t *ret);
 
+/* Return 0 if this host has no replica of a cluster, else -EEXIST, with a message. What fleetd has made while
+ * it waits for admission to a cluster is none. */
+int kv_restore_check(const KvOfflineOptions *options, Error *err);
+
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote
  * it. -EINPROGRESS: as kv_recover()'s. */
 int kv_restore(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);

@@ -22,8 +22,9 @@ for host in one two three fresh; do
                 --listen-peer=${peers[$host]} --peer-key=$scratch/key"
         cat >"$scratch/bin.$host/fleetd" <<F
 #!/bin/bash
-case "\$1" in
+case "\$*" in
 --verify=*) exec $program "\$@" ;;
+*--dry-run*) ;;
 --restore=*) [ ! -e "$scratch/restore.fails" ] || exit 1
         [ -z "\$RESTORE_FAULT" ] || export FAULT_POINT=\$RESTORE_FAULT
         [ -z "\$RESTORE_STATUS" ] || { $program ${options//$'\n'/ } "\$@"; exit "\$RESTORE_STATUS"; } ;;
@@ -143,16 +144,26 @@ a_reset_after_a_crash_is_repeated() {
 a_host_with_state_is_not_restored() {
         start fresh && wait_for voters fresh 1 || return 1
         refused 1 "this host has state: cluster" fresh restore "$scratch/backup" --yes=fresh && says "systemctl stop fleetd; fleetd --reset; then repeat this command" || return 1
-        # A daemon that runs and does not answer runs again; one that was stopped stays so.
-        rm "$scratch/fresh.sock" && refused 1 "the state of this host was not changed; fleetd runs again" fresh restore "$scratch/backup" --yes="$(hostname)" &&
-                says "a backup is restored where there is no replica; systemctl stop fleetd; fleetd --reset moves it" && wait_for voters fresh 1 && stop fresh &&
-                refused 1 "the state of this host was not changed; fleetd stays stopped" fresh restore "$scratch/backup" --yes="$(hostname)" && [ ! -e "$scratch/fresh.pid" ] &&
-                start fresh && wait_for voters fresh 1 && stop fresh && fleetd fresh --reset >/dev/null || return 1
-        # So has one that waits for its cluster.
-        start fresh none && wait_for waits fresh || return 1
+        # A daemon that runs and does not answer is not stopped; with one that is stopped, the state is found before the question.
         before=$(wc -l <"$scratch/systemctl.log")
-        refused 1 "this host has state, although of no cluster" fresh restore "$scratch/backup" --yes=fresh && says "First: systemctl stop fleetd; fleetd --reset" || return 1
-        [ "$(wc -l <"$scratch/systemctl.log")" = "$before" ] && stop fresh && fleetd fresh --reset >/dev/null && start fresh && wait_for voters fresh 1
+        rm "$scratch/fresh.sock" && refused 1 "another fleetd is running" fresh restore "$scratch/backup" --yes="$(hostname)" && says "nothing was changed" &&
+                [ "$(wc -l <"$scratch/systemctl.log")" = "$before" ] && stop fresh &&
+                refused 1 "this host has the state of a cluster in $scratch/fresh/tree, which a backup does not replace" fresh restore "$scratch/backup" &&
+                says "to move it to old/: systemctl stop fleetd; fleetd --reset" && says "nothing was changed" && ! says "confirm with --yes" && [ ! -e "$scratch/fresh.pid" ] &&
+                fleetd fresh --reset >/dev/null || return 1
+        start fresh && wait_for voters fresh 1
+}
+
+# Such as a wiped host after its boot: it has a tree, and no cluster.
+a_host_that_waits_for_admission_is_restored() {
+        stop fresh && fleetd fresh --reset >/dev/null && start fresh none && wait_for waits fresh && [ -e "$scratch/fresh/tree" ] || return 1
+        echo >"$scratch/fresh.join"
+        fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
+        wait_for fleetctl fresh kv get /a && voters fresh 1 && [ ! -e "$scratch/fresh/tree.new" ] && stop fresh && fleetd fresh --reset >/dev/null || return 1
+        # The same with a stopped daemon.
+        start fresh none && wait_for waits fresh && stop fresh && echo >"$scratch/fresh.join" || return 1
+        fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
+        wait_for fleetctl fresh kv get /a && voters fresh 1
 }
 waits() { fleetctl "$1" list-units 2>&1 | grep -q 'no state of a cluster yet'; }
 
@@ -278,6 +289,7 @@ check a_confirmed_recovery_makes_a_cluster_of_one
 check a_reset_host_joins_again
 check a_reset_after_a_crash_is_repeated
 check a_host_with_state_is_not_restored
+check a_host_that_waits_for_admission_is_restored
 check bad_files_are_not_restored
 check a_crash_of_a_restore_is_repeated_or_completed
 check a_restore_that_is_in_force_is_no_failure_without_a_change

@@ -114,7 +114,7 @@ end TERM 1
 end TERM 3
 
 said=$(fleetd 3 --restore="$scratch/backup" 2>&1)
-says nothing_is_restored_over_a_replica "a backup is restored where there is no replica" "$said"
+says nothing_is_restored_over_a_replica "which a backup does not replace" "$said"
 head -c 100000 /dev/urandom >"$scratch/rubbish"
 said=$(fleetd 4 --restore="$scratch/rubbish" 2>&1)
 status=$?

@@ -113,7 +113,7 @@ a_backup_from_before_the_first_checkpoint_restores_wiped_hosts() {
         host_exec alpha fleetd --backup=/root/first >"$LAB/out" 2>&1 || fail "backup: $(cat "$LAB/out")"
         grep -q '^Written and verified: cluster' "$LAB/out" || fail "backup: $(cat "$LAB/out")"
         refuses alpha "/root/first exists" --backup=/root/first
-        refuses alpha "/var/lib/fleet/tree exists: a backup is restored where there is no replica" --restore=/root/first
+        refuses alpha "this host has the state of a cluster in /var/lib/fleet/tree, which a backup does not replace" --restore=/root/first
         start_a_later_unit
         stop_all
         wipe_and_restore first

@@ -268,6 +268,24 @@ static void assert_refused(Fixture *fixture, int error, const char *message) {
                          -1); /* and another one can still be restored */
 }
 
+/* A wiped host that was booted, and waits for admission: it has no log, and a tree without a cluster. */
+static void a_backup_replaces_the_state_of_a_host_that_waits_for_admission(void **state) {
+        Fixture *fixture = *state;
+        KvOffline ret = {};
+        char value[512];
+        ThreeHostsHost *h;
+
+        fill(fixture, 1);
+        must(fixture, 0, kv_backup, &ret);
+        assert_int_equal(three_hosts_open(&fixture->trio, 1, true, &(Error) {}), 0);
+        three_hosts_close(&fixture->trio, 1);
+        assert_int_equal(access(fixture->trio.hosts[1].tree_path, F_OK), 0);
+
+        must(fixture, 1, kv_restore, &ret);
+        h = open_host(fixture, 1);
+        assert_true(starts_with(three_hosts_get(h, "/many/0", value), "a value"));
+}
+
 static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void **state) {
         Fixture *fixture = *state;
         KvOffline ret = {};
@@ -375,7 +393,7 @@ static void a_backup_is_not_restored_beside_a_log(void **state) {
         for (size_t i = 0; i < ELEMENTS(names); i++) {
                 snprintf(file, sizeof(file), "%s/%s", fixture->trio.hosts[1].raft_path, names[i]);
                 scratch_write(file, "x");
-                assert_refused(fixture, -EEXIST, "there is a log beside");
+                assert_refused(fixture, -EEXIST, "this host has the state of a cluster in ");
                 assert_int_equal(unlink(file), 0);
         }
         must(fixture, 1, kv_restore, &ret);
@@ -637,10 +655,10 @@ static void each_refusal_says_what_is_wrong(void **state) {
 
         write_backup(fixture, CLUSTER);
         must(fixture, 1, kv_restore, &ret);
-        assert_says(fixture, 1, kv_restore, fixture->file, -EEXIST,
-                    "/tree1 exists: a backup is restored where there is no replica; systemctl stop fleetd; "
-                    "fleetd --reset "
-                    "moves it and the log to old/");
+        assert_says(
+                fixture, 1, kv_restore, fixture->file, -EEXIST,
+                "/tree1, which a backup does not replace; to move it to old/: systemctl stop fleetd; fleetd "
+                "--reset");
         entries_ahead = 2 * KV_OFFLINE_RAISE;
         assert_says(
                 fixture, 1, kv_backup, other, -EUCLEAN,
@@ -722,6 +740,7 @@ static void each_call_that_fails_is_said(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_fixture(a_backup_from_before_the_first_checkpoint_is_restored),
+                in_a_fixture(a_backup_replaces_the_state_of_a_host_that_waits_for_admission),
                 in_a_fixture(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
                 in_a_fixture(what_is_no_whole_backup_is_refused),
                 in_a_fixture(a_backup_that_exists_is_not_overwritten),
