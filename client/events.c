@@ -336,12 +336,31 @@ static void recent_append_change(Recent *recent, const JsonValue *row, Text *t) 
         }
 }
 
+/* The cluster was recovered or restored: "the cluster was restored at index 7 of lineage 1". */
+static int recent_add_adoption(Recent *recent, const JsonValue *row) {
+        const char *reason = member_text(row, "reason"), *end = strstr(reason, " at index ");
+        _cleanup_text_ Text t = {};
+        int r;
+
+        r = recent_add_moves(recent);
+        if (r < 0 || !end)
+                return r;
+        append_event_time(&t, member_number(row, "last"), recent->now_ms);
+        text_append(&t, " ");
+        text_append_bytes(&t, reason, end - reason);
+        free(recent->name);
+        recent->name = NULL;
+        return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
+}
+
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         const char *id = member_text(row, "machine"), *before;
         bool shut_down, down;
         int r;
 
+        if (streq(member_text(row, "kind"), "adoption"))
+                return recent_add_adoption(recent, row);
         recent->n_moved += recent->name && is_move_from(row, recent->name);
         recent_append_change(recent, row, &presence);
         if (presence.size == 0)
