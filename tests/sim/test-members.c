@@ -644,8 +644,10 @@ static bool without_a_gap(const char *name) {
         return true;
 }
 
-/* Until the expression holds, each unit runs somewhere. */
-#define UNTIL_WITHOUT_A_GAP(name, expression) UNTIL(name, without_a_gap(name) && (expression))
+/* Until the expression holds, each unit runs somewhere. Two starts in a row may be refused: the next attempts
+ * to move a unit are 30 s and 60 s later. */
+#define UNTIL_WITHOUT_A_GAP(name, expression) \
+        UNTIL_WITHIN(2 * PATIENCE_MS, name, without_a_gap(name) && (expression))
 
 static int on_node(void *userdata, const KvNode *node) {
         return 0;
