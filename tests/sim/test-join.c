@@ -15,6 +15,7 @@
 enum {
         RESTART_MS = 2000, /* from a crash to the next start */
         REPEAT_MS = 1000,  /* from the failure of a command to its repetition */
+        TURN_SEC = 6,      /* until a host that joins has its turn, after as many as are admitted at once */
 };
 
 static bool joining_logged; /* a member has reported the session of a joining host */
@@ -387,19 +388,18 @@ static void old_program(void) {
 
 /* A host that has to wait for its turn is no host without an answer: it waits longer than for one. */
 static void join_above_the_limit(void) {
-        uint64_t until_ms, source;
         MadeToken token;
-        bool wrong;
+        Pace *joins;
 
         found(2, 1);
         token = make_token(machine(0), NULL);
         UNTIL("a-host-is-ready", is_ready(machine(1)));
         (void) command(machine(1), false, token.text);
-        source = strangers_key("10.9.9.9:1");
-        for (until_ms = world_now_ms(world) + 6000; world_now_ms(world) < until_ms; run_ms(5))
-                while (strangers_join(&user_of(machine(0))->api.peers->strangers, source++,
-                                      loop_now_ms(world_loop(machine(0)->loop)), &wrong) == 0)
-                        ;
+        joins = &user_of(machine(0))->api.peers->strangers.joins;
+        (void) pace_wait_ms(joins, STRANGERS_JOINS_PER_SECOND, STRANGERS_JOINS_PER_SECOND,
+                            loop_now_ms(world_loop(machine(0)->loop)));
+        pace_take(joins, TURN_SEC * STRANGERS_JOINS_PER_SECOND + STRANGERS_JOINS_PER_SECOND);
+        run_ms(1000 * TURN_SEC);
         if (user_of(machine(1))->stored)
                 world_failed(world, "joins-are-limited", "%s has joined", machine(1)->name);
         UNTIL("a-host-is-a-member", is_member(machine(0), machine(1)));

@@ -29,6 +29,7 @@ typedef struct Client {
         uint64_t write_ms; /* the next write */
         KvGet get;
         uint64_t index; /* highest index that this host has shown */
+        uint64_t begun; /* the same when the read began: a write that ends meanwhile is concurrent */
 } Client;
 
 static Client clients[HOSTS];
@@ -69,9 +70,9 @@ static void on_read(void *userdata, int result, const KvFound *found) {
         c->reading = false;
         if (result < 0)
                 return;
-        if (found->index < c->index)
+        if (found->index < c->begun)
                 world_failed(world, "no-read-goes-back", "%s: index %llu after %llu", c->machine->name,
-                             (unsigned long long) found->index, (unsigned long long) c->index);
+                             (unsigned long long) found->index, (unsigned long long) c->begun);
         client_saw(c, found->index);
 }
 
@@ -79,6 +80,7 @@ static void client_read(Client *c) {
         if (c->reading || !kv_can_serve(daemon_store(c->machine->daemon)))
                 return;
         c->reading = true;
+        c->begun = c->index;
         c->get = (KvGet) { .key = kv_string("/log"), .done = on_read, .userdata = c };
         kv_get(daemon_store(c->machine->daemon), &c->get);
 }
