@@ -118,7 +118,7 @@ bool faults_set_voters(SimCluster *c, unsigned voters) {
         SimMachine *leader = cluster_leader(c);
 
         return leader &&
-               registry_set_settings(daemon_registry(leader->daemon), &settings, "root", on_asked, NULL) >= 0;
+               registry_set_settings(daemon_registry(leader->daemon), &settings, "root", on_asked, c) >= 0;
 }
 
 /* Its units move away, then it has a cluster of its own. */
