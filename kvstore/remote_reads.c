@@ -174,10 +174,9 @@ void requests_on_found(Remote *r, RemoteFound *found) {
                 q = LIST_NEXT(q, requests);
         if (!q || !q->sent)
                 return;
-        if (!q->begun &&
-            (found->error == -EAGAIN || ((found->error == 0 || found->error == -ENOENT) &&
-                                         found->index < q->read.bound))) /* the replica is behind: another
-                                                                            one, until it is due */
+        /* The replica is behind, or has too many reads: again, perhaps to another one, until it is due. */
+        if (!q->begun && (found->error == -EAGAIN || found->error == -EBUSY ||
+                          ((found->error == 0 || found->error == -ENOENT) && found->index < q->read.bound)))
                 q->sent = false;
         else if (q->get)
                 request_got(q, found);

@@ -127,7 +127,7 @@ void watches_on_events(Remote *r, RemotePage *page) {
                         seen = MAX(seen, w->current);
                         hub_publish(w->hub, &item.event);
                 }
-        w->known = true;
+        w->known |= page->index > 0; /* 0: more events follow, which no answer to a heartbeat may pass */
         w->current = MAX(w->current, page->index);
         hub_reached(w->hub, w->current);
         remote_saw(r, seen); /* a watch may wait for an index of the future */

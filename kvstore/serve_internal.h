@@ -44,6 +44,7 @@ struct Subscription {
         uint64_t least;                  /* the slices have to be routed up to this index first */
         Changed *changed;                /* table by key */
         Version *versions;               /* table by hash; until the first complete page */
+        bool begun;                      /* a page was sent, perhaps of some events only */
         uint64_t sent;                   /* index of the last complete page; 0: none */
         KvWatch *watch;                  /* of a key */
         Writer events;                   /* that wait */

@@ -1,12 +1,20 @@
 #include "kvstore/serve_reads.h"
 
+#include "base/table.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/serving.h"
+
+/* A session with reads. */
+typedef struct ReadSession {
+        uint64_t session; /* its number */
+        size_t n, n_syncs;
+        UT_hash_handle hh;
+} ReadSession;
 
 /* A read that waits for a ReadIndex check, for the bound of its host, or for a worker. */
 typedef struct Reading {
         ServeReads *reads; /* NULL: they are gone, and a worker still lists */
-        uint64_t session;  /* its number */
+        ReadSession *from; /* NULL then */
         RemoteRead read;   /* owns its keys, below */
         KvSync sync;
         bool syncing;
@@ -30,23 +38,42 @@ struct ServeReads {
         KvStore *store;
         Serve *serve;
         LIST_HEAD(, Reading) all;
-        size_t n;
+        ReadSession *sessions; /* table by session */
+        size_t n;              /* of keys */
         Timer retry;
 };
+
+/* How many reads of this kind its session has. */
+static size_t *reading_count(const Reading *r) {
+        return r->read.kind == REMOTE_SYNC ? &r->from->n_syncs : &r->from->n;
+}
+
+static void reading_detach(Reading *r) {
+        ReadSession *from = r->from;
+
+        LIST_REMOVE(r, all);
+        r->reads->n -= r->read.kind != REMOTE_SYNC;
+        (*reading_count(r))--;
+        if (from->n == 0 && from->n_syncs == 0) {
+                HASH_DEL(r->reads->sessions, from);
+                free(from);
+        }
+        r->from = NULL;
+        r->reads = NULL;
+}
 
 static void reading_free(Reading *r) {
         if (r->reads) {
                 if (r->syncing)
                         kv_sync_cancel(r->reads->store, &r->sync);
-                LIST_REMOVE(r, all);
-                r->reads->n--;
+                reading_detach(r);
         }
         writer_done(&r->nodes);
         free(r);
 }
 
 static int reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
-        PeerSession *session = peers_session(r->reads->peers, r->session);
+        PeerSession *session = peers_session(r->reads->peers, r->from->session);
         _cleanup_writer_ Writer w = {};
 
         if (!session)
@@ -58,7 +85,7 @@ static int reading_send(Reading *r, const RemoteFound *head, const void *nodes, 
 
 /* Return whether the host may read a key now. */
 static bool reading_is_permitted(const Reading *r, KvBytes key) {
-        const PeerSession *session = peers_session(r->reads->peers, r->session);
+        const PeerSession *session = peers_session(r->reads->peers, r->from->session);
 
         return session && serve_may_read(r->reads->serve, peer_handshake(session)->machine_id, key);
 }
@@ -85,7 +112,7 @@ static void reading_fail(Reading *r, int error) {
 /* The slice of the host is sent up to this index, too: at once, because the host waits for it. */
 static void reading_on_synced(void *userdata, KvStatus status) {
         Reading *r = userdata;
-        PeerSession *session = peers_session(r->reads->peers, r->session);
+        PeerSession *session = peers_session(r->reads->peers, r->from->session);
         uint64_t index = kv_index(r->reads->store);
 
         r->syncing = false;
@@ -245,26 +272,53 @@ static void reads_on_retry(void *userdata) {
         }
 }
 
+/* Return the session, if it may have one more read of this kind; or NULL. */
+static ReadSession *read_session(ServeReads *reads, PeerSession *session, RemoteReadKind kind) {
+        uint64_t number = peer_number(session);
+        bool sync = kind == REMOTE_SYNC;
+        ReadSession *from;
+
+        HASH_FIND(hh, reads->sessions, &number, sizeof(number), from);
+        if (sync ? from && from->n_syncs >= SERVE_SYNCS_OF_SESSION_MAX :
+                   reads->n >= SERVE_READS_MAX || (from && from->n >= SERVE_READS_OF_SESSION_MAX))
+                return NULL;
+        if (from)
+                return from;
+        from = NEW0(ReadSession, 1);
+        if (!from)
+                return NULL;
+        from->session = number;
+        HASH_ADD(hh, reads->sessions, session, sizeof(from->session), from);
+        if (!TABLE_ADDED(from)) {
+                free(from);
+                return NULL;
+        }
+        return from;
+}
+
 static Reading *reading_new(ServeReads *reads, PeerSession *session, const RemoteRead *read) {
-        Reading *r = reads->n < SERVE_READS_MAX ? calloc(1, sizeof(*r) + read->key.size + read->after.size) :
-                                                  NULL;
+        Reading *r = calloc(1, sizeof(*r) + read->key.size + read->after.size);
+        ReadSession *from = r ? read_session(reads, session, read->kind) : NULL;
         char *at;
 
-        if (!r)
+        if (!from) {
+                free(r);
                 return NULL;
+        }
         *r = (Reading) { .reads = reads,
-                         .session = peer_number(session),
+                         .from = from,
                          .read = *read,
                          .until_ms = loop_now_ms(reads->loop) + SERVE_BEHIND_MS };
         at = r->keys;
         kv_bytes_place(&at, &r->read.key);
         kv_bytes_place(&at, &r->read.after);
         LIST_INSERT_HEAD(&reads->all, r, all);
-        reads->n++;
+        reads->n += read->kind != REMOTE_SYNC;
+        (*reading_count(r))++;
         return r;
 }
 
-/* Too many reads wait: a read of keys fails, and one of an index is sent again. */
+/* Too many reads wait: the host sends it again, until it is due. */
 static void reads_reject(PeerSession *session, uint32_t number) {
         _cleanup_writer_ Writer w = {};
 
@@ -319,8 +373,7 @@ ServeReads *serve_reads_free(ServeReads *reads) {
                 next = LIST_NEXT(r, all);
                 if (r->list) { /* the store frees it */
                         kv_list_cancel(r->list);
-                        LIST_REMOVE(r, all);
-                        r->reads = NULL;
+                        reading_detach(r);
                 } else
                         reading_free(r);
         }

@@ -7,7 +7,10 @@
 typedef struct ServeReads ServeReads;
 
 enum {
-        SERVE_READS_MAX = 4096, /* that wait, of all hosts */
+        SERVE_READS_MAX = 4096,          /* of keys, that wait, of all hosts */
+        SERVE_READS_OF_SESSION_MAX = 64, /* the same of one: a host takes no places of others */
+        SERVE_SYNCS_OF_SESSION_MAX =
+                4, /* of an index: they wait behind no other read, as a lease needs them */
         SERVE_LIST_MAX = 24 * 1024 *
                          1024, /* bytes of the answer to one list; above: -EFBIG. Below PEER_QUEUE_MAX */
         SERVE_LIST_FRAME = 1024 * 1024, /* bytes of nodes, after which a frame ends */

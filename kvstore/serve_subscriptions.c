@@ -120,6 +120,7 @@ static bool events_flush(Subscription *s, PeerSession *session) {
                 subscription_end(s, REMOTE_GONE_OVERFLOW, 0);
                 return true;
         }
+        s->begun = true;
         s->sent = MAX(s->sent, index);
         events_clear(s);
         return true;
@@ -487,7 +488,7 @@ uint64_t serve_events_index(const Serve *serve, const PeerSession *session) {
         if (!client)
                 return index;
         LIST_FOREACH(s, &client->subscriptions, of_client)
-                if (s->kind != REMOTE_SLICE && s->sent > 0 &&
+                if (s->kind != REMOTE_SLICE && s->begun &&
                     (s->events.size > 0 || !kv_watch_progress(s->watch, &index)))
                         index = MIN(index, s->sent);
         return index;

@@ -315,7 +315,7 @@ void quiet_peer_leave(QuietPeer *h) {
 
 /* -- Another host -- */
 
-static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
+void quiet_peer_put_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer frame = {};
         uint8_t head[FRAME_HEADER_SIZE];
 
@@ -324,6 +324,10 @@ static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_
         write_raw(&frame, payload, size);
         assert(frame.error == 0);
         wire_bring(w, frame.bytes, frame.size);
+}
+
+static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
+        quiet_peer_put_on(w, type, payload, size);
         quiet_peer_run(w->host);
 }
 

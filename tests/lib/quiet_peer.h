@@ -85,6 +85,8 @@ bool quiet_peer_refuse(QuietPeer *h);
 bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
 /* The same on one of the sessions. */
 bool quiet_peer_send_on(QuietPeerWire *wire, PeerFrame type, const void *payload, size_t size);
+/* The same, before the next turn of the loop. */
+void quiet_peer_put_on(QuietPeerWire *wire, PeerFrame type, const void *payload, size_t size);
 /* Return the next frame that the host sent on 'wire'; the payload is borrowed until the host sends more.
  * False: there is none. */
 bool quiet_peer_receive(QuietPeerWire *wire, Frame *ret);

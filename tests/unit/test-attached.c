@@ -23,6 +23,8 @@ typedef struct Replica {
         uint64_t index, cluster_ms;
         bool silent;           /* it answers no heartbeat */
         bool behind;           /* it has not reached what the host has seen */
+        bool busy;             /* it has as many reads as it takes */
+        bool in_parts;         /* its first events of a watch are not all */
         uint32_t slice;        /* number of the subscription to the slice; 0: none */
         unsigned n_subscribed; /* requests so far */
         unsigned n_watched, n_ended, n_relayed;
@@ -70,16 +72,21 @@ static void says_page(Replica *p, uint64_t index, uint64_t modified, const char 
         says(p, PEER_PAGE, &w);
 }
 
-static void says_event(Replica *p, uint32_t number, uint64_t index) {
+/* An event in a page of 'index'; 0: of a part of the events. */
+static void says_events(Replica *p, uint32_t number, uint64_t index, uint64_t event) {
         const RemoteItem item = { .kind = REMOTE_EVENT,
                                   .event = { .action = KV_ACTION_SET,
-                                             .index = index,
-                                             .node = { .key = kv_string("/a"), .modified = index } } };
+                                             .index = event,
+                                             .node = { .key = kv_string("/a"), .modified = event } } };
         Writer w = {};
 
         remote_page_write(&(RemotePage) { .number = number, .index = index, .lineage = LINEAGE }, &w);
         remote_item_write(&item, &w);
         says(p, PEER_EVENTS, &w);
+}
+
+static void says_event(Replica *p, uint32_t number, uint64_t index) {
+        says_events(p, number, index, index);
 }
 
 static void says_gone(Replica *p, uint32_t number, RemoteGone cause) {
@@ -107,7 +114,9 @@ static void take_subscribe(Replica *p, const Frame *f) {
         p->n_watched++;
         p->watch = s.number;
         p->since = s.since;
-        remote_page_write(&(RemotePage) { .number = s.number, .index = p->index, .lineage = LINEAGE }, &w);
+        remote_page_write(
+                &(RemotePage) { .number = s.number, .index = p->in_parts ? 0 : p->index, .lineage = LINEAGE },
+                &w);
         says(p, PEER_EVENTS, &w);
 }
 
@@ -119,6 +128,7 @@ static void take_read(Replica *p, const Frame *f) {
         assert_int_equal(remote_read_read(f->payload, f->size, &read), 0);
         remote_found_write(&(RemoteFound) { .number = read.number,
                                             .error = p->behind               ? -EAGAIN :
+                                                     p->busy                 ? -EBUSY :
                                                      read.kind == REMOTE_GET ? -ENOENT :
                                                                                0,
                                             .index = p->index,
@@ -352,6 +362,19 @@ static void an_answer_that_is_older_than_what_the_host_has_seen_is_not_taken(voi
         p->index = INDEX + 11;
         pass(p, 500);
         assert_true(read.done && read.index == INDEX + 11);
+}
+
+static void a_read_that_the_replica_has_no_room_for_is_sent_again(void **state) {
+        Replica *p = *state;
+        Read read;
+
+        p->busy = true;
+        begin_read(p, &read);
+        pass(p, 1000);
+        assert_false(read.done);
+        p->busy = false;
+        pass(p, 500);
+        assert_true(read.done && read.index == INDEX);
 }
 
 /* -- A replica that accepts, and never answers -- */
@@ -609,6 +632,26 @@ static void frames_of_12_mib_are_read_and_one_byte_more_ends_the_session(void **
         assert_true(state_of(p).ready);
 }
 
+/* An answer to a heartbeat between two parts has an index behind the events of the second one. */
+static void a_watch_with_a_part_of_its_events_misses_none(void **state) {
+        Replica *p = *state;
+        Watch watch;
+
+        p->in_parts = true;
+        assert_int_equal(watch_at(p, "/a", p->index + 1, &watch), 0);
+        pass(p, STEP_MS);
+        says_events(p, p->watch, 0, p->index + 1);
+        pass(p, STEP_MS);
+        assert_int_equal(watch.n, 1);
+        p->index += 100;
+        says_current(p);
+        pass(p, STEP_MS);
+        says_event(p, p->watch, p->index - 50);
+        pass(p, STEP_MS);
+        kv_watch_close(watch.watch);
+        assert_int_equal(watch.n, 2);
+}
+
 /* -- Clocks -- */
 
 /* Cluster time never runs backward, and a write has its effect nevertheless. */
@@ -664,6 +707,8 @@ static void a_host_whose_clock_jumps_by_an_hour_continues(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, attached_setup, attached_teardown)
         const struct CMUnitTest tests[] = {
+                T(a_watch_with_a_part_of_its_events_misses_none),
+                T(a_read_that_the_replica_has_no_room_for_is_sent_again),
                 T(a_replica_that_is_behind_for_ever_is_asked_a_few_times_a_second),
                 T(an_answer_that_is_older_than_what_the_host_has_seen_is_not_taken),
                 T(a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome),

@@ -422,27 +422,108 @@ static void the_queues_of_all_sessions_have_64_mib(void **state) {
         assert_int_equal(serve->queued, 0);
 }
 
-static void of_4097_reads_that_wait_the_last_one_is_rejected(void **state) {
+static void read_put(QuietPeer *h, uint32_t number, RemoteReadKind kind, uint64_t bound) {
+        const RemoteRead read = { .number = number,
+                                  .kind = kind,
+                                  .key = kv_string(kind == REMOTE_SYNC ? "" : "/a"),
+                                  .bound = bound };
+        _cleanup_writer_ Writer w = {};
+
+        remote_read_write(&read, &w);
+        assert_int_equal(w.error, 0);
+        quiet_peer_put_on(&h->asking, PEER_READ, w.bytes, w.size);
+}
+
+/* A host that reads what no replica has yet takes neither the places of others nor those of its lease. */
+static void a_host_has_64_reads_that_wait_and_reads_of_an_index_beside_them(void **state) {
+        enum { MAX_READS = SERVE_READS_OF_SESSION_MAX };
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
 
-        for (uint32_t i = 1; i <= SERVE_READS_MAX + 1; i++) {
-                const RemoteRead read = {
-                        .number = i, .kind = REMOTE_GET, .key = kv_string("/a"), .bound = FUTURE
-                };
-                _cleanup_writer_ Writer w = {};
-
-                remote_read_write(&read, &w);
-                assert_true(quiet_peer_send_on(&h->asking, PEER_READ, w.bytes, w.size));
-        }
+        for (uint32_t i = 1; i <= MAX_READS + 1; i++)
+                read_put(h, i, REMOTE_GET, FUTURE);
+        quiet_peer_pass(h, 10);
         hear(h, &heard);
         assert_int_equal(heard.n_found, 1);
-        assert_int_equal(heard.found.number, SERVE_READS_MAX + 1);
+        assert_int_equal(heard.found.number, MAX_READS + 1);
         assert_int_equal(heard.found.error, -EBUSY);
+        read_put(h, 1000, REMOTE_SYNC, 0);
+        quiet_peer_pass(h, 50);
+        hear(h, &heard);
+        assert_int_equal(heard.n_found, 1);
+        assert_int_equal(heard.found.number, 1000);
+        assert_int_equal(heard.found.status, KV_OK);
+        for (uint32_t i = 0; i <= SERVE_SYNCS_OF_SESSION_MAX; i++)
+                read_put(h, 2000 + i, REMOTE_SYNC, 0);
+        hear(h, &heard);
+        assert_int_equal(heard.n_found, 1);
+        assert_int_equal(heard.found.number, 2000 + SERVE_SYNCS_OF_SESSION_MAX);
+        assert_int_equal(heard.found.status, KV_BUSY);
         quiet_peer_pass(h, 1100);
         hear(h, &heard);
-        assert_int_equal(heard.n_found, SERVE_READS_MAX);
-        assert_int_equal(heard.found.error, -EAGAIN);
+        assert_int_equal(heard.n_found, MAX_READS + SERVE_SYNCS_OF_SESSION_MAX);
+        read_put(h, 3000, REMOTE_GET, 0); /* all places are free again */
+        quiet_peer_pass(h, 10);
+        hear(h, &heard);
+        assert_int_equal(heard.n_found, 1);
+        assert_int_equal(heard.found.error, -ENOENT);
+}
+
+/* Of many events, a turn of the loop sends a part: the index of an answer to a heartbeat in between would
+ * have the host drop the others. */
+static void an_answer_does_not_count_a_watch_with_a_part_of_its_events(void **state) {
+        enum { N_KEYS = 900, N_PER_WAIT = 100 };
+        unsigned n_after = 0, n_answers = 0;
+        uint64_t since, number, events = 0;
+        _cleanup_writer_ Writer w = {};
+        QuietPeer *h = *state;
+        char key[32];
+
+        write_key(h, "/w/first");
+        since = kv_index(h->store);
+        for (unsigned i = 0; i < N_KEYS; i++) {
+                snprintf(key, sizeof(key), "/w/%u", i);
+                assert_int_equal(
+                        kv_propose(
+                                h->store,
+                                &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
+                                on_written, NULL, &number),
+                        0);
+                if (i % N_PER_WAIT == 0)
+                        quiet_peer_pass(h, 100);
+        }
+        quiet_peer_pass(h, 1000);
+        remote_subscribe_write(
+                &(RemoteSubscribe) {
+                        .number = 1, .kind = REMOTE_BELOW, .key = kv_string("/w"), .since = since },
+                NULL, 0, &w);
+        quiet_peer_put_on(&h->asking, PEER_SUBSCRIBE, w.bytes, w.size);
+        for (bool more = true; more;) {
+                RemoteCurrent current;
+                RemotePage page;
+                RemoteItem item;
+                Frame f;
+
+                more = loop_run_due(&h->loop, 100);
+                (void) turns_end_work(&h->loop.turns);
+                while (quiet_peer_receive(&h->asking, &f)) {
+                        if (f.type == PEER_CURRENT) {
+                                assert_int_equal(remote_current_read(f.payload, f.size, &current), 0);
+                                events = MAX(events, current.events);
+                                n_answers++;
+                        }
+                        if (f.type != PEER_EVENTS)
+                                continue;
+                        assert_int_equal(remote_page_read(f.payload, f.size, &page), 0);
+                        while (remote_next_item(&page, &item) > 0) {
+                                assert_true(item.event.index > events);
+                                n_after += n_answers > 0;
+                        }
+                        if (page.index == 0)
+                                kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+                }
+        }
+        assert_true(n_answers > 0 && n_after > 0);
 }
 
 /* An answer to a heartbeat overtakes what waits for a slow connection. */
@@ -547,7 +628,8 @@ int main(void) {
                 T(a_session_has_its_slice_and_1000_watches),
                 T(all_sessions_have_50000_subscriptions),
                 T(the_queues_of_all_sessions_have_64_mib),
-                T(of_4097_reads_that_wait_the_last_one_is_rejected),
+                T(a_host_has_64_reads_that_wait_and_reads_of_an_index_beside_them),
+                T(an_answer_does_not_count_a_watch_with_a_part_of_its_events),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
                 T(a_slow_host_loses_its_watch_and_delays_no_other_one),
                 T(a_host_that_moves_again_and_again_leaves_nothing_behind),
