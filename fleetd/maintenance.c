@@ -319,6 +319,7 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         KvOfflineOptions options = { .loop = io->loop,
                                      .log_disk = io->log_disk,
                                      .quota = s->quota,
+                                     .admitted = settings_has_cluster(s),
                                      .is_moot = maintenance_is_moot,
                                      .describe = maintenance_describe,
                                      .begin = maintenance_begin,

@@ -60,6 +60,9 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 /* Return whether the state directory has a replica (settings_check.c). */
 bool settings_has_replica(const Settings *s);
 
+/* Return whether a cluster has admitted this host, perhaps without a replica. */
+bool settings_has_cluster(const Settings *s);
+
 /* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
  * the remedy. */
 int settings_check(const Settings *s, Error *err);

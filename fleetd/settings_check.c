@@ -76,6 +76,10 @@ bool settings_has_replica(const Settings *s) {
         return settings_has_file(s, "tree/identity");
 }
 
+bool settings_has_cluster(const Settings *s) {
+        return settings_has_file(s, "identity/certificate.pem") || settings_has_file(s, "cluster");
+}
+
 /* Return whether this host has an identity, or receives it: at this start, or, after a restore, as a cluster
  * of one. */
 static bool settings_has_identity(const Settings *s) {

@@ -661,15 +661,16 @@ int kv_read_cluster_id(const char *tree_path, uint64_t *ret) {
 }
 
 int kv_restore_check(const KvOfflineOptions *o, Error *err) {
-        uint64_t cluster_id;
+        uint64_t id;
 
-        if (kv_read_cluster_id(o->tree_path, &cluster_id) == -ENOENT && bootstrap_is_fresh(o->log_disk))
+        if (bootstrap_is_fresh(o->log_disk) &&
+            (access(o->tree_path, F_OK) < 0 ||
+             (!o->admitted && kv_read_cluster_id(o->tree_path, &id) == -ENOENT)))
                 return 0;
-        return error_set(
-                err, -EEXIST,
-                "this host has the state of a cluster in %s, which a backup does not replace; to move "
-                "it to old/: systemctl stop fleetd; fleetd --reset",
-                o->tree_path);
+        return error_set(err, -EEXIST,
+                         "this host has the state of a cluster in %s, which a backup does not replace; to "
+                         "move it to old/: systemctl stop fleetd; fleetd --reset",
+                         o->tree_path);
 }
 
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
@@ -683,10 +684,7 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         r = kv_restore_check(o, err) ?: workshop_open(&w, o->tree_path, err);
         if (r < 0)
                 return r;
-        r = restore_open(&w, o, file, &tree, &result, err);
-        if (r < 0)
-                return r;
-        r = lineage_begin(tree, o, &result, &term, err);
+        r = restore_open(&w, o, file, &tree, &result, err) ?: lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
         r = put_in_place(&w, o, tree, &result, MAX(term, UINT64_C(1)), err);

@@ -40,6 +40,7 @@ typedef struct KvOfflineOptions {
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE],
                 address[ADDRESS_SIZE]; /* as KvOptions' */
         uint64_t quota;
+        bool admitted; /* a cluster has admitted this host: without a replica, it is an attached one */
         /* Return whether a key below /_fleet is void in a new lineage, which omits it. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);
         /* Add to the description of a backup what a node below /_fleet says: names of hosts. 0 or -ENOMEM.
@@ -69,8 +70,8 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
 /* Read the cluster of a data directory, also beside a running daemon. -ENOENT, -EBADMSG. */
 int kv_read_cluster_id(const char *tree_path, uint64_t *ret);
 
-/* Return 0 if this host has no replica of a cluster, else -EEXIST, with a message. What fleetd has made while
- * it waits for admission to a cluster is none. */
+/* Return 0 if this host is of no cluster, or its state was moved away; else -EEXIST, with a message. What
+ * fleetd has made while it waits for admission to a cluster is no state of one. */
 int kv_restore_check(const KvOfflineOptions *options, Error *err);
 
 /* Make a cluster of one from a backup, on a host without a replica (-EEXIST). -ENOTSUP: a newer version wrote

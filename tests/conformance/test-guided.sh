@@ -160,8 +160,11 @@ a_host_that_waits_for_admission_is_restored() {
         echo >"$scratch/fresh.join"
         fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         wait_for fleetctl fresh kv get /a && voters fresh 1 && [ ! -e "$scratch/fresh/tree.new" ] && stop fresh && fleetd fresh --reset >/dev/null || return 1
-        # The same with a stopped daemon.
+        # The same with a stopped daemon, but not of an attached host.
         start fresh none && wait_for waits fresh && stop fresh && echo >"$scratch/fresh.join" || return 1
+        echo 00000000000000c1 >"$scratch/fresh/cluster"
+        refused 1 "this host has the state of a cluster in $scratch/fresh/tree" fresh restore "$scratch/backup" --yes="$(hostname)" || return 1
+        rm "$scratch/fresh/cluster"
         fleetctl fresh restore "$scratch/backup" --yes="$(hostname)" >"$scratch/why" 2>&1 || { cat "$scratch/why"; return 1; }
         wait_for fleetctl fresh kv get /a && voters fresh 1
 }

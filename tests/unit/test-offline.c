@@ -281,6 +281,9 @@ static void a_backup_replaces_the_state_of_a_host_that_waits_for_admission(void 
         three_hosts_close(&fixture->trio, 1);
         assert_int_equal(access(fixture->trio.hosts[1].tree_path, F_OK), 0);
 
+        fixture->options.admitted = true; /* an attached host has no more on disk than that */
+        assert_says(fixture, 1, kv_restore, fixture->file, -EEXIST, "this host has the state of a cluster");
+        fixture->options.admitted = false;
         must(fixture, 1, kv_restore, &ret);
         h = open_host(fixture, 1);
         assert_true(starts_with(three_hosts_get(h, "/many/0", value), "a value"));
