@@ -167,6 +167,7 @@ static int print_nothing(const Question *q, const JsonValue *items) {
         return names.error;
 }
 
+/* Return an exit status. */
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
         const ApiMachine *found = NULL;
         _cleanup_text_ Text names = {};
@@ -176,6 +177,10 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
 
         if (c->options.machine) {
                 r = client_find_host(machines, c->options.machine, &found, err);
+                if (r == -ENOENT) {
+                        client_note("%s", error_text(err, r));
+                        return EXIT_ABSENT;
+                }
                 if (r < 0)
                         return r;
                 q->machine = given = found->id;
@@ -339,5 +344,5 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
                 return r;
         items = json_value_member(root, "problems");
         r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(c, items, &machines, err);
-        return r < 0 ? client_fail_after(r, err, "fleetctl: ") : EXIT_DONE;
+        return r < 0 ? client_fail_after(r, err, "fleetctl: ") : r;
 }

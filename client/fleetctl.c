@@ -538,23 +538,24 @@ static int fail_verb(const char *name) {
         return EXIT_USAGE;
 }
 
-/* Print the error for an invalid flag, with the help in a pipe, as fleet does. */
-static int fail_flag(const Verb *v, const Error *err) {
+/* Print the error for an invalid flag in one line; in a pipe, a verb of fleet with its help, as fleet does.
+ */
+static int fail_flag(const Verb *v, const char *first, const Error *err) {
         static const char unknown[] = "unknown flag: --";
         uint64_t groups = FLAGS_GLOBAL | (v ? v->groups : 0);
         const char *flag = strrchr(err->message, ' '), *use = NULL, *nearest = NULL;
+        const Verb *of_kv = v && v->run == verb_kv && first ? verb_find(kv_verbs, first) : NULL;
 
         if (v && flag && starts_with(err->message, "unknown "))
                 use = flag_of_foreign(v->name, flag + 1);
         if (!use && starts_with(err->message, unknown))
                 nearest = options_nearest(groups, err->message + strlen(unknown));
-        if (client_is_interactive()) {
-                fprintf(stderr, "fleetctl: %s", err->message);
-                if (use)
-                        fprintf(stderr, "; instead: %s", use);
+        if (client_is_interactive() || (v && !text_has_word(fleet_verbs, v->name))) {
+                fprintf(stderr, "fleetctl: %s%s%s", err->message, use ? "; instead: " : "", use ?: "");
                 if (nearest)
                         fprintf(stderr, "; did you mean --%s?", nearest);
-                fprintf(stderr, " (fleetctl help%s%s)\n", v ? " " : "", v ? v->name : "");
+                fprintf(stderr, " (fleetctl help%s%s%s%s)\n", v ? " " : "", v ? v->name : "",
+                        of_kv ? " " : "", of_kv ? of_kv->name : "");
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: %s\n\n", err->message);
@@ -677,7 +678,7 @@ static int run_line(int argc, char **argv) {
         }
 
         if (options_parse(&c.options, FLAGS_GLOBAL | (c.verb ? c.verb->groups : 0), args, &n, &err) < 0)
-                return fail_flag(c.verb, &err);
+                return fail_flag(c.verb, n > 0 ? args[0] : NULL, &err);
         if (!c.verb) {
                 print_root_help();
                 return EXIT_DONE;

@@ -101,7 +101,7 @@ static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
         n = listing_find_machine(&machines, name, &m);
         if (n != 1) {
                 client_note_machine(&machines, n, "--replace=", name);
-                return EXIT_FAILED;
+                return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
         }
         *ret_up = !m->presence || streq(m->presence, "up");
         if (!*ret_up)

@@ -439,7 +439,7 @@ def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "3", "a.service")
     t.expect("directory take-over", 2, err="fleetctl: directory take-over: expected the names of units\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
-    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines --all\n")
+    t.expect("directory take-over a.service --machine=delta", 4, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines --all\n")
     t.expect("directory take-over a.service --machine=gamma", out="a.service: confirmed; the directory owns it next\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
@@ -1869,6 +1869,8 @@ def an_unknown_flag_is_rejected(t):
              "fleetctl: did you mean --no-legend?\n")
     t.expect("list-units --replace", 2, out=["NAME:"], err=["unknown flag: --replace"])
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
+    t.expect("events --bogus", 2, out="", err="fleetctl: unknown flag: --bogus (fleetctl help events)\n")  # fleet has no such verb
+    t.expect("kv set /a --ttl", 2, out="", err="fleetctl: flag needs an argument: --ttl (fleetctl help kv set)\n")
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
     assert t.run("verify", "a", env={"FLEETCTL_OUTPUT": "json"})[0] == 1  # the variable is for verbs that have the flag
