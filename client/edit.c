@@ -320,6 +320,19 @@ static bool is_held(const JsonValue *root, const char *name, const char *machine
         return false;
 }
 
+/* Return an error about a unit of the unit directory of 'owner', with the file. */
+static int edit_refuse(Client *c, const char *name, const ApiMachine *owner, Error *err) {
+        _cleanup_json_ JsonValue *why = NULL;
+        _cleanup_text_ Text path = {}, file = {};
+
+        text_append(&path, "/fleet/v1/why/");
+        append_escaped(&path, name, false);
+        if (client_get_json(c, client_path(&path), &why, NULL) >= 0)
+                text_append_printable(&file, member_text(why, "file"));
+        return error_set(err, -EPERM, "%s comes from %s on %s; edit the file there", name,
+                         file.size > 0 ? file.chars : "the unit directory", owner->hostname ?: owner->id);
+}
+
 /* Return an error if the daemon would reject every change of the unit: without a leader, or if the unit comes
  * from a file on a host. */
 static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
@@ -347,8 +360,7 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
         r = client_get_json(c, "/fleet/v1/directory", &directories, err);
         if (r < 0 || is_held(directories, unit->name, unit->owner))
                 return r < 0 ? r : 0;
-        return error_set(err, -EPERM, "%s comes from the unit directory of %s; edit the file there",
-                         unit->name, owner->hostname ?: owner->id);
+        return edit_refuse(c, unit->name, owner, err);
 }
 
 /* Write the note that an instance leaves the template that it follows; none if it does not. Errors are

@@ -102,7 +102,7 @@ ROWS = [
     ("revert web@1 9 --yes", 4, "fleetctl: web@1.service has no revision 9; fleetctl history web@1.service lists them"),
     ("revert web@1 x --yes", 2, "fleetctl: x: expected the number of a revision; fleetctl history web@1.service lists them"),
     ("edit none", 4, "Unit none.service not found"),
-    ("edit dir.service", 1, "fleetctl: dir.service comes from the unit directory of beta; edit the file there"),
+    ("edit dir.service", 1, "fleetctl: dir.service comes from the unit directory on beta; edit the file there"),
     ("ssh none", 1, "Unable to proceed: could not find matching unit or machine"),
     ("journal", 1, "One unit file must be provided."),
     ("journal none", 1, "Unit none.service does not exist."),

@@ -880,7 +880,7 @@ def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
     # A unit directory that is held has no file for the unit.
     t.cluster.units["a.service"]["owner"] = "1" * 32
-    assert t.run("edit", "a", env={**env, "EDITOR": "false"})[2] == "fleetctl: a.service comes from the unit directory of alpha; edit the file there\n"
+    assert t.run("edit", "a", env={**env, "EDITOR": "false"})[2] == "fleetctl: a.service comes from the unit directory on alpha; edit the file there\n"
     t.cluster.problems = [{"machineID": "1" * 32, "name": "a.service", "kind": "held", "reason": "its file is gone"}]
     assert t.run("edit", "a", env={**env, "EDITOR": "true"})[2] == "fleetctl: a.service is unchanged\n"
 
