@@ -237,12 +237,17 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
-/* --timeout: end the wait for a unit with its state. */
+/* --timeout: end the wait for a unit with its state, and with the names of all units that are left. */
 static void wait_time_out(Wait *w, WaitUnit *u) {
         const char *reason = wait_reason(u) ?: "";
         _cleanup_text_ Text absence = {}, what = {}, undo = {};
         _cleanup_listing_ Listing now = {};
 
+        if (w->n_left > 1) {
+                text_append(&what, "left are ");
+                wait_append_left(w, &what);
+                text_append(&what, "; ");
+        }
         if (!*reason && u->machine && !w->machines_are_new)
                 client_load_machine(w->client, &now, u->machine, true);
         if (now.n > 0) { /* for all units whose time is over */
@@ -266,7 +271,7 @@ static void wait_time_out(Wait *w, WaitUnit *u) {
                 text_printf(&what, "%s is %s%s%s", u->name,
                             streq(u->state, "not reported") ? u->word : u->state, *reason ? ": " : "",
                             reason);
-        wait_append_undo(w, u->name, &undo);
+        wait_append_undo(w, w->n_left == 1 ? u->name : NULL, &undo);
         wait_fail(w, u, -ETIMEDOUT, "timed out: %s; the cluster continues: fleetctl why %s%s",
                   what.chars ?: u->name, u->name, undo.chars ?: "");
 }
@@ -280,10 +285,13 @@ static void wait_check_deadlines(Wait *w) {
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
-                if (w->client->options.timeout_ms > 0 && wait_says(w->request))
+                if (w->client->options.timeout_ms > 0 && wait_says(w->request)) {
+                        _cleanup_text_ Text names = {};
+
+                        wait_append_left(w, &names);
                         wait_fail(w, u, w->request->restarts ? -ECANCELED : -ETIMEDOUT, "timed out: %s %s",
-                                  u->name, wait_says(w->request));
-                else if (w->client->options.timeout_ms > 0)
+                                  names.chars ?: u->name, wait_says(w->request));
+                } else if (w->client->options.timeout_ms > 0)
                         wait_time_out(w, u);
                 else if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
                         snprintf(middle, sizeof(middle),
