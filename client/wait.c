@@ -28,7 +28,7 @@ static void wait_done(Wait *w) {
 /* Append why a unit is not started or stopped yet, or does not run with its new text, if its machine is not
  * up. */
 static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
-        bool stops = w->request->goal == WAIT_STOPPED;
+        bool stops = w->request->goal == WAIT_STOPPED || w->request->goal == WAIT_GONE;
         const ApiMachine *m;
 
         if ((!stops && w->request->goal != WAIT_RUNNING && !w->request->hash) || !u->machine ||

@@ -230,6 +230,20 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
         }
 }
 
+/* A unit that is unloaded or destroyed has no machine in the cluster: set the only one that reports it, while
+ * it is to stop it. */
+static void wait_take_machine(Wait *w, WaitUnit *u, const ApiState *only, size_t n_active) {
+        bool gone = w->request->goal == WAIT_GONE;
+
+        if (!gone && (w->request->goal != WAIT_STOPPED || u->machine || u->global))
+                return;
+        if (wait_copy(&u->machine, only && (gone || n_active > 0) ? only->machine_id : NULL) < 0 &&
+            w->result >= 0)
+                w->result = -ENOMEM;
+        if (isatty(STDOUT_FILENO))
+                client_load_machine(w->client, &w->machines, u->machine, true);
+}
+
 /* Check the states of a unit on its machine, or for WAIT_GONE on any machine. */
 static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
         const ApiState *state = NULL;
@@ -250,6 +264,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
         u->n_reached = u->n_expected - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
                                                 n_active :
                                                 n_reached);
+        wait_take_machine(w, u, n_reached == 1 ? state : NULL, n_active);
         wait_take_cause(w, u, state && !is_stale(w, u, state) ? state : NULL);
         if (state && state->active)
                 set_state(u, state->active, state->sub);
