@@ -492,12 +492,15 @@ static void add_stopped(const View *v, const ApiState *s, const char *place, Con
 
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
         const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
+        const ApiMachine *m = listing_machine(&v->machines, s->machine_id);
+        bool away = m && is_presence(m, "away");
         _cleanup_text_ Text place = {};
 
         append_machine_name(&place, &v->machines, s->machine_id ?: "");
         if (state_kind(s) == STATE_RUNS && !listing_unit(&v->units, s->name))
-                add(all, "absent", s->name, "why ", "runs on %s, and is no unit of the cluster",
-                    chars(&place));
+                add(all, "absent", s->name, "why ", "runs on %s%s, and is no unit of the cluster%s",
+                    chars(&place), away ? ", which is away" : "",
+                    away ? "; if it was destroyed, it stops when the machine is back" : "");
         else if (is_rejected(s))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);

@@ -389,8 +389,20 @@ static void print_place(const JsonValue *root) {
         print_file_problems(root);
 }
 
+/* Return whether the machine is away, and stops the unit when it is back. A unit that is to run may do so on
+ * another machine. */
+static bool stops_later(const JsonValue *root, const JsonValue *m) {
+        const char *target = member_text(root, "desiredState");
+        const ApiState s = reported_state(root, m);
+
+        return streq(member_text(m, "presence"), "away") && s.active &&
+               (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING) &&
+               ((*target && !streq(target, "launched")) ||
+                assignment_kind_from_string(member_text(m, "order")) == ASSIGNMENT_STOP);
+}
+
 /* Return what the unit does on a machine. */
-static const char *assignment_words(const JsonValue *m, bool global) {
+static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
         static const struct {
                 AssignmentKind kind;
                 const char *words;
@@ -403,10 +415,13 @@ static const char *assignment_words(const JsonValue *m, bool global) {
 
         if (member_bool(m, "finished"))
                 return "; it has ended here successfully";
+        if (stops_later(root, m))
+                return "; assigned to stop here";
         if (is_down(m) && (kind == ASSIGNMENT_RUN || kind == ASSIGNMENT_LOAD))
-                return global ? "; its assignment remains" :
-                                "; its assignment remains until another machine takes over, or this one is "
-                                "back";
+                return member_bool(root, "global") ?
+                               "; its assignment remains" :
+                               "; its assignment remains until another machine takes over, or this one is "
+                               "back";
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (rows[i].kind == kind)
                         return rows[i].words;
@@ -429,7 +444,7 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
                 text_printf(&t, ", it has %llu unit%s", n, plural(n));
         }
-        text_append(&t, assignment_words(m, member_bool(root, "global")));
+        text_append(&t, assignment_words(root, m));
         output_words(&t, width + strlen("    "));
 }
 
@@ -514,16 +529,13 @@ static void print_way(const JsonValue *root) {
 static void print_pending_stops(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         const char *target = member_text(root, "desiredState");
-        bool wanted = !*target || streq(target, "launched"); /* it may run on another machine */
+        bool wanted = !*target || streq(target, "launched");
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
-                const ApiState s = reported_state(root, m);
                 _cleanup_text_ Text t = {};
 
-                if (!streq(member_text(m, "presence"), "away") || !s.active ||
-                    (state_kind(&s) != STATE_RUNS && state_kind(&s) != STATE_CHANGING) ||
-                    (wanted && assignment_kind_from_string(member_text(m, "order")) != ASSIGNMENT_STOP))
+                if (!stops_later(root, m))
                         continue;
                 if (!wanted)
                         text_printf(&t, "Its target state is %s: ", target);
