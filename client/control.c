@@ -265,8 +265,9 @@ static void note_waiting(const Found *f, const char *next) {
 }
 
 /* Print the state of each unit that was to run already and does not, or may not: its assignment is not
- * repeated. Return an exit status, or a negative errno. */
-static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
+ * repeated. Without 'start', print those on a machine that is away. Return an exit status, or a negative
+ * errno. */
+static int report_as_requested(Client *c, const FoundUnits *found, bool start, Error *err) {
         uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
         _cleanup_listing_ Listing machines = {};
         int status = EXIT_DONE;
@@ -283,9 +284,9 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                             state_report_away(c, f->name, f->machines.items[0], &machines, err);
                 if (r < 0)
                         return r;
-                if (r > 0 && !c->options.no_block)
+                if (r > 0 && start && !c->options.no_block)
                         status = EXIT_FAILED;
-                if (r > 0 || f->runs)
+                if (r > 0 || f->runs || !start)
                         continue;
                 if (f->waits) {
                         if (c->options.no_block)
@@ -338,9 +339,9 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
                 return r;
         waited = wait_for_changed(c, &found, &request, err);
         status = waited < 0 ? wait_print_error(c, waited, found.progress, err) : EXIT_DONE;
-        if (!start || c->options.wait || waited == -EINTR)
+        if (c->options.wait || waited == -EINTR)
                 return status;
-        r = report_as_requested(c, &found, err);
+        r = report_as_requested(c, &found, start, err);
         if (r < 0)
                 return client_fail_after(r, err, "%s", what);
         return status ?: r;

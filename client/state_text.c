@@ -208,7 +208,8 @@ static void report_absence(Client *c, const char *unit, const ApiState *s, const
                 text_printf(&t, "%s is assigned to %s, which", unit, place.chars ?: "");
         (void) append_absence(&t, c, m);
         if (!s)
-                text_append(&t, ": it starts the unit when it is back");
+                text_printf(&t, ": it %s the unit when it is back",
+                            streq(c->verb->name, "load") ? "loads" : "starts");
         client_note("%s; on that host: systemctl start fleetd; see: fleetctl why %s", t.chars ?: "", unit);
 }
 
