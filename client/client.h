@@ -243,6 +243,8 @@ uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m);
 
 /* Return whether another machine is up at its address. */
 bool machine_is_there(const ApiMachine *m); /* up or away */
+/* Return the presence as messages and terminals have it: "shut down" for "left". */
+const char *presence_word(const char *presence);
 bool machine_is_replaced(const ApiMachine *m);
 
 /* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,

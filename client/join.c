@@ -92,7 +92,7 @@ static void join_add_name(JoinNames *names, const JsonValue *member, const ApiMa
         text_append(&names->others, names->others.size > 0 ? ", " : "");
         text_append_printable(&names->others, name);
         if (m && m->presence && !streq(m->presence, "up"))
-                text_printf(&names->others, " (%s)", streq(m->presence, "left") ? "shut down" : m->presence);
+                text_printf(&names->others, " (%s)", presence_word(m->presence));
         if (lost && member_is_voter(member) && names->dead.size == 0)
                 text_append_printable(&names->dead, name);
 }

@@ -33,7 +33,9 @@ static void append_string(const Row *row, const void *field, Text *t) {
 
 /* Without a leader, no host detects which others are up. */
 static void append_presence(const Row *row, const void *field, Text *t) {
-        text_append(t, row->stale && row->terminal ? "?" : field_text(field));
+        const char *word = row->stale ? "?" : presence_word(field_text(field));
+
+        text_append(t, row->terminal ? word : field_text(field));
 }
 
 static void append_number(const Row *row, const void *field, Text *t) {
@@ -50,7 +52,7 @@ static void append_place(const Row *row, const void *field, Text *t) {
         static const Listing none = {};
         const char *id = field_text(field);
         const ApiMachine *m = listing_machine(row->machines, id);
-        bool gone = m && m->presence && !streq(m->presence, "up") && !streq(m->presence, "away");
+        bool gone = m && !machine_is_there(m);
 
         if (!*id)
                 return;
@@ -548,10 +550,8 @@ static int list_print_table(const Client *c, const List *list, const Choice *cho
         bool doubt = list_is_in_doubt(c, list, d);
         _cleanup_table_ Table *table = NULL;
         Choice other = *choice;
-        int r = 0;
+        int r = doubt ? choose_columns(list->columns, list->on_doubt, &other) : 0;
 
-        if (doubt)
-                r = choose_columns(list->columns, list->on_doubt, &other);
         if (r >= 0)
                 r = list_fill(c, list, &other, d, &table);
         if (r < 0)
@@ -612,9 +612,8 @@ static const List lists[] = {
 /* Print the table, and messages about the items and the arguments. 'missing': names without an item. */
 static int list_print(Client *c, const List *list, const Choice *choice, const ListData *d,
                       const Names *missing, Error *err) {
-        int r, status;
+        int r = list_print_table(c, list, choice, d), status;
 
-        r = list_print_table(c, list, choice, d);
         if (r < 0)
                 return r;
         if (print_problems(json_value_member(d->directories, "problems"), &d->machines) < 0)

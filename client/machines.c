@@ -20,6 +20,10 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id) {
         return NULL;
 }
 
+const char *presence_word(const char *presence) {
+        return streq(presence, "left") ? "shut down" : presence;
+}
+
 bool machine_is_there(const ApiMachine *m) {
         return !m->presence || streq(m->presence, "up") || streq(m->presence, "away");
 }
@@ -277,7 +281,7 @@ static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, 
 
 /* Ask only before a change: the daemon rejects other removals, and states why. */
 static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name) {
-        const char *state = same_string(m->presence, "left") ? "shut down" : m->presence ?: "up";
+        const char *state = presence_word(m->presence ?: "up");
         _cleanup_json_ JsonValue *cluster = NULL;
         bool there = machine_is_there(m);
         _cleanup_text_ Text vote = {};

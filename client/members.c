@@ -208,7 +208,7 @@ static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "name", m->hostname);
         machine_append(t, "id", m->id);
         machine_append(t, "address", m->primary_ip);
-        machine_append(t, "presence", m->presence);
+        machine_append(t, "presence", isatty(STDOUT_FILENO) ? presence_word(m->presence ?: "") : m->presence);
         machine_append_maintenance(c, t, m);
         machine_append(t, "problem", m->problem);
         machine_append(t, "role", m->role);
