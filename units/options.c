@@ -371,6 +371,54 @@ static bool options_have_check(const UnitFile *file) {
         return false;
 }
 
+/* The sections of systemd, and those of Podman's quadlets. */
+static const char *const sections[] = {
+        "Artifact", "Automount", "Build", "Container", "Image",   "Install", "Kube",
+        "Mount",    "Network",   "Path",  "Pod",       "Quadlet", "Scope",   "Service",
+        "Slice",    "Socket",    "Swap",  "Timer",     "Unit",    "Volume",
+};
+
+static bool options_know_section(const char *section) {
+        for (size_t i = 0; i < ELEMENTS(sections); i++)
+                if (streq(sections[i], section))
+                        return true;
+        return false;
+}
+
+/* Return the section that is probably meant, or NULL. Systemd ignores all that begin with X-. */
+static const char *options_nearest_section(const char *section) {
+        const char *nearest = NULL;
+        size_t best = 3;
+
+        if (strcasecmp(section, "X-Fleet") == 0 || strcasecmp(section, "Fleet") == 0 ||
+            strcasecmp(section, "XFleet") == 0 || text_distance(section, "X-Fleet") < best)
+                return "X-Fleet";
+        for (size_t i = 0; i < ELEMENTS(sections) && !starts_with(section, "X-"); i++) {
+                size_t distance = text_distance(section, sections[i]);
+
+                if (distance < best && (section[0] | 0x20) == (sections[i][0] | 0x20)) {
+                        best = distance;
+                        nearest = sections[i];
+                }
+        }
+        return nearest;
+}
+
+/* Warn once about a section that is probably misspelt, at its first option. */
+static int options_warn_section(Reading *r, const UnitFile *file) {
+        const UnitOption *o = r->option;
+        const char *nearest;
+
+        if ((o > file->options && streq(o[-1].section, o->section)) || options_know_section(o->section))
+                return 0;
+        nearest = r->warnings->n < WARNINGS_MAX ? options_nearest_section(o->section) : NULL;
+        if (nearest)
+                return options_warn(r, "section [%.64s] is ignored; did you mean [%s]?", o->section, nearest);
+        if (starts_with(o->section, "X-"))
+                return 0;
+        return options_warn(r, "section [%.64s] is ignored: it is none of systemd", o->section);
+}
+
 static int options_warn_option(Reading *r, const UnitFile *file) {
         const UnitOption *o = r->option;
         const char *nearest, *useless;
@@ -391,13 +439,8 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
         if (unit_file_section_is_ours(o->section) && streq(o->name, "ReloadTrigger") && *o->value && !alone)
                 return options_warn_reload(r, file);
 
-        if (!unit_file_section_is_ours(o->section)) {
-                if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||
-                    strcasecmp(o->section, "XFleet") == 0)
-                        return options_warn(r, "section [%s] is ignored; did you mean [X-Fleet]?",
-                                            o->section);
-                return 0;
-        }
+        if (!unit_file_section_is_ours(o->section))
+                return options_warn_section(r, file);
 
         for (size_t i = 0; i < ELEMENTS(options); i++)
                 if (streq(o->name, options[i].name))

@@ -232,7 +232,13 @@ static void a_probable_mistake_is_a_warning(void **state) {
                 { "[X-Fleetd]\nGlobals=true\n", "[X-Fleetd] has no option Globals; did you mean Global?" },
                 { "[Fleet]\nA=b\n", "section [Fleet] is ignored; did you mean [X-Fleet]?" },
                 { "[xfleet]\nA=b\n", "section [xfleet] is ignored; did you mean [X-Fleet]?" },
-                { "[Fleets]\nA=b\n", NULL },
+                { "[Fleets]\nA=b\n", "section [Fleets] is ignored: it is none of systemd" },
+                { "[X-Flet]\nA=b\nC=d\n", "section [X-Flet] is ignored; did you mean [X-Fleet]?" },
+                { "[Unti]\nA=b\n", "section [Unti] is ignored; did you mean [Unit]?" },
+                { "[Servce]\nA=b\n[Service]\nA=b\n", "section [Servce] is ignored; did you mean [Service]?" },
+                { "[service]\nA=b\n", "section [service] is ignored; did you mean [Service]?" },
+                { "[Foo]\nA=b\n", "section [Foo] is ignored: it is none of systemd" },
+                { "[X-Other]\nA=b\n[Install]\nA=b\n[Container]\nA=b\n", NULL },
                 { "MachineID=12345678\n", NULL },
                 { "MachineID=0123456789abcdef0123456789abcdef\n", NULL },
                 { "MachineID=1234567\n",
@@ -602,7 +608,7 @@ static void a_stored_unit_with_an_unknown_word_of_move_stays_readable(void **sta
 }
 
 static void after_some_warnings_the_others_are_counted(void **state) {
-        static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
+        static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n[Unit]\nA=\n",
                                              "MachineID=abc\nGlobal=maybe\n" };
 
         for (size_t i = 0; i < ELEMENTS(lines); i++) {
