@@ -593,6 +593,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
                 return client_fail_after(r, err, "Error creating units: ");
         if (ret->rolled && add_goals(&all, ret->rolled) < 0)
                 return -ENOMEM;
+        submit_warn_failed(c, &all);
         r = submit_confirm(c, &all, err);
         if (r < 0)
                 return r == -ECANCELED ? EXIT_FAILED : client_fail_after(r, err, "Error creating units: ");

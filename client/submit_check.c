@@ -49,6 +49,38 @@ void submit_warn_required(Client *c, Submissions *all, const Submission *s) {
         }
 }
 
+/* Warn of one text. Errors are ignored: the change does not depend on it. */
+static void warn_failed(Client *c, const Submission *s) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
+        const JsonValue *all;
+
+        text_append(&path, "/fleet/v1/revisions/");
+        append_escaped(&path, s->name, false);
+        if (client_get_json(c, client_path(&path), &root, NULL) < 0)
+                return;
+        all = json_value_member(root, "revisions");
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *x = json_value_item(all, i);
+                bool reverted = streq(member_text(x, "outcome"), "reverted");
+
+                if ((!reverted && !streq(member_text(x, "outcome"), "failed")) ||
+                    !streq(member_text(x, "hash"), s->unit->hash))
+                        continue;
+                client_note("%s: warning: this is the text of revision %llu, whose last rollout %s (fleetctl "
+                            "history %s); to follow it now: fleetctl rollout %s; to return: fleetctl revert "
+                            "%s",
+                            s->name, (unsigned long long) member_number(x, "number"),
+                            reverted ? "was reverted" : "failed", s->name, s->name, s->name);
+        }
+}
+
+void submit_warn_failed(Client *c, const Submissions *all) {
+        for (size_t i = 0; i < all->n; i++)
+                if (all->items[i].due && all->items[i].rolls && all->items[i].unit)
+                        warn_failed(c, &all->items[i]);
+}
+
 int submit_confirm(Client *c, const Submissions *all, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         _cleanup_text_ Text where = {};

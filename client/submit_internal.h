@@ -40,6 +40,9 @@ typedef struct Submissions {
  * is asked for once. */
 void submit_warn_required(Client *c, Submissions *all, const Submission *s);
 
+/* Warn of texts whose last rollout failed or was reverted. */
+void submit_warn_failed(Client *c, const Submissions *all);
+
 /* Print which units the new texts stop, because no machine qualifies for them, and ask at a terminal. 0 or an
  * error; -ECANCELED: the answer was no. */
 int submit_confirm(Client *c, const Submissions *all, Error *err);
