@@ -92,7 +92,10 @@ static int draft_open(Draft *d, const char *file, Error *err) {
         d->fd = mkostemp(d->path, O_CLOEXEC); /* with the mode 0600 */
         if (d->fd >= 0)
                 return 0;
-        r = error_set(err, -errno, "Failed to create a file beside %s: %s", file, strerror(errno));
+        if (errno == ENOENT)
+                r = error_set(err, -ENOENT, "Failed to create %s: its folder does not exist", file);
+        else
+                r = error_set(err, -errno, "Failed to create a file beside %s: %s", file, strerror(errno));
         d->path[0] = 0;
         return r;
 }

@@ -14,7 +14,9 @@ int kv_read_stdin(size_t max, char **ret, size_t *ret_size) {
         char bytes[4096];
         size_t n;
 
-        while ((n = fread(bytes, 1, sizeof(bytes), stdin)) > 0) {
+        if (isatty(STDIN_FILENO))
+                client_note("reading standard input; end with Ctrl-D");
+        while (!feof(stdin) && (n = fread(bytes, 1, sizeof(bytes), stdin)) > 0) { /* Ctrl-D once */
                 text_append_bytes(&t, bytes, n);
                 if (t.size > max)
                         return -EFBIG;

@@ -409,7 +409,8 @@ static int options_warn_section(Reading *r, const UnitFile *file) {
         const UnitOption *o = r->option;
         const char *nearest;
 
-        if ((o > file->options && streq(o[-1].section, o->section)) || options_know_section(o->section))
+        if (!*o->section || (o > file->options && streq(o[-1].section, o->section)) ||
+            options_know_section(o->section))
                 return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest_section(o->section) : NULL;
         if (nearest)

@@ -144,7 +144,7 @@ ROWS = [
     ("backup --verify", 2, "fleetctl: backup --verify: expected one file"),
     ("backup --verify none", 1, "fleetctl: Failed to open none: No such file or directory"),
     ("backup --verify .", 1, "fleetctl: . is no file: expected a backup"),
-    ("backup none/x", 1, "fleetctl: Failed to create a file beside none/x: No such file or directory"),
+    ("backup none/x", 1, "fleetctl: Failed to create none/x: its folder does not exist"),
     ("cert", 2, "fleetctl: cert: expected the name of one user"),
     ("cert a b", 2, "fleetctl: cert: expected the name of one user"),
     ("cert " + "a" * 65 + " --rights=units-see", 2, "fleetctl: '" + "a" * 65 + "' is no name of a user: expected 1 to 64 of a-z 0-9 . _ - that begin with a letter or digit"),

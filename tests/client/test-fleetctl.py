@@ -1621,7 +1621,9 @@ def rejected_requests_of_keys_print_the_errors_of_etcdctl(t):
     t.expect("kv rm /k --with-value=old", 4, err=["Error:  101: Compare failed"])
     t.expect("kv get", 2, err="fleetctl: kv get: expected one key\n")
     t.expect("kv frob", 2, err=['Error: unknown command "frob" for "fleetctl kv"\n'])
-    t.expect("kv set /k v --ttl=soon", 2, out=["NAME:"], err=['invalid argument "soon" for --ttl'])
+    status, said = t.on_terminal("kv", "set", "/k", typed="typed\n\x04")
+    assert status == 0 and "fleetctl: reading standard input; end with Ctrl-D\r\n" in said, said
+    t.expect("kv set /k v --ttl=soon", 2, out="", err=['invalid argument "soon" for --ttl'])
 
 
 def an_interrupted_lock_leaves_the_queue(t):
