@@ -123,14 +123,20 @@ static int moving_read_end(Moving *m, Text *ret, Error *err) {
 
 /* A unit that was not available may have left its former machine before it failed on the other one. */
 static int moving_fail(const Moving *m, const Text *why, bool is_there) {
+        _cleanup_text_ Text journal = {};
+
+        if (why->size > 0 && strstr(why->chars, " failed: ") && !strstr(why->chars, " failed: it is lost")) {
+                text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
+                append_machine_name(&journal, &m->machines, m->id.chars ?: "");
+        }
         progress_break(m->progress);
         if (why->size == 0)
                 client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
         else if (is_there)
-                client_note("%s; the unit is on %s now: fleetctl why %s", why->chars,
-                            member_text(m->state, "machine"), m->name);
+                client_note("%s; the unit is on %s now: fleetctl why %s%s", why->chars,
+                            member_text(m->state, "machine"), m->name, journal.chars ?: "");
         else
-                client_note("%s", why->chars);
+                client_note("%s%s", why->chars, journal.chars ?: "");
         return EXIT_FAILED;
 }
 
