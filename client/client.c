@@ -53,7 +53,10 @@ static int client_print_failure(int r, const char *message, const char *before) 
         else if (starts_with(rest + 2, not_ready))
                 fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", rest + 2 + strlen(not_ready));
         else if (of_daemon)
-                fprintf(stderr, "fleetctl: %s\n", rest + 2);
+                fprintf(stderr, "fleetctl: %s%s\n", rest + 2,
+                        starts_with(rest + 2, "no leader") ?
+                                " (fleetctl status; if the majority is lost: fleetctl help recovery)" :
+                                "");
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
         return EXIT_FAILED;

@@ -194,7 +194,7 @@ WITHOUT_A_LEADER = [
     ("kv set /a 1", 1, f"Error:  300: Raft Internal Error ({NO_LEADER}) [10]"),
     ("kv import /load <good.json", 1, f"Error:  /load/a: 300: Raft Internal Error ({NO_LEADER})"),
     ("edit db", 1, f"fleetctl: db.service cannot be changed: {NO_LEADER} (fleetctl status)"),
-    ("stop db", 1, f"fleetctl: {NO_LEADER}"),
+    ("stop db", 1, f"fleetctl: {NO_LEADER} (fleetctl status; if the majority is lost: fleetctl help recovery)"),
 ]
 
 NO_CLUSTER = "fleetctl: this host waits for admission to a cluster (journalctl -u fleetd)"

@@ -2037,7 +2037,7 @@ def an_unusable_store_is_reported_as_a_problem_of_the_daemon(t):
     t.file("a.service")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for command in ("list-units", "list-machines", "submit a.service", "stop a.service", "cat a", "kv get /a"):
-        t.expect(command, 1, err="fleetctl: no leader: 1 of 3 voters reachable; reads still work\n")
+        t.expect(command, 1, err="fleetctl: no leader: 1 of 3 voters reachable; reads still work (fleetctl status; if the majority is lost: fleetctl help recovery)\n")
 
 
 def an_invalid_answer_is_an_error(t):
@@ -2326,7 +2326,7 @@ def a_terminal_gets_plain_messages_instead_of_those_of_fleet(t):
     assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no unit matches\r\n")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
-        assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))
+        assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work (fleetctl status; if the majority is lost: fleetctl help recovery)\r\n"), (args, t.on_terminal(*args.split()))
 
 
 def a_unit_text_does_not_control_the_terminal(t):
