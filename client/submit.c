@@ -364,9 +364,10 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         } else if (!s->unit)
                 return error_set(err, -ENOENT,
                                  client_is_interactive() ?
-                                         "no unit %s in the cluster or in this directory" :
+                                         "no unit %s in the cluster or in this directory; write the file %s "
+                                         "here, or name its path" :
                                          "unable to find Unit(%s) in Registry or on filesystem",
-                                 s->name);
+                                 s->name, s->name);
 
         s->runs = !s->exists && submission_runs(c, s);
         if (s->unit) {

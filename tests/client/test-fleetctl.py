@@ -2304,7 +2304,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
-            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
+            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory; write the file wbe.service here, or name its path\r\nfleetctl: did you mean web@1.service?"),
             ("why t@9", 4, "Unit t@9.service does not exist.\r\nfleetctl: the cluster has its template; to start it: fleetctl start t@9.service"),
             ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
