@@ -14,9 +14,11 @@ enum {
         REPEAT_TICKS = 4, /* after which a change is repeated */
 };
 
-/* One host. Counters are of ticks that the receiver of its signs has kept. */
+/* One host. Counters are of ticks that the receiver of its signs has kept. What a sign reads is together. */
 struct LivenessHost {
+        UT_hash_handle hh;
         char machine[MACHINE_ID_SIZE];
+        bool is_due;
         unsigned silent_ticks; /* without a heartbeat */
         unsigned kernel_silent_ticks;
         unsigned indirect_ticks; /* with a heartbeat that did not reach the leader */
@@ -27,9 +29,7 @@ struct LivenessHost {
         Presence
                 reported; /* the last change returned, on a presence key of modified index 'reported_index' */
         uint64_t reported_index, reported_tick; /* tick 0: none */
-        bool is_due;
         LIST_ENTRY(LivenessHost) of_due;
-        UT_hash_handle hh;
 };
 
 static void liveness_set_due(Liveness *l, LivenessHost *h, bool due) {

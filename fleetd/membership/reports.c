@@ -14,28 +14,28 @@ typedef struct ReportLink {
         bool in_list;     /* of the replica's 'listed' */
         uint64_t listed;  /* number of the last report that lists it */
         LIST_ENTRY(ReportLink) of_host;
-        LIST_ENTRY(ReportLink) of_replica;
         LIST_ENTRY(ReportLink) of_listed;
+        LIST_ENTRY(ReportLink) of_replica;
 } ReportLink;
 
 LIST_HEAD(ReportLinks, ReportLink);
 
 struct ReportedHost {
+        UT_hash_handle hh;
         char machine[MACHINE_ID_SIZE];
+        bool unattached; /* in the list of these */
+        bool in_use;     /* the decider is the replica that it uses */
+        bool doubled;    /* in the list of these */
+        bool contested;  /* meanwhile, both had contact in the same ticks */
+        uint8_t end;     /* signs at the end of its last session; 0: not known */
         struct ReportLinks links;
         ReportLink *decider;   /* whose signs count; NULL: the host is unattached */
-        bool unattached;       /* in the list of these */
-        bool in_use;           /* the decider is the replica that it uses */
-        bool doubled;          /* in the list of these */
-        bool contested;        /* meanwhile, both had contact in the same ticks */
-        unsigned double_ticks; /* since then, with contact of both */
-        uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
-        uint8_t end;           /* signs at the end of its last session; 0: not known */
-        uint64_t end_tick;     /* when that was reported */
         uint64_t single_tick;  /* 1 + the tick at which it had one session only; 0: it has two, or none yet */
+        uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
+        uint64_t end_tick;     /* when the end of its last session was reported */
+        unsigned double_ticks; /* while it is doubled: with contact of both, the last ones */
         LIST_ENTRY(ReportedHost) of_unattached;
         LIST_ENTRY(ReportedHost) of_doubled;
-        UT_hash_handle hh;
 };
 
 struct ReportingReplica {

@@ -167,18 +167,19 @@ typedef struct ClusterHostname {
         char name[];
 } ClusterHostname;
 
+/* What a sign of life reads is together. */
 struct ClusterMachine {
+        UT_hash_handle hh;
         char id[MACHINE_ID_SIZE], short_id[9]; /* its first 8 digits, which every command accepts */
-        ClusterHostname *hostname;             /* counts it; NULL: it has none, or there was no memory */
-        Machine *facts;                        /* NULL: none reported */
+        Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
+        uint64_t presence_index, since_ms;
+        ClusterHostname *hostname; /* counts it; NULL: it has none, or there was no memory */
+        Machine *facts;            /* NULL: none reported */
         uint64_t facts_index;
-        Presence presence;              /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is
-                                           unreadable */
         MaintenanceRecord *maintenance; /* owned; NULL: none, or it is unreadable */
         RebootRecord *reboot;           /* owned; NULL: none is planned, or it is unreadable */
-        uint64_t presence_index, since_ms;
-        Pairs set;      /* metadata set by people; "" hides the pair that the host reports */
-        Pairs metadata; /* effective: the host's own, overridden by 'set' */
+        Pairs set;                      /* metadata set by people; "" hides the pair that the host reports */
+        Pairs metadata;                 /* effective: the host's own, overridden by 'set' */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
 
@@ -199,7 +200,6 @@ struct ClusterMachine {
         bool is_member;     /* has a member key: it is in Cluster.members */
         LIST_ENTRY(ClusterMachine) of_members;
         size_t slot; /* the scheduler's: place in a SchedulerView of this cluster view */
-        UT_hash_handle hh;
 };
 
 /* The units that one unit directory owns. The machine may have no other key. */
