@@ -9,7 +9,7 @@
 static int reporter_grow(Reporter *r) {
         uint32_t capacity = MAX(r->capacity * 2, 64u);
         ReporterHost **slots;
-        uint8_t *contact;
+        uint8_t *bytes;
 
         if (r->n < r->capacity)
                 return 0;
@@ -17,10 +17,14 @@ static int reporter_grow(Reporter *r) {
         if (!slots)
                 return -ENOMEM;
         r->slots = slots;
-        contact = realloc(r->contact, capacity);
-        if (!contact)
+        bytes = realloc(r->contact, capacity);
+        if (!bytes)
                 return -ENOMEM;
-        r->contact = contact;
+        r->contact = bytes;
+        bytes = realloc(r->steady, capacity);
+        if (!bytes)
+                return -ENOMEM;
+        r->steady = bytes;
         r->capacity = capacity;
         return 0;
 }
@@ -42,7 +46,18 @@ ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
         h->slot = r->n++;
         r->slots[h->slot] = h;
         r->contact[h->slot] = REPORTER_CHANGED | REPORT_IDLE_TICKS; /* its session has just begun */
+        r->steady[h->slot] = REPORTER_UNSTEADY;
         return h;
+}
+
+void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs) {
+        ReporterHost *h = r->slots[slot];
+
+        if (h->signs != signs || signs & SIGN_ALONE || h->ended_ticks > 0 || !h->told)
+                r->contact[slot] |= REPORTER_CHANGED;
+        h->signs = signs;
+        h->ended_ticks = 0;
+        r->steady[slot] = REPORTER_UNSTEADY;
 }
 
 void reporter_changed(Reporter *r, const char *machine_id) {
@@ -52,10 +67,11 @@ void reporter_changed(Reporter *r, const char *machine_id) {
                 r->contact[h->slot] |= REPORTER_LOOK;
 }
 
-static void reporter_end(ReporterHost *h, const LivenessSign *sign) {
+static void reporter_end(Reporter *r, ReporterHost *h, const LivenessSign *sign) {
         h->end = (uint8_t) (SIGN_SILENT | SIGN_CLOSED | (sign->kernel ? 0 : SIGN_KERNEL_SILENT) |
                             (sign->stopped ? SIGN_STOPPED : 0) | (sign->shut_down ? SIGN_SHUT_DOWN : 0));
         h->ended_ticks = 1;
+        r->steady[h->slot] = REPORTER_UNSTEADY;
 }
 
 void reporter_remove(Reporter *r, const char *machine_id) {
@@ -64,7 +80,7 @@ void reporter_remove(Reporter *r, const char *machine_id) {
         if (!h)
                 return;
         if (h->ended_ticks == 0)
-                reporter_end(h, &(LivenessSign) {});
+                reporter_end(r, h, &(LivenessSign) {});
         r->contact[h->slot] = 0;
 }
 
@@ -78,12 +94,14 @@ static void reporter_drop(Reporter *r, ReporterHost *h) {
         r->slots[h->slot] = r->slots[r->n];
         r->slots[h->slot]->slot = h->slot;
         r->contact[h->slot] = r->contact[r->n];
+        r->steady[h->slot] = r->steady[r->n];
         HASH_DEL(r->hosts, h);
         free(h);
 }
 
 /* One report, while it is written. */
 typedef struct Report {
+        Reporter *reporter;
         const ReportHead *head;
         LivenessSign (*look)(void *userdata, const char *machine_id);
         void *userdata;
@@ -97,7 +115,7 @@ static uint8_t report_look(const Report *report, ReporterHost *h, bool contact) 
         LivenessSign sign = report->look(report->userdata, h->machine);
 
         if (!sign.session)
-                reporter_end(h, &sign);
+                reporter_end(report->reporter, h, &sign);
         return (uint8_t) (contact ? 0 : SIGN_SILENT | (sign.kernel ? 0 : SIGN_KERNEL_SILENT));
 }
 
@@ -119,6 +137,7 @@ static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
                 report_host_write(h->machine, bits, &report->listed);
         h->told = true;
         h->told_signs = h->signs;
+        report->reporter->steady[h->slot] = h->signs & SIGN_ALONE ? REPORTER_UNSTEADY : h->signs;
 }
 
 /* One heartbeat is enough for one report on the session in use, and for several on an idle one, of which
@@ -129,16 +148,36 @@ static uint8_t contact_after(const ReporterHost *h, uint8_t contact, bool kept) 
         return ticks > 0 && (kept || h->signs & SIGN_IN_USE) ? ticks - 1 : ticks;
 }
 
+/* Count a tick of the eight hosts before slot 'end' if all are in contact, and nothing has changed. */
+static bool reporter_pass_eight(Reporter *r, uint32_t end) {
+        const uint64_t ones = UINT64_MAX / UINT8_MAX;
+        uint64_t contacts;
+
+        if (end < sizeof(contacts))
+                return false;
+        memcpy(&contacts, &r->contact[end - sizeof(contacts)], sizeof(contacts));
+        if ((contacts | (contacts - ones)) & ones * (uint8_t) ~REPORTER_TICKS) /* a borrow: one is 0 */
+                return false;
+        contacts -= ones;
+        memcpy(&r->contact[end - sizeof(contacts)], &contacts, sizeof(contacts));
+        return true;
+}
+
 static void reporter_add_hosts(Reporter *r, Report *report) {
         bool all = report->complete || !report->head->kept;
 
         for (uint32_t i = r->n; i-- > 0;) {
-                ReporterHost *h = r->slots[i];
+                ReporterHost *h;
 
+                if (!all && reporter_pass_eight(r, i + 1)) {
+                        i -= sizeof(uint64_t) - 1;
+                        continue;
+                }
                 if (r->contact[i] - 1u < REPORTER_TICKS && !all) { /* in contact, and nothing has changed */
                         r->contact[i]--;
                         continue;
                 }
+                h = r->slots[i];
                 report_add(report, h, r->contact[i]);
                 r->contact[i] = contact_after(h, r->contact[i], report->head->kept);
                 if (h->ended_ticks > 0 && ++h->ended_ticks > REPORT_ENDED_TICKS)
@@ -148,7 +187,8 @@ static void reporter_add_hosts(Reporter *r, Report *report) {
 
 void reporter_write(Reporter *r, const ReportHead *head,
                     LivenessSign (*look)(void *userdata, const char *machine_id), void *userdata, Writer *w) {
-        Report report = { .head = head,
+        Report report = { .reporter = r,
+                          .head = head,
                           .look = look,
                           .userdata = userdata,
                           .complete = head->session == 0 || r->session != head->session ||
@@ -178,5 +218,6 @@ void reporter_done(Reporter *r) {
                 reporter_drop(r, r->slots[r->n - 1]);
         free(r->slots);
         free(r->contact);
+        free(r->steady);
         *r = (Reporter) {};
 }

@@ -37,7 +37,7 @@ bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, 
         h = reporter_host(&m->reporting.reporter, machine_id);
         if (!h)
                 return attached;
-        reporter_heartbeat(&m->reporting.reporter, h, signs);
+        reporter_heartbeat(&m->reporting.reporter, h->slot, signs);
         return attached && reporting_answers(m, h, peer_number(session));
 }
 

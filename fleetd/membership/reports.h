@@ -40,27 +40,28 @@ enum {
 
 /* -- A replica -- */
 
-/* A host with a session to this replica, or whose session has ended. */
+/* A host with a session to this replica, or whose session has ended. What a heartbeat reads is together. */
 typedef struct ReporterHost {
+        UT_hash_handle hh;
         char machine[MACHINE_ID_SIZE];
-        uint32_t slot;
         uint8_t signs; /* SIGN_IN_USE: it uses this replica, or is SIGN_ALONE; otherwise its session is idle
                         */
         bool told;
+        uint8_t ended_ticks; /* 0 while its session is open */
+        uint32_t slot;       /* until the next report */
         uint8_t told_signs;
         uint8_t end;                    /* signs at the end of its session */
-        unsigned ended_ticks;           /* 0 while its session is open */
         uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
         Pace sets;                      /* its requests for the health of sets */
-        UT_hash_handle hh;
 } ReporterHost;
 
 /* What a replica knows, and has told the leader. All zero: nothing. A report reads one byte for each host
- * that is in contact. */
+ * that is in contact, a heartbeat that changes nothing two. */
 typedef struct Reporter {
         ReporterHost *hosts;
         ReporterHost **slots;
         uint8_t *contact; /* by slot: reports for which the last heartbeat is enough, and REPORTER_* */
+        uint8_t *steady;  /* by slot: signs of a heartbeat that changes nothing, or REPORTER_UNSTEADY */
         uint32_t n, capacity;
         uint64_t session, term, tick; /* of the last report: the first one to another leader is complete */
 } Reporter;
@@ -69,6 +70,7 @@ enum {
         REPORTER_LOOK = 0x80,    /* the session of the host may have ended */
         REPORTER_CHANGED = 0x40, /* the leader is to be told about it */
         REPORTER_TICKS = 0x0f,
+        REPORTER_UNSTEADY = 0xff,
 };
 
 /* Where a report goes: session 0 is no leader. 'kept': this tick was in time, and this replica has a leader.
@@ -84,15 +86,13 @@ static inline ReporterHost *reporter_find(const Reporter *r, const char *machine
 }
 /* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
 ReporterHost *reporter_host(Reporter *r, const char *machine_id);
-/* A heartbeat of the host has arrived, with these signs. */
-static inline void reporter_heartbeat(Reporter *r, ReporterHost *h, uint8_t signs) {
-        uint8_t flags = r->contact[h->slot] & (REPORTER_LOOK | REPORTER_CHANGED);
-
-        if (h->signs != signs || signs & SIGN_ALONE || h->ended_ticks > 0 || !h->told)
-                flags |= REPORTER_CHANGED;
-        h->signs = signs;
-        h->ended_ticks = 0;
-        r->contact[h->slot] = flags | (signs & SIGN_IN_USE ? 1 : REPORT_IDLE_TICKS);
+void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs);
+/* A heartbeat of the host in this slot has arrived, with these signs. */
+static inline void reporter_heartbeat(Reporter *r, uint32_t slot, uint8_t signs) {
+        if (r->steady[slot] != signs)
+                reporter_heartbeat_changes(r, slot, signs);
+        r->contact[slot] = (r->contact[slot] & (REPORTER_LOOK | REPORTER_CHANGED)) |
+                           (signs & SIGN_IN_USE ? 1 : REPORT_IDLE_TICKS);
 }
 /* A session of the host has begun or ended. */
 void reporter_changed(Reporter *r, const char *machine_id);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <cmocka.h>
 
@@ -15,6 +16,7 @@
 enum {
         REPLICAS = 5,
         HOSTS_MAX = 10000,
+        HOST_DIGITS = 8,
         TICK_MS = LIVENESS_TICK_MS,
         TICKS_PER_HOUR = 3600 * 1000 / TICK_MS,
         LOSS = 100,       /* one message of so many */
@@ -25,7 +27,7 @@ enum {
 };
 
 typedef struct ModelHost {
-        ReporterHost *at[2]; /* its sessions: to 'replicas' of the same index */
+        uint32_t slots[2]; /* its sessions: to 'replicas' of the same index, which never end */
         uint8_t replicas[2];
         uint8_t in_use; /* index of these */
         bool cut;
@@ -59,6 +61,10 @@ static const char *host_id(char ret[static MACHINE_ID_SIZE], const ModelHost *h)
         return ret;
 }
 
+static ModelHost *host_of(const char *id) {
+        return &model.hosts[atoi(id + MACHINE_ID_SIZE - 1 - HOST_DIGITS)];
+}
+
 static bool on_sign(void *userdata, const char *id, const LivenessSign *sign, bool late) {
         if (sign->unattached && cluster_machine(&model.view.cluster, id)->presence == PRESENCE_LOST)
                 return false;
@@ -67,7 +73,7 @@ static bool on_sign(void *userdata, const char *id, const LivenessSign *sign, bo
 }
 
 static LivenessSign look(void *userdata, const char *id) {
-        const ModelHost *h = &model.hosts[strtoul(id + 1, NULL, 10)];
+        const ModelHost *h = host_of(id);
 
         return (LivenessSign) { .session = true,
                                 .kernel = !h->cut || model.tick - model.cut_tick < KERNEL_TICKS };
@@ -98,21 +104,30 @@ static void set_presence(const ModelHost *h, Presence presence) {
         cluster_view_put(&model.view, layout_key(key, LAYOUT_PRESENCE, NULL, host_id(id, h)), t.chars);
 }
 
+/* Return the slot of the host. */
+static uint32_t begin_session(unsigned replica, const char *machine_id) {
+        const ReporterHost *h = reporter_host(&model.replicas[replica].reporter, machine_id);
+
+        assert_non_null(h);
+        return h->slot;
+}
+
 static void begin(unsigned hosts) {
         model = (Model) { .n = hosts, .next_loss = LOSS };
         random_seed(&model.random, 1);
-        for (unsigned i = 0; i < hosts; i++) {
-                ModelHost *h = &model.hosts[i];
+        for (unsigned i = 0; i < 2 * hosts; i++) {
+                ModelHost *h = &model.hosts[i % hosts];
+                unsigned k = i / hosts, other = i % hosts / REPLICAS % (REPLICAS - 1);
                 char id[MACHINE_ID_SIZE];
 
-                host_id(id, h);
-                h->replicas[0] = i % REPLICAS;
-                h->replicas[1] = (i % REPLICAS + 1 + i / REPLICAS % (REPLICAS - 1)) % REPLICAS;
-                for (unsigned k = 0; k < 2; k++) {
-                        h->at[k] = reporter_host(&model.replicas[h->replicas[k]].reporter, host_id(id, h));
-                        assert_non_null(h->at[k]);
-                }
-                set_presence(h, PRESENCE_UP);
+                h->replicas[k] = (uint8_t) ((i % hosts + k * (1 + other)) % REPLICAS);
+                h->slots[k] = begin_session(h->replicas[k], host_id(id, h));
+        }
+        for (unsigned i = 0; i < hosts; i++) {
+                char id[MACHINE_ID_SIZE];
+
+                host_id(id, &model.hosts[i]);
+                set_presence(&model.hosts[i], PRESENCE_UP);
                 assert_int_equal(cluster_machine(&model.view.cluster, id)->presence, PRESENCE_UP);
         }
         lead(0);
@@ -137,22 +152,25 @@ static bool lost(void) {
         return true;
 }
 
+static inline void send_heartbeat(const ModelHost *h, unsigned session, uint8_t signs) {
+        ModelReplica *p = &model.replicas[h->replicas[session]];
+
+        if (!lost() && !p->down)
+                reporter_heartbeat(&p->reporter, h->slots[session], signs);
+}
+
 /* Each host sends its heartbeats to replicas that run; one in four ticks on the idle session. */
 static void send_heartbeats(void) {
         for (unsigned i = 0; i < model.n; i++) {
                 ModelHost *h = &model.hosts[i];
-                unsigned other = !h->in_use;
 
                 if (h->cut)
                         continue;
                 if (model.replicas[h->replicas[h->in_use]].silent >= MOVE_TICKS)
-                        h->in_use = other;
-                if (!lost() && !model.replicas[h->replicas[h->in_use]].down)
-                        reporter_heartbeat(&model.replicas[h->replicas[h->in_use]].reporter, h->at[h->in_use],
-                                           SIGN_IN_USE);
-                other = !h->in_use;
-                if ((model.tick + i) % 4 == 0 && !lost() && !model.replicas[h->replicas[other]].down)
-                        reporter_heartbeat(&model.replicas[h->replicas[other]].reporter, h->at[other], 0);
+                        h->in_use = !h->in_use;
+                send_heartbeat(h, h->in_use, SIGN_IN_USE);
+                if ((model.tick + i) % 4 == 0)
+                        send_heartbeat(h, !h->in_use, 0);
         }
 }
 
@@ -202,7 +220,7 @@ static void write_changes(void) {
 
         assert_int_equal(liveness_changes(&model.liveness, &model.view.cluster, &changes, &n), 0);
         for (size_t i = 0; i < n; i++) {
-                ModelHost *h = &model.hosts[strtoul(changes[i].machine + 1, NULL, 10)];
+                ModelHost *h = host_of(changes[i].machine);
 
                 if (changes[i].presence == PRESENCE_UP || !h->cut)
                         fail_msg("host %s, tick %llu: %s: %s", changes[i].machine,
@@ -325,10 +343,9 @@ static void no_host_is_lost_in_a_blackout_of_all_sessions(void **state) {
                         ModelHost *h = &model.hosts[admitted++];
                         char id[MACHINE_ID_SIZE];
 
-                        h->at[0] = h->at[1] = reporter_host(&model.replicas[0].reporter, host_id(id, h));
+                        h->slots[0] = h->slots[1] = begin_session(0, host_id(id, h));
                         h->replicas[0] = 0;
-                        assert_non_null(h->at[0]);
-                        reporter_heartbeat(&model.replicas[0].reporter, h->at[0], SIGN_IN_USE);
+                        reporter_heartbeat(&model.replicas[0].reporter, h->slots[0], SIGN_IN_USE);
                 }
                 tick(false);
         }

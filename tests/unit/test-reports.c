@@ -83,7 +83,7 @@ static void heartbeat(World *w, unsigned host, unsigned replica) {
         ReporterHost *h = reporter_host(&w->reporters[replica], host_id(id, host));
 
         assert_non_null(h);
-        reporter_heartbeat(&w->reporters[replica], h,
+        reporter_heartbeat(&w->reporters[replica], h->slot,
                            (w->hosts[host].in_use[replica] ? SIGN_IN_USE : 0) |
                                    (w->hosts[host].alone ? SIGN_ALONE : 0));
 }
@@ -622,7 +622,7 @@ static void a_replica_without_its_leader_is_in_each_report(void **state) {
                 _cleanup_writer_ Writer frame = {};
 
                 w.told[0] = 0;
-                reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], host_id(id, 0)),
+                reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], host_id(id, 0))->slot,
                                    SIGN_IN_USE | SIGN_ALONE);
                 write_report(&w, 0, true, &frame);
                 assert_int_equal(take(&w, 0, &frame), 0);
@@ -757,7 +757,8 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                         char id[MACHINE_ID_SIZE];
 
                         snprintf(id, sizeof(id), "%032x", h + 1);
-                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id), SIGN_IN_USE);
+                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id)->slot,
+                                           SIGN_IN_USE);
                 }
                 for (unsigned h = 0; h < HOSTS; h++)
                         open_session(&w, h, 0, true);
