@@ -10,6 +10,13 @@ void *named_find(const Named *table, const char *name) {
         return entry;
 }
 
+void *named_find_of(const Named *table, const UT_hash_handle *element) {
+        Named *found;
+
+        HASH_FIND_BYHASHVALUE(hh, table, element->key, element->keylen, element->hashv, found);
+        return found;
+}
+
 void *named_get(Named **table, const char *name, size_t size) {
         Named *entry = named_find(*table, name);
 

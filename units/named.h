@@ -11,6 +11,8 @@ typedef struct Named {
 
 /* Return the entry of that name, or NULL. */
 void *named_find(const Named *table, const char *name);
+/* The same, by the name of an element of another table, which has its hash. */
+void *named_find_of(const Named *table, const UT_hash_handle *element);
 /* Return the entry of that name. Add one of 'size' bytes, zero after the name, if there is none; NULL without
  * memory. */
 void *named_get(Named **table, const char *name, size_t size);

@@ -132,10 +132,13 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
 /* A machine may have become free: for a unit that waits, for a unit that another one replaces or that is to
  * leave a drained machine, and for global units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
+        bool any = !LIST_EMPTY(&cluster->lists[CLUSTER_REPLACING]) ||
+                   cluster->counts[MACHINES_MAINTAINED] > 0;
+
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
              u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+        for (const ClusterMachine *m = any ? cluster->machines : NULL; m; m = m->hh.next)
                 if (m->n_replacing > 0 || cluster_machine_is_draining(m))
                         expand_machine(x, m, false);
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
@@ -146,6 +149,7 @@ static void expand_waiting(Expansion *x, const Cluster *cluster) {
 int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
                         int (*add)(void *userdata, const char *unit), void *userdata) {
         Expansion x = { .add = add, .userdata = userdata };
+        bool any = marks->machines || marks->lost || marks->started;
 
         if (marks->all)
                 expand_add(&x, NULL);
@@ -156,10 +160,10 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
         for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_MOVING]);
              u && (marks->waiting || marks->started); u = LIST_NEXT(u, lists[CLUSTER_MOVING]))
                 expand_add(&x, u->name);
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+        for (const ClusterMachine *m = any ? cluster->machines : NULL; m; m = m->hh.next) {
                 bool whole = (marks->lost && m->presence == PRESENCE_LOST) ||
                              (marks->started && cluster_machine_is_draining(m));
-                const MachineMark *mark = named_find(marks->machines, m->id);
+                const MachineMark *mark = named_find_of(marks->machines, &m->hh);
 
                 if (mark || whole)
                         expand_machine(&x, m, !whole && mark->related_only);

@@ -21,6 +21,12 @@ static int brake_compare_losses(const void *a, const void *b) {
         return strcmp(m->id, n->id);
 }
 
+bool brake_is_possible(const Cluster *cluster) {
+        size_t lost = cluster->counts[MACHINES_LOST];
+
+        return lost >= 2 && lost * 3 > cluster->counts[MACHINES_PRESENT];
+}
+
 /* Keep those of the lost hosts, sorted by time, that belong to a window with too many losses. Return their
  * number. */
 static size_t brake_keep_groups(const ClusterMachine **lost, size_t n, size_t total) {
@@ -83,23 +89,22 @@ static bool brake_host_is_through(const Pass *pass, const ClusterMachine *m) {
 
 /* Find the hosts that vanished together, and the end of the hold-off; none of them is released yet. */
 static int brake_find(const Cluster *cluster, uint64_t brake_ms, Brake *ret) {
-        _cleanup_free_ const ClusterMachine **lost = NEW0(const ClusterMachine *,
-                                                          HASH_COUNT(cluster->machines) + 1);
-        size_t n = 0, total = 0;
+        _cleanup_free_ const ClusterMachine **lost = NULL;
+        size_t n = 0, total = cluster->counts[MACHINES_PRESENT];
 
+        *ret = (Brake) { .again_ms = UINT64_MAX, .n_total = total };
+        if (!brake_is_possible(cluster))
+                return 0;
+        lost = NEW0(const ClusterMachine *, cluster->counts[MACHINES_LOST] + 1);
         if (!lost)
                 return -ENOMEM;
 
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                if (m->presence_index == 0 || m->presence == PRESENCE_LEFT)
-                        continue;
-                total++;
-                if (m->presence == PRESENCE_LOST)
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                if (m->presence_index > 0 && m->presence == PRESENCE_LOST)
                         lost[n++] = m;
-        }
         qsort(lost, n, sizeof(*lost), brake_compare_losses);
 
-        *ret = (Brake) { .again_ms = UINT64_MAX, .n = brake_keep_groups(lost, n, total), .n_total = total };
+        ret->n = brake_keep_groups(lost, n, total);
         if (ret->n == 0)
                 return 0;
         ret->until_ms = lost[ret->n - 1]->since_ms + brake_ms;

@@ -379,7 +379,9 @@ static int engine_end_moves(Engine *e) {
 
 /* Write the next step of a drain, if one is due. 0 or a negative errno. */
 static int engine_step_drains(Engine *e, const Cluster *cluster) {
-        for (const ClusterMachine *m = cluster->machines; m && !e->writing; m = m->hh.next) {
+        bool any = cluster->counts[MACHINES_MAINTAINED] > 0;
+
+        for (const ClusterMachine *m = any ? cluster->machines : NULL; m && !e->writing; m = m->hh.next) {
                 DrainStep step;
                 int r;
 
@@ -405,13 +407,9 @@ static void engine_on_reboots(void *userdata) {
 
 /* Write the next step of a planned reboot, if one is due. 0 or a negative errno. */
 static int engine_step_reboots(Engine *e) {
-        const Cluster *cluster = registry_cluster(e->registry);
-        EngineBrake brake;
-        int r = engine_brake_state(cluster, e->brake_ms, &brake);
+        int r = reboot_advance(e->registry, e->term, e->brake_ms, &e->reboots, e->loop,
+                               engine_on_step_written, e);
 
-        if (r >= 0)
-                r = reboot_advance(e->registry, e->term, brake.until_ms > cluster->now_ms, &e->reboots,
-                                   e->loop, engine_on_step_written, e);
         e->writing = r > 0;
         return MIN(r, 0);
 }

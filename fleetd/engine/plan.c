@@ -548,12 +548,31 @@ static void plan_add_all(Pass *pass, const char *const *units, size_t n_units) {
         }
 }
 
+/* Return when flap damping or the deadline of a drain ends next, at most 'again_ms'. */
+static uint64_t plan_again_ms(const Cluster *cluster, uint64_t again_ms) {
+        bool any = cluster->counts[MACHINES_HELD_OFF] > 0 || cluster->counts[MACHINES_MAINTAINED] > 0;
+
+        for (const ClusterMachine *m = any ? cluster->machines : NULL; m; m = m->hh.next) {
+                uint64_t damped_ms = presence_hold_off_ms(m, cluster->now_ms);
+
+                if (damped_ms > 0)
+                        again_ms = MIN(again_ms, damped_ms);
+                if (m->maintenance && m->maintenance->deadline_ms > cluster->now_ms)
+                        again_ms = MIN(again_ms, m->maintenance->deadline_ms - cluster->now_ms);
+        }
+        return again_ms;
+}
+
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                 const EnginePlanLimits *limits, EnginePlan *ret) {
         _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
         _cleanup_(plan_pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
         int r;
 
+        if (units && n_units == 0 && !brake_is_possible(cluster)) {
+                *ret = (EnginePlan) { .again_ms = plan_again_ms(cluster, UINT64_MAX) };
+                return 0;
+        }
         r = scheduler_view_new(cluster, cluster->now_ms, &pass.view);
         if (r < 0)
                 return r;
@@ -561,15 +580,7 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         if (r < 0)
                 return r;
 
-        plan.again_ms = pass.brake.again_ms;
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                uint64_t damped_ms = presence_hold_off_ms(m, cluster->now_ms);
-
-                if (damped_ms > 0)
-                        plan.again_ms = MIN(plan.again_ms, damped_ms);
-                if (m->maintenance && m->maintenance->deadline_ms > cluster->now_ms)
-                        plan.again_ms = MIN(plan.again_ms, m->maintenance->deadline_ms - cluster->now_ms);
-        }
+        plan.again_ms = plan_again_ms(cluster, pass.brake.again_ms);
         plan_add_released(&pass);
         plan_add_all(&pass, units, n_units);
         plan_run(&pass);

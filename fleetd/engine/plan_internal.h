@@ -65,6 +65,9 @@ bool plan_has_changes(const Pass *pass, const ClusterUnit *u);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */
 bool plan_is_stray(const ClusterState *s);
 void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
+/* Return whether so many hosts are lost that the brake may hold some; without it, each plan would search for
+ * them. */
+bool brake_is_possible(const Cluster *cluster);
 /* Compute which hosts the brake holds. 0 or -ENOMEM. */
 int brake_update(Pass *pass, uint64_t brake_ms);
 /* Return whether no unit moves away from the machine. */

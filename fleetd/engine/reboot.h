@@ -57,6 +57,7 @@ bool reboot_is_before(const Cluster *cluster, const KvState *state, const Cluste
 bool reboot_has_booted(const ClusterMachine *machine);
 
 /* Write and log the step that is due. Return 1, and 'done' follows; 0 if none is due, and 'again' is started
- * while a reboot is planned: a voter that catches up changes no key. Or a negative errno. */
-int reboot_advance(Registry *r, uint64_t term, bool braked, Timer *again, Loop *loop, RegistryDone done,
+ * while a reboot is planned: a voter that catches up changes no key. Or a negative errno. 'brake_ms': see
+ * engine/brake.c. */
+int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
                    void *userdata);

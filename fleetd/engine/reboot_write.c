@@ -1,15 +1,9 @@
 /* Writing the steps of planned reboots; engine/reboot.c plans them, without I/O. */
 #include "base/log.h"
+#include "fleetd/engine/plan.h"
 #include "fleetd/engine/reboot.h"
 
 enum { REBOOT_LOOK_MS = 1000 };
-
-static bool reboot_is_any(const Cluster *cluster) {
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                if (m->reboot && m->reboot->state != REBOOT_FAILED)
-                        return true;
-        return false;
-}
 
 static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, RegistryDone done,
                         void *userdata) {
@@ -27,17 +21,21 @@ static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, Regi
         return registry_reboot(r, term, &change, 1, NULL, done, userdata);
 }
 
-int reboot_advance(Registry *r, uint64_t term, bool braked, Timer *again, Loop *loop, RegistryDone done,
+int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
                    void *userdata) {
         const Cluster *cluster = registry_cluster(r);
+        EngineBrake brake;
         RebootStep step;
         KvState state;
         int e;
 
-        if (!reboot_is_any(cluster))
+        if (cluster->counts[MACHINES_REBOOTED] == 0)
                 return 0;
+        e = engine_brake_state(cluster, brake_ms, &brake);
+        if (e < 0)
+                return e;
         kv_state(registry_store(r), &state);
-        step = reboot_step(cluster, &state, braked);
+        step = reboot_step(cluster, &state, brake.until_ms > cluster->now_ms);
         if (!step.machine)
                 return timer_start(again, loop, MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS));
         e = reboot_write(r, term, &step, done, userdata);

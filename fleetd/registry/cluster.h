@@ -167,6 +167,19 @@ typedef struct ClusterHostname {
         char name[];
 } ClusterHostname;
 
+/* What the cluster view counts of its machines, so that a search costs time only if it finds one. */
+typedef enum MachineCount {
+        MACHINES_BY_PRESENCE, /* and the next ones, in the order of Presence: those that are not removed */
+        MACHINES_SINGLE = MACHINES_BY_PRESENCE + _PRESENCE_MAX, /* with one session only */
+
+        MACHINES_PRESENT,    /* with a presence key, and not left */
+        MACHINES_LOST,       /* of these */
+        MACHINES_HELD_OFF,   /* by flap damping, until a time which may have passed */
+        MACHINES_MAINTAINED, /* with a maintenance record */
+        MACHINES_REBOOTED,   /* with a record of a planned reboot that has not failed */
+        _MACHINES_MAX,
+} MachineCount;
+
 /* What a sign of life reads is together. */
 struct ClusterMachine {
         UT_hash_handle hh;
@@ -197,6 +210,7 @@ struct ClusterMachine {
         uint64_t reported_index;
         size_t load;        /* assignments to run or load */
         size_t n_replacing; /* assignments of units in the list CLUSTER_REPLACING */
+        uint16_t counted;   /* in Cluster.counts, by a bit each */
         bool is_member;     /* has a member key: it is in Cluster.members */
         LIST_ENTRY(ClusterMachine) of_members;
         size_t slot; /* the scheduler's: place in a SchedulerView of this cluster view */
@@ -270,6 +284,7 @@ typedef struct Cluster {
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
         ClusterHostname *hostnames;        /* table by name */
+        size_t counts[_MACHINES_MAX];      /* machines */
         LIST_HEAD(, ClusterMachine)
         members;              /* machines with a member key, also an unreadable one; unsorted */
         ClusterOwner *owners; /* table by machine */

@@ -143,6 +143,21 @@ static int cluster_stop_at_first(void *userdata, LayoutKind kind, const char *un
         return 1;
 }
 
+static void cluster_count_machine(Cluster *c, ClusterMachine *m) {
+        bool present = m->presence_index > 0 && m->presence != PRESENCE_LEFT;
+        unsigned now = (cluster_machine_is_removed(m) ? 0 : 1u << (MACHINES_BY_PRESENCE + m->presence)) |
+                       (cluster_machine_problem(m, MACHINE_SESSION) ? 1u << MACHINES_SINGLE : 0) |
+                       (present ? 1u << MACHINES_PRESENT : 0) |
+                       (present && m->presence == PRESENCE_LOST ? 1u << MACHINES_LOST : 0) |
+                       (m->hold_off_until_ms > 0 ? 1u << MACHINES_HELD_OFF : 0) |
+                       (m->maintenance ? 1u << MACHINES_MAINTAINED : 0) |
+                       (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_REBOOTED : 0);
+
+        for (MachineCount i = 0; now != m->counted && i < _MACHINES_MAX; i++)
+                c->counts[i] += (size_t) (now >> i & 1) - (m->counted >> i & 1);
+        m->counted = (uint16_t) now;
+}
+
 /* Bring the entries up to date after any change, and drop each after its last key. */
 static void cluster_update_entries(Cluster *c, const KindEntries *e) {
         if (e->unit) {
@@ -150,8 +165,10 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                 if (kinds_each(c, &(KindEntries) { .unit = e->unit }, cluster_stop_at_first, NULL) == 0)
                         cluster_drop_unit(c, e->unit);
         }
-        if (e->machine)
+        if (e->machine) {
                 cluster_hostname_update(c, e->machine);
+                cluster_count_machine(c, e->machine);
+        }
         if (e->machine && !e->machine->assignments && !e->machine->states &&
             kinds_each(c, &(KindEntries) { .machine = e->machine }, cluster_stop_at_first, NULL) == 0)
                 (void) cluster_machine_free(c, e->machine);

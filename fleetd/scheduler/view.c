@@ -87,8 +87,7 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
                 v->machine = m;
                 v->metadata = &m->metadata;
                 v->load = m->load;
-                view->named[view->n] = m;
-                view->sorted[view->n++] = v;
+                view->n++;
         }
 
         *ret = TAKE_PTR(view);
@@ -135,6 +134,8 @@ size_t scheduler_view_n_machines(const SchedulerView *view) {
 
 const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position) {
         if (!view->is_sorted) {
+                for (size_t i = 0; i < view->n; i++)
+                        view->sorted[i] = &view->machines[i];
                 qsort(view->sorted, view->n, sizeof(*view->sorted), view_compare);
                 ((SchedulerView *) view)->is_sorted = true; /* changes no answer */
         }
@@ -143,6 +144,8 @@ const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t p
 
 const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t position) {
         if (!view->is_named) {
+                for (size_t i = 0; i < view->n; i++)
+                        view->named[i] = view->machines[i].machine;
                 qsort(view->named, view->n, sizeof(*view->named), view_compare_names);
                 ((SchedulerView *) view)->is_named = true; /* changes no answer */
         }

@@ -380,11 +380,64 @@ static UnitCondition condition_of(const ClusterUnit *u) {
         return condition;
 }
 
+/* A machine whose last key is gone counts nowhere. */
+static void check_machines(const Cluster *c, bool seen[static _MACHINES_MAX]) {
+        size_t counts[_MACHINES_MAX] = {};
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                bool present = m->presence_index > 0 && m->presence != PRESENCE_LEFT;
+                size_t active = 0;
+
+                for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
+                        active += o->kind != ASSIGNMENT_STOP;
+                assert_int_equal(m->load, active);
+                counts[MACHINES_BY_PRESENCE + m->presence] += !cluster_machine_is_removed(m);
+                counts[MACHINES_SINGLE] += starts_with(m->presence_reason, MACHINE_SESSION);
+                counts[MACHINES_PRESENT] += present;
+                counts[MACHINES_LOST] += present && m->presence == PRESENCE_LOST;
+                counts[MACHINES_HELD_OFF] += m->hold_off_until_ms > 0;
+                counts[MACHINES_MAINTAINED] += m->maintenance != NULL;
+                counts[MACHINES_REBOOTED] += m->reboot && m->reboot->state != REBOOT_FAILED;
+        }
+        assert_memory_equal(c->counts, counts, sizeof(counts));
+        for (MachineCount i = 0; i < _MACHINES_MAX; i++)
+                seen[i] |= counts[i] > 0;
+}
+
+/* Change a key of a machine that is counted: put, remove, or make it unreadable. */
+static void change_counted_key(ClusterView *p, Random *random, const char *machine) {
+        static const struct {
+                LayoutKind kind;
+                const char *value;
+        } values[] = {
+                { LAYOUT_PRESENCE, "{\"state\":\"up\",\"quiet\":7}" },
+                { LAYOUT_PRESENCE, "{\"state\":\"up\",\"reason\":\"" MACHINE_SESSION "one\"}" },
+                { LAYOUT_MAINTENANCE, "{\"mode\":\"cordoned\"}" },
+                { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"queued\"}" },
+                { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"failed\"}" },
+        };
+        size_t i = random_below(random, ELEMENTS(values));
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
+
+        layout_key(key, values[i].kind, NULL, cluster_view_id(id, machine));
+        switch (random_below(random, 3)) {
+        case 0:
+                cluster_view_put(p, key, values[i].value);
+                break;
+        case 1:
+                cluster_view_remove(p, key);
+                break;
+        default:
+                cluster_view_unreadable(p, values[i].kind, NULL, machine);
+        }
+}
+
 /* Random changes of keys: counts and lists are those of the objects. */
 static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
         static const char *const states[] = { "active", "failed", "inactive", NULL };
+        bool seen[_MACHINES_MAX] = {};
         ClusterView p = {};
         Random random;
 
@@ -395,7 +448,7 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                 char id[MACHINE_ID_SIZE], key[128];
 
                 cluster_view_id(id, machine);
-                switch (random_below(&random, 8)) {
+                switch (random_below(&random, 9)) {
                 case 0:
                         cluster_view_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*",
                                           random_below(&random, 3));
@@ -424,6 +477,9 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                         snprintf(key, sizeof(key), "/_fleet/machine/%s", id);
                         cluster_view_remove(&p, key);
                         break;
+                case 8:
+                        change_counted_key(&p, &random, machine);
+                        break;
                 }
 
                 size_t waiting = 0, global = 0, related = 0, conditions[_UNIT_CONDITION_MAX] = {};
@@ -451,14 +507,10 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
                 assert_int_equal(listed(&p, CLUSTER_WAITING), waiting);
                 assert_int_equal(listed(&p, CLUSTER_GLOBAL), global);
                 assert_int_equal(listed(&p, CLUSTER_RELATED), related);
-                for (ClusterMachine *m = p.cluster.machines; m; m = m->hh.next) {
-                        size_t active = 0;
-
-                        for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
-                                active += o->kind != ASSIGNMENT_STOP;
-                        assert_int_equal(m->load, active);
-                }
+                check_machines(&p.cluster, seen);
         }
+        for (MachineCount i = 0; i < _MACHINES_MAX; i++)
+                assert_true(seen[i]);
         cluster_view_free(&p);
 }
 
