@@ -15,26 +15,31 @@ static HostKind host_kind(const KvState *state, uint64_t raft_id) {
 }
 
 void metrics_read_hosts(const MetricsView *v, MetricsWriter *w) {
+        const Cluster *c = registry_cluster(v->sources->registry);
         uint64_t n[_HOST_KIND_MAX] = {};
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                if (!cluster_machine_is_removed(m))
+        const ClusterMachine *m;
+
+        for (Presence p = 0; p < _PRESENCE_MAX; p++)
+                n[HOST_ATTACHED] += c->counts[MACHINES_BY_PRESENCE + p];
+        LIST_FOREACH(m, &c->members, of_members)
+                if (!cluster_machine_is_removed(m)) {
+                        n[HOST_ATTACHED]--;
                         n[host_kind(&v->state, m->member.raft_id)]++;
+                }
         for (HostKind k = 0; k < _HOST_KIND_MAX; k++)
                 metrics_add(w, n[k], host_kinds[k], NULL);
 }
 
 void metrics_read_single(const MetricsView *v, MetricsWriter *w) {
-        uint64_t n = 0;
-
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                n += cluster_machine_problem(m, MACHINE_SESSION) != NULL;
-        metrics_add(w, n, NULL, NULL);
+        metrics_add(w, registry_cluster(v->sources->registry)->counts[MACHINES_SINGLE], NULL, NULL);
 }
 
 void metrics_read_maintenance(const MetricsView *v, MetricsWriter *w) {
+        const Cluster *c = registry_cluster(v->sources->registry);
+        bool any = c->counts[MACHINES_MAINTAINED] > 0;
         uint64_t n[_MAINTENANCE_MODE_MAX] = {};
 
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
+        for (const ClusterMachine *m = any ? c->machines : NULL; m; m = m->hh.next)
                 if (m->maintenance)
                         n[m->maintenance->mode]++;
         for (MaintenanceMode k = 0; k < _MAINTENANCE_MODE_MAX; k++)
@@ -71,11 +76,14 @@ void metrics_read_certificate(const MetricsView *v, MetricsWriter *w) {
 /* -- Sessions -- */
 
 void metrics_read_session_up(const MetricsView *v, MetricsWriter *w) {
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                for (size_t i = 0; i < v->state.n_members; i++)
-                        if (m->member.raft_id == v->state.members[i].raft_id &&
-                            m->member.raft_id != v->state.raft_id)
-                                metrics_add(w, v->state.members[i].reachable, m->id, NULL);
+        for (size_t i = 0; i < v->state.n_members; i++) {
+                const KvMember *member = &v->state.members[i];
+                const ClusterMachine *m = cluster_machine_of_member(registry_cluster(v->sources->registry),
+                                                                    member->raft_id);
+
+                if (m && member->raft_id != v->state.raft_id)
+                        metrics_add(w, member->reachable, m->id, NULL);
+        }
 }
 
 typedef struct SessionCounts {

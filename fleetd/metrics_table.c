@@ -40,12 +40,10 @@ static void read_units_by_state(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_machines(const MetricsView *v, MetricsWriter *w) {
-        uint64_t present[_PRESENCE_MAX] = {};
+        const size_t *n = registry_cluster(v->sources->registry)->counts + MACHINES_BY_PRESENCE;
 
-        for (const ClusterMachine *m = registry_cluster(v->sources->registry)->machines; m; m = m->hh.next)
-                present[m->presence] += !cluster_machine_is_removed(m);
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
-                metrics_add(w, present[p], presence_to_string(p), NULL);
+                metrics_add(w, n[p], presence_to_string(p), NULL);
 }
 
 /* -- Engine -- */

@@ -65,9 +65,17 @@ static void host_list(PeerHost *host) {
                 TAILQ_INSERT_TAIL(list, host, listed);
 }
 
+static void host_count(PeerHost *host) {
+        bool connected = host->dialed || host->accepted;
+
+        host->peers->n_connected += (size_t) connected - host->is_counted;
+        host->is_counted = connected;
+}
+
 void host_index(PeerHost *host) {
         PeerHost *other;
 
+        host_count(host);
         host_list(host);
         host_unindex(host);
         if (!host->dialed || !host->dialed->is_replica || host->handshake.raft_id == 0)
@@ -404,9 +412,5 @@ void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState
 }
 
 size_t peers_count(const Peers *peers) {
-        size_t n = 0;
-
-        for (const PeerHost *host = peers->hosts; host; host = host->hh.next)
-                n += host->dialed || host->accepted;
-        return n;
+        return peers->n_connected;
 }

@@ -50,6 +50,7 @@ struct PeerHost {
         UT_hash_handle hh, hh_raft;
         TAILQ_ENTRY(PeerHost) changes;
         bool is_listed;
+        bool is_counted; /* in Peers.n_connected */
         TAILQ_ENTRY(PeerHost) listed;
 };
 
@@ -94,7 +95,8 @@ struct Peers {
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
-        PeerHost *by_raft; /* hosts with a dialed session */
+        size_t n_connected; /* of these, those with an open session */
+        PeerHost *by_raft;  /* hosts with a dialed session */
         TAILQ_HEAD(, PeerHost) changed;
         TAILQ_HEAD(PeerHostList, PeerHost) listed; /* of peers_each(), by machine id: few of many hosts */
         PeerSession *sessions;                     /* all, by number, lingering ones included */

@@ -551,8 +551,11 @@ static void a_host_without_sessions_is_freed_after_ten_minutes(void **state) {
         start(&b, lab, ID_B, "b", 2);
         know_one(&a, &b);
         UNTIL(lab, has_dialed(&a, &b) && state_of(&b, &a).accepted);
+        assert_int_equal(peers_count(a.peers), 1);
+        assert_int_equal(peers_count(b.peers), 1);
         stop(&a, "");
         UNTIL(lab, !state_of(&b, &a).accepted);
+        assert_int_equal(peers_count(b.peers), 0);
         for (size_t i = 0; i < ELEMENTS(times); i++) {
                 host_find(b.peers, ID_A)->used_ms = loop_now_ms(lab->loop) - times[i].ago_s * 1000;
                 assert_true(timer_armed(&b.peers->tick));
@@ -574,9 +577,11 @@ static void a_restarted_host_is_dialed_again(void **state) {
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
+        assert_int_equal(peers_count(a.peers), 1);
         again = b.handshake;
         stop(&b, "stop");
         UNTIL(lab, has_problem(&a, &b, "connection refused"));
+        assert_int_equal(peers_count(a.peers), 0);
         assert_string_equal(state_of(&a, &b).bye, "stop");
         assert_true(state_of(&a, &b).kernel_silent_ms < 3000);
 
