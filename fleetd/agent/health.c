@@ -8,8 +8,8 @@ bool health_is_running(const SystemdUnit *seen) {
                streq(seen->active, "refreshing");
 }
 
-/* Another process, or another text: nothing that was measured counts. */
-static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run) {
+/* Another process, another text or other checks: nothing that was measured counts. */
+static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run, bool same_checks) {
         bool same_text = s->observed && streq(s->hash, seen->hash);
 
         /* Restarts count since the start of the text. A text that was put in force without a start has the
@@ -20,7 +20,7 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run)
         }
         s->inherits = !s->observed;
         s->observed = true;
-        s->served &= same_text;
+        s->served &= same_text && same_checks;
         s->available = s->healthy = false;
         s->running &= same_run;
         memset(s->checks, 0, sizeof(s->checks));
@@ -112,13 +112,13 @@ static bool health_continues(const HealthState *s, const HealthOptions *options,
 
 void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions *options, uint64_t now_ms) {
         bool same_run = s->observed && streq(s->invocation, seen->invocation_id),
-             running = health_is_running(seen);
+             same_checks = streq(s->policy, options->policy ?: ""), running = health_is_running(seen);
 
         if (health_continues(s, options, same_run, running))
                 snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
-        else if (!same_run || !streq(s->hash, seen->hash) || !streq(s->policy, options->policy ?: "")) {
+        else if (!same_run || !streq(s->hash, seen->hash) || !same_checks) {
                 s->former_end = same_run && !running;
-                health_begin(s, seen, same_run);
+                health_begin(s, seen, same_run, same_checks);
         }
         s->former_end &= !options->in_force;
         snprintf(s->policy, sizeof(s->policy), "%s", options->policy ?: "");

@@ -246,6 +246,28 @@ static void a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_not
         assert_int_equal(n_stops, 0); /* no action by default */
 }
 
+/* The result of its first check is due, and until then it is not available: that is no failure. */
+static void a_unit_that_gets_its_first_check_has_not_failed(void **state) {
+        Fixture *fixture = *state;
+        char hash[UNIT_HASH_SIZE];
+
+        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
+        await_available(fixture, "web.service");
+        snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
+        fixture->probed = (SimProbe) { .passed = true, .takes_ms = 5 };
+        assign_to(fixture, "web.service", CHECKED, ASSIGNMENT_RUN);
+        for (unsigned i = 0; i < 100; i++) {
+                run_ms(fixture, 100);
+                run_pending(fixture);
+                assert_false(state_of(fixture, "web.service")->lapsed);
+                assert_false(has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+        }
+        assert_string_not_equal(state_of(fixture, "web.service")->hash, hash);
+        await_available(fixture, "web.service");
+        assert_int_equal(n_stops, 0);
+}
+
 static void the_checks_of_a_unit_that_does_not_run_are_not_probed(void **state) {
         Fixture *fixture = *state;
 
@@ -553,6 +575,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(a_failure_before_a_queued_start_is_none_of_the_next_text),
                 at_level_updates(health_is_measured_without_a_quorum_and_published_later),
                 at_level_updates(a_unit_is_healthy_when_its_check_passes_and_passing_checks_write_nothing),
+                at_level_updates(a_unit_that_gets_its_first_check_has_not_failed),
                 at_level_updates(the_checks_of_a_unit_that_does_not_run_are_not_probed),
                 at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
