@@ -19,6 +19,7 @@ struct LivenessHost {
         UT_hash_handle hh;
         char machine[MACHINE_ID_SIZE];
         bool is_due;
+        bool awaited;          /* it has not reported its units since a recovery or restore */
         unsigned silent_ticks; /* without a heartbeat */
         unsigned kernel_silent_ticks;
         unsigned indirect_ticks; /* with a heartbeat that did not reach the leader */
@@ -154,10 +155,9 @@ static Presence liveness_judge_heartbeat(LivenessHost *h, const LivenessSign *si
         return PRESENCE_UP;
 }
 
-/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view; 'awaited': it
- * has not reported its units since a recovery or restore. */
+/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
 static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was,
-                               bool awaited, const char **ret_reason) {
+                               const char **ret_reason) {
         const char *cause = NULL;
 
         if (sign->shut_down) {
@@ -171,8 +171,8 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
 
         if (!sign->moving && h->silent_ticks >= LIVENESS_LOST_TICKS &&
             h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
-                *ret_reason = awaited ? "it has not reported since the cluster was recovered or restored" :
-                                        "no message from its fleetd or its kernel";
+                *ret_reason = h->awaited ? "it has not reported since the cluster was recovered or restored" :
+                                           "no message from its fleetd or its kernel";
                 return PRESENCE_LOST;
         }
 
@@ -201,6 +201,7 @@ int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, c
                   bool late) {
         const ClusterMachine *m = cluster_machine(cluster, machine_id);
         LivenessHost *h;
+        bool awaited;
 
         if (!m && !sign->heartbeat) {
                 liveness_remove(l, machine_id);
@@ -209,10 +210,13 @@ int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, c
         h = liveness_host(l, cluster, machine_id, m);
         if (!h)
                 return -ENOMEM;
+        awaited = m && cluster_awaits_report(cluster, m);
+        if (h->awaited && !awaited) /* by its report, a sign of life */
+                h->silent_ticks = h->kernel_silent_ticks = 0;
+        h->awaited = awaited;
         liveness_count(h, sign, late);
         h->reason = "";
-        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP,
-                                m && cluster_awaits_report(cluster, m), &h->reason);
+        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP, &h->reason);
         liveness_set_due(l, h, !m || h->now != m->presence || m->presence_index == 0);
         return 0;
 }

@@ -350,6 +350,22 @@ static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         end(&w);
 }
 
+/* Its session is new, and its first heartbeat is due: the wait may end with its report. */
+static void a_host_that_has_just_reported_after_a_restore_has_a_whole_period(void **state) {
+        char key[128], id[MACHINE_ID_SIZE];
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        w.view.cluster.lineage = 0xab;
+        cluster_view_put(&w.view, "/_fleet/cluster/adopting", "1000");
+        assert_no_change(&w, silent, 5);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "A"));
+        cluster_view_put(&w.view, key, "00000000000000ab");
+        assert_no_change(&w, silent, 5);
+        assert_no_change(&w, healthy, 5);
+        end(&w);
+}
+
 static void a_presence_key_of_index_1_is_a_presence(void **state) {
         Watch w = { .sign = healthy };
         char id[MACHINE_ID_SIZE];
@@ -643,6 +659,7 @@ int main(void) {
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
                 cmocka_unit_test(a_shutdown_is_known_at_once),
                 cmocka_unit_test(a_host_that_has_not_reported_since_a_restore_is_lost_for_that_reason),
+                cmocka_unit_test(a_host_that_has_just_reported_after_a_restore_has_a_whole_period),
                 cmocka_unit_test(late_ticks_do_not_count),
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
                 cmocka_unit_test(a_new_leader_begins_at_the_last_contact_of_the_former_one),
