@@ -438,6 +438,7 @@ static const struct {
         { "activating", YELLOW },
         { "deactivating", YELLOW },
         { "reloading", YELLOW },
+        { "refreshing", YELLOW },
         { "away", YELLOW },
         { "auto-restart", YELLOW },
         { "start", YELLOW },

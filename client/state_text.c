@@ -41,7 +41,7 @@ StateKind state_kind(const ApiState *s) {
 
         if (s->finished)
                 return STATE_ENDED;
-        if (streq(active, "active") || streq(active, "reloading"))
+        if (active_state_is_up(active))
                 return STATE_RUNS;
         if (streq(active, "failed") || state_is_restarting(s) || state_is_conflicting(s))
                 return STATE_TROUBLE;

@@ -104,7 +104,7 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u) {
 }
 
 static bool is_active(const ApiState *s) {
-        return s && s->active && (streq(s->active, "active") || streq(s->active, "reloading"));
+        return s && active_state_is_up(s->active);
 }
 
 /* Return whether the state may be that of the previous run: it is reported until the machine has started the

@@ -34,6 +34,11 @@ const char *const unit_health_names[_UNIT_HEALTH_MAX] = {
         [UNIT_HEALTH_FAILING] = "failing",
 };
 
+bool active_state_is_up(const char *active) {
+        return active &&
+               (streq(active, "active") || streq(active, "reloading") || streq(active, "refreshing"));
+}
+
 void unit_state_done(UnitState *state) {
         free(state->load);
         free(state->active);

@@ -68,6 +68,12 @@ ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
 /* The load state of a conflicting unit, which fleet leaves unchanged. The other states are systemd's. */
 #define STATE_FOREIGN "foreign"
 
+/* Return whether a unit in this ActiveState of systemd is up: "active", "reloading", or "refreshing", a state
+ * of newer versions of systemd, in which the mounts of an active unit are updated. NULL is unknown: false.
+ *
+ * Source: `systemctl is-active`, which counts these three. */
+bool active_state_is_up(const char *active);
+
 enum {
         UNIT_STATE_JOB_SIZE = 16,
         UNIT_STATE_REASON_SIZE = 256, /* of a published reason; longer ones are cut, and end with "..." */

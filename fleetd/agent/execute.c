@@ -249,7 +249,7 @@ void agent_refresh(Agent *a) {
 static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
         int r;
 
-        if (agent_is_running(seen) &&
+        if (agent_is_started(seen) &&
             !agent_is_conflicting(seen, records_get(&a->records, seen->name), a->boot_id, false))
                 return;
         r = a->systemd->ops->remove_file(a->systemd, seen->name);

@@ -3,11 +3,6 @@
 #include <limits.h>
 #include <stdio.h>
 
-bool health_is_running(const SystemdUnit *seen) {
-        return streq(seen->active, "active") || streq(seen->active, "reloading") ||
-               streq(seen->active, "refreshing");
-}
-
 /* Another process, another text or other checks: nothing that was measured counts. */
 static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run, bool same_checks) {
         bool same_text = s->observed && streq(s->hash, seen->hash);
@@ -112,7 +107,8 @@ static bool health_continues(const HealthState *s, const HealthOptions *options,
 
 void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions *options, uint64_t now_ms) {
         bool same_run = s->observed && streq(s->invocation, seen->invocation_id),
-             same_checks = streq(s->policy, options->policy ?: ""), running = health_is_running(seen);
+             same_checks = streq(s->policy, options->policy ?: ""),
+             running = active_state_is_up(seen->active);
 
         if (health_continues(s, options, same_run, running))
                 snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);

@@ -69,9 +69,6 @@ typedef struct HealthState {
         unsigned n_actions;         /* such restarts in a row after which the unit was not available */
 } HealthState;
 
-/* Return whether systemd reports the unit as active. A unit that reloads runs, too. */
-bool health_is_running(const SystemdUnit *seen);
-
 /* Take over what systemd reports at 'now_ms', and update the results. Idempotent. */
 void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions *options, uint64_t now_ms);
 

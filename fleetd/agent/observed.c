@@ -145,7 +145,7 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
 static void agent_check_outdated(Agent *a, AgentUnit *u) {
         const AssignmentRecord *record = records_get(&a->records, u->name);
         bool is_outdated = record && record->replacing && !record->starting && record->before[0] &&
-                           agent_is_running(&u->seen) && !streq(record->before, u->seen.invocation_id);
+                           agent_is_started(&u->seen) && !streq(record->before, u->seen.invocation_id);
 
         snprintf(u->outdated_invocation, sizeof(u->outdated_invocation), "%s",
                  is_outdated ? u->seen.invocation_id : "");

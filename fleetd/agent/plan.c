@@ -13,7 +13,7 @@ const char *agent_step_to_string(AgentStep step) {
         return step_names[step];
 }
 
-bool agent_is_running(const SystemdUnit *seen) {
+bool agent_is_started(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
@@ -24,7 +24,7 @@ static bool plan_is_owned(const AssignmentRecord *record, const char *boot_id) {
 /* Another file has taken the name (a mask, or an administrator's file) since the unit was started here. The
  * unit is ours until it has stopped; otherwise it would run here and elsewhere. */
 static bool plan_still_runs(const SystemdUnit *seen, const AssignmentRecord *record, const char *boot_id) {
-        return plan_is_owned(record, boot_id) && agent_is_running(seen) && record->invocation[0] &&
+        return plan_is_owned(record, boot_id) && agent_is_started(seen) && record->invocation[0] &&
                streq(record->invocation, seen->invocation_id);
 }
 
@@ -35,20 +35,20 @@ static bool plan_is_conflicting(const SystemdUnit *seen, const AssignmentRecord 
                                 const char *boot_id) {
         if (seen->owner == SYSTEMD_CONFLICTING)
                 return !plan_still_runs(seen, record, boot_id);
-        return seen->owner == SYSTEMD_ABSENT && agent_is_running(seen) && !seen->has_file &&
+        return seen->owner == SYSTEMD_ABSENT && agent_is_started(seen) && !seen->has_file &&
                !plan_is_owned(record, boot_id);
 }
 
 bool agent_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *record, const char *boot_id,
                           bool link_refused) {
-        return plan_is_conflicting(seen, record, boot_id) || (link_refused && !agent_is_running(seen));
+        return plan_is_conflicting(seen, record, boot_id) || (link_refused && !agent_is_started(seen));
 }
 
 /* The link or the file was removed. The next reload by any program makes a running unit lose its Restart=,
  * and its load state becomes "error". In a unit that does not run, "error" may mean a wrong text. */
 static bool plan_lacks_file(const SystemdUnit *seen) {
         return !seen->has_file || streq(seen->load, "not-found") ||
-               (agent_is_running(seen) && streq(seen->load, "error"));
+               (agent_is_started(seen) && streq(seen->load, "error"));
 }
 
 /* Return whether a process with the recorded text may go on with the assigned one. Units that are loaded are
@@ -72,7 +72,7 @@ bool agent_is_kept(const ClusterAssignment *assignment, const AssignmentRecord *
                    const SystemdUnit *seen, const char *boot_id) {
         return assignment && assignment->kind == ASSIGNMENT_STOP && assignment->unless_running && record &&
                record->kind == ASSIGNMENT_RUN && !record->stopping && streq(record->started_boot, boot_id) &&
-               (streq(seen->active, "active") || streq(seen->active, "reloading"));
+               active_state_is_up(seen->active);
 }
 
 static AgentStep plan_stop(const AgentView *v, const char **why) {
@@ -86,7 +86,7 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         if (agent_is_kept(v->assignment, v->record, v->seen, v->boot_id))
                 return plan_step(AGENT_NOTHING,
                                  "it runs here and elsewhere: waiting for the cluster to decide", why);
-        if (agent_is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->record))
+        if (agent_is_started(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->record))
                 return plan_step(AGENT_STOP, "assigned to stop", why);
         if (v->seen->has_file || v->record)
                 return plan_step(AGENT_REMOVE, "assigned to stop, and has stopped", why);
@@ -94,7 +94,7 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
 }
 
 bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen) {
-        return record->starting && !seen->job && !agent_is_running(seen) &&
+        return record->starting && !seen->job && !agent_is_started(seen) &&
                streq(seen->invocation_id, record->before);
 }
 
@@ -161,7 +161,7 @@ static bool plan_is_inherited(const AgentView *v) {
 static bool plan_reloads(const AgentView *v) {
         const AssignmentRecord *record = v->record;
 
-        if (systemd_is_restarting(v->seen) || !(agent_is_running(v->seen) || v->seen->job))
+        if (systemd_is_restarting(v->seen) || !(agent_is_started(v->seen) || v->seen->job))
                 return false;
         return unit_effect(record->unit, v->text) == EFFECT_RELOAD ||
                (record->reloading && effect_can_reload(&v->text->file));
@@ -209,14 +209,14 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         differs = !seen->has_file || !streq(seen->hash, v->text->hash);
         other = record ? (record->replacing && !streq(record->started_boot, v->boot_id)) || !plan_runs_on(v) :
                          seen->has_file;
-        if (differs && other && agent_is_running(seen))
+        if (differs && other && agent_is_started(seen))
                 return plan_step(AGENT_STOP,
                                  plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
                                                         "its text has changed",
                                  why);
 
         if (v->assignment->kind == ASSIGNMENT_LOAD) {
-                if (agent_is_running(seen) && record &&
+                if (agent_is_started(seen) && record &&
                     (record->stopping ||
                      (record->kind == ASSIGNMENT_RUN && v->assignment->index > record->index)))
                         return plan_step(AGENT_STOP, "assigned to be loaded only", why);
@@ -230,7 +230,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 
         if (plan_was_started(v))
                 return plan_started(v, differs, why);
-        if (record && record->replacing && v->outdated && agent_is_running(seen) &&
+        if (record && record->replacing && v->outdated && agent_is_started(seen) &&
             unit_runs_same(record->unit, v->text))
                 return plan_step(AGENT_STOP, "its former text was started again", why);
         if (v->stopping)
@@ -240,7 +240,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return plan_step(AGENT_WRITE, "installing the unit file", why);
         if (plan_is_stopping(seen))
                 return plan_step(AGENT_NOTHING, "it is being stopped", why);
-        if (agent_is_running(seen))
+        if (agent_is_started(seen))
                 return plan_step(AGENT_ADOPT, "already running", why);
         return plan_step(AGENT_START,
                          plan_is_inherited(v) ?
@@ -255,7 +255,7 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
         bool started;
 
         if (record && record->stopping && v->fresh &&
-            (!agent_is_running(v->seen) || plan_is_conflicting(v->seen, record, v->boot_id)))
+            (!agent_is_started(v->seen) || plan_is_conflicting(v->seen, record, v->boot_id)))
                 return plan_step(AGENT_REMOVE, "assigned to stop before, and has stopped", why);
         if (record && record->stopping)
                 return plan_step(AGENT_NOTHING, "assigned to stop before; unit and file stay as they are",
@@ -272,7 +272,7 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
                         return plan_step(AGENT_WRITE, "installing the unit file", why);
                 return plan_again(v, "no newer assignment", why);
         }
-        if (record->replacing && agent_is_running(v->seen) &&
+        if (record->replacing && agent_is_started(v->seen) &&
             (v->outdated || !streq(v->seen->hash, record->unit->hash)))
                 return plan_step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
         /* While host or daemon was down, the unit may have moved: another daemon waits, as with all
@@ -285,7 +285,7 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
                 return plan_step(AGENT_WRITE, reason, why);
         if (plan_is_stopping(v->seen))
                 return plan_step(AGENT_NOTHING, "it is being stopped", why);
-        if (agent_is_running(v->seen))
+        if (agent_is_started(v->seen))
                 return plan_step(AGENT_ADOPT, "already running", why);
         return plan_step(AGENT_START, reason, why);
 }
@@ -315,7 +315,7 @@ static AgentStep plan_alone(const AgentView *v, AgentStep s, const char **why) {
 
         if (v->fresh || !record || !record->unit || !record->unit->placement.stops_alone)
                 return s;
-        if (v->alone_ms >= placement_stop_after_ms(&record->unit->placement) && agent_is_running(v->seen) &&
+        if (v->alone_ms >= placement_stop_after_ms(&record->unit->placement) && agent_is_started(v->seen) &&
             !plan_is_stopping(v->seen) && !plan_is_conflicting(v->seen, record, v->boot_id))
                 return plan_step(AGENT_STOP,
                                  "no contact with the cluster for StopAfterSec= (OnPartition=stop)", why);

@@ -51,7 +51,8 @@ bool agent_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *recor
 /* *ret_reason is static. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
-bool agent_is_running(const SystemdUnit *seen);
+/* Return whether the unit is neither inactive nor failed: it is up, or on the way to or from there. */
+bool agent_is_started(const SystemdUnit *seen);
 
 /* Return whether a recorded start was never made, because the daemon died or the bus was lost. The unit
  * neither runs nor has a job, and its last invocation precedes the start. */

@@ -39,13 +39,13 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool stopped_for;
 
-        if (!record || !u->observed || (record->stopping && !agent_is_running(&u->seen)))
+        if (!record || !u->observed || (record->stopping && !agent_is_started(&u->seen)))
                 return;
         if (agent_observes_conflict(a, u, record)) {
                 record->taken_over = false;
                 return;
         }
-        if (agent_is_running(&u->seen)) {
+        if (agent_is_started(&u->seen)) {
                 if (u->seen.owner == SYSTEMD_OURS)
                         memcpy(record->invocation, u->seen.invocation_id, sizeof(record->invocation));
                 agent_record_flag(a, &record->taken_over,

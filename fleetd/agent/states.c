@@ -82,7 +82,7 @@ static bool agent_state_of(Agent *a, AgentUnit *u, const ClusterState *published
                  conflicting ? "" : agent_active_invocation(&u->seen));
         if (published && u->precedes && unit_state_lasts(&published->state, ret))
                 ret->since_ms = published->state.since_ms;
-        if (!conflicting && u->start_refused && u->n_failures > 0 && !agent_is_running(&u->seen))
+        if (!conflicting && u->start_refused && u->n_failures > 0 && !agent_is_started(&u->seen))
                 snprintf(ret->job, sizeof(ret->job), STATE_JOB_REFUSED);
         else if (!conflicting && record && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", record->job);
@@ -106,7 +106,8 @@ static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const Cluster
                      !state->done && !state->job[0];
 
         if (!waits && !u->seen.job && !streq(u->seen.active, "activating") &&
-            !streq(u->seen.active, "deactivating") && !streq(u->seen.active, "reloading")) {
+            !streq(u->seen.active, "deactivating") && !streq(u->seen.active, "reloading") &&
+            !streq(u->seen.active, "refreshing")) {
                 if (u->steady_ms == 0)
                         u->steady_ms = now_ms;
                 return 0;
@@ -145,7 +146,7 @@ static bool agent_agrees(const Agent *a, const AgentUnit *u, const ClusterAssign
         bool runs = assignment && assignment->kind == ASSIGNMENT_RUN;
         const ClusterState *s = cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
 
-        return agent_is_running(&u->seen) ? runs : !runs || (s && s->state.done);
+        return agent_is_started(&u->seen) ? runs : !runs || (s && s->state.done);
 }
 
 /* Return whether the engine of this lineage has decided about each unit that runs here, or is assigned to
@@ -203,7 +204,7 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         /* Its removal is not complete, or its file is being written, or waits for the write of others.
          * Clients take a published state for the end of "load". */
         writes = u->busy || (a->writing > 0 && !u->planned);
-        if ((u->busy && !kept) || (writes && streq(u->seen.load, "not-found") && !agent_is_running(&u->seen)))
+        if ((u->busy && !kept) || (writes && streq(u->seen.load, "not-found") && !agent_is_started(&u->seen)))
                 return AGENT_OFFER_LATER;
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);

@@ -68,10 +68,6 @@ bool plan_has_finished(const ClusterAssignment *o) {
         return s && s->state.done;
 }
 
-static bool plan_is_active(const ClusterState *s) {
-        return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
-}
-
 /* The agent removes a state together with its assignment, so that a state is never of an earlier assignment.
  */
 bool plan_is_up(const ClusterAssignment *o) {
@@ -83,7 +79,7 @@ bool plan_is_up(const ClusterAssignment *o) {
                 return true;
         if (o->kind == ASSIGNMENT_LOAD)
                 return s->state.load && streq(s->state.load, "loaded");
-        return plan_is_active(s);
+        return active_state_is_up(s->state.active);
 }
 
 bool plan_is_healthy(const ClusterAssignment *o) {
@@ -266,7 +262,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
 }
 
 void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAssignment *by) {
-        bool runs = by->state && plan_is_active(by->state);
+        bool runs = by->state && active_state_is_up(by->state->state.active);
         char name[CLUSTER_LABEL_SIZE];
 
         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,

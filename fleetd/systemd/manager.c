@@ -6,6 +6,7 @@
 #include "fleetd/systemd/bus_internal.h"
 #include "units/name.h"
 #include "units/quadlet.h"
+#include "units/state.h"
 
 enum {
         PROPERTY_BOUND,
@@ -213,7 +214,7 @@ static int manager_list_read_related(BusList *list, const BusProperty *p, sd_bus
         r = sd_bus_message_read(m, "v", "s", &v);
         if (r < 0)
                 return r;
-        active = streq(v, "active") || streq(v, "reloading");
+        active = active_state_is_up(v);
         ended = streq(v, "inactive") || streq(v, "failed");
         if (p->kind == PROPERTY_GUARD)
                 u->unguarded |= !streq(v, "active");

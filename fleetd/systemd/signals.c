@@ -5,6 +5,7 @@
 #include "fleetd/systemd/bus_internal.h"
 #include "units/name.h"
 #include "units/quadlet.h"
+#include "units/state.h"
 
 enum { TRANSACTION_US = 250000 }; /* pause after which a new job belongs to another transaction */
 
@@ -149,8 +150,7 @@ static void signals_read_properties(sd_bus_message *m, const char *unit, UnitSig
                 r = signals_read_entry(m, signal);
         if (r < 0)
                 signal->change.active = NULL;
-        else if (c->active && !streq(c->active, "active") && !streq(c->active, "reloading") &&
-                 c->left_us != 0)
+        else if (c->active && !active_state_is_up(c->active) && c->left_us != 0)
                 systemd_moves_add(&signal->bus->moves, unit, c->left_us, signal->bus->n_signals);
 }
 

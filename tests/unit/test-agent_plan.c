@@ -1348,6 +1348,8 @@ static void a_unit_that_is_to_stop_unless_it_runs_goes_on(void **state) {
         assert_reason(s, "it runs here and elsewhere: waiting for the cluster to decide");
         in_force(s, s->unit.unit, "reloading");
         assert_step(s, AGENT_NOTHING);
+        in_force(s, s->unit.unit, "refreshing");
+        assert_step(s, AGENT_NOTHING);
         in_force(s, s->unit.unit, "activating"); /* it has ended */
         assert_step(s, AGENT_STOP);
         in_force(s, s->unit.unit, "inactive");
@@ -1521,7 +1523,7 @@ static void no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text(void
 static void judge_foreign(Scene *s, AgentStep step) {
         bool started = s->view.record &&
                        (streq(s->record.started_boot, boot_now) || streq(s->record.owned_boot, boot_now)) &&
-                       agent_is_running(&s->seen);
+                       agent_is_started(&s->seen);
         bool same = s->seen.invocation_id[0] && streq(s->record.invocation, s->seen.invocation_id);
 
         if (s->seen.owner != SYSTEMD_CONFLICTING)

@@ -449,6 +449,26 @@ static void a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_i
         cluster_view_free(&p);
 }
 
+static void a_unit_that_reloads_or_refreshes_on_its_new_machine_runs_there(void **state) {
+        static const char *const actives[] = { "active", "reloading", "refreshing" };
+        ClusterView p;
+
+        for (size_t i = 0; i < ELEMENTS(actives); i++) {
+                two_machines(&p);
+                cluster_view_machine(&p, "A", "ssd=true", PRESENCE_UP);
+                cluster_view_machine(&p, "B", "ssd=true", PRESENCE_UP);
+                cluster_view_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                cluster_view_machine(&p, "A", "ssd=false", PRESENCE_UP);
+                plans(&p, "run a.service B");
+                cluster_view_state(&p, "B", "a.service", "activating");
+                plans(&p, "");
+                cluster_view_state(&p, "B", "a.service", actives[i]);
+                plans(&p, "stop a.service A");
+                cluster_view_free(&p);
+        }
+}
+
 /* -- Maintenance -- */
 
 static void maintain(ClusterView *p, const char *machine, const char *mode, const char *purpose) {
@@ -1961,6 +1981,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones),
                 cmocka_unit_test(a_unit_that_no_longer_qualifies_runs_until_another_machine_may_get_it),
                 cmocka_unit_test(units_of_a_leaving_machine_run_elsewhere_before_they_stop),
+                cmocka_unit_test(a_unit_that_reloads_or_refreshes_on_its_new_machine_runs_there),
                 cmocka_unit_test(a_unit_without_another_machine_stays_on_a_leaving_one),
                 cmocka_unit_test(a_unit_that_may_run_on_a_leaving_machine_is_not_stopped_for_one_that_failed),
                 cmocka_unit_test(two_leaving_machines_exchange_no_units),

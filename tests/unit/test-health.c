@@ -543,7 +543,7 @@ static void available_is_uninterrupted(void **state) {
                                 since_ms = 0;
                         }
                         observe(&p);
-                        if (!health_is_running(&p.seen))
+                        if (!active_state_is_up(p.seen.active))
                                 since_ms = 0;
                         else if (p.options.n_checks == 0 && since_ms == 0)
                                 since_ms = p.now_ms;
@@ -554,10 +554,10 @@ static void available_is_uninterrupted(void **state) {
                             !p.state.available)
                                 fail_msg("seed %u, step %u: healthy and not available", seed, i);
                         if (p.state.available &&
-                            (!health_is_running(&p.seen) || p.state.health != UNIT_HEALTH_PASSING))
+                            (!active_state_is_up(p.seen.active) || p.state.health != UNIT_HEALTH_PASSING))
                                 fail_msg("seed %u, step %u: available and not healthy", seed, i);
                         was = p.state.available;
-                        if (p.options.n_checks == 0 || !health_is_running(&p.seen) ||
+                        if (p.options.n_checks == 0 || !active_state_is_up(p.seen.active) ||
                             random_below(&random, 2))
                                 continue;
                         failed = random_below(&random, 8) == 0;
