@@ -244,12 +244,8 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 
 static bool daemon_is_braked(void *userdata) {
         const Daemon *d = userdata;
-        EngineBrake brake = {};
 
-        /* Without memory, it counts as on: nothing is replaced. */
-        return d->engine &&
-               (engine_brake_state(registry_cluster(d->registry), engine_brake(d->engine), &brake) < 0 ||
-                brake.until_ms > 0);
+        return d->engine && engine_is_braked(registry_cluster(d->registry), engine_brake(d->engine));
 }
 
 static int daemon_list_unit_files(void *userdata, Text *names) {

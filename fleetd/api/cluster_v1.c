@@ -101,18 +101,16 @@ static void leaving_write(Text *t, const Cluster *c) {
 
 /* Write the mass-failure brake while it is on. Its end is wall-clock time. */
 static void brake_write(Text *t, const Request *request, const Cluster *c) {
-        const Api *api = request->api;
-        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
         EngineBrake brake = {};
 
-        if (engine_brake_state(c, brake_ms, &brake) < 0)
+        if (engine_brake_state(c, request_brake_ms(request), &brake) < 0)
                 t->error = -ENOMEM;
         if (brake.until_ms == 0)
                 return;
         json_open(t, "brake", '{');
         json_add_u64(t, "lost", brake.n_lost);
         json_add_u64(t, "of", brake.n_total);
-        json_add_u64(t, "until", loop_wall_ms(api->loop) + brake.until_ms - c->now_ms);
+        json_add_u64(t, "until", loop_wall_ms(request->api->loop) + brake.until_ms - c->now_ms);
         json_close(t, '}');
 }
 

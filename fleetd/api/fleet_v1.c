@@ -13,12 +13,14 @@ bool machine_is_there(const ClusterMachine *machine) {
         return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
 }
 
-bool request_is_braked(const Request *request, const Cluster *c) {
-        const Api *api = request->api;
-        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
-        EngineBrake brake = {};
+uint64_t request_brake_ms(const Request *request) {
+        const ApiOptions *o = &request->api->options;
 
-        return engine_brake_state(c, brake_ms, &brake) >= 0 && brake.until_ms > c->now_ms;
+        return o->brake_ms ? o->brake_ms(o->userdata) : 0;
+}
+
+bool request_is_braked(const Request *request, const Cluster *c) {
+        return engine_is_braked(c, request_brake_ms(request));
 }
 
 /* The mass-failure brake holds the unit back. */
@@ -104,9 +106,8 @@ static void delayed_reason(const Cluster *c, const ClusterUnit *u, const Cluster
 /* Set the reason of a unit that is assigned to 'where'. */
 static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
-        const Api *api = request->api;
-        const Cluster *c = registry_cluster(api->options.registry);
-        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        uint64_t brake_ms = request_brake_ms(request);
         EngineVerdict verdict = ENGINE_STAYS;
         const ClusterMachine *to;
         Error why = {};

@@ -135,5 +135,6 @@ void states_list_handle(Request *request);
 void states_local_handle(Request *request);
 void states_get_handle(Request *request);
 
-/* Return whether the mass-failure brake is on. */
+uint64_t request_brake_ms(const Request *request); /* BrakeSec=; 0: the default */
+/* Return whether the mass-failure brake is on; without memory, too. */
 bool request_is_braked(const Request *request, const Cluster *cluster);

@@ -131,17 +131,25 @@ static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
         return false;
 }
 
-static bool leave_is_braked(const Request *request, const Cluster *c, EngineBrake *ret) {
-        const ApiOptions *o = &request->api->options;
+static bool leave_is_braked(const Request *request, const Cluster *c, Error *ret) {
+        EngineBrake brake = {};
 
-        return engine_brake_state(c, o->brake_ms ? o->brake_ms(o->userdata) : 0, ret) < 0 ||
-               ret->until_ms > 0;
+        if (engine_brake_state(c, request_brake_ms(request), &brake) < 0)
+                error_set(ret, 409, "out of memory: try again later");
+        else if (brake.until_ms > 0)
+                error_set(ret, 409,
+                          "%zu of %zu machines were lost within a minute, and nothing moves before %llu s "
+                          "from now (BrakeSec=): try again then",
+                          brake.n_lost, brake.n_total,
+                          (unsigned long long) (brake.until_ms - c->now_ms) / 1000 + 1);
+        else
+                return false;
+        return true;
 }
 
 static bool leave_is_refused(const Request *request, const Cluster *c, const ClusterMachine *self,
                              Error *ret) {
         const char *name = request->api->name;
-        EngineBrake brake = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
@@ -169,15 +177,8 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
                           "%s is the last voter: no other host is up that stays in the cluster; let another "
                           "one join first (fleetctl token)",
                           name);
-        else if (!state.attached && leave_is_braked(request, c, &brake))
-                error_set(
-                        ret, 409,
-                        "%zu of %zu machines were lost within a minute, and nothing moves before %llu s from "
-                        "now (BrakeSec=): try again then",
-                        brake.n_lost, brake.n_total,
-                        (unsigned long long) (brake.until_ms > c->now_ms ? brake.until_ms - c->now_ms : 0) /
-                                        1000 +
-                                1);
+        else if (!state.attached && leave_is_braked(request, c, ret))
+                return true;
         else
                 return leave_owns_units(request, c, self, ret);
         return true;

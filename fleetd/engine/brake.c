@@ -150,6 +150,12 @@ int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *r
         return 0;
 }
 
+bool engine_is_braked(const Cluster *cluster, uint64_t brake_ms) {
+        EngineBrake brake;
+
+        return engine_brake_state(cluster, brake_ms, &brake) < 0 || brake.until_ms > 0;
+}
+
 bool brake_holds(const Brake *brake, const ClusterMachine *machine) {
         for (size_t i = brake->n_free; i < brake->n; i++)
                 if (brake->hosts[i] == machine)

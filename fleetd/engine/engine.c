@@ -483,7 +483,7 @@ static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
         r = engine_brake_state(cluster, e->brake_ms, &brake);
         if (r < 0)
                 return r;
-        limits.braked = brake.until_ms > cluster->now_ms;
+        limits.braked = brake.until_ms > 0;
         while (e->sets && !e->writing) {
                 _cleanup_rollout_step_ RolloutStep step = {};
                 const ClusterUnit *head = cluster_any_unit(cluster, e->sets->name);

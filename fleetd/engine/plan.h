@@ -87,6 +87,8 @@ typedef struct EngineBrake {
 
 /* 0 or -ENOMEM. */
 int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret);
+/* Return whether the brake is on; without memory, too: nothing moves as long as that is unknown. */
+bool engine_is_braked(const Cluster *cluster, uint64_t brake_ms);
 
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {

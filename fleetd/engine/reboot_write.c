@@ -24,18 +24,14 @@ static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, Regi
 int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
                    void *userdata) {
         const Cluster *cluster = registry_cluster(r);
-        EngineBrake brake;
         RebootStep step;
         KvState state;
         int e;
 
         if (cluster->counts[MACHINES_REBOOTED] == 0)
                 return 0;
-        e = engine_brake_state(cluster, brake_ms, &brake);
-        if (e < 0)
-                return e;
         kv_state(registry_store(r), &state);
-        step = reboot_step(cluster, &state, brake.until_ms > cluster->now_ms);
+        step = reboot_step(cluster, &state, engine_is_braked(cluster, brake_ms));
         if (!step.machine)
                 return timer_start(again, loop, MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS));
         e = reboot_write(r, term, &step, done, userdata);

@@ -115,6 +115,14 @@ static int judge(void *userdata) {
         return r;
 }
 
+/* It is off in this view. */
+static int ask_brake(void *userdata) {
+        bool braked = engine_is_braked(&calm.cluster, 30000);
+
+        assert_int_equal(braked, alloc_has_failed());
+        return braked ? -ENOMEM : 0;
+}
+
 static int count_unit(void *userdata, const char *unit) {
         ++*(size_t *) userdata;
         return 0;
@@ -215,6 +223,7 @@ static void plans_are_complete_or_fail_with_enomem(void **state) {
                 survive(plans[i].name, plan_strictly, &plans[i]);
         survive("a plan with refusals", plan_crowded, &n);
         survive("an order is judged", judge, NULL);
+        survive("the brake counts as on", ask_brake, NULL);
         survive("changes are marked", mark_changes, NULL);
         survive("a machine is picked", decide, NULL);
         cluster_view_free(&calm);
