@@ -34,6 +34,10 @@ const char *const unit_health_names[_UNIT_HEALTH_MAX] = {
         [UNIT_HEALTH_FAILING] = "failing",
 };
 
+bool presence_is_down(Presence presence) {
+        return presence == PRESENCE_LOST || presence == PRESENCE_LEFT;
+}
+
 bool active_state_is_up(const char *active) {
         return active &&
                (streq(active, "active") || streq(active, "reloading") || streq(active, "refreshing"));

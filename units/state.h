@@ -37,6 +37,8 @@ typedef enum Presence {
 
 ENUM_NAMES(presence, Presence, _PRESENCE_MAX)
 
+bool presence_is_down(Presence presence); /* lost, or left */
+
 /* Whether a unit that a machine reports is healthy. Written from KV_LEVEL_UPDATES on. */
 typedef enum UnitHealth {
         UNIT_HEALTH_NONE,     /* unknown, of an older daemon, or of a unit that does not run */

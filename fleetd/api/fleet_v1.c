@@ -10,7 +10,7 @@
 /* -- Units -- */
 
 bool machine_is_there(const ClusterMachine *machine) {
-        return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
+        return !presence_is_down(machine->presence);
 }
 
 uint64_t request_brake_ms(const Request *request) {

@@ -354,7 +354,7 @@ static bool maintenance_is_refused(const Request *request, const ClusterMachine 
 static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t deadline_ms, Error *ret) {
         const char *name = cluster_machine_name(m);
 
-        if (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)
+        if (presence_is_down(m->presence))
                 error_set(ret, 409,
                           "%s %s: its units move without a drain; to keep other units away from it when it "
                           "returns: fleetctl cordon %s",

@@ -345,8 +345,7 @@ static int draft_unit(Draft *d, size_t i, Text *t) {
                 return draft_global(d, u, t);
         if (!p->stopped)
                 draft_position(d, u, p);
-        if (p->machine && p->rule == RULE_NONE && p->machine->presence != PRESENCE_LOST &&
-            p->machine->presence != PRESENCE_LEFT) {
+        if (p->machine && p->rule == RULE_NONE && !presence_is_down(p->machine->presence)) {
                 if (i >= d->n_given)
                         return 0;
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(p->machine));

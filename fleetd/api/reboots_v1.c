@@ -346,7 +346,7 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, con
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (m->member.agentless)
                 error_set(ret, 409, "%s has no agent (Agent=no), which calls logind", name);
-        else if (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)
+        else if (presence_is_down(m->presence))
                 error_set(ret, 409, "%s is %s; repeat the request when it is up", name,
                           m->presence == PRESENCE_LOST ? "lost" : "shut down");
         else if (cluster_machine_is_leaving(m))

@@ -71,7 +71,7 @@ static DrainStep drain_step_down(const ClusterMachine *m) {
 static DrainStep drain_step_shutdown(const Cluster *cluster, const ClusterMachine *m) {
         DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
 
-        if (plan_is_down(m))
+        if (presence_is_down(m->presence))
                 return drain_step_down(m);
         if (step.next.mode == MAINTENANCE_DRAINED)
                 return step;
@@ -93,7 +93,7 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
         if (step.next.mode != MAINTENANCE_DRAINING || (step.next.purpose[0] && !reboots) ||
             cluster->adopting || !LIST_EMPTY(&m->unreadable))
                 return step;
-        if (plan_is_down(m)) {
+        if (presence_is_down(m->presence)) {
                 if (reboots) /* see engine/reboot.h */
                         return step;
                 drain_end(&step);
@@ -152,7 +152,8 @@ static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
                 const ClusterState *s = a->state;
 
-                if (!cluster_assignment_is_active(a) || plan_is_up(a) || plan_is_down(a->machine) ||
+                if (!cluster_assignment_is_active(a) || plan_is_up(a) ||
+                    presence_is_down(a->machine->presence) ||
                     (s && s->state.active && streq(s->state.active, "failed")))
                         return false;
                 end_ms = MAX(end_ms, a->since_ms + DRAIN_START_MS);

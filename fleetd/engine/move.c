@@ -53,7 +53,7 @@ void move_judge(const Pass *pass, Position *p) {
                 p->state = POSITION_HELD;
                 return;
         }
-        if (plan_is_down(o->machine)) {
+        if (presence_is_down(o->machine->presence)) {
                 uint64_t left_ms = plan_replace_left_ms(pass, o);
 
                 p->state = left_ms > 0 || brake_holds(&pass->brake, o->machine) ? POSITION_HELD :
@@ -575,7 +575,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
         /* A unit that is still being stopped starts on no other machine. It stays where it is if the rules
          * for new units allow that: it displaces no unit that was placed since. */
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
-                if (plan_is_down(o->machine))
+                if (presence_is_down(o->machine->presence))
                         continue;
                 if (scheduler_may_return(pass->view, u, o->machine) && !move_awaits_stop(pass, o))
                         plan_change(pass, o->machine, u, o, plan_wanted_kind(u),
@@ -686,7 +686,7 @@ int engine_judge(const SchedulerView *view, const Cluster *cluster, const Cluste
                 *ret = ENGINE_FINISHED;
         else if (p.state == POSITION_HELD && plan_replace_left_ms(&pass, assignment) > 0)
                 *ret = ENGINE_DELAYED;
-        else if (p.state == POSITION_HELD && plan_is_down(assignment->machine))
+        else if (p.state == POSITION_HELD && presence_is_down(assignment->machine->presence))
                 *ret = ENGINE_BRAKED;
         else if (p.state == POSITION_GONE)
                 *ret = ENGINE_GONE;

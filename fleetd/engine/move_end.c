@@ -128,7 +128,7 @@ bool move_ends(Pass *pass, const ClusterUnit *u) {
                                 u->unit ? "its target state is inactive" : "it was destroyed");
         if (u->unit->placement.global)
                 return move_end(pass, u, "ended", "it is global now");
-        if (!to || plan_is_down(to))
+        if (!to || presence_is_down(to->presence))
                 return move_end(pass, u, "failed",
                                 to && to->presence == PRESENCE_LEFT ? "it was shut down" : "it is lost");
         if (move_has_finished(u))

@@ -54,7 +54,7 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
 
         if (away)
                 return end_ms > now_ms ? end_ms - now_ms : 0;
-        if (plan_is_down(o->machine))
+        if (presence_is_down(o->machine->presence))
                 return UINT64_MAX;
         if (move_has_failed_there(o))
                 return 0;

@@ -58,10 +58,6 @@ static void plan_pass_done(Pass *pass) {
 
 /* -- The state of an assignment -- */
 
-bool plan_is_down(const ClusterMachine *m) {
-        return m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
-}
-
 bool plan_has_finished(const ClusterAssignment *o) {
         const ClusterState *s = o->state;
 

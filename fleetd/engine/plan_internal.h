@@ -111,7 +111,6 @@ bool plan_names_texts(const Pass *pass);
 void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
-bool plan_is_down(const ClusterMachine *m); /* lost, or left */
 /* Return how long the unit still waits for its lost machine (ReplaceAfterSec=): 0: no longer; UINT64_MAX: for
  * ever. */
 uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o);

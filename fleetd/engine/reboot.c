@@ -262,7 +262,7 @@ static void reboot_step_draining(RebootStep *step, const Cluster *cluster, const
         const MaintenanceRecord *maintenance = m->maintenance;
         uint64_t now_ms = cluster->now_ms;
 
-        if (plan_is_down(m)) {
+        if (presence_is_down(m->presence)) {
                 reboot_fail(step, now_ms,
                             m->presence == PRESENCE_LOST ? "it was lost while it was drained" :
                                                            "it was shut down while it was drained");
@@ -325,7 +325,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
         case REBOOT_DOWN:
                 if (up && !m->facts->booting)
                         reboot_set(step, now_ms, REBOOT_BACK, "back after its reboot");
-                else if (m->reboot->state == REBOOT_REBOOTING && plan_is_down(m))
+                else if (m->reboot->state == REBOOT_REBOOTING && presence_is_down(m->presence))
                         reboot_set(step, now_ms, REBOOT_DOWN, "down for its reboot");
                 else if (reboot_is_late(step, now_ms))
                         reboot_fail(step, now_ms,

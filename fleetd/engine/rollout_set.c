@@ -62,7 +62,7 @@ bool rollout_is_skipped(const ClusterAssignment *a) {
 static const char *instance_failure(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 
-        if (a->machine->presence == PRESENCE_LOST || a->machine->presence == PRESENCE_LEFT)
+        if (presence_is_down(a->machine->presence))
                 return a->machine->presence == PRESENCE_LOST ? "its machine was lost during its update" :
                                                                "its machine was shut down during its update";
         if (!s)
@@ -164,8 +164,9 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
-        if (plan_is_down(a->machine) && (instance_is_untouched(head, a) || instance_was_down(a) ||
-                                         cluster_machine_is_rebooting(a->machine)))
+        if (presence_is_down(a->machine->presence) &&
+            (instance_is_untouched(head, a) || instance_was_down(a) ||
+             cluster_machine_is_rebooting(a->machine)))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why                    ? INSTANCE_FAILED :
@@ -262,7 +263,8 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                 state = INSTANCE_SURGING;
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a && state == INSTANCE_UPDATING;
              a = LIST_NEXT(a, of_unit))
-                if (a != newest && cluster_assignment_is_active(a) && plan_is_down(a->machine) &&
+                if (a != newest && cluster_assignment_is_active(a) &&
+                    presence_is_down(a->machine->presence) &&
                     instance_judge(set->head, a, &other_why) == INSTANCE_FAILED) {
                         state = INSTANCE_FAILED;
                         why = other_why;

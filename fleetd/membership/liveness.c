@@ -166,7 +166,7 @@ static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool l
         }
         if (sign->heartbeat)
                 return liveness_judge_heartbeat(h, sign, was, ret_reason);
-        if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
+        if (presence_is_down(was)) /* until its next heartbeat */
                 return was;
 
         if (!sign->moving && h->silent_ticks >= LIVENESS_LOST_TICKS &&

@@ -102,7 +102,7 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
         Membership *m = userdata;
         const Cluster *cluster = registry_cluster(m->registry);
         const ClusterMachine *machine = cluster_machine(cluster, machine_id);
-        bool gone = !machine || machine->presence == PRESENCE_LOST || machine->presence == PRESENCE_LEFT;
+        bool gone = !machine || presence_is_down(machine->presence);
 
         if (streq(machine_id, m->machine_id))
                 return false;

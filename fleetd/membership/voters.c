@@ -539,8 +539,7 @@ static size_t voters_replicas(const Configuration *c, size_t *ret_standbys) {
         LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
-                if (!voters_is_replica(c, m) ||
-                    (!member && (m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT)))
+                if (!voters_is_replica(c, m) || (!member && presence_is_down(m->presence)))
                         continue;
                 n++;
                 *ret_standbys += !member || member->role != KV_MEMBER_VOTER;

@@ -181,12 +181,10 @@ static bool cluster_was_replaced_before(const Cluster *c, const ClusterMachine *
 }
 
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
-        bool down = m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
-
         if (!c->adopting || (!m->facts && !cluster_machine_has_unreadable(m, LAYOUT_FACTS)))
                 return false;
         if (m->reported == c->lineage)
-                return down && m->presence_index < m->reported_index;
+                return presence_is_down(m->presence) && m->presence_index < m->reported_index;
         return !cluster_was_replaced_before(c, m);
 }
 
@@ -226,8 +224,7 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
                 return TARGET_INACTIVE;
 
         *ret_machine = best->machine;
-        if (best->machine->presence == PRESENCE_LOST || best->machine->presence == PRESENCE_LEFT ||
-            best->kind == _ASSIGNMENT_INVALID || !best->state)
+        if (presence_is_down(best->machine->presence) || best->kind == _ASSIGNMENT_INVALID || !best->state)
                 return TARGET_INACTIVE;
         return best->kind == ASSIGNMENT_RUN ? TARGET_LAUNCHED : TARGET_LOADED;
 }
@@ -288,7 +285,7 @@ bool cluster_machine_has_left(const ClusterMachine *m) {
 }
 
 const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone) {
-        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
+        if (!presence_is_down(gone->presence) || !gone->member.peer[0])
                 return NULL;
         for (const ClusterMachine *m = gone->hh.prev; m; m = m->hh.prev)
                 if (cluster_succeeds(m, gone))
