@@ -149,7 +149,7 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->commit = raft_core_commit_index(core);
         ret->last_index = raft_core_last_index(core);
         ret->last_term = raft_core_last_term(core);
-        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
+        ret->ready = ret->role == KV_ROLE_LEADER ? kv_leads(s) > 0 : ret->leader_id != 0;
         status_leader(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }

@@ -166,10 +166,6 @@ static void store_on_notify(void *userdata) {
                 s->events.on_state(s->events.userdata);
 }
 
-static bool store_leads(const KvStore *s) {
-        return replica_is_leader(s->replica) && raft_core_leads(replica_core(s->replica));
-}
-
 /* Return since when there is no leader, of which this host learns now: a follower notices that some time
  * after the last message. */
 static uint64_t store_leader_left_ms(const KvStore *s, uint64_t now) {
@@ -181,7 +177,7 @@ static uint64_t store_leader_left_ms(const KvStore *s, uint64_t now) {
 static void store_follow_leader(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
         bool known = replica_leader(s->replica) != 0;
-        bool lead = store_leads(s);
+        bool lead = kv_leads(s) > 0;
 
         if (known)
                 kv_clock_set_running(s, true);

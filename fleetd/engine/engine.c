@@ -628,22 +628,22 @@ static void engine_set_names_texts(Engine *e, bool names) {
 }
 
 void engine_state_changed(Engine *e) {
+        KvStore *store = registry_store(e->registry);
+        uint64_t term = kv_leads(store);
         KvState state;
-        bool leads;
 
-        kv_state(registry_store(e->registry), &state);
+        kv_state(store, &state);
         engine_set_names_texts(e, state.level >= KV_LEVEL_UPDATES);
-        leads = state.role == KV_ROLE_LEADER && state.ready;
-        if (leads == e->leading && (!leads || state.term == e->term))
+        if (term == (e->leading ? e->term : 0))
                 return;
 
         engine_stop(e);
-        if (!leads)
+        if (term == 0)
                 return;
 
         e->leading = e->beginning = true;
         e->counts.leader_since_s = loop_wall_ms(e->loop) / 1000;
-        e->term = state.term;
+        e->term = term;
         e->leads_ms = kv_cluster_ms(registry_store(e->registry));
         log_notice(((LogFields) { .term = e->term }), "the engine of this host places units from now on");
         engine_mark_all(e);

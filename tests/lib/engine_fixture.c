@@ -17,6 +17,7 @@ void __wrap_timer_stop(Timer *timer);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_deferred_cancel(Deferred *deferred);
 void __wrap_kv_state(KvStore *store, KvState *ret);
+uint64_t __wrap_kv_leads(const KvStore *store);
 uint64_t __wrap_kv_cluster_ms(const KvStore *store);
 const Cluster *__wrap_registry_cluster(const Registry *r);
 bool __wrap_registry_ready(const Registry *r);
@@ -65,6 +66,10 @@ void __wrap_deferred_cancel(Deferred *deferred) {
 
 void __wrap_kv_state(KvStore *store, KvState *ret) {
         *ret = fixture.state;
+}
+
+uint64_t __wrap_kv_leads(const KvStore *store) {
+        return fixture.state.role == KV_ROLE_LEADER && fixture.state.ready ? fixture.state.term : 0;
 }
 
 uint64_t __wrap_kv_cluster_ms(const KvStore *store) {
