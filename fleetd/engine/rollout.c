@@ -423,15 +423,18 @@ static void rolling_continue(Rolling *x) {
         x->changed = true;
 }
 
+/* Return as rolling_fail(), if too many instances have failed; else 0. */
+static int rolling_check_failures(Rolling *x) {
+        (void) rolling_note_progress(x);
+        return rolling_failures(x) > x->max_failures ? rolling_fail(x) : 0;
+}
+
 static int rolling_held(Rolling *x) {
         int r;
 
-        (void) rolling_note_progress(x);
-        if (rolling_failures(x) > x->max_failures) {
-                r = rolling_fail(x);
-                if (r != 0)
-                        return MIN(r, 0);
-        }
+        r = rolling_check_failures(x);
+        if (r != 0)
+                return MIN(r, 0);
         if (x->next->until_ms == 0)
                 return 0;
         if (x->cluster->now_ms < x->next->until_ms) {
@@ -448,12 +451,9 @@ static int rolling_held(Rolling *x) {
 static int rolling_pausing(Rolling *x) {
         int r;
 
-        (void) rolling_note_progress(x);
-        if (rolling_failures(x) > x->max_failures) {
-                r = rolling_fail(x);
-                if (r != 0)
-                        return MIN(r, 0);
-        }
+        r = rolling_check_failures(x);
+        if (r != 0)
+                return MIN(r, 0);
         if (x->cluster->now_ms < x->next->until_ms) {
                 rolling_again(x, x->next->until_ms);
                 return 0;
