@@ -40,7 +40,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/reason.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c fleetd/systemd/guard.h fleetd/systemd/guard.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
-	fleetd/systemd/job.c fleetd/systemd/transient.h fleetd/systemd/transient.c fleetd/systemd/manager.c fleetd/systemd/logind.h fleetd/systemd/logind.c \
+	fleetd/systemd/job.c fleetd/systemd/transient.h fleetd/systemd/transient.c fleetd/systemd/manager.c fleetd/systemd/bus_poll.h fleetd/systemd/bus_poll.c fleetd/systemd/logind.h fleetd/systemd/logind.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
 	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c \
 	fleetd/agent/health.h fleetd/agent/health.c fleetd/agent/unit_health.c \

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
+#include "fleetd/systemd/bus_poll.h"
 #include "fleetd/systemd/guard.h"
 #include "fleetd/systemd/transient.h"
 #include "units/name.h"
@@ -50,20 +51,11 @@ void bus_count_signal(SystemdBus *b) {
 
 static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         SystemdBus *b = lib;
-        uint64_t deadline_us, now_ms = clock_monotonic_ms(), batch_ms = bus_batch_due_ms(b);
-        int e, r;
+        uint64_t now_ms = clock_monotonic_ms(), batch_ms = bus_batch_due_ms(b);
+        int r = bus_poll(b->bus, now_ms, fd, events, timeout_ms);
 
-        *fd = sd_bus_get_fd(b->bus);
-        e = sd_bus_get_events(b->bus);
-        if (*fd < 0 || e < 0)
-                return -ENOTCONN;
-        *events = e;
-        r = sd_bus_get_timeout(b->bus, &deadline_us);
         if (r < 0)
                 return r;
-        *timeout_ms = UINT64_MAX;
-        if (deadline_us != UINT64_MAX)
-                *timeout_ms = deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
         if (batch_ms > now_ms) {
                 *events &= ~POLLIN;
                 *timeout_ms = MIN(*timeout_ms, batch_ms - now_ms);

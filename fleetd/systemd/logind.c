@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fleetd/systemd/bus_poll.h"
 #include "io/loop_uv.h"
 
 #define LOGIN1         "org.freedesktop.login1"
@@ -68,22 +69,7 @@ static void logind_release(Logind *l) {
 /* -- The connection -- */
 
 static int logind_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
-        LogindBus *b = lib;
-        uint64_t deadline_us, now_ms = clock_monotonic_ms();
-        int e, r;
-
-        *fd = sd_bus_get_fd(b->bus);
-        e = sd_bus_get_events(b->bus);
-        if (*fd < 0 || e < 0)
-                return -ENOTCONN;
-        *events = (short) e;
-        r = sd_bus_get_timeout(b->bus, &deadline_us);
-        if (r < 0)
-                return r;
-        *timeout_ms = UINT64_MAX;
-        if (deadline_us != UINT64_MAX)
-                *timeout_ms = deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
-        return 0;
+        return bus_poll(((LogindBus *) lib)->bus, clock_monotonic_ms(), fd, events, timeout_ms);
 }
 
 static int logind_work(void *lib) {
