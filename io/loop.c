@@ -194,6 +194,14 @@ int timer_start_with_slack(Timer *timer, Loop *loop, uint64_t delay_ms, uint64_t
         return 0;
 }
 
+int timer_start_by(Timer *timer, Loop *loop, uint64_t due_ms, uint64_t slack_ms) {
+        uint64_t now_ms = loop_now_ms(loop);
+
+        if (timer_armed(timer) && timer->due_ms <= due_ms + slack_ms)
+                return 0;
+        return timer_start_with_slack(timer, loop, due_ms > now_ms ? due_ms - now_ms : 0, slack_ms);
+}
+
 void timer_stop(Timer *timer) {
         if (!timer_armed(timer))
                 return;

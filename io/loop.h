@@ -52,6 +52,9 @@ int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
  * 'slack_ms', but fires already when the loop runs for another reason after 'delay_ms'. Equal delays cost
  * nothing; other ones a step for each such timer that may fire later. */
 int timer_start_with_slack(Timer *timer, Loop *loop, uint64_t delay_ms, uint64_t slack_ms);
+/* Let 'timer' fire at 'due_ms' of loop_now_ms(), or at once if that has passed, with a slack as above. A
+ * timer that fires earlier stays as it is. 0 or -ENOMEM. */
+int timer_start_by(Timer *timer, Loop *loop, uint64_t due_ms, uint64_t slack_ms);
 void timer_stop(Timer *timer); /* no effect if it is not armed */
 static inline bool timer_armed(const Timer *timer) {
         return timer->slot > 0;

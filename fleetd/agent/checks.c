@@ -77,10 +77,7 @@ static uint64_t checks_align(const CheckSlot *slot, uint64_t due_ms) {
 }
 
 static void checks_wake_at(Checks *c, uint64_t due_ms) {
-        uint64_t now_ms = loop_now_ms(c->loop);
-
-        if (!timer_armed(&c->tick) || c->tick.due_ms > due_ms)
-                (void) timer_start(&c->tick, c->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+        (void) timer_start_by(&c->tick, c->loop, due_ms, 0);
 }
 
 static void checks_schedule(Checks *c, CheckSlot *slot, uint64_t delay_ms) {

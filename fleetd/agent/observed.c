@@ -44,10 +44,7 @@ void agent_dirty_all(Agent *a) {
 }
 
 void agent_wake_at(Agent *a, uint64_t due_ms) {
-        uint64_t now_ms = loop_now_ms(a->loop);
-
-        if (!timer_armed(&a->wake) || a->wake.due_ms > due_ms)
-                (void) timer_start(&a->wake, a->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+        (void) timer_start_by(&a->wake, a->loop, due_ms, 0);
 }
 
 void agent_retry_soon(Agent *a) {

@@ -47,10 +47,7 @@ Publisher *publisher_free(Publisher *p) {
 }
 
 void publisher_wake_at(Publisher *p, uint64_t due_ms) {
-        uint64_t now_ms = loop_now_ms(p->loop);
-
-        if (!timer_armed(&p->timer) || p->timer.due_ms > due_ms)
-                (void) timer_start(&p->timer, p->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+        (void) timer_start_by(&p->timer, p->loop, due_ms, 0);
 }
 
 bool publisher_ready(Publisher *p) {

@@ -58,11 +58,7 @@ static HealthOptions agent_health_options(const Agent *a, const AgentUnit *u) {
 }
 
 static void agent_health_wake_at(Agent *a, uint64_t due_ms) {
-        uint64_t now_ms = loop_now_ms(a->loop);
-
-        if (!timer_armed(&a->health) || a->health.due_ms > due_ms + TICK_SLACK_MS)
-                (void) timer_start_with_slack(&a->health, a->loop, due_ms > now_ms ? due_ms - now_ms : 0,
-                                              TICK_SLACK_MS);
+        (void) timer_start_by(&a->health, a->loop, due_ms, TICK_SLACK_MS);
 }
 
 void agent_on_health_tick(void *userdata) {

@@ -283,11 +283,8 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
 
 /* A plan of some units keeps the earlier time of the others. */
 static void engine_retry_after(Engine *e, uint64_t again_ms) {
-        if (again_ms == UINT64_MAX ||
-            (timer_armed(&e->retry) && e->retry.due_ms <= loop_now_ms(e->loop) + again_ms))
-                return;
-        timer_stop(&e->retry);
-        if (timer_start(&e->retry, e->loop, again_ms) < 0)
+        if (again_ms < UINT64_MAX &&
+            timer_start_by(&e->retry, e->loop, loop_now_ms(e->loop) + again_ms, 0) < 0)
                 log_warning(NO_FIELDS,
                             "Failed to start the engine's timer: out of memory; the next change wakes the "
                             "engine");
@@ -436,11 +433,8 @@ static void engine_on_rolling(void *userdata) {
 }
 
 static void engine_roll_again(Engine *e, uint64_t again_ms) {
-        if (again_ms == UINT64_MAX ||
-            (timer_armed(&e->rolling) && e->rolling.due_ms <= loop_now_ms(e->loop) + again_ms))
-                return;
-        timer_stop(&e->rolling);
-        if (timer_start(&e->rolling, e->loop, MAX(again_ms, (uint64_t) 1)) < 0)
+        if (again_ms < UINT64_MAX &&
+            timer_start_by(&e->rolling, e->loop, loop_now_ms(e->loop) + MAX(again_ms, (uint64_t) 1), 0) < 0)
                 engine_retry_after(e, RETRY_MS);
 }
 

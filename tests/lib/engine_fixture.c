@@ -13,6 +13,7 @@ Fixture fixture;
 /* -- The interfaces that the engine uses -- */
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+int __wrap_timer_start_by(Timer *timer, Loop *loop, uint64_t due_ms, uint64_t slack_ms);
 void __wrap_timer_stop(Timer *timer);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_deferred_cancel(Deferred *deferred);
@@ -48,6 +49,10 @@ int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
                 return -ENOMEM;
         *fixture_clock(timer) = (Clock) { .timer = timer, .armed = true, .delay_ms = delay_ms };
         return 0;
+}
+
+int __wrap_timer_start_by(Timer *timer, Loop *loop, uint64_t due_ms, uint64_t slack_ms) {
+        return __wrap_timer_start(timer, loop, due_ms - loop_now_ms(loop));
 }
 
 void __wrap_timer_stop(Timer *timer) {

@@ -139,6 +139,32 @@ static void a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_
         assert_string_equal(t->transcript, "b");
 }
 
+static void the_earliest_of_several_times_counts_and_a_past_time_means_now(void **state) {
+        static const struct {
+                uint64_t due_ms, woken_at_ms;
+        } rows[] = { { 1900, 1900 }, { 1901, 1900 }, { 1899, 1899 },
+                     { 1001, 1001 }, { 1000, 1000 }, { 999, 1000 } };
+        TestLoop *t = *state;
+        AssignmentRecord a;
+
+        note_init(&a, t, 'a');
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(timer_start_by(&a.timer, &t->base, rows[i].due_ms, 0), 0);
+                assert_int_equal(t->woken_at_ms, rows[i].woken_at_ms);
+        }
+        timer_stop(&a.timer);
+        /* With slack: the time at which the timer wakes the loop counts. */
+        assert_int_equal(timer_start_by(&a.timer, &t->base, 1900, 50), 0);
+        assert_int_equal(t->woken_at_ms, 1950);
+        assert_int_equal(timer_start_by(&a.timer, &t->base, 1901, 50), 0);
+        assert_int_equal(t->woken_at_ms, 1950);
+        assert_int_equal(timer_start_by(&a.timer, &t->base, 1920, 0), 0);
+        assert_int_equal(t->woken_at_ms, 1920);
+        t->now_ms = 1920;
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "a");
+}
+
 static void a_timer_moves_to_another_loop_and_a_delay_without_end_is_one(void **state) {
         static const struct {
                 uint64_t grain_ms, delay_ms, due_ms;
@@ -1034,6 +1060,7 @@ int main(int argc, char **argv) {
 #define REAL(f) cmocka_unit_test_setup_teardown(f, with_uv_loop, without_uv_loop)
                 PURE(timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting),
                 PURE(a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time),
+                PURE(the_earliest_of_several_times_counts_and_a_past_time_means_now),
                 PURE(a_timer_moves_to_another_loop_and_a_delay_without_end_is_one),
                 PURE(a_turn_has_a_budget_of_work_and_nodes_count_as_bytes),
                 PURE(many_timers_fire_in_order_after_random_starts_and_stops),
