@@ -29,9 +29,10 @@ bool page_of(Request *request, size_t total, Page *ret);
 const char *page_next(Page *page);
 
 /* Wait for a change of the registry, whose userdata is the request, and whose 'done' is change_on_done().
- * That answers 'success' with an empty body of 'type' (may be NULL), or the error. 'r' is what the registry
- * returned; if it is negative, answer 500. */
-void change_sent(Request *request, unsigned success, const char *type, int r);
+ * That answers 'success' with an empty body of 'type' (may be NULL), or the error, which names the 'subject'
+ * of the change: "the unit". Both are static. 'r' is what the registry returned; if it is negative, answer
+ * 500. */
+void change_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
 void change_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 /* The same; if another change came first, the route decides again on the view that has it. */
 void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);

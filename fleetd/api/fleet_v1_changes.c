@@ -11,12 +11,13 @@
 
 /* -- Changes of the registry -- */
 
-void change_sent(Request *request, unsigned success, const char *type, int r) {
+void change_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
         if (r < 0) {
                 request_error(request, 500, "%s", strerror(-r));
                 return;
         }
         request->changing = true;
+        request->subject = subject;
         request->success = success;
         request->type = type;
 }
@@ -32,10 +33,12 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
         case KV_NOT_FOUND:
-                request_error(request, 409, "another request changed the unit meanwhile; read it again");
+                request_error(request, 409, "another request changed %s meanwhile; try again",
+                              request->subject);
                 break;
         case KV_UNKNOWN:
-                request_error(request, 504, "%s; the outcome is unknown: read the unit again", message);
+                request_error(request, 504, "%s; the outcome is unknown: read %s again", message,
+                              request->subject);
                 break;
         case KV_TOO_LARGE:
                 request_error(request, 413, "%s", message);
@@ -54,7 +57,8 @@ void change_on_decided(void *userdata, KvStatus status, const char *message, uin
         }
         request->changing = false;
         if (!request_decide_again(request, request->route->handle))
-                request_error(request, 409, "another request changed it at this moment; try again");
+                request_error(request, 409, "another request changed %s meanwhile; try again",
+                              request->subject);
 }
 
 /* Log the request of a user: the history of the cluster ends at a restore, and the journal does not. */
@@ -84,7 +88,7 @@ static void units_change(Request *request, unsigned success, UnitChange *changes
                 changes[i].user = user;
                 units_log(request, changes + i);
         }
-        change_sent(request, success, NULL,
+        change_sent(request, "the unit", success, NULL,
                     registry_change_units(request_registry(request), changes, n, change_on_done, request));
 }
 

@@ -312,7 +312,7 @@ void machines_patch_handle(Request *request) {
                                          patch.changes[i].machine),
                          patch.changes[i].key, patch.changes[i].value ?: "");
         }
-        change_sent(request, 204, "application/json",
+        change_sent(request, "the metadata", 204, "application/json",
                     registry_set_metadata(request_registry(request), patch.changes, patch.n, change_on_done,
                                           request));
 }
@@ -470,12 +470,12 @@ void machines_delete_handle(Request *request) {
         if (!compromised) {
                 r = registry_remove_machine(request_registry(request), m, user, NULL, removal_on_done,
                                             request);
-                change_sent(request, 204, NULL, r);
+                change_sent(request, "the machine", 204, NULL, r);
                 return;
         }
         r = machine_remove_compromised(request, m, user, &err);
         if (r < 0)
                 request_error(request, 409, "%s", error_text(&err, r));
         else
-                change_sent(request, 204, NULL, r);
+                change_sent(request, "the machine", 204, NULL, r);
 }

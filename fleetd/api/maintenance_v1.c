@@ -440,7 +440,7 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
                 text_append(&reason, "; also units with Move=no");
         if (next.why[0])
                 text_printf(&reason, ": %s", next.why);
-        change_sent(request, 204, NULL,
+        change_sent(request, "the maintenance of the machine", 204, NULL,
                     reason.error < 0 ? reason.error :
                                        registry_maintain(request_registry(request), 0, m, &next, reason.chars,
                                                          change_on_decided, request));
@@ -480,7 +480,7 @@ void maintenance_delete_handle(Request *request) {
         else if (maintenance_is_refused(request, m, &err))
                 request_error(request, 409, "%s", err.message);
         else
-                change_sent(request, 204, NULL,
+                change_sent(request, "the maintenance of the machine", 204, NULL,
                             registry_end_maintenance(request_registry(request), m,
                                                      request_user(request, user), "uncordoned",
                                                      change_on_decided, request));

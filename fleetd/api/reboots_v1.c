@@ -271,7 +271,7 @@ static void reboots_send(Request *request, const RebootChange *changes, size_t n
                 request_answer(request, 204, NULL, NULL, "", 0);
                 return;
         }
-        change_sent(request, 204, NULL,
+        change_sent(request, "the reboots", 204, NULL,
                     registry_reboot(request_registry(request), 0, changes, n, request_user(request, user),
                                     change_on_decided, request));
 }

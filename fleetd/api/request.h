@@ -148,6 +148,7 @@ struct Request {
 
         /* A change of the registry that is under way: */
         bool changing;
+        const char *subject;  /* static; of the change, for errors */
         unsigned success;     /* the status when all went well */
         const char *type;     /* of the empty answer; may be NULL */
         unsigned n_decisions; /* of request_decide_again() */

@@ -360,7 +360,7 @@ static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb v
                 return;
         }
         text_printf(&reason, "revision %llu: %s", (unsigned long long) next.to.number, done[verb]);
-        change_sent(request, 204, NULL,
+        change_sent(request, "the rollout", 204, NULL,
                     reason.error < 0 ? reason.error :
                                        registry_roll(request_registry(request), 0,
                                                      &(RolloutWrite) { .head = head,

@@ -122,18 +122,6 @@ static int settings_check(const Cluster *c, unsigned level, const ClusterSetting
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 
-static void settings_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        if (status != KV_COMPARE_FAILED) {
-                change_on_done(request, status, message, index);
-                return;
-        }
-        request->changing = false;
-        request_error(request, 409,
-                      "another request changed the settings of the cluster meanwhile; try again");
-}
-
 void settings_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         const Cluster *c = registry_cluster(registry);
@@ -169,6 +157,6 @@ void settings_handle(Request *request) {
                 return;
         }
         (void) request_user(request, user);
-        change_sent(request, 204, NULL,
-                    registry_set_settings(registry, &next, user, settings_on_done, request));
+        change_sent(request, "the settings", 204, NULL,
+                    registry_set_settings(registry, &next, user, change_on_done, request));
 }

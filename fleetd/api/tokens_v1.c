@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/api/request.h"
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/rotation.h"
@@ -163,23 +163,15 @@ void tokens_create_handle(Request *request) {
                 request->on_end = token_on_end;
 }
 
-/* -- Revocation -- */
-
-static void token_on_change_end(Request *request) {
-        registry_cancel(request->api->options.registry, request);
-}
-
-static void token_on_revoked(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        request->on_end = NULL;
-        if (status == KV_OK)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (status == KV_COMPARE_FAILED)
-                request_error(request, 409, "the token was used or changed at this moment; try again");
+/* Wait for the change, or answer with its failure. */
+static void token_sent(Request *request, const char *subject, int r, Error *err) {
+        if (r < 0)
+                request_error(request, authority_status(r), "%s", error_text(err, r));
         else
-                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
+                change_sent(request, subject, 204, NULL, r);
 }
+
+/* -- Revocation -- */
 
 void tokens_revoke_handle(Request *request) {
         Authority *authority = request->api->options.authority;
@@ -191,11 +183,8 @@ void tokens_revoke_handle(Request *request) {
                 r = error_set(&err, -EOPNOTSUPP, "this daemon has no tokens");
         else
                 r = authority_revoke_token(authority, request->rest, request_user(request, user),
-                                           token_on_revoked, request, &err);
-        if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
-        else
-                request->on_end = token_on_change_end;
+                                           change_on_done, request, &err);
+        token_sent(request, "the token", r, &err);
 }
 
 /* -- Certificates are required -- */
@@ -261,26 +250,6 @@ void ca_handle(Request *request) {
         request_answer_json(request, 200, &t);
 }
 
-static void ca_on_rotated(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        request->on_end = NULL;
-        if (status == KV_OK)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (status == KV_COMPARE_FAILED)
-                request_error(request, 409, "the CA changed at this moment; try again");
-        else
-                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
-}
-
-/* Answer a request whose write is under way, or its failure. */
-static void ca_sent(Request *request, int r, Error *err) {
-        if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(err, r));
-        else
-                request->on_end = token_on_change_end;
-}
-
 void ca_rotate_handle(Request *request) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
         Authority *authority = request->api->options.authority;
@@ -298,9 +267,9 @@ void ca_rotate_handle(Request *request) {
         if (!authority)
                 r = error_set(&err, -EOPNOTSUPP, "this daemon has no CA");
         else
-                r = authority_rotate(authority, compromised, request_user(request, user), ca_on_rotated,
+                r = authority_rotate(authority, compromised, request_user(request, user), change_on_done,
                                      request, &err);
-        ca_sent(request, r, &err);
+        token_sent(request, "the CA", r, &err);
 }
 
 void rekey_handle(Request *request) {
@@ -312,8 +281,8 @@ void rekey_handle(Request *request) {
         if (!authority)
                 r = error_set(&err, -EOPNOTSUPP, "this daemon has no cluster key");
         else
-                r = authority_rekey(authority, request_user(request, user), ca_on_rotated, request, &err);
-        ca_sent(request, r, &err);
+                r = authority_rekey(authority, request_user(request, user), change_on_done, request, &err);
+        token_sent(request, "the cluster key", r, &err);
 }
 
 /* The key of this host, not of the cluster: nothing is written to the tree yet. */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/api/request.h"
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
 #include "units/json.h"
 
@@ -123,22 +123,6 @@ static void user_on_issued(void *userdata, int error, const char *message, const
         request_answer_json(request, 201, &t);
 }
 
-static void user_on_change_end(Request *request) {
-        registry_cancel(request->api->options.registry, request);
-}
-
-static void user_on_changed(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        request->on_end = NULL;
-        if (status == KV_OK)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (status == KV_COMPARE_FAILED)
-                request_error(request, 409, "the user changed at this moment; try again");
-        else
-                request_error(request, status == KV_UNKNOWN ? 504 : 503, "%s", message);
-}
-
 /* Write the record, or with NULL remove the user. */
 static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
@@ -154,10 +138,10 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
                 return error_set(err, -ENOENT, "there is no user %.80s: fleetctl cert ls prints them",
                                  request->rest);
         change.expected_index = user->index;
-        r = registry_set_user(request_registry(request), &change, user_on_changed, request);
+        r = registry_set_user(request_registry(request), &change, change_on_done, request);
         if (r < 0)
                 return error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r));
-        request->on_end = user_on_change_end;
+        change_sent(request, "the user", 204, NULL, r);
         return 0;
 }
 

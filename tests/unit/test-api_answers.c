@@ -2147,6 +2147,11 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "GET", 200, "\"name\":\"alpha\",\"step\":\"none\"");
         assert_leave(fixture, "DELETE", 404, "this host is not leaving its cluster");
 
+        /* Another record than that of the tree, as if it had changed before the write. */
+        cluster_machine(c, SELF)->maintenance_index++;
+        assert_leave(fixture, "POST", 409,
+                     "another request changed the maintenance of the machine meanwhile; try again");
+        cluster_machine(c, SELF)->maintenance_index--;
         assert_leave(fixture, "POST", 204, "");
         HOST_UNTIL(fixture->host, cluster_machine_is_leaving(cluster_machine(c, SELF)));
         assert_string_equal(cluster_machine(c, SELF)->maintenance->by, "root@alpha");

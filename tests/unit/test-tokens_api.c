@@ -178,6 +178,10 @@ static void a_token_is_created_listed_and_revoked(void **state) {
         assert_null(strstr(f->answer, "PRIVATE"));
 
         snprintf(target, sizeof(target), "tokens/%s", id);
+        cluster_token(registry_cluster(f->host->registry), id)->index--; /* not that of the tree */
+        assert_int_equal(ask(f, "DELETE", target, ""), 409);
+        assert_says(f, "another request changed the token meanwhile; try again");
+        cluster_token(registry_cluster(f->host->registry), id)->index++;
         assert_int_equal(ask(f, "DELETE", target, ""), 204);
         HOST_UNTIL(f->host, cluster_token(registry_cluster(f->host->registry), id)->record.revoked);
         assert_int_equal(ask(f, "DELETE", target, ""), 409);
@@ -335,6 +339,10 @@ static void a_user_gets_a_certificate_and_rights_and_loses_both(void **state) {
         assert_int_equal(ask(f, "PUT", "users/ops.1", "{\"rights\":[\"administer\"]}"), 204);
         assert_int_equal(ask(f, "GET", "users", ""), 200);
         assert_says(f, "\"rights\":[\"administer\"]");
+        cluster_principal(registry_cluster(f->host->registry), "ops.1")->index--; /* not that of the tree */
+        assert_int_equal(ask(f, "DELETE", "users/ops.1", ""), 409);
+        assert_says(f, "another request changed the user meanwhile; try again");
+        cluster_principal(registry_cluster(f->host->registry), "ops.1")->index++;
         assert_int_equal(ask(f, "DELETE", "users/ops.1", ""), 204);
         assert_int_equal(ask(f, "DELETE", "users/ops.1", ""), 404);
         assert_says(f, "there is no user ops.1");
