@@ -14,7 +14,7 @@ enum {
         GRACE_LONG_MS = 30000, /* ... or for so long after a time without a leader */
         NOTICE_MAX_MS = 1000,  /* about twice the election timeout */
         LEADERLESS_MS = 10000,
-        HAND_OVER_MS = 1000,
+        CLOSE_TRANSFER_MS = 1000, /* a store that closes waits so long for another leader */
 };
 
 #define TOO_NEW "the cluster is at feature level %u, this fleetd supports %u at most: upgrade this host"
@@ -494,7 +494,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         kv_lists_stop(s);
 
         if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0 &&
-            timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
+            timer_start(&s->hand_over, s->loop, CLOSE_TRANSFER_MS) >= 0)
                 s->handing_over = true;
         else
                 loop_defer(s->loop, &s->finish);

@@ -6,6 +6,11 @@
 
 enum { HAND_OVER_MS = 5000 }; /* the host goes down after that, whether or not it leads */
 
-/* Request the transfer of leadership to another voter. Return whether this host still leads, and another
- * voter may take over: call again when the state of the store changes, and after a while. */
-bool hand_over_leadership(KvStore *store);
+typedef enum HandOver {
+        HAND_OVER_DONE,    /* this host does not lead, or no other voter can take over */
+        HAND_OVER_PENDING, /* this host leads: call again when the state of the store changes, and after a
+                              while */
+} HandOver;
+
+/* Request the transfer of leadership to another voter. */
+HandOver hand_over_leadership(KvStore *store);

@@ -97,7 +97,7 @@ static void inhibitor_stop(Inhibitor *in, const ClusterMachine *m) {
                 return;
         }
         ready = inhibitor_ready(in, m);
-        if (ready && !hand_over_leadership(registry_store(in->registry))) {
+        if (ready && hand_over_leadership(registry_store(in->registry)) == HAND_OVER_DONE) {
                 inhibitor_release(in, ready);
                 return;
         }

@@ -93,7 +93,7 @@ static bool rebooting_awaits_leader(Rebooting *r) {
 
         if (r->hand_over_ms > 0 && now_ms >= r->hand_over_ms + HAND_OVER_MS)
                 return false;
-        if (!hand_over_leadership(registry_store(r->registry)))
+        if (hand_over_leadership(registry_store(r->registry)) == HAND_OVER_DONE)
                 return false;
         if (r->hand_over_ms == 0)
                 r->hand_over_ms = now_ms;
