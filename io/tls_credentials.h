@@ -12,8 +12,10 @@ typedef struct TlsCredentials TlsCredentials;
 /* 'certificate' and 'roots' are PEM, terminated; nothing is borrowed. The root that signed the certificate is
  * sent with it, so that a joining host finds it by the pin of its token. With 'key' NULL, the credentials
  * present no certificate: those of a joining host; then 'certificate' and 'roots' are NULL, too. Errors with
- * a message: -EBADMSG   the certificate or the roots cannot be read -EINVAL    the certificate is not for
- * this key -ENOMEM */
+ * a message:
+ *   -EBADMSG   the certificate or the roots cannot be read
+ *   -EINVAL    the certificate is not for this key
+ *   -ENOMEM */
 int tls_credentials_new(const TlsPrivateKey *key, const char *certificate, const char *roots,
                         TlsCredentials **ret, Error *err);
 TlsCredentials *tls_credentials_ref(const TlsCredentials *credentials);

@@ -1,5 +1,5 @@
 /* The public interface of the store: read, propose, watch. It is the same on a leader, on a follower, and
- * (later) on a host without a replica.
+ * on an attached host.
  *
  * A proposal goes into the leader's log, directly or by a session to the leader. Its result arrives when this
  * host has applied it, so that a later read on this host contains the write. Order inside: the tree, then
@@ -181,8 +181,8 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 
 /* -- Read: the serving tree of this host --
  *
- * Answers come by callbacks: a host without a replica will get them from another host. A component that
- * answers clients checks kv_can_serve() first. */
+ * Answers come by callbacks: an attached host gets them from another host. A component that answers clients
+ * checks kv_can_serve() first. */
 
 /* Return false while the tree may be older than a state that this host served before: call kv_sync() first,
  * or reject. */

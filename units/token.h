@@ -35,8 +35,12 @@ typedef struct Token {
 /* Append the text to 'ret', whose own error reports a lack of memory. */
 void token_print(const Token *token, Text *ret);
 /* Read a text; surrounding spaces are errors. No message quotes any part of it. On failure, *ret is
- * untouched: -EINVAL           not a token -ENODATA          truncated -EBADMSG          wrong checksum: a
- * character was changed -EPROTONOSUPPORT  of a version that this program does not know -ENOMEM */
+ * untouched. Errors:
+ *   -EINVAL           not a token
+ *   -ENODATA          truncated
+ *   -EBADMSG          wrong checksum: a character was changed
+ *   -EPROTONOSUPPORT  of a version that this program does not know
+ *   -ENOMEM */
 int token_read(const char *text, Token *ret, Error *err);
 
 /* Write the SHA-256 of a secret, which the cluster stores in place of it. 0 or -EOPNOTSUPP. */

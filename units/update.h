@@ -149,8 +149,10 @@ void health_policy_done(HealthPolicy *policy);
 bool health_policy_equal(const HealthPolicy *a, const HealthPolicy *b);
 
 /* Parse "[ADDR:]PORT/PATH" (UNIT_CHECK_HTTP), "[ADDR:]PORT" or a command, and append the check. An IPv6
- * address has brackets. Errors: -EINVAL   the text is no check of this kind: a name instead of an address, no
- * absolute path, a quote that does not end -E2BIG    the policy has HEALTH_CHECKS_MAX checks -ENOMEM */
+ * address has brackets. Errors:
+ *   -EINVAL   no check of this kind: a name instead of an address, no absolute path, an open quote
+ *   -E2BIG    the policy has HEALTH_CHECKS_MAX checks
+ *   -ENOMEM */
 int health_policy_add(HealthPolicy *policy, UnitCheckKind kind, const char *s);
 
 /* Split the command of a check into its arguments, as a shell without expansions: white space separates them,

@@ -46,7 +46,7 @@ typedef struct ApiOptions {
         uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
-        bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
+        bool (*is_foreign)(void *userdata, const char *unit); /* agent_has_conflict(); may be NULL */
         /* agent_each_unit() of this host; NULL: it has no agent. */
         void (*each_unit)(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
                           void *each_userdata);

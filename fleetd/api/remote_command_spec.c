@@ -206,7 +206,8 @@ void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLin
         add(&l, commands[spec->kind].unit);
         quadlet_service(spec->unit, ret->unit);
         add(&l, ret->unit);
-        memcpy(ret->matches, spec->matches, sizeof(ret->matches)); /* of the log alone: spec_check() */
+        /* Only that of the log has matches: remote_command_spec_check(). */
+        memcpy(ret->matches, spec->matches, sizeof(ret->matches));
         while (rest && *rest)
                 add(&l, strsep(&rest, "\n"));
 }

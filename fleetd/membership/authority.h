@@ -64,11 +64,12 @@ typedef struct AuthorityToken {
 typedef void AuthorityTokenDone(void *userdata, int error, const char *message, const AuthorityToken *token);
 
 /* Create a token, and the CA if the cluster has none. 'done' is called once, from the loop, at the latest
- * after 10 s, unless authority_cancel() is called, or this fails. Errors with a message: -EINVAL, -ENOENT,
- * -ENOTUNIQ, -ENOSPC   as token_plan() -EOPNOTSUPP      the feature level does not include tokens
+ * after 10 s, unless authority_cancel() is called, or this fails. Errors with a message:
+ *   -EINVAL, -ENOENT, -ENOTUNIQ, -ENOSPC   as token_plan()
+ *   -EOPNOTSUPP      the feature level does not include tokens
  *   -EADDRNOTAVAIL   no host of the cluster has a peer listener
  *   -EAGAIN          no leader, or a member has not confirmed the cluster key
- *   -ENOMEM, -EIO    */
+ *   -ENOMEM, -EIO */
 int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
                            void *userdata, Error *err);
 
@@ -107,8 +108,8 @@ typedef void AuthoritySecured(void *userdata, int error, const char *message);
 /* Let the cluster require certificates, for good: see securing.h. Hosts that are up get the CA, their
  * certificate and their sessions first. 'force': also if other hosts have no certificate; they join again
  * with a token. 'user': for the history. 'done' as for authority_create_token(), at the latest after 9 s.
- * Errors with a message: -EBUSY    hosts have no certificate; the message names them others    as
- * authority_create_token() */
+ * Errors with a message: those of authority_create_token(), and
+ *   -EBUSY    hosts have no certificate; the message names them */
 int authority_secure(Authority *a, bool force, const char *user, AuthoritySecured *done, void *userdata,
                      Error *err);
 

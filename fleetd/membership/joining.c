@@ -372,9 +372,8 @@ void joining_state_changed(Membership *m) {
 }
 
 /* Another host has recorded a later start of this one, so that the log of this host may lack entries that it
- * has acknowledged: it must not vote again. A replica that is not open now is rejected, and retired, later.
- */
-/* Other replicas accept this one as long as it has a leader among them: then one that rejects it errs. */
+ * has acknowledged: it must not vote again. While a leader among several members accepts this host, the one
+ * that rejects it errs. A replica that is not open now is retired when it is rejected again. */
 static void joining_retire_outdated(Membership *m) {
         PeerState self;
         KvState state;

@@ -17,10 +17,11 @@ bool securing_needs_certificate(const ClusterMachine *m);
 
 /* Check whether certificates can be required. 'now_ms': wall clock. 'force': hosts without a certificate that
  * are not up do not matter. A host without a session counts as one if it went away within SECURING_SURE_MS
- * after its key was recorded: it may have crashed before it stored the certificate. -EAGAIN   a host that is
- * up has no certificate yet, or an open session of this host uses the key file; the message names the host
- * -EBUSY    hosts that are not up have no certificate; the message names them -ENOKEY   the cluster has no
- * settings yet */
+ * after its key was recorded: it may have crashed before it stored the certificate. Errors with a message,
+ * which names the hosts:
+ *   -EAGAIN   a host that is up has no certificate, or an open session of this host uses the key file
+ *   -EBUSY    hosts that are not up have no certificate
+ *   -ENOKEY   the cluster has no settings yet */
 int securing_check(const Cluster *c, const Peers *peers, bool force, uint64_t now_ms, Error *err);
 
 /* Return whether all hosts have had a certificate for SECURING_WAIT_MS. 'now_ms': wall clock. */

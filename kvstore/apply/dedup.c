@@ -4,17 +4,28 @@
 
 /* A record:
  *
- *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its
- * index u64 records of this origin, at most: varint answers: number above 'floor' varint, blob answer
+ *     version u8, floor u64, highest u64, deadline u64
+ *     cluster time of the entry u64, its term u64, its index u64
+ *     number of records of this origin, at most: varint
+ *     answers: number above 'floor' varint, blob answer
  *
- * 'floor', 'highest' and 'deadline' are the greatest that the origin ever said. An answer:
+ * 'floor', 'highest' and 'deadline' are the greatest that the origin has sent. An answer:
  *
  *     status u8, action u8, flags u8, index varint
- *     [change] [varint n, n changes each behind their action u8] [refused_at varint] [node found] [cause
- * blob] change: flags u16, modified varint, [created varint] [expires varint] [prev: created varint, modified
- * varint, [expires varint], blob]
+ *     [change]
+ *     [varint n, n times: action u8, change]
+ *     [refused_at varint]
+ *     [node found]
+ *     [cause blob]
  *
- * The value that a command wrote is not kept: who asks again has the command. */
+ * A change:
+ *
+ *     flags u16, modified varint
+ *     [created varint]
+ *     [expires varint]
+ *     [previous node: created varint, modified varint, [expires varint], blob]
+ *
+ * The value that a command wrote is not cached: a proposer that repeats the command has it. */
 enum {
         RECORD_VERSION = 1,
 
@@ -39,6 +50,9 @@ enum {
         NODE_REFRESHED = 1 << 10, /* from KV_LEVEL_COST on: the value is unchanged, and not cached */
         NODE_FLAGS = (1 << 11) - 1,
 };
+
+#define TOO_LARGE_PREVIOUS "the command took effect; its previous value is too large for the cached result"
+#define TOO_LARGE_REASON   "the command was rejected; the reason is too large for the cached result"
 
 /* -- Results -- */
 
@@ -269,10 +283,7 @@ int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, 
             flags & ~RESULT_FLAGS || reader_end(&r) < 0)
                 return -EBADMSG;
         if (flags & IS_CUT || fill_answer(txn, &result) < 0) {
-                head.cause = kv_string(
-                        head.status == KV_OK ?
-                                "it was done, but what stood there before was too large to be remembered" :
-                                "it was refused, but the reason was too large to be remembered");
+                head.cause = kv_string(head.status == KV_OK ? TOO_LARGE_PREVIOUS : TOO_LARGE_REASON);
                 head.status = KV_UNKNOWN;
                 result = head;
         }

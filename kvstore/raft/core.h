@@ -3,7 +3,7 @@
  * The engine is libraft; raft_step() decides, and only the core calls it. The core keeps the entries in
  * memory, because the engine keeps none. It passes events to the engine, executes the engine's updates in the
  * required order through RaftCoreOps, and adds the rules that version 0.22.1 of the engine lacks. The
- * simulation switches off each rule (RaftRules), and proves that it is needed.
+ * simulation switches off each rule (RaftRulesOff), and proves that it is needed.
  *
  * Pure: no clock, no file, no socket. Each input carries the time (monotonic ms). One thread. Operations are
  * called from inside an input function. They must not call an input function (asserted), but defer.
@@ -112,7 +112,7 @@ typedef struct RaftCoreOps {
 
 /* The rules around raft_step(). A true member switches a rule off, for tests; none is off in production. The
  * names in brackets are the simulation's. */
-typedef struct RaftRules {
+typedef struct RaftRulesOff {
         bool clean_old_term_result; /* [row1] the reply to an old term carries no index */
         bool sole_voter_new_term;   /* [row2] a sole voter starts with a new term, voted for by itself */
         bool split_at_change;       /* [row3] each configuration entry begins a step of its own */
@@ -135,14 +135,14 @@ typedef struct RaftRules {
         bool own_term_first;       /* [own-term] a leader changes nothing before an entry of its own term is
                                       committed */
         bool start_checks_term;    /* [start-term] a log that contradicts the state is dropped at start */
-} RaftRules;
+} RaftRulesOff;
 
 typedef struct RaftCoreOptions {
         uint64_t id;
         const char *address;                /* of this host; copied */
         unsigned election_ms, heartbeat_ms; /* 0: 400, 150 */
         unsigned seed;                      /* from the loop's Random */
-        RaftRules off;                      /* rules that do not apply, for tests */
+        RaftRulesOff off;                   /* rules that do not apply, for tests */
 } RaftCoreOptions;
 
 int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret);

@@ -29,7 +29,7 @@ struct RaftCore {
         struct raft raft;
         const RaftCoreOps *ops;
         void *userdata;
-        RaftRules off;
+        RaftRulesOff off;
         bool started, busy;
         int dead; /* the error that ended this core */
 

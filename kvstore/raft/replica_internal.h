@@ -1,5 +1,6 @@
 /* The replica's members, and the functions that its files share. Each struct is named after its file, which
- * alone changes it, except at opening and closing. Files call only those that are listed before them. */
+ * alone changes it, except at opening and closing. Files call only those whose functions are listed before
+ * theirs, with one exception: replica_step.c watches for silence of the leader (leadership.c). */
 #pragma once
 
 #include "kvstore/raft/replica.h"

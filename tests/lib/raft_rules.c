@@ -10,30 +10,30 @@ static const struct {
         const char *name;
         size_t offset;
 } rules[] = {
-        { "row1", offsetof(RaftRules, clean_old_term_result) },
-        { "row2", offsetof(RaftRules, sole_voter_new_term) },
-        { "row3", offsetof(RaftRules, split_at_change) },
-        { "row4", offsetof(RaftRules, remember_committed) },
-        { "row5", offsetof(RaftRules, cut_below_snapshot) },
-        { "row6", offsetof(RaftRules, tell_term_to_prevote) },
-        { "vote-result", offsetof(RaftRules, drop_stray_vote_result) },
-        { "one-install", offsetof(RaftRules, one_install) },
-        { "promotion", offsetof(RaftRules, promotion_order) },
-        { "demotion", offsetof(RaftRules, demotion_order) },
-        { "catch-up", offsetof(RaftRules, catch_up_first) },
-        { "self-removal", offsetof(RaftRules, keep_leader) },
-        { "shrink", offsetof(RaftRules, three_voters) },
-        { "majority", offsetof(RaftRules, informed_majority) },
-        { "snapshot", offsetof(RaftRules, snapshot_stored_only) },
-        { "own-term", offsetof(RaftRules, own_term_first) },
-        { "start-term", offsetof(RaftRules, start_checks_term) },
+        { "row1", offsetof(RaftRulesOff, clean_old_term_result) },
+        { "row2", offsetof(RaftRulesOff, sole_voter_new_term) },
+        { "row3", offsetof(RaftRulesOff, split_at_change) },
+        { "row4", offsetof(RaftRulesOff, remember_committed) },
+        { "row5", offsetof(RaftRulesOff, cut_below_snapshot) },
+        { "row6", offsetof(RaftRulesOff, tell_term_to_prevote) },
+        { "vote-result", offsetof(RaftRulesOff, drop_stray_vote_result) },
+        { "one-install", offsetof(RaftRulesOff, one_install) },
+        { "promotion", offsetof(RaftRulesOff, promotion_order) },
+        { "demotion", offsetof(RaftRulesOff, demotion_order) },
+        { "catch-up", offsetof(RaftRulesOff, catch_up_first) },
+        { "self-removal", offsetof(RaftRulesOff, keep_leader) },
+        { "shrink", offsetof(RaftRulesOff, three_voters) },
+        { "majority", offsetof(RaftRulesOff, informed_majority) },
+        { "snapshot", offsetof(RaftRulesOff, snapshot_stored_only) },
+        { "own-term", offsetof(RaftRulesOff, own_term_first) },
+        { "start-term", offsetof(RaftRulesOff, start_checks_term) },
 };
 
 const char *raft_rule_name(size_t i) {
         return i < ELEMENTS(rules) ? rules[i].name : NULL;
 }
 
-int raft_rule_off(RaftRules *set, const char *name) {
+int raft_rule_off(RaftRulesOff *set, const char *name) {
         if (streq(name, "all")) {
                 memset(set, true, sizeof(*set));
                 return 0;

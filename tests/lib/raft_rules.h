@@ -6,4 +6,4 @@
 const char *raft_rule_name(size_t i); /* NULL: there are no more */
 
 /* Switch one off, or "all". -ENOENT: no rule has that name. */
-int raft_rule_off(RaftRules *rules, const char *name);
+int raft_rule_off(RaftRulesOff *rules, const char *name);

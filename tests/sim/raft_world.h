@@ -121,7 +121,7 @@ typedef enum SimBug {
 } SimBug;
 
 typedef struct SimOptions {
-        RaftRules off;
+        RaftRulesOff off;
         SimBug bug;
         unsigned faults;
         bool trace;

@@ -16,12 +16,12 @@ enum {
         HEARTBEAT_MS = 150, /* of Raft: a leader alone has a tick each ELECTION_MS */
         WRITE_MAX_MS = 10000,
         TICK_COUNTS_MS = 1000,
-        COPY_RETRY_MS = 10000, /* inputs.c */
-        HAND_OVER_MS = 1000,
+        COPY_RETRY_MS = 10000, /* of checkpoints.c */
+        TRANSFER_MS = 1000,
         PROBE_MS = 500,
         PROBE_MAX_MS = 10000,
         STEADY_MS = 60000,
-        LOOK_AGAIN_MS = 100, /* stop.c */
+        LOOK_AGAIN_MS = 100, /* of replica_recovery.c */
 };
 
 /* Propose a write at 'by' that the disk of 'h' rejects; return when the replica has stopped and reported it.
@@ -292,8 +292,8 @@ static void a_leader_that_cannot_transfer_leadership_stops_after_a_second(Stores
         WAIT(all, "it-fails", state_of(leader).stopped);
         at_ms = world_now_ms(all->world);
         WAIT(all, "it-stops", leader->stopped);
-        expect(all, "it-stops-after", world_now_ms(all->world) - at_ms, HAND_OVER_MS - SLACK_MS,
-               HAND_OVER_MS + SLACK_MS);
+        expect(all, "it-stops-after", world_now_ms(all->world) - at_ms, TRANSFER_MS - SLACK_MS,
+               TRANSFER_MS + SLACK_MS);
         mend(leader);
         for (unsigned i = 0; i < all->n; i++)
                 world_loop_set_work_ms(all->hosts[i].loop, 0, 5);

@@ -1,4 +1,4 @@
-/* The bytes of kept answers and their records, as results.c says them: every replica writes the same, and
+/* The bytes of kept answers and their records, as dedup.c writes them: every replica writes the same, and
  * later versions read them. */
 #include <errno.h>
 #include <setjmp.h>
@@ -65,8 +65,8 @@ typedef struct Case {
         const char *unknown;     /* the message in the place of what is not kept whole; NULL: all is kept */
 } Case;
 
-#define DONE_CUT    "it was done, but what stood there before was too large to be remembered"
-#define REFUSED_CUT "it was refused, but the reason was too large to be remembered"
+#define DONE_CUT    "the command took effect; its previous value is too large for the cached result"
+#define REFUSED_CUT "the command was rejected; the reason is too large for the cached result"
 
 static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } },
                               { .op = KV_SET, .key = { "/b", 2 }, .value = { "w", 1 } } };

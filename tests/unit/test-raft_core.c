@@ -27,7 +27,7 @@ typedef struct Bench {
         int apply_error, meta_error;
         size_t slice; /* entries that apply() takes at once; 0: all */
         bool later;   /* it takes none */
-        RaftRules off;
+        RaftRulesOff off;
         unsigned changed; /* RAFT_CHANGED_ bits told since the last look */
         RaftMessage sent; /* last; without what it borrows */
 } Bench;

@@ -16,7 +16,7 @@
 #include "tests/lib/fake_parts.h"
 
 #define p (parts.p)
-enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout; inputs.c's */
+enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout; of checkpoints.c */
 
 /* -- Helpers -- */
 

@@ -17,7 +17,8 @@
 #include "tests/lib/fake_parts.h"
 
 #define p (parts.p)
-enum { HAND_OVER_MS = 1000, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_MS = 100 }; /* stop.c's */
+/* Of replica_recovery.c. */
+enum { TRANSFER_MS = 1000, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_MS = 100 };
 
 static void ignore(void *userdata) {}
 
@@ -534,7 +535,7 @@ static void a_leader_hands_over_first(void **state) {
                         break;
                 }
                 if (i == 0) {
-                        fake_pass(HAND_OVER_MS - 1);
+                        fake_pass(TRANSFER_MS - 1);
                         expect("");
                         fake_pass(1);
                         expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless "
