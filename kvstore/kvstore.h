@@ -336,9 +336,6 @@ uint64_t kv_seen(const KvStore *store);
 void kv_saw(KvStore *store, uint64_t index);
 /* Return how many subscriptions hosts without a replica have here. */
 size_t kv_subscriptions(const KvStore *store);
-/* Return the index up to which the slice of such a machine was sent from here; 0: it does not use this
- * replica. */
-uint64_t kv_slice_index(const KvStore *store, const char *machine_id);
 /* Answer a heartbeat of such a host. */
 void kv_answer_heartbeat(KvStore *store, PeerSession *session);
 

@@ -336,10 +336,6 @@ size_t kv_subscriptions(const KvStore *s) {
         return s->serve ? serve_count(s->serve) : 0;
 }
 
-uint64_t kv_slice_index(const KvStore *s, const char *machine_id) {
-        return s->serve ? serve_index(s->serve, machine_id) : 0;
-}
-
 /* Return the time since the last contact with a leader, or of a leader with a majority. A follower notices a
  * missing leader a second later, and a leader that it has lost the majority. */
 static uint64_t status_contact_age_ms(const KvStore *s) {

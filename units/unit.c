@@ -270,16 +270,6 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         return 0;
 }
 
-int unit_set_template(Unit *unit, const char *name) {
-        char *copy;
-
-        if (copy_string(name, &copy) < 0)
-                return -ENOMEM;
-        free(unit->from);
-        unit->from = copy;
-        return 0;
-}
-
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {
         _cleanup_free_ char *o = NULL, *p = NULL;
 

@@ -66,8 +66,7 @@ Unit *unit_free(Unit *unit);
 DEFINE_CLEANUP(Unit *, unit_free)
 #define _cleanup_unit_ _cleanup_(unit_freep)
 
-int unit_set_template(Unit *unit, const char *name);                 /* copies; NULL: none. 0 or -ENOMEM */
-int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
+int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none. 0 or -ENOMEM */
 
 /* Return whether an instance may follow the template: it has its text, alone or followed by drop-ins of its
  * own and nothing else. *ret_own: their size. */

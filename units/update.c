@@ -78,21 +78,9 @@ bool share_is_zero(Share share) {
         return share.unit != SHARE_DEFAULT && share.value == 0;
 }
 
-static bool share_equal(Share a, Share b) {
-        return a.unit == b.unit && a.value == b.value;
-}
-
 void update_policy_done(UpdatePolicy *policy) {
         free(policy->by);
         *policy = (UpdatePolicy) {};
-}
-
-bool update_policy_equal(const UpdatePolicy *a, const UpdatePolicy *b) {
-        return share_equal(a->max_unavailable, b->max_unavailable) &&
-               share_equal(a->min_available, b->min_available) && share_equal(a->max_surge, b->max_surge) &&
-               share_equal(a->canary, b->canary) && share_equal(a->max_failures, b->max_failures) &&
-               a->watch_ms == b->watch_ms && a->pause_ms == b->pause_ms && a->deadline_ms == b->deadline_ms &&
-               a->promote_ms == b->promote_ms && same_string(a->by, b->by) && a->on_failure == b->on_failure;
 }
 
 unsigned update_max_unavailable(const UpdatePolicy *policy, unsigned total) {
@@ -166,22 +154,6 @@ void health_policy_done(HealthPolicy *policy) {
                 unit_check_done(&policy->checks[i]);
         free(policy->checks);
         *policy = (HealthPolicy) {};
-}
-
-static bool unit_check_equal(const UnitCheck *a, const UnitCheck *b) {
-        return a->kind == b->kind && a->port == b->port && same_string(a->address, b->address) &&
-               same_string(a->target, b->target);
-}
-
-bool health_policy_equal(const HealthPolicy *a, const HealthPolicy *b) {
-        if (a->n_checks != b->n_checks)
-                return false;
-        for (size_t i = 0; i < a->n_checks; i++)
-                if (!unit_check_equal(&a->checks[i], &b->checks[i]))
-                        return false;
-        return a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
-               a->start_ms == b->start_ms && a->failures == b->failures && a->successes == b->successes &&
-               a->action == b->action;
 }
 
 /* Append the argument at *s, without its quotes, and advance *s past it. */

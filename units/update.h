@@ -75,7 +75,6 @@ typedef struct UpdatePolicy {
 } UpdatePolicy;
 
 void update_policy_done(UpdatePolicy *policy);
-bool update_policy_equal(const UpdatePolicy *a, const UpdatePolicy *b);
 
 /* What a request wants for the rollout of its text, instead of Canary= and UpdateOnFailure= of the unit. */
 enum { UPDATE_WORD_SIZE = 12 };
@@ -146,7 +145,6 @@ typedef struct HealthPolicy {
 } HealthPolicy;
 
 void health_policy_done(HealthPolicy *policy);
-bool health_policy_equal(const HealthPolicy *a, const HealthPolicy *b);
 
 /* Parse "[ADDR:]PORT/PATH" (UNIT_CHECK_HTTP), "[ADDR:]PORT" or a command, and append the check. An IPv6
  * address has brackets. Errors:

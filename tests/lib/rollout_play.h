@@ -65,7 +65,8 @@ static inline Unit *unit_of(Play *play, const char *name, unsigned revision, con
                 whole.own_size = t.size - template->text_size;
                 assert_int_equal(unit_compose(&whole, template, &unit), 0);
         }
-        assert_int_equal(unit_set_template(unit, from), 0);
+        free(unit->from);
+        unit->from = from ? strdup(from) : NULL;
         unit->revisions.wanted.number = revision;
         return unit;
 }

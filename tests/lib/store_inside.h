@@ -54,6 +54,12 @@ static inline int store_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_a
         return tree_hash(txn, ret_hash);
 }
 
+/* Return the index up to which the slice of an attached host was sent from here; 0: it does not use this
+ * replica. */
+static inline uint64_t store_sent_index(const KvStore *store, const char *machine_id) {
+        return store->serve ? serve_index(store->serve, machine_id) : 0;
+}
+
 /* Return the index up to which an attached host has its slice from the replica in use; 0: not complete. */
 static inline uint64_t store_slice_index(const KvStore *store) {
         return store->remote && store->remote->complete ? store->remote->current : 0;

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "tests/lib/store_inside.h"
+
 void over(void) {
         cluster = cluster_free(cluster);
 }
@@ -182,5 +184,5 @@ void watch_keys(SimMachine *m, const char *key, uint64_t since, KeyWatch *ret) {
 SimMachine *replica_of(SimMachine *m) {
         SimMachine *replica = cluster_replica_of(m);
 
-        return replica && kv_slice_index(daemon_store(replica->daemon), m->machine_id) > 0 ? replica : NULL;
+        return replica && store_sent_index(daemon_store(replica->daemon), m->machine_id) > 0 ? replica : NULL;
 }

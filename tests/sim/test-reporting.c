@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/lib/store_inside.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -47,7 +48,7 @@ static void over(void) {
 static SimMachine *replica_of(const SimMachine *m) {
         for (unsigned i = 0; i < REPLICAS; i++)
                 if (serves(machine(i)) &&
-                    kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0 &&
+                    store_sent_index(daemon_store(machine(i)->daemon), m->machine_id) > 0 &&
                     kv_replica_answers(daemon_store(m->daemon), machine(i)->machine_id, 3 * TICK_MS))
                         return machine(i);
         return NULL;

@@ -14,6 +14,7 @@
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/membership.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 #include "tests/sim/tokens.h"
 
 #define DAY_MS        INT64_C(86400000)
@@ -549,7 +550,7 @@ static void attached_hosts_have_certificates(void) {
         if (state_of(m).ready || !leader() || !cluster_machine(view(), m->machine_id)->removed)
                 world_failed(world, "a-removed-host-has-no-session", "%s", m->name);
         for (unsigned i = 0; i < HOSTS; i++)
-                if (kv_slice_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
+                if (store_sent_index(daemon_store(machine(i)->daemon), m->machine_id) > 0)
                         world_failed(world, "a-removed-host-has-no-slice", "%s", machine(i)->name);
         UNTIL("a-rotation-ends", has_ended());
         UNTIL("the-others-work-afterwards", is_ready(off));
