@@ -44,7 +44,7 @@ typedef struct Sender {
         uint64_t keyless_ms; /* when the host first reported that it lacks the cluster key; 0: it has it */
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
-        int64_t reported_ms; /* the difference that is in its presence; 0: none */
+        int64_t reported_ms; /* the difference that counts, as of the last tick; 0: none */
         uint8_t rejected;    /* as a replica has reported it at 'rejected_ms' */
         uint64_t rejected_ms;
         uint64_t host_index; /* of the host's record at its last rejection, or later */
@@ -244,16 +244,30 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
         memcpy(s->problem, c->problem, sizeof(s->problem));
 }
 
-/* Return the sender; a condition that is not repeated has ended. */
-static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
-        Sender *s = named_find(m->heartbeats.senders, machine_id);
+/* A difference counts from CLOCK_BEGIN_MS on, and until it is below CLOCK_END_MS. The reported one changes by
+ * more than CLOCK_AGAIN_MS. */
+static void heartbeats_judge_clock(Sender *s) {
+        int64_t limit_ms = s->reported_ms != 0 ? CLOCK_END_MS : CLOCK_BEGIN_MS;
+        int64_t changed_ms = s->clock_ms - s->reported_ms;
 
-        if (s && s->attached && loop_now_ms(m->loop) - s->at_ms > CONDITION_VALID_MS) {
-                s->has_clock = false;
+        if (s->clock_ms <= limit_ms && s->clock_ms >= -limit_ms)
                 s->reported_ms = 0;
-                s->problem[0] = 0;
+        else if (s->reported_ms == 0 || changed_ms > CLOCK_AGAIN_MS || changed_ms < -CLOCK_AGAIN_MS)
+                s->reported_ms = s->clock_ms;
+}
+
+void heartbeats_tick(Membership *m) {
+        uint64_t now_ms = loop_now_ms(m->loop);
+
+        for (Sender *s = (Sender *) m->heartbeats.senders; s; s = (Sender *) s->machine.hh.next) {
+                if (s->attached && now_ms - s->at_ms > CONDITION_VALID_MS) {
+                        s->has_clock = false;
+                        s->reported_ms = 0;
+                        s->problem[0] = 0;
+                }
+                if (s->has_clock)
+                        heartbeats_judge_clock(s);
         }
-        return s;
 }
 
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
@@ -266,8 +280,8 @@ uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
                                                                                                  0;
 }
 
-const char *heartbeats_problem(Membership *m, const char *machine_id) {
-        const Sender *s = heartbeats_sender(m, machine_id);
+const char *heartbeats_problem(const Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
         return s ? s->problem : NULL;
 }
@@ -291,21 +305,13 @@ static void clock_write(int64_t ms, char ret[static REPLICA_PROBLEM_SIZE]) {
                          than);
 }
 
-bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]) {
-        Sender *s = heartbeats_sender(m, machine_id);
-        int64_t limit_ms, changed_ms;
+bool heartbeats_clock(const Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
-        if (!s || !s->has_clock)
+        if (!s || !s->has_clock || s->reported_ms == 0)
                 return false;
-        limit_ms = s->reported_ms != 0 ? CLOCK_END_MS : CLOCK_BEGIN_MS;
-        changed_ms = s->clock_ms - s->reported_ms;
-        if (s->clock_ms <= limit_ms && s->clock_ms >= -limit_ms)
-                s->reported_ms = 0;
-        else if (s->reported_ms == 0 || changed_ms > CLOCK_AGAIN_MS || changed_ms < -CLOCK_AGAIN_MS)
-                s->reported_ms = s->clock_ms;
-        if (s->reported_ms != 0)
-                clock_write(s->reported_ms, ret);
-        return s->reported_ms != 0;
+        clock_write(s->reported_ms, ret);
+        return true;
 }
 
 /* A heartbeat from before the removal of a host does not revive it: it returns by a session. A host that has

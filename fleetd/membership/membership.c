@@ -450,6 +450,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         }
         reporting_count(m, state, late || state->n_voters_reachable * 2 <= state->n_voters);
         conditions_tick(m, state);
+        heartbeats_tick(m);
         membership_write_presences(m);
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);

@@ -255,9 +255,12 @@ void heartbeats_done(Membership *m);
 /* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
  * meanwhile. */
 void heartbeats_clear(Membership *m);
+/* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
+ * decide which differences of clocks count. */
+void heartbeats_tick(Membership *m);
 /* Write how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
  * its heartbeats have no clock. */
-bool heartbeats_clock(Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
+bool heartbeats_clock(const Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
 /* Return the sign of life of one host that is not attached, since the call before. */
@@ -277,7 +280,7 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
-const char *heartbeats_problem(Membership *m, const char *machine_id);
+const char *heartbeats_problem(const Membership *m, const char *machine_id);
 /* Return whether the machine has lacked the cluster key for some seconds only, in which the leader sends it.
  */
 bool heartbeats_awaits_key(const Membership *m, const char *machine_id);
