@@ -521,9 +521,10 @@ static void a_replica_counts_the_set_of_an_attached_host(void) {
               sim_systemd_runs(m->systemd, name) && sim_systemd_invocation(m->systemd, name) != invocation);
 
         all_fail = true;
-        UNTIL("restarts-are-suspended-while-the-set-is-unhealthy",
-              (s = cluster_state_on(seen(machine(0), m), name)) && s->state.why &&
-                      strstr(s->state.why, "not restarted while more than half"));
+        /* The next restart would be due 30 s after the last one, or 60 s after a second one. */
+        UNTIL_EACH(2 * TOKENS_PATIENCE_MS, 20, "restarts-are-suspended-while-the-set-is-unhealthy",
+                   (s = cluster_state_on(seen(machine(0), m), name)) && s->state.why &&
+                           strstr(s->state.why, "not restarted while more than half"));
         invocation = sim_systemd_invocation(m->systemd, name);
         run_ms(120000);
         if (sim_systemd_invocation(m->systemd, name) != invocation)
