@@ -7,7 +7,8 @@ enum {
         TICK_SLACK_MS = 250,
         EXPIRE_LIMIT = 1000, /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
-        HEAR_MS = 1, /* from finding something due to its end: turns of the loop, that read what has come */
+        INPUT_WAIT_MS =
+                1, /* from finding something due to its end: turns of the loop, that read what has come */
 };
 
 /* -- Cluster time: monotonic; it runs while there is a leader, and counts a stall as KV_STALL_MS -- */
@@ -107,12 +108,12 @@ void kv_expiry_check(KvStore *s) {
         KvNode first;
         int64_t delay = expiry_next(s, &first, &in_grace);
 
-        if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
+        if (delay == 0 && s->expiry_input_read && timer_armed(&s->expiry))
                 return;
         timer_stop(&s->expiry);
-        s->expiry_heard = delay == 0;
+        s->expiry_input_read = delay == 0;
         if (delay >= 0)
-                (void) timer_start(&s->expiry, s->loop, MAX((uint64_t) delay, (uint64_t) HEAR_MS));
+                (void) timer_start(&s->expiry, s->loop, MAX((uint64_t) delay, (uint64_t) INPUT_WAIT_MS));
 }
 
 void kv_expiry_on_timer(void *userdata) {
@@ -121,8 +122,8 @@ void kv_expiry_on_timer(void *userdata) {
         KvNode first;
         int64_t delay = expiry_next(s, &first, &in_grace);
 
-        if (delay == 0 && s->expiry_heard) {
-                s->expiry_heard = false;
+        if (delay == 0 && s->expiry_input_read) {
+                s->expiry_input_read = false;
                 expiry_propose(s, &first, in_grace);
                 return;
         }

@@ -72,9 +72,9 @@ typedef struct KvState {
         char problem[320];         /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
-        uint64_t floor; /* bound of the states served so far, which the tree has not reached; 0: it is served
-                         */
-        bool unserved;  /* no state is known to have been served: a majority has to confirm the tree first */
+        uint64_t read_bound; /* of the states served so far, which the tree has not reached; 0: it is served
+                              */
+        bool unserved; /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 
 /* Return the role of the host: "attached", or that of its replica. */

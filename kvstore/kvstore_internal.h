@@ -41,7 +41,7 @@ struct KvStore {
         bool clock_runs;
         Timer tick;
 
-        ReadBound floor;
+        ReadBound read_bound;
         KvSync read_bound_sync; /* a ReadIndex check of this tree */
         bool read_bound_asked;
 
@@ -49,13 +49,13 @@ struct KvStore {
         uint64_t lead_ms, lead_index, grace_ms;
         uint64_t leaderless_ms; /* since when there is no leader; 0: there is one */
         bool expiring,
-                expiry_heard; /* the expiry is proposed; a key is due, and the loop first reads input */
+                expiry_input_read; /* the expiry is proposed; a key is due, and the loop first reads input */
         Timer expiry;
 
         LIST_HEAD(, KvList) lists; /* large reads under way */
         unsigned n_lists;
 
-        Deferred tell;
+        Deferred notify;
         bool closing, handing_over;
         Timer hand_over;
         Deferred finish;

@@ -110,14 +110,14 @@ void proposals_unknown(Proposals *p, Proposal *x) {
 
 /* -- Deduplication -- */
 
-uint64_t proposals_floor(const Proposals *p) {
+uint64_t proposals_acknowledged(const Proposals *p) {
         const Proposal *x = TAILQ_FIRST(&p->local);
 
         return x ? x->item.number : p->next_number + 1;
 }
 
-uint64_t proposal_floor(const Proposals *p, const Proposal *x) {
-        return x->machine ? x->item.floor : proposals_floor(p);
+uint64_t proposal_acknowledged(const Proposals *p, const Proposal *x) {
+        return x->machine ? x->item.acknowledged : proposals_acknowledged(p);
 }
 
 void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
@@ -128,14 +128,15 @@ void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
 uint64_t proposals_known_ms(const Proposals *p) {
         uint64_t known = kv_cluster_ms(p->options.store);
 
-        return p->said_ms > 0 ? MAX(known, p->said_ms + loop_now_ms(p->options.loop) - p->said_at_ms) : known;
+        return p->leader_ms > 0 ? MAX(known, p->leader_ms + loop_now_ms(p->options.loop) - p->leader_at_ms) :
+                                  known;
 }
 
 bool proposals_full(const Proposals *p) {
         return kv_kept_bytes(p->options.store) >= DEDUP_MAX;
 }
 
-bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
+bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t acknowledged) {
         uint64_t known;
         TreeTxn *txn;
 
@@ -143,7 +144,7 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
                 return false;
         known = dedup_bound(txn, origin);
         tree_abort(txn);
-        return known > 0 && floor > known;
+        return known > 0 && acknowledged > known;
 }
 
 void proposals_pump(Proposals *p) {
@@ -189,7 +190,7 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
                 (void) proposals_check_cost(p, &cmd, &x->cost, &status, &err);
         else if (proposals_check(p, &cmd, &x->cost, &status, &err) < 0 && status != KV_OK) {
                 if (x->foreign) {
-                        proposals_say_refused(p, x, status, err.message);
+                        proposals_report_rejected(p, x, status, err.message);
                         proposals_remove_foreign(p, x);
                 } else
                         proposals_refuse(p, x, status, err.message);
@@ -267,7 +268,8 @@ static void proposals_on_logged(Proposals *p, Proposal *x, uint64_t term) {
  * an entry without commands, too. */
 static int proposals_submit(Proposals *p, bool empty) {
         _cleanup_writer_ Writer w = {};
-        uint64_t cluster_ms = kv_clock_ms(p->options.store), floor = proposals_floor(p), index, term, heavy;
+        uint64_t cluster_ms = kv_clock_ms(p->options.store), acknowledged = proposals_acknowledged(p), index,
+                 term, heavy;
         Proposal *picked[KV_BATCH_COMMANDS_MAX];
         KvBatch batch;
         size_t n;
@@ -288,7 +290,7 @@ static int proposals_submit(Proposals *p, bool empty) {
 
                 proposal_stamp(x, cluster_ms);
                 if (!x->foreign && !x->machine)
-                        x->item.floor = floor;
+                        x->item.acknowledged = acknowledged;
                 kv_batch_add(&batch, &w, &x->item);
         }
         if (w.error < 0)
@@ -328,7 +330,7 @@ static void proposals_drop_foreign(Proposals *p) {
  * now and then lets the deadlines of others pass. */
 static void proposals_make_room(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
-        bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
+        bool gives = proposals_gives_room(p, p->options.origin, proposals_acknowledged(p));
         Proposal *x, *next;
 
         TAILQ_FOREACH_SAFE(x, &p->queue, entry, next)

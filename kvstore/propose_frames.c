@@ -20,7 +20,7 @@ static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t 
         replica_write_head(p->options.replica, w, leader);
         write_u64(w, term);
         write_u64(w, x ? x->item.origin : p->options.origin);
-        write_u64(w, x ? proposal_floor(p, x) : proposals_floor(p));
+        write_u64(w, x ? proposal_acknowledged(p, x) : proposals_acknowledged(p));
         write_u8(w, (uint8_t) (flags | (x && x->machine ? FRAME_MACHINE : 0)));
         if (x && x->machine)
                 write_string(w, x->machine);
@@ -122,7 +122,7 @@ typedef struct ReplyTo {
 typedef struct Asked {
         Proposals *p;
         ReplyTo to;
-        uint64_t floor;
+        uint64_t acknowledged;
         bool later;          /* the commands yield */
         bool here, again;    /* this host leads in that term; some commands were sent before, to this host or
                                 another */
@@ -172,7 +172,7 @@ static bool reply_find_session(Proposals *p, uint64_t session, uint64_t from, ui
         return ret->session;
 }
 
-void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause) {
+void proposals_report_rejected(Proposals *p, const Proposal *x, KvStatus status, const char *cause) {
         ReplyTo to;
 
         if (reply_find_session(p, x->session, x->from, x->item.origin, &to))
@@ -307,7 +307,7 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, KvB
         if (p->n_foreign >= PROPOSE_MAX || p->foreign_bytes + size > PROPOSE_BYTES_MAX)
                 return PROPOSED_BUSY;
         if (proposals_full(p) && !a->again && like->item.deadline_ms > 0 &&
-            !proposals_gives_room(p, like->item.origin, like->item.floor))
+            !proposals_gives_room(p, like->item.origin, like->item.acknowledged))
                 return PROPOSED_BUSY;
         r = take_foreign(a, like, principal, &status, &err);
         if (r < 0 && r != -ENOMEM) {
@@ -323,12 +323,12 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, KvB
  * again. */
 static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
-                Proposal like = {
-                        .item = { .origin = a->to.origin, .floor = a->floor, .number = read_u64(r) },
-                        .from = a->to.from,
-                        .session = peer_number(a->to.session),
-                        .later = a->later
-                };
+                Proposal like = { .item = { .origin = a->to.origin,
+                                            .acknowledged = a->acknowledged,
+                                            .number = read_u64(r) },
+                                  .from = a->to.from,
+                                  .session = peer_number(a->to.session),
+                                  .later = a->later };
                 KvBytes principal = {};
                 ProposedWhat what;
 
@@ -336,7 +336,7 @@ static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
                 like.item.command = read_blob(r, KV_COMMAND_MAX, &like.item.command_size);
                 if (a->principals)
                         principal.data = read_blob(r, KV_PRINCIPAL_MAX, &principal.size);
-                if (r->failed || like.item.number < a->floor)
+                if (r->failed || like.item.number < a->acknowledged)
                         return;
                 what = take_one(a, results, &like, principal);
                 if (what != _PROPOSED_MAX)
@@ -377,14 +377,14 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
                 return;
         a.to.term = read_u64(&r);
         a.to.origin = read_u64(&r);
-        a.floor = read_u64(&r);
+        a.acknowledged = read_u64(&r);
         flags = read_u8(&r);
         a.again = flags & FRAME_AGAIN;
         a.principals = flags & FRAME_PRINCIPALS;
         if (flags & FRAME_MACHINE)
                 a.machine = machine = read_string(&r, MACHINE_ID_SIZE - 1);
         n = read_varint(&r);
-        if (r.failed || n > FRAME_COMMANDS_MAX || a.to.origin == 0 || a.floor == 0)
+        if (r.failed || n > FRAME_COMMANDS_MAX || a.to.origin == 0 || a.acknowledged == 0)
                 return;
 
         a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.to.term;
@@ -453,8 +453,8 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
 
 /* A command that the leader accepted had no effect, or its result is dropped. This host's own apply may still
  * give the result. */
-static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
-        if (x->state != PROPOSAL_ACCEPTED || x->item.deadline_ms >= said_ms || x->due_ms > 0)
+static void on_past(Proposals *p, Proposal *x, uint64_t leader_ms) {
+        if (x->state != PROPOSAL_ACCEPTED || x->item.deadline_ms >= leader_ms || x->due_ms > 0)
                 return;
         x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         p->any_due = true;
@@ -486,23 +486,23 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         Proposals *p = userdata;
         Reader r = reader_over(payload, size);
         _cleanup_free_ char *cause = NULL;
-        uint64_t from, term, origin, said_ms, n;
+        uint64_t from, term, origin, leader_ms, n;
         uint8_t what, status;
 
         if (!replica_read_head(p->options.replica, session, &r, &from))
                 return;
         term = read_u64(&r);
         origin = read_u64(&r);
-        said_ms = read_u64(&r);
+        leader_ms = read_u64(&r);
         what = read_u8(&r);
         status = read_u8(&r);
         cause = read_string(&r, ERROR_MESSAGE_MAX);
         n = read_varint(&r);
         if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX)
                 return;
-        if (said_ms > proposals_known_ms(p)) {
-                p->said_ms = said_ms;
-                p->said_at_ms = loop_now_ms(p->options.loop);
+        if (leader_ms > proposals_known_ms(p)) {
+                p->leader_ms = leader_ms;
+                p->leader_at_ms = loop_now_ms(p->options.loop);
                 proposals_pump(p);
         }
 
@@ -522,7 +522,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
                 if (r.failed || !x || x->term != term)
                         continue;
                 if (what == PROPOSED_PAST)
-                        on_past(p, x, said_ms);
+                        on_past(p, x, leader_ms);
                 else if (x->state == PROPOSAL_SENT)
                         on_said(p, x, (ProposedWhat) what, (KvStatus) status, cause);
         }

@@ -93,11 +93,11 @@ struct Proposals {
         Proposal *own; /* table by origin and number: of this host, and of attached hosts */
         ProposalList queue, answered, local; /* local: of this host, in order of number */
         uint64_t next_number;
-        size_t n_own, own_bytes;         /* of this host, without a result */
-        size_t n_foreign, foreign_bytes; /* of other hosts, in the queue */
-        uint64_t said_ms, said_at_ms;    /* cluster time as a leader reported it, and when */
-        uint64_t emptied_ms;             /* the last empty entry, appended for lack of room */
-        uint64_t window[PROPOSE_WINDOW]; /* indexes of this host's entries that are not applied */
+        size_t n_own, own_bytes;          /* of this host, without a result */
+        size_t n_foreign, foreign_bytes;  /* of other hosts, in the queue */
+        uint64_t leader_ms, leader_at_ms; /* cluster time as a leader reported it, and when */
+        uint64_t emptied_ms;              /* the last empty entry, appended for lack of room */
+        uint64_t window[PROPOSE_WINDOW];  /* indexes of this host's entries that are not applied */
         size_t n_window;
         uint64_t term, leader; /* at the last check */
         bool lead;
@@ -147,9 +147,9 @@ void proposals_pump(Proposals *p);      /* send what waits, with the next turn *
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */
 
 /* The acknowledged bound: the lowest number for which this host still waits. */
-uint64_t proposals_floor(const Proposals *p);
+uint64_t proposals_acknowledged(const Proposals *p);
 /* The same of the origin of a proposal: an attached host has reported its own. */
-uint64_t proposal_floor(const Proposals *p, const Proposal *x);
+uint64_t proposal_acknowledged(const Proposals *p, const Proposal *x);
 /* Set the deadline, unless a copy carries one already: deduplication judges all copies by it. */
 void proposal_stamp(Proposal *x, uint64_t cluster_ms);
 /* Cluster time here: a host that lags behind has heard a later one from the leader. 0: none yet; then the
@@ -157,7 +157,7 @@ void proposal_stamp(Proposal *x, uint64_t cluster_ms);
 uint64_t proposals_known_ms(const Proposals *p);
 /* The deduplication table is full: only an origin that raises its acknowledged bound may propose. */
 bool proposals_full(const Proposals *p);
-bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor);
+bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t acknowledged);
 #define PROPOSALS_FULL "too many answers are kept for hosts that have not taken them"
 
 /* Decode the cached result of 'x', of this host's tree or of the leader's, and add it to 'answers'. An
@@ -175,7 +175,7 @@ void proposals_ask_outcomes(Proposals *p);
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size);
 /* What became of another host's command that was estimated after its frame. */
-void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause);
+void proposals_report_rejected(Proposals *p, const Proposal *x, KvStatus status, const char *cause);
 void proposals_say_accepted(Proposals *p, const Proposal *x); /* together with those before and after it */
 void proposals_flush_accepted(Proposals *p);
 void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -33,7 +33,7 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
 
         write_u8(&w, RELAY_PROTOCOL);
         write_u64(&w, p->options.origin);
-        write_u64(&w, proposals_floor(p));
+        write_u64(&w, proposals_acknowledged(p));
         write_u8(&w, later ? RELAY_LATER : 0);
         write_varint(&w, n);
         write_raw(&w, items->bytes, items->size);
@@ -225,15 +225,15 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
         Proposals *p = userdata;
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r), kind;
-        uint64_t origin = read_u64(&r), said_ms = read_u64(&r);
+        uint64_t origin = read_u64(&r), leader_ms = read_u64(&r);
 
         kind = read_u8(&r);
         if (r.failed || version != RELAY_PROTOCOL || origin != p->options.origin || !p->attached)
                 return;
-        kv_take_time(p->options.store, said_ms); /* a result is not from the future */
-        if (said_ms > proposals_known_ms(p)) {
-                p->said_ms = said_ms;
-                p->said_at_ms = loop_now_ms(p->options.loop);
+        kv_take_time(p->options.store, leader_ms); /* a result is not from the future */
+        if (leader_ms > proposals_known_ms(p)) {
+                p->leader_ms = leader_ms;
+                p->leader_at_ms = loop_now_ms(p->options.loop);
         }
         if (kind == RELAYED_ACCEPTED && peer_number(session) == p->term)
                 relay_on_accepted(p, &r);
@@ -332,7 +332,7 @@ static int relayed_add(Proposals *p, const RelayItem *i) {
         memcpy(copy, like->item.command, size);
         if (principal.size > 0)
                 memcpy(copy + size, principal.data, principal.size);
-        x->item.floor = like->item.floor;
+        x->item.acknowledged = like->item.acknowledged;
         x->item.deadline_ms = like->item.deadline_ms;
         x->item.command = copy;
         x->item.command_size = size;
@@ -395,12 +395,12 @@ static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type,
         Proposal like = { .item.origin = read_u64(&r) };
         uint64_t n, accepted = 0;
 
-        like.item.floor = read_u64(&r);
+        like.item.acknowledged = read_u64(&r);
         flags = read_u8(&r);
         like.later = flags & RELAY_LATER;
         n = read_varint(&r);
         if (r.failed || version != RELAY_PROTOCOL || p->attached || n > FRAME_COMMANDS_MAX ||
-            like.item.origin == 0 || like.item.origin == p->options.origin || like.item.floor == 0)
+            like.item.origin == 0 || like.item.origin == p->options.origin || like.item.acknowledged == 0)
                 return;
         for (uint64_t i = 0; i < n; i++) {
                 RelayItem item = { .session = session, .like = like };
@@ -410,7 +410,7 @@ static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type,
                 command->deadline_ms = read_u64(&r);
                 command->command = read_blob(&r, KV_COMMAND_MAX, &command->command_size);
                 item.principal.data = read_blob(&r, KV_PRINCIPAL_MAX, &item.principal.size);
-                if (r.failed || command->number < command->floor || command->deadline_ms == 0)
+                if (r.failed || command->number < command->acknowledged || command->deadline_ms == 0)
                         break;
                 if (relayed_take(p, &item)) {
                         write_u64(&numbers, command->number);

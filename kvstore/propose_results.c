@@ -30,7 +30,7 @@ static void proposals_find_answers(Proposals *p, Applied *answers) {
                 CachedResult kept;
                 int verdict;
 
-                item.floor = 1;
+                item.acknowledged = 1;
                 if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
                         continue;
                 verdict = x->once ? DEDUP_LATE : dedup_judge(&results, &item, &kept);

@@ -204,8 +204,8 @@ static void status_own(const KvStore *s, KvState *ret) {
                 .stale_ms = kv_stale_ms(s),
                 .level = s->level,
                 .level_max = s->level_max,
-                .unserved = s->floor.unknown && s->promised == 0,
-                .floor = kv_can_serve(s) ? 0 : MAX(MAX(s->floor.bound, s->promised), 1u),
+                .unserved = s->read_bound.unknown && s->promised == 0,
+                .read_bound = kv_can_serve(s) ? 0 : MAX(MAX(s->read_bound.bound, s->promised), 1u),
                 .stopped = replica_error(p, NULL) < 0,
                 .lost = replica_state(p) == REPLICA_QUARANTINED,
                 .founded = replica_has_founded(p),
@@ -275,7 +275,7 @@ void kv_position(const KvStore *s, KvPosition *ret) {
 bool kv_can_serve(const KvStore *s) {
         if (s->attached)
                 return remote_has_slice(s->remote);
-        return read_bound_allows(&s->floor, s->index) && s->index >= s->promised;
+        return read_bound_allows(&s->read_bound, s->index) && s->index >= s->promised;
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {

@@ -43,7 +43,7 @@ static void read_bound_ask(KvStore *s);
 /* The live tree has reached all that was served or acknowledged. A tree that is being rebuilt has not, until
  * it serves. */
 static bool read_bound_is_reached(const KvStore *s) {
-        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised &&
+        return s->read_bound.met && s->read_bound.dir_fd >= 0 && s->index >= s->promised &&
                replica_live_tree(s->replica) && !replica_is_rebuilding(s->replica);
 }
 
@@ -52,11 +52,11 @@ static void read_bound_result(KvStore *s, int r) {
                 r = data_dir_serve(replica_data_dir(s->replica));
         if (r < 0)
                 replica_fail(s->replica, r, "Failed to record in %s/floor what this host serves: %s",
-                             s->floor.path, strerror(-r));
+                             s->read_bound.path, strerror(-r));
 }
 
 static void read_bound_rise(KvStore *s) {
-        int r = read_bound_reach(&s->floor, s->index);
+        int r = read_bound_reach(&s->read_bound, s->index);
 
         if (r < 0 || !data_dir_was_served(replica_data_dir(s->replica)))
                 read_bound_result(s, r);
@@ -67,13 +67,13 @@ static void read_bound_on_synced(void *userdata, KvStatus status) {
 
         s->read_bound_asked = false;
         if (status == KV_OK)
-                read_bound_result(s, read_bound_confirm(&s->floor, s->index));
+                read_bound_result(s, read_bound_confirm(&s->read_bound, s->index));
         else if (!s->closing)
                 read_bound_ask(s);
 }
 
 static void read_bound_ask(KvStore *s) {
-        if (s->floor.met || s->read_bound_asked || s->closing || replica_leader(s->replica) == 0)
+        if (s->read_bound.met || s->read_bound_asked || s->closing || replica_leader(s->replica) == 0)
                 return;
         s->read_bound_asked = true;
         s->read_bound_sync = (KvSync) { .done = read_bound_on_synced, .userdata = s };
@@ -83,15 +83,15 @@ static void read_bound_ask(KvStore *s) {
 static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         int r;
 
-        r = read_bound_open(&s->floor, options->read_bound_path, err);
+        r = read_bound_open(&s->read_bound, options->read_bound_path, err);
         if (r < 0)
                 return r;
-        r = read_bound_begin(&s->floor, replica_identity(s->replica)->lineage, s->index,
+        r = read_bound_begin(&s->read_bound, replica_identity(s->replica)->lineage, s->index,
                              data_dir_was_served(replica_data_dir(s->replica)));
-        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
+        if (r >= 0 && s->read_bound.met && s->read_bound.dir_fd >= 0)
                 r = data_dir_serve(replica_data_dir(s->replica));
         return r < 0 ? error_set(err, r, "Failed to record in %s/floor what this host serves: %s",
-                                 s->floor.path, strerror(-r)) :
+                                 s->read_bound.path, strerror(-r)) :
                        0;
 }
 
@@ -120,7 +120,7 @@ static void store_on_replaced(KvStore *s) {
         if (s->level > s->level_max)
                 replica_fail(s->replica, -ENOTSUP, TOO_NEW, s->level, s->level_max);
         read_bound_rise(s);
-        if (s->floor.met)
+        if (s->read_bound.met)
                 read_bound_result(s, 0); /* the tree is another file now */
         s->reset = true;
 }
@@ -197,7 +197,7 @@ static void store_follow_leader(KvStore *s) {
 
         if (lead != s->leads) {
                 s->leads = lead;
-                loop_defer(s->loop, &s->tell);
+                loop_defer(s->loop, &s->notify);
         }
 }
 
@@ -276,7 +276,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
                 kv_expiry_check(s);
         if (!s->closing && (news->changed & ~(unsigned) RAFT_CHANGED_COMMIT)) {
                 store_announce_address(s);
-                loop_defer(s->loop, &s->tell);
+                loop_defer(s->loop, &s->notify);
         }
         if (news->failed)
                 store_on_failed(s, news);
@@ -313,7 +313,7 @@ int kv_acknowledge(KvStore *s, uint64_t index) {
                 return 0;
         }
         s->promised = MAX(s->promised, index);
-        r = read_bound_promise(&s->floor, s->promised);
+        r = read_bound_promise(&s->read_bound, s->promised);
         if (r >= 0 && s->promised > s->index)
                 r = data_dir_unserve(replica_data_dir(s->replica));
         if (r < 0)
@@ -416,7 +416,7 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
                          &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id },
                          err);
         if (r >= 0 && !lost)
-                read_bound_result(s, read_bound_begin(&s->floor, lineage, s->index, false));
+                read_bound_result(s, read_bound_begin(&s->read_bound, lineage, s->index, false));
         return r;
 }
 
@@ -427,9 +427,9 @@ static KvStore *store_free(KvStore *s) {
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
         timer_stop(&s->hand_over);
-        deferred_cancel(&s->tell);
+        deferred_cancel(&s->notify);
         deferred_cancel(&s->finish);
-        read_bound_done(&s->floor);
+        read_bound_done(&s->read_bound);
         free(s);
         return NULL;
 }
@@ -468,7 +468,7 @@ static void store_on_finish(void *userdata) {
         read_index_end(s->reads, KV_UNKNOWN); /* requests of other hosts during the leadership transfer */
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
-        if (read_bound_end(&s->floor, MAX(s->index, s->promised)) < 0)
+        if (read_bound_end(&s->read_bound, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "Failed to write the read bound; the previous one stays");
         data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
         replica_close(s->replica, store_on_replica_closed, s);
@@ -647,11 +647,11 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
         s->waits = options->waits ?: KV_WAITS_FOR_ADMISSION;
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
-        s->floor = (ReadBound) { .dir_fd = -1 };
+        s->read_bound = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);
         s->expiry = TIMER(kv_expiry_on_timer, s);
         s->hand_over = TIMER(store_on_transfer_timer, s);
-        s->tell = DEFERRED(store_on_notify, s);
+        s->notify = DEFERRED(store_on_notify, s);
         s->finish = DEFERRED(store_on_finish, s);
 
         r = store_open(s, options, err);

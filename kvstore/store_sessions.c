@@ -36,7 +36,7 @@ static void store_take_slice_state(KvStore *s) {
                 s->leaderless_ms = 0;
         else if (s->leaderless_ms == 0)
                 s->leaderless_ms = loop_now_ms(s->loop);
-        loop_defer(s->loop, &s->tell);
+        loop_defer(s->loop, &s->notify);
 }
 
 /* -- A replica that does not work -- */

@@ -195,7 +195,7 @@ void cluster_handle(Request *request) {
                 json_add_u64(&t, "attemptMs", attempt_ms);
         brake_write(&t, request, c);
         json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
-        json_add_u64(&t, "floor", state.floor);
+        json_add_u64(&t, "floor", state.read_bound);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);

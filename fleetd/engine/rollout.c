@@ -13,7 +13,7 @@ enum { POSTPONE_MS = 60000 };
 
 /* -- One step -- */
 
-static void _printf_(2, 3) rolling_tell(Rolling *x, const char *format, ...) {
+static void _printf_(2, 3) rolling_note(Rolling *x, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
@@ -190,7 +190,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         r->state = wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to) ? ROLLOUT_REVERTING :
                    rolling_has_canaries(x)                                            ? ROLLOUT_CANARY :
                                                                                         ROLLOUT_ROLLING;
-        rolling_tell(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
+        rolling_note(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
         return 0;
 }
@@ -199,7 +199,7 @@ static void rolling_pause(Rolling *x, const char *why) {
         if (!text_equal(&x->next->completed, &x->next->to)) /* else all others have it */
                 rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
-        rolling_tell(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
+        rolling_note(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
 }
 
 /* The text is abandoned: the instances that have it get the last one that was completed. */
@@ -214,7 +214,7 @@ static void rolling_revert(Rolling *x, const char *why) {
         rolling_reset(x);
         snprintf(r->why, sizeof(r->why), "%s", why);
         x->step->change = ROLLOUT_REVERT;
-        rolling_tell(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
+        rolling_note(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
                      (unsigned long long) r->to.number, why);
 }
 
@@ -361,7 +361,7 @@ static int rolling_canary(Rolling *x) {
                 return 0;
         x->next->state = ROLLOUT_HELD;
         x->next->until_ms = x->policy.promote_ms > 0 ? x->cluster->now_ms + x->policy.promote_ms : 0;
-        rolling_tell(x, "revision %llu: held: %zu of %zu instances have it",
+        rolling_note(x, "revision %llu: held: %zu of %zu instances have it",
                      (unsigned long long) x->next->to.number, n[INSTANCE_AVAILABLE], rolling_count(x));
         return 0;
 }
@@ -389,7 +389,7 @@ static void rolling_finish(Rolling *x) {
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
-        rolling_tell(x, "revision %llu: done%s", (unsigned long long) r->to.number, rest);
+        rolling_note(x, "revision %llu: done%s", (unsigned long long) r->to.number, rest);
 }
 
 static int rolling_roll(Rolling *x) {
@@ -444,7 +444,7 @@ static int rolling_held(Rolling *x) {
         if (rolling_steps(x) > 0 && !rolling_goes_on(x)) /* a canary is not available any more */
                 return 0;
         rolling_continue(x);
-        rolling_tell(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
+        rolling_note(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
         return rolling_roll(x);
 }
 
@@ -520,7 +520,7 @@ static int rolling_done(Rolling *x) {
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;
                 r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
-                rolling_tell(x, "revision %llu: continues, as machines have returned",
+                rolling_note(x, "revision %llu: continues, as machines have returned",
                              (unsigned long long) r->to.number);
                 return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
         }
@@ -600,7 +600,7 @@ static void rolling_end(Rolling *x) {
         }
         rollout_record_clear_failures(r);
         r->state = ROLLOUT_DONE;
-        rolling_tell(x, "revision %llu: ended, as no instance is wanted", (unsigned long long) r->to.number);
+        rolling_note(x, "revision %llu: ended, as no instance is wanted", (unsigned long long) r->to.number);
 }
 
 static int rolling_decide(Rolling *x, bool has_record) {

@@ -114,7 +114,7 @@ static ReportLink *host_choose(const Reports *r, const ReportedHost *h) {
         return best;
 }
 
-static void host_tell(Reports *r, const ReportedHost *h, bool late) {
+static void host_emit_sign(Reports *r, const ReportedHost *h, bool late) {
         LivenessSign sign = host_sign(r, h);
 
         (void) r->on_sign(r->userdata, h->machine, &sign, late);
@@ -334,7 +334,7 @@ static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replic
         if (link)
                 host_update(r, h);
         else if (h->unattached)
-                host_tell(r, h, true);
+                host_emit_sign(r, h, true);
 }
 
 int reports_expect(Reports *r, const char *machine_id) {
@@ -350,7 +350,7 @@ void reports_forget(Reports *r, const char *machine_id) {
 
 /* -- Reports -- */
 
-static ReportingReplica *replica_get(Reports *r, const char *machine_id) {
+static ReportingReplica *reporting_replica_get(Reports *r, const char *machine_id) {
         ReportingReplica *p = TABLE_FIND(r->replicas, machine_id);
 
         if (p)
@@ -391,7 +391,7 @@ static int report_read(const void *bytes, size_t size, uint64_t term, ReportFram
 }
 
 /* Hosts of the frame that are not attached any more, then those that it lists. */
-static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *frame) {
+static int reporting_replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *frame) {
         char id[MACHINE_ID_SIZE];
         ReportedHost *h;
         ReportLink *link;
@@ -421,7 +421,7 @@ static int replica_take_hosts(Reports *r, ReportingReplica *p, ReportFrame *fram
 }
 
 /* A complete report has all hosts: the others are gone. */
-static void replica_drop_unlisted(Reports *r, ReportingReplica *p) {
+static void reporting_replica_drop_unlisted(Reports *r, ReportingReplica *p) {
         for (ReportLink *link = LIST_FIRST(&p->links), *next; link; link = next) {
                 next = LIST_NEXT(link, of_replica);
                 if (link->listed != p->n_reports)
@@ -429,7 +429,7 @@ static void replica_drop_unlisted(Reports *r, ReportingReplica *p) {
         }
 }
 
-static void replica_update_all(Reports *r, const ReportingReplica *p) {
+static void reporting_replica_update_all(Reports *r, const ReportingReplica *p) {
         ReportLink *link;
 
         LIST_FOREACH(link, &p->links, of_replica)
@@ -437,7 +437,7 @@ static void replica_update_all(Reports *r, const ReportingReplica *p) {
 }
 
 /* The signs that count: of those listed now, and contact of those that were listed before. */
-static void replica_tell(Reports *r, ReportingReplica *p) {
+static void reporting_replica_emit_signs(Reports *r, ReportingReplica *p) {
         for (ReportLink *link = LIST_FIRST(&p->listed), *next; link; link = next) {
                 next = LIST_NEXT(link, of_listed);
                 if (link->listed != p->n_reports) {
@@ -447,7 +447,7 @@ static void replica_tell(Reports *r, ReportingReplica *p) {
                 }
                 host_update(r, link->host);
                 if (link->host->decider == link)
-                        host_tell(r, link->host, !p->kept);
+                        host_emit_sign(r, link->host, !p->kept);
         }
 }
 
@@ -461,7 +461,7 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
 
         if (e < 0)
                 return e;
-        p = replica_get(r, replica);
+        p = reporting_replica_get(r, replica);
         if (!p)
                 return -ENOMEM;
         if (p->session == session ? frame.tick <= p->tick : !frame.complete)
@@ -477,17 +477,17 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
         p->valid = true;
         LIST_FOREACH(link, &p->listed, of_listed)
                 link->bits &= SIGN_IN_USE | SIGN_ALONE;
-        e = replica_take_hosts(r, p, &frame);
+        e = reporting_replica_take_hosts(r, p, &frame);
         if (e < 0) {
                 p->session = 0;
                 p->valid = was_valid;
                 return e;
         }
         if (frame.complete)
-                replica_drop_unlisted(r, p);
+                reporting_replica_drop_unlisted(r, p);
         if (!was_valid)
-                replica_update_all(r, p);
-        replica_tell(r, p);
+                reporting_replica_update_all(r, p);
+        reporting_replica_emit_signs(r, p);
         return 0;
 }
 
@@ -518,7 +518,7 @@ static void reports_end_grace(Reports *r) {
 
                 LIST_FOREACH(link, &p->listed, of_listed)
                         if (link->host->decider == link)
-                                host_tell(r, link->host, true);
+                                host_emit_sign(r, link->host, true);
         }
 }
 
@@ -535,7 +535,7 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
                         continue;
                 p->valid = false;
                 ended = true;
-                replica_update_all(r, p);
+                reporting_replica_update_all(r, p);
         }
         reports_count_doubled(r, late);
         if (reports_count_replicas(r) < 2)

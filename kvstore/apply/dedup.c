@@ -4,12 +4,12 @@
 
 /* A record:
  *
- *     version u8, floor u64, highest u64, deadline u64
+ *     version u8, acknowledged u64, highest u64, deadline u64
  *     cluster time of the entry u64, its term u64, its index u64
  *     number of records of this origin, at most: varint
- *     answers: number above 'floor' varint, blob answer
+ *     answers: number above 'acknowledged' varint, blob answer
  *
- * 'floor', 'highest' and 'deadline' are the greatest that the origin has sent. An answer:
+ * 'acknowledged', 'highest' and 'deadline' are the greatest that the origin has sent. An answer:
  *
  *     status u8, action u8, flags u8, index varint
  *     [change]
@@ -294,13 +294,13 @@ int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, 
 /* -- Records -- */
 
 typedef struct Head {
-        uint64_t floor, highest, deadline_ms, now_ms, term, entry;
+        uint64_t acknowledged, highest, deadline_ms, now_ms, term, entry;
         uint64_t n; /* upper bound of the origin's records: includes dropped ones */
 } Head;
 
 static void write_head(Writer *w, const Head *head) {
         write_u8(w, RECORD_VERSION);
-        write_u64(w, head->floor);
+        write_u64(w, head->acknowledged);
         write_u64(w, head->highest);
         write_u64(w, head->deadline_ms);
         write_u64(w, head->now_ms);
@@ -311,7 +311,7 @@ static void write_head(Writer *w, const Head *head) {
 
 static int read_head(Reader *r, Head *ret) {
         uint8_t version = read_u8(r);
-        Head head = { .floor = read_u64(r) };
+        Head head = { .acknowledged = read_u64(r) };
 
         head.highest = read_u64(r);
         head.deadline_ms = read_u64(r);
@@ -329,7 +329,7 @@ static int read_head(Reader *r, Head *ret) {
 static int next_answer(Reader *r, const Head *head, uint64_t *ret_number, KvBytes *ret) {
         if (!r->failed && r->left == 0)
                 return 0;
-        *ret_number = head->floor + read_varint(r);
+        *ret_number = head->acknowledged + read_varint(r);
         ret->data = read_blob(r, SIZE_MAX, &ret->size);
         return r->failed ? -EUCLEAN : 1;
 }
@@ -341,8 +341,8 @@ typedef struct Place {
 
 struct DedupOrigin {
         uint64_t origin;
-        Head head;                   /* of the next record; 'floor' and 'highest' advance with each item */
-        uint64_t base;               /* numbers in 'answers' are relative to this */
+        Head head;     /* of the next record; 'acknowledged' and 'highest' advance with each item */
+        uint64_t base; /* numbers in 'answers' are relative to this */
         uint64_t slot, last_highest; /* of the last record */
         bool known;
         uint64_t indexed; /* the records from this slot on are in 'places' */
@@ -481,7 +481,7 @@ static int find_again(Dedup *r, DedupOrigin *o, uint64_t number, CachedResult *r
         Place *place;
         int k;
 
-        k = find_in_record(&answers, &(Head) { .floor = o->base }, number, &ret->bytes);
+        k = find_in_record(&answers, &(Head) { .acknowledged = o->base }, number, &ret->bytes);
         if (k != -ENOENT) {
                 *ret = (CachedResult) {
                         .entry = r->entry, .term = r->term, .now_ms = r->cluster_ms, .bytes = ret->bytes
@@ -506,8 +506,8 @@ int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret) {
         k = origin_of(r, item->origin, &o);
         if (k < 0)
                 return k;
-        o->head.floor = MAX(o->head.floor, item->floor);
-        if (item->number < o->head.floor)
+        o->head.acknowledged = MAX(o->head.acknowledged, item->acknowledged);
+        if (item->number < o->head.acknowledged)
                 return DEDUP_PASSED;
         if (item->number <= o->head.highest) {
                 k = find_again(r, o, item->number, ret);
@@ -536,7 +536,7 @@ int dedup_keep(Dedup *r, const KvBatchItem *item, const KvCommand *cmd, const Kv
         if (k < 0)
                 return k;
         if (o->answers.size == 0)
-                o->base = o->head.floor;
+                o->base = o->head.acknowledged;
         o->head.highest = MAX(o->head.highest, item->number);
         o->head.deadline_ms = MAX(o->head.deadline_ms, item->deadline_ms);
         write_varint(&o->answers, item->number - o->base);
@@ -551,7 +551,7 @@ static int drop_passed(void *userdata, uint64_t slot, KvBytes record) {
         Head *next = userdata, head;
         int k = read_head(&r, &head);
 
-        if (k < 0 || head.highest >= next->floor)
+        if (k < 0 || head.highest >= next->acknowledged)
                 return k < 0 ? k : 0;
         next->n--;
         return TREE_DROP;
@@ -571,7 +571,7 @@ static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
 static int store_origin(Dedup *r, DedupOrigin *o) {
         Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
-        bool all_passed = o->known && o->last_highest < o->head.floor;
+        bool all_passed = o->known && o->last_highest < o->head.acknowledged;
         Head head = o->head;
         uint64_t number;
         KvBytes bytes;
@@ -591,10 +591,10 @@ static int store_origin(Dedup *r, DedupOrigin *o) {
         head.entry = r->entry;
         w->size = 0, w->error = 0;
         write_head(w, &head);
-        while ((k = next_answer(&answers, &(Head) { .floor = o->base }, &number, &bytes)) > 0) {
-                if (number < head.floor)
+        while ((k = next_answer(&answers, &(Head) { .acknowledged = o->base }, &number, &bytes)) > 0) {
+                if (number < head.acknowledged)
                         continue;
-                write_varint(w, number - head.floor);
+                write_varint(w, number - head.acknowledged);
                 write_blob(w, bytes.data, bytes.size);
         }
         if (k == 0)
@@ -623,5 +623,5 @@ uint64_t dedup_bound(TreeTxn *txn, uint64_t origin) {
         uint64_t slot;
         Head head;
 
-        return load_head(txn, origin, &slot, &head) == 0 ? head.floor : 0;
+        return load_head(txn, origin, &slot, &head) == 0 ? head.acknowledged : 0;
 }

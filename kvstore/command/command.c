@@ -523,10 +523,11 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
 /* The format of an item:
  *
- *     step varint        0: a new group: origin u64, floor u64, deadline u64 (of its first item), step varint
- *                        otherwise: the difference to the previous number; the first one of a group
- *                        counts from floor - 1
- *     deadline varint    the difference to the group's
+ *     step varint
+ *         0: a new group, with origin u64, acknowledged u64, deadline u64 (of its first item), step varint
+ *         otherwise: the difference to the previous number; that of the first item is to acknowledged - 1
+ *     deadline varint
+ *         the difference to the group's
  *     command blob
  *
  * A group begins only where it must, so that each batch has one encoding. Version 1 had u64 origin, u64
@@ -544,19 +545,20 @@ void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
 }
 
 static bool batch_fits_group(const KvBatch *b, const KvBatchItem *item) {
-        return b->origin == item->origin && b->floor == item->floor && item->number > b->number &&
-               item->deadline_ms >= b->deadline_ms && (b->deadline_ms > 0 || item->deadline_ms == 0);
+        return b->origin == item->origin && b->acknowledged == item->acknowledged &&
+               item->number > b->number && item->deadline_ms >= b->deadline_ms &&
+               (b->deadline_ms > 0 || item->deadline_ms == 0);
 }
 
 void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item) {
         if (!batch_fits_group(b, item)) {
                 b->origin = item->origin;
-                b->floor = item->floor;
-                b->number = item->floor - 1;
+                b->acknowledged = item->acknowledged;
+                b->number = item->acknowledged - 1;
                 b->deadline_ms = item->deadline_ms;
                 write_u8(w, 0);
                 write_u64(w, item->origin);
-                write_u64(w, item->floor);
+                write_u64(w, item->acknowledged);
                 write_u64(w, item->deadline_ms);
         }
         write_varint(w, item->number - b->number);
@@ -588,7 +590,7 @@ int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_h
 static int batch_next_version_1(Reader *r, KvBatchItem *ret) {
         KvBatchItem item = { .origin = read_u64(r) };
 
-        item.number = item.floor = read_u64(r);
+        item.number = item.acknowledged = read_u64(r);
         item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
         if (r->failed)
                 return -EBADMSG;
@@ -612,18 +614,18 @@ int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
         if (step == 0) {
                 begins = true;
                 group.origin = read_u64(r);
-                group.floor = read_u64(r);
+                group.acknowledged = read_u64(r);
                 group.deadline_ms = read_u64(r);
-                group.number = group.floor - 1;
+                group.number = group.acknowledged - 1;
                 step = read_varint(r);
         }
         later = read_varint(r);
         item = (KvBatchItem) { .origin = group.origin,
-                               .floor = group.floor,
+                               .acknowledged = group.acknowledged,
                                .deadline_ms = group.deadline_ms + later };
         item.number = group.number + step;
         item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
-        if (r->failed || group.origin == 0 || group.floor == 0 || step == 0 || item.number < step ||
+        if (r->failed || group.origin == 0 || group.acknowledged == 0 || step == 0 || item.number < step ||
             item.deadline_ms < later)
                 return -EBADMSG;
         if (begins ? later > 0 || batch_fits_group(b, &item) : !batch_fits_group(b, &item))

@@ -261,10 +261,10 @@ size_t kv_transaction_size(const KvCommand *cmd);
 
 /* kvstore/apply/dedup.h explains the first four members. */
 typedef struct KvBatchItem {
-        uint64_t origin;      /* random for each start of the proposing daemon; not 0 */
-        uint64_t number;      /* sequence number of the origin, at least 'floor' */
-        uint64_t floor;       /* acknowledged bound: the lowest number for which the origin still waits */
-        uint64_t deadline_ms; /* in cluster time; 0: never repeated, and its result is not cached */
+        uint64_t origin;       /* random for each start of the proposing daemon; not 0 */
+        uint64_t number;       /* sequence number of the origin, at least 'acknowledged' */
+        uint64_t acknowledged; /* acknowledged bound: the lowest number for which the origin still waits */
+        uint64_t deadline_ms;  /* in cluster time; 0: never repeated, and its result is not cached */
         const void *command;
         size_t command_size;
 } KvBatchItem;
@@ -277,12 +277,12 @@ typedef struct KvBatchHead {
         uint64_t quota_nodes; /* from level 2 on: limit of the number of users' nodes; 0: unchanged */
 } KvBatchHead;
 
-/* Items with the same origin and floor, increasing numbers, and no deadline before that of the first form a
- * group, whose common fields are encoded once. */
+/* Items with the same origin and acknowledged bound, increasing numbers, and no deadline before that of the
+ * first form a group, whose common fields are encoded once. */
 typedef struct KvBatch {
         Reader reader;
         uint8_t version;
-        uint64_t origin, number, floor, deadline_ms; /* of the current group */
+        uint64_t origin, number, acknowledged, deadline_ms; /* of the current group */
 } KvBatch;
 
 /* Begin a batch; append items while commands arrive. A batch has no end marker. */

@@ -119,7 +119,7 @@ typedef struct RaftRulesOff {
         bool remember_committed;    /* [row4] an applied configuration is the committed one, even with another
                                        pending */
         bool cut_below_snapshot;    /* [row5] entries at or below the snapshot are skipped */
-        bool tell_term_to_prevote;  /* [row6] a rejected pre-vote of a lower term carries this host's term */
+        bool send_term_to_prevote;  /* [row6] a rejected pre-vote of a lower term carries this host's term */
         bool drop_stray_vote_result; /* [vote-result] only a candidate takes vote results */
         bool one_install;       /* [one-install] a second snapshot is dropped while one is being installed */
         bool promotion_order;   /* [promotion] first to the promoted server, then to this host's disk and the

@@ -66,7 +66,7 @@ static void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *rec
  * others, and whose log is needed for a majority, would never receive the higher term. */
 static void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received,
                                       struct raft_message *out) {
-        if (c->off.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
+        if (c->off.send_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
             out->request_vote_result.vote_granted)
                 return;
         if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote ||

@@ -54,7 +54,7 @@ static bool add(Entry *e, const KvCommand *cmd) {
         kv_batch_add(&e->batch, &e->w,
                      &(KvBatchItem) { .origin = ORIGIN,
                                       .number = n_numbers,
-                                      .floor = MAX(1u, n_numbers - e->n),
+                                      .acknowledged = MAX(1u, n_numbers - e->n),
                                       .deadline_ms = now_ms + 10000,
                                       .command = w.bytes,
                                       .command_size = w.size });

@@ -33,7 +33,7 @@ static void is_refusal(int r) {
 /* Return 0, or the errno of the rejection. */
 static int look_at_number(Dedup *results, uint64_t number) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
-        KvBatchItem item = { .origin = ORIGIN, .number = number, .floor = 1, .deadline_ms = NOW_MS };
+        KvBatchItem item = { .origin = ORIGIN, .number = number, .acknowledged = 1, .deadline_ms = NOW_MS };
         _cleanup_arena_ Arena arena = {};
         CachedResult kept;
         KvResult result;
@@ -59,7 +59,9 @@ static int keep_one(TreeTxn *txn, uint64_t number) {
                 .has_node = true,
                 .node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 7, .modified = 7 }
         };
-        KvBatchItem item = { .origin = ORIGIN, .number = number, .floor = 1, .deadline_ms = NOW_MS + 1 };
+        KvBatchItem item = {
+                .origin = ORIGIN, .number = number, .acknowledged = 1, .deadline_ms = NOW_MS + 1
+        };
         _cleanup_(dedup_done) Dedup results = { .txn = txn, .entry = 9, .term = 2, .cluster_ms = NOW_MS };
         _cleanup_(dedup_done) Dedup again = { .txn = txn, .entry = 10, .term = 2, .cluster_ms = NOW_MS };
         _cleanup_arena_ Arena arena = {};

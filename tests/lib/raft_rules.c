@@ -15,7 +15,7 @@ static const struct {
         { "row3", offsetof(RaftRulesOff, split_at_change) },
         { "row4", offsetof(RaftRulesOff, remember_committed) },
         { "row5", offsetof(RaftRulesOff, cut_below_snapshot) },
-        { "row6", offsetof(RaftRulesOff, tell_term_to_prevote) },
+        { "row6", offsetof(RaftRulesOff, send_term_to_prevote) },
         { "vote-result", offsetof(RaftRulesOff, drop_stray_vote_result) },
         { "one-install", offsetof(RaftRulesOff, one_install) },
         { "promotion", offsetof(RaftRulesOff, promotion_order) },

@@ -219,7 +219,7 @@ void store_start(Host *h) {
         open_peers(h);
         options.join = h != &all->hosts[0] || h->trees > 1;
         options.tree_path = h->tree;
-        options.read_bound_path = h->floor;
+        options.read_bound_path = h->agent_path;
         options.log_disk = &h->disk->base;
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
@@ -602,7 +602,7 @@ void stores_begin(Stores *all) {
                 snprintf(h->endpoint, sizeof(h->endpoint), "10.0.0.%u:2380", i + 1);
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
-                h->floor = scratch_path(h->folder, "agent");
+                h->agent_path = scratch_path(h->folder, "agent");
                 h->old = world_chance(all->world, 20) &&
                          !all->quiet; /* always drawn: a scenario's seeds keep their meaning */
                 begin_tree(h);
@@ -637,7 +637,7 @@ void stores_end(Stores *all) {
                 memory_disk_free(h->disk);
                 folder_fault(h->tree, 0);
                 free(h->tree);
-                free(h->floor);
+                free(h->agent_path);
                 scratch_free(h->folder);
         }
         sim_net_free(all->net);

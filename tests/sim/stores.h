@@ -78,7 +78,7 @@ typedef struct Host {
         Stores *all;
         unsigned number;
         char name[16], address[32], endpoint[64], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        char *folder, *tree, *floor;
+        char *folder, *tree, *agent_path;
         SimHost *card;
         MemoryDisk *disk;
         WorldLoop *loop; /* NULL: no daemon */

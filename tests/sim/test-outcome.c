@@ -283,7 +283,7 @@ static void a_stopped_host_serves_after_a_restart_what_it_acknowledged(Stores *a
 }
 
 static void remove_record(const Host *h) {
-        _cleanup_free_ char *path = scratch_path(h->floor, "floor");
+        _cleanup_free_ char *path = scratch_path(h->agent_path, "floor");
 
         if (unlink(path) < 0)
                 abort();

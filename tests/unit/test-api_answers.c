@@ -112,7 +112,7 @@ static int fixture_setup(void **state) {
 static int lonely_setup(void **state) {
         Fixture *fixture = fixture_new(true);
 
-        assert_int_equal(read_bound_confirm(&fixture->host->store->floor, 0), 0);
+        assert_int_equal(read_bound_confirm(&fixture->host->store->read_bound, 0), 0);
         *state = fixture;
         return 0;
 }

@@ -604,7 +604,7 @@ static int apply_raise_in_batch(Fixture *f, unsigned head_level, uint64_t raise_
         kv_batch_add(&b, &batch,
                      &(KvBatchItem) { .origin = 1,
                                       .number = f->meta.applied + 1,
-                                      .floor = 1,
+                                      .acknowledged = 1,
                                       .command = command.bytes,
                                       .command_size = command.size });
         return sink_apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size,
@@ -1236,7 +1236,7 @@ static void batch_add(KvBatch *b, Writer *w, uint64_t number, KvCommand cmd) {
         kv_batch_add(b, w,
                      &(KvBatchItem) { .origin = 1,
                                       .number = number,
-                                      .floor = 1,
+                                      .acknowledged = 1,
                                       .command = bytes.bytes,
                                       .command_size = bytes.size });
 }
@@ -1357,7 +1357,7 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 1,
                                               .number = 1,
-                                              .floor = 1,
+                                              .acknowledged = 1,
                                               .deadline_ms = 9000,
                                               .command = command.bytes,
                                               .command_size = command.size });
@@ -1376,9 +1376,10 @@ static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
         KvBatch b;
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) {});
-        kv_batch_add(&b, &batch,
-                     &(KvBatchItem) {
-                             .origin = 1, .number = 1, .floor = 1, .command = "\2new", .command_size = 4 });
+        kv_batch_add(
+                &b, &batch,
+                &(KvBatchItem) {
+                        .origin = 1, .number = 1, .acknowledged = 1, .command = "\2new", .command_size = 4 });
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size, NULL), -ENOTSUP);
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size - 1, NULL), -EBADMSG);
         assert_int_equal(apply_batch(f->txn, 1, 1, "\1", 1, NULL), -EBADMSG);

@@ -196,21 +196,27 @@ static void a_batch_gives_back_its_commands_in_order(void **state) {
         static const KvBatchItem given[] = {
                 { .origin = 1,
                   .number = 10,
-                  .floor = 10,
+                  .acknowledged = 10,
                   .deadline_ms = 5000,
                   .command = "abc",
                   .command_size = 3 },
                 { .origin = 1,
                   .number = 12,
-                  .floor = 10,
+                  .acknowledged = 10,
                   .deadline_ms = 5300,
                   .command = "d",
                   .command_size = 1 },
-                { .origin = 1, .number = 13, .floor = 10, .deadline_ms = 4000 }, /* an earlier deadline */
-                { .origin = 1, .number = 14, .floor = 10 },                      /* none */
-                { .origin = 1, .number = 11, .floor = 10 },                      /* out of order */
-                { .origin = 1, .number = 15, .floor = 11, .deadline_ms = UINT64_MAX }, /* another floor */
-                { .origin = 2, .number = UINT64_MAX, .floor = 1, .command = "", .command_size = 0 },
+                { .origin = 1,
+                  .number = 13,
+                  .acknowledged = 10,
+                  .deadline_ms = 4000 },                           /* an earlier deadline */
+                { .origin = 1, .number = 14, .acknowledged = 10 }, /* none */
+                { .origin = 1, .number = 11, .acknowledged = 10 }, /* out of order */
+                { .origin = 1,
+                  .number = 15,
+                  .acknowledged = 11,
+                  .deadline_ms = UINT64_MAX }, /* another acknowledged */
+                { .origin = 2, .number = UINT64_MAX, .acknowledged = 1, .command = "", .command_size = 0 },
         };
         _cleanup_writer_ Writer bytes = {}, again = {};
         KvBatch batch, copy;
@@ -229,7 +235,7 @@ static void a_batch_gives_back_its_commands_in_order(void **state) {
                 assert_int_equal(kv_batch_next(&batch, &item), 1);
                 assert_int_equal(item.origin, given[i].origin);
                 assert_int_equal(item.number, given[i].number);
-                assert_int_equal(item.floor, given[i].floor);
+                assert_int_equal(item.acknowledged, given[i].acknowledged);
                 assert_int_equal(item.deadline_ms, given[i].deadline_ms);
                 assert_int_equal(item.command_size, given[i].command_size);
                 kv_batch_add(&copy, &again, &item);
@@ -253,10 +259,10 @@ static void a_batch_has_one_form(void **state) {
 
         kv_batch_begin(&batch, &bytes, &(KvBatchHead) {});
         kv_batch_add(&batch, &bytes,
-                     &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 5 });
+                     &(KvBatchItem) { .origin = 1, .number = 1, .acknowledged = 1, .deadline_ms = 5 });
         batch = (KvBatch) {}; /* forgets the group that has been begun */
         kv_batch_add(&batch, &bytes,
-                     &(KvBatchItem) { .origin = 1, .number = 2, .floor = 1, .deadline_ms = 5 });
+                     &(KvBatchItem) { .origin = 1, .number = 2, .acknowledged = 1, .deadline_ms = 5 });
 
         assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size, &head), 0);
         assert_int_equal(kv_batch_next(&batch, &item), 1);
@@ -642,11 +648,27 @@ static void batches_have_these_bytes(void **state) {
                   "05 0700000000000000 0800000000000000 0900000000000000" },
         };
         static const KvBatchItem items[] = {
-                { .origin = 1, .number = 5, .floor = 4, .deadline_ms = 6, .command = "a", .command_size = 1 },
-                { .origin = 1, .number = 8, .floor = 4, .deadline_ms = 7, .command = "b", .command_size = 1 },
-                { .origin = 1, .number = 8, .floor = 4, .deadline_ms = 7 }, /* not above the one before */
-                { .origin = 2, .number = 9, .floor = 9 },
-                { .origin = 2, .number = 10, .floor = 9, .deadline_ms = 1 }, /* the group has no deadline */
+                { .origin = 1,
+                  .number = 5,
+                  .acknowledged = 4,
+                  .deadline_ms = 6,
+                  .command = "a",
+                  .command_size = 1 },
+                { .origin = 1,
+                  .number = 8,
+                  .acknowledged = 4,
+                  .deadline_ms = 7,
+                  .command = "b",
+                  .command_size = 1 },
+                { .origin = 1,
+                  .number = 8,
+                  .acknowledged = 4,
+                  .deadline_ms = 7 }, /* not above the one before */
+                { .origin = 2, .number = 9, .acknowledged = 9 },
+                { .origin = 2,
+                  .number = 10,
+                  .acknowledged = 9,
+                  .deadline_ms = 1 }, /* the group has no deadline */
         };
         static const char expected[] =
                 "00 0100000000000000 0400000000000000 0600000000000000 02 00 01 61  03 01 01 62"

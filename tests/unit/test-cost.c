@@ -118,7 +118,7 @@ static void apply_from(Fixture *f, uint64_t first, const KvCommand *commands, si
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = ORIGIN,
                                               .number = first + i,
-                                              .floor = 1,
+                                              .acknowledged = 1,
                                               .deadline_ms = f->now_ms + LATE_MS,
                                               .command = w.bytes,
                                               .command_size = w.size });
@@ -447,7 +447,7 @@ static void a_refresh_keeps_no_value_but_in_its_answer(void **state) {
         assert_int_equal(apply(f, set_of("/k", 1)), KV_OK);
         apply_from(f, 10, &refresh, 1);
         assert_int_equal(f->status[0], KV_UNKNOWN); /* it was applied, and its previous value is lost */
-        assert_true(cause_has(f, "it was done"));
+        assert_true(cause_has(f, "the command took effect"));
 }
 
 /* -- Long keys -- */

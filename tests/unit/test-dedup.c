@@ -73,11 +73,11 @@ static int teardown(void **state) {
 typedef struct Entry {
         Writer w;
         KvBatch batch;
-        uint64_t origin, floor, deadline_ms;
+        uint64_t origin, acknowledged, deadline_ms;
 } Entry;
 
-static Entry entry_begin(Fixture *f, uint64_t origin, uint64_t floor) {
-        Entry e = { .origin = origin, .floor = floor, .deadline_ms = f->cluster_ms + LIFE_MS };
+static Entry entry_begin(Fixture *f, uint64_t origin, uint64_t acknowledged) {
+        Entry e = { .origin = origin, .acknowledged = acknowledged, .deadline_ms = f->cluster_ms + LIFE_MS };
 
         kv_batch_begin(&e.batch, &e.w, &(KvBatchHead) { .cluster_ms = f->cluster_ms });
         return e;
@@ -91,7 +91,7 @@ static void entry_add(Entry *e, uint64_t number, KvCommand cmd) {
                      &(KvBatchItem) {
                              .origin = e->origin,
                              .number = number,
-                             .floor = e->floor,
+                             .acknowledged = e->acknowledged,
                              .deadline_ms = e->deadline_ms,
                              .command = bytes.bytes,
                              .command_size = bytes.size,
@@ -106,8 +106,8 @@ static void entry_apply(Fixture *f, const Entry *e) {
                 0);
 }
 
-static void ask(Fixture *f, uint64_t origin, uint64_t number, uint64_t floor, KvCommand cmd) {
-        Entry e = entry_begin(f, origin, floor);
+static void ask(Fixture *f, uint64_t origin, uint64_t number, uint64_t acknowledged, KvCommand cmd) {
+        Entry e = entry_begin(f, origin, acknowledged);
 
         entry_add(&e, number, cmd);
         entry_apply(f, &e);
@@ -294,7 +294,7 @@ static void below_the_acknowledged_bound_nothing_is_applied_or_cached(void **sta
         assert_int_equal(dedup_bound(f->txn, 5), 11);
         assert_int_equal(f->n, 11);
 
-        /* An old copy, which says an old floor. */
+        /* An old copy, which says an old acknowledged. */
         ask(f, 5, 10, 1, set("/a", "3"));
         assert_int_equal(f->n, 11);
         assert_int_equal(meta_of(f).index, 11);

@@ -501,9 +501,9 @@ static void one_value_that_was_written_since_makes_the_whole_answer_unknown(void
 
 /* -- Records -- */
 
-static KvBatchItem item_of(uint64_t number, uint64_t floor) {
+static KvBatchItem item_of(uint64_t number, uint64_t acknowledged) {
         return (KvBatchItem) {
-                .origin = ORIGIN, .number = number, .floor = floor, .deadline_ms = DEADLINE_MS
+                .origin = ORIGIN, .number = number, .acknowledged = acknowledged, .deadline_ms = DEADLINE_MS
         };
 }
 
@@ -519,8 +519,8 @@ static void entry_free(Dedup *results) {
         free(results);
 }
 
-static void answer(Dedup *results, uint64_t number, uint64_t floor, uint64_t index) {
-        KvBatchItem item = item_of(number, floor);
+static void answer(Dedup *results, uint64_t number, uint64_t acknowledged, uint64_t index) {
+        KvBatchItem item = item_of(number, acknowledged);
         KvCommand cmd = { .op = KV_RAISE };
         CachedResult kept;
 
@@ -568,12 +568,13 @@ static unsigned slots_of(Fixture *f, unsigned *ret_n) {
 
 static void each_entry_has_a_record_until_no_origin_waits_for_its_results(void **state) {
         static const struct {
-                uint64_t number, floor;
+                uint64_t number, acknowledged;
                 unsigned slots, n;
         } steps[] = {
                 { 1, 1, 0x1, 1 },  { 2, 1, 0x3, 2 },  { 3, 3, 0x4, 1 }, /* both records are passed */
                 { 4, 4, 0x4, 1 },                     /* the only one there is, passed, is written over */
-                { 5, 4, 0xc, 2 },  { 6, 5, 0x18, 2 }, /* the one whose highest is below the floor goes */
+                { 5, 4, 0xc, 2 },  { 6, 5, 0x18, 2 }, /* the one whose highest is below the acknowledged goes
+                                                       */
                 { 7, 5, 0x38, 3 }, { 8, 8, 0x40, 1 },
         };
         Fixture *f = *state;
@@ -582,11 +583,11 @@ static void each_entry_has_a_record_until_no_origin_waits_for_its_results(void *
                 Dedup *results = entry_begin(f, 1 + i);
                 unsigned n = 0;
 
-                answer(results, steps[i].number, steps[i].floor, 1);
+                answer(results, steps[i].number, steps[i].acknowledged, 1);
                 entry_end(results);
                 assert_int_equal(slots_of(f, &n), steps[i].slots);
                 assert_int_equal(n, steps[i].n);
-                assert_int_equal(dedup_bound(f->txn, ORIGIN), steps[i].floor);
+                assert_int_equal(dedup_bound(f->txn, ORIGIN), steps[i].acknowledged);
         }
 }
 

@@ -184,7 +184,7 @@ static int store_answers(Tree *tree, unsigned fail_at, bool *ret_failed) {
         assert_int_equal(tree_begin_write(tree, &txn), 0);
         results = (Dedup) { .txn = txn, .entry = 1, .term = 1, .cluster_ms = 1000 };
         for (uint64_t number = 1; number <= N; number++) {
-                KvBatchItem item = { .origin = 5, .number = number, .floor = 1, .deadline_ms = 5000 };
+                KvBatchItem item = { .origin = 5, .number = number, .acknowledged = 1, .deadline_ms = 5000 };
 
                 assert_int_equal(dedup_judge(&results, &item, &kept), DEDUP_FRESH);
                 assert_int_equal(dedup_keep(&results, &item, &cmd, &said), 0);

@@ -545,7 +545,7 @@ static int apply(void *userdata) {
         kv_batch_add(&b, &batch,
                      &(KvBatchItem) { .origin = 2,
                                       .number = 1,
-                                      .floor = 1,
+                                      .acknowledged = 1,
                                       .command = command.bytes,
                                       .command_size = command.size });
         r = batch.error ?: tree_begin_write(tree, &txn);
@@ -572,7 +572,7 @@ static int prepare_tree(void *userdata) {
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 1,
                                               .number = i + 1,
-                                              .floor = 1,
+                                              .acknowledged = 1,
                                               .command = command.bytes,
                                               .command_size = command.size });
         }

@@ -775,17 +775,17 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
 static void what_cannot_be_recorded_is_not_acknowledged(void **state) {
         static const int errors[] = { 0, -ENOTDIR };
         QuietPeer *h = *state;
-        ReadBound before = h->store->floor;
+        ReadBound before = h->store->read_bound;
 
         for (size_t i = 0; i < ELEMENTS(errors); i++) {
-                h->store->floor = (ReadBound) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) :
-                                                                      -1,
-                                                .met = true };
+                h->store->read_bound = (ReadBound) {
+                        .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1, .met = true
+                };
                 assert_int_equal(kv_acknowledge(h->store, 3 * READ_BOUND_STEP + i), errors[i]);
                 assert_int_equal(h->store->promised, 3 * READ_BOUND_STEP + i);
-                closep(&h->store->floor.dir_fd);
+                closep(&h->store->read_bound.dir_fd);
         }
-        h->store->floor = before;
+        h->store->read_bound = before;
 }
 
 int main(void) {

@@ -61,7 +61,7 @@ void __wrap_kv_problem(const KvStore *s, char *ret, size_t size) {
 
 /* -- What is said -- */
 
-/* "propose to 2, term 5, floor 1, again: 1@110000 2?" */
+/* "propose to 2, term 5, acknowledged 1, again: 1@110000 2?" */
 static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
         Reader r = reader_over(w->bytes, w->size);
         unsigned flags;
@@ -78,7 +78,7 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
                                                  "?",
                     to, read_u64(&r));
         assert_int_equal(read_u64(&r), ORIGIN);
-        text_printf(&fake.said, ", floor %" PRIu64, read_u64(&r));
+        text_printf(&fake.said, ", acknowledged %" PRIu64, read_u64(&r));
         flags = read_u8(&r);
         assert_true(flags < 4);
         text_printf(&fake.said, "%s:", flags & 1 ? ", again" : "");
@@ -263,14 +263,14 @@ static Proposal *get(uint64_t number) {
 }
 
 /* Of the leader, to the numbers from 'first' to 'last'. */
-static void receive(ProposedWhat what, KvStatus status, const char *cause, uint64_t said_ms, uint64_t first,
+static void receive(ProposedWhat what, KvStatus status, const char *cause, uint64_t leader_ms, uint64_t first,
                     uint64_t last) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, 2);
         write_u64(&w, fake.term);
         write_u64(&w, ORIGIN);
-        write_u64(&w, said_ms);
+        write_u64(&w, leader_ms);
         write_u8(&w, what);
         write_u8(&w, status);
         write_string(&w, cause);
@@ -352,14 +352,14 @@ static void what_the_leader_does_not_take_is_sent_again_and_unknown_in_the_end(v
         begin(false);
         (void) add("a", (KvCommand) {});
         (void) add("b", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 2@110000\n");
         fake_pass(RESEND_MS - 1);
         fake_assert_said("");
         world.known_ms += 5000; /* the deadline stays */
         fake_pass(1);
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1@110000 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1@110000 2@110000\n");
         fake_pass(RESEND_MS);
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1@110000 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1@110000 2@110000\n");
         fake_pass(PROPOSE_WAIT_MS - 2 * RESEND_MS - 1);
         fake_assert_said("");
         fake_pass(1);
@@ -373,18 +373,18 @@ static void what_the_leader_took_is_asked_for_until_it_is_answered(void **state)
         begin(false);
         (void) add("a", (KvCommand) {});
         (void) add("b", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 2@110000\n");
         accepted(1, 2);
         fake_pass(PROPOSE_ASK_MS - 1);
         fake_assert_said("");
         fake_pass(1);
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1?110000 2?110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1?110000 2?110000\n");
         proposals_take_result(world.p, get(1), &(KvResult) { .status = KV_OK });
         fake_assert_said("answer a: ok\n");
         fake_pass(2 * SWEEP_MS); /* looked for each 100 ms */
         fake_assert_said("");
         fake_pass(SWEEP_MS);
-        fake_assert_said("propose to 2, term 5, floor 2, again: 2?110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 2, again: 2?110000\n");
         receive_done(2, 31);
         fake_assert_said("ahead 31\nanswer b: ok\n");
         end();
@@ -392,18 +392,18 @@ static void what_the_leader_took_is_asked_for_until_it_is_answered(void **state)
         /* A host whose replica is stopped asks at once. */
         begin(false);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         accepted(1, 1);
         fake.closed = true;
         fake_pass(SWEEP_MS);
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1?110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1?110000\n");
         end();
 }
 
 static void what_was_taken_and_came_to_nothing_is_unknown_after_a_while(void **state) {
         begin(false);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         receive(PROPOSED_PAST, KV_OK, "", 110001, 1, 1); /* of what it has not taken */
         assert_int_equal(get(1)->due_ms, START_MS + PROPOSE_WAIT_MS);
         accepted(1, 1);
@@ -427,7 +427,7 @@ static void what_was_taken_and_came_to_nothing_is_unknown_after_a_while(void **s
 static void a_relayed_command_that_is_too_late_for_the_leader_is_sent_once(void **state) {
         begin(false);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         get(1)->machine = strdup("cccccccccccccccccccccccccccccccc");
         world.known_ms = 100000;
         receive(PROPOSED_LATE, KV_BUSY, "", CLUSTER_MS, 1, 1);
@@ -447,7 +447,7 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
                 { PROPOSED_REFUSED, KV_OK, false, "answer a: not permitted full\n" },
                 { PROPOSED_BUSY, KV_BUSY, true, "" },
                 { PROPOSED_REFUSED, KV_NOT_DIR, true, "" },
-                { PROPOSED_LATE, KV_BUSY, false, "propose to 2, term 5, floor 1: 1@120000\n" },
+                { PROPOSED_LATE, KV_BUSY, false, "propose to 2, term 5, acknowledged 1: 1@120000\n" },
                 { PROPOSED_LATE, KV_BUSY, true, "" },
                 { PROPOSED_NOT_LEADER, KV_BUSY, false, "" },
         };
@@ -459,7 +459,7 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
 
                 begin(false);
                 (void) add("a", (KvCommand) {});
-                fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+                fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
                 if (before)
                         get(1)->copies++;
                 world.known_ms = 110000;
@@ -476,7 +476,7 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
                 fake_assert_said(words[i].said);
                 fake_pass(SWEEP_MS);
                 if (goes && what != PROPOSED_LATE) {
-                        assert_true(asprintf(&expected, "propose to 2, term 5, floor 1%s: 1@%d\n",
+                        assert_true(asprintf(&expected, "propose to 2, term 5, acknowledged 1%s: 1@%d\n",
                                              before ? ", again" : "", before ? 110000 : 120000) > 0);
                         fake_assert_said(expected);
                 } else
@@ -488,7 +488,7 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
 static void frames_that_are_not_ours_or_not_whole_change_nothing(void **state) {
         begin(false);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         for (unsigned i = 0; i < 6; i++) {
                 _cleanup_writer_ Writer w = {};
 
@@ -516,7 +516,7 @@ static void an_answer_that_this_host_may_not_serve_is_withheld_and_requested_aga
         begin(false);
         (void) add("a", (KvCommand) {});
         (void) add("b", (KvCommand) { .internal = true });
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 2@110000\n");
         accepted(1, 2);
         world.ahead = -EIO;
         receive_done(1, 31);
@@ -540,11 +540,11 @@ static void without_cluster_time_the_leader_is_asked_for_it(void **state) {
         begin(false);
         world.known_ms = 0;
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1:\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1:\n");
         assert_int_equal(get(1)->state, PROPOSAL_QUEUED);
         fake_pass(30);
         receive(PROPOSED_LATE, KV_BUSY, "", 1, 1, 0);
-        fake_assert_said("propose to 2, term 5, floor 1: 1@10001\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@10001\n");
         fake_pass(40);
         assert_int_equal(proposals_known_ms(world.p), 41);
         world.known_ms = 42;
@@ -559,14 +559,16 @@ static void a_frame_holds_so_many_commands_and_bytes_and_none_of_both_kinds(void
         begin(false);
         for (unsigned i = 0; i < FRAME_COMMANDS_MAX + 2; i++)
                 (void) add("n", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1000 commands\npropose to 2, term 5, floor 1: "
-                         "1001@110000 1002@110000\n");
+        fake_assert_said(
+                "propose to 2, term 5, acknowledged 1: 1000 commands\npropose to 2, term 5, acknowledged 1: "
+                "1001@110000 1002@110000\n");
         end();
 
         begin(false);
         for (unsigned i = 0; i < 4; i++)
                 (void) add("n", (KvCommand) { .value = { value, SIZE } });
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\npropose to 2, term 5, floor 1: "
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 2@110000\npropose to 2, term 5, "
+                         "acknowledged 1: "
                          "3@110000 4@110000\n");
         end();
 
@@ -574,8 +576,8 @@ static void a_frame_holds_so_many_commands_and_bytes_and_none_of_both_kinds(void
         (void) add("n", (KvCommand) { .later = true });
         (void) add("n", (KvCommand) {});
         (void) add("n", (KvCommand) { .later = true });
-        fake_assert_said(
-                "propose to 2, term 5, floor 1: 2@110000\nlater to 2, term 5, floor 1: 1@110000 3@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 2@110000\nlater to 2, term 5, acknowledged "
+                         "1: 1@110000 3@110000\n");
         end();
 }
 
@@ -590,9 +592,10 @@ static void a_frame_is_full_at_its_limit(void **state) {
                 get(1)->item.command_size = 128 * 1024 - 3 - 16;
                 get(2)->item.command_size = 128 * 1024 + more;
                 world.p->own_bytes = get(1)->item.command_size + get(2)->item.command_size;
-                fake_assert_said(more ? "propose to 2, term 5, floor 1: 1@110000\npropose to 2, term 5, "
-                                        "floor 1: 2@110000\n" :
-                                        "propose to 2, term 5, floor 1: 1@110000 2@110000\n");
+                fake_assert_said(
+                        more ? "propose to 2, term 5, acknowledged 1: 1@110000\npropose to 2, term 5, "
+                               "acknowledged 1: 2@110000\n" :
+                               "propose to 2, term 5, acknowledged 1: 1@110000 2@110000\n");
                 end();
         }
 }
@@ -612,7 +615,7 @@ static void without_a_way_to_the_leader_nothing_is_sent_and_nothing_has_happened
         world.send = 0;
         fake_assert_said("");
         fake_pass(1);
-        fake_assert_said("propose to 2, term 5, floor 2: 2@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 2: 2@110000\n");
         end();
 
         begin(false); /* and without a leader */
@@ -631,7 +634,7 @@ static void the_next_leader_is_asked_for_all_in_the_old_order(void **state) {
         (void) add("once", (KvCommand) { .term = 5 });
         (void) add("c", (KvCommand) {});
         (void) add("often", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@0 3@110000 4@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000 2@0 3@110000 4@110000\n");
         accepted(1, 3);
         get(4)->copies = COPIES_MAX;
         fake.leader = 0;
@@ -642,7 +645,7 @@ static void the_next_leader_is_asked_for_all_in_the_old_order(void **state) {
         assert_int_equal(get(1)->due_ms, START_MS + 10 + PROPOSE_WAIT_MS);
         assert_int_equal(get(2)->due_ms, START_MS + 10 + PROPOSE_WAIT_MS);
         assert_int_equal(get(4)->due_ms, START_MS + PROPOSE_WAIT_MS);
-        fake_assert_said("propose to 3, term 6, floor 1, again: 1@110000 3@110000 5@110000\n");
+        fake_assert_said("propose to 3, term 6, acknowledged 1, again: 1@110000 3@110000 5@110000\n");
         proposals_on_input(world.p, RAFT_CHANGED_LEADER, 0); /* the same one */
         fake_assert_said("");
         accepted(1, 1);
@@ -678,7 +681,7 @@ static void what_is_valid_in_one_term_is_refused_where_the_replica_is_stopped(vo
 static void the_end_says_what_has_not_happened_and_what_may_have(void **state) {
         begin(false);
         (void) add("sent", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         fake.leader = 0;
         (void) add("kept", (KvCommand) {});
         proposals_end(world.p);
@@ -745,7 +748,7 @@ static void what_the_log_does_not_take_waits_and_is_not_refused_by_a_leader(void
         /* What was asked of another leader before, too. */
         begin(false);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         change_leader(1);
         assert_true(get(1)->due_ms > 0);
         fake_assert_said("log 1: 1@110000\n");
@@ -983,7 +986,8 @@ static void what_no_host_could_apply_is_refused_at_once(void **state) {
                 fake_assert_said("answer n: not a valid command feature level 8: the fleetd of this host "
                                  "supports 7 at most\n");
                 (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 7 });
-                fake_assert_said(leads ? "log 1: 2@110000\n" : "propose to 2, term 5, floor 2: 2@110000\n");
+                fake_assert_said(leads ? "log 1: 2@110000\n" :
+                                         "propose to 2, term 5, acknowledged 2: 2@110000\n");
                 end();
         }
 
@@ -1016,7 +1020,7 @@ static void a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader
 
         begin(false); /* one that may have happened is not refused */
         (void) add("a", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         world.fits = -EDQUOT;
         change_leader(1);
         fake_assert_said("log 1: 1@110000\n");
@@ -1080,7 +1084,7 @@ static void frames_of_other_hosts_that_are_not_whole_are_dropped(void **state) {
                 write_u64(&w, i == 1 ? 0 : 5);
                 write_u8(&w, false);
                 write_varint(&w, 1);
-                write_u64(&w, i == 2 ? 4 : 5); /* 4: below the floor */
+                write_u64(&w, i == 2 ? 4 : 5); /* 4: below the acknowledged */
                 write_u64(&w, 110000);
                 write_blob(&w, "\377",
                            i == 3 ? 1 : 0); /* no command; nothing: a question, to which nothing is known */
@@ -1153,15 +1157,15 @@ static void estimates_of_a_later_turn_are_sent_in_one_frame_for_each_origin(void
 static void the_sender_of_a_command_goes_to_the_leader_from_a_feature_level_on(void **state) {
         begin(false);
         (void) add("a", (KvCommand) { .principal = kv_string("user:a") });
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 1@110000\n");
         world.level = KV_LEVEL_IDENTITY;
         fake_pass(RESEND_MS);
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1@110000 for 'user:a'\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1@110000 for 'user:a'\n");
         (void) add("b", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 2@110000 for ''\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1: 2@110000 for ''\n");
         accepted(1, 2);
         fake_pass(PROPOSE_ASK_MS); /* a request for the outcome has no sender */
-        fake_assert_said("propose to 2, term 5, floor 1, again: 1?110000 for '' 2?110000 for ''\n");
+        fake_assert_said("propose to 2, term 5, acknowledged 1, again: 1?110000 for '' 2?110000 for ''\n");
         end();
 }
 

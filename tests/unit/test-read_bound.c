@@ -16,7 +16,7 @@ enum { LINEAGE = 0xab, OTHER = 0xcd };
 
 typedef struct Fixture {
         char *scratch;
-        ReadBound floor;
+        ReadBound read_bound;
 } Fixture;
 
 static int fixture_setup(void **state) {

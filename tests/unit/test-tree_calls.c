@@ -605,7 +605,7 @@ static int apply_entry(Fixture *fixture) {
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 9,
                                               .number = i + 1,
-                                              .floor = 1,
+                                              .acknowledged = 1,
                                               .deadline_ms = 100000,
                                               .command = command.bytes,
                                               .command_size = command.size });
