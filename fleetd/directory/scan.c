@@ -85,6 +85,9 @@ static int scan_append_drop_ins(const DirectoryFolder *folder, const char *name,
         _cleanup_drop_ins_ DropIns d = {};
         int r;
 
+        if (folder->drop_ins_truncated)
+                return error_set(err, -E2BIG, "the directory has more than %d folders of drop-ins",
+                                 DIRECTORY_FILES_MAX);
         r = scan_drop_ins(folder, name, &d);
         if (r < 0)
                 return r;
@@ -100,13 +103,17 @@ static uint64_t scan_sum(uint64_t seed, const void *bytes, size_t size) {
         return XXH3_64bits_withSeed(bytes, size, seed);
 }
 
-/* Read one folder of drop-ins, for all units. Return the work. */
+/* Read one folder of drop-ins, for all units. A link whose target has vanished is an error, and no folder
+ * that was removed. Return the work. */
 static size_t scan_read_drop_ins(int dir_fd, DropInFolder *f) {
         int r = read_folder_at(dir_fd, f->name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &f->files,
                                &f->n);
         size_t work = READ_WORK;
+        struct stat st;
 
-        f->error = r == -ENOENT || r == -ENOTDIR ? 0 : r;
+        if (r == -ENOTDIR || (r == -ENOENT && fstatat(dir_fd, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0))
+                r = 0;
+        f->error = r;
         for (size_t i = 0; i < f->n; i++)
                 work += READ_WORK + f->files[i].size / 1024;
         return work;
@@ -258,8 +265,10 @@ void directory_scan_done(DirectoryScan *scan) {
 }
 
 static int scan_add_drop_in(DirectoryFolder *folder, const char *name) {
-        if (folder->n_drop_ins == DIRECTORY_FILES_MAX)
+        if (folder->n_drop_ins == DIRECTORY_FILES_MAX) {
+                folder->drop_ins_truncated = true;
                 return 0;
+        }
         if (GROW(folder->drop_ins, folder->drop_ins_capacity, folder->n_drop_ins + 1) < 0)
                 return -ENOMEM;
         folder->drop_ins[folder->n_drop_ins] = (DropInFolder) {};
@@ -276,7 +285,7 @@ static bool scan_is_misspelt_file(const DirectoryScan *scan, const char *name) {
 }
 
 /* Add a name of the directory: of a unit, or meant as one, of drop-ins, or of an .error file. Ignore all
- * others. */
+ * others, and units above the limit: folders of drop-ins may follow them. */
 static int scan_add_name(DirectoryScan *scan, const char *name) {
         static const char suffix[] = ".error";
         size_t size = strlen(name);
@@ -334,8 +343,6 @@ static int scan_step_names(DirectoryScan *scan) {
                 r = scan_add_name(scan, e->d_name);
                 if (r < 0)
                         return r;
-                if (!scan->found.complete)
-                        return scan_make_files(scan);
         }
         return 0;
 }

@@ -11,8 +11,9 @@ enum { DIRECTORY_FILES_MAX = 10000 };
 typedef struct DirectoryFolder {
         DirectoryFile *files; /* sorted by name */
         size_t n;
-        bool complete;          /* false: there are more than DIRECTORY_FILES_MAX */
-        DropInFolder *drop_ins; /* sorted by name */
+        bool complete;           /* false: there are more than DIRECTORY_FILES_MAX */
+        bool drop_ins_truncated; /* the same of 'drop_ins': a folder that is not listed may exist */
+        DropInFolder *drop_ins;  /* sorted by name */
         size_t n_drop_ins, drop_ins_capacity;
         Names errors; /* NAME of each NAME.error; unsorted */
 } DirectoryFolder;

@@ -164,6 +164,57 @@ static int next_descriptor(void) {
         return fd;
 }
 
+/* In which order a directory is listed depends on the file system: some folders follow the last file. */
+static void more_files_than_are_read_take_no_drop_ins_from_those_that_are(void **state) {
+        enum { N_DROP_INS = 100 };
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
+        Lab *lab = *state;
+        char name[64];
+
+        put(lab, "u00000.service", ONE);
+        for (unsigned i = 0; i <= DIRECTORY_FILES_MAX; i++) {
+                snprintf(name, sizeof(name), "u%05u.service", i);
+                if (i > 0)
+                        assert_int_equal(linkat(lab->fd, "u00000.service", lab->fd, name, 0), 0);
+                if (i >= N_DROP_INS)
+                        continue;
+                snprintf(name, sizeof(name), "u%05u.service.d", i);
+                assert_int_equal(mkdirat(lab->fd, name, 0755), 0);
+                snprintf(name, sizeof(name), "u%05u.service.d/1.conf", i);
+                put(lab, name, "[Service]\nNice=7\n");
+        }
+        look(lab, &folder);
+        assert_false(folder.complete);
+        assert_int_equal(folder.n, DIRECTORY_FILES_MAX);
+        assert_int_equal(folder.n_drop_ins, N_DROP_INS);
+        for (unsigned i = 0; i < N_DROP_INS; i++) {
+                snprintf(name, sizeof(name), "u%05u.service", i);
+                const DirectoryFile *f = directory_folder_find(&folder, name);
+
+                assert_true(!f || strstr(f->unit->text, "Nice=7"));
+        }
+}
+
+/* As one on a file system that is not mounted; a folder that was removed is none. */
+static void a_folder_of_drop_ins_that_is_a_link_to_nothing_is_an_error(void **state) {
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
+        Lab *lab = *state;
+
+        put(lab, "web.service", ONE);
+        assert_int_equal(mkdirat(lab->fd, "there", 0755), 0);
+        put(lab, "there/1.conf", "[Service]\nNice=7\n");
+        assert_int_equal(symlinkat("there", lab->fd, "web.service.d"), 0);
+        look(lab, &folder);
+        assert_non_null(strstr(directory_folder_find(&folder, "web.service")->unit->text, "Nice=7"));
+        assert_int_equal(renameat(lab->fd, "there", lab->fd, "away"), 0);
+        look(lab, &folder);
+        assert_string_equal(directory_folder_find(&folder, "web.service")->error,
+                            "web.service: web.service.d: No such file or directory");
+        assert_int_equal(unlinkat(lab->fd, "web.service.d", 0), 0);
+        look(lab, &folder);
+        assert_null(strstr(directory_folder_find(&folder, "web.service")->unit->text, "Nice=7"));
+}
+
 static void a_directory_that_cannot_be_listed_leaves_nothing_open(void **state) {
         _cleanup_directory_folder_ DirectoryFolder folder = {};
         int before = next_descriptor();
@@ -450,6 +501,8 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(each_file_is_a_unit_or_has_an_error),
+                T(more_files_than_are_read_take_no_drop_ins_from_those_that_are),
+                T(a_folder_of_drop_ins_that_is_a_link_to_nothing_is_an_error),
                 T(a_directory_that_cannot_be_listed_leaves_nothing_open),
                 T(only_files_with_names_of_units_are_read),
                 T(a_file_that_is_being_written_is_not_read),
