@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/host.h"
 #include "fleetd/membership/identity.h"
@@ -331,6 +332,20 @@ static int daemon_ask_set(void *userdata, const char *unit) {
         return d->membership ? membership_ask_set(d->membership, unit) : -ENOTCONN;
 }
 
+/* Without an agent, nothing would stop the units of this host: they would run twice after a drain of it. */
+static int daemon_check_units(const char *directory, Error *err) {
+        AssignmentRecords records = {};
+        int r = records_open(&records, directory, err);
+
+        if (r >= 0 && records.table)
+                r = error_set(err, -EBUSY,
+                              "Agent=no: this host has units of the cluster, such as %s. First, with "
+                              "Agent=yes: fleetctl drain this host, then stop fleetd, and set Agent=no",
+                              records.table->name);
+        records_close(&records);
+        return MIN(r, 0);
+}
+
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
@@ -349,6 +364,11 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         if (asprintf(&directory, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         agent.directory = folder.record_dir = directory;
+        if (!s->agent) {
+                r = daemon_check_units(directory, err);
+                if (r < 0)
+                        return r;
+        }
         if (d->io.systemd) {
                 r = daemon_publish_facts(d, s);
                 if (r < 0)

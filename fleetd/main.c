@@ -215,6 +215,8 @@ static int process_open_identity(Process *p, const Settings *s, Error *err) {
         if (r < 0)
                 return r;
         r = identity_read_credentials(s->state_directory, &p->credentials, err);
+        if (r >= 0)
+                r = identity_check_machine(s->state_directory, s->machine_id, err);
         if (r < 0 && r != -ENOENT)
                 return r;
         p->io.credentials = p->credentials;

@@ -131,6 +131,23 @@ int identity_read_credentials(const char *state_directory, TlsCredentials **ret,
         return r < 0 ? error_prefix(err, r, "%s/" CURRENT, state_directory) : 0;
 }
 
+int identity_check_machine(const char *state_directory, const char *machine_id, Error *err) {
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate fields;
+        int r;
+
+        r = identity_read(state_directory, &identity, err);
+        if (r >= 0)
+                r = tls_certificate_read(identity.certificate, strlen(identity.certificate), &fields, err);
+        if (r < 0 || streq(fields.uri.subject, machine_id))
+                return r;
+        return error_set(err, -EPERM,
+                         "%s/" CURRENT " belongs to machine %.8s, and this host is %.8s (a copied "
+                         "disk, or a changed machine ID?). Restore /etc/machine-id; or, if that machine is "
+                         "gone or runs elsewhere: move %s away, start fleetd, and join by a token",
+                         state_directory, fields.uri.subject, machine_id, state_directory);
+}
+
 int identity_read_key(const char *state_directory, char **ret, Error *err) {
         static const char *const folders[] = { CURRENT, NEXT };
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err);

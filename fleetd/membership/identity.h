@@ -44,6 +44,10 @@ int identity_read(const char *state_directory, HostIdentity *ret, Error *err);
 /* The same as credentials for sessions; -EBADMSG also for files that do not fit each other. */
 int identity_read_credentials(const char *state_directory, TlsCredentials **ret, Error *err);
 
+/* Return 0 if the certificate of this host is of this machine, else -EPERM: the folder is a copy, or the
+ * machine ID was changed. No peer accepts it, and its records of running units are of another machine. */
+int identity_check_machine(const char *state_directory, const char *machine_id, Error *err);
+
 /* Read the key of this host for a join: that of the identity, which is kept for the life of the installation,
  * or that of an interrupted join. -ENOENT: there is none; identity_write_key() stores a new one. The caller
  * wipes and frees *ret with identity_wipe(). */

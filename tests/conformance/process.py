@@ -196,6 +196,17 @@ def a_missing_resource_ends_with_status_1():
     assert err.startswith("fleetd: "), err
 
 
+def a_host_with_units_keeps_its_agent():
+    """Without it, nothing stops them."""
+    os.makedirs(path("units/agent"))
+    with open(path("units/agent/assignment"), "w") as f:
+        f.write('{"lineage":"00000000000000ab","units":[{"name":"a.service","order":"run","text":"[Service]\\nExecStart=/bin/a\\n","unit":1}]}\n')
+    status, _, err = run(f"--config={path('empty.conf')}", "--unit-directory=", "--cluster-file=", "--listen-client=off", "--agent=no", "--machine-id=" + "b" * 32,
+                         f"--state-directory={path('units')}", f"--runtime-directory={path('units-run')}", f"--listen-socket={path('x.sock')}")
+    same(status, 1)
+    assert "fleetd: Agent=no: this host has units of the cluster, such as a.service. " in err, err
+
+
 # -- While it runs --
 
 def it_notifies_the_manager_when_it_is_ready_and_when_it_stops():

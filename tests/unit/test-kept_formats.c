@@ -90,6 +90,9 @@ static void the_identity_of_a_host_is_read(void **state) {
             tls_certificate_read(identity.certificate, strlen(identity.certificate), &certificate, &err) < 0)
                 fail_msg("%s", err.message);
         assert_string_equal(certificate.uri.subject, MACHINE);
+        assert_int_equal(identity_check_machine(directory, MACHINE, &err), 0);
+        assert_int_equal(identity_check_machine(directory, "0123456789abcdef0123456789abcdef", &err), -EPERM);
+        assert_non_null(strstr(err.message, "/identity belongs to machine "));
         assert_int_equal(gnutls_pem_base64_decode2("CERTIFICATE",
                                                    &(gnutls_datum_t) { (void *) identity.certificate,
                                                                        strlen(identity.certificate) },
