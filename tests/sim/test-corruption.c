@@ -240,10 +240,11 @@ static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t i
         send_frame(leader, to, head, KIND_VERDICT, term, index, VERDICT_DIFFERS);
 }
 
-/* The tree is replaced soon after the verdict. */
+/* The tree is replaced soon after the verdict, perhaps at once: then the host knows no leader for a moment.
+ */
 static bool takes_verdict(Stores *all, const Host *h) {
         for (unsigned ms = 0; ms < 500; ms++, run_ms(all, 1))
-                if (consistency_differs(replica_consistency(h->store->replica)))
+                if (consistency_differs(replica_consistency(h->store->replica)) || !state_of(h).leader_id)
                         return true;
         return false;
 }

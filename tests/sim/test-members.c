@@ -844,7 +844,7 @@ static void a_leave_waits_for_the_brake(void) {
                 world_failed(world, "nothing-moves-during-the-brake", "%s", m->name);
         for (unsigned i = 0; i < n; i++)
                 machine_power_on(lost[i]);
-        UNTIL("it-leaves-afterwards", seen(m) && cluster_machine_has_left(seen(m)));
+        UNTIL_WITHIN(2 * PATIENCE_MS, "it-leaves-afterwards", seen(m) && cluster_machine_has_left(seen(m)));
         load_stop();
         former = 0;
         cluster = cluster_free(cluster);
