@@ -7,6 +7,7 @@
 #include "client/output.h"
 #include "client/replace.h"
 #include "client/subprocess.h"
+#include "client/wait.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
@@ -378,9 +379,31 @@ static void edit_note_apart(Client *c, const ApiUnit *unit, const char *text, Te
                 replace_append_apart(ret, template, unit->name);
 }
 
-/* Wait for the rollout of the new text. Return an exit status. */
-static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
+/* How the unit was before its text was changed. */
+typedef struct EditedRun {
+        bool runs;          /* on a machine; or nothing waits for it */
+        uint64_t failed_ms; /* see wait_read_run() */
+} EditedRun;
+
+/* Read it, unless nothing waits for the unit. Without an answer, nothing does. 0 or -ENOMEM. */
+static int edit_read_run(Client *c, const ApiUnit *unit, EditedRun *ret) {
+        int r;
+
+        ret->runs = true;
+        if (unit->desired_state != TARGET_LAUNCHED || unit_name_is_template(unit->name) || unit->global ||
+            c->options.no_block)
+                return 0;
+        r = wait_read_run(c, unit->name, &ret->runs, &ret->failed_ms, &(Error) {});
+        if (r < 0)
+                ret->runs = true;
+        return r == -ENOMEM ? r : 0;
+}
+
+/* Wait for the rollout of the new text, and for the start of a unit that did not run. Return an exit status.
+ */
+static int edit_wait(Client *c, const ApiUnit *unit, const char *text, const EditedRun *before, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
+        _cleanup_unit_ Unit *edited = NULL;
         int r;
 
         if (unit->desired_state != TARGET_LAUNCHED && !unit_name_is_template(unit->name)) {
@@ -390,13 +413,22 @@ static int edit_wait(Client *c, const ApiUnit *unit, Error *err) {
         r = rollout_is_supported(c, err);
         if (r > 0)
                 r = rollout_goals_add(&goals, unit->name, NULL);
-        return r < 0 ? r : rollout_wait(c, &goals, err);
+        if (r >= 0)
+                r = rollout_wait(c, &goals, err);
+        if (r != EXIT_DONE || before->runs)
+                return r;
+        r = unit_read(unit->name, text, strlen(text), &edited, err);
+        if (r < 0)
+                return r;
+        return wait_for_text(c, unit->name, unit_name_is_instance(unit->name) ? NULL : edited->hash,
+                             before->failed_ms, "new", err);
 }
 
 static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         ApiUnit change;
+        EditedRun before = {};
         _cleanup_(draft_done) Draft draft = {};
         _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
@@ -408,6 +440,9 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         if (r != EXIT_DONE)
                 return r;
         r = edit_check(c, &unit, err);
+        if (r < 0)
+                return r;
+        r = edit_read_run(c, &unit, &before);
         if (r < 0)
                 return r;
         if (!editor_of_environment() && !isatty(STDIN_FILENO))
@@ -443,6 +478,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                 draft_keep(&draft);
                 return EXIT_FAILED;
         }
+        if (r >= 0 && !before.runs) /* it may have failed again meanwhile */
+                r = edit_read_run(c, &unit, &before);
         if (r >= 0)
                 r = replace_text(c, &unit, edited, err);
         if (r < 0) {
@@ -458,7 +495,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                             name);
         if (where.size > 0 && !unit.global && !unit_name_is_template(name))
                 return EXIT_DONE; /* no instance is left that becomes available */
-        return edit_wait(c, &unit, err);
+        return edit_wait(c, &unit, edited, &before, err);
 }
 
 /* Print the units that are not edited, and the command that continues. */

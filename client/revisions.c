@@ -207,47 +207,8 @@ static int revert_choose(const char *name, const JsonValue *root, Text *ret, Err
         return ret->error;
 }
 
-/* Return since when the unit has failed; 0: it has not. */
-static int revert_read_failure(Client *c, const char *name, uint64_t *ret_ms, Error *err) {
-        _cleanup_listing_ Listing states = {};
-        int r = client_states(c, name, &states, err);
-
-        *ret_ms = 0;
-        for (size_t i = 0; r >= 0 && i < states.n; i++)
-                if (same_string(states.states[i].active, "failed"))
-                        *ret_ms = MAX(*ret_ms, states.states[i].since_ms);
-        return MIN(r, 0);
-}
-
-/* Wait until the unit runs with the text of this hash. 'failed_ms': see revert_read_failure(); its machine
- * reports the failure of the run before also when it has the new text already. Return an exit status. */
-static int revert_wait(Client *c, const char *name, const char *hash, uint64_t failed_ms, Error *err) {
-        static const char continued[] = "has the former text; the cluster continues to restart it";
-        _cleanup_names_ Names names = {};
-        Progress *progress;
-        int r;
-
-        r = names_add(&names, name, strlen(name));
-        if (r < 0)
-                return r;
-        progress = progress_new(&names);
-        r = wait_for(c,
-                     &(WaitRequest) { .goal = WAIT_RUNNING,
-                                      .target = TARGET_LAUNCHED,
-                                      .names = &names,
-                                      .before_ms = &failed_ms,
-                                      .quiet = true,
-                                      .hash = hash,
-                                      .progress = progress,
-                                      .interrupted = continued },
-                     err);
-        r = r < 0 ? wait_print_error(c, r, progress, err) : EXIT_DONE;
-        progress_free(progress);
-        return r;
-}
-
-/* The same where the daemons roll texts out: until all instances of the set have the text. That of an
- * instance with drop-ins of its own has another hash. */
+/* Where the daemons roll texts out, wait until all instances of the set have the text. That of an instance
+ * with drop-ins of its own has another hash. */
 static int revert_roll(Client *c, const char *name, const char *hash, Error *err) {
         _cleanup_rollout_goals_ RolloutGoals goals = {};
         int r = rollout_goals_add(&goals, name, unit_name_is_instance(name) ? NULL : hash);
@@ -311,7 +272,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                             number))
                 return EXIT_FAILED;
         waits = now->desired_state == TARGET_LAUNCHED && !c->options.no_block;
-        r = waits ? revert_read_failure(c, name, &failed_ms, &err) : 0;
+        r = waits ? wait_read_run(c, name, &(bool) { false }, &failed_ms, &err) : 0;
         if (r < 0)
                 return client_fail_after(r, &err, "Failed to revert unit %s: ", name);
         append_unit_text(&text, &former);
@@ -328,7 +289,7 @@ static int revert_to(Client *c, const char *name, const ApiUnit *now, const char
                 if (r != 0)
                         return r < 0 ? client_fail(r, &err) : revert_roll(c, name, former.hash, &err);
         }
-        return waits ? revert_wait(c, name, former.hash, failed_ms, &err) : EXIT_DONE;
+        return waits ? wait_for_text(c, name, former.hash, failed_ms, "former", &err) : EXIT_DONE;
 }
 
 int verb_revert(Client *c, char **args, size_t n, Error *err) {

@@ -509,3 +509,46 @@ int wait_print_error(const Client *c, int r, const Progress *progress, const Err
                 client_note("see: %s", c->next);
         return EXIT_FAILED;
 }
+
+/* -- A text -- */
+
+int wait_read_run(Client *c, const char *name, bool *ret_runs, uint64_t *ret_failed_ms, Error *err) {
+        _cleanup_listing_ Listing states = {};
+        int r = client_states(c, name, &states, err);
+
+        *ret_runs = false;
+        *ret_failed_ms = 0;
+        for (size_t i = 0; r >= 0 && i < states.n; i++) {
+                *ret_runs |= active_state_is_up(states.states[i].active ?: "");
+                if (same_string(states.states[i].active, "failed"))
+                        *ret_failed_ms = MAX(*ret_failed_ms, states.states[i].since_ms);
+        }
+        return MIN(r, 0);
+}
+
+int wait_for_text(Client *c, const char *name, const char *hash, uint64_t failed_ms, const char *which,
+                  Error *err) {
+        _cleanup_text_ Text continued = {};
+        _cleanup_names_ Names names = {};
+        Progress *progress;
+        int r;
+
+        text_printf(&continued, "has the %s text; the cluster continues to restart it", which);
+        r = continued.error < 0 ? continued.error : names_add(&names, name, strlen(name));
+        if (r < 0)
+                return r;
+        progress = progress_new(&names);
+        r = wait_for(c,
+                     &(WaitRequest) { .goal = WAIT_RUNNING,
+                                      .target = TARGET_LAUNCHED,
+                                      .names = &names,
+                                      .before_ms = &failed_ms,
+                                      .quiet = true,
+                                      .hash = hash,
+                                      .progress = progress,
+                                      .interrupted = continued.chars },
+                     err);
+        r = r < 0 ? wait_print_error(c, r, progress, err) : EXIT_DONE;
+        progress_free(progress);
+        return r;
+}

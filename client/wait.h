@@ -60,3 +60,12 @@ int wait_for(Client *c, const WaitRequest *request, Error *err);
  * after
  * --timeout. */
 int wait_print_error(const Client *c, int r, const Progress *progress, const Error *err);
+
+/* Return whether a machine reports the unit as active, and since when it has failed; 0: it has not. */
+int wait_read_run(Client *c, const char *name, bool *ret_runs, uint64_t *ret_failed_ms, Error *err);
+
+/* Wait until the unit runs with the text of this hash. 'failed_ms': of wait_read_run() before the change; its
+ * machine reports the failure of the run before also when it has the new text already. 'which': "former" or
+ * "new". Return an exit status. */
+int wait_for_text(Client *c, const char *name, const char *hash, uint64_t failed_ms, const char *which,
+                  Error *err);
