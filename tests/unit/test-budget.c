@@ -33,7 +33,7 @@ static Cost apply(KvCommand cmd) {
         kv_batch_add(&batch, &w,
                      &(KvBatchItem) { .origin = 1,
                                       .number = entry,
-                                      .floor = entry,
+                                      .acknowledged = entry,
                                       .command = bytes.bytes,
                                       .command_size = bytes.size });
         assert_int_equal(sink_apply_batch(txn, entry, 1, w.bytes, w.size, &(ApplySink) { .cost = &cost }), 0);

@@ -16,14 +16,14 @@ enum { LINEAGE = 0xab, OTHER = 0xcd };
 
 typedef struct Fixture {
         char *scratch;
-        ReadBound read_bound;
+        ReadBound bound;
 } Fixture;
 
 static int fixture_setup(void **state) {
         Fixture *fixture = NEW0(Fixture, 1);
 
         fixture->scratch = scratch_new();
-        assert_int_equal(read_bound_open(&fixture->floor, fixture->scratch, NULL), 0);
+        assert_int_equal(read_bound_open(&fixture->bound, fixture->scratch, NULL), 0);
         *state = fixture;
         return 0;
 }
@@ -31,22 +31,22 @@ static int fixture_setup(void **state) {
 static int fixture_teardown(void **state) {
         Fixture *fixture = *state;
 
-        read_bound_done(&fixture->floor);
+        read_bound_done(&fixture->bound);
         scratch_free(fixture->scratch);
         free(fixture);
         return 0;
 }
 
 static void again(Fixture *fixture) {
-        read_bound_done(&fixture->floor);
-        assert_int_equal(read_bound_open(&fixture->floor, fixture->scratch, NULL), 0);
+        read_bound_done(&fixture->bound);
+        assert_int_equal(read_bound_open(&fixture->bound, fixture->scratch, NULL), 0);
 }
 
 static uint64_t written(Fixture *fixture) {
         _cleanup_free_ char *text = NULL;
         unsigned long long index = 0;
 
-        assert_int_equal(read_file_at(fixture->floor.dir_fd, "floor", 256, &text, NULL), 0);
+        assert_int_equal(read_file_at(fixture->bound.dir_fd, "floor", 256, &text, NULL), 0);
         assert_int_equal(sscanf(text, "1\nlineage 00000000000000ab\nindex %llu", &index), 1);
         return index;
 }
@@ -54,7 +54,7 @@ static uint64_t written(Fixture *fixture) {
 static ino_t file_of(Fixture *fixture) {
         struct stat st;
 
-        assert_int_equal(fstatat(fixture->floor.dir_fd, "floor", &st, 0), 0);
+        assert_int_equal(fstatat(fixture->bound.dir_fd, "floor", &st, 0), 0);
         return st.st_ino;
 }
 
@@ -68,7 +68,7 @@ static void begin_confirmed(ReadBound *f, uint64_t lineage, uint64_t index) {
 
 static void a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         assert_int_equal(read_bound_begin(f, 0, 0, false), 0); /* waits to be admitted */
         assert_false(read_bound_allows(f, 0));
@@ -89,7 +89,7 @@ static void a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it(v
 
 static void a_served_index_is_recorded_before(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
         uint64_t index = 1;
 
         begin_confirmed(f, LINEAGE, 1);
@@ -106,18 +106,18 @@ static void a_step_costs_no_write(void **state) {
         Fixture *fixture = *state;
         ino_t file;
 
-        begin_confirmed(&fixture->floor, LINEAGE, 1);
+        begin_confirmed(&fixture->bound, LINEAGE, 1);
         file = file_of(fixture);
         for (uint64_t index = 1; index < READ_BOUND_STEP / 2; index += 100)
-                assert_int_equal(read_bound_reach(&fixture->floor, index), 0);
+                assert_int_equal(read_bound_reach(&fixture->bound, index), 0);
         assert_int_equal(file_of(fixture), file); /* each write makes a new one */
-        assert_int_equal(read_bound_reach(&fixture->floor, 2 * READ_BOUND_STEP), 0);
+        assert_int_equal(read_bound_reach(&fixture->bound, 2 * READ_BOUND_STEP), 0);
         assert_int_not_equal(file_of(fixture), file);
 }
 
 static void after_a_crash_the_served_tree_is_served_and_another_waits(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         begin_confirmed(f, LINEAGE, 100);
         again(fixture);
@@ -135,7 +135,7 @@ static void after_a_crash_the_served_tree_is_served_and_another_waits(void **sta
 
 static void a_host_that_was_never_confirmed_before_a_crash_waits_again(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         begin_confirmed(f, LINEAGE, 100);
         again(fixture);
@@ -148,7 +148,7 @@ static void a_host_that_was_never_confirmed_before_a_crash_waits_again(void **st
 
 static void a_stop_in_order_leaves_the_figure_itself(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         begin_confirmed(f, LINEAGE, 100);
         assert_int_equal(read_bound_end(f, 100), 0);
@@ -163,7 +163,7 @@ static void a_stop_in_order_leaves_the_figure_itself(void **state) {
 
 static void what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_after_a_crash(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
         const uint64_t ahead = 3 * READ_BOUND_STEP;
         ino_t file;
 
@@ -187,7 +187,7 @@ static void what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_
 
 static void a_host_without_a_tree_serves_nothing_of_its_former_cluster(void **state) {
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         begin_confirmed(f, LINEAGE, 10);
         again(fixture);
@@ -202,11 +202,11 @@ static void a_host_without_a_tree_serves_nothing_of_its_former_cluster(void **st
 static void a_new_lineage_is_measured_by_itself(void **state) {
         Fixture *fixture = *state;
 
-        begin_confirmed(&fixture->floor, LINEAGE, 1000);
+        begin_confirmed(&fixture->bound, LINEAGE, 1000);
         again(fixture);
-        begin_confirmed(&fixture->floor, OTHER, 5);
+        begin_confirmed(&fixture->bound, OTHER, 5);
         again(fixture);
-        assert_int_equal(fixture->floor.lineage, OTHER);
+        assert_int_equal(fixture->bound.lineage, OTHER);
 }
 
 static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) {
@@ -214,7 +214,7 @@ static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) 
                                                "1\nlineage 00000000000000ab\nindex 5\nmore",
                                                "2\nlineage 1\nindex 2\n" };
         Fixture *fixture = *state;
-        ReadBound *f = &fixture->floor;
+        ReadBound *f = &fixture->bound;
 
         for (size_t i = 0; i < ELEMENTS(records); i++) {
                 assert_int_equal(write_file_at(f->dir_fd, "floor", records[i], strlen(records[i]), 0600), 0);
