@@ -364,7 +364,7 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         if (asprintf(&directory, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         agent.directory = folder.record_dir = directory;
-        if (!s->agent) {
+        if (!s->agent && !d->io.systemd) {
                 r = daemon_check_units(directory, err);
                 if (r < 0)
                         return r;
