@@ -29,7 +29,7 @@ typedef struct DraftPosition {
         bool moved;
 } DraftPosition;
 
-/* The units as they would be, and a scheduler view that includes them. */
+/* The units as they would be, and a scheduler view that includes them. A new text has the greatest index. */
 typedef struct Draft {
         ClusterUnit *units;       /* those of the request, then instances that follow a template of it */
         ClusterUnit *by_name;     /* table of these */
@@ -84,6 +84,7 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
         known = cluster_unit(d->cluster, name);
         if (known)
                 u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
+        u->index = known && unit_equal(known->unit, u->unit) ? known->index : UINT64_MAX;
         return draft_name(d, u);
 }
 
@@ -125,6 +126,7 @@ static int draft_add_instance(Draft *d, const ClusterUnit *template, const Clust
         snprintf(u->name, sizeof(u->name), "%s", instance->name);
         u->target = instance->target;
         u->assignments = instance->assignments; /* borrowed */
+        u->index = UINT64_MAX;
         return draft_name(d, u);
 }
 

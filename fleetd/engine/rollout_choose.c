@@ -125,6 +125,8 @@ static int wanted_read(Rolling *x, const ClusterUnit *u, Wanted *ret) {
         int r;
 
         *ret = (Wanted) { .unit = *u, .text = *x->set.head->unit };
+        if (u != x->set.head)
+                ret->unit.index = UINT64_MAX; /* its key will have the text last */
         r = rollout_compose(x->set.head, u, &ret->whole);
         if (r == 0)
                 r = rolling_read_common(x);

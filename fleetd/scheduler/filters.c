@@ -149,20 +149,26 @@ typedef struct ConflictList {
         size_t n, max;             /* 'n' is greater if there are more */
 } ConflictList;
 
-/* Return whether the unit, rather than 'other', leaves a machine on which the two conflict: a global unit
- * before an ordinary one, the later before the earlier, then the one with the greater name. The result
- * depends on the cluster view alone, so that exactly one of the two leaves. */
-static bool conflict_yields(const ConflictSearch *s, const Placed *other) {
-        bool global = s->unit->unit->placement.global, other_global = other->unit->unit->placement.global;
+/* Return whether both follow one template, and get its text one after the other. */
+static bool conflict_is_in_set(const ClusterUnit *a, const ClusterUnit *b) {
+        return a->unit && b->unit && a->unit->from && b->unit->from && streq(a->unit->from, b->unit->from);
+}
 
-        if (global != other_global)
-                return global;
-        if (!s->assignment || !other->assignment)
-                return !s->assignment;
-        if (s->assignment->since_ms != other->assignment->since_ms)
-                return s->assignment->since_ms > other->assignment->since_ms;
-        if (s->assignment->created != other->assignment->created)
-                return s->assignment->created > other->assignment->created;
+/* Return whether the unit, rather than 'other', leaves a machine on which the two conflict: the one with the
+ * newer text, because units are placed without conflicts, so that its text has caused this one. Of two
+ * instances of one template, which have one text, the later one leaves, then the one with the greater name.
+ * The result depends on the cluster view alone, so that exactly one of the two leaves. */
+static bool conflict_yields(const ConflictSearch *s, const Placed *other) {
+        const ClusterAssignment *own = s->assignment, *others = other->assignment;
+
+        if (!own || !others)
+                return !own;
+        if (s->unit->index != other->unit->index && !conflict_is_in_set(own->of, other->unit))
+                return s->unit->index > other->unit->index;
+        if (own->since_ms != others->since_ms)
+                return own->since_ms > others->since_ms;
+        if (own->created != others->created)
+                return own->created > others->created;
         return strcmp(s->unit->name, other->unit->name) > 0;
 }
 

@@ -29,7 +29,8 @@ typedef enum SchedulerRule {
  * and web@1.service runs there"), or RULE_NONE.
  *
  * 'staying' checks a unit that is already there. The machine then need not be up, and a unit that is being
- * stopped is no obstacle. Of two units in conflict only the later one is rejected, or the global one. */
+ * stopped is no obstacle. Of two units in conflict only the one with the newer text (ClusterUnit.index) is
+ * rejected; of two instances of one template, only the later one. */
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why);
 /* Return the unit on the machine that excludes 'unit' by Conflicts= of either, if that is the first rule that

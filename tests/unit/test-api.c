@@ -1585,6 +1585,62 @@ static void a_plan_of_two_units_that_exchange_their_machines_moves_both(void **s
 #undef UNIT
 }
 
+/* A new text affects its own unit alone, so that the plan of that unit is complete. */
+static void a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text(void **state) {
+#define GLOBAL "[X-Fleet]\\nGlobal=true\\n"
+#define PLANNED(name, options) \
+        "{\"units\":[{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/a\\n" options "\"}]}"
+        static const char beta[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                          gamma[] = "cccccccccccccccccccccccccccccccc";
+        static const struct {
+                const char *name, *options;
+        } units[] = { { "a.service", "" }, { "b.service", "" }, { "node.service", GLOBAL } };
+        static const struct {
+                const char *plan, *says;
+        } rows[] = {
+                { PLANNED("a.service", "[X-Fleet]\\nConflicts=b.service\\n"),
+                  "{\"units\":[{\"action\":\"move\",\"hostname\":\"gamma\"" },
+                { PLANNED("b.service", "[X-Fleet]\\nConflicts=a.service\\n"),
+                  "{\"units\":[{\"action\":\"move\",\"hostname\":\"gamma\"" },
+                { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
+                { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
+                  "\"beta no longer qualifies (Conflicts=node.service, and node.service runs there); no "
+                  "other "
+                  "machine qualifies (node is on gamma)\"" },
+                { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
+                { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
+                  "{\"action\":\"stay\",\"effect\":\"none\",\"hostname\":\"gamma\"" },
+                { PLANNED("n.service", "[X-Fleet]\\nConflicts=node.service\\n"),
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies "
+                  "(node is on beta and gamma)\"" },
+        };
+        Fixture *fixture = *state;
+
+        publish_machine(fixture, beta, "beta", "");
+        publish_machine(fixture, gamma, "gamma", "");
+        for (size_t i = 0; i < ELEMENTS(units); i++) {
+                char *body = NULL;
+
+                assert_true(
+                        asprintf(&body,
+                                 "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n"
+                                 "%s\"}",
+                                 units[i].options) > 0);
+                assert_int_equal(put_unit(fixture, units[i].name, body), 201);
+                free(body);
+                assign(fixture, units[i].name, beta);
+        }
+        assign(fixture, "node.service", gamma);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, rows[i].plan), 200);
+                assert_says(fixture, rows[i].says);
+        }
+#undef PLANNED
+#undef GLOBAL
+}
+
 static void a_plan_waits_for_a_machine_that_was_lost_repeatedly(void **state) {
         static const char unit[] = "{\"units\":[{\"name\":\"a.service\",\"text\":\"[X-Fleet]\\n"
                                    "MachineMetadata=gpu=yes\\n\"}]}";
@@ -2501,6 +2557,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(why_names_the_rule_that_excluded_each_machine),
                 in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
                 in_a_fixture(a_plan_of_two_units_that_exchange_their_machines_moves_both),
+                in_a_fixture(a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text),
                 in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
                 in_a_fixture(a_plan_of_many_copies_of_a_template_is_refused),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),

@@ -309,7 +309,7 @@ static void a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_
         cluster_view_free(&p);
 }
 
-/* Of two in conflict, the later one would yield. */
+/* Of two in conflict, the one with the newer text would yield. */
 static void an_assignment_on_an_away_or_unreadable_machine_is_not_judged(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 ClusterView p;
@@ -438,7 +438,7 @@ static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
         cluster_view_free(&p);
 }
 
-/* The same time, and the same transaction. */
+/* Both texts, and both assignments, have one index and one time. */
 static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void **state) {
         ClusterView p = { .cluster.now_ms = 1000000 };
 
@@ -447,8 +447,9 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
         cluster_view_execute(&p);
-        cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
-        cluster_view_roll(&p, "a.service");
+        cluster_view_text(&p, "b.service", "Conflicts=a.service", "/bin/true");
+        cluster_view_roll(&p, "b.service");
+        cluster_unit(&p.cluster, "a.service")->index = cluster_unit(&p.cluster, "b.service")->index;
         plans(&p, "stop b.service A");
         cluster_view_free(&p);
 }

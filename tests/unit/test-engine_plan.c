@@ -79,6 +79,7 @@ static void a_placed_unit_stays_even_if_another_machine_is_empty(void **state) {
         cluster_view_free(&p);
 }
 
+/* The one whose new text excludes the other, also if it was there first. */
 static void of_two_that_conflict_exactly_one_moves(void **state) {
         ClusterView p;
 
@@ -88,8 +89,39 @@ static void of_two_that_conflict_exactly_one_moves(void **state) {
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "b.service");
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
+        plans(&p, ""); /* it has its former text there */
         cluster_view_roll(&p, "a.service");
-        plans(&p, "stop b.service A; run b.service B");
+        plans(&p, "stop a.service A; run a.service B");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
+/* A new text of an ordinary unit stops no global unit, and a new text of a global unit no ordinary one. */
+static void a_conflict_with_a_global_unit_affects_the_unit_with_the_new_text(void **state) {
+        ClusterView p;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "g.service");
+        run_on(&p, "B", "g.service");
+        run_on(&p, "A", "a.service");
+
+        cluster_view_text(&p, "g.service", "Global=true\nConflicts=a.service", "/bin/true");
+        cluster_view_roll(&p, "g.service");
+        plans(&p, "stop g.service A");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        cluster_view_text(&p, "g.service", "Global=true", "/bin/true");
+        cluster_view_roll(&p, "g.service");
+        plans(&p, "run g.service A");
+        cluster_view_execute(&p);
+        run_on(&p, "A", "g.service");
+
+        cluster_view_text(&p, "a.service", "Conflicts=g.service", "/bin/true");
+        cluster_view_roll(&p, "a.service");
+        plans(&p, "stop a.service A");
         cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
@@ -1960,6 +1992,7 @@ int main(void) {
                 cmocka_unit_test(an_inactive_unit_is_stopped_where_it_is),
                 cmocka_unit_test(a_placed_unit_stays_even_if_another_machine_is_empty),
                 cmocka_unit_test(of_two_that_conflict_exactly_one_moves),
+                cmocka_unit_test(a_conflict_with_a_global_unit_affects_the_unit_with_the_new_text),
                 cmocka_unit_test(three_that_exclude_each_other_fill_two_machines),
                 cmocka_unit_test(a_follower_runs_where_its_peer_runs),
                 cmocka_unit_test(a_follower_runs_where_a_global_peer_runs),

@@ -687,6 +687,29 @@ static void a_text_does_not_start_on_a_machine_that_it_excludes(void **state) {
         }
 }
 
+/* The new text conflicts with a unit on each of the machines. That stays, also where its text is newer than
+ * that of the instance so far. */
+static void instances_in_conflict_with_the_new_text_start_elsewhere_first(void **state) {
+        static const char *const others[][2] = { { "A", "a.service" },
+                                                 { "B", "b.service" },
+                                                 { "C", "c.service" } };
+        Play play;
+
+        begin_excluding(&play, "MaxUnavailable=1", "MaxUnavailable=1\nConflicts=?.service");
+        for (size_t i = 0; i < ELEMENTS(others); i++) {
+                cluster_view_unit(&play.p, others[i][1], "", TARGET_LAUNCHED);
+                cluster_view_assign(&play.p, others[i][0], others[i][1], ASSIGNMENT_RUN);
+        }
+        want(&play, 2);
+        excluded_seconds(&play, 60, 3, 1);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_assignments(&play, 2), 3);
+        for (size_t i = 0; i < ELEMENTS(others); i++)
+                assert_true(cluster_assignment_is_active(
+                        cluster_assignment(&play.p.cluster, machine_id(others[i][0]), others[i][1])));
+        end(&play);
+}
+
 /* The rollout ends without those that have failed; they stay where they are. */
 static void a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded(void **state) {
         static const char options[] = "MaxUnavailable=3\nUpdateOnFailure=continue\nMachineMetadata=disk=ssd";
@@ -819,6 +842,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_surge_instance_starts_where_its_text_fits),
                 cmocka_unit_test(a_placement_edit_moves_in_steps),
                 cmocka_unit_test(a_text_does_not_start_on_a_machine_that_it_excludes),
+                cmocka_unit_test(instances_in_conflict_with_the_new_text_start_elsewhere_first),
                 cmocka_unit_test(a_text_that_fails_elsewhere_does_not_start_where_it_is_excluded),
                 cmocka_unit_test(a_machine_that_returns_after_the_rollout_does_not_start_what_excludes_it),
                 cmocka_unit_test(an_instance_on_a_drained_machine_is_updated_there),

@@ -238,27 +238,52 @@ static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **st
         cluster_view_free(&p);
 }
 
-static void of_two_in_conflict_exactly_the_later_one_yields(void **state) {
+/* Whatever the two are, and whichever was placed first: a new text affects its own unit alone. */
+static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void **state) {
+        for (unsigned i = 0; i < 32; i++) {
+                const char *units[] = { "a.service", "b.service" };
+                const unsigned newer = i & 1, placed = i >> 1 & 1, named = i >> 4 & 1;
+                const char *kept = units[!newer], *edited = units[newer];
+                char options[64], why[ERROR_MESSAGE_MAX];
+                ClusterView p = {};
+
+                cluster_view_machine(&p, "A", "", PRESENCE_UP);
+                for (unsigned k = 0; k < 2; k++) {
+                        snprintf(options, sizeof(options), "%s", i >> (2 + k) & 1 ? "Global=true\n" : "");
+                        cluster_view_unit(&p, units[k], options, TARGET_LAUNCHED);
+                }
+                cluster_view_assign(&p, "A", units[placed], ASSIGNMENT_RUN);
+                p.cluster.now_ms = 7;
+                cluster_view_assign(&p, "A", units[!placed], ASSIGNMENT_RUN);
+                snprintf(options, sizeof(options), "%sConflicts=%s",
+                         i >> (2 + newer) & 1 ? "Global=true\n" : "", named ? kept : "*");
+                cluster_view_text(&p, edited, options, "/bin/true");
+                assert_string_equal(refusal(&p, kept, "A", true), "");
+                snprintf(why, sizeof(why), "Conflicts=%s, and %s runs there", named ? kept : "*", kept);
+                assert_string_equal(refusal(&p, edited, "A", true), why);
+                cluster_view_free(&p);
+        }
+}
+
+static const char *const instances[] = { "w@1.service", "w@2.service" };
+
+/* They get one text one after the other. */
+static void of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yields(void **state) {
         ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
-        cluster_view_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
-        cluster_view_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
-        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
-        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
-        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+        cluster_view_unit(&p, "w@2.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "w@1.service", "", TARGET_LAUNCHED);
+        cluster_view_assign(&p, "A", "w@2.service", ASSIGNMENT_RUN);
         p.cluster.now_ms = 7;
-        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
-        assert_string_equal(refusal(&p, "b.service", "A", true), "");
-        assert_string_equal(refusal(&p, "a.service", "A", true), "Conflicts=*, and b.service runs there");
-
-        /* A global unit yields, whenever it was placed. */
-        cluster_view_destroy(&p, "a.service");
-        p.cluster.now_ms = 9;
-        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
-        cluster_view_assign(&p, "A", "g.service", ASSIGNMENT_RUN);
-        assert_string_equal(refusal(&p, "b.service", "A", true), "");
-        assert_string_equal(refusal(&p, "g.service", "A", true), "b.service runs there and has Conflicts=*");
+        cluster_view_assign(&p, "A", "w@1.service", ASSIGNMENT_RUN);
+        for (size_t i = 0; i < ELEMENTS(instances); i++) {
+                cluster_view_text(&p, instances[i], "Conflicts=w@*", "/bin/true");
+                cluster_unit(&p.cluster, instances[i])->unit->from = strdup("w@.service");
+        }
+        assert_string_equal(refusal(&p, "w@2.service", "A", true), "");
+        assert_string_equal(refusal(&p, "w@1.service", "A", true),
+                            "Conflicts=w@*, and w@2.service runs there");
         cluster_view_free(&p);
 }
 
@@ -865,10 +890,10 @@ static const ClusterAssignment *model_order(const ClusterUnit *u, const ClusterM
 
 static bool model_yields(const ClusterUnit *u, const ClusterAssignment *own, const ClusterUnit *other,
                          const ClusterAssignment *others) {
-        if (u->unit->placement.global != other->unit->placement.global)
-                return u->unit->placement.global;
         if (!own || !others)
                 return !own;
+        if (u->index != other->index)
+                return u->index > other->index;
         if (own->since_ms != others->since_ms)
                 return own->since_ms > others->since_ms;
         if (own->created != others->created)
@@ -988,31 +1013,41 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
         assert_true(replaced > asked / 50);
 }
 
-/* As "fleetctl plan" asks: the draft of a unit that is placed, with another text. */
-static void a_draft_of_the_earlier_of_two_in_conflict_stays(void **state) {
-        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=db.service\n";
-        ClusterUnit draft = { .name = "web.service", .target = TARGET_LAUNCHED };
-        char id[MACHINE_ID_SIZE];
-        SchedulerView *view;
-        ClusterView p = {};
-        Error why = {};
+/* As "fleetctl plan" asks: the draft of a unit that is placed, with another text. It leaves, except for the
+ * earlier of two instances of a template. */
+static void a_draft_of_the_earlier_of_two_in_conflict_leaves(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=w@2.service\n";
 
-        cluster_view_machine(&p, "A", "", PRESENCE_UP);
-        cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
-        cluster_view_unit(&p, "db.service", "", TARGET_LAUNCHED);
-        p.cluster.now_ms = 100;
-        cluster_view_assign(&p, "A", "web.service", ASSIGNMENT_RUN);
-        p.cluster.now_ms = 200;
-        cluster_view_assign(&p, "A", "db.service", ASSIGNMENT_RUN);
+        for (unsigned i = 0; i < 2; i++) {
+                ClusterUnit draft = { .name = "w@1.service", .index = UINT64_MAX };
+                char id[MACHINE_ID_SIZE];
+                SchedulerView *view;
+                ClusterView p = {};
+                Error why = {};
 
-        assert_int_equal(unit_read("web.service", text, strlen(text), &draft.unit, NULL), 0);
-        draft.assignments = cluster_unit(&p.cluster, "web.service")->assignments;
-        assert_int_equal(scheduler_view_new(&p.cluster, 300, &view), 0);
-        assert_true(scheduler_fits(view, &draft, cluster_machine(&p.cluster, cluster_view_id(id, "A")), true,
-                                   &why));
-        scheduler_view_free(view);
-        unit_free(draft.unit);
-        cluster_view_free(&p);
+                cluster_view_machine(&p, "A", "", PRESENCE_UP);
+                cluster_view_unit(&p, "w@1.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "w@2.service", "", TARGET_LAUNCHED);
+                p.cluster.now_ms = 100;
+                cluster_view_assign(&p, "A", "w@1.service", ASSIGNMENT_RUN);
+                p.cluster.now_ms = 200;
+                cluster_view_assign(&p, "A", "w@2.service", ASSIGNMENT_RUN);
+                for (unsigned k = 0; i > 0 && k < 2; k++)
+                        cluster_unit(&p.cluster, instances[k])->unit->from = strdup("w@.service");
+
+                assert_int_equal(unit_read(draft.name, text, strlen(text), &draft.unit, NULL), 0);
+                draft.assignments = cluster_unit(&p.cluster, draft.name)->assignments;
+                assert_int_equal(scheduler_view_new(&p.cluster, 300, &view), 0);
+                assert_int_equal(scheduler_fits(view, &draft,
+                                                cluster_machine(&p.cluster, cluster_view_id(id, "A")), true,
+                                                &why),
+                                 i > 0);
+                assert_string_equal(why.message,
+                                    i > 0 ? "" : "Conflicts=w@2.service, and w@2.service runs there");
+                scheduler_view_free(view);
+                unit_free(draft.unit);
+                cluster_view_free(&p);
+        }
 }
 
 int main(void) {
@@ -1026,8 +1061,9 @@ int main(void) {
                 cmocka_unit_test(the_reason_of_a_selection_names_the_machine_that_was_damped),
                 cmocka_unit_test(a_conflict_counts_in_both_directions),
                 cmocka_unit_test(a_unit_that_is_stopping_excludes_new_units_and_evicts_none),
-                cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),
-                cmocka_unit_test(a_draft_of_the_earlier_of_two_in_conflict_stays),
+                cmocka_unit_test(of_two_in_conflict_exactly_the_one_with_the_newer_text_yields),
+                cmocka_unit_test(of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yields),
+                cmocka_unit_test(a_draft_of_the_earlier_of_two_in_conflict_leaves),
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
                 cmocka_unit_test(a_unit_that_fits_nowhere_gets_the_reason_of_each_machine),
                 cmocka_unit_test(of_many_machines_that_reject_for_one_reason_four_are_named),
