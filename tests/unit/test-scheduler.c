@@ -238,7 +238,7 @@ static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **st
         cluster_view_free(&p);
 }
 
-/* Whatever the two are, and whichever was placed first: a new text affects its own unit alone. */
+/* A new text affects its own unit alone, whether or not one of the two is global or was placed first. */
 static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void **state) {
         for (unsigned i = 0; i < 32; i++) {
                 const char *units[] = { "a.service", "b.service" };
