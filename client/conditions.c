@@ -167,7 +167,7 @@ static bool brake_has_effect(const View *v) {
                 const ApiMachine *m = u->machine_id ? listing_machine(&v->machines, u->machine_id) : NULL;
 
                 if (m && is_presence(m, "lost") && u->desired_state > TARGET_INACTIVE && !u->global &&
-                    !starts_with(u->reason ?: "", "finished on "))
+                    !unit_has_finished(u))
                         return true;
         }
         for (size_t i = 0; i < json_value_count(drains); i++)
@@ -435,12 +435,6 @@ static bool is_failed(const ApiState *s) {
         return s->active && streq(s->active, "failed");
 }
 
-/* Return whether systemd rejects the text of the unit: nothing else than another text changes that. */
-static bool is_rejected(const ApiState *s) {
-        return same_string(s->load, "bad-setting") || same_string(s->load, "error") ||
-               same_string(s->load, "masked");
-}
-
 /* Return whether systemd did not execute the last start. An unmet condition is no failure. */
 static bool is_refused(const View *v, const ApiState *s) {
         const ApiUnit *u;
@@ -501,7 +495,7 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
                 add(all, "absent", s->name, "why ", "runs on %s%s, and is no unit of the cluster%s",
                     chars(&place), away ? ", which is away" : "",
                     away ? "; if it was destroyed, it stops when the machine is back" : "");
-        else if (is_rejected(s))
+        else if (state_cannot_load(s->load))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
         else if ((is_failed(s) && view_is_paused_by(v, s->name, chars(&place), reason)) ||
@@ -617,7 +611,7 @@ static void add_waiting_units(const View *v, Conditions *all) {
                         continue;
                 if (u->reason && *u->reason)
                         reason = u->reason;
-                if (!starts_with(reason, "finished on ") && (placed || !follows_unloaded(v, u, all)))
+                if (!unit_has_finished(u) && (placed || !follows_unloaded(v, u, all)))
                         add(all, "waiting", u->name, "why ", "%s%s", placed ? "" : "not placed: ", reason);
         }
 }

@@ -28,6 +28,7 @@ typedef struct Found {
         bool as_requested; /* it had the requested target state already */
         bool waits;        /* for a machine, or for one that reports it: its machine may be lost */
         char *reason;      /* of its placement; owned */
+        bool has_wait;     /* 'reason' states what it waits for */
         Names machines;    /* IDs: of its assignment; of a global unit, those that report it */
         bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
@@ -68,7 +69,8 @@ static int found_set_unit(Found *f, const ApiUnit *unit) {
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
-        f->waits = !f->global && f->desired > TARGET_INACTIVE && !starts_with(reason, "finished on ");
+        f->waits = !f->global && f->desired > TARGET_INACTIVE && !unit_has_finished(unit);
+        f->has_wait = reason_is_of_wait(unit->reason_kind);
         if (*machine && names_add(&f->machines, machine, strlen(machine)) < 0)
                 return -ENOMEM;
         if (!f->waits)
@@ -246,15 +248,11 @@ static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing
         }
 }
 
-/* Print why a unit does not run yet, and the next step, which the name of the unit completes. A unit whose
- * machine is lost has a reason that begins with "waiting". */
+/* Print why a unit does not run yet, and the next step, which the name of the unit completes. */
 static void note_waiting(const Found *f, const char *next) {
-        static const char waiting[] = "waiting: ";
-        const char *reason = f->reason ?: "";
+        const char *reason = reason_after_waiting(f->reason);
 
-        if (starts_with(reason, waiting))
-                reason += strlen(waiting);
-        else if (f->machines.n > 0) { /* it has a machine, which is away or about to start it */
+        if (!f->has_wait && f->machines.n > 0) { /* it has a machine, which is away or about to start it */
                 bool cancels = strstr(next, "unload");
 
                 client_note("no machine reports %s yet: fleetctl why %s%s%s", f->name, f->name,

@@ -7,6 +7,7 @@
 
 #include "base/parse.h"
 #include "client/files.h"
+#include "client/state_text.h"
 #include "client/times.h"
 #include "client/unit_status.h"
 
@@ -344,7 +345,7 @@ static int journals_print(Client *c, const Journals *j, bool *ret_any, Error *er
 static bool journal_unit_waits(const ApiUnit *unit) {
         return !unit->global && unit->desired_state > TARGET_INACTIVE &&
                unit->current_state <= TARGET_INACTIVE && !(unit->machine_id && *unit->machine_id) &&
-               !starts_with(unit->reason ?: "", "finished on ");
+               !unit_has_finished(unit);
 }
 
 /* Report a unit that waits for a machine, before entries of its past. */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "client/state_text.h"
 
 enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60, LEAVE_FOUND_S = 5 };
 
@@ -33,6 +34,7 @@ static void leave_append_step(Text *t, const JsonValue *root) {
         const char *step = member_text(root, "step"), *unit = member_text(root, "unit"),
                    *reason = member_text(root, "reason"), *other = member_text(root, "other");
         const JsonValue *waiting = json_value_member(root, "waiting");
+        bool waits = reason_is_of_wait(member_text(root, "reasonKind"));
         unsigned long long n = member_number(root, "units");
 
         if (streq(step, "units")) {
@@ -43,8 +45,8 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 }
                 text_append_printable(t, unit);
                 /* Another reason is that for which the unit came here. */
-                text_append(t, starts_with(reason, "waiting") ? ": " : " is moving");
-                if (starts_with(reason, "waiting"))
+                text_append(t, waits ? ": " : " is moving");
+                if (waits)
                         text_append_printable(t, reason);
                 if (json_value_count(waiting) == 1 &&
                     streq(unit, json_value_string(json_value_item(waiting, 0)) ?: "")) {

@@ -11,6 +11,22 @@ bool state_is_stopped_for(const ApiState *s, Text *ret) {
         return name;
 }
 
+bool reason_is_of_wait(const char *kind) {
+        return same_string(kind, API_REASON_WAITING) || same_string(kind, API_REASON_HELD);
+}
+
+const char *reason_after_waiting(const char *reason) {
+        static const char waiting[] = "waiting: ";
+
+        if (!reason)
+                return "";
+        return starts_with(reason, waiting) ? reason + strlen(waiting) : reason;
+}
+
+bool unit_has_finished(const ApiUnit *unit) {
+        return same_string(unit->reason_kind, API_REASON_FINISHED);
+}
+
 static const char *state_or(const char *s, const char *otherwise) {
         return s && *s ? s : otherwise;
 }

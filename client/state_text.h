@@ -15,6 +15,13 @@ typedef enum StateKind {
 
 StateKind state_kind(const ApiState *s);
 
+/* Return whether a reason of this kind (ApiUnit.reason_kind; may be NULL) states what the unit waits for. */
+bool reason_is_of_wait(const char *kind);
+/* Return the reason of a unit without its first word "waiting: ", for a message that has it; NULL: "". */
+const char *reason_after_waiting(const char *reason);
+/* Return whether the unit has ended successfully, and is not run again. */
+bool unit_has_finished(const ApiUnit *unit);
+
 /* Return whether systemd is about to restart the unit (RestartSec=), after a failure or a successful end. */
 bool state_is_between_runs(const ApiState *s);
 /* Return whether it does after a failure: only that has a reason. */

@@ -1,6 +1,7 @@
 #include "client/wait.h"
 
 #include "base/clock.h"
+#include "client/state_text.h"
 #include "client/wait_internal.h"
 
 enum {
@@ -51,7 +52,7 @@ static void wait_append_absence(Wait *w, const WaitUnit *u, Text *t) {
 
 /* Return why a unit waits for a machine, or for its lost one; NULL: its machine is to start it. */
 static const char *wait_reason(const WaitUnit *u) {
-        return u->reason && (!u->machine || starts_with(u->reason, "waiting: ")) ? u->reason : NULL;
+        return u->reason && (!u->machine || u->waits) ? u->reason : NULL;
 }
 
 /* Append the reason of the delay or the end of the wait, or the next step; nothing: the elapsed time. */
@@ -239,7 +240,7 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
 
 /* --timeout: end the wait for a unit with its state, and with the names of all units that are left. */
 static void wait_time_out(Wait *w, WaitUnit *u) {
-        const char *reason = wait_reason(u) ?: "";
+        const char *reason = reason_after_waiting(wait_reason(u));
         _cleanup_text_ Text absence = {}, what = {}, undo = {};
         _cleanup_listing_ Listing now = {};
 
@@ -259,8 +260,6 @@ static void wait_time_out(Wait *w, WaitUnit *u) {
         }
         if (!*reason && u->machine && w->machines_are_new)
                 wait_append_absence(w, u, &absence);
-        if (starts_with(reason, "waiting: "))
-                reason += strlen("waiting: ");
         if (!u->machine && !u->global && w->request->target > TARGET_INACTIVE)
                 text_printf(&what, "%s waits for a machine%s%s", u->name, *reason ? ": " : "", reason);
         else if (absence.size > 0)

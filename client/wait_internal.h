@@ -32,6 +32,7 @@ typedef struct WaitUnit {
         bool refused;                 /* systemd did not begin its start: the journal has nothing */
         bool ran;                     /* the unit was seen active or in transition */
         bool global;                  /* see ApiUnit */
+        bool waits;                   /* 'reason' states what it waits for */
         bool text_seen;               /* it had the awaited text */
         uint64_t missing_ms;          /* first seen absent, before 'target_seen' */
         uint64_t deadline_ms;         /* 0: none */

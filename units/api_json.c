@@ -94,6 +94,7 @@ static const JsonField unit_fields[] = {
           .read = options_read_json },
         { "owner", JSON_FIELD_TEXT, offsetof(ApiUnit, owner) },
         { "reason", JSON_FIELD_TEXT, offsetof(ApiUnit, reason) },
+        { "reasonKind", JSON_FIELD_TEXT, offsetof(ApiUnit, reason_kind) },
         { "replace", JSON_FIELD_NOT, offsetof(ApiUnit, keep) },
         { "text", JSON_FIELD_TEXT, offsetof(ApiUnit, text) },
 };

@@ -9,20 +9,21 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"};
- * "global", "hash", "owner", "reason" and "text" extend fleet's API; fleet's clients ignore them. So do
- * "replace", "destroy", "expectedHash" and "expectedState" of a request. */
+/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","reasonKind",
+ * "text"}; "global", "hash", "owner", "reason", "reasonKind" and "text" extend fleet's API; fleet's clients
+ * ignore them. So do "replace", "destroy", "expectedHash" and "expectedState" of a request. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
         TargetState desired_state; /* _TARGET_INVALID: absent */
         TargetState current_state;
         const char *machine_id;
-        const char *hash;   /* 40 hex digits */
-        const char *reason; /* of its assignment, or of the lack of one */
-        const char *text;   /* the unit file as submitted, comments included */
-        const char *owner;  /* id of the machine whose unit directory has the file */
-        bool global;        /* on every machine that qualifies */
+        const char *hash;        /* 40 hex digits */
+        const char *reason;      /* of its assignment, or of the lack of one */
+        const char *reason_kind; /* API_REASON_*; NULL: another one, or of an older daemon */
+        const char *text;        /* the unit file as submitted, comments included */
+        const char *owner;       /* id of the machine whose unit directory has the file */
+        bool global;             /* on every machine that qualifies */
         /* Of a request: */
         bool keep;          /* "replace" is false, what is there stays */
         bool destroy;       /* the unit is removed; in a batch */
@@ -32,6 +33,12 @@ typedef struct ApiUnit {
         TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: any */
         JsonValue *source;          /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
+
+/* The kinds of the reason of a unit that is to be on a machine. */
+#define API_REASON_FINISHED "finished" /* it ended successfully, and is not run again */
+#define API_REASON_HELD     "held"    /* until the brake or the adoption ends; API_REASON_WAITING otherwise */
+#define API_REASON_MOVING   "moving"  /* another machine has it, or a requested move is under way */
+#define API_REASON_WAITING  "waiting" /* for a machine, or on one that it is to leave */
 
 /* An ApiUnit without any field. */
 #define API_UNIT_EMPTY                                 \

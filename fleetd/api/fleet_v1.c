@@ -53,9 +53,10 @@ const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine 
 }
 
 /* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
- * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. */
-static void waiting_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                           const ClusterMachine *where, const Error *unfit, Error *ret) {
+ * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. Return
+ * the kind. */
+static const char *waiting_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                                  const ClusterMachine *where, const Error *unfit, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
         char buffer[CLUSTER_LABEL_SIZE];
@@ -84,6 +85,7 @@ static void waiting_reason(const Request *request, const SchedulerView *view, co
                 error_set(&cause, 0, "%s %s; ", name,
                           where->presence == PRESENCE_LEFT ? "was shut down" : "is lost");
         error_set(ret, 0, "%s: %s%s", successor ? "moving" : "waiting", cause.message, next.message);
+        return successor ? API_REASON_MOVING : API_REASON_WAITING;
 }
 
 /* Set the reason of a unit that waits for its lost machine. */
@@ -103,9 +105,9 @@ static void delayed_reason(const Cluster *c, const ClusterUnit *u, const Cluster
                           (unsigned long long) (end_ms > c->now_ms ? end_ms - c->now_ms + 999 : 0) / 1000);
 }
 
-/* Set the reason of a unit that is assigned to 'where'. */
-static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                         const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
+/* Set the reason of a unit that is assigned to 'where', and return its kind, as unit_reason(). */
+static const char *order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                                const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         uint64_t brake_ms = request_brake_ms(request);
         EngineVerdict verdict = ENGINE_STAYS;
@@ -113,37 +115,37 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
         Error why = {};
 
         if (!u->unit->placement.global && engine_judge(view, c, order, brake_ms, &verdict, &why) < 0)
-                return;
+                return NULL;
         switch (verdict) {
         case ENGINE_FINISHED:
                 error_set(ret, 0, "finished on %s: it ended successfully, and is not run again",
                           cluster_machine_name(where));
-                break;
+                return API_REASON_FINISHED;
         case ENGINE_BRAKED:
                 brake_reason(request, brake_ms, ret);
-                break;
+                return API_REASON_HELD;
         case ENGINE_DELAYED:
                 delayed_reason(c, u, where, ret);
-                break;
+                return API_REASON_WAITING;
         case ENGINE_GONE:
-                waiting_reason(request, view, u, where, NULL, ret);
-                break;
+                return waiting_reason(request, view, u, where, NULL, ret);
         case ENGINE_UNFIT:
-                waiting_reason(request, view, u, where, &why, ret);
-                break;
+                return waiting_reason(request, view, u, where, &why, ret);
         default:
-                if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
-                    !u->unit->placement.global &&
-                    unit_drained(c, view, u, where, &to, &why) == DRAINED_UNIT_WAITS)
-                        error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
-                                  cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
-                                  why.message);
-                else
-                        error_set(ret, 0, "%s", order->reason ?: "");
+                break;
         }
+        if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
+            !u->unit->placement.global && unit_drained(c, view, u, where, &to, &why) == DRAINED_UNIT_WAITS) {
+                error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
+                          cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
+                          why.message);
+                return API_REASON_WAITING;
+        }
+        error_set(ret, 0, "%s", order->reason ?: "");
+        return NULL;
 }
 
-void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+const char *unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *where = NULL;
         const ClusterAssignment *assignment;
@@ -151,24 +153,25 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         *ret = (Error) {};
         if (cluster_unit_is_unreadable(u)) {
                 error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
-                return;
+                return NULL;
         }
         if (c->adopting && u->target != TARGET_INACTIVE) {
                 error_set(ret, 0, "waiting: " HELD_BY_ADOPTION);
-                return;
+                return API_REASON_HELD;
         }
         if (u->move) {
                 move_reason_of(request, view, u, ret);
-                return;
+                return API_REASON_MOVING;
         }
         (void) cluster_current_state(c, u, &where);
         assignment = where ? cluster_assignment(c, where->id, u->name) : NULL;
         if (assignment)
-                order_reason(request, view, u, where, assignment, ret);
-        else if (u->target == TARGET_INACTIVE)
+                return order_reason(request, view, u, where, assignment, ret);
+        if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "its target state is inactive");
-        else if (!u->unit->placement.global)
-                (void) scheduler_pick(view, u, &where, ret);
+        else if (!u->unit->placement.global && scheduler_pick(view, u, &where, ret) < 0)
+                return API_REASON_WAITING;
+        return NULL;
 }
 
 const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
@@ -204,7 +207,7 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
                 .global = global,
         };
 
-        unit_reason(request, view, u, why);
+        entity.reason_kind = unit_reason(request, view, u, why);
         if (!u->unit)
                 return entity;
         if (u->unit->json_size <=

@@ -37,8 +37,9 @@ void change_on_done(void *request, KvStatus status, const char *message, uint64_
 /* The same; if another change came first, the route decides again on the view that has it. */
 void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);
 
-/* Set the reason why a unit is on its machine, or on none. */
-void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
+/* Set the reason why a unit is on its machine, or on none. Return its kind, API_REASON_*, or NULL. */
+const char *unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
+                        Error *ret);
 
 /* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
 const char *state_health(const ClusterState *state);

@@ -63,14 +63,15 @@ void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, c
 }
 
 /* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is.
+ * *ret_kind: see unit_reason().
  * *ret_view: of the units that are here, to be freed; or NULL. */
 static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
-                              SchedulerView **ret_view, Error *ret_why) {
+                              SchedulerView **ret_view, const char **ret_kind, Error *ret_why) {
         const char *name = leaving_unit(self, ret_n);
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
 
         if (u && scheduler_view_new(c, c->now_ms, ret_view) >= 0)
-                unit_reason(request, *ret_view, u, ret_why);
+                *ret_kind = unit_reason(request, *ret_view, u, ret_why);
         return name;
 }
 
@@ -80,7 +81,7 @@ void leave_get_handle(Request *request) {
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
         SchedulerView *view = NULL;
-        const char *unit = NULL;
+        const char *unit = NULL, *kind = NULL;
         size_t n_units = 0;
         char id[HEX64_SIZE];
         KvState state;
@@ -105,10 +106,11 @@ void leave_get_handle(Request *request) {
         if (other)
                 json_add_string(&t, "other", cluster_machine_name(other));
         if (step == LEAVING_UNITS)
-                unit = leave_unit(request, c, self, &n_units, &view, &why);
+                unit = leave_unit(request, c, self, &n_units, &view, &kind, &why);
         else if (self && (step == LEAVING_OWNER || step == LEAVING_NOT))
                 (void) leave_owns_units(request, c, self, &why);
         json_add_string(&t, "reason", why.message);
+        json_add_string(&t, "reasonKind", kind);
         json_add_string(&t, "step", leaving_step_to_string(step));
         json_add_string(&t, "unit", unit);
         if (unit)

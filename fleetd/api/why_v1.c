@@ -155,6 +155,7 @@ void why_handle(Request *request) {
         _cleanup_text_ Text t = {};
         bool waits;
         size_t n = 0;
+        const char *kind;
         Error why = {};
 
         if (!cluster_unit_exists(u)) {
@@ -166,7 +167,7 @@ void why_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        unit_reason(request, view, u, &why);
+        kind = unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
         waits = !where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
                 !u->unit->placement.global && scheduler_pick(view, u, &would, NULL) == -ENOENT;
@@ -188,6 +189,7 @@ void why_handle(Request *request) {
         json_close(&t, ']');
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
+        json_add_string(&t, "reasonKind", kind);
         rollout_write_reason(&t, request, u);
         if (waits)
                 steps_write(&t, c, view, u, machines, n);

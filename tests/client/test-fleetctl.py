@@ -920,12 +920,12 @@ TOKEN = ("fleet1-Ae_Nq4lnRSMBAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8KGyw9Tl_
 
 
 def a_leave_prints_what_it_waits_for(t):
-    t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service"]},
-                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service"]},
-                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "waiting": ["b.service"]},
-                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "waiting": []},
+    t.cluster.leaving = [{"step": "none"}, {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "reasonKind": "waiting", "waiting": ["a.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: no other machine qualifies", "reasonKind": "waiting", "waiting": ["a.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "reasonKind": "waiting", "waiting": ["b.service"]},
+                         {"step": "units", "units": 2, "unit": "a.service", "reason": "waiting: other units start first", "reasonKind": "waiting", "waiting": []},
                          {"step": "units", "units": 2, "unit": "a.service", "reason": "alpha had the fewest units (1)", "waiting": []},
-                         {"step": "units", "units": 3, "unit": "a.service", "reason": "waiting: no other machine qualifies", "waiting": ["a.service", "c\x1b.service"]},
+                         {"step": "units", "units": 3, "unit": "a.service", "reason": "waiting: no other machine qualifies", "reasonKind": "waiting", "waiting": ["a.service", "c\x1b.service"]},
                          {"step": "units", "units": 1, "unit": "b.service", "waiting": []}, {"step": "global"}, {"step": "vote"}, {"step": "wait", "other": "beta"},
                          {"step": "end"}, {"clusterId": "0", "step": "none"}, {"clusterId": "def", "step": "none"}]
     t.expect("leave --yes", out="alpha leaves its cluster. It continues without this command; to cancel: fleetctl leave --cancel\n"

@@ -1482,7 +1482,8 @@ static void why_reports_finished_units_and_conflicting_names(void **state) {
                 KV_OK);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
         assert_says(fixture, "\"finished\":true");
-        assert_says(fixture, "\"reason\":\"finished on beta: it ended successfully, and is not run again\"}");
+        assert_says(fixture, "\"reason\":\"finished on beta: it ended successfully, and is not run again\","
+                             "\"reasonKind\":\"finished\"}");
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
         assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
@@ -2482,6 +2483,7 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
         assert_says(fixture, "\"alpha (");
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
         assert_says(fixture, "waiting: the cluster was recovered or restored");
+        assert_says(fixture, "\"reasonKind\":\"held\"");
 
         assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 403);
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/adopting", JSON, "{}"), 405);

@@ -1937,7 +1937,8 @@ static void write_presence(Fixture *fixture, const char *id, const char *presenc
         write_records(fixture, &(Record) { key, value }, 1);
 }
 
-static void assert_reason(Fixture *fixture, const char *unit, const char *expected) {
+/* 'kind': "" is none. */
+static void assert_reason(Fixture *fixture, const char *unit, const char *kind, const char *expected) {
         _cleanup_json_ JsonValue *root = NULL;
         char request[64];
         int length;
@@ -1948,6 +1949,7 @@ static void assert_reason(Fixture *fixture, const char *unit, const char *expect
         body = split(fixture, &length);
         assert_int_equal(json_value_parse(body, strlen(body), &root, NULL), 0);
         assert_string_equal(json_value_string(json_value_member(root, "reason")) ?: "", expected);
+        assert_string_equal(json_value_string(json_value_member(root, "reasonKind")) ?: "", kind);
 }
 
 static void write_units_that_wait(Fixture *fixture) {
@@ -1989,31 +1991,31 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         write_presence(fixture, BETA, "left", 0);
         write_presence(fixture, GAMMA, "lost", 3600000);
         write_presence(fixture, DELTA, "lost", 7200000);
-        assert_reason(fixture, "web@1.service",
+        assert_reason(fixture, "web@1.service", "waiting",
                       "waiting: beta was shut down; no other machine qualifies (web@3 is on alpha, web@2 on "
                       "newton)");
-        assert_reason(fixture, "free.service", "waiting: beta was shut down; moving to alpha");
+        assert_reason(fixture, "free.service", "waiting", "waiting: beta was shut down; moving to alpha");
         assert_reason(
-                fixture, "ssd.service",
+                fixture, "ssd.service", "waiting",
                 "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no other "
                 "machine qualifies (alpha has no metadata ssd=true; beta was shut down)");
         assert_reason(
-                fixture, "late.service",
+                fixture, "late.service", "waiting",
                 "no machine qualifies (alpha and newton have no metadata ssd=true; beta was shut down)");
 
         write_presence(fixture, BETA, "lost", 3599000);
         assert_reason(
-                fixture, "web@1.service",
+                fixture, "web@1.service", "waiting",
                 "waiting: beta is lost; no other machine qualifies (web@3 is on alpha, web@2 on newton)");
         write_presence(fixture, BETA, "lost", 3600000);
-        assert_reason(fixture, "web@1.service",
+        assert_reason(fixture, "web@1.service", "waiting",
                       "waiting: no machine qualifies (web@3 is on alpha, web@2 on newton)");
-        assert_reason(fixture, "free.service", "waiting: moving to alpha");
+        assert_reason(fixture, "free.service", "waiting", "waiting: moving to alpha");
         write_records(fixture,
                       &(Record) { "machine/11111111111111111111111111111111/unit/ssd.service",
                                   "{\"order\":\"run\"}" },
                       1);
-        assert_reason(fixture, "ssd.service",
+        assert_reason(fixture, "ssd.service", "moving",
                       "moving: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); "
                       "alpha has it");
 
@@ -2021,7 +2023,8 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
         send_row(fixture, API_SOCKET, &(Row) { .request = "DELETE /fleet/v1/machines/" BETA });
         HOST_UNTIL(fixture->host, cluster_machine_is_removed(
                                           cluster_machine(registry_cluster(fixture->host->registry), BETA)));
-        assert_reason(fixture, "web@1.service", "no machine qualifies (web@3 is on alpha, web@2 on newton)");
+        assert_reason(fixture, "web@1.service", "waiting",
+                      "no machine qualifies (web@3 is on alpha, web@2 on newton)");
 }
 
 /* Two of five; one has left, and does not count. */
@@ -2052,10 +2055,10 @@ static void the_mass_failure_brake_states_its_end(void **state) {
         /* Its time is over: gamma is released first, and beta waits for its units. */
         write_presence(fixture, GAMMA, "lost", 80000);
         write_presence(fixture, BETA, "lost", 50000);
-        assert_reason(fixture, "free.service", "waiting: beta is lost; moving to alpha");
+        assert_reason(fixture, "free.service", "waiting", "waiting: beta is lost; moving to alpha");
         write_records(fixture, &(Record) { "machine/" GAMMA "/unit/late.service", "{\"order\":\"run\"}" }, 1);
         write_records(fixture, &(Record) { "unit/late.service", "{\"text\":\"[Service]\\n\"}" }, 1);
-        assert_reason(fixture, "free.service",
+        assert_reason(fixture, "free.service", "held",
                       "held back: machines that were lost together are replaced one by one (BrakeSec=)");
 }
 
@@ -2160,7 +2163,7 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"reason\":\"waiting: alpha no longer qualifies (it is leaving the cluster); no other "
                      "machine qualifies ");
         assert_leave(fixture, "GET", 200,
-                     "\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
+                     "\"reasonKind\":\"waiting\",\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
                      "\"waiting\":[\"pinned.service\"]}");
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
         assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1,"
@@ -2169,7 +2172,7 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         write_now(fixture, moving, ELEMENTS(moving));
         assert_leave(fixture, "GET", 200,
                      "\"reason\":\"moving: alpha no longer qualifies (it is leaving the cluster); beta has "
-                     "it\"");
+                     "it\",\"reasonKind\":\"moving\"");
         assert_leave(fixture, "GET", 200, "\"waiting\":[]}");
         write_now(fixture, owned, 1); /* submitted at the same time */
         assert_leave(
@@ -3385,7 +3388,7 @@ static const WaitRow move_waits[] = {
           { MOVES, IS(GAMMA, "away"), { "machine/" BETA "/unit/m.service", "" } },
           GET_MOVE,
           "\"reason\":\"gamma is away\"",
-          "moves to gamma: waiting: gamma is away",
+          "moves to gamma: waiting: gamma is away\",\"reasonKind\":\"moving\"",
           "\"name\":\"m.service\",\"reason\":\"gamma is away\"" },
         { "",
           { MOVES, GONE_TOGETHER },
@@ -4021,7 +4024,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "facts yet\"}],\"name\":\"w.service\","
                   "\"reason\":\"no machine qualifies (beta has gpu=yes, not gpu=maybe; "
                   "eeeeeeee has published no facts yet; gamma is away (it is "
-                  "silent))\"}" },
+                  "silent))\",\"reasonKind\":\"waiting\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
                   "\"beta\","
