@@ -496,14 +496,15 @@ static void print_way(const JsonValue *root) {
             streq(member_text(root, "desiredState"), "inactive"))
                 return;
         for (size_t i = 0; i < json_value_count(machines); i++) {
-                const char *reason = member_text(json_value_item(machines, i), "reason");
+                const JsonValue *m = json_value_item(machines, i);
+                const char *rule = member_text(m, "rule");
 
-                if (member_bool(json_value_item(machines, i), "fits"))
+                if (member_bool(m, "fits"))
                         return;
-                later = later || strstr(reason, "nothing new for "); /* after losses; filter_flap_damping() */
-                metadata = metadata || starts_with(reason, "MachineMetadata=");
-                option = option || starts_with(reason, "MachineID=") || starts_with(reason, "MachineOf=") ||
-                         starts_with(reason, "Conflicts=");
+                later = later || streq(rule, "FlapDamping"); /* after losses */
+                metadata = metadata || streq(rule, "MachineMetadata");
+                option = option || streq(rule, "MachineID") || streq(rule, "MachineOf") ||
+                         (streq(rule, "Conflicts") && !*member_text(m, "ruleOf"));
         }
         if (json_value_count(steps) == 0 && !metadata && !option && !later)
                 return;

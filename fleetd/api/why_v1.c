@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
@@ -16,6 +17,18 @@ static bool problem_is_reported(const ClusterProblem *p, const ClusterMachine *m
                (!p->problem.confirmed || m->presence != PRESENCE_UP);
 }
 
+/* Return the unit whose Conflicts= excludes 'u' from the machine; NULL: none, or that of 'u' does, too. */
+static const ClusterUnit *conflict_of_other(const SchedulerView *view, const ClusterUnit *u,
+                                            const ClusterMachine *m) {
+        const ClusterUnit *other = scheduler_conflict_on(view, u, m);
+        const Names *own = &u->unit->placement.conflicts;
+
+        for (size_t i = 0; other && i < own->n; i++)
+                if (glob_match(own->items[i], other->name))
+                        return NULL;
+        return other;
+}
+
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
         const ClusterProblem *problem = TABLE_FIND(m->problems, u->name);
@@ -23,6 +36,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         const ClusterState *state, *seen; /* 'seen': of a machine that reports */
         char buffer[CLUSTER_LABEL_SIZE];
         const char *reason, *label = cluster_machine_label(m, buffer);
+        const ClusterUnit *other = NULL;
         SchedulerRule rule = RULE_NONE;
         Error why = {};
         bool up;
@@ -36,6 +50,8 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
                 rule = scheduler_refusal(view, u, m,
                                          order && cluster_assignment_is_active(order) && machine_is_there(m),
                                          &why);
+        if (rule == RULE_CONFLICTS)
+                other = conflict_of_other(view, u, m);
         json_open(t, NULL, '{');
         json_add_bool(t, "available", up && state->state.available);
         json_add_bool(t, "chosen", m == would);
@@ -57,6 +73,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
                 reason = why.message;
         json_add_string(t, "reason", reason);
         json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
+        json_add_string(t, "ruleOf", other ? other->name : NULL);
         json_add_u64(t, "since", seen ? seen->state.since_ms : 0);
         json_add_string(t, "stateReason", seen ? seen->state.reason : NULL);
         json_add_string(t, "systemdActiveState", seen ? seen->state.active : NULL);

@@ -320,14 +320,14 @@ static int filter_foreign(const Candidate *c, Refusal *ret) {
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {
-        [RULE_PRESENCE] = { "", filter_presence },
+        [RULE_PRESENCE] = { "Presence", filter_presence },
         [RULE_QUADLET] = { "Quadlet", filter_quadlet },
         [RULE_MACHINE_ID] = { "MachineID", filter_machine_id },
         [RULE_METADATA] = { "MachineMetadata", filter_metadata },
         [RULE_MACHINE_OF] = { "MachineOf", filter_machine_of },
         [RULE_CONFLICTS] = { "Conflicts", filter_conflicts },
-        [RULE_FOREIGN] = { "", filter_foreign },
-        [RULE_MAINTENANCE] = { "", filter_maintenance },
-        [RULE_MOVE] = { "", filter_move },
-        [RULE_FLAP_DAMPING] = { "", filter_flap_damping },
+        [RULE_FOREIGN] = { "Foreign", filter_foreign },
+        [RULE_MAINTENANCE] = { "Maintenance", filter_maintenance },
+        [RULE_MOVE] = { "RequestedMove", filter_move },
+        [RULE_FLAP_DAMPING] = { "FlapDamping", filter_flap_damping },
 };

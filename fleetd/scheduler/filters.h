@@ -24,7 +24,8 @@ typedef struct Refusal {
 } Refusal;
 
 typedef struct Filter {
-        const char *name; /* of the option in the unit file, "" if none sets this rule */
+        const char
+                *name; /* of the option in the unit file, or that of /fleet/v1/why for a rule without one */
         /* 0, or -ENOENT: the rule rejects the machine. 'ret' may be NULL. */
         int (*check)(const Candidate *c, Refusal *ret);
 } Filter;

@@ -3904,8 +3904,16 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         write_now(fixture, conflicts, ELEMENTS(conflicts));
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200,
                       "\"steps\":[\"unload d1.service e.service\"]}");
+        assert_non_null(strstr(fixture->answer, "\"rule\":\"Conflicts\",\"units\":"));
+        assert_non_null(strstr(fixture->answer, "\"rule\":\"Foreign\""));
         assert_non_null(strstr(fixture->answer, "\"reason\":\"this host has a unit of that name from another "
                                                 "source: /etc/systemd/system/c.service\""));
+        write_now(fixture, &(Record) { "unit/c.service", "{\"text\":\"[Service]\\n\"}" }, 1);
+        assert_answer(
+                fixture, "GET /fleet/v1/why/c.service", NULL, 200,
+                "\"reason\":\"d1.service runs there and has Conflicts=c.service\",\"rule\":\"Conflicts\","
+                "\"ruleOf\":\"d1.service\"");
+        write_now(fixture, conflicts, 1);
         write_now(fixture, &(Record) { "target/e.service", "inactive" }, 1);
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service runs there");
         assert_null(strstr(fixture->answer, "\"steps\""));
@@ -3999,15 +4007,16 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
                   "\"dependency\","
-                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it is away (it is silent)\","
+                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it is away (it is "
+                  "silent)\",\"rule\":\"Presence\","
                   "\"stateReason\":\"a unit that it requires failed to "
                   "start\",\"systemdActiveState\":\"failed\","
                   "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
                   "\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\"}],\"name\":\"a.service\","
+                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"a.service\","
                   "\"reason\":\"it has the fewest units\"}" },
                 { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":"
@@ -4017,11 +4026,12 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
                   "\"presence\":\"away\","
                   "\"reason\":\"it is away (it is "
-                  "silent)\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "silent)\",\"rule\":\"Presence\"},{\"hostname\":\"delta\",\"id\":"
+                  "\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\"}],\"name\":\"w.service\","
+                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"w.service\","
                   "\"reason\":\"no machine qualifies (beta has gpu=yes, not gpu=maybe; "
                   "eeeeeeee has published no facts yet; gamma is away (it is "
                   "silent))\",\"reasonKind\":\"waiting\"}" },
@@ -4032,11 +4042,12 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
                   "\"reason\":\"it is away (it is "
-                  "silent)\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "silent)\",\"rule\":\"Presence\"},{\"hostname\":\"delta\",\"id\":"
+                  "\"dddddddddddddddddddddddddddddddd\","
                   "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\"}],\"name\":\"g.service\"}" },
+                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"g.service\"}" },
                 { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
                 { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER,
