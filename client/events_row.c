@@ -90,14 +90,15 @@ static void append_happening(Text *t, const char *kind, const char *machine, con
 
 /* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.
  */
-static bool is_bad(const char *kind, const char *reason) {
+static bool is_bad(const JsonValue *row) {
+        const char *kind = member_text(row, "kind"), *reason = member_text(row, "reason"),
+                   *result = member_text(row, "result"); /* of a move */
         static const struct {
                 const char *kind, *begin, *part; /* of the reason; NULL: any */
         } rows[] = {
                 { "denied", NULL, NULL },
                 { "maintenance", NULL, " in time" }, /* the queue of reboots has stopped */
                 { "maintenance", NULL, " while it was drained" },
-                { "move", NULL, " failed: " },
                 { "presence", "away", NULL },
                 { "presence", "lost", NULL },
                 { "problem", NULL, NULL },
@@ -113,6 +114,8 @@ static bool is_bad(const char *kind, const char *reason) {
                 { "waiting", NULL, NULL },
         };
 
+        if (streq(result, "failed") || streq(result, "lost"))
+                return true;
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (streq(kind, rows[i].kind) && (!rows[i].begin || starts_with(reason, rows[i].begin)) &&
                     (!rows[i].part || strstr(reason, rows[i].part)))
@@ -138,7 +141,7 @@ int event_row_read(const JsonValue *root, const char *line, size_t size, EventRo
                 .last_ms = member_number(root, "last"),
                 .count = member_number(root, "count"),
                 .index = member_number(root, "index"),
-                .bad = is_bad(kind, reason),
+                .bad = is_bad(root),
                 .requested = *member_text(root, "user") != 0,
                 .unit = strdup(member_text(root, "name")),
                 .machine = strdup(member_text(root, "machine")),

@@ -91,20 +91,23 @@ static int moving_print(Moving *m, ProgressMark mark, const char *place, const c
 
 /* -- The end -- */
 
-/* Keep the reason of the newest row about a move. */
+/* Keep the newest row about a move. */
 static int on_row(void *userdata, const char *line, size_t size) {
-        _cleanup_json_ JsonValue *root = NULL;
-        Text *last = userdata;
+        JsonValue *root = NULL, **last = userdata;
 
-        if (json_value_parse(line, size, &root, NULL) < 0 || !streq(member_text(root, "kind"), "move"))
+        if (json_value_parse(line, size, &root, NULL) < 0)
                 return 0;
-        text_clear(last);
-        text_append(last, member_text(root, "reason"));
-        return last->error;
+        if (streq(member_text(root, "kind"), "move")) {
+                json_value_free(*last);
+                *last = root;
+        } else
+                json_value_free(root);
+        return 0;
 }
 
-/* Read why the move has ended without success; empty: it succeeded, or the history does not have it. */
-static int moving_read_end(Moving *m, Text *ret, Error *err) {
+/* Read how the move has ended without success; NULL: it succeeded, or the history does not have it. */
+static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
+        const char *result;
         _cleanup_text_ Text path = {};
         int r;
 
@@ -115,42 +118,52 @@ static int moving_read_end(Moving *m, Text *ret, Error *err) {
         if (r == -ENOMEM)
                 return r;
         /* The request, or its success. An answer that was cut may end with an older row. */
-        if (r < 0 ||
-            (ret->size > 0 && (starts_with(ret->chars, "move to ") || starts_with(ret->chars, "moved to "))))
-                text_clear(ret);
+        result = member_text(*ret, "result");
+        if (r < 0 || !*result || streq(result, "requested") || streq(result, "done")) {
+                json_value_free(*ret);
+                *ret = NULL;
+        }
         return 0;
 }
 
 /* A unit that was not available may have left its former machine before it failed on the other one. */
-static int moving_fail(const Moving *m, const Text *why, bool is_there) {
+static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
+        const char *why = member_text(row, "reason");
         _cleanup_text_ Text journal = {};
 
-        if (why->size > 0 && strstr(why->chars, " failed: ") && !strstr(why->chars, " failed: it is lost")) {
+        if (streq(member_text(row, "result"), "failed")) {
                 text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
                 append_machine_name(&journal, &m->machines, m->id.chars ?: "");
         }
         progress_break(m->progress);
-        if (why->size == 0)
+        if (!*why)
                 client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
         else if (is_there)
-                client_note("%s; the unit is on %s now: fleetctl why %s%s", why->chars,
+                client_note("%s; the unit is on %s now: fleetctl why %s%s", why,
                             member_text(m->state, "machine"), m->name, journal.chars ?: "");
         else
-                client_note("%s%s", why->chars, journal.chars ?: "");
+                client_note("%s%s", why, journal.chars ?: "");
         return EXIT_FAILED;
+}
+
+/* Return whether the request has ended a move to another machine: the unit was on its own already. */
+static bool moving_ended_other(const Moving *m, const JsonValue *row) {
+        return streq(member_text(row, "result"), "ended") &&
+               !streq(member_text(row, "machine"), m->id.chars ?: "");
 }
 
 /* 'stayed': the unit is where it was before. */
 static int moving_end(Moving *m, bool stayed, Error *err) {
         bool is_there = !stayed && streq(member_text(m->state, "id"), m->id.chars ?: "");
         uint64_t ms = clock_monotonic_ms() - m->began_ms;
-        _cleanup_text_ Text time = {}, why = {};
-        int r = moving_read_end(m, &why, err);
+        _cleanup_json_ JsonValue *row = NULL;
+        _cleanup_text_ Text time = {};
+        int r = moving_read_end(m, &row, err);
 
         if (r < 0)
                 return r;
-        if (!is_there || (why.size > 0 && !strstr(why.chars, " ended: it stays")))
-                return moving_fail(m, &why, is_there);
+        if (!is_there || (row && !moving_ended_other(m, row)))
+                return moving_fail(m, row, is_there);
         text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
         r = time.error < 0 ?
                     time.error :

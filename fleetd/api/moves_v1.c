@@ -362,7 +362,7 @@ static void move_put(Request *request, const ClusterUnit *u, const ClusterMachin
 
         memcpy(move.to, to->id, sizeof(move.to));
         snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
-        history_write_reason(reason, "move to %s", cluster_machine_name(to));
+        history_write_move(reason, MOVE_RESULT_REQUESTED, u->name, cluster_machine_name(to), "");
         change_sent(request, "the move of the unit", 204, NULL,
                     registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
 }
@@ -372,8 +372,7 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
         MoveEnd end = { .unit = u };
         char user[RECORDED_BY_SIZE];
 
-        history_write_reason(end.reason, "move of %s to %s ended: %s", u->name,
-                             cluster_name_of(c, u->move->to), why);
+        history_write_move(end.reason, MOVE_RESULT_ENDED, u->name, cluster_name_of(c, u->move->to), why);
         change_sent(request, "the move of the unit", 204, NULL,
                     registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
                                        change_on_decided, request));

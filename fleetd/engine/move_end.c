@@ -8,11 +8,10 @@
 
 #include "fleetd/engine/plan_internal.h"
 
-/* 'how': "failed" or "ended"; the format gives the reason. */
-_printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, const char *how, const char *format,
+/* The format gives the reason; of MOVE_RESULT_DONE, none. */
+_printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, MoveResult result, const char *format,
                                     ...) {
         EnginePlan *plan = pass->plan;
-        const char *to = cluster_name_of(pass->cluster, u->move->to);
         char why[HISTORY_REASON_SIZE];
         MoveEnd *end;
         va_list ap;
@@ -28,12 +27,7 @@ _printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, const char
         text_shorten(why, sizeof(why), n < 0 ? 0 : (size_t) n);
         end = &plan->ends[plan->n_ends++];
         *end = (MoveEnd) { .unit = u };
-        if (streq(how, "done"))
-                n = snprintf(end->reason, sizeof(end->reason), "moved to %s", to);
-        else
-                n = snprintf(end->reason, sizeof(end->reason), "move of %s to %s %s: %s", u->name, to, how,
-                             why);
-        text_shorten(end->reason, sizeof(end->reason), n < 0 ? 0 : (size_t) n);
+        history_write_move(end->reason, result, u->name, cluster_name_of(pass->cluster, u->move->to), why);
         return true;
 }
 
@@ -67,17 +61,17 @@ static bool move_end_failed(Pass *pass, const ClusterAssignment *there) {
         const char *reason = s ? s->reason : NULL;
 
         if (s && s->health == UNIT_HEALTH_FAILING && s->why)
-                return move_end(pass, there->of, "failed", "%s", s->why);
+                return move_end(pass, there->of, MOVE_RESULT_FAILED, "%s", s->why);
         if (move_ran_there(there)) {
                 if (!reason && !streq(s->active, "failed")) /* it ended successfully */
                         reason = s->sub;
-                return move_end(pass, there->of, "failed", "it failed there%s%s", reason ? ": " : "",
-                                reason ?: "");
+                return move_end(pass, there->of, MOVE_RESULT_FAILED, "it failed there%s%s",
+                                reason ? ": " : "", reason ?: "");
         }
         if (!reason)
                 reason = s && s->active && streq(s->active, "active") ? "it failed its checks there" :
                                                                         "it did not start there";
-        return move_end(pass, there->of, "failed", "%s", reason);
+        return move_end(pass, there->of, MOVE_RESULT_FAILED, "%s", reason);
 }
 
 /* The unit has an assignment on the machine. */
@@ -87,21 +81,21 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
 
         move_judge(pass, &p);
         if (p.state == POSITION_UNFIT)
-                return move_end(pass, there->of, "failed", "%s", error_text(&p.why, 0));
+                return move_end(pass, there->of, MOVE_RESULT_FAILED, "%s", error_text(&p.why, 0));
         if (p.state == POSITION_REPLACED)
-                return move_end(pass, there->of, "failed", "a unit there replaces it");
+                return move_end(pass, there->of, MOVE_RESULT_FAILED, "a unit there replaces it");
         if (plan_is_available(there, plan_names_texts(pass)))
-                return move_is_only(there) && move_end(pass, there->of, "done", "%s", "");
+                return move_is_only(there) && move_end(pass, there->of, MOVE_RESULT_DONE, "%s", "");
         left_ms = move_start_left_ms(pass, there);
         if (left_ms > 0) {
                 pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
                 return false;
         }
         if (there->machine->presence == PRESENCE_AWAY)
-                return move_end(pass, there->of, "failed",
+                return move_end(pass, there->of, MOVE_RESULT_FAILED,
                                 "the machine went away before it was available there");
         if (move_is_late(pass, there))
-                return move_end(pass, there->of, "failed",
+                return move_end(pass, there->of, MOVE_RESULT_FAILED,
                                 "it was not available there within UpdateDeadlineSec=");
         return move_end_failed(pass, there);
 }
@@ -113,9 +107,9 @@ static bool move_ends_before(Pass *pass, const ClusterUnit *u, const ClusterMach
         if (to->presence == PRESENCE_AWAY)
                 return false;
         if (!scheduler_fits(pass->view, u, to, false, &why))
-                return move_end(pass, u, "failed", "%s", error_text(&why, 0));
+                return move_end(pass, u, MOVE_RESULT_FAILED, "%s", error_text(&why, 0));
         return scheduler_replaced_by(pass->view, u, to) &&
-               move_end(pass, u, "failed", "a unit there replaces it");
+               move_end(pass, u, MOVE_RESULT_FAILED, "a unit there replaces it");
 }
 
 bool move_ends(Pass *pass, const ClusterUnit *u) {
@@ -124,18 +118,18 @@ bool move_ends(Pass *pass, const ClusterUnit *u) {
         char name[CLUSTER_LABEL_SIZE];
 
         if (!plan_is_wanted(u))
-                return move_end(pass, u, "ended",
+                return move_end(pass, u, MOVE_RESULT_ENDED,
                                 u->unit ? "its target state is inactive" : "it was destroyed");
         if (u->unit->placement.global)
-                return move_end(pass, u, "ended", "it is global now");
+                return move_end(pass, u, MOVE_RESULT_ENDED, "it is global now");
         if (!to || presence_is_down(to->presence))
-                return move_end(pass, u, "failed",
-                                to && to->presence == PRESENCE_LEFT ? "it was shut down" : "it is lost");
+                return move_end(pass, u, MOVE_RESULT_LOST,
+                                to && to->presence == PRESENCE_LEFT ? MOVE_WHY_SHUT_DOWN : MOVE_WHY_LOST);
         if (move_has_finished(u))
-                return move_end(pass, u, "ended", "it has finished");
+                return move_end(pass, u, MOVE_RESULT_ENDED, "it has finished");
         drained = move_drained_elsewhere(pass, u);
         if (drained)
-                return move_end(pass, u, "ended", "%s is being drained",
+                return move_end(pass, u, MOVE_RESULT_ENDED, "%s is being drained",
                                 cluster_machine_label(drained->machine, name));
         if (there && cluster_assignment_is_active(there))
                 return move_ends_there(pass, there);

@@ -50,6 +50,23 @@ typedef enum HistoryKind {
 
 ENUM_NAMES(history_kind, HistoryKind, _HISTORY_KIND_MAX)
 
+/* What a row of HISTORY_MOVE states. */
+typedef enum MoveResult {
+        MOVE_RESULT_REQUESTED,
+        MOVE_RESULT_DONE,
+        MOVE_RESULT_FAILED,
+        MOVE_RESULT_LOST,  /* failed: the machine is lost, or was shut down */
+        MOVE_RESULT_ENDED, /* by another request, or the unit is not to be there any more */
+        _MOVE_RESULT_MAX,
+        _MOVE_RESULT_INVALID = -EINVAL,
+} MoveResult;
+
+/* The two reasons of MOVE_RESULT_LOST. */
+#define MOVE_WHY_LOST      "it is lost"
+#define MOVE_WHY_SHUT_DOWN "it was shut down"
+
+ENUM_NAMES(move_result, MoveResult, _MOVE_RESULT_MAX)
+
 /* Return the message ID of the kind for the journal: of events of membership and security. fleetd(8) has the
  * same table. NULL: the kind has none. */
 const char *history_message_id(unsigned kind);
@@ -61,6 +78,11 @@ enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256 };
 
 /* Format a reason; one that is too long is cut as by history_encode(). */
 void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *format, ...) _printf_(2, 3);
+
+/* Format the reason of a row of HISTORY_MOVE of 'unit' to the machine 'to'. 'why': of a result other than
+ * MOVE_RESULT_REQUESTED and MOVE_RESULT_DONE. */
+void history_write_move(char ret[static HISTORY_REASON_SIZE], MoveResult result, const char *unit,
+                        const char *to, const char *why);
 
 /* What happened. A member that is NULL or "" is absent. */
 typedef struct HistoryNote {
@@ -83,6 +105,10 @@ typedef struct HistoryEvent {
 
 /* Decode the body of a row. -EBADMSG. Pure. */
 int history_decode(KvBytes body, HistoryEvent *ret);
+
+/* Return the result that the reason of a row of HISTORY_MOVE states, or _MOVE_RESULT_INVALID of another row.
+ * The stored format has no field for it, and rows of older daemons have the same texts. Pure. */
+MoveResult history_move_result(const HistoryEvent *event);
 
 /* Log an event of a kind with a message ID; 'name' of its machine, or "". */
 void history_log(const HistoryEvent *event, const char *name, uint64_t index);

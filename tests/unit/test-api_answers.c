@@ -2985,7 +2985,8 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_answer(fixture, "GET /fleet/v1/history?unit=n.service", NULL, 200,
-                      "\"reason\":\"move of n.service to gamma ended: it stays\",\"user\":\"root@alpha\"");
+                      "\"reason\":\"move of n.service to gamma ended: it "
+                      "stays\",\"result\":\"ended\",\"user\":\"root@alpha\"");
 
         write_now(fixture, starts, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service", NULL, 200,

@@ -118,6 +118,45 @@ static void a_reason_is_one_line(void **state) {
         assert_string_equal(event.reason, "line 4");
 }
 
+/* Older daemons write the same texts. */
+static void a_row_of_a_move_has_its_result(void **state) {
+        static const struct {
+                const char *reason;
+                MoveResult result;
+        } rows[] = {
+                { "move to gamma", MOVE_RESULT_REQUESTED },
+                { "moved to gamma", MOVE_RESULT_DONE },
+                { "move of a.service to gamma failed: it did not start there", MOVE_RESULT_FAILED },
+                { "move of a.service to gamma failed: it is lost: twice", MOVE_RESULT_FAILED },
+                { "move of a.service to gamma failed: it ended: no", MOVE_RESULT_FAILED },
+                { "move of a.service to gamma failed: it is lost", MOVE_RESULT_LOST },
+                { "move of a.service to gamma failed: it was shut down", MOVE_RESULT_LOST },
+                { "move of a.service to gamma ended: it failed: no", MOVE_RESULT_ENDED },
+                { "move of a.service to gamma ended: it stays", MOVE_RESULT_ENDED },
+                { "move of b.service to gamma ended: it stays", _MOVE_RESULT_INVALID },
+                { "move of a.service to gamma...", _MOVE_RESULT_INVALID },
+                { "move of a.service to gamma is late", _MOVE_RESULT_INVALID },
+                { "", _MOVE_RESULT_INVALID },
+        };
+        char reason[HISTORY_REASON_SIZE];
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                HistoryNote note = { .kind = HISTORY_MOVE, .unit = "a.service", .reason = rows[i].reason };
+                const char *colon = strstr(rows[i].reason, ": ");
+                HistoryEvent event = again(&note, NULL);
+
+                assert_int_equal(history_move_result(&event), rows[i].result);
+                event.kind = HISTORY_ROLLOUT;
+                assert_int_equal(history_move_result(&event), _MOVE_RESULT_INVALID);
+                if (rows[i].result < 0)
+                        continue;
+                history_write_move(reason, rows[i].result, "a.service", "gamma", colon ? colon + 2 : "");
+                assert_string_equal(reason, rows[i].reason);
+                assert_int_equal(move_result_from_string(move_result_to_string(rows[i].result)),
+                                 rows[i].result);
+        }
+}
+
 static void a_kind_of_a_newer_version_is_read(void **state) {
         HistoryEvent event;
 
@@ -215,6 +254,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(long_texts_are_cut_in_whole_characters),
                 cmocka_unit_test(a_cut_is_marked_and_leaves_whole_words),
                 cmocka_unit_test(a_reason_is_one_line),
+                cmocka_unit_test(a_row_of_a_move_has_its_result),
                 cmocka_unit_test(a_kind_of_a_newer_version_is_read),
                 cmocka_unit_test(other_bytes_are_rejected),
                 cmocka_unit_test(each_kind_has_a_name_of_its_own),
