@@ -267,10 +267,6 @@ bool append_absence(Text *t, Client *c, const ApiMachine *m);
  * its begin is unknown. */
 void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
 
-/* Return whether the reason why a unit stays on a drained machine contains the next step: it is not that of
- * the drain, and a deadline does not stop the unit (maintenance.c). */
-bool drain_reason_has_step(const char *reason);
-
 /* -- Arguments that are patterns of unit names, in the syntax of systemctl (patterns.c) -- */
 
 /* Replace patterns ("web@*") among the arguments by the units of the cluster that match, sorted by name.

@@ -391,8 +391,7 @@ static void add_reboots(const View *v, Conditions *all) {
                            *reason = member_text(m, "reason");
 
                 if (streq(state, "draining"))
-                        add(all, "reboot", name,
-                            drain_reason_has_step(reason) ? "" : "reboot --deadline=5min ",
+                        add(all, "reboot", name, member_bool(m, "blocked") ? "" : "reboot --deadline=5min ",
                             "the queue of reboots waits for its drain: %s", reason);
                 else if (streq(state, "queued"))
                         add(all, "reboot", name, "reboot --status", "the queue of reboots waits: %s", reason);

@@ -236,10 +236,6 @@ static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const c
         return u->line ? 0 : -ENOMEM;
 }
 
-bool drain_reason_has_step(const char *reason) {
-        return ends_with(reason, "upgrade the host") || ends_with(reason, "systemctl start fleetd");
-}
-
 /* Print a unit of an answer. */
 static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         const char *state = member_text(unit, "state"), *reason = member_text(unit, "reason");
@@ -262,7 +258,7 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         text_append(&note, reason);
         if (streq(reason, "Move=no"))
                 text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);
-        else if (drain_reason_has_step(reason))
+        else if (member_bool(unit, "blocked"))
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
         else if (json_value_member(h->state, "deadlineMs"))
                 text_append(&note, "; it stops at the deadline");

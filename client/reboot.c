@@ -124,7 +124,7 @@ static void append_state(Text *t, const JsonValue *r) {
                 text_printf(t, "; %llu unit%s to move", units, plural(units));
         if (*reason)
                 text_printf(t, ": %s", reason);
-        if (!*unit || !streq(state, "draining") || drain_reason_has_step(reason))
+        if (!*unit || !streq(state, "draining") || member_bool(r, "blocked"))
                 return;
         if (json_value_member(r, "deadlineMs"))
                 text_printf(t, "; %s stops at the deadline", unit);

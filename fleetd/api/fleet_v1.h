@@ -1,6 +1,8 @@
 /* Shared by the handlers of fleet's API. Within fleetd/api only. */
 #pragma once
 
+#include <errno.h>
+
 #include "fleetd/api/request.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "units/api_json.h"
@@ -57,7 +59,10 @@ typedef enum DrainedUnit {
         DRAINED_UNIT_WAITS,  /* it stays for now, and has a reason */
 } DrainedUnit;
 
-/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. */
+enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN };
+
+/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. Its code is DRAINED_UNIT_BLOCKED if
+ * neither --force nor --deadline ends the wait: the message has the step that does. */
 DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
 /* Return whether no unit begins to leave the machine now; then set the reason. 'braked': the mass-failure

@@ -89,7 +89,7 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
         *ret_why = (Error) {};
         if (cluster_unit_is_unreadable(u)) {
                 *ret_to = NULL;
-                error_set(ret_why, 0, "%s", CLUSTER_UNREADABLE);
+                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s", CLUSTER_UNREADABLE);
                 return DRAINED_UNIT_WAITS;
         }
         if (*ret_to)
@@ -97,8 +97,8 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
         if (!a || !cluster_assignment_is_active(a))
                 return DRAINED_UNIT_STOPS;
         spared = scheduler_drain_spares(u, where, now_ms);
-        if (where->presence == PRESENCE_AWAY) /* --force and --deadline have no effect until it is back */
-                error_set(ret_why, 0, "%s is away; on it: systemctl start fleetd",
+        if (where->presence == PRESENCE_AWAY)
+                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
                           cluster_machine_name(where));
         else if (spared)
                 error_set(ret_why, 0, "%s", spared);
@@ -106,7 +106,8 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
                           presence_to_string(where->presence));
         else if (cluster_machine_is_unreadable(where))
-                error_set(ret_why, 0, "%s: %s", cluster_machine_name(where), CLUSTER_UNREADABLE);
+                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s: %s", cluster_machine_name(where),
+                          CLUSTER_UNREADABLE);
         else if (away)
                 error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
         else if (!u->move && drain_explain_retry(c, a, now_ms, ret_why))
@@ -138,6 +139,7 @@ static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerVie
             machine_is_held(c, braked, a->machine, &why))
                 state = DRAINED_UNIT_WAITS;
         json_open(t, NULL, '{');
+        json_add_bool(t, "blocked", state == DRAINED_UNIT_WAITS && why.code == DRAINED_UNIT_BLOCKED);
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
         json_add_string(t, "reason", why.message);

@@ -88,8 +88,8 @@ static void reboots_explain_return(const ClusterMachine *m, Error *ret_why) {
                 error_set(ret_why, -EAGAIN, "it is not up again yet");
 }
 
-/* Set why a reboot waits. Return the unit of its drain that waits; NULL: none, or it waits for something
- * else.
+/* Set why a reboot waits; the code is DRAINED_UNIT_BLOCKED as of that unit. Return the unit of its drain that
+ * waits; NULL: none, or it waits for something else.
  */
 static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine *m, Text *t,
                                                 Error *ret_why) {
@@ -119,7 +119,7 @@ static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine
         }
         a = maintenance_first_waiting(b->cluster, b->view, m, &n, &why);
         if (a)
-                error_set(ret_why, -EAGAIN, "%s: %s", a->unit, why.message);
+                error_set(ret_why, why.code, "%s: %s", a->unit, why.message);
         return a;
 }
 
@@ -142,6 +142,7 @@ static void reboots_write_one(Text *t, Reboots *b, const ClusterMachine *m) {
                 error_set(&why, -EAGAIN, "it has to stay up for %d s, with its units available",
                           REBOOT_STEADY_MS / 1000);
         json_open(t, NULL, '{');
+        json_add_bool(t, "blocked", why.code == DRAINED_UNIT_BLOCKED);
         json_add_string(t, "by", r->by);
         reboots_write_deadline(t, c, m);
         json_add_string(t, "id", m->id);
@@ -214,6 +215,7 @@ static void reboots_write_stuck(Text *t, Reboots *b, const ClusterMachine *const
                         json_open(t, "reboots", '[');
                 any = true;
                 json_open(t, NULL, '{');
+                json_add_bool(t, "blocked", why.code == DRAINED_UNIT_BLOCKED);
                 json_add_string(t, "name", cluster_machine_name(m));
                 json_add_string(t, "reason", why.message[0] ? why.message : m->reboot->why);
                 json_add_string(t, "state", reboot_state_to_string(m->reboot->state));

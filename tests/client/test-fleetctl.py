@@ -960,8 +960,8 @@ def a_drain_prints_each_change(t):
         {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
         {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
-        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host")], "unitsLeft": 1},
-        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="alpha is away; on it: systemctl start fleetd")], "unitsLeft": 1, "deadlineMs": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host", blocked=True)], "unitsLeft": 1},
+        {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="alpha is away; on it: systemctl start fleetd", blocked=True)], "unitsLeft": 1, "deadlineMs": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "stopping")], "unitsLeft": 1}, {"mode": "drained", "units": [], "unitsLeft": 0}]
     said = t.run("drain", "alpha", "--deadline=5min", "--force", "--reason=new disk")
     assert said[0] == 0 and not said[2], said
