@@ -497,7 +497,7 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (state_cannot_load(s->load))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
                     "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
-        else if ((is_failed(s) && view_is_paused_by(v, s->name, chars(&place), reason)) ||
+        else if ((is_failed(s) && view_is_paused_by(v, s)) ||
                  ((is_failed(s) || state_is_restarting(s)) && view_has_left(v, s->name, s->machine_id)))
                 return; /* the problem of the rollout has the failure, or there is none now */
         else if (is_failed(s)) {

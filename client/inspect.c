@@ -316,13 +316,15 @@ static void print_file_problems(const JsonValue *root) {
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
+                const char *kind = member_text(m, "problemKind"); /* "": of an older daemon */
                 _cleanup_text_ Text t = {};
 
                 if (!*member_text(m, "problem"))
                         continue;
                 text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", machine_label(m),
-                            strstr(member_text(m, "problem"), ": warning: ") ? "has a warning" :
-                                                                               "is not applied",
+                            streq(kind, "warning") ? "has a warning" :
+                            *kind                  ? "is not applied" :
+                                                     "has a problem",
                             member_text(m, "problem"));
                 output_words(&t, CONTINUED);
         }

@@ -68,29 +68,15 @@ bool view_has_left(const View *v, const char *name, const char *machine) {
         return u && !u->global && u->machine_id && *u->machine_id && !same_string(u->machine_id, machine);
 }
 
-/* Return whether the reason of a pause has "UNIT on PLACE: FAILURE". The name of another unit may end with
- * this one. */
-static bool has_failure(const char *why, const char *unit, const char *place, const char *failure) {
-        for (const char *at = strstr(why, unit); at; at = strstr(at + 1, unit)) {
-                const char *rest = at + strlen(unit);
-
-                if ((at == why || at[-1] == ' ') && starts_with(rest, " on ") &&
-                    starts_with(rest + strlen(" on "), place) &&
-                    starts_with(rest + strlen(" on ") + strlen(place), ": ") &&
-                    strstr(rest + strlen(" on ") + strlen(place), failure))
-                        return true;
-        }
-        return false;
-}
-
-bool view_is_paused_by(const View *v, const char *unit, const char *place, const char *failure) {
+bool view_is_paused_by(const View *v, const ApiState *s) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
 
         for (size_t i = 0; i < json_value_count(rollouts); i++) {
-                const JsonValue *r = json_value_item(rollouts, i);
+                const JsonValue *f = json_value_member(json_value_item(rollouts, i), "failure");
 
-                if (streq(member_text(r, "state"), "paused") &&
-                    has_failure(member_text(r, "why"), unit, place, failure))
+                if (f && same_string(s->name, member_text(f, "name")) &&
+                    same_string(s->machine_id, member_text(f, "machineID")) &&
+                    strstr(member_text(f, "why"), s->reason ?: ""))
                         return true;
         }
         return false;

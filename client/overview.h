@@ -57,9 +57,8 @@ bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const Api
 bool view_has_left(const View *v, const char *name, const char *machine);
 /* Return whether the rollout of this name is paused. */
 bool view_has_paused(const View *v, const char *name);
-/* Return whether a rollout is paused because the unit failed on the machine named 'place': its reason has
- * 'failure'. */
-bool view_is_paused_by(const View *v, const char *unit, const char *place, const char *failure);
+/* Return whether a rollout is paused because the unit is in this state, for the same reason. */
+bool view_is_paused_by(const View *v, const ApiState *s);
 /* Return whether the machine of this ID is up. */
 bool view_is_up(const View *v, const char *id);
 /* Append where the file of a paused rollout is, if it is in a unit directory: "; its file is on alpha". */

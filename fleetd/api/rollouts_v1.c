@@ -210,6 +210,30 @@ static size_t rollouts_find(const Cluster *c, const ClusterUnit ***ret, Text *t)
         return n;
 }
 
+/* Return whether the record is paused for a failure of this instance, perhaps behind "revert to revision 1
+ * failed: ". */
+static bool rollout_states(const Cluster *c, const RolloutRecord *r, const char *unit, const char *machine) {
+        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
+        const char *at;
+
+        snprintf(begin, sizeof(begin), "%s on %s: ", unit, cluster_name_of(c, machine));
+        at = strstr(r->why, begin);
+        return r->state == ROLLOUT_PAUSED && at && (at == r->why || at[-1] == ' ');
+}
+
+/* Write as "failure" the instance whose failure has paused the rollout; nothing if there is none. */
+static void rollout_write_failure(Text *t, const Cluster *c, const RolloutRecord *r) {
+        const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
+
+        if (!f || !rollout_states(c, r, f->unit, f->machine))
+                return;
+        json_open(t, "failure", '{');
+        json_add_string(t, "machineID", f->machine);
+        json_add_string(t, "name", f->unit);
+        json_add_string(t, "why", f->why);
+        json_close(t, '}');
+}
+
 void rollouts_write(Text *t, const Cluster *c) {
         _cleanup_free_ const ClusterUnit **heads = NULL;
         size_t n = rollouts_find(c, &heads, t);
@@ -221,6 +245,7 @@ void rollouts_write(Text *t, const Cluster *c) {
                 const RolloutRecord *r = heads[i]->rollout;
 
                 json_open(t, NULL, '{');
+                rollout_write_failure(t, c, r);
                 json_add_string(t, "name", heads[i]->name);
                 json_add_u64(t, "progressMs", rollout_age(c, r->progress_ms));
                 json_add_u64(t, "revision", r->to.number);
@@ -233,13 +258,8 @@ void rollouts_write(Text *t, const Cluster *c) {
 
 /* Return whether the rollout is paused because this instance has failed: its reason has the failure. */
 static bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const RolloutInstance *p) {
-        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
-
-        if (r->state != ROLLOUT_PAUSED || p->state != INSTANCE_FAILED || !p->assignment)
-                return false;
-        snprintf(begin, sizeof(begin), "%s on %s: ", p->unit->name,
-                 cluster_name_of(c, p->assignment->machine->id));
-        return strstr(r->why, begin) != NULL;
+        return p->state == INSTANCE_FAILED && p->assignment &&
+               rollout_states(c, r, p->unit->name, p->assignment->machine->id);
 }
 
 /* Return how many instances are assigned the text of the rollout. */

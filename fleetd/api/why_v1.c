@@ -66,7 +66,10 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
-        json_add_string(t, "problem", problem_is_reported(problem, m) ? problem->problem.text : NULL);
+        if (problem_is_reported(problem, m)) {
+                json_add_string(t, "problem", problem->problem.text);
+                json_add_string(t, "problemKind", problem_kind_to_string(problem->problem.kind));
+        }
         if (rule == RULE_FOREIGN && state && state->state.reason) /* names the file of the other unit */
                 reason = state->state.reason;
         else if (rule != RULE_NONE)

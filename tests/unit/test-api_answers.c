@@ -2458,6 +2458,15 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                 { "target/drop.service", "launched" },
                 { "unit/drop.service", "{\"rev\":2,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
         };
+#define FAILED                                                                                   \
+        "\"failed\":[{\"machine\":\"" BETA "\",\"unit\":\"drop.service\",\"why\":\"exit status " \
+        "1\"}],\"since\":1,\"state\":\"paused\",\"to\":2,\"toHash\":\"2222\","
+#define FAILURE \
+        "[{\"failure\":{\"machineID\":\"" BETA "\",\"name\":\"drop.service\",\"why\":\"exit status 1\"},"
+        static const char reverting[] =
+                "{" FAILED "\"why\":\"revert to revision 1 failed: drop.service on beta: exit status 1\"}",
+                          by_user[] = "{" FAILED "\"why\":\"by root\"}",
+                          refused[] = "{\"kind\":\"refused\",\"text\":\"line 3\"}";
         char assignment[128], unit_state[160], record[512];
         Fixture *fixture = *state;
         const char *hash;
@@ -2491,6 +2500,16 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                       "\"rollout\":\"drop.service: revision 2: paused, 0 of 1 available, 1 with its text: "
                       "drop.service on beta: exit status 1\",");
         assert_null(strstr(fixture->answer, "\"problem\""));
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, FAILURE "\"name\":\"drop.service\"");
+
+        write_now(fixture, &(Record) { "rollout/drop.service", reverting }, 1);
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, FAILURE);
+        write_now(fixture, &(Record) { "rollout/drop.service", by_user }, 1);
+        assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200, "\"why\":\"by root\"");
+        assert_null(strstr(fixture->answer, "\"failure\""));
+        write_now(fixture, &(Record) { "machine/" BETA "/problem/drop.service", refused }, 1);
+        assert_answer(fixture, "GET /fleet/v1/why/drop.service", NULL, 200,
+                      "\"problem\":\"line 3\",\"problemKind\":\"refused\"");
 }
 
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
@@ -4020,7 +4039,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
                   "\"dependency\","
-                  "\"presence\":\"away\",\"problem\":\"line 1\",\"reason\":\"it is away (it is "
+                  "\"presence\":\"away\",\"problem\":\"line 1\",\"problemKind\":\"refused\",\"reason\":\"it "
+                  "is away (it is "
                   "silent)\",\"rule\":\"Presence\","
                   "\"stateReason\":\"a unit that it requires failed to "
                   "start\",\"systemdActiveState\":\"failed\","
