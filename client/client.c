@@ -13,24 +13,17 @@ bool client_is_interactive(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
-static const char remote_mark[] = "googleapi: Error ";
-
-/* Return the mark of an error answer in a message, behind the context that was put in front; or NULL. */
-static const char *client_remote(int r, const char *message) {
-        return r == -EREMOTEIO ? strstr(message, remote_mark) : NULL;
-}
-
 bool client_is_about_daemon(int r, const Error *err) {
-        const char *at = client_remote(r, error_text(err, r));
+        AnswerError answer;
 
-        return at && at[strlen(remote_mark)] == '5';
+        return answer_error_read(r, error_text(err, r), &answer) && answer.status >= 500;
 }
 
 const char *client_answer_text(const Error *err) {
-        const char *message = error_text(err, -EREMOTEIO), *at = client_remote(-EREMOTEIO, message),
-                   *rest = at ? strstr(at + strlen(remote_mark), ": ") : NULL;
+        const char *message = error_text(err, -EREMOTEIO);
+        AnswerError answer;
 
-        return rest && rest[2] ? rest + 2 : message;
+        return answer_error_read(-EREMOTEIO, message, &answer) && *answer.text ? answer.text : message;
 }
 
 bool client_is_final(const Client *c, int r) {
@@ -42,23 +35,20 @@ bool client_is_final(const Client *c, int r) {
 static int client_print_failure(int r, const char *message, const char *before) {
         static const char not_ready[] =
                 "fleet server unable to communicate with etcd; "; /* the cause follows */
-        const char *at = client_remote(r, message), *rest = NULL;
-        bool of_daemon = at && at[strlen(remote_mark)] == '5';
+        AnswerError answer = {};
+        bool marked = answer_error_read(r, message, &answer), of_daemon = marked && answer.status >= 500;
 
-        if (at && (of_daemon || client_is_interactive()))
-                rest = strstr(at, ": ");
-        rest = rest ? strstr(rest + 2, ": ") : NULL;
-        if (!rest || !rest[2])
+        if (!marked || !*answer.text || !(of_daemon || client_is_interactive()))
                 fprintf(stderr, "%s%s\n", before, message);
-        else if (starts_with(rest + 2, not_ready))
-                fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", rest + 2 + strlen(not_ready));
+        else if (starts_with(answer.text, not_ready))
+                fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", answer.text + strlen(not_ready));
         else if (of_daemon)
-                fprintf(stderr, "fleetctl: %s%s\n", rest + 2,
-                        starts_with(rest + 2, "no leader") ?
+                fprintf(stderr, "fleetctl: %s%s\n", answer.text,
+                        starts_with(answer.text, "no leader") ?
                                 " (fleetctl status; if the majority is lost: fleetctl help recovery)" :
                                 "");
         else
-                fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
+                fprintf(stderr, "%s%.*s%s\n", before, (int) (answer.mark - message), message, answer.text);
         return EXIT_FAILED;
 }
 

@@ -398,6 +398,8 @@ int connection_download(Connection *c, const char *path, int fd, uint64_t silenc
         return 0;
 }
 
+static const char answer_mark[] = "googleapi: Error ", answer_empty[] = "googleapi: got ";
+
 int reply_check(const Reply *reply, Error *err) {
         char message[ERROR_MESSAGE_MAX];
         int code;
@@ -407,11 +409,28 @@ int reply_check(const Reply *reply, Error *err) {
         if (api_error_read(reply->body.chars ? reply->body.chars : "", reply->body.size, &code, message,
                            sizeof(message)) < 0 ||
             !message[0])
-                return error_set(err, -EREMOTEIO, "googleapi: got HTTP response code %ld with body: %s",
+                return error_set(err, -EREMOTEIO, "%sHTTP response code %ld with body: %s", answer_empty,
                                  reply->status, reply->body.chars ? reply->body.chars : "");
         if (reply->plain && reply->status < 500)
                 return error_set(err, -EREMOTEIO, "%s", message);
-        return error_set(err, -EREMOTEIO, "googleapi: Error %ld: %s", reply->status, message);
+        return error_set(err, -EREMOTEIO, "%s%ld: %s", answer_mark, reply->status, message);
+}
+
+bool answer_error_read(int r, const char *message, AnswerError *ret) {
+        const char *mark = r == -EREMOTEIO ? strstr(message, answer_mark) : NULL;
+        char *end;
+
+        if (!mark)
+                return false;
+        *ret = (AnswerError) { .status = strtol(mark + strlen(answer_mark), &end, 10), .mark = mark };
+        if (!starts_with(end, ": "))
+                return false;
+        ret->text = end + 2;
+        return true;
+}
+
+bool answer_error_is_empty(const Error *err) {
+        return starts_with(err->message, answer_empty);
 }
 
 static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {

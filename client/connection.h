@@ -74,6 +74,18 @@ void connection_interrupt(Connection *c, const sigset_t *signals);
  * does not exist"; with ConnectionSettings.plain "unit does not exist", if the status is below 500. */
 int reply_check(const Reply *reply, Error *err);
 
+/* The parts of such a message, perhaps behind the context that callers have put in front. Borrowed. */
+typedef struct AnswerError {
+        long status;      /* of HTTP */
+        const char *mark; /* "googleapi: Error 404: " */
+        const char *text; /* of the daemon */
+} AnswerError;
+
+/* Return false if the message of a failure with 'r' has no mark. */
+bool answer_error_read(int r, const char *message, AnswerError *ret);
+/* Return whether the answer had no message of fleetd: it does not have the path. */
+bool answer_error_is_empty(const Error *err);
+
 /* Receive a line of a stream: terminated, without its newline. A negative result ends the stream and is
  * returned to its reader. */
 typedef int (*StreamLine)(void *userdata, const char *line, size_t size);

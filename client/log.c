@@ -300,20 +300,15 @@ static void source_note(Source *s, const char *reason, bool again) {
                 client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
 }
 
-/* Report an error answer without "googleapi: Error N: ". */
 static const char *reason_of(const Error *err, int r) {
-        const char *message = error_text(err, r), *colon = NULL;
-
-        if (r != -EREMOTEIO)
-                return r == -EBADMSG ? "its answer is invalid" : message;
-        if (starts_with(message, "googleapi: Error "))
-                colon = strstr(message + strlen("googleapi: "), ": ");
-        return colon ? colon + 2 : message;
+        if (r == -EREMOTEIO)
+                return client_answer_text(err);
+        return r == -EBADMSG ? "its answer is invalid" : error_text(err, r);
 }
 
 /* An older fleetd does not have the path: its 404 has no message, unlike that about a machine. */
 static bool log_note_older(Log *l, long status, const Error *err) {
-        if (status != HTTP_NOT_FOUND || !starts_with(err->message, "googleapi: got "))
+        if (status != HTTP_NOT_FOUND || !answer_error_is_empty(err))
                 return false;
         (void) output_flush();
         if (!l->is_older)

@@ -315,7 +315,9 @@ static int submission_check_existing(Client *c, Submissions *all, Submission *s,
 
 /* Return whether the daemon rejects the file: its message names the line. */
 static bool is_about_the_file(int r, const Error *err) {
-        return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
+        AnswerError answer;
+
+        return answer_error_read(r, error_text(err, r), &answer) && answer.status == 400;
 }
 
 /* Return whether the file is that of a unit that runs without the cluster, as after a restore. */
@@ -601,7 +603,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, cons
         r = submit_all(c, &all, ret->created ? replaceable : TARGET_INACTIVE, &submitted, ret->created,
                        ret->rolled, err);
         if (is_about_the_file(r, err))
-                return fail_submit(&all, err->message + strlen("googleapi: Error 400: "));
+                return fail_submit(&all, client_answer_text(err));
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
         n_replaced = print_replaced(&all);
