@@ -362,6 +362,37 @@ int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err) {
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
+int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        JsonValue *root = NULL;
+        int r;
+
+        r = connection_request(c->connection, "GET", path, NULL, NULL, &reply, err);
+        if (r < 0)
+                return r;
+        if (reply.status == 404)
+                return 0;
+        r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return r;
+        json_value_free(*value);
+        *value = root;
+        return 1;
+}
+
+bool client_prints_json(const Client *c) {
+        return streq(c->options.output, "json");
+}
+
+int client_read_span(const char *flag, const char *value, uint64_t *ret) {
+        if (!value || (parse_span_ms(value, ret) >= 0 && *ret > 0))
+                return 0;
+        client_note("--%s=%s: expected a time span above 0, for example 5min", flag, value);
+        return -EINVAL;
+}
+
 const char *client_path(const Text *path) {
         return path->error < 0 ? NULL : path->chars;
 }

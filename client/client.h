@@ -134,6 +134,14 @@ int client_request(Client *c, const char *method, const char *path, const Text *
 
 /* Send a GET request and parse the answer. */
 int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err);
+/* The same, of an object that may not exist: replace *value, and return 1; 0: the answer is 404. */
+int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err);
+
+bool client_prints_json(const Client *c); /* --output=json */
+
+/* Read the time span of a flag (NULL: not given, which keeps *ret). -EINVAL: it is none, or 0; that is
+ * printed. */
+int client_read_span(const char *flag, const char *value, uint64_t *ret);
 
 /* Return the characters of a path, or NULL if an append failed. */
 const char *client_path(const Text *path);
@@ -241,10 +249,10 @@ int client_find_host(const Listing *machines, const char *name, const ApiMachine
  * (NULL: none): that clock stands while there is no leader. UINT64_MAX: unknown. */
 uint64_t machine_age(const JsonValue *cluster, const ApiMachine *m);
 
-/* Return whether another machine is up at its address. */
 bool machine_is_there(const ApiMachine *m); /* up or away */
 /* Return the presence as messages and terminals have it: "shut down" for "left". */
 const char *presence_word(const char *presence);
+/* Return whether another machine is up at its address. */
 bool machine_is_replaced(const ApiMachine *m);
 
 /* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,

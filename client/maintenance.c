@@ -113,10 +113,6 @@ static void host_print(const Host *h, const char *text) {
 
 /* -- One change of each machine -- */
 
-static bool is_json(const Client *c) {
-        return streq(c->options.output, "json");
-}
-
 static int print_json(Drain *d, Error *err) {
         _cleanup_text_ Text t = {};
         int r;
@@ -151,7 +147,7 @@ static int find_fail(int r, const Error *err) {
 
 static int cordon_host(Drain *d, Host *h, Error *err) {
         bool ends = streq(d->client->verb->name, "uncordon");
-        bool before, json = is_json(d->client);
+        bool before, json = client_prints_json(d->client);
         _cleanup_text_ Text body = {};
         int r;
 
@@ -191,7 +187,7 @@ int verb_cordon(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return host_fail(&d.hosts[i], c->verb->name, r, err);
         }
-        return is_json(c) ? print_json(&d, err) : EXIT_DONE;
+        return client_prints_json(c) ? print_json(&d, err) : EXIT_DONE;
 }
 
 /* -- The units that leave -- */
@@ -227,7 +223,7 @@ static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const c
                 return t.error;
         if (u->line && follow_is_same(u->line, t.chars))
                 return 0;
-        if (!d->progress && !is_json(d->client) && mark != PROGRESS_IDLE) {
+        if (!d->progress && !client_prints_json(d->client) && mark != PROGRESS_IDLE) {
                 puts(t.chars);
                 (void) fflush(stdout);
         }
@@ -335,7 +331,7 @@ static int drain_check(Drain *d) {
                 }
                 if (!host_is(h, "drained"))
                         status = EXIT_FAILED;
-                if (h->done || is_json(d->client))
+                if (h->done || client_prints_json(d->client))
                         continue;
                 h->done = true;
                 if (host_is(h, "drained"))
@@ -422,7 +418,7 @@ static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
         if (r < 0)
                 return r;
         r = host_read(d, h, err);
-        if (r < 0 || is_json(d->client) || host_is(h, "drained"))
+        if (r < 0 || client_prints_json(d->client) || host_is(h, "drained"))
                 return r;
         n = member_number(h->state, "unitsLeft");
         text_printf(&text, "cordoned; %llu unit%s to move", (unsigned long long) n, plural(n));
@@ -464,19 +460,12 @@ static int drain_look(void *userdata, Error *err) {
         Drain *d = userdata;
         int r;
 
-        if (!d->progress && !is_json(d->client))
+        if (!d->progress && !client_prints_json(d->client))
                 d->progress = progress_new(&d->names);
         r = drain_read(d, err);
         if (r < 0)
                 return r;
         return r > 0 ? -ENODATA : drain_check(d);
-}
-
-static int read_span(const char *flag, const char *value, uint64_t *ret) {
-        if (!value || (parse_span_ms(value, ret) >= 0 && *ret > 0))
-                return 0;
-        client_note("--%s=%s: expected a time span above 0, for example 5min", flag, value);
-        return -EINVAL;
 }
 
 int verb_drain(Client *c, char **args, size_t n, Error *err) {
@@ -485,7 +474,7 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
         const Host *host = NULL;
         int r;
 
-        if (read_span("deadline", c->options.deadline, &deadline_ms) < 0)
+        if (client_read_span("deadline", c->options.deadline, &deadline_ms) < 0)
                 return EXIT_USAGE;
         r = hosts_find(&d, args, n, err);
         if (r == -EINVAL && n == 0)
@@ -522,5 +511,5 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
                 if (r != EXIT_DONE)
                         return r;
         }
-        return is_json(c) ? print_json(&d, err) : EXIT_DONE;
+        return client_prints_json(c) ? print_json(&d, err) : EXIT_DONE;
 }

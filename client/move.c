@@ -33,31 +33,6 @@ static void moving_done(Moving *m) {
         free(m->line);
 }
 
-static bool is_json(const Client *c) {
-        return streq(c->options.output, "json");
-}
-
-/* Return 1, or 0 if the unit does not exist. */
-static int moving_read(Moving *m, Error *err) {
-        _cleanup_reply_ Reply reply = {};
-        JsonValue *root = NULL;
-        int r;
-
-        r = connection_request(m->client->connection, "GET", client_path(&m->path), NULL, NULL, &reply, err);
-        if (r < 0)
-                return r;
-        if (reply.status == 404)
-                return 0;
-        r = reply_check(&reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return r;
-        json_value_free(m->state);
-        m->state = root;
-        return 1;
-}
-
 static bool moving_is(const Moving *m, const char *state) {
         return streq(member_text(m->state, "state"), state);
 }
@@ -80,7 +55,7 @@ static int moving_print(Moving *m, ProgressMark mark, const char *place, const c
                 return t.error;
         if (m->line && streq(m->line, t.chars))
                 return 0;
-        if (!m->progress && !is_json(m->client) && mark != PROGRESS_IDLE) {
+        if (!m->progress && !client_prints_json(m->client) && mark != PROGRESS_IDLE) {
                 puts(t.chars);
                 (void) fflush(stdout);
         }
@@ -176,7 +151,7 @@ static int moving_end(Moving *m, bool stayed, Error *err) {
 static int moving_look(void *userdata, Error *err) {
         Moving *m = userdata;
         const char *place, *reason;
-        int r = moving_read(m, err);
+        int r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
 
         if (client_is_final(m->client, r))
                 return r;
@@ -193,7 +168,7 @@ static int moving_look(void *userdata, Error *err) {
                             member_text(m->state, "machine"));
                 return EXIT_FAILED;
         }
-        if (!m->progress && !is_json(m->client))
+        if (!m->progress && !client_prints_json(m->client))
                 m->progress = progress_new(&m->names);
         place = member_text(m->state, "machine");
         reason = member_text(m->state, "reason");
@@ -265,7 +240,7 @@ static int moving_stays(const Moving *m) {
         text_append_printable(&t, member_text(m->state, "machine"));
         if (t.error < 0)
                 return t.error;
-        return is_json(m->client) ? EXIT_DONE : output_line(t.chars);
+        return client_prints_json(m->client) ? EXIT_DONE : output_line(t.chars);
 }
 
 static int moving_print_json(Moving *m, Error *err) {
@@ -291,7 +266,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         r = moving_request(m, to, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to move %s: ", m->name);
-        r = moving_read(m, err);
+        r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
         if (r < 0)
                 return r;
         text_append(&m->id, to ? to->id : member_text(m->state, "id"));
@@ -300,7 +275,7 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
                 return -ENOMEM;
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
                 return moving_end(m, true, err); /* it has ended already */
-        if (no_block && !is_json(m->client))
+        if (no_block && !client_prints_json(m->client))
                 return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
         if (no_block)
                 return EXIT_DONE;
@@ -324,7 +299,7 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
         r = moving_init(&m, args[0], err);
         if (r < 0)
                 return r;
-        r = moving_read(&m, err);
+        r = client_refresh_json(c, client_path(&m.path), &m.state, err);
         if (r < 0)
                 return r;
         if (r == 0) {
@@ -342,5 +317,5 @@ int verb_move(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail(r, err);
         r = moving_run(&m, to, err);
-        return r == EXIT_DONE && is_json(c) ? moving_print_json(&m, err) : r;
+        return r == EXIT_DONE && client_prints_json(c) ? moving_print_json(&m, err) : r;
 }

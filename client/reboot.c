@@ -45,10 +45,6 @@ static void reboot_done(Reboot *b) {
         listing_done(&b->machines);
 }
 
-static bool is_json(const Client *c) {
-        return streq(c->options.output, "json");
-}
-
 /* -- Machines -- */
 
 static int host_add(Reboot *b, const ApiMachine *machine) {
@@ -137,7 +133,7 @@ static void append_state(Text *t, const JsonValue *r) {
 static int host_print(const Reboot *b, Host *h, const Text *line) {
         if (line->error < 0)
                 return line->error;
-        if (is_json(b->client) || (h->line.chars && follow_is_same(h->line.chars, line->chars)))
+        if (client_prints_json(b->client) || (h->line.chars && follow_is_same(h->line.chars, line->chars)))
                 return 0;
         print_printable(line);
         text_clear(&h->line);
@@ -259,7 +255,7 @@ static int reboot_status(Client *c, Error *err) {
         bool failed = false;
         int r;
 
-        if (is_json(c))
+        if (client_prints_json(c))
                 return print_json(c, err);
         r = client_get_json(c, reboots_path, &root, err);
         if (r < 0)
@@ -293,17 +289,10 @@ static int reboot_change(Client *c, const char *method, const char *path, const 
         r = client_request(c, method, path, NULL, NULL, err);
         if (r < 0)
                 return r;
-        if (is_json(c))
+        if (client_prints_json(c))
                 return print_json(c, err);
         puts(none ? no_reboot : text);
         return EXIT_DONE;
-}
-
-static int read_span(const char *flag, const char *value, uint64_t *ret) {
-        if (!value || (parse_span_ms(value, ret) >= 0 && *ret > 0))
-                return 0;
-        client_note("--%s=%s: expected a time span above 0, for example 5min", flag, value);
-        return -EINVAL;
 }
 
 /* Print the order, and ask. */
@@ -379,8 +368,8 @@ int verb_reboot(Client *c, char **args, size_t n, Error *err) {
 
         if (usage)
                 return client_usage(usage);
-        if (read_span("deadline", o->deadline, &deadline_ms) < 0 ||
-            read_span("return", o->return_in, &return_ms) < 0)
+        if (client_read_span("deadline", o->deadline, &deadline_ms) < 0 ||
+            client_read_span("return", o->return_in, &return_ms) < 0)
                 return EXIT_USAGE;
         if (o->status)
                 return reboot_status(c, err);
@@ -410,5 +399,5 @@ int verb_reboot(Client *c, char **args, size_t n, Error *err) {
                 r = reboot_wait(&b, err);
         if (r != EXIT_DONE)
                 return r;
-        return is_json(c) ? print_json(c, err) : EXIT_DONE;
+        return client_prints_json(c) ? print_json(c, err) : EXIT_DONE;
 }

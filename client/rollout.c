@@ -95,27 +95,6 @@ static bool set_is(const Set *set, const char *state) {
         return rollout_is(set->answer, state);
 }
 
-/* Return 1, or 0 if there is no such unit. */
-static int set_read(Client *c, Set *set, Error *err) {
-        _cleanup_reply_ Reply reply = {};
-        JsonValue *root = NULL;
-        int r;
-
-        r = connection_request(c->connection, "GET", client_path(&set->path), NULL, NULL, &reply, err);
-        if (r < 0)
-                return r;
-        if (reply.status == 404)
-                return 0;
-        r = reply_check(&reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return r;
-        json_value_free(set->answer);
-        set->answer = root;
-        return 1;
-}
-
 int rollout_is_supported(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
@@ -309,7 +288,7 @@ static int sets_read(Sets *s, Error *err) {
 
                 if (set->ended || set->repeated)
                         continue;
-                r = set_read(s->client, set, err);
+                r = client_refresh_json(s->client, client_path(&set->path), &set->answer, err);
                 if (client_is_final(s->client, r))
                         return r;
                 if (r < 0)
@@ -465,7 +444,7 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         if (r < 0)
                 return r;
         set = &s.sets[0];
-        r = set_read(c, set, err);
+        r = client_refresh_json(c, client_path(&set->path), &set->answer, err);
         if (r < 0)
                 return r;
         if (r == 0) {
@@ -507,7 +486,7 @@ static int sets_find(Sets *s, char **args, size_t n, Error *err) {
 static int sets_load(Sets *s, Error *err) {
         for (size_t i = 0; i < s->n; i++) {
                 Set *set = &s->sets[i];
-                int r = set_read(s->client, set, err);
+                int r = client_refresh_json(s->client, client_path(&set->path), &set->answer, err);
 
                 if (r < 0)
                         return r;
