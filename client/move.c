@@ -253,6 +253,23 @@ static int moving_print_json(Moving *m, Error *err) {
         return output_line(reply.body.chars);
 }
 
+/* Print which units leave the machine after this one: the command does not wait for them. */
+static int moving_print_followers(const Moving *m) {
+        const JsonValue *followers = json_value_member(m->state, "followers");
+        size_t n = json_value_count(followers);
+        _cleanup_text_ Text t = {};
+
+        if (n == 0 || client_prints_json(m->client))
+                return 0;
+        text_append(&t,
+                    n == 1 ? "This unit follows it (MachineOf=): " : "These units follow it (MachineOf=): ");
+        for (size_t i = 0; i < n; i++) {
+                text_append(&t, i > 0 ? ", " : "");
+                text_append_printable(&t, json_value_string(json_value_item(followers, i)) ?: "");
+        }
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
 /* Begin the move, and wait for its end. */
 static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         bool no_block = m->client->options.no_block;
@@ -275,6 +292,9 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
                 return -ENOMEM;
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
                 return moving_end(m, true, err); /* it has ended already */
+        r = moving_print_followers(m);
+        if (r < 0)
+                return r;
         if (no_block && !client_prints_json(m->client))
                 return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
         if (no_block)

@@ -2,6 +2,7 @@
  * fleetd/engine/move_end.c has how a move ends. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
@@ -10,6 +11,7 @@
 
 enum {
         MOVES_MAX = 100,
+        FOLLOWERS_MAX = 100,
         WAITS_MS = 60000, /* a move that waits for longer is a problem */
 };
 
@@ -113,6 +115,46 @@ static void move_explain_start(const Cluster *c, const ClusterUnit *u, Error *re
                   (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
 }
 
+/* Return whether an active assignment on the machine is to leave it after one of these units. */
+static bool move_follows(const ClusterAssignment *a, const Names *leaving) {
+        const Unit *unit = a->of ? a->of->unit : NULL;
+
+        if (!unit || !cluster_assignment_is_active(a) || names_have(leaving, a->unit))
+                return false;
+        for (size_t i = 0; i < unit->placement.machine_of.n; i++)
+                if (names_have(leaving, unit->placement.machine_of.items[i]))
+                        return true;
+        return false;
+}
+
+static int move_compare_names(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* Write as "followers" the units that leave the machine after this one, by MachineOf= of it or of one of
+ * them: by name, up to a limit. */
+static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMachine *from) {
+        _cleanup_names_ Names leaving = {};
+        size_t before = 0;
+
+        if (names_add(&leaving, u->name, strlen(u->name)) < 0)
+                t->error = -ENOMEM;
+        while (leaving.n > before) {
+                before = leaving.n;
+                for (const ClusterAssignment *a = from->assignments; a; a = a->hh.next)
+                        if (leaving.n <= FOLLOWERS_MAX && move_follows(a, &leaving) &&
+                            names_add(&leaving, a->unit, strlen(a->unit)) < 0)
+                                t->error = -ENOMEM;
+        }
+        if (leaving.n <= 1)
+                return;
+        qsort(leaving.items + 1, leaving.n - 1, sizeof(*leaving.items), move_compare_names);
+        json_open(t, "followers", '[');
+        for (size_t i = 1; i < leaving.n; i++)
+                json_add_string(t, NULL, leaving.items[i]);
+        json_close(t, ']');
+}
+
 void move_get_handle(Request *request) {
         static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
                                              [DRAINED_UNIT_STOPS] = "stopping",
@@ -141,6 +183,8 @@ void move_get_handle(Request *request) {
                         move_explain_start(c, u, &why);
                 from = move_from(u);
                 json_add_string(&t, "by", u->move->by);
+                if (from)
+                        move_write_followers(&t, u, from->machine);
                 json_add_string(&t, "from", from ? cluster_machine_name(from->machine) : NULL);
                 json_add_string(&t, "id", u->move->to);
                 json_add_string(&t, "machine", cluster_name_of(c, u->move->to));

@@ -2908,6 +2908,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "unit/m.service", "{\"text\":\"[X-Fleet]\\nMachineOf=a.service\\n\"}" },
                 { "target/m.service", "launched" },
                 { "machine/" BETA "/unit/m.service", "{\"order\":\"run\"}" },
+                { "unit/follows-m.service", "{\"text\":\"[X-Fleet]\\nMachineOf=m.service\\n\"}" },
+                { "target/follows-m.service", "launched" },
+                { "machine/" BETA "/unit/follows-m.service", "{\"order\":\"run\"}" },
                 { "unit/n.service", "{\"text\":\"[X-Fleet]\\nMove=no\\n\"}" },
                 { "target/n.service", "launched" },
                 { "machine/" BETA "/unit/n.service", "{\"order\":\"run\"}" },
@@ -3007,6 +3010,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                       "\"reason\":\"move of n.service to gamma ended: it "
                       "stays\",\"result\":\"ended\",\"user\":\"root@alpha\"");
 
+        assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
+                      "{\"by\":\"root@alpha\",\"followers\":[\"follows-m.service\",\"m.service\"],\"from\":"
+                      "\"beta\"");
         write_now(fixture, starts, 1);
         assert_answer(fixture, "GET /fleet/v1/units/a.service", NULL, 200,
                       "\"reason\":\"moves to gamma: it starts there\"");
