@@ -9,9 +9,10 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","reasonKind",
- * "text"}; "global", "hash", "owner", "reason", "reasonKind" and "text" extend fleet's API; fleet's clients
- * ignore them. So do "replace", "destroy", "expectedHash" and "expectedState" of a request. */
+/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason",
+ * "reasonKind","text"}; "global", "hash", "owner", "reason", "reasonKind" and "text" extend fleet's API;
+ * fleet's clients ignore them. So do "replace", "destroy", "expectedHash" and "expectedState" of a request.
+ */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
