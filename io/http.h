@@ -17,6 +17,11 @@
 typedef struct HttpConnection HttpConnection;
 typedef struct HttpServer HttpServer;
 
+enum {
+        HTTP_REQUEST_WORK = 16, /* bytes that can be moved while a handler reads one byte of a request ... */
+        HTTP_ANSWER_WORK = 4,   /* ... or writes one byte of an answer */
+};
+
 /* A complete request. Valid until its answer is complete, or on_gone() was called. */
 typedef struct HttpRequest {
         const char *method; /* "GET" */

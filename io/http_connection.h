@@ -8,8 +8,6 @@
 
 enum {
         HTTP_METHOD_MAX = 31,
-        HTTP_REQUEST_WORK = 16, /* bytes that can be moved while a handler reads one byte of a request ... */
-        HTTP_ANSWER_WORK = 4,   /* ... or writes one byte of an answer */
         HTTP_SMALL_MAX = 16 * 1024, /* bytes; such requests precede larger ones */
         HTTP_KEPT_MAX =
                 4096, /* bytes; a larger buffer is freed between requests, and counts as holding memory */

@@ -48,7 +48,8 @@ const Turns *loop_turns(const Loop *loop) {
 }
 
 bool loop_has_budget(const Loop *loop) {
-        return turn_work_bytes(&loop->turns.now) < TURN_WORK_MAX;
+        return turn_work_bytes(&loop->turns.now) < TURN_WORK_MAX &&
+               !(loop->ops->is_late && loop->ops->is_late(loop));
 }
 
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {

@@ -104,9 +104,9 @@ enum { LOOP_FREED_MAX = 1024 * 1024 };
 /* Count memory that was freed in small pieces. Each LOOP_FREED_MAX bytes defer 'on_freed' (fleetd/trim.h). */
 void loop_freed(Loop *loop, size_t bytes);
 const Turns *loop_turns(const Loop *loop);
-/* Return whether the work of the current turn is below TURN_WORK_MAX. All requests of clients share this
- * budget; without budget, work that can wait is left to the next turn. Work that waited does at least one
- * piece in each turn. */
+/* Return whether the current turn is below TURN_WORK_MAX and, if measured, TURN_TIME_MS. All requests of
+ * clients share this budget; without budget, work that can wait is left to the next turn. Work that waited
+ * does at least one piece in each turn. */
 bool loop_has_budget(const Loop *loop);
 
 /* -- For backends -- */
@@ -118,6 +118,7 @@ typedef struct LoopOps {
         uint64_t (*boot_ms)(const Loop *loop);        /* NULL: now_ms() */
         void (*wake_at)(Loop *loop, uint64_t due_ms); /* the earliest deadline changed; UINT64_MAX: none */
         int (*work)(Loop *loop, Work *work);
+        bool (*is_late)(const Loop *loop); /* the turn is above TURN_TIME_MS; NULL: it is not measured */
         void (*ran)(Loop *loop,
                     const char *name); /* a callback of this turn ended; NULL: turns are not measured */
 } LoopOps;

@@ -318,6 +318,15 @@ static void uv_backend_ran(Loop *base, const char *name) {
         loop_uv_leave(container_of(base, UvLoop, base), name);
 }
 
+/* Wall time is read first: CPU time is no longer. */
+static bool uv_backend_is_late(const Loop *base) {
+        const UvLoop *loop = container_of((Loop *) base, UvLoop, base);
+        const uint64_t most_ns = (uint64_t) TURN_TIME_MS * 1000 * 1000;
+
+        return loop->marked_ns > 0 && uv_hrtime() - loop->began_ns >= most_ns &&
+               thread_cpu_ns() - loop->cpu_ns >= most_ns;
+}
+
 static void turn_end(UvLoop *loop, uint64_t now_ms) {
         uint64_t cpu_ns = thread_cpu_ns();
         uint64_t took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* unknown for the first turn */
@@ -466,6 +475,7 @@ static const LoopOps uv_backend = {
         .boot_ms = uv_backend_boot_ms,
         .wake_at = uv_backend_wake_at,
         .work = uv_backend_work,
+        .is_late = uv_backend_is_late,
         .ran = uv_backend_ran,
 };
 

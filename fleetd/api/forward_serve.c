@@ -34,21 +34,25 @@ struct Serving {
         RequestOrigin origin; /* borrows from these */
         Writer bytes;         /* the frame, from which 'asked' borrows */
         ForwardRequest asked;
-        uint64_t until_ms; /* while it waits for the bound of the host; 0: it has begun */
+        uint64_t until_ms; /* to reach the bound of the host, while it is in 'waiting'; 0: it has begun */
         Text held;         /* of the answer, without credit */
         size_t held_at;
         uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
         bool ended;        /* the answer is complete */
         bool wants_drain;
-        TAILQ_ENTRY(Serving) all, of_session;
+        TAILQ_ENTRY(Serving) all, of_session, waiting;
 };
 
 struct Servings {
         TAILQ_HEAD(, Serving) all;
+        TAILQ_HEAD(, Serving)
+        waiting;                  /* for their bound, or for a turn with budget; in the order of arrival */
         ServingSession *sessions; /* with requests: table by number */
         Timer taking;             /* at answers that are to be taken */
         Timer look;               /* at requests that wait for their bound */
+        Deferred serve;           /* requests that wait for a turn with budget */
+        uint64_t served_turn;     /* in which the last request began */
         Deferred soon;            /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
@@ -90,6 +94,8 @@ static int serving_add(Serving *s, const PeerSession *session) {
 static void serving_free_one(Serving *s) {
         if (s->http.userdata)
                 request_free(s->http.userdata);
+        if (s->until_ms > 0)
+                TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         TAILQ_REMOVE(&s->api->servings->all, s, all);
         TAILQ_REMOVE(&s->session->servings, s, of_session);
         if (TAILQ_EMPTY(&s->session->servings)) {
@@ -168,6 +174,7 @@ static void serving_answer(HttpRequest *http, unsigned status, const char *type,
                            const void *body, size_t size) {
         Serving *s = (Serving *) http;
 
+        loop_count(s->api->loop, 0, HTTP_ANSWER_WORK * size);
         serving_send_head(s, status, type, fields, false, size);
         text_append_bytes(&s->held, body, size);
         s->ended = true;
@@ -196,6 +203,7 @@ static int serving_chunk(HttpRequest *http, const void *bytes, size_t size, bool
                 memmove(s->held.chars, s->held.chars + s->held_at, s->held.size + 1);
                 s->held_at = 0;
         }
+        loop_count(s->api->loop, 0, size);
         text_append_bytes(&s->held, bytes, size);
         s->ended = last;
         if (s->held.error == 0)
@@ -241,9 +249,14 @@ int serving_sender(const Request *request, Sender **ret) {
 /* Run the route. It may have ended then. */
 static void serving_run(Serving *s) {
         Request *request = api_request_new(s->api, &s->http);
+        size_t body_limit;
+        char limit[32];
         int r;
 
+        TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         s->until_ms = 0;
+        s->api->servings->served_turn = loop_turns(s->api->loop)->n;
+        loop_count(s->api->loop, 0, HTTP_REQUEST_WORK * s->bytes.size);
         if (!request) {
                 serving_end(s, FORWARD_REFUSED, "out of memory");
                 return;
@@ -261,13 +274,21 @@ static void serving_run(Serving *s) {
         memcpy(request->path, s->asked.path.data, s->asked.path.size);
         request->path[s->asked.path.size] = 0;
         request->path_size = s->asked.path.size;
+        body_limit = api_body_limit(s->api, s->asked.method, request->path);
         r = serving_sender(request, &request->sender);
         if (r < 0)
                 request_error(request, 500, "out of memory");
         else if (request->sender->facts.is_removed)
                 request_error(request, 403, "this host or user is not of the cluster any more");
+        else if (s->http.body_size > body_limit)
+                request_error(request, 413, "the body is limited to %s", size_text(body_limit, limit));
         else
                 route_request(request);
+}
+
+/* Requests share the budget of a turn with those of connections; one begins in each turn. */
+static bool servings_have_budget(const Api *api) {
+        return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
@@ -277,9 +298,12 @@ static void serving_try(Serving *s) {
         if (kv_is_attached(store))
                 serving_end(s, FORWARD_BEHIND, "");
         else if (kv_can_serve(store) && kv_index(store) >= s->asked.bound &&
-                 registry_index(s->api->options.registry) >= s->asked.bound)
-                serving_run(s);
-        else if (loop_now_ms(s->api->loop) >= s->until_ms)
+                 registry_index(s->api->options.registry) >= s->asked.bound) {
+                if (servings_have_budget(s->api))
+                        serving_run(s);
+                else
+                        loop_defer(s->api->loop, &s->api->servings->serve);
+        } else if (loop_now_ms(s->api->loop) >= s->until_ms)
                 serving_end(s, FORWARD_BEHIND, "");
         else if (!timer_armed(&s->api->servings->look))
                 (void) timer_start(&s->api->servings->look, s->api->loop, SERVING_LOOK_MS);
@@ -288,10 +312,9 @@ static void serving_try(Serving *s) {
 static void servings_look(void *userdata) {
         Api *api = userdata;
 
-        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
-                next = TAILQ_NEXT(s, all);
-                if (s->until_ms > 0)
-                        serving_try(s);
+        for (Serving *s = TAILQ_FIRST(&api->servings->waiting), *next; s; s = next) {
+                next = TAILQ_NEXT(s, waiting);
+                serving_try(s);
         }
 }
 
@@ -400,7 +423,9 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
                                   .sink = &serving_sink,
                                   .listener = &api->servings->listeners[s->asked.sender.listener] };
         s->until_ms = loop_now_ms(api->loop) + SERVING_BEHIND_MS;
-        serving_try(s);
+        TAILQ_INSERT_TAIL(&api->servings->waiting, s, waiting);
+        if (!api->servings->serve.loop) /* those that wait for a turn with budget precede it */
+                serving_try(s);
 }
 
 static void serving_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -465,6 +490,8 @@ int serving_new(Api *api) {
         if (!api->servings)
                 return -ENOMEM;
         TAILQ_INIT(&api->servings->all);
+        TAILQ_INIT(&api->servings->waiting);
+        api->servings->serve = DEFERRED(servings_look, api);
         api->servings->look = TIMER(servings_look, api);
         api->servings->taking = TIMER(servings_look_taking, api);
         api->servings->soon = DEFERRED(servings_sweep, api);
@@ -483,6 +510,7 @@ void serving_free(Api *api) {
         timer_stop(&api->servings->look);
         timer_stop(&api->servings->taking);
         deferred_cancel(&api->servings->soon);
+        deferred_cancel(&api->servings->serve);
         free(api->servings);
         api->servings = NULL;
 }

@@ -299,18 +299,20 @@ static void gate_admit(Request *request) {
 
 /* -- The server's callbacks -- */
 
-static size_t api_body_limit(void *userdata, const HttpRequest *http) {
-        const Api *api = userdata;
-        bool is_read = streq(http->method, "PUT") || streq(http->method, "POST") ||
-                       streq(http->method, "PATCH");
+size_t api_body_limit(const Api *api, const char *method, const char *path) {
+        bool is_read = streq(method, "PUT") || streq(method, "POST") || streq(method, "PATCH");
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
-        if (starts_with(http->target, "/v2/"))
+        if (starts_with(path, "/v2/"))
                 return api->limits.body_size;
-        if (starts_with(http->target, "/fleet/v1/kv/txn"))
+        if (starts_with(path, "/fleet/v1/kv/txn"))
                 return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
         return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
+}
+
+static size_t api_on_body(void *userdata, const HttpRequest *http) {
+        return api_body_limit(userdata, http->method, http->target);
 }
 
 /* Write an error that is answered before a handler is called, in the form of the listener. */
@@ -383,7 +385,7 @@ static void api_on_drain(void *userdata, HttpRequest *http) {
 }
 
 static const HttpHandler api_handler = {
-        .body_limit = api_body_limit,
+        .body_limit = api_on_body,
         .on_request = api_on_request,
         .on_gone = api_on_gone,
         .on_drain = api_on_drain,

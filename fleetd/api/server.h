@@ -8,3 +8,5 @@
 Request *api_request_new(Api *api, HttpRequest *http);
 /* Set what each listener of a kind has. */
 void api_listener_init(ApiListenerState *listener, Api *api, ApiListener kind);
+/* Return the limit of the body of a request, in bytes. */
+size_t api_body_limit(const Api *api, const char *method, const char *path);

@@ -522,6 +522,80 @@ static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void 
         assert_in_range(n_accepted(h), 0, WRITES_PER_SECOND / 10);
 }
 
+/* -- Cost -- */
+
+/* Send the request in the current turn, and do not end that. */
+static void put(QuietPeer *h, const ForwardRequest *request) {
+        _cleanup_writer_ Writer w = {};
+
+        forward_request_begin(request->number, 7, request->bound, &w);
+        forward_request_write(request, &w);
+        quiet_peer_put_on(&h->asking, PEER_FORWARD, w.bytes, w.size);
+}
+
+/* Return the numbers of the requests whose answers have arrived, as digits. */
+static const char *answered(QuietPeer *h, char ret[static 16]) {
+        size_t n = 0;
+        Frame f;
+
+        while (quiet_peer_receive(&h->asking, &f)) {
+                ForwardHead head;
+
+                if (f.type != PEER_FORWARD_HEAD)
+                        continue;
+                assert_int_equal(forward_head_read(f.payload, f.size, &head), 0);
+                assert_true(n < 15);
+                ret[n++] = (char) ('0' + head.number);
+                free(head.texts);
+        }
+        ret[n] = 0;
+        return ret;
+}
+
+static void a_turn_without_budget_begins_one_request(void **state) {
+        QuietPeer *h = *state;
+        char numbers[16];
+
+        (void) turns_end_work(&h->loop.turns);
+        loop_count(&h->loop, 0, TURN_WORK_MAX);
+        for (uint32_t i = 1; i <= 5; i++) {
+                ForwardRequest request = request_of(i, "GET", "/fleet/v1/machines", ROOT);
+
+                put(h, &request);
+        }
+        assert_string_equal(answered(h, numbers), "1");
+        (void) turns_end_work(&h->loop.turns);
+        loop_count(&h->loop, 0, TURN_WORK_MAX);
+        (void) loop_run_due(&h->loop, 100);
+        assert_string_equal(answered(h, numbers), "2");
+
+        /* A request that arrives in a turn with budget does not precede those that wait. */
+        (void) turns_end_work(&h->loop.turns);
+        {
+                ForwardRequest last = request_of(6, "GET", "/fleet/v1/machines", ROOT);
+
+                put(h, &last);
+        }
+        assert_string_equal(answered(h, numbers), "");
+        (void) loop_run_due(&h->loop, 100);
+        assert_string_equal(answered(h, numbers), "3456");
+}
+
+static void a_body_has_the_limit_of_its_route(void **state) {
+        enum { SIZE = 1024 * 1024 + 1 };
+        ForwardRequest request = request_of(1, "POST", "/fleet/v1/plan", ROOT);
+        char *body = malloc(SIZE);
+
+        assert_non_null(body);
+        memset(body, ' ', SIZE);
+        request.body = (KvBytes) { body, SIZE };
+        assert_int_equal(status_of(*state, &request), 413);
+        request.number++;
+        request.body.size--;
+        assert_int_equal(status_of(*state, &request), 400);
+        free(body);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
@@ -534,6 +608,8 @@ int main(void) {
                 TEST(a_host_has_64_requests_under_way),
                 TEST(answers_that_are_not_taken_are_not_kept),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
+                TEST(a_turn_without_budget_begins_one_request),
+                TEST(a_body_has_the_limit_of_its_route),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

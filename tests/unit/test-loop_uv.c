@@ -568,6 +568,44 @@ static void a_busy_guest_yields_after_some_rounds(void **state) {
 
 /* -- The loop itself -- */
 
+/* A callback that uses much CPU time, and whether the turn has budget after it, and when it runs again: twice,
+ * because the first call may be in the same turn. */
+typedef struct Burning {
+        Loop *loop;
+        Deferred deferred;
+        unsigned n;
+        bool had[3];
+} Burning;
+
+static uint64_t cpu_ns(void) {
+        struct timespec ts;
+
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
+        return (uint64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void burn(void *userdata) {
+        Burning *b = userdata;
+        uint64_t end_ns = cpu_ns() + 2ull * TURN_TIME_MS * 1000 * 1000;
+
+        while (b->n == 0 && cpu_ns() < end_ns)
+                ;
+        b->had[b->n++] = loop_has_budget(b->loop);
+        if (b->n < ELEMENTS(b->had))
+                loop_defer(b->loop, &b->deferred);
+}
+
+static void a_turn_that_has_used_its_time_has_no_budget(void **state) {
+        Lab *lab = *state;
+        Burning b = { .loop = lab->loop };
+
+        b.deferred = DEFERRED(burn, &b);
+        loop_defer(lab->loop, &b.deferred);
+        UNTIL(lab, b.n == ELEMENTS(b.had));
+        assert_false(b.had[0]);
+        assert_true(b.had[2]);
+}
+
 static void no_work(void *userdata) {}
 
 static void on_signal(void *userdata, int signal_number) {}
@@ -608,6 +646,7 @@ int main(int argc, char *argv[]) {
                 T(each_failure_of_a_guest_is_reported),
                 T(a_guest_waits_for_its_events_which_may_change),
                 T(a_busy_guest_yields_after_some_rounds),
+                T(a_turn_that_has_used_its_time_has_no_budget),
                 T(an_error_of_libuv_is_returned),
         };
 
