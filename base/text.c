@@ -264,25 +264,27 @@ const char *size_text(uint64_t size, char buffer[static 32]) {
 }
 
 size_t text_distance(const char *a, const char *b) {
-        size_t row[65], n = strlen(a), m = strlen(b);
+        size_t rows[3][65], n = strlen(a), m = strlen(b); /* the last three of the matrix */
 
-        if (n >= ELEMENTS(row) || m >= ELEMENTS(row))
+        if (n >= ELEMENTS(rows[0]) || m >= ELEMENTS(rows[0]))
                 return SIZE_MAX;
 
         for (size_t j = 0; j <= m; j++)
-                row[j] = j;
+                rows[0][j] = j;
         for (size_t i = 1; i <= n; i++) {
-                size_t diagonal = row[0];
+                const size_t *last = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
+                size_t *row = rows[i % 3];
 
                 row[0] = i;
                 for (size_t j = 1; j <= m; j++) {
-                        size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+                        size_t changed = last[j - 1] + (a[i - 1] != b[j - 1]);
 
-                        diagonal = row[j];
-                        row[j] = MIN(changed, MIN(row[j], row[j - 1]) + 1);
+                        row[j] = MIN(changed, MIN(last[j], row[j - 1]) + 1);
+                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                                row[j] = MIN(row[j], before[j - 2] + 1);
                 }
         }
-        return row[m];
+        return rows[n % 3][m];
 }
 
 void text_clear(Text *t) {

@@ -90,8 +90,8 @@ static inline const char *plural(uint64_t n) {
 /* Format a size for users, "16 KiB" or "1000 bytes". Return 'buffer'. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 
-/* Return the Levenshtein distance of two words, for "did you mean"; SIZE_MAX for words of more than 64 bytes.
- */
+/* Return the Levenshtein distance of two words, for "did you mean", in which two neighbours in the other
+ * order are one change (Damerau); SIZE_MAX for words of more than 64 bytes. */
 size_t text_distance(const char *a, const char *b);
 
 /* Empty the text and clear its failure; keep the memory. */

@@ -300,6 +300,9 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 
 /* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
 const Verb *verb_find(const Verb *verbs, const char *name);
+void verbs_consider(const Verb *verbs, Suggestion *s);
+/* Append a question with the similar ones, or where all are. */
+void verbs_append_similar(const Verb *verbs, Text *t, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 /* Print a name of a list and its meaning, which a narrow terminal continues below itself. */
 void verb_print_item(size_t width, const char *name, const char *meaning);

@@ -447,16 +447,18 @@ static bool note_foreign_verb(const char *name) {
 
 /* Scripts know the line and the exit status of fleet, which printed its whole help before. */
 static int fail_topic(const char *name) {
-        const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
+        Suggestion nearest = { .typed = name };
         bool interactive = client_is_interactive();
 
+        verbs_consider(verbs, &nearest);
+        topics_consider(&nearest);
         if (!interactive)
                 fprintf(stderr, "Unknown help topic [`%s`].\n", name);
-        else if (nearest)
-                client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
+        else if (nearest.nearest)
+                client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest.nearest);
         else
                 client_note("no verb or topic %s (fleetctl help)", name);
-        if (!interactive || !nearest)
+        if (!interactive || !nearest.nearest)
                 topics_note_all();
         return interactive ? EXIT_USAGE : EXIT_DONE;
 }
@@ -508,19 +510,6 @@ static int verb_version(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-/* Append the verbs that are similar. */
-static void append_similar_verbs(Text *t, const char *name) {
-        bool any = false;
-
-        for (const Verb *v = verbs; v->name; v++) {
-                if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
-                        continue;
-                text_printf(t, "%s%s", any ? ", " : "did you mean ", v->name);
-                any = true;
-        }
-        text_append(t, any ? "? (fleetctl help)" : "see: fleetctl help");
-}
-
 /* Print the error for an unknown verb in one line, in a pipe with the words of fleet. */
 static int fail_verb(const char *name) {
         _cleanup_text_ Text t = {}, safe = {};
@@ -529,7 +518,7 @@ static int fail_verb(const char *name) {
         text_append_printable(&safe, name);
         if (!client_is_interactive()) {
                 if (!append_foreign_verb(&t, name))
-                        append_similar_verbs(&t, name);
+                        verbs_append_similar(verbs, &t, name);
                 fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"; %s\n", safe.chars ?: "",
                         t.chars ?: "");
         } else if (!note_foreign_verb(name))
@@ -622,10 +611,15 @@ static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         }
         if (n == 0 && v->groups & FLAGS_FLEET) {
                 fputs("No units given\n", stderr);
+                if (client_is_interactive())
+                        client_note("usage: fleetctl %s %s (fleetctl help %s)", v->name, v->arguments,
+                                    v->name);
                 return EXIT_DONE;
         }
-        if (n == 0 && (files || streq(v->arguments, "UNIT...")))
-                return client_usage(files ? "expected at least one file" : "expected at least one unit");
+        if (n == 0 && (files || streq(v->arguments, "UNIT..."))) {
+                client_note("%s: expected at least one %s", v->name, files ? "file" : "unit");
+                return EXIT_USAGE;
+        }
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
                 return client_run(c, v, args, n, err);
         r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, ret, err);

@@ -14,7 +14,7 @@ static size_t suggest_distance(const char *a, const char *b) {
 
         if (size >= 2 && starts_with(b, a) && distance > 1)
                 distance = 1;
-        return distance <= (size <= 4 ? 2 : 3) && distance < size ? distance : SIZE_MAX;
+        return distance <= (size <= 4 ? 1u : size <= 7 ? 2u : 3u) && distance < size ? distance : SIZE_MAX;
 }
 
 static void suggest_keep(Suggestion *s, const char *candidate, size_t distance) {

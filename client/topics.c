@@ -156,12 +156,9 @@ const char *flag_of_foreign(const char *verb, const char *flag) {
         return NULL;
 }
 
-const char *topic_nearest(const char *name) {
-        Suggestion suggestion = { .typed = name };
-
+void topics_consider(Suggestion *s) {
         for (const Topic *t = topics; t->name; t++)
-                suggest_consider(&suggestion, t->name);
-        return suggestion.nearest;
+                suggest_consider(s, t->name);
 }
 
 void topics_note_all(void) {

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "client/suggest.h"
+
 typedef struct Topic {
         const char *name;
         const char *title; /* "Form a cluster" */
@@ -26,7 +28,7 @@ const char *verb_of_foreign(const char *name);
 /* Return what replaces a flag that the verb has in other programs ("-u", "--unit"), or NULL. */
 const char *flag_of_foreign(const char *verb, const char *flag);
 
-const char *topic_nearest(const char *name); /* "did you mean"; NULL: none is similar */
+void topics_consider(Suggestion *s); /* "did you mean" */
 
 /* Print the names of all topics on standard error. */
 void topics_note_all(void);

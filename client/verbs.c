@@ -19,11 +19,27 @@ const Verb *verb_find(const Verb *v, const char *name) {
         return n == 1 ? found : NULL;
 }
 
+void verbs_consider(const Verb *v, Suggestion *s) {
+        for (; v->name; v++)
+                suggest_consider(s, v->name);
+}
+
+void verbs_append_similar(const Verb *v, Text *t, const char *name) {
+        bool any = false;
+
+        for (; v->name; v++) {
+                if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
+                        continue;
+                text_printf(t, "%s%s", any ? ", " : "did you mean ", v->name);
+                any = true;
+        }
+        text_append(t, any ? "? (fleetctl help)" : "see: fleetctl help");
+}
+
 const char *verb_nearest(const Verb *v, const char *name) {
         Suggestion suggestion = { .typed = name };
 
-        for (; v->name; v++)
-                suggest_consider(&suggestion, v->name);
+        verbs_consider(v, &suggestion);
         return suggestion.nearest;
 }
 

@@ -273,14 +273,7 @@ bool unit_name_has_type(const char *name) {
 /* Return whether 'a' becomes 'b' by one letter more, less or another, or by two neighbours in the other
  * order. */
 static bool is_slip(const char *a, const char *b) {
-        size_t n = 0;
-
-        if (text_distance(a, b) <= 1)
-                return true;
-        while (a[n] && a[n] == b[n])
-                n++;
-        return a[n] && b[n] && a[n + 1] && a[n] == b[n + 1] && a[n + 1] == b[n] &&
-               streq(a + n + 2, b + n + 2);
+        return text_distance(a, b) <= 1;
 }
 
 const char *unit_name_meant_type(const char *name) {

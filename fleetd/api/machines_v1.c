@@ -341,6 +341,13 @@ static bool machine_is_voter(const KvState *state, const ClusterMachine *m) {
         return role && (streq(role, "voter") || streq(role, "leader"));
 }
 
+static bool state_has_standby(const KvState *state) {
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].role == KV_MEMBER_STANDBY)
+                        return true;
+        return false;
+}
+
 /* Return whether this voter may not be removed; then set the reason. */
 static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m);
@@ -404,11 +411,13 @@ bool machine_removal_is_refused(const Request *request, const ClusterMachine *m,
                 return true;
         else if (m->presence == PRESENCE_AWAY && !force && machine_is_voter(state, m))
                 error_set(ret, 409,
-                          "%s is a voter, and away: start its fleetd; after 10 min without an answer, a "
-                          "standby "
-                          "votes in its place, and a new host at its address (%s) replaces it within seconds "
-                          "(fleetctl help replace)",
-                          name, m->member.peer);
+                          "%s is a voter, and away: start its fleetd; %sa new host at its address (%s) "
+                          "replaces it within seconds (fleetctl help replace)",
+                          name,
+                          state_has_standby(state) ?
+                                  "after 10 min without an answer, a standby votes in its place, and " :
+                                  "",
+                          m->member.peer);
         else if (m->presence == PRESENCE_AWAY && !force)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);

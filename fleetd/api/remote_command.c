@@ -392,9 +392,18 @@ static const char *asking_reason(int error) {
 }
 
 static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
-        const char *name = cluster_name_of(registry_cluster(request->api->options.registry), machine);
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *m = cluster_machine(c, machine);
+        const char *name = cluster_name_of(c, machine);
 
-        if (spec->kind == CALL_LOG)
+        if (spec->kind != CALL_LOG && m && m->presence != PRESENCE_UP)
+                request_error(request, 503, "%s is on %s, which %s; its last reported state: fleetctl why %s",
+                              spec->unit, name,
+                              m->presence == PRESENCE_AWAY ? "is away (on it: systemctl start fleetd)" :
+                              m->presence == PRESENCE_LEFT ? "was shut down" :
+                                                             "is lost",
+                              spec->unit);
+        else if (spec->kind == CALL_LOG)
                 request_error(request, 503, "%s cannot be reached from this host (%s)", name,
                               asking_reason(error));
         else

@@ -476,8 +476,7 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         if (f->kind == PROBLEM_REFUSED)
                 error_append_step(&t, path, f->name);
         if (index > 0 && !error_is_in_force(f))
-                text_printf(&t, "The cluster still has the version of index %llu.\n",
-                            (unsigned long long) index);
+                text_printf(&t, "The cluster still has the previous text: fleetctl cat %s\n", f->name);
         if (t.error < 0)
                 return false;
         sum = MAX(scan_sum(0, t.chars, t.size), 1u);

@@ -713,7 +713,7 @@ def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
     t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
-    t.expect("reload", 2, err="fleetctl: expected at least one unit\n")
+    t.expect("reload", 2, err="fleetctl: reload: expected at least one unit\n")
     t.expect("kill nothing", 4, err="Unit nothing.service does not exist.\n")
     t.expect("submit a@.service", 1, err=["unable to find"])
 
@@ -804,7 +804,7 @@ def verify_prints_all_errors_without_a_request(t):
         "fleetctl: bad.service: line 8: warning: [X-Fleet] has no option Conflict; did you mean Conflicts?", "fleetctl: no-section.service: "])
     t.expect("verify good.service")
     t.expect("verify missing.service", 1, err="fleetctl: missing.service: No such file or directory\n")
-    t.expect("verify", 2, err="fleetctl: expected at least one file\n")
+    t.expect("verify", 2, err="fleetctl: verify: expected at least one file\n")
     assert t.cluster.requests == []
 
 

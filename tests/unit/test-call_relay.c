@@ -142,14 +142,27 @@ static void a_replica_is_asked_to_relay_a_call(void **state) {
 }
 
 static void a_host_without_any_session_cannot_be_reached(void **state) {
+        PresenceChange up = { .machine = FAR_ID, .presence = PRESENCE_UP };
         QuietPeer *h = *state;
+        KvStatus status = KV_UNKNOWN;
         uint64_t number;
 
         (void) ask(h, FAR);
         number = heard(&h->asked, PEER_CALL_VIA, NULL);
         ends(&h->asked, number, CALL_NOT_HERE);
         assert_true(client_hears(h, "HTTP/1.1 503"));
-        assert_true(client_hears(h, "web.service is on far, which cannot be reached from here"));
+        assert_true(client_hears(h, "web.service is on far, which is lost; its last reported state: fleetctl "
+                                    "why web.service"));
+
+        assert_int_equal(registry_presence(h->registry, 0, &up, 1, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        (void) ask(h, FAR);
+        number = heard(&h->asked, PEER_CALL_VIA, NULL);
+        ends(&h->asked, number, CALL_NOT_HERE);
+        assert_true(client_hears(h,
+                                 "web.service is on far, which cannot be reached from here (no session to it "
+                                 "is open)"));
 }
 
 static void a_replica_that_does_not_answer_is_not_waited_for(void **state) {

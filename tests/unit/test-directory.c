@@ -201,7 +201,8 @@ static void a_broken_file_gets_an_error_file_and_changes_nothing(void **state) {
         write_unit(fixture, "web.service", "[Service]\nExecStart=/bin/one\nno option\n");
         UNTIL(fixture, is_there(fixture, "web.service.error"));
         assert_true(says(fixture, "web.service.error", "web.service: line 3: "));
-        assert_true(says(fixture, "web.service.error", "The cluster still has the version of index "));
+        assert_true(says(fixture, "web.service.error",
+                         "The cluster still has the previous text: fleetctl cat web.service\n"));
         assert_true(runs(fixture, "web.service", "/bin/one"));
 
         write_unit(fixture, "web.service", TWO);

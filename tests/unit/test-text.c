@@ -306,7 +306,10 @@ static void the_distance_of_two_words_counts_changed_bytes(void **state) {
                 { "start", "start", 0 },
                 { "start", "stop", 3 },
                 { "kitten", "sitting", 3 },
-                { "ab", "ba", 2 },
+                { "ab", "ba", 1 },
+                { "wbe", "web", 1 },
+                { "abcd", "badc", 2 },
+                { "ca", "abc", 3 }, /* no change within two letters that were exchanged */
                 { "list", "lists", 1 },
                 { "xlist", "list", 1 },
                 { "flaw", "lawn", 2 },
