@@ -76,9 +76,10 @@ typedef struct RolloutRecord {
         uint64_t hold_ms;      /* Assignment.hold_ms of an instance that has 'completed'; 0: no singleton */
         uint64_t since_ms;     /* cluster time of its begin, as the next two */
         uint64_t progress_ms;  /* of the last instance that became available */
-        uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
-                               is left of it */
-        uint64_t available; /* instances that were available with 'to' at 'progress_ms' */
+        uint64_t until_ms; /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
+                              is left of it */
+        uint64_t
+                available; /* instances that were available with 'to' at 'progress_ms', or had left the set */
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
         uint64_t placed; /* instances that had a machine at its begin, or got one since */

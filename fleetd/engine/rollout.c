@@ -76,13 +76,6 @@ static bool rolling_is_new(const Rolling *x, const RolloutInstance *p) {
                !revisions_find(&x->set.head->unit->revisions, 0, p->assignment->base);
 }
 
-/* Return whether the text that an instance on a machine that is away has was available there. */
-static bool rolling_was_available(const ClusterAssignment *a) {
-        const ClusterState *s = a->state;
-
-        return s && s->state.available && same_string(s->state.hash, a->hash);
-}
-
 /* The text that the available instances have: the one to which a revert returns. Without one, that of an
  * instance that was available before its machine went away. 0 or -ENOMEM. */
 static int rolling_find_from(Rolling *x, RolloutRecord *r) {
@@ -98,7 +91,7 @@ static int rolling_find_from(Rolling *x, RolloutRecord *r) {
                         const ClusterAssignment *a = p->assignment;
 
                         if (a->revision == 0 || rolling_is_new(x, p) ||
-                            (p->state == INSTANCE_UNREACHABLE && !rolling_was_available(a)))
+                            (p->state == INSTANCE_UNREACHABLE && !rollout_was_available(a)))
                                 continue;
                         rolling_set_text(&r->completed, a->revision, rollout_hash_of(x->set.head, a));
                         r->hold_ms = a->hold_ms;
@@ -116,6 +109,15 @@ static void rolling_shares(Rolling *x) {
         x->max_surge = x->set.head->unit->placement.global ? 0 : update_max_surge(&x->policy, n);
         x->canary = update_canaries(&x->policy, n);
         x->max_failures = update_max_failures(&x->policy, n);
+}
+
+/* Instances that have the text, and those that have left the set since the rollout began: that the set gets
+ * smaller is no lack of progress. */
+static uint64_t rolling_progress(const Rolling *x) {
+        size_t n = x->set.n + x->set.n_missing;
+
+        return x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED] +
+               (x->next->placed > n ? x->next->placed - n : 0);
 }
 
 /* The rollout gets another text: all that it counts begins again. */
@@ -179,7 +181,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
                 r->placed = x->set.n + x->set.n_missing;
                 rolling_shares(x);
         }
-        r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
+        r->available = rolling_progress(x);
         r->served = MAX(supersedes ? r->served : 0,
                         (uint64_t) (x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
                                     x->set.n_of[INSTANCE_AVAILABLE]) +
@@ -291,7 +293,8 @@ static uint64_t rolling_deadline_ms(const Rolling *x) {
         return MAX(x->next->progress_ms, x->limits->leads_ms) + rolling_span_ms(x);
 }
 
-/* The deadline does not run while the brake is on: a write a minute, or more often if it is shorter. */
+/* The deadline does not run while the brake is on, or machines that are not up hold the budget: a write a
+ * minute, or more often if it is shorter. */
 static void rolling_postpone(Rolling *x) {
         uint64_t now_ms = x->cluster->now_ms, span_ms = rolling_span_ms(x) / 2;
 
@@ -313,7 +316,7 @@ static int rolling_check(Rolling *x) {
                 return rolling_fail(x);
         if (!waits)
                 return 0;
-        if (x->limits->braked) {
+        if (x->limits->braked || rolling_awaits_machines(x)) {
                 rolling_postpone(x);
                 return 0;
         }
@@ -326,7 +329,7 @@ static int rolling_check(Rolling *x) {
 /* Return whether more instances are available than at any time since the rollout began. One that becomes
  * available again is no progress: it may do so for ever. */
 static bool rolling_note_progress(Rolling *x) {
-        uint64_t available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
+        uint64_t available = rolling_progress(x);
 
         if (available <= x->next->available)
                 return false;
@@ -441,7 +444,9 @@ static int rolling_held(Rolling *x) {
                 rolling_again(x, x->next->until_ms);
                 return 0;
         }
-        if (rolling_steps(x) > 0 && !rolling_goes_on(x)) /* a canary is not available any more */
+        /* A canary is not available any more, or the machines of all are down. */
+        if (!rolling_goes_on(x) &&
+            (rolling_steps(x) > 0 || (!rolling_is_available(x) && rolling_behind(x) > 0)))
                 return 0;
         rolling_continue(x);
         rolling_note(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
@@ -519,7 +524,7 @@ static int rolling_done(Rolling *x) {
                 rolling_continue(x);
                 if (first && x->canary > 0)
                         r->state = ROLLOUT_CANARY;
-                r->available = x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED];
+                r->available = rolling_progress(x);
                 rolling_note(x, "revision %llu: continues, as machines have returned",
                              (unsigned long long) r->to.number);
                 return r->state == ROLLOUT_CANARY ? rolling_canary(x) : rolling_roll(x);
@@ -672,27 +677,4 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
         *ret = step;
         step = (RolloutStep) {};
         return 0;
-}
-
-void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
-        RolloutRecord *r = &step->next;
-        char why[ROLLOUT_WHY_SIZE];
-
-        snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
-        memcpy(r->why, why, sizeof(r->why));
-        r->to = r->reverted;
-        rolling_end_text(r, &r->to, ROLLOUT_FAILED);
-        r->reverted = r->completed = (RolloutText) {};
-        r->before = ROLLOUT_ROLLING;
-        r->state = ROLLOUT_PAUSED;
-        step->change = ROLLOUT_WRITE;
-        snprintf(step->reason, sizeof(step->reason), "revision %llu: paused",
-                 (unsigned long long) r->to.number);
-}
-
-void rollout_step_done(RolloutStep *step) {
-        rollout_record_done(&step->next);
-        free(step->updates);
-        free(step->followers);
-        *step = (RolloutStep) {};
 }

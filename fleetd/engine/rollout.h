@@ -121,6 +121,8 @@ bool rollout_surges(const Cluster *cluster, const ClusterAssignment *surge);
 int rollout_compose(const ClusterUnit *head, const ClusterUnit *u, Unit **ret);
 /* Return whether the text that an assignment names is available on its machine. */
 bool rollout_is_available(const ClusterAssignment *assignment);
+/* Return whether it was, by the last state that a machine published which is not up now. */
+bool rollout_was_available(const ClusterAssignment *assignment);
 
 /* Return whether a change of the unit may change the rollout of its set, of this head. */
 bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);

@@ -1,4 +1,4 @@
-/* The requests of people to rollouts. */
+/* The requests of people to rollouts, and the pause that replaces a revert. */
 #include <stdio.h>
 
 #include "fleetd/engine/rollout.h"
@@ -77,4 +77,27 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
         *ret = next;
         next = (RolloutRecord) {};
         return 0;
+}
+
+void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
+        RolloutRecord *r = &step->next;
+        char why[ROLLOUT_WHY_SIZE];
+
+        snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
+        memcpy(r->why, why, sizeof(r->why));
+        r->to = r->reverted;
+        (void) rollout_record_end(r, r->to.hash, ROLLOUT_FAILED);
+        r->reverted = r->completed = (RolloutText) {};
+        r->before = ROLLOUT_ROLLING;
+        r->state = ROLLOUT_PAUSED;
+        step->change = ROLLOUT_WRITE;
+        snprintf(step->reason, sizeof(step->reason), "revision %llu: paused",
+                 (unsigned long long) r->to.number);
+}
+
+void rollout_step_done(RolloutStep *step) {
+        rollout_record_done(&step->next);
+        free(step->updates);
+        free(step->followers);
+        *step = (RolloutStep) {};
 }

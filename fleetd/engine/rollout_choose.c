@@ -251,6 +251,16 @@ static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t av
         return unavailable >= x->max_unavailable || available <= x->min_available;
 }
 
+bool rolling_awaits_machines(const Rolling *x) {
+        size_t unavailable = rolling_unavailable(x), available = rolling_available(x),
+               absent = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_passed;
+
+        return absent > 0 && x->max_surge == 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
+               x->set.n_of[INSTANCE_BAD] + rolling_steps(x) + x->set.n_missing == 0 &&
+               rolling_is_exhausted(x, unavailable, available, 0) &&
+               !rolling_is_exhausted(x, unavailable - absent, available + absent, 0);
+}
+
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,

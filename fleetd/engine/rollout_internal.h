@@ -84,6 +84,8 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
  * searched for long enough; -ENOMEM. A text does not start on a machine that it excludes while another one
  * qualifies, but for one that stops first: that is moved afterwards. */
 int rolling_place(Rolling *x, const RolloutInstance *p, const ClusterMachine **ret);
+/* Return whether no step is possible, only because instances on machines that are not up hold the budget. */
+bool rolling_awaits_machines(const Rolling *x);
 /* Let the first n followers without a machine get the wanted text, from which they start. */
 int rolling_choose_followers(Rolling *x, size_t n);
 /* Let instances that have the wanted text follow the template, in every state of the rollout: no process and

@@ -58,13 +58,20 @@ bool rollout_is_skipped(const ClusterAssignment *a) {
         return s && streq(s->job, "condition") && s->hash && streq(s->hash, a->hash);
 }
 
+bool rollout_was_available(const ClusterAssignment *a) {
+        const ClusterState *s = a->state;
+
+        return s && s->state.available && same_string(s->state.hash, a->hash);
+}
+
 /* Return why an instance with the wanted text has failed; NULL: it has not. */
 static const char *instance_failure(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 
         if (presence_is_down(a->machine->presence))
-                return a->machine->presence == PRESENCE_LOST ? "its machine was lost during its update" :
-                                                               "its machine was shut down during its update";
+                return a->machine->presence == PRESENCE_LEFT ? "its machine was shut down during its update" :
+                       rollout_was_available(a)              ? "its machine was lost after its update" :
+                                                               "its machine was lost during its update";
         if (!s)
                 return NULL;
         if (s->job[0] && !streq(s->job, "condition"))
@@ -152,6 +159,7 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                                            const char **ret_why) {
         bool has_text = instance_has_text(head, a), available = instance_is_available(a),
              up = a->machine->presence == PRESENCE_UP;
+        const ClusterMachine *m = a->machine;
 
         *ret_why = NULL;
         if (instance_is_unreadable(a))
@@ -164,9 +172,11 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
-        if (presence_is_down(a->machine->presence) &&
-            (instance_is_untouched(head, a) || instance_was_down(a) ||
-             cluster_machine_is_rebooting(a->machine)))
+        /* A text may end its machine some time after it was available: a machine that is lost is no proof of
+         * another cause, an orderly shutdown is. */
+        if (presence_is_down(m->presence) &&
+            (instance_is_untouched(head, a) || instance_was_down(a) || cluster_machine_is_rebooting(m) ||
+             (m->presence == PRESENCE_LEFT && rollout_was_available(a))))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why                    ? INSTANCE_FAILED :
@@ -220,7 +230,8 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .machine = cluster_machine_name(a->machine),
                 .state = state,
                 .had_text = state == INSTANCE_UNREACHABLE && instance_has_text(set->head, a) &&
-                            instance_is_untouched(set->head, a) && !instance_was_down(a),
+                            (rollout_was_available(a) ||
+                             (instance_is_untouched(set->head, a) && !instance_was_down(a))),
                 .why = why,
         };
         set->n_of[state]++;

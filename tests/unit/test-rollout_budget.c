@@ -435,6 +435,137 @@ static void a_planned_reboot_is_no_failure_of_the_text(void **state) {
         end(&play);
 }
 
+/* The only unavailable instance is on a machine that is not up, for longer than UpdateDeadlineSec=. */
+static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_budget(void **state) {
+        static const struct {
+                bool global;
+                const char *reboot;
+                Presence presence;
+        } rows[] = {
+                { true, "down", PRESENCE_LEFT },
+                { true, "down", PRESENCE_LOST },
+                { false, "down", PRESENCE_LEFT },
+                { false, NULL, PRESENCE_AWAY },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
+                Play play;
+
+                if (rows[i].global)
+                        begin_global(&play, 4, options);
+                else
+                        begin_template(&play, 4, options);
+                reboots(&play, "D", rows[i].reboot, rows[i].presence);
+                want(&play, 2);
+                seconds(&play, 200);
+                assert_rollout(&play, ROLLOUT_ROLLING, 2);
+                assert_int_equal(count_with(&play, 2), 0);
+                reboots(&play, "D", NULL, PRESENCE_UP);
+                put_state(&play, 3, "active", true);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(count_with(&play, 2), 4);
+                end(&play);
+        }
+}
+
+/* With budget, or a step that does not end, it runs. */
+static void the_deadline_runs_while_a_step_does_not_end(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "MaxUnavailable=2\nUpdateDeadlineSec=60");
+        reboots(&play, "D", "down", PRESENCE_LEFT);
+        play.quality[2] = SLOW;
+        want(&play, 2);
+        seconds(&play, 100);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_int_equal(count_with(&play, 2), 1);
+        end(&play);
+}
+
+/* A was updated before it is shut down, or lost. */
+static void a_machine_that_is_shut_down_after_its_update_is_no_failure(void **state) {
+        static const Presence rows[] = { PRESENCE_LEFT, PRESENCE_LOST };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Play play;
+
+                begin_global(&play, 4, "");
+                want(&play, 2);
+                while (count_with(&play, 2) < 2)
+                        second(&play);
+                cluster_view_presence(&play.p, "A", rows[i]);
+                seconds(&play, 60);
+                if (rows[i] == PRESENCE_LOST) { /* the text may have ended it */
+                        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+                        assert_string_equal(record_of(&play)->why,
+                                            "agent.service on A: its machine was lost after its update");
+                } else {
+                        assert_rollout(&play, ROLLOUT_DONE, 2);
+                        assert_int_equal(count_with(&play, 2), 4);
+                        assert_null(strstr(play.reasons, "behind"));
+                }
+                end(&play);
+        }
+}
+
+static void a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down(void **state) {
+        for (unsigned global = 0; global < 2; global++) {
+                const char *options = "Canary=1\nPromote=20s\nMaxUnavailable=4";
+                Play play;
+
+                if (global)
+                        begin_global(&play, 4, options);
+                else
+                        begin_template(&play, 4, options);
+                want(&play, 2);
+                while (record_of(&play) == NULL || record_of(&play)->state != ROLLOUT_HELD)
+                        second(&play);
+                reboots(&play, "A", "down", PRESENCE_LEFT);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_HELD, 2);
+                assert_int_equal(count_with(&play, 2), 1);
+                reboots(&play, "A", NULL, PRESENCE_UP);
+                seconds(&play, 30);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                end(&play);
+        }
+}
+
+/* Four of the updated instances are stopped; the others become available one by one, each within the
+ * deadline. */
+static void a_set_that_gets_smaller_makes_progress(void **state) {
+        Play play;
+
+        begin_template(&play, 8, "UpdateDeadlineSec=60");
+        want(&play, 2);
+        while (count_with(&play, 2) < 5)
+                second(&play);
+        play.quality[2] = SLOW;
+        put_state(&play, 4, "active", true);
+        second(&play);
+        assert_int_equal(count_with(&play, 2), 6);
+        for (size_t i = 0; i < 4; i++) {
+                char key[LAYOUT_KEY_MAX];
+
+                cluster_view_target(&play.p, play.instances[i].unit, TARGET_INACTIVE);
+                layout_key(key, LAYOUT_STATE, play.instances[i].unit, machine_id(play.instances[i].machine));
+                cluster_view_remove(&play.p, key);
+                layout_key(key, LAYOUT_ASSIGNMENT, play.instances[i].unit,
+                           machine_id(play.instances[i].machine));
+                cluster_view_remove(&play.p, key);
+        }
+        for (size_t i = 5; i < 8; i++) {
+                seconds(&play, 50);
+                assert_rollout(&play, ROLLOUT_ROLLING, 2);
+                put_state(&play, i, "active", true);
+                seconds(&play, 2);
+        }
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
@@ -446,6 +577,11 @@ int main(void) {
                 cmocka_unit_test(instances_on_a_machine_that_shuts_down_are_not_available),
                 cmocka_unit_test(instances_on_a_machine_that_reboots_are_not_available),
                 cmocka_unit_test(a_planned_reboot_is_no_failure_of_the_text),
+                cmocka_unit_test(the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_budget),
+                cmocka_unit_test(the_deadline_runs_while_a_step_does_not_end),
+                cmocka_unit_test(a_machine_that_is_shut_down_after_its_update_is_no_failure),
+                cmocka_unit_test(a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down),
+                cmocka_unit_test(a_set_that_gets_smaller_makes_progress),
                 cmocka_unit_test(a_unit_that_stops_first_moves_with_its_text),
                 cmocka_unit_test(an_instance_that_is_new_while_a_rollout_is_held_gets_the_former_text),
                 cmocka_unit_test(a_new_instance_with_the_completed_text_has_its_guard),
