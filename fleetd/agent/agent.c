@@ -423,6 +423,8 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
         int r;
 
         r = records_open(&a->records, options->directory, err);
+        if (r >= 0)
+                r = records_take(&a->records, a->machine_id, err);
         if (r < 0)
                 return r;
         r = publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a);

@@ -86,6 +86,21 @@ void records_set_era(AssignmentRecords *records, const char *boot, const char *e
         records->dirty = true;
 }
 
+int records_take(AssignmentRecords *records, const char *machine_id, Error *err) {
+        if (records->table && records->machine[0] && !streq(records->machine, machine_id))
+                return error_set(
+                        err, -EPERM,
+                        "%s has the units of machine %.8s, and this host is %.8s (a copied disk, or a "
+                        "changed machine ID?). Restore /etc/machine-id; or, if that machine is gone or "
+                        "runs elsewhere: move %s away, and start fleetd",
+                        records->path, records->machine, machine_id, records->path);
+        if (streq(records->machine, machine_id))
+                return 0;
+        snprintf(records->machine, sizeof(records->machine), "%s", machine_id);
+        records->dirty = true;
+        return 0;
+}
+
 static int records_by_name(const AssignmentRecord *a, const AssignmentRecord *b) {
         return strcmp(a->name, b->name);
 }
@@ -172,6 +187,7 @@ static const JsonField records_fields[] = {
         { "boot", JSON_FIELD_CHARS_CUT, offsetof(AssignmentRecords, boot), .size = BOOT_ID_SIZE },
         { "era", JSON_FIELD_CHARS_CUT, offsetof(AssignmentRecords, era), .size = RECORD_ERA_SIZE },
         { "floor", JSON_FIELD_U64, offsetof(AssignmentRecords, acted_index) },
+        { "machine", JSON_FIELD_CHARS_CUT, offsetof(AssignmentRecords, machine), .size = MACHINE_ID_SIZE },
 };
 
 static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t) {

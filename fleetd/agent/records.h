@@ -56,7 +56,8 @@ typedef struct AssignmentRecords {
         uint64_t acted_index;    /* highest index acted on */
         char boot[BOOT_ID_SIZE], era[RECORD_ERA_SIZE]; /* of the last write: the boot, and the uptime period
                                              within it (SystemdOps.era()); "": unknown */
-        char *path;                                    /* of the folder */
+        char machine[MACHINE_ID_SIZE]; /* whose assignments these are; "": unknown, of an older version */
+        char *path;                    /* of the folder */
         int dir_fd;
         unsigned n_reopened;     /* times that the folder was opened again; earlier writes are gone */
         bool dirty, dirty_texts; /* 'dirty_texts': there may be files of unused texts */
@@ -75,6 +76,9 @@ enum {
  * file is kept as assignment.bad, too. Without memory nothing is renamed, and -ENOMEM is returned. */
 int records_open(AssignmentRecords *records, const char *dir, Error *err);
 void records_close(AssignmentRecords *records);
+
+/* Let the records be those of this machine. -EPERM: they are of another one, which may run the units. */
+int records_take(AssignmentRecords *records, const char *machine_id, Error *err);
 
 /* Make the folder again if it was removed or replaced, log that, and mark all records dirty. 0 or a negative
  * errno. */

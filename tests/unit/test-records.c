@@ -114,6 +114,40 @@ static void the_first_records_are_empty_and_create_their_folder(void **state) {
         records_close(&n);
 }
 
+/* A copied disk, or a changed machine ID, on a host that has no certificate. Records of an older version name
+ * no machine. */
+static void records_of_another_machine_are_not_taken(void **state) {
+        static const char one[] = "11111111111111111111111111111111",
+                          other[] = "22222222222222222222222222222222";
+        AssignmentRecords n;
+        Error err = {};
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        (void) record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+        assert_int_equal(records_save(&n), 0);
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(records_take(&n, one, NULL), 0);
+        assert_true(n.dirty);
+        assert_int_equal(records_save(&n), 0);
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(records_take(&n, other, &err), -EPERM);
+        assert_non_null(
+                strstr(err.message, " has the units of machine 11111111, and this host is 22222222 "));
+        assert_int_equal(records_take(&n, one, NULL), 0);
+        assert_false(n.dirty);
+        records_remove(&n, "web.service");
+        assert_int_equal(records_save(&n), 0);
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(records_take(&n, other, NULL), 0); /* it has no units */
+        records_close(&n);
+}
+
 static void saved_records_are_read_back_to_the_byte(void **state) {
         static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
         _cleanup_free_ char *path = scratch_path(*state, "assignment"),
@@ -919,6 +953,7 @@ int main(void) {
                 in_scratch(every_lineage_is_read_back),
                 in_scratch(a_removed_record_stays_removed_but_its_index_counts),
                 in_scratch(an_unchanged_record_is_not_written_again),
+                in_scratch(records_of_another_machine_are_not_taken),
                 in_scratch(a_corrupt_file_is_kept_under_another_name_and_the_daemon_starts),
                 in_scratch(a_corrupt_entry_affects_no_other_entry),
                 in_scratch(a_corrupt_file_that_cannot_be_renamed_is_an_error_or_is_read_as_empty),
