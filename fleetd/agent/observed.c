@@ -185,7 +185,7 @@ static void agent_observe_end(Agent *a, AgentUnit *u) {
 }
 
 const char *agent_active_invocation(const SystemdUnit *seen) {
-        return streq(seen->active, "active") ? seen->invocation_id : "";
+        return active_state_is_up(seen->active) ? seen->invocation_id : "";
 }
 
 /* Count the time from its assignment until the unit is active, once after each start by the agent. A unit

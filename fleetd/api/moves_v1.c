@@ -108,7 +108,7 @@ static void move_explain_start(const Cluster *c, const ClusterUnit *u, Error *re
         const ClusterState *s = there ? cluster_state_on(there->machine, u->name) : NULL;
         UpdatePolicy policy;
 
-        if (!s || s->index < there->index || !s->state.active || !streq(s->state.active, "active"))
+        if (!s || s->index < there->index || !active_state_is_up(s->state.active))
                 return;
         policy = rollout_policy(rollout_head(c, u));
         error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",

@@ -35,7 +35,7 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
 
         if (!o || !cluster_assignment_is_active(o)) {
                 const ClusterState *s = o ? NULL : cluster_state_on(m, u->name);
-                bool runs = s && s->state.active && streq(s->state.active, "active");
+                bool runs = s && active_state_is_up(s->state.active);
 
                 if (o    ? scheduler_may_return(pass->view, u, m) :
                     runs ? scheduler_may_adopt(pass->view, u, m) &&

@@ -560,7 +560,7 @@ static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positio
                         return NULL;
         }
         for (const ClusterState *s = LIST_FIRST(&all->unit->states); s; s = LIST_NEXT(s, of_unit))
-                if (plan_is_stray(s) && s->state.active && streq(s->state.active, "active") &&
+                if (plan_is_stray(s) && active_state_is_up(s->state.active) &&
                     scheduler_may_adopt(pass->view, all->unit, s->machine) &&
                     scheduler_fits(pass->view, all->unit, s->machine, true, NULL))
                         return s->machine;
@@ -584,7 +584,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
         }
 
         for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
-                if (!plan_is_stray(s) || !streq(s->state.active, "active") ||
+                if (!plan_is_stray(s) || !active_state_is_up(s->state.active) ||
                     !scheduler_may_adopt(pass->view, u, s->machine))
                         continue;
                 plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");

@@ -69,8 +69,8 @@ static bool move_end_failed(Pass *pass, const ClusterAssignment *there) {
                                 reason ? ": " : "", reason ?: "");
         }
         if (!reason)
-                reason = s && s->active && streq(s->active, "active") ? "it failed its checks there" :
-                                                                        "it did not start there";
+                reason = s && active_state_is_up(s->active) ? "it failed its checks there" :
+                                                              "it did not start there";
         return move_end(pass, there->of, MOVE_RESULT_FAILED, "%s", reason);
 }
 

@@ -33,7 +33,7 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "starting");
         else if (s->state.hash && a->hash[0] && !streq(s->state.hash, a->hash))
                 error_set(ret, 0, "it still runs another text; its host is about to start this one");
-        else if (!s->state.active || !streq(s->state.active, "active"))
+        else if (!active_state_is_up(s->state.active))
                 error_set(ret, 0, "%s", s->state.active ?: "starting");
         else if (s->state.health == UNIT_HEALTH_FAILING)
                 error_set(ret, 0, "%s", s->state.why && *s->state.why ? s->state.why : "its checks fail");

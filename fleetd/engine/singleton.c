@@ -175,7 +175,8 @@ static bool singleton_plan_stray(Pass *pass, const ClusterUnit *u) {
                         continue;
                 if (s->machine->presence != PRESENCE_UP)
                         singleton_wait(pass, u, s->machine, left_ms);
-                else if (streq(s->state.active, "active") && scheduler_may_adopt(pass->view, u, s->machine))
+                else if (active_state_is_up(s->state.active) &&
+                         scheduler_may_adopt(pass->view, u, s->machine))
                         plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
                 else
                         plan_change(pass, s->machine, u, NULL, ASSIGNMENT_STOP,

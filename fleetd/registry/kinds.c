@@ -445,7 +445,7 @@ static int state_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error
 static void state_count(ClusterState *s, int by) {
         const char *active = s->state.active ?: "";
 
-        s->of->n_active += streq(active, "active") ? by : 0;
+        s->of->n_active += active_state_is_up(active) ? by : 0;
         s->of->n_failed += streq(active, "failed") ? by : 0;
 }
 

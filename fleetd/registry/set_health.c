@@ -12,7 +12,8 @@ static bool set_health_counts(const ClusterState *s) {
 
 /* One that is being restarted does not serve either. A daemon of an older version publishes no health. */
 static bool set_health_is_unhealthy(const UnitState *s) {
-        return s->health == UNIT_HEALTH_NONE ? !streq(s->active, "active") : s->health != UNIT_HEALTH_PASSING;
+        return s->health == UNIT_HEALTH_NONE ? !active_state_is_up(s->active) :
+                                               s->health != UNIT_HEALTH_PASSING;
 }
 
 SetHealth set_health_of_others(const Cluster *c, const char *unit, const char *machine) {

@@ -826,7 +826,7 @@ static void a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop(vo
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "reloading");
         plans(&p, "run a.service B");
         cluster_view_execute(&p);
         cluster_view_state(&p, "A", "a.service", "active");
@@ -856,7 +856,7 @@ static void a_unit_that_runs_on_another_machine_than_assigned_stays_there(void *
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "inactive");
-        cluster_view_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "reloading");
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");

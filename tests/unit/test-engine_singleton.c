@@ -242,13 +242,16 @@ static void of_two_machines_one_keeps_it(void **state) {
 }
 
 static void a_machine_that_reports_it_keeps_it(void **state) {
+        static const char *const states[] = { "active", "reloading", "refreshing" };
         ClusterView p;
 
-        two_machines(&p);
-        cluster_view_unit(&p, ONE, "Singleton=yes\n", TARGET_LAUNCHED);
-        cluster_view_state(&p, "B", ONE, "active");
-        plans(&p, "run one.service B");
-        cluster_view_free(&p);
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                two_machines(&p);
+                cluster_view_unit(&p, ONE, "Singleton=yes\n", TARGET_LAUNCHED);
+                cluster_view_state(&p, "B", ONE, states[i]);
+                plans(&p, "run one.service B");
+                cluster_view_free(&p);
+        }
 }
 
 static void a_lost_machine_that_reported_it_is_waited_for(void **state) {
