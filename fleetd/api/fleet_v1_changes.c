@@ -197,7 +197,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
         r = same ? 0 :
-                   cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit, err);
+                   cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit,
+                                           &request->checked, err);
         if (r == -ENOMEM)
                 return error_set(err, 500, "out of memory");
         if (r < 0)

@@ -123,7 +123,8 @@ struct Request {
         const char *rest; /* what the pattern of the route leaves open of the path; borrowed from it */
         char *path;       /* decoded; terminated; size counts NULs inside */
         size_t path_size;
-        size_t steps; /* work of unit_check() on its units */
+        size_t steps;   /* work of unit_check() on its units */
+        size_t checked; /* options of instances, by cluster_check_followers() */
         const char *query;
         HttpParameters parameters;        /* of the query */
         void *state;                      /* of the handler */

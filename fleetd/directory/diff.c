@@ -224,7 +224,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                 cluster_name_of(c, view->machine_id));
                 task.kind = DIRECTORY_TAKE_OVER;
         }
-        r = cluster_check_followers(c, f->unit, &err);
+        r = cluster_check_followers(c, f->unit, &ret->checked, &err);
         if (r == -ENOMEM)
                 return r;
         if (r < 0)

@@ -72,6 +72,7 @@ typedef struct DirectoryDiff {
         size_t n, capacity;
         DirectoryHeld *held; /* by name */
         size_t n_held, held_capacity;
+        size_t checked; /* by cluster_check_followers() */
 } DirectoryDiff;
 
 void directory_diff_done(DirectoryDiff *diff);

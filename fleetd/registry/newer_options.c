@@ -8,7 +8,11 @@
 #include "units/name.h"
 #include "units/options.h"
 
-enum { OPTIONS_CHECKED_MAX = 30000 }; /* of the instances of a template: a request holds the loop shortly */
+enum {
+        OPTIONS_CHECKED_MAX =
+                30000,     /* of the instances of the templates of a request, which holds the loop */
+        OPTION_BYTES = 64, /* of text that is read with drop-ins: they cost as much as an option */
+};
 
 static int cluster_refuse_option(const char *option, unsigned needed, unsigned level, Error *err) {
         return error_set(err, -EOPNOTSUPP,
@@ -55,17 +59,29 @@ static int check_with_drop_ins(const Unit *instance, const Unit *template, Error
         return r < 0 ? r : unit_check(whole, &steps, err);
 }
 
-static int cluster_check_instances(const Cluster *c, const Unit *unit, Error *err) {
-        UnitPosition at = {};
-        size_t n = unit_order_instances(&c->by_name, unit->name, &at),
-               max = OPTIONS_CHECKED_MAX / MAX(unit->file.n_options, (size_t) 1);
+/* Return how many options the check of an instance reads: those of the template, and with drop-ins of its own
+ * all of a text that is parsed for it. */
+static size_t options_of_check(const Unit *instance, const Unit *template) {
+        size_t n = MAX(template->file.n_options, (size_t) 1);
 
-        for (n = MIN(n, max); n > 0; n--) {
+        if (instance->own_size == 0)
+                return n;
+        return n + instance->file.n_options + (template->text_size + instance->own_size) / OPTION_BYTES;
+}
+
+static int cluster_check_instances(const Cluster *c, const Unit *unit, size_t *checked, Error *err) {
+        UnitPosition at = {};
+
+        for (size_t n = unit_order_instances(&c->by_name, unit->name, &at);
+             n > 0 && *checked < OPTIONS_CHECKED_MAX; n--) {
                 const ClusterUnit *u = unit_order_next(&c->by_name, &at);
                 int r;
 
-                if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, unit->name))
+                if (!u || !u->unit || !u->unit->from || !streq(u->unit->from, unit->name)) {
+                        ++*checked;
                         continue;
+                }
+                *checked += options_of_check(u->unit, unit);
                 r = u->unit->own_size > 0 ? check_with_drop_ins(u->unit, unit, err) :
                                             unit_check_expanded(unit, u->name, err);
                 if (r < 0)
@@ -74,7 +90,7 @@ static int cluster_check_instances(const Cluster *c, const Unit *unit, Error *er
         return 0;
 }
 
-int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err) {
+int cluster_check_followers(const Cluster *c, const Unit *unit, size_t *checked, Error *err) {
         const Placement *p = &unit->placement;
         const Pattern *followers = patterns_find(&c->rules[CLUSTER_MACHINE_OF], unit->name);
 
@@ -91,5 +107,5 @@ int cluster_check_followers(const Cluster *c, const Unit *unit, Error *err) {
                                          "during an update",
                                          leading->name);
         }
-        return unit_name_is_template(unit->name) ? cluster_check_instances(c, unit, err) : 0;
+        return unit_name_is_template(unit->name) ? cluster_check_instances(c, unit, checked, err) : 0;
 }

@@ -1027,7 +1027,7 @@ static void a_unit_with_surge_instances_has_no_followers(void **state) {
                 Error err = {};
 
                 assert_int_equal(unit_read(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL), 0);
-                assert_int_equal(cluster_check_followers(&p.cluster, unit, &err),
+                assert_int_equal(cluster_check_followers(&p.cluster, unit, &(size_t) { 0 }, &err),
                                  rows[i].message ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].message ?: "");
         }
@@ -1058,16 +1058,64 @@ static void a_template_is_checked_with_the_names_of_its_instances(void **state) 
 
                 text_printf(&text, "[X-Fleet]\n%s\n", rows[i].option);
                 assert_int_equal(unit_read("web@.service", text.chars, text.size, &unit, NULL), 0);
-                r = cluster_check_followers(&p.cluster, unit, &err);
+                r = cluster_check_followers(&p.cluster, unit, &(size_t) { 0 }, &err);
                 assert_int_equal(r, *rows[i].message ? -EINVAL : 0);
                 assert_true(starts_with(err.message, rows[i].message));
         }
         cluster_view_free(&p);
 }
 
+/* The new text is invalid with the drop-ins of the last instance. */
+static void the_drop_ins_of_instances_count_among_the_options_that_a_template_is_checked_with(void **state) {
+        static const char invalid[] = "[X-Fleet]\\nMaxUnavailable=0\\n", text[] = "[X-Fleet]\nMaxSurge=0\n";
+        static const struct {
+                const char *line;
+                size_t n_lines, n_instances, n_templates;
+                int result;
+        } rows[] = {
+                { "A=b\\n", 1, 10, 1, -EINVAL }, { "A=b\\n", 8000, 2, 1, -EINVAL },
+                { "A=b\\n", 8000, 10, 1, 0 },    { "#\\n", 60000, 4, 1, -EINVAL },
+                { "#\\n", 60000, 30, 1, 0 },     { "A=b\\n", 8000, 2, 3, 0 }, /* of one request */
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                ClusterView p = {};
+                size_t checked = 0;
+                Error err = {};
+
+                cluster_view_unit(&p, "web@.service", "", TARGET_INACTIVE);
+                for (size_t k = 1; k <= rows[i].n_instances; k++) {
+                        _cleanup_text_ Text own = {}, value = {};
+                        size_t escapes = 4; /* their backslashes */
+                        char key[64];
+
+                        text_printf(&own, "\\n\\n# web@%02zu.service.d/a.conf\\n[Service]\\n", k);
+                        for (size_t n = 0; n < rows[i].n_lines; n++, escapes++)
+                                text_append(&own, rows[i].line);
+                        if (k == rows[i].n_instances) {
+                                text_append(&own, invalid);
+                                escapes += 2;
+                        }
+                        text_printf(&value,
+                                    "{\"from\":\"web@.service\",\"own\":%zu,\"text\":\"[S]\\nA=b\\n%s\"}",
+                                    own.size - escapes, own.chars);
+                        snprintf(key, sizeof(key), "/_fleet/unit/web@%02zu.service", k);
+                        cluster_view_put(&p, key, value.chars);
+                }
+                assert_int_equal(unit_read("web@.service", text, strlen(text), &unit, NULL), 0);
+                for (size_t k = 1; k < rows[i].n_templates; k++)
+                        assert_int_equal(cluster_check_followers(&p.cluster, unit, &checked, &err), -EINVAL);
+                assert_int_equal(cluster_check_followers(&p.cluster, unit, &checked, &err), rows[i].result);
+                cluster_view_free(&p);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_template_is_checked_with_the_names_of_its_instances),
+                cmocka_unit_test(
+                        the_drop_ins_of_instances_count_among_the_options_that_a_template_is_checked_with),
                 cmocka_unit_test(a_unit_with_surge_instances_has_no_followers),
                 cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),

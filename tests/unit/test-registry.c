@@ -996,7 +996,8 @@ static void a_text_of_a_template_that_is_invalid_with_the_drop_ins_of_an_instanc
                                 false, 0),
                          KV_OK);
         assert_string_equal(text_of(w, "web@1.service")->from, "web@.service");
-        assert_int_equal(cluster_check_followers(registry_cluster(w->registry), next, &err), -EINVAL);
+        assert_int_equal(cluster_check_followers(registry_cluster(w->registry), next, &(size_t) { 0 }, &err),
+                         -EINVAL);
         assert_string_equal(err.message, "web@1.service: MaxUnavailable=0 requires MaxSurge= of at least 1");
 }
 
