@@ -25,6 +25,7 @@ typedef struct DraftPosition {
         SchedulerRule rule;            /* that rejects the machine */
         Error unfit;
         size_t n_global; /* of a global unit: instances */
+        size_t n_new;    /* of a template: instances of the request with its text that do not exist yet */
         bool stopped;    /* it stops there first, because no machine is free */
         bool moved;
 } DraftPosition;
@@ -54,10 +55,8 @@ static void draft_done(Draft *d) {
         free(d->machines);
 }
 
-/* Add the unit to the table, unless the request has the name twice. 0 or -ENOMEM. */
+/* Add the unit to the table, which does not have the name. 0 or -ENOMEM. */
 static int draft_name(Draft *d, ClusterUnit *u) {
-        if (TABLE_FIND(d->by_name, u->name))
-                return 0;
         HASH_ADD_STR(d->by_name, name, u);
         return TABLE_ADDED(u) ? 0 : -ENOMEM;
 }
@@ -73,6 +72,8 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
                 return r;
         if (unit_name_is_refused(name, &refused))
                 return error_set(err, -EINVAL, "%s", refused);
+        if (TABLE_FIND(d->by_name, name))
+                return error_set(err, -EINVAL, "named twice");
         r = api_unit_contents(name, said, &u->unit, err);
         if (r < 0)
                 return r;
@@ -86,6 +87,25 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
                 u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
         u->index = known && unit_equal(known->unit, u->unit) ? known->index : UINT64_MAX;
         return draft_name(d, u);
+}
+
+/* Count the units of the request that are to follow a template of it. The instances that the cluster has
+ * follow it already, or do not. 0 or -ENOMEM. */
+static int draft_count_new(Draft *d) {
+        for (size_t i = 0; i < d->n_given; i++) {
+                const ClusterUnit *u = &d->units[i], *template;
+                _cleanup_free_ char *name = NULL;
+
+                if (!unit_name_is_instance(u->name) || cluster_unit(d->cluster, u->name))
+                        continue;
+                name = unit_name_template(u->name);
+                if (!name)
+                        return -ENOMEM;
+                template = TABLE_FIND(d->by_name, name);
+                if (template && unit_equal(u->unit, template->unit))
+                        d->positions[template - d->units].n_new++;
+        }
+        return 0;
 }
 
 static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
@@ -104,7 +124,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                         return error_prefix(err, r, "%s", page->units[i].name ?: "");
         }
         d->n_given = d->n;
-        return 0;
+        return draft_count_new(d);
 }
 
 /* Add an instance with the drafted text of its template, and its own drop-ins, if that text is valid. 0 or
@@ -146,7 +166,7 @@ static int draft_add_instances(Draft *d, const ClusterUnit *template) {
         int r = 0;
 
         if (!unit_name_is_template(template->name) || !known || !known->unit ||
-            TABLE_FIND(d->by_name, template->name) != template || unit_equal(known->unit, template->unit))
+            unit_equal(known->unit, template->unit))
                 return 0;
         n = unit_order_instances(&d->cluster->by_name, template->name, &at);
         for (; n > 0 && r == 0 && !draft_is_full(d); n--) {
@@ -189,6 +209,7 @@ static const Unit *draft_follower(const Draft *d, const ClusterUnit *u) {
         for (; n > 0; n--) {
                 const ClusterUnit *x = unit_order_next(&d->cluster->by_name, &at);
 
+                scheduler_view_count_work(d->view, 1);
                 if (!x || !x->unit || !x->unit->from || !streq(x->unit->from, u->name) ||
                     streq(x->unit->base, u->unit->hash))
                         continue;
@@ -412,22 +433,16 @@ static int draft_followers(Request *request, Draft *d, Text *t) {
 static size_t draft_instances(const Draft *d, size_t i) {
         const ClusterUnit *u = &d->units[i], *follower;
         UnitPosition at = {};
-        size_t n, found = 0;
+        size_t n, found = d->positions[i].n_new;
 
         if (!unit_name_is_template(u->name))
                 return u->unit->placement.global ? d->positions[i].n_global : 1;
         n = unit_order_instances(&d->cluster->by_name, u->name, &at);
-        scheduler_view_count_work(d->view, n + d->n_given);
+        scheduler_view_count_work(d->view, n);
         for (; n > 0; n--) {
                 follower = unit_order_next(&d->cluster->by_name, &at);
                 found += follower && follower->unit && follower->target == TARGET_LAUNCHED &&
                          follower->unit->from && streq(follower->unit->from, u->name);
-        }
-        for (size_t k = 0; k < d->n_given; k++) { /* the instances behind them follow it already */
-                _cleanup_free_ char *template = unit_name_template(d->units[k].name);
-
-                found += template && !unit_name_is_template(d->units[k].name) && streq(template, u->name) &&
-                         !cluster_unit(d->cluster, d->units[k].name) && unit_equal(d->units[k].unit, u->unit);
         }
         return found;
 }

@@ -1665,38 +1665,6 @@ static void a_plan_waits_for_a_machine_that_was_lost_repeatedly(void **state) {
 }
 
 /* Each copy of a template reads the instances that follow it. */
-static void a_plan_of_many_copies_of_a_template_is_refused(void **state) {
-        enum { INSTANCES = 1200, COPIES = 1000, BATCH = 100 };
-        static const char template[] =
-                "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}";
-        _cleanup_text_ Text plan = {};
-        Fixture *fixture = *state;
-
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":9}"),
-                         204);
-        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/web@.service", JSON, template),
-                         201);
-        for (size_t i = 0; i < INSTANCES; i += BATCH) {
-                _cleanup_text_ Text t = {};
-
-                text_append(&t, "{\"units\":[");
-                for (size_t k = i; k < i + BATCH; k++)
-                        text_printf(&t,
-                                    "%s{\"name\":\"web@%zu.service\",\"desiredState\":\"launched\","
-                                    "\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}",
-                                    k > i ? "," : "", k);
-                text_append(&t, "]}");
-                assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, t.chars), 204);
-        }
-        for (size_t i = 0; i < COPIES; i++)
-                text_printf(&plan,
-                            "%s{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}",
-                            i > 0 ? "," : "{\"units\":[");
-        text_append(&plan, "]}");
-        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, plan.chars), 400);
-        assert_non_null(strstr(body_of(fixture), "the plan compares too much"));
-}
-
 /* Each unit is compared with all that were placed before it, pattern by pattern. */
 static void a_plan_that_compares_too_much_is_refused(void **state) {
         static const struct {
@@ -2561,7 +2529,6 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(a_plan_of_two_units_that_exchange_their_machines_moves_both),
                 in_a_fixture(a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text),
                 in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
-                in_a_fixture(a_plan_of_many_copies_of_a_template_is_refused),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
                 in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
                 in_a_fixture(the_discovery_document_names_every_method),
