@@ -64,7 +64,44 @@ void drop_ins_done(DropIns *d) {
                 if (!d->folders[i].lent)
                         folder_files_free(d->folders[i].files, d->folders[i].n);
         free(d->folders);
+        free(d->by_name);
         *d = (DropIns) {};
+}
+
+static int drop_ins_compare_folders(const void *a, const void *b) {
+        const DropInFolder *const *x = a, *const *y = b;
+
+        return strcmp((*x)->name, (*y)->name);
+}
+
+int drop_ins_sort(DropIns *d) {
+        d->by_name = NEW0(const DropInFolder *, d->n + 1);
+        if (!d->by_name)
+                return -ENOMEM;
+        for (size_t i = 0; i < d->n; i++)
+                d->by_name[i] = &d->folders[i];
+        qsort(d->by_name, d->n, sizeof(*d->by_name), drop_ins_compare_folders);
+        return 0;
+}
+
+const DropInFolder *drop_ins_find(DropIns *d, const char *path) {
+        const char *slash = memchr(path, '/', strnlen(path, sizeof(d->folders->name)));
+        size_t from = 0, to = slash ? d->n : 0;
+
+        while (from < to) {
+                size_t at = from + (to - from) / 2, n = (size_t) (slash - path);
+                const DropInFolder *f = d->by_name[at];
+                int order = strncmp(path, f->name, n);
+
+                d->compared++;
+                if (order == 0 && !f->name[n])
+                        return f;
+                if (order > 0)
+                        from = at + 1;
+                else
+                        to = at;
+        }
+        return NULL;
 }
 
 bool drop_ins_folder_check(const char *folder) {

@@ -32,13 +32,21 @@ typedef struct DropInFolder {
 typedef struct DropIns {
         DropInFolder *folders; /* the most specific one first */
         size_t n, capacity;
-        int error; /* of drop_ins_init(): 0 or -ENOMEM */
+        int error;                    /* of drop_ins_init(): 0 or -ENOMEM */
+        const DropInFolder **by_name; /* sorted, by drop_ins_sort() */
+        size_t compared;              /* names, by drop_ins_find() */
 } DropIns;
 
 /* Set the folders for a unit of that name, without files. Return 0 or -ENOMEM. */
 int drop_ins_init(DropIns *d, const char *name);
 void drop_ins_done(DropIns *d);
 #define _cleanup_drop_ins_ _cleanup_(drop_ins_done)
+
+/* Prepare drop_ins_find(). 0 or -ENOMEM. */
+int drop_ins_sort(DropIns *d);
+/* Return the folder that 'path' begins with, followed by a slash; NULL: none. A text of a client may have a
+ * path in each line, and a name with many dashes has hundreds of folders: few names are compared. */
+const DropInFolder *drop_ins_find(DropIns *d, const char *path);
 
 /* Whether a folder of that name may contain drop-ins of a unit. */
 bool drop_ins_folder_check(const char *folder);

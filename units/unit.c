@@ -287,23 +287,14 @@ int unit_set_owner(Unit *unit, const char *owner, const char *path) {
 
 /* Return the folder of the drop-in that begins here with its comment line, as drop_ins_append() writes it;
  * NULL: none does. */
-static const DropInFolder *drop_in_begins(const DropIns *d, const char *text) {
+static const DropInFolder *drop_in_begins(DropIns *d, const char *text) {
         static const char start[] = "\n\n# ";
-        const char *path = text + strlen(start);
 
-        if (strncmp(text, start, strlen(start)) != 0)
-                return NULL;
-        for (size_t i = 0; i < d->n; i++) {
-                size_t n = strlen(d->folders[i].name);
-
-                if (strncmp(path, d->folders[i].name, n) == 0 && path[n] == '/')
-                        return &d->folders[i];
-        }
-        return NULL;
+        return strncmp(text, start, strlen(start)) == 0 ? drop_ins_find(d, text + strlen(start)) : NULL;
 }
 
 /* Find the first drop-in in the text. *ret: where it begins, or the end of the text. */
-static const DropInFolder *drop_in_next(const DropIns *d, const char *text, const char **ret) {
+static const DropInFolder *drop_in_next(DropIns *d, const char *text, const char **ret) {
         const DropInFolder *folder = NULL;
         const char *at = text;
 
@@ -320,6 +311,8 @@ int unit_append_own_drop_ins(Text *t, const char *name, const char *text) {
         int r;
 
         r = drop_ins_init(&d, name);
+        if (r >= 0)
+                r = drop_ins_sort(&d);
         if (r < 0)
                 return r;
         for (folder = drop_in_next(&d, text, &at); folder; at = end) {

@@ -186,9 +186,44 @@ static void a_drop_in_changes_the_unit_as_a_part_of_its_file(void **state) {
         drop_ins_done(&d);
 }
 
+static void a_folder_is_found_by_the_begin_of_a_path_with_few_comparisons(void **state) {
+        static const char *const names[] = { "web.service", "a-b@i-j.service", "a--b.timer", NULL },
+                                 *const none[] = {
+                                         "",     "/",  "service.d",         "service/a", "service.dd/a",
+                                         "web/", "# ", "\n\n# service.d/a", "zzz/a"
+                                 };
+        char longest[UNIT_NAME_MAX + 1] = {}, path[UNIT_NAME_MAX + 9];
+        DropIns d;
+
+        while (strlen(longest) + sizeof("a-@1.service") < sizeof(longest))
+                strcat(longest, "a-");
+        strcat(longest, "@1.service");
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                size_t most = 1;
+
+                begin(&d, names[i] ?: longest);
+                assert_int_equal(drop_ins_sort(&d), 0);
+                for (size_t n = d.n; n > 1; n /= 2)
+                        most++;
+                for (size_t k = 0; k < d.n; k++) {
+                        d.compared = 0;
+                        snprintf(path, sizeof(path), "%s/a", d.folders[k].name);
+                        assert_ptr_equal(drop_ins_find(&d, path), &d.folders[k]);
+                        assert_in_range(d.compared, 1, most);
+                }
+                for (size_t k = 0; k < ELEMENTS(none); k++) {
+                        d.compared = 0;
+                        assert_null(drop_ins_find(&d, none[k]));
+                        assert_in_range(d.compared, 0, most);
+                }
+                drop_ins_done(&d);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_folders_are_systemds_with_the_most_specific_first),
+                cmocka_unit_test(a_folder_is_found_by_the_begin_of_a_path_with_few_comparisons),
                 cmocka_unit_test(only_the_folder_of_a_possible_unit_is_a_folder_of_drop_ins),
                 cmocka_unit_test(files_of_all_folders_are_sorted_and_the_most_specific_of_one_name_counts),
                 cmocka_unit_test(drop_ins_follow_the_file_each_after_its_name),
