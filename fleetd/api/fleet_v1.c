@@ -9,6 +9,16 @@
 
 /* -- Units -- */
 
+int units_count_options(const Unit *unit, size_t *n, Error *err) {
+        *n += unit->file.n_options + unit->file.n_sections;
+        if (*n <= OPTIONS_READ_MAX)
+                return 0;
+        return error_set(err, -E2BIG,
+                         "the units of the request have too many options and sections (more than %d): send "
+                         "fewer units at once",
+                         OPTIONS_READ_MAX);
+}
+
 bool machine_is_there(const ClusterMachine *machine) {
         return !presence_is_down(machine->presence);
 }

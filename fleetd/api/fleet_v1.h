@@ -15,7 +15,13 @@ enum {
         PLAN_WORK_MAX = 2000000,  /* the same of one plan, which blocks the loop; 1000 units with a pattern
                                      each need less */
         BATCH_MAX = 1000,         /* units */
+        OPTIONS_READ_MAX = 45000, /* options and sections in the texts of one plan or batch, about 100 ms; one
+                                     text of UNIT_SIZE_MAX has fewer */
 };
+
+/* Add the options and sections of a text to *n; it is 0 before the first unit of a request. -E2BIG above
+ * OPTIONS_READ_MAX. */
+int units_count_options(const Unit *unit, size_t *n, Error *err);
 
 /* The requested page of a list. */
 typedef struct Page {

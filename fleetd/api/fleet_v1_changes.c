@@ -184,6 +184,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         if (unit_name_is_refused(name, &reason))
                 return error_set(err, 400, "%s: %s", name, reason);
         r = api_unit_contents(name, body, &ret->unit, err);
+        if (r >= 0)
+                r = units_count_options(ret->unit, &request->options, err);
         same = r >= 0 && known && unit_equal(known->unit, ret->unit) && !change_joins(request, body, known);
         if (r >= 0 && !same)
                 r = unit_check(ret->unit, &request->steps, err);
@@ -385,6 +387,8 @@ static void writes_done(UnitWrites *w) {
 
 /* Return 0, or the status to answer; the message begins with the name of the unit. */
 static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *ret, Error *err) {
+        size_t text_size = 0;
+
         ret->items = NEW0(UnitWrite, page->n + 1);
         ret->changes = NEW0(UnitChange, page->n + 1);
         if (!ret->items || !ret->changes)
@@ -392,6 +396,14 @@ static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *r
         for (size_t i = 0; i < page->n; i++) {
                 const char *name = page->units[i].name ?: "";
                 unsigned status = write_read(request, name, &page->units[i], &ret->items[ret->n++], err);
+                const Unit *unit = ret->items[i].change.unit;
+
+                text_size += unit ? unit->text_size : 0;
+                if (status == 0 && text_size > KV_COMMAND_MAX) /* do not read the others in vain */
+                        status = error_set(err, 413,
+                                           "the new texts of the batch have more than %d KiB: send fewer "
+                                           "units at once",
+                                           KV_COMMAND_MAX / 1024);
 
                 for (size_t k = 0; status == 0 && k < i; k++)
                         if (streq(page->units[k].name, name))

@@ -36,7 +36,9 @@ typedef struct Draft {
         ClusterUnit *by_name;     /* table of these */
         DraftPosition *positions; /* of the units */
         size_t n, n_given;        /* 'n_given' are of the request */
+        size_t n_options;         /* of the units of the request */
         size_t text_size;         /* of the instances */
+        size_t instance_options;  /* of their texts */
         bool partial;             /* some instances are not planned: a limit */
         size_t given_work, spent; /* work of the scheduler for the units of the request; for the instances */
         SchedulerView *view;
@@ -75,6 +77,8 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
         if (TABLE_FIND(d->by_name, name))
                 return error_set(err, -EINVAL, "named twice");
         r = api_unit_contents(name, said, &u->unit, err);
+        if (r >= 0)
+                r = units_count_options(u->unit, &d->n_options, err);
         if (r < 0)
                 return r;
         r = unit_check(u->unit, steps, err);
@@ -131,14 +135,14 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
  * -ENOMEM. */
 static int draft_add_instance(Draft *d, const ClusterUnit *template, const ClusterUnit *instance) {
         ClusterUnit *u = &d->units[d->n];
-        _cleanup_unit_ Unit *whole = NULL;
-        const Unit *text;
-        int r = rollout_compose(template, instance, &whole);
+        const Unit *text = template->unit;
+        const UnitFile *file;
+        int r = rollout_compose(template, instance, &u->unit);
 
-        if (r >= 0) {
-                text = whole ?: template->unit;
+        if (r == 0)
                 r = unit_read(instance->name, text->text, text->text_size, &u->unit, NULL);
-        }
+        file = &(u->unit ?: instance->unit)->file;
+        d->instance_options += file->n_options + file->n_sections;
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         d->n++;
@@ -154,7 +158,7 @@ static bool draft_is_full(const Draft *d) {
         size_t n = d->n - d->n_given;
 
         return n >= PLAN_UNITS_MAX || n * (d->n_machines + 1) >= INSTANCES_WORK_MAX ||
-               d->text_size >= INSTANCES_BYTES_MAX;
+               d->text_size >= INSTANCES_BYTES_MAX || d->instance_options >= OPTIONS_READ_MAX;
 }
 
 /* Add the instances that get the drafted text of a template: the text may exclude their machines. 0 or

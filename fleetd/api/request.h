@@ -124,6 +124,7 @@ struct Request {
         char *path;       /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps;   /* work of unit_check() on its units */
+        size_t options; /* of its units, by units_count_options() */
         size_t checked; /* options of instances, by cluster_check_followers() */
         const char *query;
         HttpParameters parameters;        /* of the query */

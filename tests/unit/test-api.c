@@ -1696,6 +1696,57 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
         }
 }
 
+/* One unit may have as many options as fit into its text. The texts of a batch are counted until they do not
+ * fit into one transaction. */
+static void the_options_in_the_texts_of_a_request_are_bounded_for_all_of_them(void **state) {
+        static const struct {
+                const char *target, *line;
+                size_t n_lines, n;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "/fleet/v1/plan", "a=\n", 36000, 1, 200, "\"name\":\"0.service\"" },
+                { "/fleet/v1/plan", "a=\n", 15000, 3, 400,
+                  "\"2.service: the units of the request have too many options and sections (more than "
+                  "45000): "
+                  "send fewer units at once\"" },
+                { "/fleet/v1/plan", "[S]\n", 15000, 3, 400,
+                  "2.service: the units of the request have too many" },
+                { "/fleet/v1/plan", "# a comment\n", 10000, 7, 200, "\"name\":\"6.service\"" },
+                { "/fleet/v1/batch", "a=\n", 15000, 4, 400,
+                  "2.service: the units of the request have too many" },
+                { "/fleet/v1/batch", "A=a value\n", 10000, 7, 413,
+                  "\"2.service: the new texts of the batch have more than 250 KiB: send fewer units at "
+                  "once\"" },
+                { "/fleet/v1/batch", "a=\n", 15000, 2, 204, "" },
+                { "/fleet/v1/batch", "a=\n", 15000, 2, 204, "" },
+                { "/fleet/v1/batch", "a=\n", 15000, 3, 400,
+                  "2.service: the units of the request have too many" },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ApiUnit units[7];
+                _cleanup_text_ Text text = {}, t = {};
+                char names[7][16];
+
+                text_append(&text, "[Service]\nExecStart=/bin/a\n");
+                for (size_t k = 0; k < rows[i].n_lines; k++)
+                        text_append(&text, rows[i].line);
+                for (size_t k = 0; k < rows[i].n; k++) {
+                        snprintf(names[k], sizeof(names[k]), "%zu.service", k);
+                        units[k] = API_UNIT_EMPTY;
+                        units[k].name = names[k];
+                        units[k].text = text.chars;
+                        units[k].desired_state = TARGET_INACTIVE;
+                }
+                api_units_page_write(&t, units, rows[i].n, NULL);
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
+                                 rows[i].status);
+                assert_non_null(strstr(body_of(fixture), rows[i].says));
+        }
+}
+
 /* Units of 1.25 million steps each. */
 static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them(void **state) {
         static const struct {
@@ -2530,6 +2581,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text),
                 in_a_fixture(a_plan_waits_for_a_machine_that_was_lost_repeatedly),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
+                in_a_fixture(the_options_in_the_texts_of_a_request_are_bounded_for_all_of_them),
                 in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
                 in_a_fixture(the_discovery_document_names_every_method),
                 in_a_fixture(a_method_that_a_resource_does_not_know_is_405),

@@ -2731,6 +2731,34 @@ static void a_plan_of_a_large_template_has_some_of_its_instances(void **state) {
         assert_int_equal(count_of(fixture->answer, "\"action\":\"wait\""), 1024 * 1024 / SIZE + 1);
 }
 
+static void a_plan_of_a_template_reads_some_of_many_options_of_its_instances(void **state) {
+        enum { N = 6, LINES = 16000 };
+        static const char text[] =
+                "{\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/a\\n";
+        Fixture *fixture = *state;
+        char request[64];
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        assert_answer(fixture, "PUT /fleet/v1/units/web@.service",
+                      "{\"desiredState\":\"inactive\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 201,
+                      "");
+        for (unsigned i = 0; i < N; i++) {
+                _cleanup_text_ Text body = {};
+
+                text_printf(&body, "%s\\n\\n# web@%u.service.d/a.conf\\n[Service]\\n", text, i);
+                for (unsigned k = 0; k < LINES; k++)
+                        text_append(&body, "a=\\n");
+                text_append(&body, "\"}");
+                snprintf(request, sizeof(request), "PUT /fleet/v1/units/web@%u.service", i);
+                assert_answer(fixture, request, body.chars, 201, "");
+        }
+        assert_answer(
+                fixture, "POST /fleet/v1/plan",
+                "{\"units\":[{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}]}", 200,
+                "a template runs nowhere; its instances do, of which only some are planned here");
+        assert_int_equal(count_of(fixture->answer, "\"action\":\"wait\""), OPTIONS_READ_MAX / LINES + 1);
+}
+
 static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
         static const Record records[] = {
                 { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
@@ -5666,6 +5694,7 @@ int main(void) {
                 in_a_fixture(
                         a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_leaves_waiting),
                 in_a_fixture(a_plan_of_a_large_template_has_some_of_its_instances),
+                in_a_fixture(a_plan_of_a_template_reads_some_of_many_options_of_its_instances),
                 in_a_fixture(a_unit_of_a_directory_returns_to_a_former_text_only),
                 in_a_fixture(reboots_are_queued_listed_cancelled_and_resumed),
                 in_a_fixture(a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_later),
