@@ -76,11 +76,15 @@ static json_t *json_load(const char *text, size_t size, json_error_t *ret_where,
 static int json_check_limits(const char *text, size_t size, Error *err) {
         size_t depth = 0, n = 0, max = MAX((size_t) JSON_CONTAINERS, size / JSON_CONTAINER_SIZE);
         unsigned members[JSON_DEPTH_MAX + 1]; /* so far, of the object at each depth */
+        bool in_array[JSON_DEPTH_MAX + 1];
         bool quoted = false;
+        char last = 0; /* the last character that is no white space */
 
         members[0] = 0;
+        in_array[0] = false;
         for (size_t i = 0; i < size; i++) {
                 char c = text[i];
+                bool opens = !quoted && (c == '{' || c == '[');
 
                 if (c == '"')
                         quoted = !quoted;
@@ -90,16 +94,21 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
                         return error_set(err, -EFBIG, "more than %d members in one object", JSON_MEMBERS_MAX);
                 else if ((c == '}' || c == ']') && depth > 0)
                         depth--;
-                else if (c == '{' || c == '[') {
-                        if (++n > max)
-                                return error_set(err, -EFBIG, "more than %zu objects and arrays in %zu bytes",
-                                                 max, size);
-                        if (depth == JSON_DEPTH_MAX)
-                                return error_set(err, -EFBIG,
-                                                 "more than %d objects and arrays in one another",
-                                                 JSON_DEPTH_MAX);
+                else if (opens && depth == JSON_DEPTH_MAX)
+                        return error_set(err, -EFBIG, "more than %d objects and arrays in one another",
+                                         JSON_DEPTH_MAX);
+
+                /* A comma ends an item; an object or an array was counted at its begin. */
+                n += opens || (!quoted && c == ',' && in_array[depth] && last != '}' && last != ']');
+                if (n > max)
+                        return error_set(err, -EFBIG, "more than %zu objects, arrays and items in %zu bytes",
+                                         max, size);
+                if (opens) {
                         members[++depth] = 0;
+                        in_array[depth] = c == '[';
                 }
+                if (!strchr(" \t\r\n", c))
+                        last = c;
         }
         return 0;
 }

@@ -20,7 +20,10 @@ void answer_of_cluster(Request *request, unsigned status, Text *body);
 /* Answer {"message":...} with the same header. */
 void answer_cluster_message(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
-enum { MEMBER_ID_SIZE = 17 };
+enum {
+        MEMBER_ID_SIZE = 17,
+        MEMBERS_BODY_MAX = 16 * 1024, /* bytes of a body of /v2/members: clients send a few URLs */
+};
 
 /* Set the id of a member in the v2 API: 64 bits, as etcd's, distinct between members and between clusters;
  * "0" for none. */

@@ -252,6 +252,12 @@ static bool body_is_good(Request *request) {
         Error err = {};
         int r;
 
+        /* The listener checks this only for a path without escapes. */
+        if (request->http->body_size > MEMBERS_BODY_MAX) {
+                answer_cluster_message(request, 413, "the body is limited to %d KiB",
+                                       MEMBERS_BODY_MAX / 1024);
+                return false;
+        }
         if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
                 answer_cluster_message(request, 415, "Bad Content-Type %.*s, accept application/json",
                                        (int) MIN(size, (size_t) 200), type);

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
@@ -304,6 +305,8 @@ size_t api_body_limit(const Api *api, const char *method, const char *path) {
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
+        if (starts_with(path, "/v2/members"))
+                return MIN(api->limits.body_size, (uint64_t) MEMBERS_BODY_MAX);
         if (starts_with(path, "/v2/"))
                 return api->limits.body_size;
         if (starts_with(path, "/fleet/v1/kv/txn"))

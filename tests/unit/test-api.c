@@ -1330,11 +1330,13 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                 { "POST", "/fleet/v1/plan", "{\"units\":[", "1", "]}", "\"more than 1000 units in one plan\"",
                   1001 },
                 { "PUT", "/fleet/v1/units/a.service", "{\"options\":[", "[]", "]}",
-                  "\"unable to decode body: more than 4096 objects and arrays in ", 4095 },
+                  "\"unable to decode body: more than 4096 objects, arrays and items in ", 4095 },
                 { "PUT", "/fleet/v1/units/a.service", "{", "\"a\":0", "}",
                   "\"unable to decode body: more than 1000 members in one object\"", 1001 },
+                { "POST", "/fleet/v1/kv/txn", "{\"writes\":[", "1", "]}",
+                  "more than 4096 objects, arrays and items in ", 4096 },
                 { "PATCH", "/fleet/v1/machines", "[", "{}", "]",
-                  "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
+                  "\"unable to decode body: more than 4096 objects, arrays and items in ", 4096 },
         };
         Fixture *fixture = *state;
 
@@ -2307,6 +2309,35 @@ static void another_hosts_url_is_the_one_it_advertises(void **state) {
                     "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
+static void a_body_about_members_has_a_small_limit(void **state) {
+        static const struct {
+                const char *method, *target, *form; /* of the answer to a longer body */
+                unsigned status;                    /* of a body at the limit */
+        } rows[] = {
+                { "POST", "/v2/members", "{\"errorCode\":", 409 },
+                { "PUT", "/v2/members/1", "{\"errorCode\":", 404 },
+                { "POST", "/v2/%6dembers", "{\"message\":", 409 }, /* only the handler decodes the path */
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t more = 0; more <= 1; more++) {
+                        _cleanup_text_ Text body = {};
+
+                        text_append(&body, "{\"peerURLs\":[\"http://a:1\"]");
+                        while (body.size < 16384 - 1 + more)
+                                text_append_char(&body, ' ');
+                        text_append_char(&body, '}');
+                        assert_int_equal(
+                                ask(fixture, API_LOOPBACK, rows[i].method, rows[i].target, JSON, body.chars),
+                                more ? 413 : rows[i].status);
+                        if (more) {
+                                assert_says(fixture, rows[i].form);
+                                assert_says(fixture, "the body is limited to 16 KiB");
+                        }
+                }
+}
+
 static void changes_of_members_name_the_command(void **state) {
         Fixture *fixture = *state;
         _cleanup_text_ Text target = {};
@@ -2595,6 +2626,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(statistics_count_what_users_did_and_not_what_we_did),
                 in_a_fixture(a_host_without_an_advertised_url_has_that_of_the_listener_while_it_is_up),
                 in_a_fixture(another_hosts_url_is_the_one_it_advertises),
+                in_a_fixture(a_body_about_members_has_a_small_limit),
                 in_a_fixture(changes_of_members_name_the_command),
                 cmocka_unit_test_setup_teardown(a_host_without_a_cluster_has_its_own_units, joining_setup,
                                                 fixture_teardown),

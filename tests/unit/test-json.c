@@ -700,11 +700,22 @@ static void a_text_of_more_containers_than_its_size_allows_is_refused(void **sta
                 const char *message; /* NULL: it is read */
         } rows[] = {
                 { "[", "{}", "]", 4095, NULL },
-                { "[", "{}", "]", 4096, "more than 4096 objects and arrays in 12289 bytes" },
-                { "[", "[]", "]", 4096, "more than 4096 objects and arrays in 12289 bytes" },
-                { "{\"a\":[", "{}", "]}", 100000, "more than 37500 objects and arrays in 300007 bytes" },
+                { "[", "{}", "]", 4096, "more than 4096 objects, arrays and items in 12289 bytes" },
+                { "[", "[]", "]", 4096, "more than 4096 objects, arrays and items in 12289 bytes" },
+                { "{\"a\":[", "{}", "]}", 100000,
+                  "more than 37500 objects, arrays and items in 300007 bytes" },
                 { "[", "{\"ab\":1}", "]", 100000, NULL },
-                { "[", "\"{[\\\"{[\\\\\"", "]", 10000, NULL }, /* brackets in strings are none */
+                { "[", "\"{[,\\\"{[,\\\\\"", "]", 10000, NULL }, /* brackets and commas in strings are none */
+                { "[", "1", "]", 4096, NULL },
+                { "[", "1", "]", 4097, "more than 4096 objects, arrays and items in 8195 bytes" },
+                { "[", "\"\"", "]", 4097, "more than 4096 objects, arrays and items in 12292 bytes" },
+                { "{\"a\":[{},[],", "null", "]}", 4094,
+                  "more than 4096 objects, arrays and items in 20483 bytes" },
+                { "[{\"a\":{}},", "1", "]", 4094, NULL },
+                { "[{\"a\":{}},", "1", "]", 4095, "more than 4096 objects, arrays and items in 8200 bytes" },
+                { "[", "[] , 1 ", "]", 2048, NULL },
+                { "[", "[] , 1 ", "]", 2049, "more than 4096 objects, arrays and items in 16393 bytes" },
+                { "[", "\"1.mount\"", "]", 100000, NULL }, /* the shortest names of units */
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
