@@ -1,5 +1,6 @@
 #include "base/parse.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -132,6 +133,12 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
         ret_host[size] = 0;
         *ret_port = port;
         return 0;
+}
+
+bool text_is_ip_address(const char *s) {
+        uint8_t address[sizeof(struct in6_addr)];
+
+        return inet_pton(AF_INET, s, address) == 1 || inet_pton(AF_INET6, s, address) == 1;
 }
 
 /* Read one character of a class, escaped or not. Return the next position, or NULL: '-' and ']' need an

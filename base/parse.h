@@ -36,6 +36,8 @@ const char *enum_name(const char *const names[], int n, int value);
  * 0 or above 65535. */
 int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret_port);
 
+bool text_is_ip_address(const char *s); /* IPv4 or IPv6, without a zone, brackets or a port */
+
 /* Match a whole name as Go's path.Match does, which fleet uses: '*' and '?' never match '/', '^' negates a
  * class, backslash escapes; a malformed pattern matches no name. */
 bool glob_match(const char *pattern, const char *name);

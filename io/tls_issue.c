@@ -419,17 +419,11 @@ int tls_root_create(const TlsPrivateKey *key, uint64_t cluster_id,
         return certificate_end(crt, crt, key, ret, err);
 }
 
-static bool name_is_address(const char *name) {
-        uint8_t address[sizeof(struct in6_addr)];
-
-        return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
-}
-
 bool tls_name_is_valid(const char *name) {
         static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
         size_t size = strlen(name);
 
-        if (name_is_address(name))
+        if (text_is_ip_address(name))
                 return true;
         if (size == 0 || size > NAME_MAX_BYTES)
                 return false;

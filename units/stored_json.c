@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "base/parse.h"
 #include "units/json.h"
 
 static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
@@ -113,6 +114,10 @@ int stored_facts_read(const char *id, const char *json, size_t size, Machine *re
         r = json_read_record(json, size, JSON_FIELDS(facts_fields), ret, sizeof(*ret), err);
         if (r < 0)
                 return r;
+        if (ret->address && !text_is_ip_address(ret->address)) {
+                free(ret->address);
+                ret->address = NULL;
+        }
         memcpy(ret->id, id, sizeof(ret->id));
         return 0;
 }

@@ -11,7 +11,8 @@
 #include "units/state.h"
 
 /* /_fleet/machine/ID/facts:
- * {"address","boot","checks","metadata":{},"name","peer","quadlet","raftId","users","version"} */
+ * {"address","boot","checks","metadata":{},"name","peer","quadlet","raftId","users","version"}. A host writes
+ * its own facts: an address that is no IP address is read as none. */
 void stored_facts_write(Text *t, const Machine *machine);
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 

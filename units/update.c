@@ -204,12 +204,6 @@ static int unit_check_command(const char *command) {
         return arguments.items[0][0] == '/' ? 0 : -EINVAL;
 }
 
-static bool health_is_address(const char *s) {
-        char bytes[sizeof(struct in6_addr)];
-
-        return inet_pton(strchr(s, ':') ? AF_INET6 : AF_INET, s, bytes) == 1;
-}
-
 /* Read "[ADDR:]PORT". */
 static int health_read_endpoint(const char *s, UnitCheck *ret) {
         char address[INET6_ADDRSTRLEN];
@@ -220,7 +214,7 @@ static int health_read_endpoint(const char *s, UnitCheck *ret) {
                 ret->port = (unsigned) n;
                 return n > 0 && n <= UINT16_MAX ? 0 : -EINVAL;
         }
-        if (parse_address(s, address, sizeof(address), &port) < 0 || !health_is_address(address) ||
+        if (parse_address(s, address, sizeof(address), &port) < 0 || !text_is_ip_address(address) ||
             (s[0] == '[') != (strchr(address, ':') != NULL))
                 return -EINVAL;
         ret->port = port;

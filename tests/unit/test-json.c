@@ -68,6 +68,42 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         assert_false(other.quadlet);
 }
 
+/* A restricted host writes its own facts, and fleetctl ssh passes the address to ssh. */
+static void an_address_of_facts_that_is_no_ip_address_counts_as_absent(void **state) {
+        static const struct {
+                const char *address;
+                bool kept;
+        } rows[] = {
+                { "10.0.0.1", true },
+                { "fd00::1", true },
+                { "::ffff:10.0.0.1", true },
+                { "ssh://root@h", false },
+                { "-oProxyCommand=x", false },
+                { "x$(touch /x)", false },
+                { "root@10.0.0.1", false },
+                { "10.0.0.1:22", false },
+                { "[fd00::1]", false },
+                { "fe80::1%eth0", false },
+                { "alpha", false },
+                { "10.0.0", false },
+                { "10.0.0.1 ", false },
+                { "", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_machine_ Machine machine = {};
+                _cleanup_text_ Text json = {};
+
+                text_printf(&json, "{\"address\":\"%s\",\"name\":\"alpha\"}", rows[i].address);
+                assert_int_equal(stored_facts_read("11111111111111111111111111111111", json.chars, json.size,
+                                                   &machine, NULL),
+                                 0);
+                assert_string_equal(machine.name, "alpha");
+                assert_string_equal(machine.address ?: "", rows[i].kept ? rows[i].address : "");
+                assert_int_equal(!!machine.address, rows[i].kept);
+        }
+}
+
 static void assignments_presences_and_states_are_read_back(void **state) {
         static const char assignment_json[] =
                 "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
@@ -947,6 +983,7 @@ int main(void) {
                 cmocka_unit_test(each_member_of_the_wrong_kind_is_named),
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
                 cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
+                cmocka_unit_test(an_address_of_facts_that_is_no_ip_address_counts_as_absent),
                 cmocka_unit_test(assignments_presences_and_states_are_read_back),
                 cmocka_unit_test(invalid_records_are_rejected_with_a_message),
                 cmocka_unit_test(fields_of_each_type_are_read_and_written),
