@@ -186,8 +186,8 @@ static int find_address(Client *c, const char *argument, char **ret, Error *err)
                 fputs("Could not determine address of machine.\n", stderr);
                 return EXIT_FAILED;
         }
-        if (!text_is_ip_address(
-                    found->primary_ip)) { /* the host itself chooses it, and ssh reads more forms */
+        /* The host itself chooses it, and ssh reads more forms. */
+        if (!text_is_ip_address(found->primary_ip)) {
                 fputs("Could not determine address of machine.\n", stderr);
                 client_note(
                         "the address that the machine publishes is no IP address (fleetctl list-machines)");
