@@ -949,8 +949,9 @@ static void a_command_runs_if_its_slice_exists_or_is_refused(void **state) {
 static void a_command_ends_with_the_connection(void **state) {
         Fixture *fixture = *state;
 
+        n_begun = 0;
         run_check(fixture, "");
-        await_signals(fixture);
+        UNTIL(fixture, n_begun == 1); /* a call without its reply ends with -ETIMEDOUT of sd-bus */
         fake_bus_disconnect(fixture->fake);
         UNTIL(fixture, fixture->done == 1);
         assert_int_equal(fixture->error, -ECONNRESET);
