@@ -16,7 +16,7 @@ enum {
         /* Objects, arrays and other items of arrays of one text: this number, or one per 8 bytes of text if
          * that is more. An empty object takes 80 bytes of memory per byte of text; with this limit, the worst
          * text takes 55. An object with a member has 8 bytes and a comma. The limit is
-         * for time, too: a text of items 1 takes 120 ns per byte. Lists of names and IDs have longer items. */
+         * for time, too: a text of items 1 takes 120 ns per byte. Names and IDs are longer. */
         JSON_CONTAINERS = 4096,
         JSON_CONTAINER_SIZE = 8,
 
