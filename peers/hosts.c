@@ -248,7 +248,8 @@ void known_attempted(KnownAddress *k) {
 void known_wait(KnownAddress *k, uint64_t delay_ms) {
         Peers *peers = k->peers;
 
-        if (peers->closing || k->is_self)
+        /* A session that was to be replaced may end while its successor connects, which comes instead. */
+        if (peers->closing || k->is_self || k->connecting || k->session)
                 return;
         if (timer_start(&k->timer, peers->loop, delay_ms) < 0)
                 log_error(NO_FIELDS, "Failed to schedule dialing %s: out of memory", k->address);
@@ -271,8 +272,7 @@ void known_retry(KnownAddress *k) {
 }
 
 void known_redial(KnownAddress *k) {
-        if (!k->connecting && !k->session)
-                known_wait(k, random_below(loop_random(k->peers->loop), REDIAL_MS + 1));
+        known_wait(k, random_below(loop_random(k->peers->loop), REDIAL_MS + 1));
 }
 
 /* -- State -- */

@@ -927,6 +927,48 @@ static void a_session_that_cannot_be_replaced_stays(void **state) {
         stop(&a);
 }
 
+/* A connection that does not complete until the test ends it. */
+static struct {
+        StreamConnected *done;
+        void *userdata;
+} stalled;
+
+static void *connect_and_stall(Network *network, const char *address, uint64_t timeout_ms,
+                               StreamConnected *done, void *userdata, int *ret_error) {
+        assert_null(stalled.done);
+        stalled.done = done;
+        stalled.userdata = userdata;
+        return &stalled;
+}
+
+static void a_session_may_end_while_its_successor_connects(void **state) {
+        Lab *lab = *state;
+        const NetworkOps *real = lab->network->ops;
+        NetworkOps stalling = *real;
+        uint64_t ended_ms;
+        Member a, b;
+
+        stalling.connect = connect_and_stall;
+        open_with_key(&a, lab, ID_A, "alpha");
+        open_with_key(&b, lab, ID_B, "beta");
+        dial(&a, &b);
+        UNTIL(lab, dialed(&a, &b));
+        lab->network->ops = &stalling;
+        certify(&b, true);
+        certify(&a, true);
+        enter(&a, 0);
+        enter(&b, 1);
+        UNTIL(lab, stalled.done);
+        session_cut(peers_dialed(a.peers, ID_B), -ECONNRESET, "cut by the test");
+        ended_ms = loop_now_ms(lab->loop);
+        UNTIL(lab, !dialed(&a, &b) && loop_now_ms(lab->loop) >= ended_ms + 3 * PEERS_BACKOFF_MIN_MS);
+        lab->network->ops = real;
+        stalled.done(stalled.userdata, NULL, -ETIMEDOUT);
+        UNTIL(lab, dialed_kind(&a, &b) == TLS_PEER_CERTIFICATE);
+        stop(&b);
+        stop(&a);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_lab, close_lab)
@@ -950,6 +992,7 @@ int main(int argc, char **argv) {
                 T(the_end_of_the_key_file_is_for_good),
                 T(sessions_are_replaced_one_per_second),
                 T(a_session_that_cannot_be_replaced_stays),
+                T(a_session_may_end_while_its_successor_connects),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
