@@ -39,7 +39,7 @@ typedef struct Sender {
         Named machine;
         bool heartbeat; /* since the last tick */
         bool attached;  /* it has no replica: reports have its signs */
-        uint64_t at_ms; /* when its last heartbeat arrived */
+        uint64_t at_ms; /* when its last heartbeat, or the last report of it, arrived; 0: not lately */
         char problem[REPLICA_PROBLEM_SIZE];
         uint64_t keyless_ms; /* when the host first reported that it lacks the cluster key; 0: it has it */
         bool has_clock;      /* the last heartbeat had it */
@@ -260,7 +260,9 @@ void heartbeats_tick(Membership *m) {
         uint64_t now_ms = loop_now_ms(m->loop);
 
         for (Sender *s = (Sender *) m->heartbeats.senders; s; s = (Sender *) s->machine.hh.next) {
-                if (s->attached && now_ms - s->at_ms > CONDITION_VALID_MS) {
+                /* A host that had a replica may use that of another host now, which reports it. */
+                if (s->at_ms > 0 && now_ms - s->at_ms > CONDITION_VALID_MS) {
+                        s->at_ms = 0;
                         s->has_clock = false;
                         s->reported_ms = 0;
                         s->problem[0] = 0;

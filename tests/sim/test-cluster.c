@@ -358,6 +358,10 @@ static void cluster_heal(SimCluster *c, Faults *f) {
         world_trace(c->world, "world", "all heals");
         world_run(c->world, world_now_ms(c->world) + 20000);
         faults_heal(f);
+        /* A wrong clock of the leader is a change whenever a host notices it. */
+        for (unsigned i = 0; i < c->n; i++)
+                if (c->machines[i].loop)
+                        world_loop_set_wall_offset(c->machines[i].loop, 0);
         upgrade(c);
         for (unsigned i = 0; i < HEAL_MS / 1000; i++) {
                 if (f->moves_replicas && i >= 10)

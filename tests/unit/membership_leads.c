@@ -1,6 +1,7 @@
 /* The writes of a leader, and their number: presences, member keys, the feature level. */
 #include <stdio.h>
 
+#include "fleetd/membership/membership_internal.h"
 #include "tests/unit/membership_played.h"
 
 #define ONE "[Service]\nExecStart=/bin/sleep 1\n"
@@ -105,6 +106,33 @@ static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_hos
         tick();
         assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence_index, index);
         assert_presence(QUIET_PEER_ID, PRESENCE_UP, "");
+}
+
+/* A host that had a replica, and uses that of another host now, sends the leader nothing: others report it.
+ */
+static void the_condition_of_a_host_ends_when_nothing_of_it_arrives(void **state) {
+        const HostCondition reported = { .machine = QUIET_PEER_OTHER_ID,
+                                         .flags = CONDITION_IN_USE,
+                                         .clock_ms = -40500 };
+        char clock[REPLICA_PROBLEM_SIZE];
+
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        send_clock(-95500);
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        heartbeats_take_condition(h->membership, &reported, 0); /* it has sessions of its own */
+        heartbeats_tick(h->membership);
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        assert_string_equal(clock, "clock is 95 s behind the leader's");
+
+        h->now_ms += CONDITION_VALID_MS + 1;
+        heartbeats_tick(h->membership);
+        assert_false(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        heartbeats_take_condition(h->membership, &reported, 0);
+        heartbeats_tick(h->membership);
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        assert_string_equal(clock, "clock is 40 s behind the leader's");
 }
 
 static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **state) {
@@ -686,6 +714,7 @@ int membership_leads_tests(void) {
         const struct CMUnitTest tests[] = {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
                 leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
+                leading(the_condition_of_a_host_ends_when_nothing_of_it_arrives),
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),
                 leading(a_tick_without_a_majority_counts_against_no_host),
                 leading(a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
