@@ -227,9 +227,11 @@ void client_note_awaited(Client *c, const char *effect) {
                 text_printf(&names, "%s%s", i > 0 ? ", " : "",
                             json_value_string(json_value_item(awaited, i)) ?: "");
         if (names.size > 0)
-                client_note("the cluster was recovered or restored, and waits until %s report their units: "
-                            "%s (fleetctl cluster)",
-                            names.chars, effect);
+                client_note(
+                        "the cluster was recovered or restored, and waits until %s %s units: %s (fleetctl "
+                        "cluster)",
+                        names.chars,
+                        json_value_count(awaited) == 1 ? "has reported its" : "have reported their", effect);
 }
 
 static int on_past(void *userdata, const JsonValue *row) {

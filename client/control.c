@@ -29,6 +29,7 @@ typedef struct Found {
         bool waits;        /* for a machine, or for one that reports it: its machine may be lost */
         char *reason;      /* of its placement; owned */
         bool has_wait;     /* 'reason' states what it waits for */
+        bool held;         /* nothing is started now: after a restore, for example */
         Names machines;    /* IDs: of its assignment; of a global unit, those that report it */
         bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
@@ -71,6 +72,7 @@ static int found_set_unit(Found *f, const ApiUnit *unit) {
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
         f->waits = !f->global && f->desired > TARGET_INACTIVE && !unit_has_finished(unit);
         f->has_wait = reason_is_of_wait(unit->reason_kind);
+        f->held = same_string(unit->reason_kind, API_REASON_HELD);
         if (*machine && names_add(&f->machines, machine, strlen(machine)) < 0)
                 return -ENOMEM;
         if (!f->waits)
@@ -80,7 +82,7 @@ static int found_set_unit(Found *f, const ApiUnit *unit) {
 }
 
 static void found_set_states(Found *f, const Listing *states) {
-        size_t n = 0, n_running = 0;
+        size_t n = 0, n_running = 0, n_idle = 0;
 
         for (size_t i = 0; i < states->n; i++) {
                 const ApiState *s = &states->states[i];
@@ -90,8 +92,9 @@ static void found_set_states(Found *f, const Listing *states) {
                 f->before_ms = MAX(f->before_ms, s->since_ms);
                 n++;
                 n_running += state_kind(s) == STATE_RUNS;
+                n_idle += state_kind(s) == STATE_INACTIVE;
         }
-        f->waits = f->waits && n == 0;
+        f->waits = f->waits && (n == 0 || (f->held && n_idle == n));
         f->runs = f->global ? n > 0 && n == n_running :
                               n_running > 0; /* it may also be elsewhere, in a move */
 }
@@ -259,7 +262,8 @@ static void note_waiting(const Found *f, const char *next) {
                             cancels ? next : "", cancels ? f->name : "");
                 return;
         }
-        client_note("%s waits for a machine%s%s%s%s", f->name, *reason ? ": " : "", reason, next, f->name);
+        client_note("%s waits%s%s%s%s%s", f->name, f->held ? "" : " for a machine", *reason ? ": " : "",
+                    reason, next, f->name);
 }
 
 /* Print the state of each unit that was to run already and does not, or may not: its assignment is not
@@ -647,8 +651,15 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
                 return r;
 
         /* Check all units before the first one changes. */
-        for (size_t i = 0; i < found.n; i++)
-                refused |= restart_is_refused(c, found.items[i].name, &found.items[i].machines, &machines);
+        for (size_t i = 0; i < found.n; i++) {
+                const Found *f = &found.items[i];
+                const char *reason = reason_after_waiting(f->reason);
+
+                if (f->held)
+                        client_note("%s cannot be restarted now%s%s (fleetctl cluster)", f->name,
+                                    *reason ? ": " : "", reason);
+                refused |= f->held || restart_is_refused(c, f->name, &f->machines, &machines);
+        }
         if (refused) {
                 client_note("nothing was restarted");
                 return EXIT_FAILED;

@@ -568,6 +568,8 @@ static void print_why(Client *c, const JsonValue *root) {
                         print_machine(root, json_value_item(machines, i), width);
         print_long_lost(machines);
         print_way(root);
+        if (streq(member_text(root, "reasonKind"), API_REASON_HELD))
+                client_note_awaited(c, "until then, no unit is started");
 }
 
 int verb_why(Client *c, char **args, size_t n, Error *err) {

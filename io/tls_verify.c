@@ -491,8 +491,9 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
         if (!known_has_pin(known, &ret->leaf.pin))
                 return error_set(
                         err, -EKEYREJECTED,
-                        "%s %s has another key than the cluster knows: if it was installed again, use "
-                        "'fleetctl token --replace=%s'",
+                        "%s %s has another key than the cluster knows, as after a new installation, or the "
+                        "restore of an older backup: run 'fleetctl token --replace=%s' on a host of the "
+                        "cluster, then 'fleetctl join' on that machine",
                         role_kind(uri->role), uri->subject, uri->subject);
 
         ret->replica = known->replica;
