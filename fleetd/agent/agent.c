@@ -83,13 +83,14 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->syncing = false;
-        if (status == KV_OK && agent_must_report(a))
-                agent_begin_adoption(a);
-        else if (status == KV_OK) {
-                a->fresh = true;
+        if (status == KV_OK) { /* a cluster that waits for reports has answered, too */
                 a->use_records = false;
                 timer_stop(&a->boot_wait);
         }
+        if (status == KV_OK && agent_must_report(a))
+                agent_begin_adoption(a);
+        else
+                a->fresh |= status == KV_OK;
         agent_dirty_all(a);
 }
 

@@ -88,7 +88,7 @@ void open_agent(Fixture *fixture) {
                                  .on_checks = on_checks,
                                  .ask_set = ask_set,
                                  .userdata = fixture,
-                                 .boot_wait_ms = 60000 };
+                                 .boot_wait_ms = FIXTURE_BOOT_WAIT_MS };
         Error err = {};
 
         assert_int_equal(agent_new(&fixture->agent, world_loop(fixture->loop), fixture->host->registry,

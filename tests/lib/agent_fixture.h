@@ -9,6 +9,7 @@
 #include "tests/sim/world.h"
 
 enum {
+        FIXTURE_BOOT_WAIT_MS = 60000,
         WRITE_MS = 2000, /* a write to a slow disk */
         START_MS = 3500, /* the simulated systemd may take three seconds */
 };

@@ -325,6 +325,21 @@ static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void
         count_messages(NULL);
 }
 
+/* The records of a host that boots meanwhile are not started: its units may run elsewhere. */
+static void a_cluster_that_waits_for_reports_has_answered(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
+        write_adopting(fixture, KV_SET);
+        count_messages("no contact with the cluster since boot");
+        open_agent(fixture);
+        UNTIL(fixture, is_reported(fixture));
+        run_ms(fixture, 2 * FIXTURE_BOOT_WAIT_MS);
+        assert_int_equal(n_logged, 0);
+        count_messages(NULL);
+}
+
 /* A unit that changes all the time is read ten times a second: in between its state is unknown. */
 static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
         Fixture *fixture = *state;
@@ -795,6 +810,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_repeated_failure_is_published_after_a_second),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
                 in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_faulty_fixture(a_cluster_that_waits_for_reports_has_answered),
                 in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),
                 in_a_faulty_fixture(an_assignment_for_another_host_causes_no_pass),
                 in_a_faulty_fixture(
