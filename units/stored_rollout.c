@@ -180,6 +180,7 @@ static const JsonField rollout_fields[] = {
         { "from", JSON_FIELD_U64, FIELD(from.number) },
         { "fromHash", JSON_FIELD_CHARS, FIELD(from.hash), .size = UNIT_HASH_SIZE },
         { "hold", JSON_FIELD_U64, FIELD(hold_ms) },
+        { "left", JSON_FIELD_U64, FIELD(left) },
         { "placed", JSON_FIELD_U64, FIELD(placed) },
         { "progress", JSON_FIELD_U64, FIELD(progress_ms) },
         { "retry", JSON_FIELD_U64, FIELD(retry) },

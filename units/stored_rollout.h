@@ -64,7 +64,7 @@ typedef struct RolloutOutcome {
 } RolloutOutcome;
 
 /* {"added","available","before","begun","by","completed","completedHash","failed":[{"machine","unit","why"}],
- * "from","fromHash","hold","outcomes":[{"hash","result"}],"placed","progress","retry","reverted",
+ * "from","fromHash","hold","left","outcomes":[{"hash","result"}],"placed","progress","retry","reverted",
  * "revertedHash","served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
@@ -76,14 +76,14 @@ typedef struct RolloutRecord {
         uint64_t hold_ms;      /* Assignment.hold_ms of an instance that has 'completed'; 0: no singleton */
         uint64_t since_ms;     /* cluster time of its begin, as the next two */
         uint64_t progress_ms;  /* of the last instance that became available */
-        uint64_t until_ms; /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
-                              is left of it */
-        uint64_t
-                available; /* instances that were available with 'to' at 'progress_ms', or had left the set */
+        uint64_t until_ms;  /* of a pause between batches, or of a promotion; 0: none; of ROLLOUT_PAUSED: what
+                               is left of it */
+        uint64_t available; /* instances that were available with 'to' at 'progress_ms', and 'left' */
         uint64_t begun; /* index of the store at which 'to' became the text of the rollout: it has not touched
                            assignments up to this index */
         uint64_t placed; /* instances that had a machine at its begin, or got one since */
         uint64_t added;  /* of these, those that got one since */
+        uint64_t left;   /* of these, those that are not in the set any more */
         uint64_t served; /* instances that were available at its begin */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */

@@ -114,10 +114,24 @@ static void rolling_shares(Rolling *x) {
 /* Instances that have the text, and those that have left the set since the rollout began: that the set gets
  * smaller is no lack of progress. */
 static uint64_t rolling_progress(const Rolling *x) {
-        size_t n = x->set.n + x->set.n_missing;
+        return x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED] + x->next->left;
+}
 
-        return x->set.n_of[INSTANCE_AVAILABLE] + x->set.n_of[INSTANCE_SKIPPED] +
-               (x->next->placed > n ? x->next->placed - n : 0);
+/* Instances are new in the set, have left it, or have returned. */
+static void rolling_note_size(Rolling *x) {
+        RolloutRecord *r = x->next;
+        uint64_t left;
+
+        if (x->set.n > r->placed) {
+                r->added += x->set.n - r->placed;
+                r->placed = x->set.n;
+                x->changed = true;
+        }
+        left = r->placed - MIN(r->placed, (uint64_t) (x->set.n + x->set.n_missing));
+        if (left < r->left)
+                r->available -= MIN(r->available, r->left - left);
+        x->changed |= left != r->left;
+        r->left = left;
 }
 
 /* The rollout gets another text: all that it counts begins again. */
@@ -181,6 +195,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
                 r->placed = x->set.n + x->set.n_missing;
                 rolling_shares(x);
         }
+        rolling_note_size(x);
         r->available = rolling_progress(x);
         r->served = MAX(supersedes ? r->served : 0,
                         (uint64_t) (x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_SURGING] +
@@ -316,7 +331,7 @@ static int rolling_check(Rolling *x) {
                 return rolling_fail(x);
         if (!waits)
                 return 0;
-        if (x->limits->braked || rolling_awaits_machines(x)) {
+        if (x->limits->braked || (x->next->state != ROLLOUT_REVERTING && rolling_awaits_machines(x))) {
                 rolling_postpone(x);
                 return 0;
         }
@@ -446,7 +461,7 @@ static int rolling_held(Rolling *x) {
         }
         /* A canary is not available any more, or the machines of all are down. */
         if (!rolling_goes_on(x) &&
-            (rolling_steps(x) > 0 || (!rolling_is_available(x) && rolling_behind(x) > 0)))
+            (rolling_steps(x) > 0 || (x->set.n_of[INSTANCE_AVAILABLE] == 0 && rolling_behind(x) > 0)))
                 return 0;
         rolling_continue(x);
         rolling_note(x, "revision %llu: promoted, after Promote=", (unsigned long long) x->next->to.number);
@@ -546,11 +561,8 @@ static bool rolling_has_fix(const Rolling *x) {
 static int rolling_act(Rolling *x) {
         int r;
 
-        if (x->next->state != ROLLOUT_DONE && x->set.n > x->next->placed) {
-                x->next->added += x->set.n - x->next->placed;
-                x->next->placed = x->set.n;
-                x->changed = true;
-        }
+        if (x->next->state != ROLLOUT_DONE)
+                rolling_note_size(x);
         switch (x->next->state) {
         case ROLLOUT_CANARY:
                 r = rolling_canary(x);

@@ -255,10 +255,11 @@ bool rolling_awaits_machines(const Rolling *x) {
         size_t unavailable = rolling_unavailable(x), available = rolling_available(x),
                absent = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_passed;
 
-        return absent > 0 && x->max_surge == 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
+        /* With MaxSurge=, too: there would be a step, if a machine qualified. */
+        return absent > 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
                x->set.n_of[INSTANCE_BAD] + rolling_steps(x) + x->set.n_missing == 0 &&
-               rolling_is_exhausted(x, unavailable, available, 0) &&
-               !rolling_is_exhausted(x, unavailable - absent, available + absent, 0);
+               (unavailable >= x->max_unavailable || available <= x->min_available) &&
+               unavailable - absent < x->max_unavailable && available + absent > x->min_available;
 }
 
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
@@ -387,13 +388,11 @@ static bool rolling_has_proof(const Rolling *x) {
  * return. One that starts here for another machine stays as it is. */
 static bool rolling_is_abandoned(const Rolling *x, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
-        const ClusterState *s = a->state;
         const char *hash = rollout_hash_of(x->set.head, a);
         const RolloutOutcome *outcome = rollout_record_outcome(x->next, hash);
 
         return p->state == INSTANCE_UNREACHABLE && !a->instead[0] && !streq(hash, x->next->to.hash) &&
-               outcome && outcome->result != ROLLOUT_COMPLETED &&
-               !(s && s->state.available && same_string(s->state.hash, a->hash));
+               outcome && outcome->result != ROLLOUT_COMPLETED && !rollout_was_available(a);
 }
 
 int rolling_choose_abandoned(Rolling *x) {

@@ -172,11 +172,12 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
                 return !up ? INSTANCE_UNREACHABLE : available ? INSTANCE_OLD : INSTANCE_BAD;
         if (available)
                 return INSTANCE_AVAILABLE;
-        /* A text may end its machine some time after it was available: a machine that is lost is no proof of
-         * another cause, an orderly shutdown is. */
         if (presence_is_down(m->presence) &&
-            (instance_is_untouched(head, a) || instance_was_down(a) || cluster_machine_is_rebooting(m) ||
-             (m->presence == PRESENCE_LEFT && rollout_was_available(a))))
+            (instance_is_untouched(head, a) || instance_was_down(a) || cluster_machine_is_rebooting(m)))
+                return INSTANCE_UNREACHABLE;
+        /* It was updated. A text may end its machine some time after that: a loss is no proof of another
+         * cause, an orderly shutdown is, or that the machine is away. */
+        if (!up && m->presence != PRESENCE_LOST && rollout_was_available(a))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why                    ? INSTANCE_FAILED :

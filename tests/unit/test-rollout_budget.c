@@ -470,6 +470,78 @@ static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_bu
         }
 }
 
+/* A was available with the text before its machine went away, or down for its reboot. */
+static void an_updated_instance_whose_machine_is_away_holds_the_budget_and_not_the_deadline(void **state) {
+        static const struct {
+                bool global;
+                const char *reboot;
+                Presence presence;
+        } rows[] = {
+                { false, NULL, PRESENCE_AWAY },
+                { false, "rebooting", PRESENCE_AWAY },
+                { true, "rebooting", PRESENCE_AWAY },
+                { false, "down", PRESENCE_LEFT },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
+                Play play;
+
+                if (rows[i].global)
+                        begin_global(&play, 4, options);
+                else
+                        begin_template(&play, 4, options);
+                want(&play, 2);
+                while (!record_of(&play) || record_of(&play)->available == 0)
+                        second(&play);
+                reboots(&play, "A", rows[i].reboot, rows[i].presence);
+                seconds(&play, 200);
+                assert_rollout(&play, ROLLOUT_ROLLING, 2);
+                assert_in_range(count_with(&play, 2), 1, 2);
+                reboots(&play, "A", NULL, PRESENCE_UP);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                assert_int_equal(count_with(&play, 2), 4);
+                end(&play);
+        }
+}
+
+/* Without a spare machine, MaxSurge= updates within the budget. */
+static void the_deadline_of_a_surge_does_not_run_either(void **state) {
+        Play play;
+
+        begin_template(&play, 4,
+                       "MaxSurge=1\nConflicts=web@*.service\nUpdateOnFailure=revert\nUpdateDeadlineSec=60");
+        cluster_view_presence(&play.p, "D", PRESENCE_AWAY);
+        want(&play, 2);
+        seconds(&play, 200);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        assert_int_equal(count_with(&play, 2), 0);
+        cluster_view_presence(&play.p, "D", PRESENCE_UP);
+        put_state(&play, 3, "active", true);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
+/* It is shown as paused. */
+static void a_revert_that_makes_no_progress_is_paused(void **state) {
+        Play play;
+
+        begin_template(&play, 4, "UpdateOnFailure=revert\nUpdateDeadlineSec=60");
+        want(&play, 2);
+        while (count_with(&play, 2) < 3)
+                second(&play);
+        play.quality[2] = FAILS;
+        cluster_view_presence(&play.p, "A", PRESENCE_AWAY);
+        put_state(&play, 2, "failed", false);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_REVERTING, 1);
+        seconds(&play, 200);
+        assert_rollout(&play, ROLLOUT_PAUSED, 1);
+        end(&play);
+}
+
 /* With budget, or a step that does not end, it runs. */
 static void the_deadline_runs_while_a_step_does_not_end(void **state) {
         Play play;
@@ -566,6 +638,40 @@ static void a_set_that_gets_smaller_makes_progress(void **state) {
         end(&play);
 }
 
+/* web@6 is stopped and started again: the others become available one by one, each within the deadline. */
+static void a_set_that_grows_again_makes_progress(void **state) {
+        Play play;
+
+        begin_template(&play, 6, "UpdateOnFailure=revert\nUpdateDeadlineSec=60");
+        want(&play, 2);
+        second(&play);
+        play.quality[2] = SLOW;
+        for (size_t i = 0; i < 6; i++) {
+                char key[LAYOUT_KEY_MAX];
+
+                put_state(&play, i, "active", true);
+                seconds(&play, 2);
+                if (i == 0) {
+                        cluster_view_target(&play.p, "web@6.service", TARGET_INACTIVE);
+                        layout_key(key, LAYOUT_ASSIGNMENT, "web@6.service", machine_id("F"));
+                        cluster_view_remove(&play.p, key);
+                        second(&play);
+                        assert_int_equal(record_of(&play)->left, 1);
+                        cluster_view_target(&play.p, "web@6.service", TARGET_LAUNCHED);
+                        put_assignment(&play, "F", "web@6.service", 1, play.p.cluster.now_ms);
+                        play.instances[5].index = assignment_of(&play, 5)->index;
+                        put_state(&play, 5, "active", true);
+                        second(&play);
+                        assert_int_equal(record_of(&play)->left, 0);
+                }
+                if (i < 5)
+                        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+                seconds(&play, 45);
+        }
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(loaded_units_use_no_budget_and_are_no_canaries),
@@ -578,6 +684,11 @@ int main(void) {
                 cmocka_unit_test(instances_on_a_machine_that_reboots_are_not_available),
                 cmocka_unit_test(a_planned_reboot_is_no_failure_of_the_text),
                 cmocka_unit_test(the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_budget),
+                cmocka_unit_test(
+                        an_updated_instance_whose_machine_is_away_holds_the_budget_and_not_the_deadline),
+                cmocka_unit_test(the_deadline_of_a_surge_does_not_run_either),
+                cmocka_unit_test(a_revert_that_makes_no_progress_is_paused),
+                cmocka_unit_test(a_set_that_grows_again_makes_progress),
                 cmocka_unit_test(the_deadline_runs_while_a_step_does_not_end),
                 cmocka_unit_test(a_machine_that_is_shut_down_after_its_update_is_no_failure),
                 cmocka_unit_test(a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down),
