@@ -64,15 +64,16 @@ static void found_done(FoundUnits *found) {
 }
 
 static int found_set_unit(Found *f, const ApiUnit *unit) {
-        const char *reason = unit->reason ?: "", *machine = unit->machine_id ?: "";
+        const char *reason = unit->reason ?: "", *machine = unit->machine_id ?: "",
+                   *kind = reason_kind_of(unit->reason_kind, reason);
 
         f->exists = true;
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
         f->waits = !f->global && f->desired > TARGET_INACTIVE && !unit_has_finished(unit);
-        f->has_wait = reason_is_of_wait(unit->reason_kind);
-        f->held = same_string(unit->reason_kind, API_REASON_HELD);
+        f->has_wait = reason_is_of_wait(kind);
+        f->held = streq(kind, API_REASON_HELD);
         if (*machine && names_add(&f->machines, machine, strlen(machine)) < 0)
                 return -ENOMEM;
         if (!f->waits)

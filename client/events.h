@@ -17,6 +17,9 @@ void event_row_done(EventRow *row);
 /* Read a line of the API. 'root' is its value. -ENOMEM. */
 int event_row_read(const JsonValue *root, const char *line, size_t size, EventRow *ret);
 
+/* Return how a move ended (move_result_names), of an older daemon by the text of the row; "": of another row.
+ */
+const char *row_move_result(const JsonValue *row);
 /* Append the presence of a machine that the row reports: "up", "lost"; nothing for other rows. */
 void append_presence_of(Text *t, const JsonValue *row);
 

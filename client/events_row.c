@@ -4,6 +4,8 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
+#include "units/move_result.h"
+
 enum {
         WIDTH_DEFAULT = 80,
         INDENT = 4,            /* of a text below the columns */
@@ -88,11 +90,19 @@ static void append_happening(Text *t, const char *kind, const char *machine, con
         text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
 }
 
+const char *row_move_result(const JsonValue *row) {
+        const char *result = member_text(row, "result");
+
+        if (*result || !streq(member_text(row, "kind"), "move"))
+                return result;
+        return move_result_to_string(move_result_read(member_text(row, "name"), member_text(row, "reason"))) ?: "";
+}
+
 /* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.
  */
 static bool is_bad(const JsonValue *row) {
         const char *kind = member_text(row, "kind"), *reason = member_text(row, "reason"),
-                   *result = member_text(row, "result"); /* of a move */
+                   *result = row_move_result(row);
         static const struct {
                 const char *kind, *begin, *part; /* of the reason; NULL: any */
         } rows[] = {

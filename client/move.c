@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "client/client.h"
+#include "client/events.h"
 #include "client/follow.h"
 #include "client/progress.h"
 
@@ -93,7 +94,7 @@ static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
         if (r == -ENOMEM)
                 return r;
         /* The request, or its success. An answer that was cut may end with an older row. */
-        result = member_text(*ret, "result");
+        result = row_move_result(*ret);
         if (r < 0 || !*result || streq(result, "requested") || streq(result, "done")) {
                 json_value_free(*ret);
                 *ret = NULL;
@@ -106,7 +107,7 @@ static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
         const char *why = member_text(row, "reason");
         _cleanup_text_ Text journal = {};
 
-        if (streq(member_text(row, "result"), "failed")) {
+        if (streq(row_move_result(row), "failed")) {
                 text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
                 append_machine_name(&journal, &m->machines, m->id.chars ?: "");
         }
@@ -123,8 +124,7 @@ static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
 
 /* Return whether the request has ended a move to another machine: the unit was on its own already. */
 static bool moving_ended_other(const Moving *m, const JsonValue *row) {
-        return streq(member_text(row, "result"), "ended") &&
-               !streq(member_text(row, "machine"), m->id.chars ?: "");
+        return streq(row_move_result(row), "ended") && !streq(member_text(row, "machine"), m->id.chars ?: "");
 }
 
 /* 'stayed': the unit is where it was before. */

@@ -318,7 +318,7 @@ static void uv_backend_ran(Loop *base, const char *name) {
         loop_uv_leave(container_of(base, UvLoop, base), name);
 }
 
-/* Wall time is read first: CPU time is no longer. */
+/* Wall time is read first, which needs no system call: CPU time does not exceed it. */
 static bool uv_backend_is_late(const Loop *base) {
         const UvLoop *loop = container_of((Loop *) base, UvLoop, base);
         const uint64_t most_ns = (uint64_t) TURN_TIME_MS * 1000 * 1000;

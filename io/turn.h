@@ -11,13 +11,13 @@
 #include "base/memory.h"
 
 enum {
-        TURN_BUDGET_MS = 20, /* CPU time; longer turns are logged ... */
-        TURN_TIME_MS = TURN_BUDGET_MS /
-                       2,              /* CPU time: a longer turn begins no further requests, as one ... */
+        TURN_BUDGET_MS = 20,           /* CPU time; longer turns are logged ... */
         TURN_LOG_PAUSE_MS = 60 * 1000, /* ... at most once in this time */
+        /* A turn with more CPU time, or with more work in bytes, begins no further requests. */
+        TURN_TIME_MS = 10,
+        TURN_WORK_MAX = 4 * 1024 * 1024,
         TURN_BUCKETS = 11,
-        TURN_WORK_MAX = 4 * 1024 * 1024, /* ... with more work, in bytes */
-        TURN_NODE = 256,                 /* bytes that can be moved in the time of a visit to a node */
+        TURN_NODE = 256, /* bytes that can be moved in the time of a visit to a node */
 };
 
 typedef struct TurnWork {

@@ -315,6 +315,10 @@ static void servings_look(void *userdata) {
         for (Serving *s = TAILQ_FIRST(&api->servings->waiting), *next; s; s = next) {
                 next = TAILQ_NEXT(s, waiting);
                 serving_try(s);
+                if (!servings_have_budget(api)) { /* the others in the next turn */
+                        loop_defer(api->loop, &api->servings->serve);
+                        break;
+                }
         }
 }
 

@@ -83,7 +83,9 @@ static void history_write(Text *t, const KvHistoryRow *row, const HistoryEvent *
         json_add_string(t, "machine", event->machine);
         json_add_string(t, "name", event->unit);
         json_add_string(t, "reason", event->reason);
-        json_add_string(t, "result", move_result_to_string(history_move_result(event)));
+        if (event->kind == HISTORY_MOVE)
+                json_add_string(t, "result",
+                                move_result_to_string(move_result_read(event->unit, event->reason)));
         json_add_string(t, "user", event->user);
         text_append(t, "}\n");
 }

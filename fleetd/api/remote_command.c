@@ -399,7 +399,7 @@ static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const
         if (spec->kind != CALL_LOG && m && m->presence != PRESENCE_UP)
                 request_error(request, 503, "%s is on %s, which %s; its last reported state: fleetctl why %s",
                               spec->unit, name,
-                              m->presence == PRESENCE_AWAY ? "is away (on it: systemctl start fleetd)" :
+                              m->presence == PRESENCE_AWAY ? "is away (on it: systemctl status fleetd)" :
                               m->presence == PRESENCE_LEFT ? "was shut down" :
                                                              "is lost",
                               spec->unit);

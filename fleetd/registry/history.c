@@ -69,46 +69,11 @@ void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *form
         text_shorten(ret, HISTORY_REASON_SIZE, n < 0 ? 0 : (size_t) n);
 }
 
-/* -- Moves -- */
-
-const char *const move_result_names[_MOVE_RESULT_MAX] = {
-        [MOVE_RESULT_REQUESTED] = "requested", [MOVE_RESULT_DONE] = "done",   [MOVE_RESULT_FAILED] = "failed",
-        [MOVE_RESULT_LOST] = "lost",           [MOVE_RESULT_ENDED] = "ended",
-};
-
-static const char move_requested[] = "move to ", move_done[] = "moved to ",
-                  move_failed[] = " failed: ", move_ended[] = " ended: ";
-
 void history_write_move(char ret[static HISTORY_REASON_SIZE], MoveResult result, const char *unit,
                         const char *to, const char *why) {
-        if (result == MOVE_RESULT_REQUESTED || result == MOVE_RESULT_DONE)
-                history_write_reason(ret, "%s%s", result == MOVE_RESULT_DONE ? move_done : move_requested,
-                                     to);
-        else
-                history_write_reason(ret, "move of %s to %s%s%s", unit, to,
-                                     result == MOVE_RESULT_ENDED ? move_ended : move_failed, why);
-}
+        int n = move_result_write(ret, HISTORY_REASON_SIZE, result, unit, to, why);
 
-MoveResult history_move_result(const HistoryEvent *event) {
-        static const char *const down[] = { MOVE_WHY_LOST, MOVE_WHY_SHUT_DOWN };
-        char begin[HISTORY_REASON_SIZE];
-        const char *rest;
-
-        if (event->kind != HISTORY_MOVE)
-                return _MOVE_RESULT_INVALID;
-        if (starts_with(event->reason, move_requested))
-                return MOVE_RESULT_REQUESTED;
-        if (starts_with(event->reason, move_done))
-                return MOVE_RESULT_DONE;
-        snprintf(begin, sizeof(begin), "move of %s to ", event->unit);
-        rest = starts_with(event->reason, begin) ? strchr(event->reason + strlen(begin), ' ') : NULL;
-        if (!rest)
-                return _MOVE_RESULT_INVALID;
-        if (starts_with(rest, move_ended))
-                return MOVE_RESULT_ENDED;
-        if (!starts_with(rest, move_failed))
-                return _MOVE_RESULT_INVALID;
-        return IS_AMONG(rest + strlen(move_failed), down) ? MOVE_RESULT_LOST : MOVE_RESULT_FAILED;
+        text_shorten(ret, HISTORY_REASON_SIZE, n < 0 ? 0 : (size_t) n);
 }
 
 /* -- Bodies -- */

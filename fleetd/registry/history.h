@@ -7,6 +7,7 @@
 #include "base/parse.h"
 #include "base/sizes.h"
 #include "kvstore/command/command.h"
+#include "units/move_result.h"
 #include "units/name.h"
 
 /* fleet-api(7) documents the same names. The numbers are stored: append only. */
@@ -50,23 +51,6 @@ typedef enum HistoryKind {
 
 ENUM_NAMES(history_kind, HistoryKind, _HISTORY_KIND_MAX)
 
-/* What a row of HISTORY_MOVE states. */
-typedef enum MoveResult {
-        MOVE_RESULT_REQUESTED,
-        MOVE_RESULT_DONE,
-        MOVE_RESULT_FAILED,
-        MOVE_RESULT_LOST,  /* failed: the machine is lost, or was shut down */
-        MOVE_RESULT_ENDED, /* by another request, or the unit is not to be there any more */
-        _MOVE_RESULT_MAX,
-        _MOVE_RESULT_INVALID = -EINVAL,
-} MoveResult;
-
-/* The two reasons of MOVE_RESULT_LOST. */
-#define MOVE_WHY_LOST      "it is lost"
-#define MOVE_WHY_SHUT_DOWN "it was shut down"
-
-ENUM_NAMES(move_result, MoveResult, _MOVE_RESULT_MAX)
-
 /* Return the message ID of the kind for the journal: of events of membership and security. fleetd(8) has the
  * same table. NULL: the kind has none. */
 const char *history_message_id(unsigned kind);
@@ -105,10 +89,6 @@ typedef struct HistoryEvent {
 
 /* Decode the body of a row. -EBADMSG. Pure. */
 int history_decode(KvBytes body, HistoryEvent *ret);
-
-/* Return the result that the reason of a row of HISTORY_MOVE states, or _MOVE_RESULT_INVALID of another row.
- * The stored format has no field for it, and rows of older daemons have the same texts. Pure. */
-MoveResult history_move_result(const HistoryEvent *event);
 
 /* Log an event of a kind with a message ID; 'name' of its machine, or "". */
 void history_log(const HistoryEvent *event, const char *name, uint64_t index);

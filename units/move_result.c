@@ -1,0 +1,42 @@
+#include "units/move_result.h"
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "units/name.h"
+
+const char *const move_result_names[_MOVE_RESULT_MAX] = {
+        [MOVE_RESULT_REQUESTED] = "requested", [MOVE_RESULT_DONE] = "done",   [MOVE_RESULT_FAILED] = "failed",
+        [MOVE_RESULT_LOST] = "lost",           [MOVE_RESULT_ENDED] = "ended",
+};
+
+static const char requested[] = "move to ", done[] = "moved to ",
+                  failed[] = " failed: ", ended[] = " ended: ";
+
+int move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
+                      const char *why) {
+        if (result == MOVE_RESULT_REQUESTED || result == MOVE_RESULT_DONE)
+                return snprintf(ret, size, "%s%s", result == MOVE_RESULT_DONE ? done : requested, to);
+        return snprintf(ret, size, "move of %s to %s%s%s", unit, to,
+                        result == MOVE_RESULT_ENDED ? ended : failed, why);
+}
+
+MoveResult move_result_read(const char *unit, const char *reason) {
+        static const char *const down[] = { MOVE_WHY_LOST, MOVE_WHY_SHUT_DOWN };
+        char begin[UNIT_NAME_MAX + 16];
+        const char *rest;
+
+        if (starts_with(reason, requested))
+                return MOVE_RESULT_REQUESTED;
+        if (starts_with(reason, done))
+                return MOVE_RESULT_DONE;
+        snprintf(begin, sizeof(begin), "move of %s to ", unit);
+        rest = starts_with(reason, begin) ? strchr(reason + strlen(begin), ' ') : NULL;
+        if (!rest)
+                return _MOVE_RESULT_INVALID;
+        if (starts_with(rest, ended))
+                return MOVE_RESULT_ENDED;
+        if (!starts_with(rest, failed))
+                return _MOVE_RESULT_INVALID;
+        return IS_AMONG(rest + strlen(failed), down) ? MOVE_RESULT_LOST : MOVE_RESULT_FAILED;
+}
