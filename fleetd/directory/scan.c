@@ -445,8 +445,13 @@ static bool error_is_in_force(const DirectoryFile *f) {
         return f->kind == PROBLEM_WARNED || f->kind == PROBLEM_PAUSED;
 }
 
-static const char *error_words(const DirectoryFile *f) {
-        return error_is_in_force(f) ? "" : " is refused";
+/* Append the path of the file, the kind of its problem if the cluster does not have its text, and the error.
+ */
+static void error_append_message(Text *t, const char *path, const DirectoryFile *f) {
+        text_printf(t, "%s/%s", path, f->name);
+        if (!error_is_in_force(f))
+                text_printf(t, " is %s", problem_kind_to_string(f->kind));
+        text_printf(t, ": %s", f->error);
 }
 
 /* Append what an operator does with a rejected file. */
@@ -464,7 +469,7 @@ static void error_append_step(Text *t, const char *path, const char *name) {
 
 bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f, uint64_t index,
                                   bool published) {
-        _cleanup_text_ Text t = {};
+        _cleanup_text_ Text t = {}, message = {};
         char name[ERROR_NAME_SIZE];
         uint64_t sum;
         int r;
@@ -475,25 +480,25 @@ bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *f
         text_printf(&t, "%s\n", f->error);
         if (f->kind == PROBLEM_REFUSED)
                 error_append_step(&t, path, f->name);
-        if (index > 0 && !error_is_in_force(f))
+        if (index > 0 && !error_is_in_force(f) && f->kind != PROBLEM_TAKEN) /* else it is of another file */
                 text_printf(&t, "The cluster still has the previous text: fleetctl cat %s\n", f->name);
-        if (t.error < 0)
+        error_append_message(&message, path, f);
+        if (t.error < 0 || message.error < 0)
                 return false;
         sum = MAX(scan_sum(0, t.chars, t.size), 1u);
         if (strlen(name) > NAME_MAX) {
                 if (!published && f->error_sum != sum)
                         log_warning(((LogFields) { .unit = f->name }),
-                                    "%s/%s%s: %s (its name is too long for a file NAME.error; fleetctl "
-                                    "directory shows it)",
-                                    path, f->name, error_words(f), f->error);
+                                    "%s (its name is too long for a file NAME.error; fleetctl directory "
+                                    "shows it)",
+                                    message.chars);
                 f->error_sum = sum;
                 return false;
         }
         if (f->has_error && f->error_sum == sum)
                 return false;
         if (!file_holds_at(dir_fd, name, t.chars, t.size)) {
-                log_warning(((LogFields) { .unit = f->name }), "%s/%s%s: %s", path, f->name, error_words(f),
-                            f->error);
+                log_warning(((LogFields) { .unit = f->name }), "%s", message.chars);
                 r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
                 if (r < 0) {
                         log_warning(((LogFields) { .error = r }), "Failed to write %s/%s: %s", path, name,

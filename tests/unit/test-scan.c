@@ -387,6 +387,32 @@ static void the_error_of_a_paused_rollout_names_no_other_version(void **state) {
         assert_string_equal(last, "/path/a.service: a.service: the rollout of revision 2 is paused");
 }
 
+/* The text in the cluster is a former one of the file only if the unit is that of the file. */
+static void the_error_is_logged_with_the_kind_of_the_problem(void **state) {
+#define KEPT "The cluster still has the previous text: fleetctl cat a.service\n"
+        static const struct {
+                ProblemKind kind;
+                const char *file, *logged;
+        } rows[] = {
+                { PROBLEM_TAKEN, "a.service: why\n", "/path/a.service is taken: a.service: why" },
+                { PROBLEM_REVERTED, "a.service: why\n" KEPT, "/path/a.service is reverted: a.service: why" },
+                { PROBLEM_WARNED, "a.service: why\n", "/path/a.service: a.service: why" },
+        };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                DirectoryFile f = { .name = "a.service",
+                                    .kind = rows[i].kind,
+                                    .error = (char[]) { "a.service: why" } };
+
+                (void) unlinkat(lab->fd, "a.service.error", 0);
+                assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+                assert_true(file_holds_at(lab->fd, "a.service.error", rows[i].file, strlen(rows[i].file)));
+                assert_string_equal(last, rows[i].logged);
+        }
+#undef KEPT
+}
+
 static void an_error_file_is_written_once_and_removed_when_the_file_is_correct(void **state) {
 #define WHY      "a.service: why\nCorrect /path/a.service; it is read again when it is saved.\n"
 #define PREVIOUS "The cluster still has the previous text: fleetctl cat a.service\n"
@@ -509,6 +535,7 @@ int main(int argc, char *argv[]) {
                 T(a_file_with_an_option_above_the_level_of_the_cluster_is_rejected),
                 T(the_error_of_a_file_without_a_unit_name_says_that_it_is_renamed),
                 T(the_error_of_a_paused_rollout_names_no_other_version),
+                T(the_error_is_logged_with_the_kind_of_the_problem),
                 T(an_error_file_is_written_once_and_removed_when_the_file_is_correct),
                 T(an_error_file_that_cannot_be_written_is_tried_again),
                 T(an_error_of_a_file_with_too_long_a_name_is_logged_only),
