@@ -299,7 +299,7 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *verb, *kind, *done;
         } resolutions[] = { { "confirm", "held", "confirmed; the removal follows" },
-                            { "take-over", "taken", "confirmed; the directory owns it next" },
+                            { "take-over", "taken", "taken over: the directory owns it" },
                             { "retry", "reverted", "confirmed; the directory submits it again next" } };
         static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";
         _cleanup_json_ JsonValue *root = NULL;

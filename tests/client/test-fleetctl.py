@@ -440,7 +440,7 @@ def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     t.expect("directory take-over", 2, err="fleetctl: directory take-over: expected the names of units\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
     t.expect("directory take-over a.service --machine=delta", 4, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines --all\n")
-    t.expect("directory take-over a.service --machine=gamma", out="a.service: confirmed; the directory owns it next\n")
+    t.expect("directory take-over a.service --machine=gamma", out="a.service: taken over: the directory owns it\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
 
