@@ -104,6 +104,8 @@ static const struct {
 
 /* Return an error about the named unit: with its problem of another kind, if it has one. */
 static int fail_name(const Question *q, const char *name, const JsonValue *items, Error *err) {
+        Suggestion suggestion = { .typed = name };
+
         for (size_t i = 0; i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);
                 const char *kind = member_text(p, "kind");
@@ -116,8 +118,12 @@ static int fail_name(const Question *q, const char *name, const JsonValue *items
                                 return error_set(err, -ENOENT, "%s: its problem is %s, not %s; %s", name,
                                                  kind, q->kind, legend[k].next);
         }
+        for (size_t i = 0; i < json_value_count(items) && client_is_interactive(); i++)
+                suggest_consider_unit(&suggestion, member_text(json_value_item(items, i), "name"));
         return error_set(err, -ENOENT,
-                         "%s: no unit directory has such a problem (fleetctl directory lists all)", name);
+                         "%s: no unit directory has such a problem%s%s%s (fleetctl directory lists all)",
+                         name, suggestion.nearest ? "; did you mean " : "", suggestion.nearest ?: "",
+                         suggestion.nearest ? "?" : "");
 }
 
 /* Return an error if one of the named units has no such problem. 'machine': where it has to be without a
