@@ -3,7 +3,7 @@
 #include "client/files.h"
 #include "client/state_text.h"
 
-#define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_not_loaded() */
+#define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_state() */
 
 enum {
         NAMES_MAX = 100, /* in one request */
@@ -99,7 +99,7 @@ static const struct {
         { "warning", "correct the file; the unit has its text" },
         { "unowned", "the unit stays if the file is removed; to let the directory own it: fleetctl directory "
                      "take-over UNIT" },
-        { NOT_LOADED, "correct the file; fleetctl journal UNIT has the line" },
+        { NOT_LOADED, "correct the file; fleetctl why UNIT has the reason, fleetctl journal UNIT the line" },
 };
 
 /* Return an error about the named unit: with its problem of another kind, if it has one. */
@@ -211,13 +211,6 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         return names.error;
 }
 
-static bool has_kind(const JsonValue *items, const char *kind) {
-        for (size_t i = 0; i < json_value_count(items); i++)
-                if (streq(member_text(json_value_item(items, i), "kind"), kind))
-                        return true;
-        return false;
-}
-
 static bool has_name(const JsonValue *items, const char *name) {
         for (size_t i = 0; i < json_value_count(items); i++)
                 if (streq(member_text(json_value_item(items, i), "name"), name))
@@ -236,67 +229,108 @@ static int add_problem(Table *table, const Listing *machines, const char *name, 
         return 0;
 }
 
-/* Add the unit of a file whose text was submitted, and which systemd cannot load. */
-static int add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner) {
+/* The units of directories that systemd cannot load. */
+typedef struct Unloaded {
+        Listing states, units;
+        bool any;
+} Unloaded;
+
+static void unloaded_done(Unloaded *u) {
+        listing_done(&u->states);
+        listing_done(&u->units);
+}
+#define _cleanup_unloaded_ _cleanup_(unloaded_done)
+
+static int unloaded_read(Client *c, Unloaded *u, Error *err) {
+        int r = client_states(c, NULL, &u->states, err);
+
+        for (size_t i = 0; r >= 0 && i < u->states.n; i++)
+                u->any |= u->states.states[i].name && state_cannot_load(u->states.states[i].load);
+        return r >= 0 && u->any ? client_units(c, &u->units, err) : r;
+}
+
+/* Return the machine of the file of the unit; NULL: systemd has loaded the unit, or it has no file. */
+static const char *unloaded_owner(const Unloaded *u, const ApiState *s) {
+        const ApiUnit *unit = s->name && state_cannot_load(s->load) ? listing_unit(&u->units, s->name) : NULL;
+
+        return unit && unit->owner && *unit->owner ? unit->owner : NULL;
+}
+
+/* Return the state of a unit that has the text of its file, which systemd cannot load; or NULL. */
+static const ApiState *unloaded_find(const Unloaded *u, const JsonValue *problem) {
+        if (!text_has_word("paused warning", member_text(problem, "kind")))
+                return NULL;
+        for (size_t i = 0; i < u->states.n; i++) {
+                const ApiState *s = &u->states.states[i];
+                const char *owner = unloaded_owner(u, s);
+
+                if (owner && streq(owner, member_text(problem, "machineID")) &&
+                    streq(s->name, member_text(problem, "name")))
+                        return s;
+        }
+        return NULL;
+}
+
+/* Add a unit that systemd cannot load. 'other': its other problem, or "". */
+static int add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner,
+                     const char *other) {
         const char *reason = s->reason ?: "";
+        size_t size = strlen(reason);
         _cleanup_text_ Text t = {};
 
         text_append(&t, "systemd cannot load it on ");
         append_machine_name(&t, machines, s->machine_id ?: "");
-        text_printf(&t, " (%s)%s%s", s->load, *reason ? ": " : "", reason);
+        if (*other && size > 0 && reason[size - 1] == '.')
+                size--;
+        text_printf(&t, " (%s)%s%.*s%s%s", s->load, *reason ? ": " : "", (int) size, reason,
+                    *other ? "; also: " : "", other);
         return t.error < 0 ? t.error : add_problem(table, machines, s->name, owner, NOT_LOADED, t.chars);
 }
 
-/* Add the units of directories that systemd cannot load, and that have no other problem. Return whether there
- * are any. */
-static int add_not_loaded(Client *c, Table *table, const JsonValue *items, const Listing *machines,
-                          Error *err) {
-        _cleanup_listing_ Listing states = {}, units = {};
-        bool any = false;
-        int r;
+/* Add all problems, and append their kinds to 'kinds'. */
+static int add_problems(Table *table, const JsonValue *items, const Listing *machines, const Unloaded *u,
+                        Text *kinds) {
+        int r = 0;
 
-        r = client_states(c, NULL, &states, err);
-        for (size_t i = 0; r >= 0 && i < states.n; i++) {
-                const ApiState *s = &states.states[i];
-                const ApiUnit *unit;
+        for (size_t i = 0; r >= 0 && i < json_value_count(items); i++) {
+                const JsonValue *p = json_value_item(items, i);
+                const char *kind = member_text(p, "kind"), *id = member_text(p, "machineID");
+                const ApiState *s = unloaded_find(u, p);
 
-                if (!state_cannot_load(s->load) || !s->name || has_name(items, s->name))
-                        continue;
-                if (!units.units)
-                        r = client_units(c, &units, err);
-                unit = r >= 0 ? listing_unit(&units, s->name) : NULL;
-                if (!unit || !unit->owner || !*unit->owner)
-                        continue;
-                r = add_state(table, machines, s, unit->owner);
-                any = true;
+                text_printf(kinds, " %s", s ? NOT_LOADED : kind);
+                r = s ? add_state(table, machines, s, id, member_text(p, "reason")) :
+                        add_problem(table, machines, member_text(p, "name"), id, kind,
+                                    member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
+                                                                  member_text(p, "reason"));
         }
-        return r < 0 ? r : any;
+        for (size_t i = 0; r >= 0 && i < u->states.n; i++) {
+                const ApiState *s = &u->states.states[i];
+                const char *owner = unloaded_owner(u, s);
+
+                if (!owner || has_name(items, s->name))
+                        continue;
+                text_append(kinds, " " NOT_LOADED);
+                r = add_state(table, machines, s, owner, "");
+        }
+        return r < 0 ? r : kinds->error;
 }
 
 /* Print the problems, and on a terminal the next step for each kind of them. */
 static int print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
-        bool not_loaded;
-        int r = table ? 0 : -ENOMEM;
+        _cleanup_unloaded_ Unloaded unloaded = {};
+        _cleanup_text_ Text kinds = {};
+        int r = table ? unloaded_read(c, &unloaded, err) : -ENOMEM;
 
-        for (size_t i = 0; r >= 0 && i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
-
-                r = add_problem(table, machines, member_text(p, "name"), member_text(p, "machineID"),
-                                member_text(p, "kind"),
-                                member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
-                                                              member_text(p, "reason"));
-        }
         if (r >= 0)
-                r = add_not_loaded(c, table, items, machines, err);
+                r = add_problems(table, items, machines, &unloaded, &kinds);
         if (r < 0)
                 return r;
-        not_loaded = r > 0;
-        if (json_value_count(items) == 0 && !not_loaded && client_is_interactive())
+        if (kinds.size == 0 && client_is_interactive())
                 client_note("no problems in unit directories");
         r = table_print(table, true);
         for (size_t i = 0; r >= 0 && i < ELEMENTS(legend) && client_is_interactive(); i++)
-                if (has_kind(items, legend[i].kind) || (not_loaded && streq(legend[i].kind, NOT_LOADED)))
+                if (text_has_word(kinds.chars ?: "", legend[i].kind))
                         client_note("%s: %s", legend[i].kind, legend[i].next);
         return r;
 }
