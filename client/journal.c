@@ -358,8 +358,25 @@ static void journal_note_waiting(const ApiUnit *unit) {
                             unit->name, *reason ? ": " : "", reason, unit->name);
 }
 
+/* Append the next step for a unit that systemd did not start: its refusal is no entry of its journal. */
+static void append_refusal(Client *c, const char *name, Text *t) {
+        _cleanup_listing_ Listing states = {};
+        Error err = {};
+
+        if (client_states(c, name, &states, &err) < 0)
+                return;
+        for (size_t i = 0; i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+
+                if (s->job && state_kind(s) == STATE_TROUBLE) {
+                        text_printf(t, "; systemd did not start it: fleetctl why %s", name);
+                        return;
+                }
+        }
+}
+
 /* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
-static int journals_report_none(const Client *c, const Journals *j, const ApiUnit *last) {
+static int journals_report_none(Client *c, const Journals *j, const ApiUnit *last) {
         const char *name = j->units->items[0];
         _cleanup_text_ Text t = {};
 
@@ -384,9 +401,13 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
                     c->options.since || c->options.until ? " of this time" : "");
         for (size_t i = 0; i < j->n_machines; i++)
                 text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
+        if (j->n_machines == 0)
+                text_append(&t, "any machine");
+        if (j->units->n == 1)
+                append_refusal(c, name, &t);
         if (t.error < 0)
                 return t.error;
-        client_note("%s%s", t.chars, j->n_machines > 0 ? "" : "any machine");
+        client_note("%s", t.chars);
         return EXIT_DONE;
 }
 
