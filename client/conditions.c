@@ -337,9 +337,14 @@ static void add_drains(const View *v, Conditions *all) {
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
                 unsigned long long n = member_number(m, "waiting");
+                bool ends = member_bool(m, "unitBlocked") || json_value_member(m, "deadlineMs");
+                bool stays = streq(member_text(m, "why"), "Move=no");
 
                 if (n > 0)
-                        add(all, "drain", member_text(m, "name"), "drain ",
+                        add(all, "drain", member_text(m, "name"),
+                            stays ? "drain --force " :
+                            ends  ? "drain " :
+                                    "drain --deadline=5min ",
                             "draining; %llu unit%s wait%s: %s: %s", n, plural(n), n == 1 ? "s" : "",
                             member_text(m, "unit"), member_text(m, "why"));
         }

@@ -242,6 +242,8 @@ static void maintenance_write_waiting(Text *t, const Cluster *c, const Scheduler
         if (!first)
                 return;
         json_add_string(t, "unit", first->unit);
+        if (why.code == DRAINED_UNIT_BLOCKED)
+                json_add_bool(t, "unitBlocked", true);
         json_add_u64(t, "waiting", n);
         json_add_string(t, "why", why.message);
 }
@@ -278,6 +280,9 @@ void maintenance_write(Text *t, const Cluster *c) {
                         break;
                 }
                 json_open(t, NULL, '{');
+                if (m->deadline_ms > 0 && m->mode == MAINTENANCE_DRAINING)
+                        json_add_u64(t, "deadlineMs",
+                                     m->deadline_ms > c->now_ms ? m->deadline_ms - c->now_ms : 0);
                 json_add_string(t, "mode", maintenance_mode_to_string(m->mode));
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_add_string(t, "reason", m->why);

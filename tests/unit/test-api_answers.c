@@ -3172,9 +3172,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_cluster_maintenance(fixture,
-                                   "\"maintenance\":[{\"mode\":\"draining\",\"name\":\"beta\","
+                                   "\"mode\":\"draining\",\"name\":\"beta\","
                                    "\"unit\":\"m.service\",\"waiting\":2,\"why\":\"no other machine",
                                    1);
+        send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
+        assert_non_null(strstr(fixture->answer, "\"maintenance\":[{\"deadlineMs\":"));
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/machines" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":\"draining\""));
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/why/m.service" });
