@@ -79,6 +79,9 @@ static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
                     names_add(&names, name, strlen(name)) < 0)
                         return -ENOMEM;
         }
+        if (status != EXIT_DONE && names.n > 0)
+                client_note("nothing is planned: correct the file, or plan the other%s without it",
+                            names.n > 1 ? "s" : "");
         for (size_t i = 0; units && i < names.n; i++) {
                 units[i] = client_change_of(names.items[i]);
                 units[i].text = texts.items[i];
