@@ -126,7 +126,7 @@ static void print_plan_steps(const JsonValue *rollout) {
         uint64_t n = member_number(rollout, "instances"), at_a_time = member_number(rollout, "atATime");
         _cleanup_text_ Text t = {}, least = {};
 
-        if (n > 0 && !streq(member_text(rollout, "effect"), "none")) {
+        if (n > 0) {
                 text_append_printable(&t, member_text(rollout, "name"));
                 text_append(&t, ": ");
                 text_append_printable(&t, member_text(rollout, "effect"));
