@@ -490,9 +490,10 @@ static bool is_running_anywhere(const JsonValue *root) {
 
 /* Print how a unit that no machine may run gets one: the steps of the daemon, and changes of its options if
  * these are the cause. */
-static void print_way(const JsonValue *root) {
+static void print_way(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
-        const JsonValue *steps = json_value_member(root, "steps");
+        const JsonValue *steps = json_value_member(root, "steps"),
+                        *missing = json_value_member(root, "missing");
         const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
         bool metadata = false, option = false, later = false;
         _cleanup_text_ Text t = {};
@@ -520,6 +521,9 @@ static void print_way(const JsonValue *root) {
         }
         for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
+        for (size_t i = 0; i < json_value_count(missing); i++, sep = ", or ")
+                text_printf(&t, "%sfleetctl submit %s", sep,
+                            json_value_string(json_value_item(missing, i)) ?: "");
         if (metadata || option) {
                 if (*member_text(root, "file"))
                         text_printf(&t, "%scorrect %s on %s", sep, member_text(root, "file"),
@@ -529,6 +533,8 @@ static void print_way(const JsonValue *root) {
         }
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
         output_words(&t, CONTINUED);
+        for (size_t i = 0; i < json_value_count(missing); i++)
+                (void) client_suggest_unit(c, json_value_string(json_value_item(missing, i)) ?: "");
 }
 
 /* Print which machines that are away stop the unit when they are back. */
@@ -570,7 +576,7 @@ static void print_why(Client *c, const JsonValue *root) {
                 if (!is_long_lost(json_value_item(machines, i)))
                         print_machine(root, json_value_item(machines, i), width);
         print_long_lost(machines);
-        print_way(root);
+        print_way(c, root);
         if (streq(reason_kind_of(member_text(root, "reasonKind"), member_text(root, "reason")),
                   API_REASON_HELD))
                 client_note_awaited(c, "until then, no unit is started");

@@ -142,7 +142,7 @@ static void steps_write_conflicts(Text *t, bool *any, const SchedulerView *view,
 static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                         ClusterMachine *const *machines, size_t n) {
         const Names *units = &u->unit->placement.machine_of;
-        bool any = false, beside = false;
+        bool any = false, beside = false, lacks = false;
         _cleanup_text_ Text names = {};
 
         for (size_t i = 0, n_found = 0; i < n; i++) {
@@ -155,15 +155,33 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
         for (size_t i = 0; beside && i < units->n; i++) {
                 const ClusterUnit *other = cluster_unit(c, units->items[i]);
 
+                lacks |= !cluster_unit_exists(other);
                 if (!other || other->target == TARGET_INACTIVE)
                         text_printf(&names, "%s%s", names.size > 0 ? " " : "", units->items[i]);
         }
-        if (names.size > 0) /* all of them are required */
+        if (names.size > 0 && !lacks) /* all of them are required */
                 step_write(t, &any, "start", names.chars);
         steps_write_conflicts(t, &any, view, u, machines, n);
         if (any)
                 json_close(t, ']');
         t->error = t->error ?: names.error;
+}
+
+/* Write as "missing" the units of MachineOf= that the cluster does not have. */
+static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
+        const Names *units = &u->unit->placement.machine_of;
+        bool any = false;
+
+        for (size_t i = 0; i < units->n; i++) {
+                if (cluster_unit_exists(cluster_unit(c, units->items[i])))
+                        continue;
+                if (!any)
+                        json_open(t, "missing", '[');
+                any = true;
+                json_add_string(t, NULL, units->items[i]);
+        }
+        if (any)
+                json_close(t, ']');
 }
 
 void why_handle(Request *request) {
@@ -207,6 +225,8 @@ void why_handle(Request *request) {
                 if (machines[i] == where || !cluster_machine_is_removed(machines[i]))
                         machine_write(&t, view, u, machines[i], where ?: would);
         json_close(&t, ']');
+        if (waits)
+                missing_write(&t, c, u);
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
         json_add_string(&t, "reasonKind", kind);
