@@ -141,7 +141,8 @@ static bool set_lacks_machine(Set *set) {
         uint64_t now_ms = clock_monotonic_ms();
         bool lacks = !set_begins(set) && set_number(set, "waiting") > 0 && set_number(set, "updating") == 0 &&
                      set_number(set, "failed") == 0 && set_number(set, "behind") == 0 &&
-                     set_number(set, "available") == set_number(set, "of");
+                     set_number(set, "available") + set_number(set, "loaded") + set_number(set, "finished") ==
+                             set_number(set, "of");
 
         if (!lacks)
                 set->placed_ms = 0;
@@ -185,7 +186,7 @@ static int line_print(Set *set, const JsonValue *instance) {
                 changed = streq(state, "updating") || failed;
         } else
                 changed = !streq(line->state ?: "", state) &&
-                          (streq(state, "updating") || streq(state, "available") || failed);
+                          text_has_word("updating available finished failed", state);
         free(line->state);
         line->state = strdup(state);
         if (!line->state)

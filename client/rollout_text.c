@@ -25,7 +25,8 @@ void rollout_append_summary(Text *t, const JsonValue *answer) {
         const uint64_t of = member_number(answer, "of"), updating = member_number(answer, "updating"),
                        failed = member_number(answer, "failed"),
                        behind = member_number(answer, "unreachable"), other = member_number(answer, "behind"),
-                       waiting = member_number(answer, "waiting");
+                       waiting = member_number(answer, "waiting"), loaded = member_number(answer, "loaded"),
+                       finished = member_number(answer, "finished");
 
         text_append_printable(t, rollout_is(answer, "none") ? "no rollout" : member_text(answer, "state"));
         text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"), of);
@@ -33,6 +34,10 @@ void rollout_append_summary(Text *t, const JsonValue *answer) {
         if (other > 0 && (rollout_is(answer, "paused") || rollout_is(answer, "held")))
                 text_printf(t, " with revision %" PRIu64 ", %" PRIu64 " with another revision",
                             member_number(answer, "revision"), other);
+        if (loaded > 0)
+                text_printf(t, ", %" PRIu64 " loaded", loaded);
+        if (finished > 0)
+                text_printf(t, ", %" PRIu64 " finished", finished);
         if (updating > 0)
                 text_printf(t, ", %" PRIu64 " in progress", updating);
         if (failed > 0)
@@ -154,9 +159,10 @@ void rollout_append_left(Text *t, const JsonValue *answer) {
 
 void rollout_print(const JsonValue *answer) {
         static const char *const rows[][2] = {
-                { "available", "done" },     { "updating", "now" },      { "failed", "failed" },
-                { "bad", "next" },           { "old", "next" },          { "idle", "next" },
-                { "unreachable", "behind" }, { "unreadable", "behind" }, { "skipped", "skipped" },
+                { "available", "done" },    { "finished", "finished" }, { "loaded", "loaded" },
+                { "updating", "now" },      { "failed", "failed" },     { "bad", "next" },
+                { "old", "next" },          { "idle", "next" },         { "unreachable", "behind" },
+                { "unreadable", "behind" }, { "skipped", "skipped" },
         };
         _cleanup_text_ Text next = {}, why = {}, apart = {};
 

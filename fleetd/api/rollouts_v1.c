@@ -47,7 +47,7 @@ static void rollout_write_instance(Text *t, const Cluster *c, const RolloutSet *
         json_add_string(t, "machineID", a->machine->id);
         json_add_string(t, "name", p->unit->name);
         json_add_u64(t, "revision", a->revision);
-        json_add_string(t, "state", rollout_instance_state_to_string(p->state));
+        json_add_string(t, "state", rollout_instance_word(p));
         json_add_string(t, "why", why.message);
         json_close(t, '}');
 }
@@ -145,19 +145,21 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_u64(t, "ageMs", rollout_age(c, o->since_ms));
         if (instances)
                 rollout_write_apart(t, request, head);
-        json_add_u64(t, "available", n[INSTANCE_AVAILABLE] + n[INSTANCE_LOADED]);
+        json_add_u64(t, "available", n[INSTANCE_AVAILABLE] - set.n_finished);
         if (o->state == ROLLOUT_PAUSED)
                 json_add_string(t, "before", rollout_state_to_string(o->before));
         json_add_u64(t, "behind", n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_IDLE]);
         json_add_string(t, "by", o->by);
         json_add_u64(t, "completed", o->completed.number);
         json_add_u64(t, "failed", n[INSTANCE_FAILED]);
+        json_add_u64(t, "finished", set.n_finished);
         json_add_u64(t, "from", o->from.number);
         json_add_string(t, "hash", o->to.hash);
         if (instances)
                 rollout_write_instances(t, request, &set);
         if (n_joining > 0)
                 json_add_u64(t, "joining", n_joining);
+        json_add_u64(t, "loaded", n[INSTANCE_LOADED]);
         json_add_string(t, "name", head->name);
         if (o->until_ms > c->now_ms)
                 json_add_u64(t, "nextMs", o->until_ms - c->now_ms);
@@ -288,7 +290,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         }
         text_printf(&line, "%s: revision %llu: %s, %zu of %zu available", head->name,
                     (unsigned long long) o->to.number, rollout_state_to_string(o->state),
-                    set.n_of[INSTANCE_AVAILABLE] + set.n_of[INSTANCE_LOADED],
+                    set.n_of[INSTANCE_AVAILABLE] - set.n_finished,
                     set.n - set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED]);
         if (o->state == ROLLOUT_PAUSED)
                 text_printf(&line, ", %zu with its text: %s", rollout_count_with_text(&set), o->why);

@@ -76,7 +76,12 @@ typedef struct RolloutSet {
         size_t n_arrived; /* available ones whose former instances are still to run on other machines */
         size_t n_untouched; /* failed ones that had the text before the rollout */
         size_t n_had_text;  /* unreachable ones that had it: they are not behind */
+        size_t n_finished;  /* available ones that have finished their work: they have the text, and do not
+                               run */
 } RolloutSet;
+
+/* Return the state for people: that of an available instance that has finished its work is "finished". */
+const char *rollout_instance_word(const RolloutInstance *p);
 
 /* Return the unit that names the set of a unit: its template if it follows one, else itself. Never NULL. */
 const ClusterUnit *rollout_head(const Cluster *cluster, const ClusterUnit *unit);

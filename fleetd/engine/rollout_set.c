@@ -19,11 +19,17 @@ static const char *const instance_names[_INSTANCE_STATE_MAX] = {
         [INSTANCE_SKIPPED] = "skipped",
         [INSTANCE_ENDED] = "ended",
         [INSTANCE_UNREADABLE] = "unreadable",
-        [INSTANCE_LOADED] = "available",
+        [INSTANCE_LOADED] = "loaded",
 };
 
 const char *rollout_instance_state_to_string(RolloutInstanceState state) {
         return instance_names[state];
+}
+
+const char *rollout_instance_word(const RolloutInstance *p) {
+        bool finished = p->state == INSTANCE_AVAILABLE && plan_has_finished(p->assignment);
+
+        return finished ? "finished" : instance_names[p->state];
 }
 
 /* -- The set -- */
@@ -236,6 +242,7 @@ static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, cons
                 .why = why,
         };
         set->n_of[state]++;
+        set->n_finished += state == INSTANCE_AVAILABLE && plan_has_finished(a);
         set->n_had_text += set->instances[set->n - 1].had_text;
         set->n_leaving += (cluster_machine_is_stopping(a->machine) ||
                            cluster_machine_is_rebooting(a->machine)) &&

@@ -2431,6 +2431,44 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 assert_answer(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
 }
 
+/* A unit that is only loaded, and one that has finished its work: both have the text, and do not run. */
+static void an_instance_that_does_not_run_is_not_available(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "unit/idle.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/idle.service", "loaded" },
+                { "unit/job.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "target/job.service", "launched" },
+                { "state/job.service/" BETA,
+                  "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        };
+        static const char *const rows[][2] = {
+                { "GET /fleet/v1/rollouts/idle.service", "\"loaded\":1," },
+                { "GET /fleet/v1/rollouts/idle.service", "\"of\":1," },
+                { "GET /fleet/v1/rollouts/idle.service", "\"revision\":1,\"state\":\"loaded\"" },
+                { "GET /fleet/v1/rollouts/job.service", "\"finished\":1," },
+                { "GET /fleet/v1/rollouts/job.service", "\"revision\":1,\"state\":\"finished\"" },
+        };
+        Fixture *fixture = *state;
+        char load[128], run[128];
+
+        raise_level(fixture, 9);
+        write_now(fixture, records, ELEMENTS(records));
+        snprintf(load, sizeof(load), "{\"hash\":\"%s\",\"order\":\"load\",\"rev\":1,\"since\":1}",
+                 cluster_unit(registry_cluster(fixture->host->registry), "idle.service")->unit->hash);
+        snprintf(run, sizeof(run), "{\"hash\":\"%s\",\"order\":\"run\",\"rev\":1,\"since\":1}",
+                 cluster_unit(registry_cluster(fixture->host->registry), "job.service")->unit->hash);
+        write_now(fixture,
+                  (const Record[]) { { "machine/" BETA "/unit/idle.service", load },
+                                     { "machine/" BETA "/unit/job.service", run } },
+                  2);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_answer(fixture, rows[i][0], NULL, 200, rows[i][1]);
+                assert_null(strstr(fixture->answer, "available"));
+        }
+}
+
 static void the_outcome_of_a_text_is_in_the_list_of_revisions(void **state) {
         Fixture *fixture = *state;
         char record[512];
@@ -5686,6 +5724,7 @@ int main(void) {
                 in_a_fixture(each_text_of_a_unit_is_a_revision),
                 in_a_fixture(a_revision_of_an_instance_has_the_drop_ins_of_its_own),
                 in_a_fixture(a_rollout_is_reported_paused_and_resumed),
+                in_a_fixture(an_instance_that_does_not_run_is_not_available),
                 in_a_fixture(the_outcome_of_a_text_is_in_the_list_of_revisions),
                 in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),
                 in_a_fixture(a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine),
