@@ -34,13 +34,18 @@ static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, &t->rollout, err);
 }
 
-bool replace_template_lacks(const ReplaceTemplate *t, const char *instance) {
-        const JsonValue *apart = json_value_member(t->rollout, "apart");
+/* Return whether the list of names in the answer of the template has the instance. */
+static bool template_lists(const ReplaceTemplate *t, const char *list, const char *instance) {
+        const JsonValue *names = json_value_member(t->rollout, list);
 
-        for (size_t i = 0; i < json_value_count(apart); i++)
-                if (streq(json_value_string(json_value_item(apart, i)) ?: "", instance))
+        for (size_t i = 0; i < json_value_count(names); i++)
+                if (streq(json_value_string(json_value_item(names, i)) ?: "", instance))
                         return true;
         return false;
+}
+
+bool replace_template_lacks(const ReplaceTemplate *t, const char *instance) {
+        return template_lists(t, "apart", instance);
 }
 
 bool replace_template_has(const ReplaceTemplate *t, const char *instance) {
@@ -81,27 +86,32 @@ void replace_append_apart(Text *t, const ReplaceTemplate *template, const char *
 
 void replace_note_set(Client *c, const char *template) {
         _cleanup_(replace_templates_done) ReplaceTemplates all = {};
+        const char *first = NULL;
         _cleanup_text_ Text names = {};
         const ReplaceTemplate *t;
         const JsonValue *apart;
-        size_t n;
+        size_t n = 0;
 
         if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
                 return;
         client_note_warnings(json_value_member(t->rollout, "warnings"));
         apart = json_value_member(t->rollout, "apart");
-        n = json_value_count(apart);
-        for (size_t i = 0; i < MIN(n, (size_t) NAMED_MAX); i++)
-                text_printf(&names, "%s%s", i > 0 ? ", " : "",
-                            json_value_string(json_value_item(apart, i)) ?: "");
+        for (size_t i = 0; i < json_value_count(apart); i++) {
+                const char *name = json_value_string(json_value_item(apart, i)) ?: "";
+
+                if (template_lists(t, "joiners", name)) /* it follows next: it has the text */
+                        continue;
+                if (n++ < NAMED_MAX)
+                        text_printf(&names, "%s%s", first ? ", " : "", name);
+                first = first ?: name;
+        }
         if (n > NAMED_MAX)
                 text_printf(&names, " and %zu more", n - NAMED_MAX);
         if (n > 0 && names.error == 0)
                 client_note("%s %s of %s own, and %s not follow %s; to give one its text: fleetctl start "
                             "--replace %s",
                             names.chars, n == 1 ? "has a text" : "have texts", n == 1 ? "its" : "their",
-                            n == 1 ? "does" : "do", template,
-                            json_value_string(json_value_item(apart, 0)) ?: "");
+                            n == 1 ? "does" : "do", template, first);
 }
 
 void replace_refuse_template(const Client *c, const char *name, const char *given, bool exists,

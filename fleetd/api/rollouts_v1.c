@@ -86,6 +86,20 @@ static void rollout_write_apart(Text *t, const Request *request, const ClusterUn
         json_close(t, ']');
 }
 
+/* Write as "joiners" those of "apart" that have the text, and follow from the next step of the engine on. */
+static void rollout_write_joiners(Text *t, const Request *request, const RolloutSet *set) {
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (state.level < KV_LEVEL_UPDATES || set->n_joiners == 0)
+                return;
+        json_open(t, "joiners", '[');
+        for (size_t i = 0; i < MIN(set->n_joiners, (size_t) INSTANCES_MAX); i++)
+                if (set->joiners[i]->target > TARGET_INACTIVE)
+                        json_add_string(t, NULL, set->joiners[i]->name);
+        json_close(t, ']');
+}
+
 void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *u) {
         const ClusterUnit *template =
                 u->unit && !u->unit->from ?
@@ -157,6 +171,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         json_add_string(t, "hash", o->to.hash);
         if (instances)
                 rollout_write_instances(t, request, &set);
+        if (instances)
+                rollout_write_joiners(t, request, &set);
         if (n_joining > 0)
                 json_add_u64(t, "joining", n_joining);
         json_add_u64(t, "loaded", n[INSTANCE_LOADED]);

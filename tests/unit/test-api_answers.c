@@ -2604,6 +2604,7 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
         } rows[] = {
                 { "GET /fleet/v1/rollouts/web@.service", NULL, 200,
                   "{\"apart\":[\"web@1.service\",\"web@2.service\"],\"instances\":" },
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "\"joiners\":[\"web@1.service\"]," },
                 /* Without a target state, nothing changes: fleet's message. */
                 { "PUT /fleet/v1/units/web@1.service",
                   "{\"name\":\"web@1.service\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}", 409,
