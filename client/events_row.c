@@ -95,7 +95,8 @@ const char *row_move_result(const JsonValue *row) {
 
         if (*result || !streq(member_text(row, "kind"), "move"))
                 return result;
-        return move_result_to_string(move_result_read(member_text(row, "name"), member_text(row, "reason"))) ?: "";
+        return move_result_to_string(move_result_read(member_text(row, "name"), member_text(row, "reason"))) ?:
+                       "";
 }
 
 /* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.

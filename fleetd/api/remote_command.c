@@ -387,28 +387,25 @@ static int asking_question(Asking *a) {
         return -ENOTCONN;
 }
 
-static const char *asking_reason(int error) {
-        return error == -ENOTCONN ? "no session to it is open" : strerror(-error);
-}
-
 static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *m = cluster_machine(c, machine);
-        const char *name = cluster_name_of(c, machine);
+        const char *name = cluster_name_of(c, machine),
+                   *why = error == -ENOTCONN ? "no session to it is open" : strerror(-error);
 
-        if (spec->kind != CALL_LOG && m && m->presence != PRESENCE_UP)
-                request_error(request, 503, "%s is on %s, which %s; its last reported state: fleetctl why %s",
-                              spec->unit, name,
-                              m->presence == PRESENCE_AWAY ? "is away (on it: systemctl status fleetd)" :
-                              m->presence == PRESENCE_LEFT ? "was shut down" :
-                                                             "is lost",
-                              spec->unit);
-        else if (spec->kind == CALL_LOG)
-                request_error(request, 503, "%s cannot be reached from this host (%s)", name,
-                              asking_reason(error));
-        else
+        if (spec->kind == CALL_LOG)
+                request_error(request, 503, "%s cannot be reached from this host (%s)", name, why);
+        else if (!m || m->presence == PRESENCE_UP)
                 request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", spec->unit,
-                              name, asking_reason(error));
+                              name, why);
+        else
+                request_error(request, 503,
+                              "%s is on %s, which is %s; its last reported state: fleetctl why %s",
+                              spec->unit, name,
+                              m->presence == PRESENCE_AWAY ? "away (on it: systemctl status fleetd)" :
+                              m->presence == PRESENCE_LEFT ? "shut down" :
+                                                             "lost",
+                              spec->unit);
 }
 
 static void asking_ask_next(Asking *a) {
@@ -585,9 +582,7 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
 }
 
 static unsigned start_status(int error) {
-        if (error == -ENOENT)
-                return 404;
-        return error == -EEXIST ? 409 : 503;
+        return error == -ENOENT ? 404 : error == -EEXIST ? 409 : 503;
 }
 
 /* Run the command on machine 'm' (NULL: this host). */
@@ -629,9 +624,8 @@ bool remote_command_is_here(const Request *request) {
 }
 
 void remote_command_handle(Request *request) {
-        const char *unit = request->rest;
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const char *wanted = request_parameter(request, "machine");
+        const char *unit = request->rest, *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
         RemoteCommandSpec spec = { .kind = request->route->command };

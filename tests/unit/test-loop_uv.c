@@ -568,8 +568,8 @@ static void a_busy_guest_yields_after_some_rounds(void **state) {
 
 /* -- The loop itself -- */
 
-/* A callback that uses much CPU time, and whether the turn has budget after it, and when it runs again: twice,
- * because the first call may be in the same turn. */
+/* A callback that uses much CPU time, and whether the turn has budget after it, and when it runs again:
+ * twice, as the first call may be in the same turn. */
 typedef struct Burning {
         Loop *loop;
         Deferred deferred;
