@@ -91,12 +91,11 @@ static void append_happening(Text *t, const char *kind, const char *machine, con
 }
 
 const char *row_move_result(const JsonValue *row) {
-        const char *result = member_text(row, "result");
+        const char *result = member_text(row, "result"), *reason = member_text(row, "reason");
 
         if (*result || !streq(member_text(row, "kind"), "move"))
                 return result;
-        return move_result_to_string(move_result_read(member_text(row, "name"), member_text(row, "reason"))) ?:
-                       "";
+        return move_result_to_string(move_result_read(member_text(row, "name"), reason)) ?: "";
 }
 
 /* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.

@@ -646,10 +646,8 @@ void remote_command_handle(Request *request) {
                 return;
         }
         snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
-        if (!spec_read(request, &spec))
-                return;
-
-        command_begin(request, m, &spec);
+        if (spec_read(request, &spec))
+                command_begin(request, m, &spec);
 }
 
 /* The machine is that of the parameter, or this one, which need not be a machine of the cluster. */
