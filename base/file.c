@@ -9,6 +9,7 @@
 
 #include "base/fault_point.h"
 #include "base/table.h"
+#include "base/text.h"
 
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -1;
@@ -59,10 +60,6 @@ void strings_free(char **strings, size_t n) {
         free(strings);
 }
 
-static int compare_strings(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 static int read_names(DIR *dir, const char *suffix, size_t max, char ***names, size_t *n) {
         size_t capacity = 0;
         struct dirent *e;
@@ -99,7 +96,7 @@ int list_folder_at(int dir_fd, const char *folder, const char *suffix, size_t ma
                 return r;
         }
         if (n > 0)
-                qsort(names, n, sizeof(*names), compare_strings);
+                qsort(names, n, sizeof(*names), text_compare);
         *ret = names;
         *ret_n = n;
         return 0;

@@ -263,6 +263,10 @@ const char *size_text(uint64_t size, char buffer[static 32]) {
         return buffer;
 }
 
+int text_compare(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
 size_t text_distance(const char *a, const char *b) {
         size_t rows[3][65], n = strlen(a), m = strlen(b); /* the last three of the matrix */
 

@@ -90,6 +90,9 @@ static inline const char *plural(uint64_t n) {
 /* Format a size for users, "16 KiB" or "1000 bytes". Return 'buffer'. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 
+/* Compare two strings of an array, for qsort(3) and bsearch(3). */
+int text_compare(const void *a, const void *b);
+
 /* Return the Levenshtein distance of two words, for "did you mean", in which two neighbours in the other
  * order are one change (Damerau); SIZE_MAX for words of more than 64 bytes. */
 size_t text_distance(const char *a, const char *b);

@@ -23,10 +23,6 @@ static bool is_unit_of_time(const char *word, size_t size) {
         return false;
 }
 
-static int compare_words(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 /* Set the words of a line in the order of their bytes, without punctuation, and without the numbers of times
  * ("30 s"). 0 or -ENOMEM. */
 static int line_words(const char *line, Names *ret) {
@@ -51,7 +47,7 @@ static int line_words(const char *line, Names *ret) {
         if (number && names_add(ret, number, number_size) < 0)
                 return -ENOMEM;
         if (ret->n > 1)
-                qsort(ret->items, ret->n, sizeof(*ret->items), compare_words);
+                qsort(ret->items, ret->n, sizeof(*ret->items), text_compare);
         return 0;
 }
 

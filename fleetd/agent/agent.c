@@ -86,11 +86,11 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         if (status == KV_OK) { /* a cluster that waits for reports has answered, too */
                 a->use_records = false;
                 timer_stop(&a->boot_wait);
+                if (agent_must_report(a))
+                        agent_begin_adoption(a);
+                else
+                        a->fresh = true;
         }
-        if (status == KV_OK && agent_must_report(a))
-                agent_begin_adoption(a);
-        else
-                a->fresh |= status == KV_OK;
         agent_dirty_all(a);
 }
 

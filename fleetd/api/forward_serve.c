@@ -34,7 +34,8 @@ struct Serving {
         RequestOrigin origin; /* borrows from these */
         Writer bytes;         /* the frame, from which 'asked' borrows */
         ForwardRequest asked;
-        uint64_t until_ms; /* to reach the bound of the host, while it is in 'waiting'; 0: it has begun */
+        uint64_t until_ms; /* to reach the bound of the host; it may also wait for a turn with budget. 0: it
+                              has begun */
         Text held;         /* of the answer, without credit */
         size_t held_at;
         uint64_t sent, credit;
@@ -46,14 +47,13 @@ struct Serving {
 
 struct Servings {
         TAILQ_HEAD(, Serving) all;
-        TAILQ_HEAD(, Serving)
-        waiting;                  /* for their bound, or for a turn with budget; in the order of arrival */
-        ServingSession *sessions; /* with requests: table by number */
-        Timer taking;             /* at answers that are to be taken */
-        Timer look;               /* at requests that wait for their bound */
-        Deferred serve;           /* requests that wait for a turn with budget */
-        uint64_t served_turn;     /* in which the last request began */
-        Deferred soon;            /* a session has ended */
+        TAILQ_HEAD(, Serving) waiting; /* those with 'until_ms', in the order of arrival */
+        ServingSession *sessions;      /* with requests: table by number */
+        Timer taking;                  /* at answers that are to be taken */
+        Timer look;                    /* at requests that wait for their bound */
+        Deferred serve;                /* requests that wait for a turn with budget */
+        uint64_t served_turn;          /* in which the last request began */
+        Deferred soon;                 /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
 
@@ -315,7 +315,7 @@ static void servings_look(void *userdata) {
         for (Serving *s = TAILQ_FIRST(&api->servings->waiting), *next; s; s = next) {
                 next = TAILQ_NEXT(s, waiting);
                 serving_try(s);
-                if (!servings_have_budget(api)) { /* the others in the next turn */
+                if (next && !servings_have_budget(api)) { /* the others in the next turn */
                         loop_defer(api->loop, &api->servings->serve);
                         break;
                 }

@@ -127,10 +127,6 @@ static bool move_follows(const ClusterAssignment *a, const Names *leaving) {
         return false;
 }
 
-static int move_compare_names(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 /* Write as "followers" the units that leave the machine after this one, by MachineOf= of it or of one of
  * them: by name, up to a limit. */
 static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMachine *from) {
@@ -148,7 +144,7 @@ static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMac
         }
         if (leaving.n <= 1)
                 return;
-        qsort(leaving.items + 1, leaving.n - 1, sizeof(*leaving.items), move_compare_names);
+        qsort(leaving.items + 1, leaving.n - 1, sizeof(*leaving.items), text_compare);
         json_open(t, "followers", '[');
         for (size_t i = 1; i < leaving.n; i++)
                 json_add_string(t, NULL, leaving.items[i]);

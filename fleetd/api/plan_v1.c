@@ -591,10 +591,6 @@ static bool draft_may_leave(const ClusterAssignment *o) {
                o->of->target != TARGET_INACTIVE && !(s && s->state.done);
 }
 
-static int draft_compare_names(const void *a, const void *b) {
-        return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
 /* Plan a unit that is on the machine. Return 1 if it leaves, 2 if it is to leave and waits. */
 static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, Text *t) {
         DraftPosition p = { .machine = m };
@@ -625,7 +621,7 @@ static int draft_machine(Request *request, Draft *d, const ClusterMachine *m, Te
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                 if (draft_may_leave(o))
                         names[n_names++] = o->unit;
-        qsort(names, n_names, sizeof(*names), draft_compare_names);
+        qsort(names, n_names, sizeof(*names), text_compare);
         while (again) {
                 again = false;
                 for (size_t i = 0; i < n_names; i++) {

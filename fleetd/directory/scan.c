@@ -223,10 +223,6 @@ static int scan_read_file(const DirectoryScan *scan, DirectoryFile *f) {
         return r == -ENOMEM ? r : scan_describe(f, r, &err, &f->error);
 }
 
-static int scan_compare_names(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 DirectoryFile *directory_folder_find(const DirectoryFolder *folder, const char *name) {
         return directory_file_find(folder->files, folder->n, name);
 }
@@ -314,7 +310,7 @@ static int scan_make_files(DirectoryScan *scan) {
         if (found->n_drop_ins > 0)
                 qsort(found->drop_ins, found->n_drop_ins, sizeof(*found->drop_ins), scan_compare_drop_ins);
         if (scan->names.n > 0)
-                qsort(scan->names.items, scan->names.n, sizeof(*scan->names.items), scan_compare_names);
+                qsort(scan->names.items, scan->names.n, sizeof(*scan->names.items), text_compare);
         found->files = NEW0(DirectoryFile, scan->names.n + 1);
         if (!found->files)
                 return -ENOMEM;

@@ -244,11 +244,15 @@ static bool rolling_awaits_state(Rolling *x, const RolloutInstance *p) {
         return true;
 }
 
+/* Return whether the budget has no room for another instance that stops. */
+static bool rolling_may_stop_none(const Rolling *x, size_t unavailable, size_t available) {
+        return unavailable >= x->max_unavailable || available <= x->min_available;
+}
+
 /* Return whether no available instance can be updated: it would be one too many at a time. */
 static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t available, size_t n_surging) {
-        if (x->max_surge > 0)
-                return n_surging >= x->max_surge;
-        return unavailable >= x->max_unavailable || available <= x->min_available;
+        return x->max_surge > 0 ? n_surging >= x->max_surge :
+                                  rolling_may_stop_none(x, unavailable, available);
 }
 
 bool rolling_awaits_machines(const Rolling *x) {
@@ -258,8 +262,8 @@ bool rolling_awaits_machines(const Rolling *x) {
         /* With MaxSurge=, too: there would be a step, if a machine qualified. */
         return absent > 0 && x->set.n_of[INSTANCE_OLD] > 0 &&
                x->set.n_of[INSTANCE_BAD] + rolling_steps(x) + x->set.n_missing == 0 &&
-               (unavailable >= x->max_unavailable || available <= x->min_available) &&
-               unavailable - absent < x->max_unavailable && available + absent > x->min_available;
+               rolling_may_stop_none(x, unavailable, available) &&
+               !rolling_may_stop_none(x, unavailable - absent, available + absent);
 }
 
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
@@ -297,8 +301,7 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                                 n_surging += r > 0;
                         } else if (x->max_surge > 0)
                                 break;
-                        if (!to && (unavailable + n_stopped >= x->max_unavailable ||
-                                    available - n_stopped <= x->min_available)) {
+                        if (!to && rolling_may_stop_none(x, unavailable + n_stopped, available - n_stopped)) {
                                 if (x->max_surge == 0)
                                         break;
                                 continue; /* a later one may fit another machine */

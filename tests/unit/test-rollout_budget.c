@@ -435,6 +435,23 @@ static void a_planned_reboot_is_no_failure_of_the_text(void **state) {
         end(&play);
 }
 
+static void begin_set(Play *play, bool global, unsigned n, const char *options) {
+        if (global)
+                begin_global(play, n, options);
+        else
+                begin_template(play, n, options);
+}
+
+/* The instance is stopped, and has no assignment and no state any more. */
+static void leave_set(Play *play, size_t i) {
+        const char *unit = play->instances[i].unit, *id = machine_id(play->instances[i].machine);
+        char key[LAYOUT_KEY_MAX];
+
+        cluster_view_target(&play->p, unit, TARGET_INACTIVE);
+        cluster_view_remove(&play->p, layout_key(key, LAYOUT_STATE, unit, id));
+        cluster_view_remove(&play->p, layout_key(key, LAYOUT_ASSIGNMENT, unit, id));
+}
+
 /* The only unavailable instance is on a machine that is not up, for longer than UpdateDeadlineSec=. */
 static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_budget(void **state) {
         static const struct {
@@ -452,10 +469,7 @@ static void the_deadline_does_not_run_while_machines_that_are_not_up_hold_the_bu
                 const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
                 Play play;
 
-                if (rows[i].global)
-                        begin_global(&play, 4, options);
-                else
-                        begin_template(&play, 4, options);
+                begin_set(&play, rows[i].global, 4, options);
                 reboots(&play, "D", rows[i].reboot, rows[i].presence);
                 want(&play, 2);
                 seconds(&play, 200);
@@ -487,10 +501,7 @@ static void an_updated_instance_whose_machine_is_away_holds_the_budget_and_not_t
                 const char *options = "UpdateOnFailure=revert\nUpdateDeadlineSec=60";
                 Play play;
 
-                if (rows[i].global)
-                        begin_global(&play, 4, options);
-                else
-                        begin_template(&play, 4, options);
+                begin_set(&play, rows[i].global, 4, options);
                 want(&play, 2);
                 while (!record_of(&play) || record_of(&play)->available == 0)
                         second(&play);
@@ -587,10 +598,7 @@ static void a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_dow
                 const char *options = "Canary=1\nPromote=20s\nMaxUnavailable=4";
                 Play play;
 
-                if (global)
-                        begin_global(&play, 4, options);
-                else
-                        begin_template(&play, 4, options);
+                begin_set(&play, global, 4, options);
                 want(&play, 2);
                 while (record_of(&play) == NULL || record_of(&play)->state != ROLLOUT_HELD)
                         second(&play);
@@ -618,16 +626,8 @@ static void a_set_that_gets_smaller_makes_progress(void **state) {
         put_state(&play, 4, "active", true);
         second(&play);
         assert_int_equal(count_with(&play, 2), 6);
-        for (size_t i = 0; i < 4; i++) {
-                char key[LAYOUT_KEY_MAX];
-
-                cluster_view_target(&play.p, play.instances[i].unit, TARGET_INACTIVE);
-                layout_key(key, LAYOUT_STATE, play.instances[i].unit, machine_id(play.instances[i].machine));
-                cluster_view_remove(&play.p, key);
-                layout_key(key, LAYOUT_ASSIGNMENT, play.instances[i].unit,
-                           machine_id(play.instances[i].machine));
-                cluster_view_remove(&play.p, key);
-        }
+        for (size_t i = 0; i < 4; i++)
+                leave_set(&play, i);
         for (size_t i = 5; i < 8; i++) {
                 seconds(&play, 50);
                 assert_rollout(&play, ROLLOUT_ROLLING, 2);
@@ -647,14 +647,10 @@ static void a_set_that_grows_again_makes_progress(void **state) {
         second(&play);
         play.quality[2] = SLOW;
         for (size_t i = 0; i < 6; i++) {
-                char key[LAYOUT_KEY_MAX];
-
                 put_state(&play, i, "active", true);
                 seconds(&play, 2);
                 if (i == 0) {
-                        cluster_view_target(&play.p, "web@6.service", TARGET_INACTIVE);
-                        layout_key(key, LAYOUT_ASSIGNMENT, "web@6.service", machine_id("F"));
-                        cluster_view_remove(&play.p, key);
+                        leave_set(&play, 5);
                         second(&play);
                         assert_int_equal(record_of(&play)->left, 1);
                         cluster_view_target(&play.p, "web@6.service", TARGET_LAUNCHED);
