@@ -6,16 +6,14 @@
 
 int error_set(Error *err, int code, const char *format, ...) {
         va_list ap;
-        int length;
 
         if (!err)
                 return code;
 
         err->code = code;
         va_start(ap, format);
-        length = vsnprintf(err->message, sizeof(err->message), format, ap);
+        text_format_list(err->message, sizeof(err->message), format, ap);
         va_end(ap);
-        text_shorten(err->message, sizeof(err->message), length < 0 ? 0 : (size_t) length);
         text_keep_to_one_line(err->message); /* it may quote input from outside */
         return code;
 }

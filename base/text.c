@@ -237,11 +237,20 @@ size_t text_fit(const char *s, size_t max) {
         return max;
 }
 
-void text_shorten(char *s, size_t size, size_t length) {
+void text_format_list(char *ret, size_t size, const char *format, va_list ap) {
         static const char mark[] = "...";
+        int length = vsnprintf(ret, size, format, ap);
 
-        if (length >= size)
-                memcpy(s + text_fit(s, size - sizeof(mark)), mark, sizeof(mark));
+        if (length >= 0 && (size_t) length >= size)
+                memcpy(ret + text_fit(ret, size - sizeof(mark)), mark, sizeof(mark));
+}
+
+void text_format(char *ret, size_t size, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        text_format_list(ret, size, format, ap);
+        va_end(ap);
 }
 
 bool text_has_word(const char *words, const char *word) {

@@ -69,9 +69,10 @@ char *text_keep_to_one_line(char *s);
  * word of the second half, or else of a character. */
 size_t text_fit(const char *s, size_t max);
 
-/* Shorten 's', an array of 'size' bytes into which a text of 'length' bytes was formatted: if that was too
- * long, end with "..." after a word, or after a character of a long word. */
-void text_shorten(char *s, size_t size, size_t length);
+/* Format into an array of 'size' bytes. A text that is too long ends with "..." after a word, or after a
+ * character of a long word. */
+void text_format(char *ret, size_t size, const char *format, ...) _printf_(3, 4);
+void text_format_list(char *ret, size_t size, const char *format, va_list ap) _printf_(3, 0);
 
 /* Return the size of the valid UTF-8 sequence at 's', which has 'left' > 0 bytes; 0 if it is invalid. */
 size_t utf8_length(const void *s, size_t left);

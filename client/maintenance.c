@@ -244,7 +244,8 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         u->seen = true;
         u->left = false;
         if (streq(state, "moving"))
-                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"), "starting", "");
+                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"),
+                                  *reason ? "active" : "starting", reason);
         if (streq(state, "stopping"))
                 return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
         if (!streq(state, "waiting") && *reason) /* for the unit beside which it stays (MachineOf=) */

@@ -13,12 +13,13 @@ const char *const move_result_names[_MOVE_RESULT_MAX] = {
 static const char requested[] = "move to ", done[] = "moved to ",
                   failed[] = " failed: ", ended[] = " ended: ";
 
-int move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
-                      const char *why) {
+void move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
+                       const char *why) {
         if (result == MOVE_RESULT_REQUESTED || result == MOVE_RESULT_DONE)
-                return snprintf(ret, size, "%s%s", result == MOVE_RESULT_DONE ? done : requested, to);
-        return snprintf(ret, size, "move of %s to %s%s%s", unit, to,
-                        result == MOVE_RESULT_ENDED ? ended : failed, why);
+                text_format(ret, size, "%s%s", result == MOVE_RESULT_DONE ? done : requested, to);
+        else
+                text_format(ret, size, "move of %s to %s%s%s", unit, to,
+                            result == MOVE_RESULT_ENDED ? ended : failed, why);
 }
 
 MoveResult move_result_read(const char *unit, const char *reason) {

@@ -20,9 +20,9 @@ typedef enum MoveResult {
 
 ENUM_NAMES(move_result, MoveResult, _MOVE_RESULT_MAX)
 
-/* Write the reason of a row about 'unit' and the machine 'to', as snprintf(). 'why': of a result other than
- * MOVE_RESULT_REQUESTED and MOVE_RESULT_DONE. */
-int move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
-                      const char *why);
+/* Write the reason of a row about 'unit' and the machine 'to', as text_format(). 'why': of a result other
+ * than MOVE_RESULT_REQUESTED and MOVE_RESULT_DONE. */
+void move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
+                       const char *why);
 /* Return the result that the reason of a row about 'unit' states, or _MOVE_RESULT_INVALID. */
 MoveResult move_result_read(const char *unit, const char *reason);

@@ -74,18 +74,17 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
 /* Bytes that JSON would replace would make each comparison with the stored state fail. */
 static int unit_state_set_line(char **line, const char *text) {
         size_t size = 0, left = strcspn(text, "\n"), n;
-        char *copy = NULL;
+        char line_text[UNIT_STATE_REASON_SIZE], *copy = NULL;
 
         while (size < left && (n = utf8_length(text + size, left - size)) > 0 &&
                size < UNIT_STATE_REASON_SIZE)
                 size += n;
         if (size > 0) {
-                copy = strndup(text, size);
+                text_format(line_text, sizeof(line_text), "%.*s", (int) size, text);
+                copy = strdup(line_text);
                 if (!copy)
                         return -ENOMEM;
         }
-        if (size >= UNIT_STATE_REASON_SIZE)
-                text_shorten(copy, UNIT_STATE_REASON_SIZE, size);
         free(*line);
         *line = copy;
         return 0;

@@ -20,8 +20,8 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run,
         s->running &= same_run;
         memset(s->checks, 0, sizeof(s->checks));
         s->why[0] = 0;
-        snprintf(s->invocation, sizeof(s->invocation), "%s", seen->invocation_id);
-        snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
+        text_format(s->invocation, sizeof(s->invocation), "%s", seen->invocation_id);
+        text_format(s->hash, sizeof(s->hash), "%s", seen->hash);
 }
 
 /* Return the state of all checks together: each must pass. */
@@ -71,7 +71,7 @@ static void health_note_end(HealthState *s, const SystemdUnit *seen) {
         if (s->ended[0] || !systemd_is_restarting(seen))
                 return;
         systemd_append_reason(&reason, seen);
-        snprintf(s->ended, sizeof(s->ended), "%s", reason.chars ?: "");
+        text_format(s->ended, sizeof(s->ended), "%s", reason.chars ?: "");
 }
 
 static void health_update(HealthState *s, const HealthOptions *options, uint64_t now_ms) {
@@ -82,11 +82,11 @@ static void health_update(HealthState *s, const HealthOptions *options, uint64_t
         if (s->health != UNIT_HEALTH_NONE && s->n_restarts - s->n_discarded >= HEALTH_RESTARTS_MAX) {
                 s->health = UNIT_HEALTH_FAILING;
                 if (s->ended[0])
-                        snprintf(s->why, sizeof(s->why), "%s, %d times", s->ended, HEALTH_RESTARTS_MAX);
+                        text_format(s->why, sizeof(s->why), "%s, %d times", s->ended, HEALTH_RESTARTS_MAX);
                 else
-                        snprintf(s->why, sizeof(s->why),
-                                 "systemd restarted it %d times before it was available",
-                                 HEALTH_RESTARTS_MAX);
+                        text_format(s->why, sizeof(s->why),
+                                    "systemd restarted it %d times before it was available",
+                                    HEALTH_RESTARTS_MAX);
         } else if (!s->running || s->health != UNIT_HEALTH_FAILING)
                 s->why[0] = 0;
 }
@@ -111,14 +111,14 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
              running = active_state_is_up(seen->active);
 
         if (health_continues(s, options, same_run, running))
-                snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
+                text_format(s->hash, sizeof(s->hash), "%s", seen->hash);
         else if (!same_run || !streq(s->hash, seen->hash) || !same_checks) {
                 s->former_end = same_run && !running;
                 health_begin(s, seen, same_run, same_checks);
         }
         s->former_end &= !options->in_force;
-        snprintf(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
-        snprintf(s->process, sizeof(s->process), "%s", options->process ?: "");
+        text_format(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
+        text_format(s->process, sizeof(s->process), "%s", options->process ?: "");
         s->n_checks = MIN(options->n_checks, (size_t) HEALTH_CHECKS_MAX);
         if (running && !s->running)
                 s->running_ms = now_ms;
@@ -150,7 +150,7 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
                         s->checks[i].passed = true; /* or its start period is over */
                 }
         if (published->health == UNIT_HEALTH_FAILING)
-                snprintf(s->why, sizeof(s->why), "%s", published->why ?: "");
+                text_format(s->why, sizeof(s->why), "%s", published->why ?: "");
         s->inherits = false;
         s->available = published->available;
         s->served = published->lapsed;
@@ -161,14 +161,14 @@ static void health_set_why(HealthState *s, size_t i, const char *why, uint64_t n
         unsigned n = s->checks[i].n_failed;
 
         if (n > 1 && !s->checks[i].passed)
-                snprintf(s->why, sizeof(s->why),
-                         "%s, %u times; the check has not passed in the %llu s since the start "
-                         "(HealthStartSec=)",
-                         why ?: "", n, (unsigned long long) (now_ms - s->running_ms) / 1000);
+                text_format(s->why, sizeof(s->why),
+                            "%s, %u times; the check has not passed in the %llu s since the start "
+                            "(HealthStartSec=)",
+                            why ?: "", n, (unsigned long long) (now_ms - s->running_ms) / 1000);
         else if (n > 1)
-                snprintf(s->why, sizeof(s->why), "%s, %u times", why ?: "", n);
+                text_format(s->why, sizeof(s->why), "%s, %u times", why ?: "", n);
         else
-                snprintf(s->why, sizeof(s->why), "%s", why ?: "");
+                text_format(s->why, sizeof(s->why), "%s", why ?: "");
         s->why_check = i;
 }
 

@@ -130,7 +130,7 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
 
         if (!streq(u->last_error, message))
                 log_warning(((LogFields) { .unit = u->name }), "Failed to %s %s: %s", what, u->name, message);
-        snprintf(u->last_error, sizeof(u->last_error), "%s", message);
+        text_format(u->last_error, sizeof(u->last_error), "%s", message);
         u->n_failures++;
         u->retry_ms = loop_now_ms(a->loop) + MIN(delay_ms, (uint64_t) RETRY_MAX_MS);
         agent_mark(a, u);

@@ -249,7 +249,7 @@ static void probe_on_connected(void *userdata, Stream *s, int error) {
 
 static void probe_fail_soon(Probe *p, const char *why, uint64_t late_ms) {
         p->late_ms = late_ms;
-        snprintf(p->why, sizeof(p->why), "%s", why);
+        text_format(p->why, sizeof(p->why), "%s", why);
         loop_defer(p->io->loop, &p->failed);
 }
 
@@ -402,7 +402,7 @@ static void *probe_start(Prober *base, const ProbeRequest *request, ProbeDone *d
                        .failed = DEFERRED(probe_on_failed, p) };
         LIST_INSERT_HEAD(&io->probes, p, probes);
         unit_check_describe(check, &name);
-        snprintf(p->name, sizeof(p->name), "%s", name.chars ?: "");
+        text_format(p->name, sizeof(p->name), "%s", name.chars ?: "");
         p->path = strdup(check->target ?: "");
         if (!p->path || name.error < 0 || timer_start(&p->timeout, io->loop, p->timeout_ms) < 0) {
                 probe_free(p);

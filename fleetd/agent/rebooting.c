@@ -62,9 +62,7 @@ static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
 }
 
 static void rebooting_reject(Rebooting *r, const char *message) {
-        int length = snprintf(r->why, sizeof(r->why), "logind rejects the reboot: %s", message);
-
-        text_shorten(r->why, sizeof(r->why), length < 0 ? 0 : (size_t) length);
+        text_format(r->why, sizeof(r->why), "logind rejects the reboot: %s", message);
         log_warning(NO_FIELDS, "this host does not reboot: %s", r->why);
         loop_defer(r->loop, &r->pass);
 }

@@ -67,8 +67,13 @@ typedef enum DrainedUnit {
 
 enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN };
 
-/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS. Its code is DRAINED_UNIT_BLOCKED if
- * neither --force nor --deadline ends the wait: the message has the step that does. */
+/* Set for what a unit that is active on the machine to which it moves waits there; nothing while it starts.
+ */
+void unit_explain_start(const Cluster *cluster, const ClusterUnit *unit, const ClusterMachine *there,
+                        Error *ret);
+/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS, and as unit_explain_start(). Its
+ * code is DRAINED_UNIT_BLOCKED if neither --force nor --deadline ends the wait: the message has the step that
+ * does. */
 DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
 /* Return whether no unit begins to leave the machine now; then set the reason. 'braked': the mass-failure

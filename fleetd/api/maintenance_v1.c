@@ -78,6 +78,18 @@ bool machine_is_held(const Cluster *c, bool braked, const ClusterMachine *where,
         return true;
 }
 
+void unit_explain_start(const Cluster *c, const ClusterUnit *u, const ClusterMachine *there, Error *ret) {
+        const ClusterState *s = cluster_state_on(there, u->name);
+        const ClusterAssignment *a = cluster_assignment_on(there, u->name);
+        UpdatePolicy policy;
+
+        if (!u->unit || !a || !s || s->index < a->index || !active_state_is_up(s->state.active))
+                return;
+        policy = rollout_policy(rollout_head(c, u));
+        error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",
+                  (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
+}
+
 DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
         const ClusterAssignment *a = cluster_assignment_on(where, u->name);
@@ -92,8 +104,10 @@ DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const Clus
                 error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s", CLUSTER_UNREADABLE);
                 return DRAINED_UNIT_WAITS;
         }
-        if (*ret_to)
+        if (*ret_to) {
+                unit_explain_start(c, u, *ret_to, ret_why);
                 return DRAINED_UNIT_MOVES;
+        }
         if (!a || !cluster_assignment_is_active(a))
                 return DRAINED_UNIT_STOPS;
         spared = scheduler_drain_spares(u, where, now_ms);

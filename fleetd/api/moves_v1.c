@@ -47,8 +47,10 @@ static DrainedUnit move_state_nowhere(const Cluster *c, const ClusterUnit *u, Er
         const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name);
         const ClusterMachine *to = cluster_machine(c, u->move->to);
 
-        if (there && cluster_assignment_is_active(there))
+        if (there && cluster_assignment_is_active(there)) {
+                unit_explain_start(c, u, there->machine, ret_why);
                 return DRAINED_UNIT_MOVES;
+        }
         if (c->adopting)
                 error_set(ret_why, 0, HELD_BY_ADOPTION);
         else if (to && to->presence != PRESENCE_UP)
@@ -100,19 +102,6 @@ void move_reason_of(const Request *request, const SchedulerView *view, const Clu
                 error_set(ret, 0, "moves to %s: waiting: %s", to, why.message);
                 break;
         }
-}
-
-/* Set for how long a unit that is active on its new machine has to stay so. */
-static void move_explain_start(const Cluster *c, const ClusterUnit *u, Error *ret) {
-        const ClusterAssignment *there = cluster_assignment(c, u->move->to, u->name);
-        const ClusterState *s = there ? cluster_state_on(there->machine, u->name) : NULL;
-        UpdatePolicy policy;
-
-        if (!s || s->index < there->index || !active_state_is_up(s->state.active))
-                return;
-        policy = rollout_policy(rollout_head(c, u));
-        error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",
-                  (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
 }
 
 /* Return whether an active assignment on the machine is to leave it after one of these units. */
@@ -175,8 +164,6 @@ void move_get_handle(Request *request) {
         if (u->move) {
                 DrainedUnit now = move_state(request, view, u, &why);
 
-                if (now == DRAINED_UNIT_MOVES && u->unit)
-                        move_explain_start(c, u, &why);
                 from = move_from(u);
                 json_add_string(&t, "by", u->move->by);
                 if (from)
@@ -402,7 +389,8 @@ static void move_put(Request *request, const ClusterUnit *u, const ClusterMachin
 
         memcpy(move.to, to->id, sizeof(move.to));
         snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
-        history_write_move(reason, MOVE_RESULT_REQUESTED, u->name, cluster_machine_name(to), "");
+        move_result_write(reason, sizeof(reason), MOVE_RESULT_REQUESTED, u->name, cluster_machine_name(to),
+                          "");
         change_sent(request, "the move of the unit", 204, NULL,
                     registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
 }
@@ -412,7 +400,8 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
         MoveEnd end = { .unit = u };
         char user[RECORDED_BY_SIZE];
 
-        history_write_move(end.reason, MOVE_RESULT_ENDED, u->name, cluster_name_of(c, u->move->to), why);
+        move_result_write(end.reason, sizeof(end.reason), MOVE_RESULT_ENDED, u->name,
+                          cluster_name_of(c, u->move->to), why);
         change_sent(request, "the move of the unit", 204, NULL,
                     registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
                                        change_on_decided, request));

@@ -15,19 +15,18 @@ _printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, MoveResult
         char why[HISTORY_REASON_SIZE];
         MoveEnd *end;
         va_list ap;
-        int n;
 
         if (GROW(plan->ends, plan->ends_capacity, plan->n_ends + 1) < 0) {
                 pass->error = -ENOMEM;
                 return true;
         }
         va_start(ap, format);
-        n = vsnprintf(why, sizeof(why), format, ap);
+        text_format_list(why, sizeof(why), format, ap);
         va_end(ap);
-        text_shorten(why, sizeof(why), n < 0 ? 0 : (size_t) n);
         end = &plan->ends[plan->n_ends++];
         *end = (MoveEnd) { .unit = u };
-        history_write_move(end->reason, result, u->name, cluster_name_of(pass->cluster, u->move->to), why);
+        move_result_write(end->reason, sizeof(end->reason), result, u->name,
+                          cluster_name_of(pass->cluster, u->move->to), why);
         return true;
 }
 

@@ -221,7 +221,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
          * not start a unit again for the same assignment. */
         bool starts = in_place && kind == ASSIGNMENT_RUN && o->kind == ASSIGNMENT_LOAD;
         AssignmentChange *c;
-        int r, length;
+        int r;
         va_list ap;
 
         if (GROW(plan->changes, plan->capacity, plan->n + 1) < 0) {
@@ -248,9 +248,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 c->own = o->own;
         }
         va_start(ap, format);
-        length = vsnprintf(c->reason, sizeof(c->reason), format, ap);
+        text_format_list(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
-        text_shorten(c->reason, sizeof(c->reason), length < 0 ? 0 : (size_t) length);
 
         r = scheduler_view_decide(pass->view, m, u, kind != ASSIGNMENT_STOP);
         if (r < 0)

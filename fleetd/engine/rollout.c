@@ -17,7 +17,7 @@ static void _printf_(2, 3) rolling_note(Rolling *x, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(x->step->reason, sizeof(x->step->reason), format, ap);
+        text_format_list(x->step->reason, sizeof(x->step->reason), format, ap);
         va_end(ap);
         x->changed = true;
 }
@@ -41,7 +41,7 @@ static int rolling_store_failures(Rolling *x) {
 
                 snprintf(f->unit, sizeof(f->unit), "%s", p->unit->name);
                 snprintf(f->machine, sizeof(f->machine), "%s", p->assignment->machine->id);
-                snprintf(f->why, sizeof(f->why), "%s", p->why);
+                text_format(f->why, sizeof(f->why), "%s", p->why);
         }
         return 0;
 }
@@ -229,7 +229,7 @@ static void rolling_revert(Rolling *x, const char *why) {
         r->available = 0;
         r->state = ROLLOUT_REVERTING;
         rolling_reset(x);
-        snprintf(r->why, sizeof(r->why), "%s", why);
+        text_format(r->why, sizeof(r->why), "%s", why);
         x->step->change = ROLLOUT_REVERT;
         rolling_note(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
                      (unsigned long long) r->to.number, why);
@@ -254,7 +254,8 @@ static void rolling_describe_failure(Rolling *x, char *ret, size_t size) {
         const RolloutInstance *unfit;
 
         if (f) {
-                snprintf(ret, size, "%s on %s: %s", f->unit, cluster_name_of(x->cluster, f->machine), f->why);
+                text_format(ret, size, "%s on %s: %s", f->unit, cluster_name_of(x->cluster, f->machine),
+                            f->why);
                 return;
         }
         if (rolling_lost(x) > 0) {

@@ -39,7 +39,7 @@ void rollout_pause(RolloutRecord *r, uint64_t now_ms, const char *why) {
                 r->until_ms = r->until_ms > now_ms ? r->until_ms - now_ms : 1;
         r->before = r->state;
         r->state = ROLLOUT_PAUSED;
-        snprintf(r->why, sizeof(r->why), "%s", why);
+        text_format(r->why, sizeof(r->why), "%s", why);
 }
 
 int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest *request, RolloutRecord *ret,
@@ -81,9 +81,10 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
 
 void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
         RolloutRecord *r = &step->next;
-        char why[ROLLOUT_WHY_SIZE];
+        char why[ROLLOUT_WHY_SIZE], before[ROLLOUT_WHY_SIZE - 64];
 
-        snprintf(why, sizeof(why), "%.*s; %s", (int) sizeof(why) - 64, r->why, cause);
+        text_format(before, sizeof(before), "%s", r->why);
+        text_format(why, sizeof(why), "%s; %s", before, cause);
         memcpy(r->why, why, sizeof(r->why));
         r->to = r->reverted;
         (void) rollout_record_end(r, r->to.hash, ROLLOUT_FAILED);

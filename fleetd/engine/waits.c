@@ -62,12 +62,10 @@ void waits_init(EngineWaits *w, Loop *loop, Registry *registry) {
 
 static void waits_add(EngineWaits *w, const char *unit, const char *reason) {
         Wait *wait = named_get(&w->units, unit, sizeof(Wait));
-        int length;
 
         if (!wait || wait->noted)
                 return;
-        length = snprintf(wait->reason, sizeof(wait->reason), "%s", reason);
-        text_shorten(wait->reason, sizeof(wait->reason), length < 0 ? 0 : (size_t) length);
+        text_format(wait->reason, sizeof(wait->reason), "%s", reason);
         waits_arm(w);
 }
 

@@ -38,9 +38,10 @@ static void authority_note_rejection(const AuthorityOp *op, const char *message)
         uint64_t now_ms = loop_now_ms(a->loop);
 
         if (joins)
-                history_write_reason(reason, "a host at %s, key %.8s: %s", op->remote, op->pin, message);
+                text_format(reason, sizeof(reason), "a host at %s, key %.8s: %s", op->remote, op->pin,
+                            message);
         else
-                history_write_reason(reason, "%s", message);
+                text_format(reason, sizeof(reason), "%s", message);
         if (now_ms < a->rejection_noted_ms + REJECTION_NOTED_MS)
                 return;
         a->rejection_noted_ms = now_ms;
@@ -314,7 +315,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                 spent.id = token->name;
                 spent.expected_index = token->index;
                 spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
-                history_write_reason(reason, "used, %llu uses left", (unsigned long long) record.uses);
+                text_format(reason, sizeof(reason), "used, %llu uses left", (unsigned long long) record.uses);
                 spent.reason = reason;
                 change.token = &spent;
         }

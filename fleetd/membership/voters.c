@@ -39,7 +39,7 @@ _printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action,
         ret->raft_id = m->raft_id;
         snprintf(ret->address, sizeof(ret->address), "%s", m->address);
         va_start(ap, format);
-        vsnprintf(ret->reason, sizeof(ret->reason), format, ap);
+        text_format_list(ret->reason, sizeof(ret->reason), format, ap);
         va_end(ap);
 }
 
@@ -607,11 +607,11 @@ static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
                     !voters_is_gone(c, m))
                         continue;
                 voters_retire(ret, m);
-                snprintf(ret->reason, sizeof(ret->reason),
-                         "%s has been silent for %llu min, and %s can hold a replica",
-                         cluster_machine_name(m),
-                         (unsigned long long) voters_since(c->in->cluster, m) / 60000,
-                         cluster_machine_name(next));
+                text_format(ret->reason, sizeof(ret->reason),
+                            "%s has been silent for %llu min, and %s can hold a replica",
+                            cluster_machine_name(m),
+                            (unsigned long long) voters_since(c->in->cluster, m) / 60000,
+                            cluster_machine_name(next));
                 return true;
         }
         standby = voters_worst_standby(c);
@@ -621,8 +621,8 @@ static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
             voters_replicas_with(c, voters_value_at(c, standby)) < 2)
                 return false;
         voters_retire(ret, standby);
-        snprintf(ret->reason, sizeof(ret->reason), "the replicas spread over %s: %s instead of %s",
-                 c->in->spread, value, voters_value_at(c, standby));
+        text_format(ret->reason, sizeof(ret->reason), "the replicas spread over %s: %s instead of %s",
+                    c->in->spread, value, voters_value_at(c, standby));
         ret->spreads = true;
         return true;
 }
@@ -637,7 +637,7 @@ static bool voters_retire_surplus(const Configuration *c, VotersChange *ret) {
         if (!standby)
                 return voters_exchange_standby(c, ret);
         voters_retire(ret, standby);
-        snprintf(ret->reason, sizeof(ret->reason), "%zu hosts hold a replica, and %zu are wanted", n, max);
+        text_format(ret->reason, sizeof(ret->reason), "%zu hosts hold a replica, and %zu are wanted", n, max);
         return true;
 }
 

@@ -16,10 +16,10 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
         stored_settings_write(&value, settings);
         transaction_check(&t, KV_CHECK_MODIFIED, c->settings_index, LAYOUT_SETTINGS, NULL, NULL);
         transaction_write(&t, KV_SET, LAYOUT_SETTINGS, NULL, NULL, transaction_text(&t, &value));
-        history_write_reason(reason, "voters=%llu name=%s spread=%s%s%s",
-                             (unsigned long long) settings->voters, settings->name, settings->spread,
-                             settings->peer_auth == PEER_AUTH_CERTIFICATE ? " certificates required" : "",
-                             settings->restricted ? " tokens restricted" : "");
+        text_format(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s%s",
+                    (unsigned long long) settings->voters, settings->name, settings->spread,
+                    settings->peer_auth == PEER_AUTH_CERTIFICATE ? " certificates required" : "",
+                    settings->restricted ? " tokens restricted" : "");
         transaction_note(&t, r, &(HistoryNote) { .kind = HISTORY_SETTINGS, .user = user, .reason = reason });
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -59,23 +59,6 @@ const char *history_message_id(unsigned kind) {
         return kind < _HISTORY_KIND_MAX ? message_ids[kind] : NULL;
 }
 
-void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *format, ...) {
-        va_list ap;
-        int n;
-
-        va_start(ap, format);
-        n = vsnprintf(ret, HISTORY_REASON_SIZE, format, ap);
-        va_end(ap);
-        text_shorten(ret, HISTORY_REASON_SIZE, n < 0 ? 0 : (size_t) n);
-}
-
-void history_write_move(char ret[static HISTORY_REASON_SIZE], MoveResult result, const char *unit,
-                        const char *to, const char *why) {
-        int n = move_result_write(ret, HISTORY_REASON_SIZE, result, unit, to, why);
-
-        text_shorten(ret, HISTORY_REASON_SIZE, n < 0 ? 0 : (size_t) n);
-}
-
 /* -- Bodies -- */
 
 static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {

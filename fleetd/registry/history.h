@@ -60,14 +60,6 @@ const char *history_message_id(unsigned kind);
 
 enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256 };
 
-/* Format a reason; one that is too long is cut as by history_encode(). */
-void history_write_reason(char ret[static HISTORY_REASON_SIZE], const char *format, ...) _printf_(2, 3);
-
-/* Format the reason of a row of HISTORY_MOVE of 'unit' to the machine 'to'. 'why': of a result other than
- * MOVE_RESULT_REQUESTED and MOVE_RESULT_DONE. */
-void history_write_move(char ret[static HISTORY_REASON_SIZE], MoveResult result, const char *unit,
-                        const char *to, const char *why);
-
 /* What happened. A member that is NULL or "" is absent. */
 typedef struct HistoryNote {
         HistoryKind kind;

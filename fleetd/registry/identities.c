@@ -76,7 +76,7 @@ static void identities_write_token(Transaction *t, const Registry *r, const Toke
         stored_token_write(&value, change->token);
         transaction_write(t, KV_SET, LAYOUT_TOKEN, change->id, NULL, transaction_text(t, &value));
         transaction_expire(t, change->ttl_ms);
-        history_write_reason(reason, "%s %s", change->id, change->reason);
+        text_format(reason, sizeof(reason), "%s %s", change->id, change->reason);
         transaction_note(
                 t, r,
                 &(HistoryNote) {
@@ -171,7 +171,7 @@ int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, 
                                   transaction_text(&t, &value));
         } else
                 transaction_write(&t, KV_DELETE, LAYOUT_PRINCIPAL, change->name, NULL, NO_VALUE);
-        history_write_reason(reason, "%s %s", change->name, change->reason);
+        text_format(reason, sizeof(reason), "%s %s", change->name, change->reason);
         transaction_note(&t, r,
                          &(HistoryNote) { .kind = HISTORY_USER, .user = change->by, .reason = reason });
         return transaction_send(r, &t, 0, done, userdata);

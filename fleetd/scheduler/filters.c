@@ -10,14 +10,12 @@
 
 int refusal_set(Refusal *ret, const char *format, ...) {
         va_list ap;
-        int length;
 
         if (!ret)
                 return -ENOENT;
         va_start(ap, format);
-        length = vsnprintf(ret->predicate, sizeof(ret->predicate), format, ap);
+        text_format_list(ret->predicate, sizeof(ret->predicate), format, ap);
         va_end(ap);
-        text_shorten(ret->predicate, sizeof(ret->predicate), length < 0 ? 0 : (size_t) length);
         return error_set(&ret->why, -ENOENT, "it %s", ret->predicate);
 }
 

@@ -34,7 +34,7 @@ void job_call_finish(void *finished) {
 
 void job_call_fail(BusCall *call, int error, const char *message) {
         call->error = error;
-        snprintf(call->message, sizeof(call->message), "%s", message);
+        text_format(call->message, sizeof(call->message), "%s", message);
         call->slot = sd_bus_slot_unref(call->slot);
         loop_defer(call->bus->loop, &call->finish);
 }
@@ -62,10 +62,10 @@ static int job_call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
                 /* The message of a rejected start is published as the reason of the unit. */
                 if (streq(call->member, "StartUnit"))
-                        snprintf(call->message, sizeof(call->message), "%s", e->message ?: e->name);
+                        text_format(call->message, sizeof(call->message), "%s", e->message ?: e->name);
                 else
-                        snprintf(call->message, sizeof(call->message), "systemd rejected %s: %s",
-                                 call->member, e->message ?: e->name);
+                        text_format(call->message, sizeof(call->message), "systemd rejected %s: %s",
+                                    call->member, e->message ?: e->name);
                 job_call_finish(call);
         } else if (call->on_reply)
                 call->on_reply(call, reply);
@@ -103,7 +103,7 @@ static void job_set_result(BusCall *call, bool failed) {
         if (!failed || !streq(call->member, "ReloadUnit"))
                 return;
         call->error = -EIO;
-        snprintf(call->message, sizeof(call->message), "its reload has failed");
+        text_format(call->message, sizeof(call->message), "its reload has failed");
 }
 
 void job_await_on_reply(BusCall *call, sd_bus_message *reply) {

@@ -959,6 +959,7 @@ def a_drain_prints_each_change(t):
     t.cluster.maintenance = [
         {"mode": "draining", "units": [unit("a.service", "queued", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2, "deadlineMs": 300000},
         {"mode": "draining", "units": [unit("a.service", "moving", machine="beta"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
+        {"mode": "draining", "units": [unit("a.service", "moving", machine="beta", reason="it is available after 10 s (UpdateWatchSec=)"), unit("b\x1b.service", "waiting", reason="Move=no")], "unitsLeft": 2},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="no other machine qualifies")], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="its key cannot be read by this fleetd: upgrade the host", blocked=True)], "unitsLeft": 1},
         {"mode": "draining", "units": [unit("b\x1b.service", "waiting", reason="alpha is away; on it: systemctl start fleetd", blocked=True)], "unitsLeft": 1, "deadlineMs": 1},
@@ -968,6 +969,7 @@ def a_drain_prints_each_change(t):
     lines = said[1].splitlines()
     assert lines[:2] == ["alpha: cordoned; 2 units to move; in 300 s, the rest stops", "a.service → beta starting"], lines
     assert lines[2].startswith("b\\x1b.service waiting: Move=no; to move it: fleetctl drain alpha --force"), lines
+    assert "a.service → beta active: it is available after 10 s (UpdateWatchSec=)" in lines, lines
     assert "b\\x1b.service waiting: no other machine qualifies; to stop it: fleetctl drain alpha --deadline=5min" in lines, lines
     assert "b\\x1b.service waiting: its key cannot be read by this fleetd: upgrade the host" in lines, lines
     assert "b\\x1b.service waiting: alpha is away; on it: systemctl start fleetd" in lines, lines

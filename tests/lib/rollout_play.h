@@ -24,6 +24,7 @@ typedef struct Play {
         const char *head, *options;
         const char *own;      /* drop-in of web@1.service; NULL: none */
         UpdateRequest update; /* of the next text that is wanted */
+        const char *failure;  /* reason of an instance that fails; NULL: "exit status 1" */
         bool template;
         Quality quality[REVISIONS];
         struct {
@@ -143,14 +144,14 @@ static inline void put_assignment(Play *play, const char *machine, const char *u
 
 static inline void put_state(Play *play, size_t i, const char *active, bool available) {
         const ClusterAssignment *a = assignment_of(play, i);
-        char key[LAYOUT_KEY_MAX], value[256];
+        char key[LAYOUT_KEY_MAX], value[512];
 
         snprintf(value, sizeof(value),
                  "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
                  "\"reason\":\"%s\",\"sub\":\"running\"}",
                  active, available ? "true" : "false", a->hash,
                  streq(active, "failed") ? "failing" : "passing",
-                 streq(active, "failed") ? "exit status 1" : "");
+                 streq(active, "failed") ? play->failure ?: "exit status 1" : "");
         cluster_view_put(&play->p,
                          layout_key(key, LAYOUT_STATE, play->instances[i].unit,
                                     machine_id(play->instances[i].machine)),

@@ -3088,6 +3088,9 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                       "\"from\":\"beta\",\"id\":\"" GAMMA "\"");
         assert_answer(fixture, "GET /fleet/v1/units/a.service/move", NULL, 200,
                       "\"reason\":\"it is available after 10 s (UpdateWatchSec=)\"");
+        assert_answer(fixture, "GET /fleet/v1/machines/" BETA "/maintenance", NULL, 200,
+                      "\"name\":\"a.service\",\"reason\":\"it is available after 10 s "
+                      "(UpdateWatchSec=)\",\"state\":\"moving\"");
         assert_answer(fixture, "DELETE /fleet/v1/units/a.service/move", NULL, 204, "");
         assert_null(cluster_unit(c, "a.service")->move);
         assert_answer(fixture, "GET /fleet/v1/history?unit=a.service", NULL, 200,

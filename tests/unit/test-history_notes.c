@@ -106,7 +106,7 @@ static void a_cut_is_marked_and_leaves_whole_words(void **state) {
                 expected[strlen(expected) - 3] = 0;
                 assert_memory_equal(reason, expected, strlen(expected));
                 assert_int_equal(reason[strlen(expected)], ' ');
-                history_write_reason(written, "%s", reason);
+                text_format(written, sizeof(written), "%s", reason);
                 assert_string_equal(written, event.reason);
         }
 }
@@ -148,7 +148,8 @@ static void a_row_of_a_move_has_its_result(void **state) {
                 assert_int_equal(move_result_read(event.unit, event.reason), rows[i].result);
                 if (rows[i].result < 0)
                         continue;
-                history_write_move(reason, rows[i].result, "a.service", "gamma", colon ? colon + 2 : "");
+                move_result_write(reason, sizeof(reason), rows[i].result, "a.service", "gamma",
+                                  colon ? colon + 2 : "");
                 assert_string_equal(reason, rows[i].reason);
                 assert_int_equal(move_result_from_string(move_result_to_string(rows[i].result)),
                                  rows[i].result);

@@ -542,6 +542,25 @@ static void a_revert_touches_only_bad_instances(void **state) {
         end(&play);
 }
 
+static void a_long_reason_of_a_failure_is_cut_after_a_word_and_marked(void **state) {
+        Play play;
+
+        begin_template(&play, 3, "");
+        play.failure =
+                "HTTP 404 from http://127.0.0.1:8080/health/of/the/whole/shop, 3 times; the check has not "
+                "passed in the 12 s since the start (HealthStartSec=)";
+        play.quality[2] = FAILS;
+        want(&play, 2);
+        seconds(&play, 20);
+        assert_rollout(&play, ROLLOUT_PAUSED, 2);
+        assert_string_equal(record_of(&play)->why,
+                            "web@1.service on A: HTTP 404 from "
+                            "http://127.0.0.1:8080/health/of/the/whole/shop, 3 times; the "
+                            "check has not passed in the 12 s since the start...");
+        assert_non_null(strstr(play.reasons, "revision 2: paused: web@1.service on A: HTTP 404"));
+        end(&play);
+}
+
 static void a_revert_that_fails_pauses(void **state) {
         Play play;
 
@@ -1142,6 +1161,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(a_second_update_supersedes),
                 cmocka_unit_test(the_outcome_of_each_text_is_kept),
                 cmocka_unit_test(a_revert_touches_only_bad_instances),
+                cmocka_unit_test(a_long_reason_of_a_failure_is_cut_after_a_word_and_marked),
                 cmocka_unit_test(a_revert_that_fails_pauses),
                 cmocka_unit_test(without_a_completed_text_a_failure_pauses),
                 cmocka_unit_test(an_unreachable_host_is_skipped),

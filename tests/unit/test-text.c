@@ -351,9 +351,8 @@ static void a_text_that_is_too_long_ends_after_a_word(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char s[24];
-                int length = snprintf(s, sizeof(s), "%s", rows[i].text);
 
-                text_shorten(s, sizeof(s), (size_t) length);
+                text_format(s, sizeof(s), "%s", rows[i].text);
                 assert_string_equal(s, rows[i].expected);
         }
 }

@@ -352,8 +352,8 @@ static void the_reason_of_another_key_fits_into_an_event(void **state) {
                          "{\"name\":\"a-name-of-sixty-four-bytes-which-is-the-most-that-a-host-name-ha\","
                          "\"raftId\":2}");
         assert_int_equal(join_decide(&p.cluster, &host, LEVEL, 5, NOW_MS, &decision, &err), -EEXIST);
-        history_write_reason(reason, "a host at %s, key %.8s: %s",
-                             "[fd00:1111:2222:3333:4444:5555:6666:7777]:65535", PIN_B, err.message);
+        text_format(reason, sizeof(reason), "a host at %s, key %.8s: %s",
+                    "[fd00:1111:2222:3333:4444:5555:6666:7777]:65535", PIN_B, err.message);
         assert_true(ends_with(reason, "; if a copy: fleetctl help add"));
         assert_non_null(strstr(reason, "another key (bbbbbbbb); if installed again"));
         cluster_view_free(&p);
