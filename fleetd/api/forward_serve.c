@@ -22,6 +22,7 @@ enum {
 /* The requests of one session. */
 typedef struct ServingSession {
         uint64_t number;
+        uint64_t round; /* of its last request */
         TAILQ_HEAD(, Serving) servings;
         UT_hash_handle hh;
 } ServingSession;
@@ -34,6 +35,7 @@ struct Serving {
         RequestOrigin origin; /* borrows from these */
         Writer bytes;         /* the frame, from which 'asked' borrows */
         ForwardRequest asked;
+        uint64_t round;    /* those of a session are in one round each */
         uint64_t until_ms; /* to reach the bound of the host; it may also wait for a turn with budget. 0: it
                               has begun */
         Text held;         /* of the answer, without credit */
@@ -47,13 +49,15 @@ struct Serving {
 
 struct Servings {
         TAILQ_HEAD(, Serving) all;
-        TAILQ_HEAD(, Serving) waiting; /* those with 'until_ms', in the order of arrival */
-        ServingSession *sessions;      /* with requests: table by number */
-        Timer taking;                  /* at answers that are to be taken */
-        Timer look;                    /* at requests that wait for their bound */
-        Deferred serve;                /* requests that wait for a turn with budget */
-        uint64_t served_turn;          /* in which the last request began */
-        Deferred soon;                 /* a session has ended */
+        TAILQ_HEAD(WaitingServings, Serving)
+        waiting;                  /* those with 'until_ms', by round, then in the order of arrival */
+        ServingSession *sessions; /* with requests: table by number */
+        Timer taking;             /* at answers that are to be taken */
+        Timer look;               /* at requests that wait for their bound */
+        Deferred serve;           /* requests that wait for a turn with budget */
+        uint64_t served_turn;     /* in which the last request began */
+        uint64_t round;           /* of that request */
+        Deferred soon;            /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
 
@@ -89,6 +93,20 @@ static int serving_add(Serving *s, const PeerSession *session) {
         TAILQ_INSERT_TAIL(&s->session->servings, s, of_session);
         TAILQ_INSERT_TAIL(&servings->all, s, all);
         return 0;
+}
+
+/* Sessions take turns: a request of one precedes all but the first of each other one. */
+static void serving_wait(Serving *s) {
+        struct Servings *servings = s->api->servings;
+        Serving *before = TAILQ_LAST(&servings->waiting, WaitingServings);
+
+        s->round = s->session->round = MAX(s->session->round + 1, servings->round);
+        while (before && before->round > s->round)
+                before = TAILQ_PREV(before, WaitingServings, waiting);
+        if (before)
+                TAILQ_INSERT_AFTER(&servings->waiting, before, s, waiting);
+        else
+                TAILQ_INSERT_HEAD(&servings->waiting, s, waiting);
 }
 
 static void serving_free_one(Serving *s) {
@@ -256,6 +274,7 @@ static void serving_run(Serving *s) {
         TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         s->until_ms = 0;
         s->api->servings->served_turn = loop_turns(s->api->loop)->n;
+        s->api->servings->round = s->round;
         loop_count(s->api->loop, 0, HTTP_REQUEST_WORK * s->bytes.size);
         if (!request) {
                 serving_end(s, FORWARD_REFUSED, "out of memory");
@@ -427,7 +446,7 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
                                   .sink = &serving_sink,
                                   .listener = &api->servings->listeners[s->asked.sender.listener] };
         s->until_ms = loop_now_ms(api->loop) + SERVING_BEHIND_MS;
-        TAILQ_INSERT_TAIL(&api->servings->waiting, s, waiting);
+        serving_wait(s);
         if (!api->servings->serve.loop) /* those that wait for a turn with budget precede it */
                 serving_try(s);
 }

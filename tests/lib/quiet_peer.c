@@ -283,10 +283,11 @@ QuietPeer *quiet_peer_free(QuietPeer *h) {
         peers_close(h->peers, "stop", on_closed, h);
         wait_closed(h);
         quiet_peer_pass(h, 5000);
-        assert(!h->client.open && !h->asking.open && !h->asked.open);
+        assert(!h->client.open && !h->asking.open && !h->asked.open && !h->third.open);
         writer_done(&h->client.said);
         writer_done(&h->asking.said);
         writer_done(&h->asked.said);
+        writer_done(&h->third.said);
         loop_done(&h->loop);
         memory_disk_done(&h->disk);
         free(h->tree_path);
@@ -331,8 +332,19 @@ static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_
         quiet_peer_run(w->host);
 }
 
-static void send_handshake(QuietPeerWire *w) {
+static void send_handshake_of(QuietPeerWire *w, PeerHandshake *other) {
         _cleanup_writer_ Writer handshake = {};
+        KvState state;
+
+        kv_state(w->host->store, &state);
+        other->cluster_id = state.cluster_id ?: 7;
+        other->lineage = state.lineage ?: 7;
+        handshake_write(&handshake, other);
+        assert(handshake.error == 0);
+        send_on(w, PEER_HANDSHAKE, handshake.bytes, handshake.size);
+}
+
+static void send_handshake(QuietPeerWire *w) {
         PeerHandshake other = { .machine_id = QUIET_PEER_OTHER_ID,
                                 .boot_id = "dddddddddddddddddddddddddddddddd",
                                 .nonce = 2,
@@ -340,14 +352,8 @@ static void send_handshake(QuietPeerWire *w) {
                                 .address = "10.0.0.2:2380",
                                 .name = "beta",
                                 .raft_id = w->host->attached ? 0 : 2 };
-        KvState state;
 
-        kv_state(w->host->store, &state);
-        other.cluster_id = state.cluster_id ?: 7;
-        other.lineage = state.lineage ?: 7;
-        handshake_write(&handshake, &other);
-        assert(handshake.error == 0);
-        send_on(w, PEER_HANDSHAKE, handshake.bytes, handshake.size);
+        send_handshake_of(w, &other);
 }
 
 void quiet_peer_hang_up(QuietPeer *h) {
@@ -368,10 +374,26 @@ bool quiet_peer_refuse(QuietPeer *h) {
         return done;
 }
 
+static void dial_host(QuietPeer *h, QuietPeerWire *w) {
+        h->listeners[LISTENER_PEERS].accepted(h->listeners[LISTENER_PEERS].userdata, wire_open(h, w));
+}
+
+bool quiet_peer_attach(QuietPeer *h) {
+        PeerHandshake third = { .machine_id = QUIET_PEER_THIRD_ID,
+                                .boot_id = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+                                .nonce = 3,
+                                .start_number = 1,
+                                .address = "10.0.0.3:2380",
+                                .name = "gamma" };
+
+        dial_host(h, &h->third);
+        send_handshake_of(&h->third, &third);
+        return h->third.open && !h->third.closing;
+}
+
 bool quiet_peer_meet(QuietPeer *h) {
         quiet_peer_part(h);
-        h->listeners[LISTENER_PEERS].accepted(h->listeners[LISTENER_PEERS].userdata,
-                                              wire_open(h, &h->asking));
+        dial_host(h, &h->asking);
         send_handshake(&h->asking);
         for (unsigned i = 0; i < 100 && !h->dial.done; i++)
                 quiet_peer_pass(h, 100);

@@ -47,6 +47,7 @@ struct QuietPeer {
         Api *api;
         QuietPeerWire client;
         QuietPeerWire asking, asked; /* sessions that the other host, and this host, dialed */
+        QuietPeerWire third;         /* the session that the third host dialed */
         const char *foreign;         /* a conflicting unit of this name is on the host; NULL: none */
         bool closed;
         bool attached;        /* the other host has no replica */
@@ -55,6 +56,7 @@ struct QuietPeer {
 
 #define QUIET_PEER_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define QUIET_PEER_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define QUIET_PEER_THIRD_ID "cccccccccccccccccccccccccccccccc"
 
 /* Leads alone when this returns; with 'joins', it waits for its admission. A failure ends the program. */
 QuietPeer *quiet_peer_new(bool joins);
@@ -75,7 +77,9 @@ void quiet_peer_leave(QuietPeer *h);
 
 /* Open a session in each direction, of the same cluster; false: rejected. Earlier sessions end. */
 bool quiet_peer_meet(QuietPeer *h);
-/* Its sessions end without an announcement. */
+/* A third host, without a replica, opens a session; false: rejected. */
+bool quiet_peer_attach(QuietPeer *h);
+/* The sessions of the other host end without an announcement. */
 void quiet_peer_part(QuietPeer *h);
 /* The session that it dialed ends without an announcement. */
 void quiet_peer_hang_up(QuietPeer *h);

@@ -525,20 +525,20 @@ static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void 
 /* -- Cost -- */
 
 /* Send the request in the current turn, and do not end that. */
-static void put(QuietPeer *h, const ForwardRequest *request) {
+static void put_on(QuietPeerWire *wire, const ForwardRequest *request) {
         _cleanup_writer_ Writer w = {};
 
         forward_request_begin(request->number, 7, request->bound, &w);
         forward_request_write(request, &w);
-        quiet_peer_put_on(&h->asking, PEER_FORWARD, w.bytes, w.size);
+        quiet_peer_put_on(wire, PEER_FORWARD, w.bytes, w.size);
 }
 
 /* Return the numbers of the requests whose answers have arrived, as digits. */
-static const char *answered(QuietPeer *h, char ret[static 16]) {
+static const char *answered_on(QuietPeerWire *wire, char ret[static 16]) {
         size_t n = 0;
         Frame f;
 
-        while (quiet_peer_receive(&h->asking, &f)) {
+        while (quiet_peer_receive(wire, &f)) {
                 ForwardHead head;
 
                 if (f.type != PEER_FORWARD_HEAD)
@@ -561,24 +561,50 @@ static void a_turn_without_budget_begins_one_request(void **state) {
         for (uint32_t i = 1; i <= 5; i++) {
                 ForwardRequest request = request_of(i, "GET", "/fleet/v1/machines", ROOT);
 
-                put(h, &request);
+                put_on(&h->asking, &request);
         }
-        assert_string_equal(answered(h, numbers), "1");
+        assert_string_equal(answered_on(&h->asking, numbers), "1");
         (void) turns_end_work(&h->loop.turns);
         loop_count(&h->loop, 0, TURN_WORK_MAX);
         (void) loop_run_due(&h->loop, 100);
-        assert_string_equal(answered(h, numbers), "2");
+        assert_string_equal(answered_on(&h->asking, numbers), "2");
 
         /* A request that arrives in a turn with budget does not precede those that wait. */
         (void) turns_end_work(&h->loop.turns);
         {
                 ForwardRequest last = request_of(6, "GET", "/fleet/v1/machines", ROOT);
 
-                put(h, &last);
+                put_on(&h->asking, &last);
         }
-        assert_string_equal(answered(h, numbers), "");
+        assert_string_equal(answered_on(&h->asking, numbers), "");
         (void) loop_run_due(&h->loop, 100);
-        assert_string_equal(answered(h, numbers), "3456");
+        assert_string_equal(answered_on(&h->asking, numbers), "3456");
+}
+
+static void sessions_take_turns(void **state) {
+        QuietPeer *h = *state;
+        char numbers[16];
+
+        assert_true(quiet_peer_attach(h));
+        (void) turns_end_work(&h->loop.turns);
+        loop_count(&h->loop, 0, TURN_WORK_MAX);
+        for (uint32_t i = 1; i <= 6; i++) {
+                bool third = i > 4;
+                ForwardRequest request = request_of(i, "GET", "/fleet/v1/machines",
+                                                    third ? "local:0@" QUIET_PEER_THIRD_ID : ROOT);
+
+                put_on(third ? &h->third : &h->asking, &request);
+        }
+        assert_string_equal(answered_on(&h->asking, numbers), "1");
+        for (unsigned i = 0; i < 4; i++) {
+                static const char *const next[] = { "5", "", "6", "" }, *const own[] = { "", "2", "", "3" };
+
+                (void) turns_end_work(&h->loop.turns);
+                loop_count(&h->loop, 0, TURN_WORK_MAX);
+                (void) loop_run_due(&h->loop, 100);
+                assert_string_equal(answered_on(&h->third, numbers), next[i]);
+                assert_string_equal(answered_on(&h->asking, numbers), own[i]);
+        }
 }
 
 static void a_body_has_the_limit_of_its_route(void **state) {
@@ -609,6 +635,7 @@ int main(void) {
                 TEST(answers_that_are_not_taken_are_not_kept),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
                 TEST(a_turn_without_budget_begins_one_request),
+                TEST(sessions_take_turns),
                 TEST(a_body_has_the_limit_of_its_route),
         };
 
