@@ -1,6 +1,7 @@
 /* Units and their states, as fleet's API shows them. */
 #include "fleetd/api/fleet_v1.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "fleetd/engine/drain.h"
@@ -229,38 +230,53 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         return entity;
 }
 
+static const ClusterUnit *units_next(const Cluster *c, UnitPosition *at) {
+        const ClusterUnit *u;
+
+        do
+                u = unit_order_next(&c->by_name, at);
+        while (u && !cluster_unit_exists(u));
+        return u;
+}
+
+/* Set the position after the unit of a key. */
+static void units_seek(const Cluster *c, const char *key, UnitPosition *ret) {
+        if (unit_order_prefix(&c->by_name, key, strlen(key) + 1, ret) > 0)
+                (void) unit_order_next(&c->by_name, ret);
+}
+
 void units_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_free_ ClusterUnit **units = NULL;
         SchedulerView *view = NULL;
-        size_t known = 0, bytes = 0;
-        UnitPosition position = {};
-        ClusterUnit *one;
+        UnitPosition at = {};
+        const ClusterUnit *u;
         _cleanup_text_ Text t = {};
         ApiUnit entities[PAGE_SIZE];
         Error why[PAGE_SIZE];
+        size_t bytes = 0;
         Page page;
 
-        units = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
-        while (units && (one = unit_order_next(&c->by_name, &position)))
-                if (cluster_unit_exists(one))
-                        units[known++] = one;
-        if (!units || scheduler_view_new(c, c->now_ms, &view) < 0) {
+        if (!page_of(request, &page))
+                return;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, &page)) {
-                for (size_t i = 0; i < page.n; i++) {
-                        const ClusterUnit *u = units[page.first + i];
-
-                        entities[i] = unit_entity(request, view, u, &why[i]);
-                        bytes += u->unit ? u->unit->json_size : 0;
-                        if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
-                                page.n = i + 1;
-                }
-                api_units_page_write(&t, entities, page.n, page_next(&page));
-                request_answer_json(request, 200, &t);
+        if (page.after[0]) {
+                units_seek(c, page.after, &at);
+                page.skip = 0;
         }
+        while ((u = units_next(c, &at)) && page_wants(&page)) {
+                if (page_skips(&page))
+                        continue;
+                entities[page.n] = unit_entity(request, view, u, &why[page.n]);
+                bytes += u->unit ? u->unit->json_size : 0;
+                page_add(&page, u->name, NULL);
+                if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
+                        page.full = true;
+        }
+        api_units_page_write(&t, entities, page.n, page_next(&page, u));
+        request_answer_json(request, 200, &t);
         scheduler_view_free(view);
 }
 
@@ -293,32 +309,87 @@ void units_get_handle(Request *request) {
 
 /* -- States -- */
 
-static int by_unit_and_machine(const void *a, const void *b) {
-        const ClusterState *x = *(const ClusterState *const *) a, *y = *(const ClusterState *const *) b;
+/* The states of a list, by unit, then machine. */
+typedef struct StateWalk {
+        const Cluster *cluster;
+        const char *machine; /* states of others are omitted; NULL or "": none is */
+        bool all;            /* of all units, those of the position and after it */
+        UnitPosition at;
+        const ClusterState *next;  /* of the present unit */
+        const ClusterState **some; /* owned; not NULL: these instead, of one machine */
+        size_t n, n_seen;          /* of 'some' */
+} StateWalk;
 
-        return strcmp(x->unit, y->unit) ?: strcmp(x->machine->id, y->machine->id);
+static void state_walk_done(StateWalk *w) {
+        free(w->some);
 }
 
-static const ClusterState **states_sorted(const Cluster *c, const char *machine, const char *unit,
-                                          size_t *ret_n) {
-        const ClusterState **all = NULL;
-        size_t n = 0;
+static int by_unit(const void *a, const void *b) {
+        return strcmp((*(const ClusterState *const *) a)->unit, (*(const ClusterState *const *) b)->unit);
+}
 
-        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                n += HASH_COUNT(m->states);
-        all = NEW0(const ClusterState *, n + 1);
-        n = 0;
-        for (const ClusterMachine *m = c->machines; m && all; m = m->hh.next) {
-                if (!machine_is_there(m) || (machine && machine[0] && !streq(machine, m->id)))
-                        continue;
-                for (const ClusterState *s = m->states; s; s = s->hh.next)
-                        if (!unit || !unit[0] || streq(unit, s->unit))
-                                all[n++] = s;
+static int states_collect(StateWalk *w) {
+        const ClusterMachine *m = cluster_machine(w->cluster, w->machine);
+
+        w->some = NEW0(const ClusterState *, 1 + (m ? HASH_COUNT(m->states) : 0));
+        if (!w->some)
+                return -ENOMEM;
+        for (const ClusterState *s = m ? m->states : NULL; s; s = s->hh.next)
+                w->some[w->n++] = s;
+        if (w->n > 0)
+                qsort(w->some, w->n, sizeof(*w->some), by_unit);
+        return 0;
+}
+
+/* Continue after the state of a key. */
+static void states_seek(StateWalk *w, const char *key) {
+        size_t size = strcspn(key, "/");
+        char name[UNIT_NAME_MAX + 1];
+
+        snprintf(name, sizeof(name), "%.*s", (int) size, key);
+        while (w->n_seen < w->n && strcmp(w->some[w->n_seen]->unit, name) <= 0)
+                w->n_seen++;
+        if (w->all && unit_order_prefix(&w->cluster->by_name, name, strlen(name) + 1, &w->at) > 0)
+                w->next = LIST_FIRST(&unit_order_next(&w->cluster->by_name, &w->at)->states);
+        while (w->next && key[size] == '/' && strcmp(w->next->machine->id, key + size + 1) <= 0)
+                w->next = LIST_NEXT(w->next, of_unit);
+}
+
+/* Begin with the states that a request selects. 0 or -ENOMEM. */
+static int states_begin(StateWalk *w, const char *unit, Page *page) {
+        const ClusterUnit *u;
+
+        if (unit && *unit) {
+                u = cluster_any_unit(w->cluster, unit);
+                w->next = u ? LIST_FIRST(&u->states) : NULL;
+        } else if (!w->machine || !*w->machine)
+                w->all = true;
+        else if (states_collect(w) < 0)
+                return -ENOMEM;
+        if (page && page->after[0]) {
+                states_seek(w, page->after);
+                page->skip = 0;
         }
-        if (all && n > 0)
-                qsort(all, n, sizeof(*all), by_unit_and_machine);
-        *ret_n = n;
-        return all;
+        return 0;
+}
+
+static const ClusterState *states_next(StateWalk *w) {
+        for (;;) {
+                const ClusterState *s = w->next;
+                const ClusterUnit *u;
+
+                if (w->some)
+                        s = w->n_seen < w->n ? w->some[w->n_seen++] : NULL;
+                else if (s)
+                        w->next = LIST_NEXT(s, of_unit);
+                else if (w->all && (u = unit_order_next(&w->cluster->by_name, &w->at))) {
+                        w->next = LIST_FIRST(&u->states);
+                        continue;
+                }
+                if (!s || (machine_is_there(s->machine) &&
+                           (!w->machine || !*w->machine || streq(s->machine->id, w->machine))))
+                        return s;
+        }
 }
 
 const char *state_health(const ClusterState *s) {
@@ -346,43 +417,44 @@ static ApiState state_entity(const ClusterState *s) {
 }
 
 void states_get_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_free_ const ClusterState **states = NULL;
+        _cleanup_(state_walk_done) StateWalk w = { registry_cluster(request->api->options.registry) };
+        const ClusterState *s;
         _cleanup_text_ Text t = {};
         ApiState entity;
-        size_t n;
 
-        states = states_sorted(c, NULL, request->rest, &n);
-        if (!states)
-                request_error(request, 500, "out of memory");
-        else if (n == 0)
+        (void) states_begin(&w, request->rest, NULL);
+        s = states_next(&w);
+        if (!s) {
                 request_error(request, 404, "unit state does not exist");
-        else {
-                entity = state_entity(states[0]);
-                api_state_write(&t, &entity);
-                request_answer_json(request, 200, &t);
+                return;
         }
+        entity = state_entity(s);
+        api_state_write(&t, &entity);
+        request_answer_json(request, 200, &t);
 }
 
 void states_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_free_ const ClusterState **states = NULL;
+        _cleanup_(state_walk_done) StateWalk w = { registry_cluster(request->api->options.registry),
+                                                   request_parameter(request, "machineID") };
+        const char *unit = request_parameter(request, "unitName");
         ApiState entities[PAGE_SIZE];
+        const ClusterState *s;
         _cleanup_text_ Text t = {};
-        size_t total;
         Page page;
 
-        states = states_sorted(c, request_parameter(request, "machineID"),
-                               request_parameter(request, "unitName"), &total);
-        if (!states) {
+        if (!page_of(request, &page))
+                return;
+        if (states_begin(&w, unit, &page) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (!page_of(request, total, &page))
-                return;
-        for (size_t i = 0; i < page.n; i++)
-                entities[i] = state_entity(states[page.first + i]);
-        api_states_page_write(&t, entities, page.n, page_next(&page));
+        while ((s = states_next(&w)) && page_wants(&page)) {
+                if (page_skips(&page))
+                        continue;
+                entities[page.n] = state_entity(s);
+                page_add(&page, s->unit, s->machine->id);
+        }
+        api_states_page_write(&t, entities, page.n, page_next(&page, s));
         request_answer_json(request, 200, &t);
 }
 

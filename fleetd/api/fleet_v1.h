@@ -23,18 +23,34 @@ enum {
  * OPTIONS_READ_MAX. */
 int units_count_options(const Unit *unit, size_t *n, Error *err);
 
+enum {
+        PAGE_KEY_SIZE = UNIT_NAME_MAX + 1 + MACHINE_ID_SIZE, /* "NAME" of a unit or "NAME/ID" of a state */
+        PAGE_TOKEN_SIZE = (PAGE_KEY_SIZE + 8 + 2) / 3 * 4 + 1,
+};
+
 /* The requested page of a list. */
 typedef struct Page {
-        size_t first, n, total; /* items of the list; up to PAGE_SIZE of them */
-        unsigned number;        /* from 1 on */
-        char token[16];
+        size_t first, n;             /* position of its first item, and items so far */
+        unsigned number;             /* from 1 on */
+        size_t skip;                 /* items until the first one */
+        bool full;                   /* may be set by the caller, when it has one item at least */
+        char after[PAGE_KEY_SIZE];   /* key of the item before it; a caller that begins there sets 'skip' to 0
+                                      */
+        char last[PAGE_KEY_SIZE];    /* key of its last item */
+        char token[PAGE_TOKEN_SIZE]; /* of the next one */
 } Page;
 
-/* Read the page that is requested. False: the token is invalid, and the request is answered. The caller may
- * lower ret->n, to one at least. */
-bool page_of(Request *request, size_t total, Page *ret);
-/* Return the token of the next page, which borrows from 'page'; NULL on the last one. */
-const char *page_next(Page *page);
+/* Read which page is requested. False: the token is invalid, and the request is answered. */
+bool page_of(Request *request, Page *ret);
+/* Return whether there is room for one more item. */
+bool page_wants(const Page *page);
+/* Return whether the next item of the list precedes the page. */
+bool page_skips(Page *page);
+/* Count an item. 'machine': of the key of a state, or NULL; 'name': NULL if no page begins after a key. */
+void page_add(Page *page, const char *name, const char *machine);
+/* Return the token of the next page, which borrows from 'page'; NULL on the last one: without 'more' items.
+ */
+const char *page_next(Page *page, bool more);
 
 /* Wait for a change of the registry, whose userdata is the request, and whose 'done' is change_on_done().
  * That answers 'success' with an empty body of 'type' (may be NULL), or the error, which names the 'subject'

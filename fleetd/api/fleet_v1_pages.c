@@ -1,18 +1,25 @@
 /* Pages of lists, as fleet's API has them. A token is base64 of two little-endian 16-bit numbers, limit and
- * page. Where a page before it ended early, the position of the first item follows, 32 bits, which fleet does
- * not read. */
+ * page. Where a page before it ended early, the position of the first item follows, 32 bits, and in a long
+ * list then the key of the item before it; fleet reads neither. The key makes the cost of a page independent
+ * of the length of the list, and what is added or removed before it shifts no item. */
 #include "fleetd/api/fleet_v1.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+enum { COUNTED_MAX = 10 * PAGE_SIZE }; /* items before a page whose token has no key */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static void token_write(unsigned page, size_t first, char ret[static 16]) {
-        uint8_t b[9] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8,    page & 0xff,        page >> 8,
-                         first & 0xff,     first >> 8 & 0xff, first >> 16 & 0xff, first >> 24 & 0xff };
-        size_t n = first == (size_t) (page - 1) * PAGE_SIZE ? 4 : 8;
+static void token_write(unsigned page, size_t first, const char *after, char ret[static PAGE_TOKEN_SIZE]) {
+        uint8_t b[8 + PAGE_KEY_SIZE + 2] = { PAGE_SIZE & 0xff,   PAGE_SIZE >> 8,    page & 0xff,
+                                             page >> 8,          first & 0xff,      first >> 8 & 0xff,
+                                             first >> 16 & 0xff, first >> 24 & 0xff };
+        size_t n = *after || first != (size_t) (page - 1) * PAGE_SIZE ? 8 : 4;
         char *end = ret;
 
+        memcpy(b + 8, after, strlen(after));
+        n += strlen(after);
         memset(b + n, 0, sizeof(b) - n);
         for (unsigned i = 0; 3 * i < n; i++) {
                 uint32_t v = (uint32_t) b[3 * i] << 16 | (uint32_t) b[3 * i + 1] << 8 | b[3 * i + 2];
@@ -71,29 +78,30 @@ static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n,
         }
 }
 
-static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, Error *err) {
-        uint8_t b[8] = {};
+static int token_read(const char *s, Page *ret, Error *err) {
+        uint8_t b[8 + PAGE_KEY_SIZE] = {};
         size_t n, at;
 
-        if (token_decode(s, b, sizeof(b), &n, &at) < 0)
+        if (token_decode(s, b, sizeof(b) - 1, &n, &at) < 0)
                 return error_set(err, -EINVAL, "illegal base64 data at input byte %zu", at);
         if (n < 4)
                 return error_set(err, -EINVAL, "%s", n == 0 ? "EOF" : "unexpected EOF");
         if ((b[0] | b[1] << 8) != PAGE_SIZE)
                 return error_set(err, -EINVAL, "token limit must be %d", PAGE_SIZE);
-        *ret_page = b[2] | b[3] << 8;
-        if (*ret_page == 0)
+        ret->number = b[2] | b[3] << 8;
+        if (ret->number == 0)
                 return error_set(err, -EINVAL, "token page must be greater than zero");
-        *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE :
+        ret->first = n < 8 ? (size_t) (ret->number - 1) * PAGE_SIZE :
                              (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
+        snprintf(ret->after, sizeof(ret->after), "%s", (const char *) b + 8);
         return 0;
 }
 
-bool page_of(Request *request, size_t total, Page *ret) {
+bool page_of(Request *request, Page *ret) {
         const char *token = NULL;
         Error err = {};
 
-        *ret = (Page) { .total = total, .number = 1 };
+        *ret = (Page) { .number = 1 };
         for (size_t i = 0; i < request->parameters.n; i++) {
                 if (!streq(request->parameters.items[i].name, "nextPageToken"))
                         continue;
@@ -103,20 +111,36 @@ bool page_of(Request *request, size_t total, Page *ret) {
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && token_read(token, &ret->number, &ret->first, &err) < 0) {
+        if (token && token_read(token, ret, &err) < 0) {
                 request_error(request, 400, "%s", err.message);
                 return false;
         }
-        ret->first = MIN(ret->first, total);
-        ret->n = MIN(total - ret->first, (size_t) PAGE_SIZE);
+        ret->skip = ret->first;
         return true;
 }
 
-const char *page_next(Page *page) {
+bool page_wants(const Page *page) {
+        return !page->full && page->n < PAGE_SIZE;
+}
+
+bool page_skips(Page *page) {
+        if (page->skip == 0)
+                return false;
+        page->skip--;
+        return true;
+}
+
+void page_add(Page *page, const char *name, const char *machine) {
+        page->n++;
+        snprintf(page->last, sizeof(page->last), "%s%s%s", name ?: "", machine ? "/" : "", machine ?: "");
+}
+
+const char *page_next(Page *page, bool more) {
         size_t end = page->first + page->n;
 
-        if (end == page->total)
+        if (!more)
                 return NULL;
-        token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end, page->token);
+        token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end, end > COUNTED_MAX ? page->last : "",
+                    page->token);
         return page->token;
 }

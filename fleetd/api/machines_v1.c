@@ -83,7 +83,7 @@ static void machines_list(Request *request, bool sessions) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
-        size_t total = 0, known = 0, bytes = 0;
+        size_t total = 0, bytes = 0, i = 0;
         _cleanup_text_ Text t = {};
         ApiMachine entities[PAGE_SIZE];
         KvState state;
@@ -91,28 +91,29 @@ static void machines_list(Request *request, bool sessions) {
 
         kv_state(request->api->options.store, &state);
         machines = cluster_machines_sorted(c, &total);
-        for (size_t i = 0; machines && i < total; i++)
-                if (machine_is_listed(machines[i], all))
-                        machines[known++] = machines[i];
         if (!machines) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (!page_of(request, known, &page))
+        if (!page_of(request, &page))
                 return;
-        for (size_t i = 0; i < page.n; i++) {
-                const ClusterMachine *m = machines[page.first + i];
+        for (; i < total && page_wants(&page); i++) {
+                const ClusterMachine *m = machines[i];
 
-                entities[i] = machine_entity(&state, m);
-                if (sessions && streq(entities[i].kind ?: "", "attached")) {
-                        entities[i].session = membership_session(membership, m->id, true);
-                        entities[i].idle_session = membership_session(membership, m->id, false);
+                if (!machine_is_listed(m, all) || page_skips(&page))
+                        continue;
+                entities[page.n] = machine_entity(&state, m);
+                if (sessions && streq(entities[page.n].kind ?: "", "attached")) {
+                        entities[page.n].session = membership_session(membership, m->id, true);
+                        entities[page.n].idle_session = membership_session(membership, m->id, false);
                 }
                 bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
-                if (bytes >= PAGE_BYTES)
-                        page.n = i + 1;
+                page_add(&page, NULL, NULL);
+                page.full = bytes >= PAGE_BYTES;
         }
-        api_machines_page_write(&t, entities, page.n, page_next(&page));
+        while (i < total && !machine_is_listed(machines[i], all))
+                i++;
+        api_machines_page_write(&t, entities, page.n, page_next(&page, i < total));
         request_answer_json(request, 200, &t);
 }
 

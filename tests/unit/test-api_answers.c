@@ -2070,6 +2070,115 @@ static void write_now(Fixture *fixture, const Record *records, size_t n) {
         write_records(fixture, records, n);
 }
 
+enum { LONG_LIST = 1250 };
+
+/* Read all pages of a list, and note in 'ret' how often it has the name of each number. Before the page after
+ * a thousand items, delete a name before it, and before the last page one of a page that has not been read.
+ */
+static void read_pages(Fixture *fixture, const char *path, unsigned ret[static LONG_LIST],
+                       const char *const removed[2]) {
+        _cleanup_text_ Text next = {};
+        unsigned n_pages = 0;
+
+        memset(ret, 0, LONG_LIST * sizeof(*ret));
+        text_printf(&next, "GET %s", path);
+        for (bool more = true; more; n_pages++) {
+                const char *token, *end;
+
+                send_row(fixture, API_SOCKET, &(Row) { .request = next.chars });
+                for (const char *at = fixture->answer; (at = strstr(at, "\"name\":\"u"));) {
+                        unsigned i;
+
+                        at += strlen("\"name\":\"u");
+                        i = (unsigned) atoi(at);
+                        assert_true(i < LONG_LIST);
+                        ret[i]++;
+                }
+                token = strstr(fixture->answer, "\"nextPageToken\":\"");
+                more = token;
+                if (!more)
+                        break;
+                token += strlen("\"nextPageToken\":\"");
+                end = strchr(token, '"');
+                text_clear(&next);
+                text_printf(&next, "GET %s%cnextPageToken=%.*s", path, strchr(path, '?') ? '&' : '?',
+                            (int) (end - token), token);
+                if (n_pages + 1 == 11 || n_pages + 1 == 12) { /* pages read */
+                        KvCommand cmd = { .op = KV_DELETE, .internal = true };
+                        uint64_t number;
+
+                        cmd.key = kv_string(removed[n_pages + 1 - 11]);
+                        fixture->base = kv_index(fixture->host->store);
+                        assert_int_equal(kv_propose(fixture->host->store, &cmd, on_written, NULL, &number),
+                                         0);
+                        HOST_UNTIL(fixture->host,
+                                   registry_cluster(fixture->host->registry)->index == fixture->base + 1);
+                }
+        }
+        assert_int_equal(n_pages, 12);
+}
+
+static void the_pages_of_a_long_list_have_each_item_once_while_others_are_removed(void **state) {
+        static const char *const removed[][2] = {
+                { "/_fleet/unit/u0001.service", "/_fleet/unit/u1240.service" },
+                { "/_fleet/state/u0001.service/" BETA, "/_fleet/state/u1240.service/" BETA },
+                { "/_fleet/state/u0002.service/" BETA, "/_fleet/state/u1241.service/" BETA },
+        };
+        static const char *const paths[] = { "/fleet/v1/units", "/fleet/v1/state",
+                                             "/fleet/v1/state?machineID=" BETA };
+        static char keys[2 * LONG_LIST][80];
+        static Record records[2 * LONG_LIST];
+        unsigned seen[LONG_LIST];
+        Fixture *fixture = *state;
+
+        for (unsigned i = 0; i < LONG_LIST; i++) {
+                snprintf(keys[2 * i], sizeof(keys[0]), "unit/u%04u.service", i);
+                records[2 * i] = (Record) { keys[2 * i],
+                                            "{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}" };
+                snprintf(keys[2 * i + 1], sizeof(keys[0]), "state/u%04u.service/" BETA, i);
+                records[2 * i + 1] = (Record) {
+                        keys[2 * i + 1], "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
+                };
+        }
+        write_now(fixture, hosts, ELEMENTS(hosts));
+        for (size_t i = 0; i < ELEMENTS(records); i += 50)
+                write_now(fixture, records + i, 50);
+        for (size_t row = 0; row < ELEMENTS(paths); row++) {
+                read_pages(fixture, paths[row], seen, removed[row]);
+                for (unsigned i = 0; i < LONG_LIST; i++) {
+                        bool gone = i == 1240 || (row == 2 && (i == 1 || i == 1241));
+
+                        if (seen[i] != !gone)
+                                fail_msg("%s: u%04u is listed %u times", paths[row], i, seen[i]);
+                }
+        }
+
+        /* A key whose item was removed, and keys that no daemon writes. */
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "GET /fleet/v1/units?nextPageToken=ZAAMAEwEAAB1MTI0MC5zZXJ2aWNl" });
+        assert_non_null(strstr(fixture->answer, "u1241.service"));
+        assert_null(strstr(fixture->answer, "u1239.service"));
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "GET /fleet/v1/state?nextPageToken=ZAAMAEwEAAB1MTI0OC5zZXJ2aWNl" });
+        assert_non_null(strstr(fixture->answer, "u1248.service"));
+        assert_null(strstr(fixture->answer, "u1247.service"));
+        write_now(fixture,
+                  &(Record) { "state/u1248.service/" GAMMA,
+                              "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+                  1);
+        send_row(
+                fixture, API_SOCKET,
+                &(Row) {
+                        .request =
+                                "GET /fleet/v1/state?nextPageToken="
+                                "ZAAMAEwEAAB1MTI0OC5zZXJ2aWNlL2JiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJi" });
+        assert_null(strstr(fixture->answer, "\"machineID\":\"" BETA "\",\"name\":\"u1248"));
+        assert_non_null(strstr(fixture->answer, "\"machineID\":\"" GAMMA "\",\"name\":\"u1248"));
+        send_row(fixture, API_SOCKET,
+                 &(Row) { .request = "GET /fleet/v1/units?nextPageToken=ZAAMAEwEAAD___8A" });
+        assert_null(strstr(fixture->answer, ".service"));
+}
+
 static void raise_level(Fixture *fixture, unsigned to) {
         uint64_t level = 0, since_ms;
         char body[32];
@@ -5721,6 +5830,7 @@ int main(void) {
                 in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
+                in_a_fixture(the_pages_of_a_long_list_have_each_item_once_while_others_are_removed),
                 in_a_fixture(health_is_unknown_of_a_machine_that_is_not_up),
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
