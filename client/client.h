@@ -160,6 +160,12 @@ const char *member_label(const JsonValue *member); /* borrowed */
 uint64_t member_number(const JsonValue *object, const char *name);
 bool member_bool(const JsonValue *object, const char *name);
 
+/* An item of a listing, in the order of one of its strings. */
+typedef struct ListingKey {
+        const char *key;
+        const void *item;
+} ListingKey;
+
 /* All units, states or machines: the items of all pages. Strings and files borrow from 'pages'. */
 typedef struct Listing {
         ApiPage *pages;
@@ -172,9 +178,14 @@ typedef struct Listing {
         };
         size_t n, items_capacity;
         size_t n_removed; /* removed machines, after the others: they have a name only */
+        const struct ListingKind *kind;
+        ListingKey *by_name;     /* of machines, also removed ones, by the ID */
+        ListingKey *by_hostname; /* machines, without removed ones */
 } Listing;
 
 void listing_done(Listing *l);
+/* Sort the keys again, after items were moved. 0 or -ENOMEM: without keys, no item is found by its name. */
+int listing_sort(Listing *l);
 #define _cleanup_listing_ _cleanup_(listing_done)
 
 /* Read into an empty listing. The caller frees it, also after an error. */
@@ -198,6 +209,14 @@ void client_load_machine(Client *c, Listing *machines, const char *id, bool all)
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
 const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if absent; borrowed */
+/* Derive 'global' from the options, as clients of fleet did: the daemon of fleet does not report it. A daemon
+ * that sends hashes reports it. 0 or -ENOMEM. */
+int client_set_global(ApiUnit *unit);
+
+/* Return one after the other the states of a unit, then NULL. *at is 0 at first. Borrowed. */
+const ApiState *listing_next_state(const Listing *states, const char *unit, size_t *at);
+/* The same of the machines with a hostname, without removed ones. */
+const ApiMachine *listing_next_namesake(const Listing *machines, const char *hostname, size_t *at);
 
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);

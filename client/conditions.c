@@ -533,12 +533,12 @@ static void add_states(const View *v, Conditions *all) {
 }
 
 static bool has_failed_on(const View *v, const char *name, const char *machine) {
-        for (size_t i = 0; i < v->states.n; i++) {
-                const ApiState *s = &v->states.states[i];
+        const ApiState *s;
+        size_t at = 0;
 
-                if (is_failed(s) && same_string(s->name, name) && same_string(s->machine_id, machine))
+        while ((s = listing_next_state(&v->states, name, &at)))
+                if (is_failed(s) && same_string(s->machine_id, machine))
                         return true;
-        }
         return false;
 }
 

@@ -83,13 +83,10 @@ static int found_set_unit(Found *f, const ApiUnit *unit) {
 }
 
 static void found_set_states(Found *f, const Listing *states) {
-        size_t n = 0, n_running = 0, n_idle = 0;
+        size_t n = 0, n_running = 0, n_idle = 0, at = 0;
+        const ApiState *s;
 
-        for (size_t i = 0; i < states->n; i++) {
-                const ApiState *s = &states->states[i];
-
-                if (!s->name || !streq(s->name, f->name))
-                        continue;
+        while ((s = listing_next_state(states, f->name, &at))) {
                 f->before_ms = MAX(f->before_ms, s->since_ms);
                 n++;
                 n_running += state_kind(s) == STATE_RUNS;
@@ -101,14 +98,13 @@ static void found_set_states(Found *f, const Listing *states) {
 }
 
 static int found_add_states(Found *f, const Listing *states) {
-        found_set_states(f, states);
-        for (size_t i = 0; f->global && i < states->n; i++) {
-                const ApiState *s = &states->states[i];
+        const ApiState *s;
+        size_t at = 0;
 
-                if (same_string(s->name, f->name) && s->machine_id &&
-                    names_add(&f->machines, s->machine_id, strlen(s->machine_id)) < 0)
+        found_set_states(f, states);
+        while (f->global && (s = listing_next_state(states, f->name, &at)))
+                if (s->machine_id && names_add(&f->machines, s->machine_id, strlen(s->machine_id)) < 0)
                         return -ENOMEM;
-        }
         return 0;
 }
 

@@ -451,7 +451,7 @@ static int past_read(Client *c, const Names *units, Names *ret, bool *ret_all) {
 }
 
 /* Keep the machines that can be asked, in order. */
-static void keep_reachable(Listing *machines) {
+static int keep_reachable(Listing *machines) {
         size_t n = 0;
 
         for (size_t i = 0; i < machines->n; i++) {
@@ -464,6 +464,7 @@ static void keep_reachable(Listing *machines) {
         }
         machines->n_removed += machines->n - n;
         machines->n = n;
+        return listing_sort(machines);
 }
 
 /* Print the names of machines that cannot be asked and may have entries. 'global': a unit is on all. */
@@ -552,7 +553,8 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 r = journal_note_missing(c, &machines, &names, global);
                 if (r < 0)
                         return r;
-                keep_reachable(&machines);
+                if (keep_reachable(&machines) < 0)
+                        return -ENOMEM;
         }
         if (r != EXIT_DONE)
                 return r;

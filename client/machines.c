@@ -13,13 +13,6 @@ enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new 
 
 /* -- From the machine to its name -- */
 
-const ApiMachine *listing_machine(const Listing *machines, const char *id) {
-        for (size_t i = 0; id && i < machines->n + machines->n_removed; i++)
-                if (machines->machines[i].id && streq(machines->machines[i].id, id))
-                        return &machines->machines[i];
-        return NULL;
-}
-
 const char *presence_word(const char *presence) {
         return streq(presence, "left") ? "shut down" : presence;
 }
@@ -79,13 +72,12 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 /* Return whether another machine has the same name: a host that was installed again keeps it. Of the two, the
  * replaced one is the exception. */
 static bool listing_has_namesake(const Listing *machines, const ApiMachine *machine) {
-        for (size_t i = 0; i < machines->n; i++) {
-                const ApiMachine *m = &machines->machines[i];
+        const ApiMachine *m;
+        size_t at = 0;
 
-                if (m != machine && same_string(m->hostname, machine->hostname) &&
-                    (machine_is_replaced(machine) || !machine_is_replaced(m)))
+        while ((m = listing_next_namesake(machines, machine->hostname, &at)))
+                if (m != machine && (machine_is_replaced(machine) || !machine_is_replaced(m)))
                         return true;
-        }
         return false;
 }
 

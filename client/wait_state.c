@@ -246,14 +246,10 @@ static void wait_take_machine(Wait *w, WaitUnit *u, const ApiState *only, size_t
 
 /* Check the states of a unit on its machine, or for WAIT_GONE on any machine. */
 static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
-        const ApiState *state = NULL;
-        size_t n_reached = 0, n_active = 0;
+        const ApiState *state = NULL, *s;
+        size_t n_reached = 0, n_active = 0, at = 0;
 
-        for (size_t i = 0; i < states->n; i++) {
-                const ApiState *s = &states->states[i];
-
-                if (!s->name || !streq(s->name, u->name))
-                        continue;
+        while ((s = listing_next_state(states, u->name, &at))) {
                 n_reached++;
                 if (!u->machine || (s->machine_id && streq(s->machine_id, u->machine)) ||
                     w->request->goal == WAIT_GONE)
@@ -296,12 +292,12 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
 /* -- Global units -- */
 
 static const ApiState *state_on(const Listing *states, const char *unit, const char *machine) {
-        for (size_t i = 0; i < states->n; i++) {
-                const ApiState *s = &states->states[i];
+        const ApiState *s;
+        size_t at = 0;
 
-                if (s->name && s->machine_id && streq(s->name, unit) && streq(s->machine_id, machine))
+        while ((s = listing_next_state(states, unit, &at)))
+                if (same_string(s->machine_id, machine))
                         return s;
-        }
         return NULL;
 }
 
