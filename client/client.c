@@ -104,11 +104,19 @@ void client_note_stale(const Client *c) {
 }
 
 int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err) {
-        static const char reads[] = "directory events export get history list-members ls machine rollout why";
+        static const char reads[] = "directory events export get history is-active is-failed list-members ls "
+                                    "machine rollout why",
+                          changes[] = "load start";
         int r = verb->run(c, args, n, err);
 
-        if ((r == EXIT_DONE || r == EXIT_ABSENT) && !c->options.wait && text_has_word(reads, verb->name))
+        if ((r == EXIT_DONE || r == EXIT_INACTIVE || r == EXIT_ABSENT) && !c->options.wait &&
+            text_has_word(reads, verb->name))
                 client_note_stale(c);
+        /* Without a leader, nothing was changed, because the units seemed to be as requested. */
+        if (r == EXIT_DONE && text_has_word(changes, verb->name) && connection_is_stale(c->connection)) {
+                client_note_stale(c);
+                return EXIT_FAILED;
+        }
         return r;
 }
 

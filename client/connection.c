@@ -19,6 +19,7 @@ struct Connection {
         uint64_t limit_ms;
         long status;             /* of the last answer */
         uint64_t stale_s;        /* the longest Reply.stale_s so far */
+        bool is_stale;           /* the last reply was */
         const sigset_t *signals; /* of connection_interrupt() */
         uint64_t interrupted_ms; /* when this request noticed a pending signal; 0: none is pending */
         char problem[CURL_ERROR_SIZE];
@@ -304,6 +305,11 @@ static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t receive
         return clock_monotonic_ms() - c->interrupted_ms >= INTERRUPTED_MS;
 }
 
+static void connection_note_stale(Connection *c, const Reply *reply) {
+        c->stale_s = MAX(c->stale_s, reply->stale_s);
+        c->is_stale = reply->stale_s > 0;
+}
+
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
                        const Text *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
@@ -337,7 +343,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         c->status = reply.status;
-        c->stale_s = MAX(c->stale_s, reply.stale_s);
+        connection_note_stale(c, &reply);
         if (c->settings.debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
         text_append(&reply.body, ""); /* terminated, even if empty */
@@ -352,6 +358,10 @@ bool connection_is_denied(const Connection *c) {
 
 uint64_t connection_stale_s(const Connection *c) {
         return c->stale_s;
+}
+
+bool connection_is_stale(const Connection *c) {
+        return c->is_stale;
 }
 
 typedef struct Download {
@@ -515,7 +525,7 @@ static int stream_end(Stream *s, Error *err) {
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);
         (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
-        s->connection->stale_s = MAX(s->connection->stale_s, s->reply.stale_s);
+        connection_note_stale(s->connection, &s->reply);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;
 }

@@ -51,6 +51,8 @@ void reply_done(Reply *reply);
 bool connection_is_denied(const Connection *c);
 /* Return the longest time without a leader that an answer has reported, in seconds; 0: none has. */
 uint64_t connection_stale_s(const Connection *c);
+/* Return whether the last answer was of a daemon without a leader. */
+bool connection_is_stale(const Connection *c);
 
 /* Send one request. 'path' NULL is -ENOMEM. 'body' of the type CONTENT_* may be NULL or empty. Return 0 for
  * any answer, also for an error answer: see reply_check(). */

@@ -353,7 +353,7 @@ static void journal_note_waiting(const ApiUnit *unit) {
         const char *reason = unit->reason ?: "";
 
         if (journal_unit_waits(unit))
-                client_note("%s waits for a machine%s%s; its journal has entries of earlier runs only "
+                client_note("%s waits for a machine%s%s; entries, if there are any, are of earlier runs "
                             "(fleetctl why %s)",
                             unit->name, *reason ? ": " : "", reason, unit->name);
 }

@@ -145,21 +145,29 @@ static void append_directory_host(Client *c, const ApiUnit *unit, Text *t) {
 static bool warn_difference(Client *c, const ApiUnit *stored, const char *name, bool template,
                             const Submission *s) {
         bool restart = streq(c->verb->name, "restart");
-        _cleanup_text_ Text next = {}, host = {};
+        int folder = (int) (strlen(s->argument) - strlen(s->name));
+        const char *verb = restart ? "start" : c->verb->name, *file = s->argument;
+        _cleanup_text_ Text next = {}, host = {}, path = {};
+        bool unused;
 
+        if (client_is_interactive() && template && files_find_path(s->argument, s->name, &path, &unused) > 0)
+                file = path.chars;
         append_directory_host(c, stored, &host);
         if (host.size > 0)
                 text_printf(&next, "It comes from the unit directory of %s; edit the file there", host.chars);
         else if (!client_is_interactive())
                 text_append(&next, restart ? "Use fleetctl start --replace" : "Add --replace");
         else if (unit_name_is_template(name))
-                text_printf(&next, "Use fleetctl submit --replace %.*s%s",
-                            (int) (strlen(s->argument) - strlen(s->name)), s->argument, name);
+                text_printf(&next, "Use fleetctl submit --replace %.*s%s", folder, s->argument, name);
+        else if (template)
+                text_printf(&next,
+                            "Use fleetctl submit --replace %s, for all instances, or fleetctl %s --replace "
+                            "%s, for this one only,",
+                            file, verb, s->given);
         else
-                text_printf(&next, "Use fleetctl %s --replace %s", restart ? "start" : c->verb->name,
-                            s->given);
+                text_printf(&next, "Use fleetctl %s --replace %s", verb, s->given);
         fprintf(stderr, "WARNING: Unit %s in registry differs from local %sunit file %s. %s to override.\n",
-                name, template ? "template " : "", s->argument, next.chars ?: "");
+                name, template ? "template " : "", file, next.chars ?: "");
         return host.size == 0;
 }
 
