@@ -10,6 +10,17 @@
 
 /* -- Units -- */
 
+bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterState *state = cluster_state_on(m, unit);
+
+        if (!request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE))
+                return true;
+        if (state)
+                return !streq(state->state.load, STATE_FOREIGN);
+        return cluster_unit_exists(cluster_any_unit(c, unit)) || cluster_assignment_on(m, unit);
+}
+
 int units_count_options(const Unit *unit, size_t *n, Error *err) {
         *n += unit->file.n_options + unit->file.n_sections;
         if (*n <= OPTIONS_READ_MAX)

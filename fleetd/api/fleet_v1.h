@@ -68,6 +68,10 @@ const char *unit_reason(const Request *request, const SchedulerView *view, const
 /* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
 const char *state_health(const ClusterState *state);
 
+/* Return whether the sender may read state and journal of a unit on a machine. Without the right to change
+ * units, it may not read those of the units that the machine has besides the cluster's. */
+bool unit_is_readable(const Request *request, const ClusterMachine *machine, const char *unit);
+
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */

@@ -632,7 +632,7 @@ void remote_command_handle(Request *request) {
         Error err = {};
 
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
-        if (!u && !m) {
+        if ((!u && !m) || (m && !unit_is_readable(request, m, unit))) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
