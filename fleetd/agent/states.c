@@ -220,6 +220,10 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 agent_retry_soon(a);
                 return AGENT_OFFER_LATER;
         }
+        if (assignment && assignment->kind == ASSIGNMENT_RUN && a->systemd->ops->is_stopping(a->systemd)) {
+                unit_state_done(&ret->state); /* that it ends with its host is no failure */
+                return AGENT_OFFER_LATER;
+        }
         ret->precedes = u->precedes;
         if (state && unit_state_equal(&state->state, &ret->state)) {
                 if (agent_changing_since(a, u, assignment, &ret->state) > 0)

@@ -70,6 +70,11 @@ bool rollout_was_available(const ClusterAssignment *a) {
         return s && s->state.available && same_string(s->state.hash, a->hash);
 }
 
+/* Return whether the machine has reported a state after it was down: it is about to be up. */
+static bool instance_is_back(const ClusterAssignment *a) {
+        return a->state && a->state->index > a->machine->presence_index;
+}
+
 /* Return why an instance with the wanted text has failed; NULL: it has not. */
 static const char *instance_failure(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
@@ -182,8 +187,9 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
             (instance_is_untouched(head, a) || instance_was_down(a) || cluster_machine_is_rebooting(m)))
                 return INSTANCE_UNREACHABLE;
         /* It was updated. A text may end its machine some time after that: a loss is no proof of another
-         * cause, an orderly shutdown is, or that the machine is away. */
-        if (!up && m->presence != PRESENCE_LOST && rollout_was_available(a))
+         * cause, an orderly shutdown is, or that the machine is away. After a shutdown, its agent may report
+         * before it is up. */
+        if (!up && m->presence != PRESENCE_LOST && (rollout_was_available(a) || instance_is_back(a)))
                 return INSTANCE_UNREACHABLE;
         *ret_why = instance_failure(a);
         return *ret_why                    ? INSTANCE_FAILED :

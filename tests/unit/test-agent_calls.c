@@ -441,6 +441,22 @@ static void a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled
         assert_int_equal(n_starts, 1);
 }
 
+/* What ends because its host shuts down has not failed. */
+static void the_end_of_a_unit_by_a_shutdown_is_not_published(void **state) {
+        Fixture *fixture = *state;
+
+        bent.is_stopping = is_stopping;
+        run_unit(fixture, "web.service");
+        stopping = true;
+        sim_systemd_end(fixture->systemd, "web.service");
+        run_ms(fixture, 3000);
+        run_pending(fixture);
+        assert_true(is_published(fixture, "web.service", "active"));
+        stopping = false; /* it was cancelled */
+        events.on_changed(events.userdata, NULL);
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+}
+
 static bool is_stale;
 
 static void stale(SystemdUnit *seen) {
@@ -1183,6 +1199,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(
                         the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
                 in_a_faulty_fixture(a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled),
+                in_a_faulty_fixture(the_end_of_a_unit_by_a_shutdown_is_not_published),
                 in_a_faulty_fixture(a_running_unit_is_not_outdated_when_its_assignment_is_reverted),
                 in_a_faulty_fixture(a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited),
                 in_a_faulty_fixture(a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it),

@@ -593,6 +593,28 @@ static void a_machine_that_is_shut_down_after_its_update_is_no_failure(void **st
         }
 }
 
+/* The agent reports the new start of its unit before the leader has written that the machine is up. */
+static void a_machine_that_is_back_from_a_shutdown_is_no_failure_before_it_is_up(void **state) {
+        Play play;
+
+        begin_global(&play, 4, "UpdateOnFailure=revert");
+        want(&play, 2);
+        while (count_with(&play, 2) < 2)
+                second(&play);
+        cluster_view_presence(&play.p, "A", PRESENCE_LEFT);
+        seconds(&play, 5);
+        put_state(&play, 0, "active", false);
+        seconds(&play, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
+        cluster_view_presence(&play.p, "A", PRESENCE_UP);
+        seconds(&play, 5);
+        put_state(&play, 0, "active", true);
+        seconds(&play, 60);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 4);
+        end(&play);
+}
+
 static void a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down(void **state) {
         for (unsigned global = 0; global < 2; global++) {
                 const char *options = "Canary=1\nPromote=20s\nMaxUnavailable=4";
@@ -687,6 +709,7 @@ int main(void) {
                 cmocka_unit_test(a_set_that_grows_again_makes_progress),
                 cmocka_unit_test(the_deadline_runs_while_a_step_does_not_end),
                 cmocka_unit_test(a_machine_that_is_shut_down_after_its_update_is_no_failure),
+                cmocka_unit_test(a_machine_that_is_back_from_a_shutdown_is_no_failure_before_it_is_up),
                 cmocka_unit_test(a_rollout_is_not_promoted_while_the_machines_of_all_canaries_are_down),
                 cmocka_unit_test(a_set_that_gets_smaller_makes_progress),
                 cmocka_unit_test(a_unit_that_stops_first_moves_with_its_text),
