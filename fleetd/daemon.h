@@ -45,6 +45,10 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 /* Apply what settings_take() changed. -ENOMEM: the facts of this machine are unchanged. */
 int daemon_reload(Daemon *d, const Settings *settings);
 
+/* Return whether this host must not announce its shutdown yet: other hosts start its units then, and one that
+ * must not run twice still stops here. */
+bool daemon_awaits_stop(const Daemon *d);
+
 /* Transfer leadership, announce 'reason' ("stop", "shutdown", or "" for no announcement) and close. No unit
  * is touched. 'stopped' is called once, from the loop, when the daemon is freed. */
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);

@@ -552,6 +552,10 @@ static void daemon_log_stop(const Daemon *d) {
                            LIVENESS_STOPPED_TICKS / (60000 / LIVENESS_TICK_MS));
 }
 
+bool daemon_awaits_stop(const Daemon *d) {
+        return d->agent && agent_awaits_stop(d->agent);
+}
+
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
         snprintf(d->reason, sizeof(d->reason), "%s", reason);
         d->stopped = stopped;

@@ -23,6 +23,8 @@
 
 enum {
         LOADING_US = 600000000,
+        STOPPING_US = 10000000, /* TimeoutStopSec= is longer */
+        STOPPING_LOOK_MS = 250,
         EXIT_USAGE = 2, /* bad settings or options; EXIT_FAILURE for all other failures */
 };
 
@@ -41,6 +43,7 @@ typedef struct Process {
         char **argv;
         int argc;
         bool stopping, restarts;
+        Timer shutdown; /* looks whether it may be announced */
         Trim trim;
 } Process;
 
@@ -51,10 +54,30 @@ static void process_on_stopped(void *userdata) {
         loop_uv_stop(p->uv);
 }
 
+/* systemd stops the other units of the host at the same time, and waits for them as long as for fleetd. If it
+ * cannot be asked any more, it ends fleetd without an announcement: the units move when the kernel is silent.
+ */
+static void process_on_shutdown(void *userdata) {
+        Process *p = userdata;
+
+        if (!daemon_awaits_stop(p->daemon)) {
+                daemon_stop(p->daemon, "shutdown", process_on_stopped, p);
+                return;
+        }
+        if (p->io.systemd->ops->is_ready(p->io.systemd))
+                service_notify("EXTEND_TIMEOUT_USEC=%d", STOPPING_US);
+        (void) timer_start(&p->shutdown, p->io.loop, STOPPING_LOOK_MS);
+}
+
 static void process_on_stopping_read(void *userdata, bool shutdown) {
         Process *p = userdata;
 
-        daemon_stop(p->daemon, shutdown ? "shutdown" : "stop", process_on_stopped, p);
+        if (!shutdown)
+                daemon_stop(p->daemon, "stop", process_on_stopped, p);
+        else {
+                p->shutdown = TIMER(process_on_shutdown, p);
+                process_on_shutdown(p);
+        }
 }
 
 static void process_on_signal(void *userdata, int signal_number) {

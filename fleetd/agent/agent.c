@@ -252,6 +252,17 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         return s;
 }
 
+bool agent_awaits_stop(const Agent *a) {
+        for (const AgentUnit *u = a->units; u; u = u->hh.next) {
+                const AssignmentRecord *record = records_get(&a->records, u->name);
+
+                if (record && record->unit && placement_stops_first(&record->unit->placement) &&
+                    u->seen.owner == SYSTEMD_OURS && agent_is_started(&u->seen))
+                        return true;
+        }
+        return false;
+}
+
 void agent_each_unit(const Agent *a, void (*each)(void *userdata, const SystemdUnit *unit), void *userdata) {
         for (const AgentUnit *u = a->units; u; u = u->hh.next)
                 if (u->observed && u->seen.has_file && u->seen.owner != SYSTEMD_CONFLICTING)

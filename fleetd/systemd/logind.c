@@ -112,11 +112,13 @@ static const GuestOps logind_guest = {
 
 static int logind_on_preparing(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         LogindBus *b = userdata;
-        int preparing = 0;
+        int preparing;
 
-        if (!sd_bus_message_is_method_error(reply, NULL))
-                (void) sd_bus_message_read(reply, "v", "b", &preparing);
-        logind_set_state(b, preparing ? LOGIND_STOPPING : LOGIND_RUNNING);
+        if (!sd_bus_message_is_method_error(reply, NULL) &&
+            sd_bus_message_read(reply, "v", "b", &preparing) >= 0)
+                logind_set_state(b, preparing ? LOGIND_STOPPING : LOGIND_RUNNING);
+        else if (b->state == LOGIND_UNKNOWN) /* a shutdown that has begun ends logind before fleetd */
+                logind_set_state(b, LOGIND_RUNNING);
         return 0;
 }
 

@@ -57,12 +57,36 @@ is_released() { ! host_is_on "$1" || journal_of "$1" | grep -q 'the shutdown of 
 journal_of() { journalctl --directory="$LAB/$1/up/var/log/journal" --no-pager -o cat -u fleetd 2>/dev/null; }
 is_not_maintained() { ! fleetctl alpha list-machines --no-legend --fields=machine,maintenance | grep -qE 'drain|cordon'; }
 
+# logind waits for 2 s at most.
+short_delay() {
+        host_exec "$1" sh -c 'mkdir -p /run/systemd/logind.conf.d && printf "[Login]\nInhibitDelayMaxSec=2s\n" >/run/systemd/logind.conf.d/99-short.conf &&
+                systemctl restart systemd-logind' || fail "logind of $1 does not restart"
+        wait_for 20 inhibits "$1" || fail "fleetd on $1 holds no inhibitor after a restart of logind"
+}
+
+# Its stop takes longer than logind waits, and than TimeoutStopSec= of fleetd.
+a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped() {
+        short_delay beta
+        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+        runs_forever lone.service <<<$'ExecStop=/bin/sleep 17\nTimeoutStopSec=60\n[X-Fleet]\nMove=stop-first'
+        fleetctl gamma start lone.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
+        until ! host_is_on beta; do
+                [ "$(hosts_running lone.service | wc -l)" -le 1 ] || fail "lone.service runs elsewhere before it has stopped on beta"
+                sleep 0.1
+        done
+        wait_for 20 runs_once lone.service || fail "lone.service runs on: $(hosts_running lone.service | tr '\n' ' ')"
+        host_clear beta
+        hosts_up beta
+        cluster_whole
+        fleetctl gamma destroy lone.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+
 # logind waits for InhibitDelayMaxSec= at most. A unit whose start takes longer ends with its host, and runs elsewhere soon after.
 units_that_logind_does_not_wait_for_run_elsewhere_afterwards() {
         local down
-        host_exec beta sh -c 'mkdir -p /run/systemd/logind.conf.d && printf "[Login]\nInhibitDelayMaxSec=2s\n" >/run/systemd/logind.conf.d/99-short.conf &&
-                systemctl restart systemd-logind' || fail "logind of beta does not restart"
-        wait_for 20 inhibits beta || fail "fleetd on beta holds no inhibitor after a restart of logind"
+        short_delay beta
         fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
         runs_forever slow.service <<<'ExecStartPre=/bin/sleep 4'
         fleetctl gamma start slow.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
@@ -244,5 +268,6 @@ soft_reboot=
 [ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=soft_reboots_keep_the_kernel_and_units_that_survive_them
 
 scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
-        units_that_logind_does_not_wait_for_run_elsewhere_afterwards all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
+        units_that_logind_does_not_wait_for_run_elsewhere_afterwards a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped \
+        all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
         a_queue_goes_on_when_its_missing_host_is_back $soft_reboot

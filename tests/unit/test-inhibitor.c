@@ -278,6 +278,22 @@ static void a_lost_connection_releases_the_inhibitor_and_is_made_again(void **st
         HOST_UNTIL(fixture->host, is_stopping(fixture));
 }
 
+/* The shutdown ends logind and D-Bus before this daemon. */
+static void a_logind_that_is_lost_during_a_shutdown_does_not_cancel_it(void **state) {
+        Fixture *fixture = *state;
+
+        fake_bus_prepare_for_shutdown(fixture->fake, true);
+        HOST_UNTIL(fixture->host, is_stopping(fixture));
+        fixture->fake->fail = "Get";
+        fixture->fake->fail_name = SD_BUS_ERROR_SERVICE_UNKNOWN;
+        fixture->fake->fail_message = "no such service";
+        fake_bus_disconnect(fixture->fake);
+        HOST_UNTIL(fixture->host, strstr(fixture->fake->call_log.chars, "; Inhibit"));
+        host_pause(fixture->host, 50);
+        assert_int_equal(state_of(fixture), LOGIND_STOPPING);
+        assert_true(is_stopping(fixture));
+}
+
 static void on_reboot(void *userdata, int error, const char *message) {
         Fixture *fixture = userdata;
 
@@ -540,6 +556,7 @@ int main(void) {
                 TEST(without_logind_the_host_counts_as_running),
                 TEST(a_rejected_inhibitor_changes_nothing_else),
                 TEST(a_lost_connection_releases_the_inhibitor_and_is_made_again),
+                TEST(a_logind_that_is_lost_during_a_shutdown_does_not_cancel_it),
                 TEST(each_kind_of_reboot_has_its_call),
                 TEST(no_host_reboots_twice),
                 TEST(a_host_reboots_by_a_record_that_is_current),
