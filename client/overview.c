@@ -190,6 +190,7 @@ static size_t width_of_what(const Widths *w, const char **ret_next) {
         return rest - next;
 }
 
+/* Return 1 if the line lacks a part of the description, or the command; 0 or -ENOMEM. */
 static int problem_print(const Condition *p, const Widths *w) {
         const char *next = p->next;
         _cleanup_text_ Text name = {}, what = {}, safe = {}, line = {};
@@ -211,12 +212,13 @@ static int problem_print(const Condition *p, const Widths *w) {
         if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
                 return -ENOMEM;
         printf("    %s\n", line.chars ?: "");
-        return 0;
+        return *next != *p->next || used < output_width(safe.chars ?: "");
 }
 
 static int problems_print(const Conditions *all, bool full) {
         Widths w = { .columns = full ? 0 : output_columns() };
         size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
+        bool cut = false;
 
         for (size_t i = 0; i < n; i++) {
                 size_t width = output_width(all->items[i].what);
@@ -227,9 +229,15 @@ static int problems_print(const Conditions *all, bool full) {
         }
         if (w.columns > 0)
                 w.name = MIN(w.name, w.columns / 3);
-        for (size_t i = 0; i < n; i++)
-                if (problem_print(&all->items[i], &w) < 0)
-                        return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                int r = problem_print(&all->items[i], &w);
+
+                if (r < 0)
+                        return r;
+                cut |= r > 0;
+        }
+        if (cut)
+                puts("    whole lines: fleetctl status --full");
         if (all->n > n)
                 printf("    ... and %zu more\n", all->n - n);
         return 0;
