@@ -1608,7 +1608,7 @@ static void a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text(v
                 { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
                 { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
-                  "\"beta no longer qualifies (Conflicts=node.service, and node.service runs there); no "
+                  "\"beta no longer qualifies (Conflicts=node.service, and node.service is there); no "
                   "other "
                   "machine qualifies (node is on gamma)\"" },
                 { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
