@@ -353,6 +353,15 @@ static int recent_add_adoption(Recent *recent, const JsonValue *row) {
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
 }
 
+/* Return what follows the name of a machine that is lost only as it has not reported since the cluster was
+ * recovered or restored: nothing has happened to it now. NULL: another reason. */
+static const char *recent_no_report(const JsonValue *row) {
+        static const char begin[] = "lost: it";
+        const char *reason = member_text(row, "reason");
+
+        return starts_with(reason, "lost: it has not reported since ") ? reason + strlen(begin) : NULL;
+}
+
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         const char *id = member_text(row, "machine"), *before;
@@ -386,6 +395,8 @@ static int recent_add(Recent *recent, const JsonValue *row) {
                 text_append(&t, " was shut down");
         else if (streq(member_text(row, "kind"), "removed"))
                 text_printf(&t, " %s", presence.chars);
+        else if (recent_no_report(row))
+                text_append(&t, recent_no_report(row));
         else
                 text_printf(&t, " is %s", presence.chars);
         if (machine.error < 0 || t.error < 0)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/times.h"
+#include "client/voter_text.h"
 
 enum {
         PROBLEMS_SHOWN = 20,
@@ -277,7 +278,9 @@ static void print_voters(const View *v) {
                         continue;
                 n++;
                 n_reachable += reachable;
-                text_printf(&t, " %s%s", member_label(m), reachable ? "" : " (unreachable)");
+                text_append(&t, " ");
+                append_member_name(&t, &v->machines, m);
+                text_append(&t, reachable ? "" : " (unreachable)");
         }
         /* The cluster can lose the reachable voters beyond a majority. */
         text_printf(&lose, "can lose %zu", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);

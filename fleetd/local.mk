@@ -202,7 +202,7 @@ tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
-tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set,--wrap=kv_sync
+tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set,--wrap=kv_sync,--wrap=kv_propose
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_replica_pins_SOURCES = tests/unit/test-replica_pins.c tests/lib/scratch.h tests/lib/scratch.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_replica_pins_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

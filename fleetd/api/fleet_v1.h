@@ -61,6 +61,16 @@ void change_on_done(void *request, KvStatus status, const char *message, uint64_
 /* The same; if another change came first, the route decides again on the view that has it. */
 void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);
 
+/* The same for changes that the journal gets, one line each, when the outcome is known. 'n': how many there
+ * are; NULL: out of memory. The request owns the result, as its state. */
+typedef struct ChangeLines ChangeLines;
+ChangeLines *change_lines_new(Request *request, size_t n);
+/* Return the text of the next line, to append the change to. Its fields are the unit or the machine; the
+ * other one is NULL. */
+Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine);
+void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
+void change_lines_on_done(void *request, KvStatus status, const char *message, uint64_t index);
+
 /* Set the reason why a unit is on its machine, or on none. Return its kind, API_REASON_*, or NULL. */
 const char *unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
                         Error *ret);

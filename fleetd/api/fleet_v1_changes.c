@@ -9,6 +9,53 @@
 #include "base/log.h"
 #include "units/name.h"
 
+/* -- The journal of changes -- */
+
+typedef struct ChangeLine {
+        char *unit, *machine; /* fields; one is NULL */
+        Text text;
+} ChangeLine;
+
+/* Request.state of a request whose changes are logged with their outcome. */
+struct ChangeLines {
+        size_t n;
+        ChangeLine items[];
+};
+
+/* Log each change with its outcome, once. */
+static void change_lines_log(ChangeLines *lines, uint64_t index, const char *outcome, const char *reason) {
+        for (size_t i = 0; i < lines->n; i++) {
+                ChangeLine *line = &lines->items[i];
+
+                log_info(((LogFields) { .unit = line->unit, .machine = line->machine, .index = index }),
+                         "%s; %s%s%s", line->text.chars ?: "", outcome, reason ? ": " : "", reason ?: "");
+                free(line->unit);
+                free(line->machine);
+                text_done(&line->text);
+        }
+        lines->n = 0;
+}
+
+static void change_lines_on_end(Request *request) {
+        change_lines_log(request->state, 0, "outcome unknown", "the connection of the client ended first");
+        free(request->state);
+}
+
+ChangeLines *change_lines_new(Request *request, size_t n) {
+        request->state = calloc(1, sizeof(ChangeLines) + n * sizeof(ChangeLine));
+        if (request->state)
+                request->on_end = change_lines_on_end;
+        return request->state;
+}
+
+Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine) {
+        ChangeLine *line = &lines->items[lines->n++];
+
+        line->unit = unit ? strdup(unit) : NULL;
+        line->machine = machine ? strdup(machine) : NULL;
+        return &line->text;
+}
+
 /* -- Changes of the registry -- */
 
 void change_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
@@ -22,30 +69,57 @@ void change_sent(Request *request, const char *subject, unsigned success, const 
         request->type = type;
 }
 
-void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Request *request = userdata;
-
-        request->changing = false;
+/* Return the status to answer to a change that failed, and set the message. */
+static unsigned change_failed(const Request *request, KvStatus status, const char *message, Error *ret) {
         switch (status) {
-        case KV_OK:
-                request_answer(request, request->success, request->type, NULL, "", 0);
-                break;
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
         case KV_NOT_FOUND:
-                request_error(request, 409, "another request changed %s meanwhile; try again",
-                              request->subject);
-                break;
+                return error_set(ret, 409, "another request changed %s meanwhile; try again",
+                                 request->subject);
         case KV_UNKNOWN:
-                request_error(request, 504, "%s; the outcome is unknown: read %s again", message,
-                              request->subject);
-                break;
+                return error_set(ret, 504, "%s; the outcome is unknown: read %s again", message,
+                                 request->subject);
         case KV_TOO_LARGE:
-                request_error(request, 413, "%s", message);
-                break;
+                return error_set(ret, 413, "%s", message);
         default:
-                request_error(request, 503, "%s", message);
+                return error_set(ret, 503, "%s", message);
         }
+}
+
+void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+        unsigned failed;
+        Error err = {};
+
+        request->changing = false;
+        if (status == KV_OK) {
+                request_answer(request, request->success, request->type, NULL, "", 0);
+                return;
+        }
+        failed = change_failed(request, status, message, &err);
+        request_error(request, failed, "%s", err.message);
+}
+
+void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
+        if (r < 0)
+                change_lines_log(request->state, 0, "rejected", strerror(-r));
+        change_sent(request, subject, success, type, r);
+}
+
+void change_lines_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Request *request = userdata;
+        Error err = {};
+
+        if (status == KV_OK)
+                change_lines_log(request->state, index, "done", NULL);
+        else if (status == KV_UNKNOWN)
+                change_lines_log(request->state, 0, "outcome unknown", message);
+        else {
+                (void) change_failed(request, status, message, &err);
+                change_lines_log(request->state, 0, "rejected", err.message);
+        }
+        change_on_done(request, status, message, index);
 }
 
 void change_on_decided(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -61,35 +135,42 @@ void change_on_decided(void *userdata, KvStatus status, const char *message, uin
                               request->subject);
 }
 
-/* Log the request of a user: the history of the cluster ends at a restore, and the journal does not. */
-static void units_log(const Request *request, const UnitChange *change) {
+/* Describe the request of a user: the history of the cluster ends at a restore, and the journal does not. */
+static void units_describe(const Request *request, const UnitChange *change, Text *t) {
         const char *name = change->unit ? change->unit->name : change->name;
         uint64_t revision = change->unit ? registry_former_revision(request_registry(request), change->unit) :
                                            0;
-        _cleanup_text_ Text what = {};
 
+        text_printf(t, "%s requested a change of %s: ", *change->user ? change->user : request->sender->text,
+                    name);
         if (change->remove)
-                text_append(&what, "removal");
+                text_append(t, "removal");
         else if (revision > 0)
-                text_printf(&what, "return to revision %llu, ", (unsigned long long) revision);
+                text_printf(t, "return to revision %llu, ", (unsigned long long) revision);
         else if (change->unit)
-                text_append(&what, "new text, ");
+                text_append(t, "new text, ");
         if (!change->remove)
-                text_printf(&what, "target state %s", target_state_to_string(change->target));
-        log_info(((LogFields) { .unit = name }), "%s requested a change of %s: %s",
-                 *change->user ? change->user : request->sender->text, name, what.chars ?: "");
+                text_printf(t, "target state %s", target_state_to_string(change->target));
 }
 
 static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {
+        ChangeLines *lines = change_lines_new(request, n);
         char user[RECORDED_BY_SIZE];
 
+        if (!lines) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
         (void) request_user(request, user);
         for (size_t i = 0; i < n; i++) {
+                const char *name = changes[i].unit ? changes[i].unit->name : changes[i].name;
+
                 changes[i].user = user;
-                units_log(request, changes + i);
+                units_describe(request, changes + i, change_lines_add(lines, name, NULL));
         }
-        change_sent(request, "the unit", success, NULL,
-                    registry_change_units(request_registry(request), changes, n, change_on_done, request));
+        change_lines_sent(
+                request, "the unit", success, NULL,
+                registry_change_units(request_registry(request), changes, n, change_lines_on_done, request));
 }
 
 /* The change that one PUT, or one item of a batch, requests. */

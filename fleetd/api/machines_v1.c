@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/log.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/membership/membership.h"
@@ -300,22 +299,28 @@ bool metadata_patch_read(Request *request, MetadataPatch *ret) {
 void machines_patch_handle(Request *request) {
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
         char user[RECORDED_BY_SIZE];
+        ChangeLines *lines;
 
         if (!metadata_patch_read(request, &patch))
                 return;
+        lines = change_lines_new(request, patch.n);
+        if (!lines) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
         (void) request_user(request, user);
         for (size_t i = 0; i < patch.n; i++) {
                 patch.changes[i].user = user;
-                log_info(((LogFields) { .machine = patch.changes[i].machine }),
-                         "%s requested a change of the metadata of %s: %s=%s",
-                         *user ? user : request->sender->text,
-                         cluster_name_of(registry_cluster(request->api->options.registry),
-                                         patch.changes[i].machine),
-                         patch.changes[i].key, patch.changes[i].value ?: "");
+                text_printf(change_lines_add(lines, NULL, patch.changes[i].machine),
+                            "%s requested a change of the metadata of %s: %s=%s",
+                            *user ? user : request->sender->text,
+                            cluster_name_of(registry_cluster(request->api->options.registry),
+                                            patch.changes[i].machine),
+                            patch.changes[i].key, patch.changes[i].value ?: "");
         }
-        change_sent(request, "the metadata", 204, "application/json",
-                    registry_set_metadata(request_registry(request), patch.changes, patch.n, change_on_done,
-                                          request));
+        change_lines_sent(request, "the metadata", 204, "application/json",
+                          registry_set_metadata(request_registry(request), patch.changes, patch.n,
+                                                change_lines_on_done, request));
 }
 
 /* -- Removal -- */

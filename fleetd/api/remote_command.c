@@ -387,25 +387,21 @@ static int asking_question(Asking *a) {
         return -ENOTCONN;
 }
 
+/* The client may have asked each machine that had the unit: state nothing of where it is. */
 static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *m = cluster_machine(c, machine);
         const char *name = cluster_name_of(c, machine),
                    *why = error == -ENOTCONN ? "no session to it is open" : strerror(-error);
 
-        if (spec->kind == CALL_LOG)
+        if (spec->kind == CALL_LOG || !m || m->presence == PRESENCE_UP)
                 request_error(request, 503, "%s cannot be reached from this host (%s)", name, why);
-        else if (!m || m->presence == PRESENCE_UP)
-                request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", spec->unit,
-                              name, why);
         else
-                request_error(request, 503,
-                              "%s is on %s, which is %s; its last reported state: fleetctl why %s",
-                              spec->unit, name,
+                request_error(request, 503, "%s is %s; the last reported state of %s: fleetctl why %s", name,
                               m->presence == PRESENCE_AWAY ? "away (on it: systemctl status fleetd)" :
                               m->presence == PRESENCE_LEFT ? "shut down" :
                                                              "lost",
-                              spec->unit);
+                              spec->unit, spec->unit);
 }
 
 static void asking_ask_next(Asking *a) {

@@ -90,6 +90,7 @@ typedef struct KeyDistribution {
         uint64_t refused_ms;              /* no message about a key that cannot be stored before */
         bool opening;                     /* the file of the key is being opened */
         bool damaged;                     /* the file of the key is there, and does not open the CA */
+        bool warned;                      /* 'problem' was logged as a warning */
         char problem[KEYS_PROBLEM_SIZE], warning[KEYS_PROBLEM_SIZE];
 } KeyDistribution;
 

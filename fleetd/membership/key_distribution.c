@@ -254,6 +254,24 @@ const char *authority_problem(Authority *a) {
         return a->keys.warning;
 }
 
+/* Log why this member cannot use the key, once. The leader sends a key that is missing, or replaces one of a
+ * former cluster, soon after the member has joined: that is a problem if the next check finds it, too. */
+static void keys_log_problem(Authority *a, int error, bool again, const Error *err) {
+        bool expected = error == -ENOENT || a->keys.damaged;
+
+        a->keys.warned = again && a->keys.warned;
+        if (a->keys.warned)
+                return;
+        a->keys.warned = again || !expected;
+        if (a->keys.warned)
+                log_warning(((LogFields) { .error = error }), "This member cannot use the cluster key: %s%s",
+                            error_text(err, error),
+                            expected ? "; the leader has not sent it: see fleet-security(7)" : "");
+        else
+                log_info(((LogFields) { .error = error }),
+                         "This member waits for the cluster key from the leader: %s", error_text(err, error));
+}
+
 /* Other failures than a missing or wrong file are corrected by an administrator: the key may be in use. */
 static void keys_set_problem(Authority *a, int error, uint64_t number, const Error *err) {
         char former[KEYS_PROBLEM_SIZE];
@@ -283,9 +301,8 @@ static void keys_set_problem(Authority *a, int error, uint64_t number, const Err
         else
                 snprintf(a->keys.problem, KEYS_PROBLEM_SIZE, "cluster key unusable: %s",
                          error_text(err, error));
-        if (error < 0 && !streq(former, a->keys.problem))
-                log_warning(((LogFields) { .error = error }), "This member cannot use the cluster key: %s",
-                            error_text(err, error));
+        if (error < 0)
+                keys_log_problem(a, error, streq(former, a->keys.problem), err);
 }
 
 void keys_check(Authority *a, const KvState *state) {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char liveness_closed[] = "its fleetd closed its session";
+const char liveness_closed[] = "its fleetd lost its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
 const char liveness_stopped[] = "its fleetd was stopped";
 const char liveness_cut[] = "it does not reach the leader, but another replica";
@@ -78,7 +78,7 @@ static const char *liveness_away_end(const char *cause) {
         if (cause == liveness_stopped)
                 return "its fleetd was stopped, and has been away for too long";
         return cause == liveness_hung ? "its fleetd does not answer, and has been away for too long" :
-                                        "its fleetd closed its session, and has been away for too long";
+                                        "its fleetd lost its session, and has been away for too long";
 }
 
 static const char *liveness_cause(const char *reason) {

@@ -199,11 +199,11 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
         for (size_t i = 0; i < own->n && !s.found; i++)
                 scheduler_view_each_named(c->view, c->machine, own->items[i], conflict_on_unit, &s);
         if (s.found)
-                return refusal_of(ret, s.found, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
+                return refusal_of(ret, s.found, "Conflicts=%s, and %s is there", s.glob, s.found->name);
         scheduler_view_each_naming(c->view, c->machine, CLUSTER_CONFLICTS, c->unit->name, conflict_on_unit,
                                    &s);
         if (s.found)
-                return refusal_of(ret, s.found, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
+                return refusal_of(ret, s.found, "%s is there and has Conflicts=%s", s.found->name, s.glob);
         return 0;
 }
 

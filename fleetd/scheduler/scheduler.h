@@ -26,7 +26,7 @@ typedef enum SchedulerRule {
 } SchedulerRule;
 
 /* Return the first rule that forbids 'unit' to run on 'machine', with the reason ("Conflicts=web@*.service,
- * and web@1.service runs there"), or RULE_NONE.
+ * and web@1.service is there"), or RULE_NONE.
  *
  * 'staying' checks a unit that is already there. The machine then need not be up, and a unit that is being
  * stopped is no obstacle. Of two units in conflict only the one with the newer text (ClusterUnit.index) is

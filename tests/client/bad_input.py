@@ -53,7 +53,7 @@ ROWS = [
     ("move none alpha", 4, "Unit none.service does not exist."),
     ("move web@1 none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines --all"),
     ("move web@1 beta --timeout=soon", 2, "fleetctl: --timeout=soon: expected a time span above 0, for example 5min"),
-    ("move web@1 gamma", 1, "Failed to move web@1.service: gamma does not qualify: Conflicts=web@*.service, and web@2.service runs there"),
+    ("move web@1 gamma", 1, "Failed to move web@1.service: gamma does not qualify: Conflicts=web@*.service, and web@2.service is there"),
     ("cordon", 2, "fleetctl: cordon: expected at least one machine, by its name or ID"),
     ("cordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines --all"),
     ("uncordon none", 4, "fleetctl: none: no machine has this name or ID; fleetctl list-machines --all"),

@@ -282,7 +282,7 @@ class Handler(BaseHTTPRequestHandler):
                 if name not in c.units:
                     return self.answer(404, {"error": {"code": 404, "message": "unit does not exist"}})
                 if self.command == "PUT":
-                    message = "gamma does not qualify: Conflicts=web@*.service, and web@2.service runs there"
+                    message = "gamma does not qualify: Conflicts=web@*.service, and web@2.service is there"
                     return self.answer(409, {"error": {"code": 409, "message": message}}) if "3" * 32 in body.decode() else self.answer(204)
                 return self.answer(200, {"id": "1" * 32, "machine": "alpha", "name": name, "state": "none"})
             if path.startswith("/fleet/v1/rollouts/") and path.rsplit("/", 1)[1] in c.units:

@@ -408,7 +408,7 @@ static void end_in(SimMachine *m, unsigned how) {
 /* The leader alone cannot reach a replica, whose daemon hangs or ends meanwhile. Its units run, as its kernel
  * shows to the other replica, until it loses power. */
 static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
-        static const char *const reasons[] = { "its kernel does", "closed its session", "was stopped" };
+        static const char *const reasons[] = { "its kernel does", "lost its session", "was stopped" };
         SimMachine *m, *leader;
         uint64_t until_ms, ms;
 
@@ -530,7 +530,7 @@ static void launch_on(SimMachine *m) {
 /* A daemon that ends tells why, or its kernel does. */
 static void ends(void) {
         SimMachine *m = attached();
-        static const char *const reasons[] = { "stopped", "closed its session" };
+        static const char *const reasons[] = { "stopped", "lost its session" };
 
         for (unsigned i = 0; i < ELEMENTS(reasons); i++) {
                 UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);

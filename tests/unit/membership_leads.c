@@ -197,7 +197,7 @@ static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_si
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();
-                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd closed its session");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd lost its session");
         }
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");

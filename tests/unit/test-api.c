@@ -1608,7 +1608,7 @@ static void a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text(v
                 { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
                 { PLANNED("a.service", "[X-Fleet]\\nConflicts=node.service\\n"),
-                  "\"beta no longer qualifies (Conflicts=node.service, and node.service runs there); no "
+                  "\"beta no longer qualifies (Conflicts=node.service, and node.service is there); no "
                   "other "
                   "machine qualifies (node is on gamma)\"" },
                 { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
@@ -2144,7 +2144,17 @@ static void a_member_without_a_member_key_is_named_by_its_address(void **state) 
 
 static void collect_requested(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (strstr(message, " requested a change of "))
-                text_printf(userdata, "%s %s\n", fields->unit, message);
+                text_printf(userdata, "%s %s\n", fields->unit ?: fields->machine, message);
+}
+
+static void collect_begin(Text *requested) {
+        log_set_sink(collect_requested, requested);
+        log_set_max_priority(LOG_INFO);
+}
+
+static void collect_end(void) {
+        log_set_sink(NULL, NULL);
+        log_set_max_priority(LOG_EMERG);
 }
 
 /* The history ends at a restore: the journal has the users, too. */
@@ -2153,8 +2163,7 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
         _cleanup_text_ Text requested = {};
 
         host_raise(fixture->host, KV_LEVEL_REVISIONS);
-        log_set_sink(collect_requested, &requested);
-        log_set_max_priority(LOG_INFO);
+        collect_begin(&requested);
         assert_int_equal(
                 put_unit(fixture, "a.service", "{\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "}"),
                 201);
@@ -2167,16 +2176,117 @@ static void the_user_of_a_change_is_in_the_journal(void **state) {
                 201);
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
         assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
-        log_set_sink(NULL, NULL);
-        log_set_max_priority(LOG_EMERG);
+        collect_end();
         assert_string_equal(
                 requested.chars,
-                "a.service root@alpha requested a change of a.service: new text, target state launched\n"
-                "a.service root@alpha requested a change of a.service: target state loaded\n"
-                "a.service root@alpha requested a change of a.service: new text, target state loaded\n"
+                "a.service root@alpha requested a change of a.service: new text, target state launched; "
+                "done\n"
+                "a.service root@alpha requested a change of a.service: target state loaded; done\n"
+                "a.service root@alpha requested a change of a.service: new text, target state loaded; done\n"
                 "a.service root@alpha requested a change of a.service: return to revision 1, target state "
-                "loaded\n"
-                "a.service root@alpha requested a change of a.service: removal\n");
+                "loaded; done\n"
+                "a.service root@alpha requested a change of a.service: removal; done\n");
+}
+
+/* The fate of the next proposals; NULL: that of the store. 'status' KV_OK: no answer comes. */
+typedef struct Fate {
+        KvResult result;
+        KvDone done;
+        void *userdata;
+        Deferred answer;
+} Fate;
+
+static Fate *fate;
+
+static void fate_answer(void *userdata) {
+        Fate *f = userdata;
+
+        f->done(f->userdata, &f->result);
+}
+
+int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number);
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number);
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number) {
+        if (!fate)
+                return __real_kv_propose(store, cmd, done, userdata, ret_number);
+        fate->done = done;
+        fate->userdata = userdata;
+        fate->answer.run = fate_answer;
+        fate->answer.userdata = fate;
+        if (fate->result.status != KV_OK)
+                loop_defer(store->loop, &fate->answer);
+        *ret_number = UINT64_MAX;
+        return 0;
+}
+
+/* A change of a unit, and one of a machine. */
+static void a_change_that_fails_is_in_the_journal_with_its_outcome(void **state) {
+        static const struct {
+                KvStatus status;
+                const char *cause;
+                unsigned answer;
+                const char *outcome;
+        } rows[] = {
+                { KV_NO_LEADER, "no leader: 1 of 3 voters reachable; reads still work", 503,
+                  "rejected: no leader: 1 of 3 voters reachable; reads still work" },
+                { KV_UNKNOWN, "", 504,
+                  "outcome unknown: the leader was lost: the change may have taken effect, or may still do "
+                  "so" },
+        };
+        Fixture *fixture = *state;
+
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
+        publish_machine(fixture, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "zone=a");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Fate given = { .result = { .status = rows[i].status, .cause = kv_string(rows[i].cause) } };
+                _cleanup_text_ Text requested = {}, expected = {};
+
+                collect_begin(&requested);
+                fate = &given;
+                assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL),
+                                 rows[i].answer);
+                assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "",
+                                     "[{\"op\":\"add\",\"path\":\"/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/"
+                                     "gpu\",\"value\":\"yes\"}]"),
+                                 rows[i].answer);
+                fate = NULL;
+                collect_end();
+                text_printf(&expected,
+                            "a.service root@alpha requested a change of a.service: removal; %s\n"
+                            "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb root@alpha requested a change of the metadata "
+                            "of beta: gpu=yes; %s\n",
+                            rows[i].outcome, rows[i].outcome);
+                assert_string_equal(requested.chars, expected.chars);
+        }
+}
+
+static void a_change_whose_connection_ends_first_is_in_the_journal(void **state) {
+        static const char request[] = "DELETE /fleet/v1/units/a.service HTTP/1.1\r\nHost: fleet\r\n\r\n";
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        Fixture *fixture = *state;
+        _cleanup_text_ Text requested = {};
+        Fate given = {};
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", fixture->socket);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        collect_begin(&requested);
+        fate = &given;
+        HOST_UNTIL(fixture->host, given.done);
+        assert_null(requested.chars);
+        fixture->api = api_free(fixture->api);
+        close(fd);
+        fate = NULL;
+        collect_end();
+        assert_string_equal(
+                requested.chars,
+                "a.service root@alpha requested a change of a.service: removal; outcome unknown: the "
+                "connection of the client ended first\n");
 }
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */
@@ -2570,6 +2680,8 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(health_is_confirmed_by_a_majority),
                 in_a_fixture(a_member_without_a_member_key_is_named_by_its_address),
                 in_a_fixture(the_user_of_a_change_is_in_the_journal),
+                in_a_fixture(a_change_that_fails_is_in_the_journal_with_its_outcome),
+                in_a_fixture(a_change_whose_connection_ends_first_is_in_the_journal),
                 in_a_fixture(small_requests_do_not_wait_for_large_listings),
                 in_a_fixture(a_large_answer_is_made_off_the_loop_and_is_whole),
                 in_a_fixture(a_long_key_is_sorted_off_the_loop),

@@ -3117,7 +3117,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
                   "delta does not qualify: it is lost; the rules of all machines: fleetctl why a.service\"" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "gamma does not qualify: Conflicts=d.service, and d.service runs there; to free it: "
+                  "gamma does not qualify: Conflicts=d.service, and d.service is there; to free it: "
                   "fleetctl "
                   "unload d.service, and after the move: fleetctl start d.service" },
                 { "PUT /fleet/v1/units/m.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
@@ -3127,7 +3127,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/k.service/move", "{}", 409,
                   "); the rules of all machines: fleetctl why k.service\"" },
                 { "PUT /fleet/v1/units/e.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "and h.service runs there; h.service is being unloaded: repeat the command when it has "
+                  "and h.service is there; h.service is being unloaded: repeat the command when it has "
                   "ended" },
                 { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
                 { "PUT /fleet/v1/units/g.service/move", "{}", 409,
@@ -4128,13 +4128,12 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         assert_non_null(strstr(fixture->answer, "\"reason\":\"this host has a unit of that name from another "
                                                 "source: /etc/systemd/system/c.service\""));
         write_now(fixture, &(Record) { "unit/c.service", "{\"text\":\"[Service]\\n\"}" }, 1);
-        assert_answer(
-                fixture, "GET /fleet/v1/why/c.service", NULL, 200,
-                "\"reason\":\"d1.service runs there and has Conflicts=c.service\",\"rule\":\"Conflicts\","
-                "\"ruleOf\":\"d1.service\"");
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200,
+                      "\"reason\":\"d1.service is there and has Conflicts=c.service\",\"rule\":\"Conflicts\","
+                      "\"ruleOf\":\"d1.service\"");
         write_now(fixture, conflicts, 1);
         write_now(fixture, &(Record) { "target/e.service", "inactive" }, 1);
-        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service runs there");
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service is there");
         assert_null(strstr(fixture->answer, "\"steps\""));
 
         /* To unload a global unit would stop it on all machines. */
@@ -4144,7 +4143,7 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
                   &(Record) { "unit/e.service",
                               "{\"text\":\"[X-Fleet]\\nConflicts=c.service\\nGlobal=yes\\n\"}" },
                   1);
-        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "runs there");
+        assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "is there");
         assert_null(strstr(fixture->answer, "\"steps\""));
 }
 

@@ -558,8 +558,8 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
         quiet_peer_part(h);
         assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
                     "HTTP/1.1 503");
-        assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which is lost; its last "
-                                                         "reported state: fleetctl why web.service\"");
+        assert_says((const char *) h->client.said.bytes, "\"beta is lost; the last reported state of "
+                                                         "web.service: fleetctl why web.service\"");
         assert_says(ask(h, "GET", "/fleet/v1/log?machine=" QUIET_PEER_OTHER_ID), "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"beta cannot be reached from this host (no "
                                                          "session to it is open)\"");

@@ -655,6 +655,44 @@ static void a_lost_cluster_key_is_replaced_with_the_ca(void **state) {
         HOST_UNTIL(f->host, count_rows(f, "ca  no member has the cluster key: a new CA") > 0);
 }
 
+static void collect_keys(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (starts_with(message, "This member "))
+                text_printf(userdata, "%d %s\n", priority, message);
+}
+
+/* A host that has just joined lacks the key, which the leader sends within seconds: the first check is no
+ * warning, the second one is, and there is no third. */
+static void a_missing_cluster_key_is_a_warning_if_it_stays_missing(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *file = scratch_path(f->host->scratch, "secrets/key.1");
+        Guest *g = guest_new(f, NULL);
+        _cleanup_text_ Text said = {}, missing = {}, expected = {};
+        Token token;
+
+        become_member(f);
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        token = read_token(f);
+        assert_int_equal(unlink(file), 0);
+        text_printf(&missing, "Failed to read the cluster key %s: No such file or directory", file);
+        log_set_sink(collect_keys, &said);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_string_not_equal(join(g, &token), ""); /* the next tick checks again */
+                for (unsigned tick = 0; tick < 10; tick++)
+                        authority_tick(f->authority);
+                text_clear(&expected);
+                text_printf(&expected, "%d This member waits for the cluster key from the leader: %s\n",
+                            LOG_INFO, missing.chars);
+                if (i > 0)
+                        text_printf(
+                                &expected,
+                                "%d This member cannot use the cluster key: %s; the leader has not sent it: "
+                                "see fleet-security(7)\n",
+                                LOG_WARNING, missing.chars);
+                assert_string_equal(said.chars, expected.chars);
+        }
+        log_set_sink(NULL, NULL);
+}
+
 /* The restored host has no file of the former one, and waits for its certificate: its member key is written
  * when it listens. */
 static void a_restored_host_replaces_the_ca_before_it_is_a_member(void **state) {
@@ -886,6 +924,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_host_without_the_cluster_key_signs_nothing, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_lost_cluster_key_is_replaced_with_the_ca, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_missing_cluster_key_is_a_warning_if_it_stays_missing, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_restored_host_replaces_the_ca_before_it_is_a_member, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_key_that_is_away_is_waited_for, setup, teardown),

@@ -175,8 +175,8 @@ static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        assert_change(&w, closed, 60, "lost: its fleetd closed its session, and has been away for too long");
+        assert_change(&w, closed, 1, "away: its fleetd lost its session");
+        assert_change(&w, closed, 60, "lost: its fleetd lost its session, and has been away for too long");
         end(&w);
 }
 
@@ -272,9 +272,9 @@ static void a_daemon_that_returns_in_time_is_up_again(void **state) {
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 500);
         assert_change(&w, healthy, 1, "up: ");
-        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 1, "away: its fleetd lost its session");
         assert_change(&w, closed, 60,
-                      "lost: its fleetd closed its session, and has been away for too long"); /* counted from
+                      "lost: its fleetd lost its session, and has been away for too long"); /* counted from
                                                                                                  zero */
         end(&w);
 }
@@ -293,13 +293,13 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        assert_change(&w, closed, 60, "lost: its fleetd closed its session, and has been away for too long");
+        assert_change(&w, closed, 1, "away: its fleetd lost its session");
+        assert_change(&w, closed, 60, "lost: its fleetd lost its session, and has been away for too long");
         assert_change(&w, healthy, 1, "up: ");
-        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 1, "away: its fleetd lost its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
-        assert_change(&w, closed, 7, "lost: its fleetd closed its session, and has been away for too long");
+        assert_change(&w, closed, 7, "lost: its fleetd lost its session, and has been away for too long");
         end(&w);
 }
 
@@ -490,10 +490,10 @@ static void an_unattached_host_that_ended_its_session_is_away(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_change(&w, ended, 1, "away: its fleetd closed its session");
+        assert_change(&w, ended, 1, "away: its fleetd lost its session");
         assert_no_change(&w, unattached, 50); /* a new leader does not know why */
         assert_change(&w, unattached, 10,
-                      "lost: its fleetd closed its session, and has been away for too long");
+                      "lost: its fleetd lost its session, and has been away for too long");
         assert_change(&w, healthy, 1, "up: ");
         assert_change(&w, stops, 1, "away: its fleetd was stopped");
         liveness_reset(&w.liveness, 3600000);
@@ -582,10 +582,10 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
 
         /* However long it was away, it has a whole period for a heartbeat. */
         assert_change(&w, healthy, 1, "up: ");
-        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 1, "away: its fleetd lost its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness, 0);
-        assert_change(&w, closed, 7, "lost: its fleetd closed its session, and has been away for too long");
+        assert_change(&w, closed, 7, "lost: its fleetd lost its session, and has been away for too long");
         end(&w);
 }
 

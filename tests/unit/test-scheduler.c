@@ -85,7 +85,7 @@ static void each_rule_rejects_with_a_reason(void **state) {
 
         cluster_view_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "web@2.service", "A", false),
-                            "Conflicts=web@*.service, and web@1.service runs there");
+                            "Conflicts=web@*.service, and web@1.service is there");
         assert_string_equal(refusal(&p, "web@2.service", "B", false), "");
         assert_string_equal(refusal(&p, "web@2.service", "C", false), "it does not answer");
         assert_string_equal(refusal(&p, "web@2.service", "D", false), "it is lost");
@@ -220,7 +220,7 @@ static void a_conflict_counts_in_both_directions(void **state) {
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", false),
-                            "a.service runs there and has Conflicts=b.service");
+                            "a.service is there and has Conflicts=b.service");
         cluster_view_free(&p);
 }
 
@@ -232,7 +232,7 @@ static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **st
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_string_equal(refusal(&p, "b.service", "A", false),
-                            "a.service runs there and has Conflicts=b.service");
+                            "a.service is there and has Conflicts=b.service");
         cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         cluster_view_free(&p);
@@ -259,7 +259,7 @@ static void of_two_in_conflict_exactly_the_one_with_the_newer_text_yields(void *
                          i >> (2 + newer) & 1 ? "Global=true\n" : "", named ? kept : "*");
                 cluster_view_text(&p, edited, options, "/bin/true");
                 assert_string_equal(refusal(&p, kept, "A", true), "");
-                snprintf(why, sizeof(why), "Conflicts=%s, and %s runs there", named ? kept : "*", kept);
+                snprintf(why, sizeof(why), "Conflicts=%s, and %s is there", named ? kept : "*", kept);
                 assert_string_equal(refusal(&p, edited, "A", true), why);
                 cluster_view_free(&p);
         }
@@ -282,8 +282,7 @@ static void of_two_instances_of_a_template_in_conflict_exactly_the_later_one_yie
                 cluster_unit(&p.cluster, instances[i])->unit->from = strdup("w@.service");
         }
         assert_string_equal(refusal(&p, "w@2.service", "A", true), "");
-        assert_string_equal(refusal(&p, "w@1.service", "A", true),
-                            "Conflicts=w@*, and w@2.service runs there");
+        assert_string_equal(refusal(&p, "w@1.service", "A", true), "Conflicts=w@*, and w@2.service is there");
         cluster_view_free(&p);
 }
 
@@ -626,8 +625,7 @@ static void of_several_conflicts_the_first_by_name_is_reported(void **state) {
         cluster_view_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "b1.service", ASSIGNMENT_RUN);
         cluster_view_assign(&p, "A", "b2.service", ASSIGNMENT_RUN);
-        assert_string_equal(refusal(&p, "new.service", "A", false),
-                            "Conflicts=b*, and b1.service runs there");
+        assert_string_equal(refusal(&p, "new.service", "A", false), "Conflicts=b*, and b1.service is there");
         cluster_view_free(&p);
 }
 
@@ -798,9 +796,9 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
         assert_int_equal(scheduler_view_decide(view, m, drafts[0], true), 0);
         assert_false(scheduler_fits(view, drafts[1], m, false, &why));
-        assert_string_equal(why.message, "a.service runs there and has Conflicts=b.service");
+        assert_string_equal(why.message, "a.service is there and has Conflicts=b.service");
         assert_false(scheduler_fits(view, drafts[2], m, false, &why));
-        assert_string_equal(why.message, "Conflicts=a*, and a.service runs there");
+        assert_string_equal(why.message, "Conflicts=a*, and a.service is there");
         assert_true(scheduler_fits(view, drafts[3], m, false,
                                    NULL)); /* an earlier revision of it is not another unit */
         scheduler_view_free(view);
@@ -1043,7 +1041,7 @@ static void a_draft_of_the_earlier_of_two_in_conflict_leaves(void **state) {
                                                 &why),
                                  i > 0);
                 assert_string_equal(why.message,
-                                    i > 0 ? "" : "Conflicts=w@2.service, and w@2.service runs there");
+                                    i > 0 ? "" : "Conflicts=w@2.service, and w@2.service is there");
                 scheduler_view_free(view);
                 unit_free(draft.unit);
                 cluster_view_free(&p);
