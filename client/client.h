@@ -284,6 +284,8 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
+/* The same of a member of the cluster, which may be no machine. */
+void append_member_name(Text *t, const Listing *machines, const JsonValue *member);
 
 /* Append " 4 min ago" in the largest unit of time, or " just now"; nothing for 0. */
 void append_age(Text *t, uint64_t since_ms);

@@ -380,9 +380,7 @@ static const char *item_machine(const List *list, const void *item) {
         return field_text((const char *) item + list->machine_offset);
 }
 
-/* Remove the items that names, patterns, --state and --machine exclude. After that, none is found by its
- * name.
- */
+/* Remove the items that names, patterns, --state and --machine exclude: none is found by its name then. */
 static void list_filter(const Client *c, const List *list, const Names *names, const Listing *machines,
                         Listing *l) {
         const char *state = c->options.state, *machine = c->options.machine;

@@ -93,6 +93,15 @@ void append_machine_name(Text *t, const Listing *machines, const char *id) {
                 text_printf(t, " (%.8s)", id);
 }
 
+void append_member_name(Text *t, const Listing *machines, const JsonValue *member) {
+        const char *id = member_text(member, "id");
+
+        if (listing_machine(machines, id))
+                append_machine_name(t, machines, id);
+        else
+                text_append(t, member_label(member));
+}
+
 /* -- From the name to the machine -- */
 
 bool machine_has_name(const Listing *machines, const char *id, const char *name) {

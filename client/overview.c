@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "client/times.h"
-#include "client/voter_text.h"
 
 enum {
         PROBLEMS_SHOWN = 20,

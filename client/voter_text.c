@@ -38,15 +38,6 @@ const JsonValue *cluster_standby(const JsonValue *cluster) {
         return NULL;
 }
 
-void append_member_name(Text *t, const Listing *machines, const JsonValue *member) {
-        const char *id = member_text(member, "id");
-
-        if (listing_machine(machines, id))
-                append_machine_name(t, machines, id);
-        else
-                text_append(t, member_label(member));
-}
-
 static bool has_units(const View *v, const ApiMachine *m) {
         for (size_t i = 0; i < v->states.n; i++)
                 if (same_string(v->states.states[i].machine_id, m->id))

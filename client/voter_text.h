@@ -7,9 +7,6 @@
  */
 const JsonValue *cluster_standby(const JsonValue *cluster);
 
-/* Append the name of a member as that of a machine, with its ID if another machine has that name. */
-void append_member_name(Text *t, const Listing *machines, const JsonValue *member);
-
 /* Append the state of an unreachable voter, of which 'n' are voters and 'n_reachable' answer, and what to do.
  * Return the command, as a Condition has it; "": none. */
 const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t n, size_t n_reachable);

@@ -79,7 +79,7 @@ const char *unit_reason(const Request *request, const SchedulerView *view, const
 const char *state_health(const ClusterState *state);
 
 /* Return whether the sender may read state and journal of a unit on a machine. Without the right to change
- * units, it may not read those of the units that the machine has besides the cluster's. */
+ * units, it may not read those of the machine's own units, which are none of the cluster. */
 bool unit_is_readable(const Request *request, const ClusterMachine *machine, const char *unit);
 
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
