@@ -52,8 +52,15 @@ void verb_print_item(size_t width, const char *name, const char *meaning) {
         output_words(&t, 8 + width);
 }
 
+/* Return whether the line of a description ends within a sentence. An example has a line of its own. */
+static bool is_continued(const char *line, const char *end) {
+        return *end && end > line && !strchr(".:", end[-1]) && end[1] != '\n' && end[1] &&
+               !starts_with(line, "fleetctl ");
+}
+
 void verb_print_help(const Verb *v, const char *of) {
         const uint64_t groups = v->groups & ~FLAGS_NO_FLAG;
+        bool wraps = output_columns() > 0;
         _cleanup_text_ Text t = {};
 
         puts("NAME:");
@@ -76,6 +83,12 @@ void verb_print_help(const Verb *v, const char *of) {
                         end = line + strcspn(line, "\n");
                         text_clear(&t);
                         text_append_bytes(&t, line, (size_t) (end - line));
+                        while (wraps && is_continued(line, end)) {
+                                line = end + 1;
+                                end = line + strcspn(line, "\n");
+                                text_append_char(&t, ' ');
+                                text_append_bytes(&t, line, (size_t) (end - line));
+                        }
                         verb_print_item(0, "", t.chars ?: "");
                 }
                 putchar('\n');
