@@ -415,6 +415,15 @@ def model(program):
     row("%s modelled hosts, %s h, 1 %% of messages lost: none lost; processor time" % figures.group(1, 2), float(figures.group(3)), 60, " s")
 
 
+def lists(cluster, fleetctl):
+    """Of all units, by the replica that leads."""
+    socket = cluster.sockets[cluster.leader()]
+    for verb in "list-units", "list-unit-files", "status":
+        begun = time.monotonic()
+        subprocess.run([fleetctl, "--endpoint=unix://" + socket, verb], stdout=subprocess.DEVNULL)
+        row("fleetctl " + verb, time.monotonic() - begun, None, " s")
+
+
 def with_units(cluster, herd, n):
     before, worked, begun = cluster.memory_kib(), cluster.effort(), time.monotonic()
     units(cluster, n)
@@ -452,6 +461,7 @@ def three(opts, scratch, places, hosts):
             memory(cluster, hosts, rss)
             if opts.units:
                 with_units(cluster, herd, opts.units)
+                lists(cluster, opts.fleetctl)
             steady(cluster, places, hosts, idle, opts.seconds)
             if opts.keep:
                 print("pids:", *(p.pid for p in cluster.processes), flush=True)
@@ -472,6 +482,7 @@ def three(opts, scratch, places, hosts):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--fleetd", required=True)
+    ap.add_argument("--fleetctl", required=True)
     ap.add_argument("--herd", required=True)
     ap.add_argument("--model", help="tests/unit/test-liveness_model, of an optimised build")
     ap.add_argument("--hosts", type=int, default=int(os.environ.get("HERD_HOSTS", "1000")))

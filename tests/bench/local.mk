@@ -28,5 +28,5 @@ bench: all tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step
 
 # Attached hosts with real sessions: HERD_HOSTS of them (1000), and HERD_UNITS units (0). As root in network namespaces.
 bench-herd: all tests/bench/herd tests/unit/test-liveness_model
-	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --herd=tests/bench/herd --model=tests/unit/test-liveness_model
+	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --herd=tests/bench/herd --model=tests/unit/test-liveness_model
 .PHONY: bench bench-herd
