@@ -278,7 +278,8 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                                  "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
                                  unknown);
         default:
-                return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
+                return error_set(err, code == CURLE_COULDNT_RESOLVE_HOST ? -ECONNREFUSED : -EIO,
+                                 "cannot reach fleetd at %s: %s", where, problem);
         }
 }
 
@@ -348,6 +349,10 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
 bool connection_is_denied(const Connection *c) {
         return c->status == 401 || c->status == 403;
+}
+
+bool connection_is_lost(int r) {
+        return r == -ECONNRESET || r == -ECONNREFUSED || r == -ETIMEDOUT;
 }
 
 uint64_t connection_stale_s(const Connection *c) {
@@ -489,6 +494,13 @@ long stream_status(const Stream *s) {
         return s->reply.status;
 }
 
+Reply stream_take_reply(Stream *s) {
+        Reply reply = s->reply;
+
+        s->reply = (Reply) {};
+        return reply;
+}
+
 Stream *stream_free(Stream *s) {
         if (!s)
                 return NULL;
@@ -514,7 +526,6 @@ static int stream_end(Stream *s, Error *err) {
         if (s->code != CURLE_OK)
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);
-        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
         s->connection->stale_s = MAX(s->connection->stale_s, s->reply.stale_s);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;
@@ -536,6 +547,7 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
                                         s->ended = true;
                                         s->code = message->data.result;
                                 }
+                        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
                 }
                 if (s->n_lines > before && s->result >= 0)
                         return 1;
@@ -560,9 +572,7 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
         do
                 r = stream_wait(s, STREAM_WAIT_MS, err);
         while (r >= 0);
-        if (ret_reply) {
-                *ret_reply = s->reply;
-                s->reply = (Reply) {};
-        }
+        if (ret_reply)
+                *ret_reply = stream_take_reply(s);
         return r == -ENODATA ? 0 : r;
 }
