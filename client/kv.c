@@ -84,6 +84,7 @@ static int fail_answer(const Reply *reply, const char *method, const char *path,
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);
+        client_note_no_leader(e.cause);
         if (e.code == ETCD_FORBIDDEN) {
                 text_clear(&t);
                 append_right(&t, method, path);

@@ -2187,6 +2187,17 @@ def an_unusable_store_is_reported_as_a_problem_of_the_daemon(t):
         t.expect(command, 1, err="fleetctl: no leader: 1 of 3 voters reachable; reads still work (fleetctl status; if the majority is lost: fleetctl help recovery)\n")
 
 
+def a_terminal_gets_the_next_step_after_an_error_of_etcd_without_a_leader(t):
+    t.cluster.leaderless, t.cluster.problem = True, bad_input.NO_LEADER
+    t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
+    for args, error in (("kv set /x 1", f"Error:  300: Raft Internal Error ({bad_input.NO_LEADER}) [10]"), ("kv rm /x", f"Error:  300: Raft Internal Error ({bad_input.NO_LEADER}) [10]"),
+                        ("kv txn keys.json", f"Error:  503: {bad_input.NO_LEADER}")):
+        t.expect(args, 1, err=error + "\n")
+        assert t.on_terminal(*args.split(), columns=200) == (1, f"{error}\r\nfleetctl: see: fleetctl status; if the majority is lost: fleetctl help recovery\r\n"), args
+    t.cluster.broken = (503, {"error": {"code": 503, "message": "the cluster has no leader now"}})
+    t.expect("token", 1, err="fleetctl: the cluster has no leader now (fleetctl status; if the majority is lost: fleetctl help recovery)\n")
+
+
 def an_invalid_answer_is_an_error(t):
     t.cluster.broken = (200, "<html>")
     t.expect("list-units", 1, err=["fleetctl: fleetd's answer to /fleet/v1/state: "])
