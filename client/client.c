@@ -29,6 +29,18 @@ bool client_is_final(const Client *c, int r) {
         return r == -ENOMEM || (r == -EREMOTEIO && connection_is_denied(c->connection));
 }
 
+#define NEXT_WITHOUT_LEADER "fleetctl status; if the majority is lost: fleetctl help recovery"
+
+/* Return whether a message of fleetd is about a missing leader, and has no next step itself. */
+static bool lacks_leader(const char *message) {
+        return strstr(message, "no leader") && !strstr(message, "fleetctl ");
+}
+
+void client_note_no_leader(const char *message) {
+        if (client_is_interactive() && lacks_leader(message))
+                client_note("see: " NEXT_WITHOUT_LEADER);
+}
+
 /* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
  * "googleapi: Error N: ". 5xx is about the daemon, not about the request: it is printed without both. */
 static int client_print_failure(int r, const char *message, const char *before) {
@@ -43,9 +55,7 @@ static int client_print_failure(int r, const char *message, const char *before) 
                 fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", answer.text + strlen(not_ready));
         else if (of_daemon)
                 fprintf(stderr, "fleetctl: %s%s\n", answer.text,
-                        starts_with(answer.text, "no leader") ?
-                                " (fleetctl status; if the majority is lost: fleetctl help recovery)" :
-                                "");
+                        lacks_leader(answer.text) ? " (" NEXT_WITHOUT_LEADER ")" : "");
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (answer.mark - message), message, answer.text);
         return EXIT_FAILED;

@@ -85,6 +85,8 @@ int client_fail_verb(const char *verb, const Suggestion *s, const char *usage);
  * line, and its control characters are replaced. */
 void client_note(const char *format, ...) _printf_(1, 2);
 
+/* On a terminal, print the next step after an error of etcd about a missing leader. */
+void client_note_no_leader(const char *message);
 /* Print how old the answers may be, if the daemon has no leader. */
 void client_note_stale(const Client *c);
 

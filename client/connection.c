@@ -279,7 +279,8 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                                  "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
                                  unknown);
         default:
-                return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
+                return error_set(err, code == CURLE_COULDNT_RESOLVE_HOST ? -ECONNREFUSED : -EIO,
+                                 "cannot reach fleetd at %s: %s", where, problem);
         }
 }
 
@@ -354,6 +355,10 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
 bool connection_is_denied(const Connection *c) {
         return c->status == 401 || c->status == 403;
+}
+
+bool connection_is_lost(int r) {
+        return r == -ECONNRESET || r == -ECONNREFUSED || r == -ETIMEDOUT;
 }
 
 uint64_t connection_stale_s(const Connection *c) {
@@ -499,6 +504,13 @@ long stream_status(const Stream *s) {
         return s->reply.status;
 }
 
+Reply stream_take_reply(Stream *s) {
+        Reply reply = s->reply;
+
+        s->reply = (Reply) {};
+        return reply;
+}
+
 Stream *stream_free(Stream *s) {
         if (!s)
                 return NULL;
@@ -524,7 +536,6 @@ static int stream_end(Stream *s, Error *err) {
         if (s->code != CURLE_OK)
                 return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
                                        false, err);
-        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
         connection_note_stale(s->connection, &s->reply);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;
@@ -546,6 +557,7 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
                                         s->ended = true;
                                         s->code = message->data.result;
                                 }
+                        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
                 }
                 if (s->n_lines > before && s->result >= 0)
                         return 1;
@@ -570,9 +582,7 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
         do
                 r = stream_wait(s, STREAM_WAIT_MS, err);
         while (r >= 0);
-        if (ret_reply) {
-                *ret_reply = s->reply;
-                s->reply = (Reply) {};
-        }
+        if (ret_reply)
+                *ret_reply = stream_take_reply(s);
         return r == -ENODATA ? 0 : r;
 }

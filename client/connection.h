@@ -49,6 +49,8 @@ void reply_done(Reply *reply);
 
 /* Return whether the last request was rejected for lack of a right. */
 bool connection_is_denied(const Connection *c);
+/* Return whether a request has failed for want of an answer: fleetd restarts or cannot be reached for now. */
+bool connection_is_lost(int r);
 /* Return the longest time without a leader that an answer has reported, in seconds; 0: none has. */
 uint64_t connection_stale_s(const Connection *c);
 /* Return whether the last answer was of a daemon without a leader. */
@@ -97,8 +99,10 @@ typedef struct Stream Stream;
 /* Start a request without a body. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
 int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
                Stream **ret, Error *err);
-long stream_status(const Stream *s); /* of HTTP, after -EREMOTEIO */
-Stream *stream_free(Stream *s);      /* returns NULL */
+long stream_status(const Stream *s); /* of HTTP; 0: the answer has not begun */
+/* Return the header, and the body of an error answer, also after an error. The caller frees it. */
+Reply stream_take_reply(Stream *s);
+Stream *stream_free(Stream *s); /* returns NULL */
 DEFINE_CLEANUP(Stream *, stream_free)
 #define _cleanup_stream_ _cleanup_(stream_freep)
 

@@ -248,8 +248,7 @@ static int follow_once(Events *all) {
                               &err);
         if (r == -ECANCELED)
                 return 1;
-        if (all->caught_up &&
-            (r == 0 || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
+        if (all->caught_up && (r == 0 || r == -ENOENT || connection_is_lost(r)))
                 return 0;
         fail_stream(all, r, &reply, &err);
         return 1;

@@ -1,5 +1,7 @@
 /* kv get, set, mk, ls, watch, exec-watch: the keys of the cluster, with the output of etcdctl. */
 #include "client/kv.h"
+
+#include "base/clock.h"
 #include "client/subprocess.h"
 
 #define KEYS_PATH "/v2/keys"
@@ -82,6 +84,7 @@ static int fail_answer(const Reply *reply, const char *method, const char *path,
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);
+        client_note_no_leader(e.cause);
         if (e.code == ETCD_FORBIDDEN) {
                 text_clear(&t);
                 append_right(&t, method, path);
@@ -386,13 +389,34 @@ static int kv_mk(Client *c, char **args, size_t n, Error *err) {
         return r;
 }
 
-/* -- watch, exec-watch: one request per change, as in all clients of etcd -- */
+/* -- watch, exec-watch: one request per change, as in all clients of etcd --
+ *
+ * After its begin, a watch outlives a restart of fleetd: it continues after the last index that it has seen,
+ * so that no change is missed or repeated. */
+
+enum {
+        WATCH_CLEARED = 400, /* errors of etcd: an open watch lacks changes; */
+        WATCH_OUTSIDE = 401, /* changes after its index are no longer kept */
+        PAUSE_MS = 200,      /* before the next attempt, doubled up to PAUSE_MAX_MS */
+        PAUSE_MAX_MS = 1000,
+        LOST_NOTE_MS = 1000, /* of a shorter interruption, nothing is printed */
+        LOST_POLL_MS = 100,
+        WAIT_MS = 60000,
+};
 
 typedef struct Watch {
+        Client *client;
+        const char *key;
         bool json;
-        bool changed;   /* this request has returned a change */
-        uint64_t index; /* of the last change; 0: none yet */
-        char **command; /* to run for each change; NULL: print it */
+        bool begun;       /* fleetd has answered */
+        bool changed;     /* this request has returned a change */
+        uint64_t index;   /* of the last change, else of the begin; 0: not known yet */
+        char **command;   /* to run for each change; NULL: print it */
+        Text refusal;     /* an error of etcd, in place of a change */
+        uint64_t lost_ms; /* since when there is no answer; 0: there is one */
+        uint64_t pause_ms;
+        bool noted; /* the interruption was printed */
+        Error why;  /* of the interruption */
 } Watch;
 
 /* Run the command with the variables of etcdctl. */
@@ -427,6 +451,10 @@ static int on_change(void *userdata, const char *line, size_t size) {
         r = json_value_parse(line, size, &root, NULL);
         if (r < 0)
                 return r;
+        if (json_value_member(root, "errorCode")) {
+                text_append_bytes(&watch->refusal, line, size);
+                return watch->refusal.error;
+        }
         node = json_value_member(root, "node");
         r = json_read_u64(node, "modifiedIndex", &watch->index, NULL);
         if (r < 0)
@@ -454,7 +482,51 @@ static int on_change(void *userdata, const char *line, size_t size) {
         return output_flush();
 }
 
-/* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */
+/* Print that the watch is interrupted, after a second, and then that it continues. */
+static void watch_note(Watch *watch, bool answered) {
+        if (watch->lost_ms == 0)
+                return;
+        if (answered) {
+                if (watch->noted)
+                        client_note("fleetd answers again: the watch continues");
+                watch->lost_ms = watch->pause_ms = 0;
+                watch->noted = false;
+        } else if (!watch->noted && clock_monotonic_ms() - watch->lost_ms > LOST_NOTE_MS) {
+                client_note("the watch is interrupted, and continues when fleetd answers: %s",
+                            watch->why.message);
+                watch->noted = true;
+        }
+}
+
+/* Wait for a change, and handle it. Return 0 at the end of the answer, with or without a change, or an error.
+ * *ret_reply is set unless the request could not be made. */
+static int watch_once(Watch *watch, const Text *path, Reply *ret_reply, Error *err) {
+        _cleanup_stream_ Stream *s = NULL;
+        int r;
+
+        watch->changed = false;
+        text_clear(&watch->refusal);
+        r = stream_new(watch->client->connection, "GET", client_path(path), on_change, watch, &s, err);
+        if (r < 0)
+                return r;
+        do {
+                r = stream_wait(s, watch->lost_ms > 0 ? LOST_POLL_MS : WAIT_MS, err);
+                watch_note(watch, stream_status(s) == 200);
+        } while (r >= 0);
+        *ret_reply = stream_take_reply(s);
+        watch->begun |= ret_reply->status == 200;
+        if (watch->index == 0)
+                watch->index = ret_reply->index;
+        if (watch->refusal.size > 0) {
+                ret_reply->body.chars = text_take(&watch->refusal, &ret_reply->body.size);
+                ret_reply->status = 400;
+                return ret_reply->body.chars ? -EREMOTEIO : -ENOMEM;
+        }
+        return r == -ENODATA || (watch->changed && connection_is_lost(r) && !output_has_failed()) ? 0 : r;
+}
+
+/* Return whether the answer is an error of etcd about changes that are no longer kept, and the index of the
+ * store. */
 static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
         _cleanup_json_ JsonValue *root = NULL;
         EtcdError e = {};
@@ -463,13 +535,41 @@ static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
             etcd_error_read(root, &e) < 0)
                 return false;
         *ret_index = e.index;
-        return e.code == 401;
+        return e.code == WATCH_OUTSIDE || e.code == WATCH_CLEARED;
 }
 
-static int follow(Client *c, const char *key, char **command, Error *err) {
-        Watch watch = { .json = streq(c->options.output, "json"),
-                        .index = c->options.after_index,
-                        .command = command };
+/* Return whether a watch that has begun outlives this end of a request: fleetd restarts, has no leader, or is
+ * busy. */
+static bool watch_is_lost(const Watch *watch, int r, const Reply *reply) {
+        if (!watch->begun || output_has_failed())
+                return false;
+        if (r == -EREMOTEIO)
+                return reply->status >= 500;
+        /* fleetd creates its socket before it admits group fleet. */
+        return r == 0 || connection_is_lost(r) || (r == -EACCES && watch->lost_ms > 0 && !watch->noted);
+}
+
+static void watch_pause(Watch *watch, int r, const Reply *reply, const Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        EtcdError e;
+
+        if (r == -EREMOTEIO &&
+            json_value_parse(reply->body.chars ?: "", reply->body.size, &root, NULL) >= 0 &&
+            etcd_error_read(root, &e) >= 0)
+                (void) error_set(&watch->why, r, "%s (%s)", e.message, e.cause);
+        else if (r < 0)
+                (void) error_set(&watch->why, r, "%s", client_answer_text(err));
+        else
+                (void) error_set(&watch->why, r, "fleetd ended the answer without a change");
+        if (watch->lost_ms == 0)
+                watch->lost_ms = clock_monotonic_ms();
+        watch->pause_ms = watch->pause_ms > 0 ? MIN(watch->pause_ms * 2, (uint64_t) PAUSE_MAX_MS) : PAUSE_MS;
+        (void) usleep((useconds_t) watch->pause_ms * 1000);
+        watch_note(watch, false);
+}
+
+static int watch_run(Watch *watch, Error *err) {
+        const Options *o = &watch->client->options;
 
         do {
                 _cleanup_reply_ Reply reply = {};
@@ -477,29 +577,42 @@ static int follow(Client *c, const char *key, char **command, Error *err) {
                 uint64_t now = 0;
                 int r;
 
-                watch.changed = false;
-                kv_append_key(&path, key);
+                kv_append_key(&path, watch->key);
                 text_append(&path, "?wait=true");
-                if (c->options.recursive)
+                if (o->recursive)
                         text_append(&path, "&recursive=true");
-                if (watch.index > 0)
-                        text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
-                r = connection_follow(c->connection, "GET", client_path(&path), on_change, &watch, &reply,
-                                      err);
+                if (watch->index > 0)
+                        text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch->index + 1);
+                r = watch_once(watch, &path, &reply, err);
+                if (watch->changed && r == 0)
+                        continue;
                 if (r == -EREMOTEIO && is_outside_window(&reply, &now)) {
                         client_note(
-                                "changes before index %llu are no longer in the event window; some of them "
-                                "were not printed",
-                                (unsigned long long) now);
-                        watch.index = now;
-                } else if (r == -EREMOTEIO)
+                                "changes after index %llu may have been missed: they are no longer in the "
+                                "event window; the watch continues after index %llu",
+                                (unsigned long long) watch->index, (unsigned long long) now);
+                        watch->index = now;
+                        watch->begun = true;
+                } else if (watch_is_lost(watch, r, &reply))
+                        watch_pause(watch, r, &reply, err);
+                else if (r == -EREMOTEIO)
                         return fail_answer(&reply, "GET", client_path(&path), &now);
                 else if (r < 0)
                         return r;
-                else if (watch.index == 0)
-                        watch.index = reply.index; /* ended without a change: continue from its start */
-        } while (command || c->options.forever || !watch.changed);
+        } while (watch->command || o->forever || !watch->changed);
         return EXIT_DONE;
+}
+
+static int follow(Client *c, const char *key, char **command, Error *err) {
+        Watch watch = { .client = c,
+                        .key = key,
+                        .json = streq(c->options.output, "json"),
+                        .index = c->options.after_index,
+                        .command = command };
+        int r = watch_run(&watch, err);
+
+        text_done(&watch.refusal);
+        return r;
 }
 
 static int kv_watch(Client *c, char **args, size_t n, Error *err) {

@@ -501,8 +501,7 @@ static int wait_tolerate(Wait *w, int r, const Error *err) {
                 w->answered_ms = now_ms;
                 return 0;
         }
-        if ((r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED) &&
-            now_ms - w->answered_ms < SILENCE_MS)
+        if (connection_is_lost(r) && now_ms - w->answered_ms < SILENCE_MS)
                 return 0;
         *w->err = *err;
         return r;

@@ -74,6 +74,9 @@ class Cluster:
         self.stuck = set()     # units whose states stay when they are destroyed
         self.machines = MACHINES
         self.slow = {}         # of a global unit: machines that have not started it yet
+        self.outdated = 5      # the first index of the event window of keys
+        self.watching = set()  # watches that wait for a change
+        self.cuts, self.last = 0, None  # how often all watches have ended, and the document that ended them; None: they were cut
         self.before_request = lambda method, path: None
         self.before_answer = lambda method, key: None  # called after a key has changed, before the answer is sent
 
@@ -81,6 +84,17 @@ class Cluster:
         self.index += 1
         self.log.append({"index": self.index, **event})
         self.lock.notify_all()
+
+    def end_watches(self, last=None, **state):
+        """End all watches at once, and set these attributes."""
+        with self.lock:
+            self.cuts, self.last = self.cuts + 1, last
+            for name, value in state.items():
+                setattr(self, name, value)
+            self.lock.notify_all()
+            former = set(self.watching)
+            while former & self.watching:
+                self.lock.wait(0.01)
 
     def machine_for(self, unit):
         placed = sorted(MACHINES, key=lambda m: (sum(u["machineID"] == m["id"] for u in self.units.values()), m["id"]))
@@ -560,13 +574,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def watch(self, c, key, query):
         start = int(query.get("waitIndex", [c.index + 1])[0])
-        if start < 5:
+        if start < c.outdated:
             return self.fail_key(c, 400, 401, "The event in requested index is outdated and cleared", "")
         self.send_response(200)
         self.send_header("X-Etcd-Index", str(c.index))
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.wfile.flush()
+        cuts = c.cuts
         while True:
             for e in c.log:
                 inside = e.get("key") == key or ("recursive" in query and e.get("key", "").startswith(key + "/"))
@@ -576,7 +591,15 @@ class Handler(BaseHTTPRequestHandler):
                         node["value"] = e["value"]
                     self.chunk({"action": e["action"], "node": node})
                     return self.end_stream()
+            c.watching.add(self)
             c.lock.wait(5)
+            c.watching.discard(self)
+            if c.cuts != cuts and c.last:
+                self.chunk(c.last)
+                return self.end_stream()
+            if c.cuts != cuts:
+                self.close_connection = True
+                return None
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

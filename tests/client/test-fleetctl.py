@@ -1811,6 +1811,151 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
     assert (status, out) == (0, "set /k 1\n") and "no longer in the event window" in err, done
 
 
+class Watch:
+    """A watch of the directory /w in the background, which has begun."""
+
+    WITHOUT_A_LEADER = (500, {"errorCode": 300, "message": "Raft Internal Error", "cause": bad_input.NO_LEADER, "index": 0})
+    ECHO = ("--", "sh", "-c", "echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE")
+
+    def __init__(self, t, verb, *flags):
+        self.t = t
+        t.cluster.requests.clear()
+        self.process = subprocess.Popen([PROGRAM, "kv", verb, "--recursive", *flags, "/w", *(self.ECHO if verb == "exec-watch" else ())], cwd=t.dir, env=t.env, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.begin()
+
+    def begin(self):
+        until(lambda: self.t.cluster.watching or self.process.poll() is not None, "no watch")
+
+    def asks(self):
+        """Wait for another request."""
+        before = len(self.t.cluster.requests)
+        until(lambda: len(self.t.cluster.requests) > before or self.process.poll() is not None, "no request of a watch")
+
+    def set(self, key, value):
+        with self.t.cluster.lock:
+            self.t.cluster.notify(action="set", key=key, value=value)
+
+    def prints(self, *lines):
+        for line in lines:
+            got = self.process.stdout.readline()
+            assert got == line + "\n", (line, got, self.process.poll() is not None and self.process.stderr.read())
+
+    def says(self, start):
+        got = self.process.stderr.readline()
+        assert got.startswith("fleetctl: " + start), (start, got)
+
+    def end(self, sent=None):
+        """Return the exit status and the output that was not read."""
+        if sent:
+            self.process.send_signal(sent)
+        out, err = self.process.communicate(timeout=20)
+        self.t.cluster.end_watches()
+        return self.process.returncode, out, err
+
+
+def until(condition, what):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+FOREVER = (("watch", "--forever"), ("exec-watch",))
+
+
+def a_watch_outlives_a_restart_and_misses_and_repeats_no_change(t):
+    for args in FOREVER:
+        w = Watch(t, *args)
+        w.set("/w/a", "1")
+        w.prints("set /w/a 1")
+        w.begin()
+        t.cluster.end_watches(broken=Watch.WITHOUT_A_LEADER)
+        w.set("/w/b", "2")
+        w.set("/w/c", "3")
+        w.asks()
+        t.cluster.broken = None
+        w.prints("set /w/b 2", "set /w/c 3")
+        w.begin()
+        for i in range(3):  # without a change meanwhile
+            t.cluster.end_watches()
+            w.begin()
+        w.set("/w/d", "4")
+        w.prints("set /w/d 4")
+        w.begin()
+        assert w.end(signal.SIGTERM) == (-signal.SIGTERM, "", ""), args
+        indexes = [int(parse.group(1)) for parse in (re.search("waitIndex=([0-9]+)", path) for _, path in t.cluster.requests) if parse]
+        assert indexes[-1] == t.cluster.index + 1 and indexes == sorted(indexes), indexes
+
+
+def a_watch_that_is_interrupted_for_more_than_a_second_reports_that_and_its_end(t):
+    for args in FOREVER:
+        w = Watch(t, *args)
+        os.rename(t.socket, t.socket + "-away")
+        t.cluster.end_watches()
+        w.says(f"the watch is interrupted, and continues when fleetd answers: no fleetd listens at {t.socket}; systemctl start fleetd")
+        w.set("/w/a", "1")
+        t.cluster.broken = Watch.WITHOUT_A_LEADER
+        os.rename(t.socket + "-away", t.socket)
+        w.asks()
+        t.cluster.broken = None
+        w.says("fleetd answers again: the watch continues")
+        w.prints("set /w/a 1")
+        w.begin()
+        t.cluster.end_watches(broken=Watch.WITHOUT_A_LEADER)
+        w.says(f"the watch is interrupted, and continues when fleetd answers: Raft Internal Error ({bad_input.NO_LEADER})")
+        w.asks()
+        assert w.end(signal.SIGINT) == (-signal.SIGINT, "", ""), args
+        t.cluster.broken = None
+
+
+def a_watch_of_one_change_outlives_a_restart(t):
+    w = Watch(t, "watch")
+    t.cluster.end_watches(broken=(503, {"error": {"code": 503, "message": "starting"}}))
+    w.set("/w/a", "1")
+    w.asks()
+    t.cluster.broken = None
+    assert w.end() == (0, "set /w/a 1\n", "")
+
+
+def a_watch_reports_changes_that_are_no_longer_kept_and_continues(t):
+    for args in FOREVER:
+        for last in (None, {"errorCode": 400, "message": "watcher is cleared due to etcd recovery", "cause": "", "index": 0}):
+            w = Watch(t, *args)
+            former = t.cluster.index
+            t.cluster.end_watches(last, broken=Watch.WITHOUT_A_LEADER if not last else None)
+            if not last:
+                w.set("/w/lost", "1")
+                w.set("/elsewhere", "2")
+                t.cluster.outdated = t.cluster.index + 1
+                t.cluster.broken = None
+                w.says(f"changes after index {former} may have been missed: they are no longer in the event window; the watch continues after index {former + 2}")
+            else:
+                w.says(f"changes after index {former} may have been missed")
+            w.begin()
+            until(lambda: "waitIndex" not in t.cluster.requests[-1][1] or f"waitIndex={former + 3}" in t.cluster.requests[-1][1], "it does not continue")
+            w.set("/w/new", "3")
+            w.prints("set /w/new 3")
+            assert w.end(signal.SIGTERM) == (-signal.SIGTERM, "", ""), args
+
+
+def a_watch_ends_when_it_is_refused(t):
+    refusal = {"errorCode": 110, "message": "The request requires user authentication", "cause": "Insufficient credentials", "index": 0}
+    said = "Error:  110: The request requires user authentication (Insufficient credentials) [0]\nfleetctl: this needs the right keys-read:/w (fleet-security(7), USERS)\n"
+    for args in (*FOREVER, ("watch",)):
+        w = Watch(t, *args)
+        t.cluster.end_watches(refusal)
+        assert w.end() == (4, "", said), args
+        w = Watch(t, *args)
+        t.cluster.end_watches(broken=(401, refusal))
+        assert w.end() == (4, "", said), args
+        t.cluster.broken = None
+    t.cluster.broken = Watch.WITHOUT_A_LEADER  # before its begin
+    t.expect("kv watch --forever /w", 1, err=f"Error:  300: Raft Internal Error ({bad_input.NO_LEADER}) [0]\n")
+    os.unlink(t.socket)
+    t.expect("kv watch --forever /w", 1, err=f"fleetctl: no fleetd listens at {t.socket}; systemctl start fleetd\n")
+
+
 # -- verbs, flags, endpoints --
 
 def an_unknown_verb_is_rejected(t):
@@ -2040,6 +2185,17 @@ def an_unusable_store_is_reported_as_a_problem_of_the_daemon(t):
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for command in ("list-units", "list-machines", "submit a.service", "stop a.service", "cat a", "kv get /a"):
         t.expect(command, 1, err="fleetctl: no leader: 1 of 3 voters reachable; reads still work (fleetctl status; if the majority is lost: fleetctl help recovery)\n")
+
+
+def a_terminal_gets_the_next_step_after_an_error_of_etcd_without_a_leader(t):
+    t.cluster.leaderless, t.cluster.problem = True, bad_input.NO_LEADER
+    t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
+    for args, error in (("kv set /x 1", f"Error:  300: Raft Internal Error ({bad_input.NO_LEADER}) [10]"), ("kv rm /x", f"Error:  300: Raft Internal Error ({bad_input.NO_LEADER}) [10]"),
+                        ("kv txn keys.json", f"Error:  503: {bad_input.NO_LEADER}")):
+        t.expect(args, 1, err=error + "\n")
+        assert t.on_terminal(*args.split(), columns=200) == (1, f"{error}\r\nfleetctl: see: fleetctl status; if the majority is lost: fleetctl help recovery\r\n"), args
+    t.cluster.broken = (503, {"error": {"code": 503, "message": "the cluster has no leader now"}})
+    t.expect("token", 1, err="fleetctl: the cluster has no leader now (fleetctl status; if the majority is lost: fleetctl help recovery)\n")
 
 
 def an_invalid_answer_is_an_error(t):

@@ -48,6 +48,41 @@ exec_watch_that_is_interrupted_ends_with_its_command() {
         [ $? = 143 ] && [ "$(wc -l <"$scratch/ran")" = 1 ] && ! kill -0 "$(cat "$scratch/ran")" 2>/dev/null
 }
 
+# The same options, also the same address: the state of the daemon stays.
+daemon_again() {
+        local words
+        mapfile -d '' -t words <"/proc/$daemon_pid/cmdline"
+        kill "-$1" "$daemon_pid"
+        wait "$daemon_pid" 2>/dev/null
+        "${words[@]}" >>"$scratch/alone.log" 2>&1 &
+        daemon_pid=$!
+        daemon_pids="$daemon_pids $daemon_pid"
+        wait_for takes_writes "$address"
+}
+
+# A change before the restart, and one right after it, before the watches have connected again; each is reported once.
+watches_outlive_a_restart_of_the_daemon() {
+        local pids signal n=0
+        wait_for watchers 0 || return 1
+        kv_start exec-watch -r /restart -- sh -c 'echo "$ETCD_WATCH_KEY $ETCD_WATCH_VALUE"' >"$scratch/ran" 2>"$scratch/ran-said"
+        pids=$!
+        kv_start watch -r --forever /restart >"$scratch/watched" 2>"$scratch/watched-said"
+        pids="$pids $!"
+        wait_for watchers 2 || return 1
+        for signal in TERM KILL; do
+                kv set /restart/a $((n += 1)) && wait_for grep -q "a $n" "$scratch/ran" && wait_for grep -q "a $n" "$scratch/watched" && wait_for watchers 2 || return 1
+                daemon_again $signal && kv set /restart/a $((n += 1)) || return 1
+                wait_for watchers 2 || return 1
+        done
+        kv set /restart/a 5
+        wait_for grep -q "a 5" "$scratch/ran" && wait_for grep -q "a 5" "$scratch/watched"
+        # shellcheck disable=SC2086
+        kill $pids && wait $pids 2>/dev/null
+        cat "$scratch/ran" "$scratch/ran-said" "$scratch/watched" "$scratch/watched-said"
+        [ "$(cat "$scratch/ran")" = "$(printf '/restart/a %s\n' 1 2 3 4 5)" ] && [ "$(cat "$scratch/watched")" = "$(printf 'set /restart/a %s\n' 1 2 3 4 5)" ] &&
+                ! grep -qv -e "the watch is interrupted" -e "answers again" "$scratch/ran-said" "$scratch/watched-said"
+}
+
 # Each holder records its start and its end; no two may overlap. The first one holds the lock until all are in the queue.
 a_lock_has_one_holder_at_a_time_in_order() {
         local i pids=
@@ -252,7 +287,7 @@ a_transaction_that_costs_too_much_is_rejected_and_many_at_once_get_a_retry_time(
 
 for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_directory_of_large_values_is_removed_in_parts_within_a_second a_transaction_that_costs_too_much_is_rejected_and_many_at_once_get_a_retry_time \
         mk_creates_only_absent_keys mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
-        exec_watch_that_is_interrupted_ends_with_its_command \
+        exec_watch_that_is_interrupted_ends_with_its_command watches_outlive_a_restart_of_the_daemon \
         a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status a_killed_holder_loses_the_lock_when_its_ttl_ends \
         a_lock_that_cannot_be_refreshed_ends_its_command_in_time a_lock_outlives_its_ttl_while_its_holder_lives a_waiting_lock_can_be_interrupted_and_leaves_the_queue \
         all_below_a_key_is_exported_as_json_and_imported all_below_a_key_is_exported_to_files_and_imported \
