@@ -574,6 +574,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
                 return -ENOMEM;
         x->once = cmd->term > 0;
         x->ours = cmd->internal;
+        x->weight = proposal_weight(cmd, size);
         if (ret_number)
                 *ret_number = x->item.number;
 

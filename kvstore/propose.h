@@ -30,12 +30,16 @@ enum {
         PROPOSE_WAIT_MS = 1500,
         PROPOSE_ASK_MS = 1000,   /* from sending to the request for the outcome */
         PROPOSE_LIFE_MS = 10000, /* from sending to the deadline, in cluster time */
-        /* Of the users of a host without a replica, which that host sends; the second number at once. */
+        /* Of the users of a host without a replica, which that host sends; the second number at once. The
+         * commands of its own components have a limit of the same numbers, by their weight. */
         PROPOSE_USERS_PER_SECOND = 200,
         PROPOSE_USERS_BURST = 400,
         /* The same on a replica, for each such host: more than a correct host with another clock sends. */
         PROPOSE_HOST_PER_SECOND = 250,
         PROPOSE_HOST_BURST = 800,
+        /* So many writes or bytes of a command have the weight of one. */
+        PROPOSE_WEIGHT_WRITES = 10,
+        PROPOSE_WEIGHT_BYTES = 4096,
 };
 
 typedef struct ProposalsOptions {

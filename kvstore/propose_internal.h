@@ -61,6 +61,7 @@ typedef struct Proposal {
         uint64_t proposed_ns;        /* of this host's: when, by loop_clock_ns() */
         uint64_t queued_ms;          /* of one that yields: since when it waits */
         uint64_t cost;               /* as the leader estimated it; 0: not yet */
+        uint64_t weight;             /* of this host's own: see proposal_weight() */
         TAILQ_ENTRY(Proposal) entry; /* in the queue, or among the answered */
         TAILQ_ENTRY(Proposal) of_local;
         UT_hash_handle hh; /* by origin and number; of one origin in order of number */
@@ -103,7 +104,9 @@ struct Proposals {
         bool lead;
         bool any_due;  /* a proposal that is not sent again waits for its due time, under any leader */
         bool attached; /* this host has no replica: 'leader' and 'term' are those of its relay */
-        Pace relayed;  /* own proposals that were sent to a relay: it reads more of them slowly */
+        /* Own proposals that were sent to a relay, which rejects more: those of users, and by their weight
+         * those of this daemon's components. */
+        Pace relayed, relayed_ours;
         struct HostWrites *hosts; /* table by machine: hosts without a replica that have written recently */
         size_t hosts_max;         /* of them, until those that may write at once are dropped */
         Budget budget;
@@ -186,6 +189,8 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
 /* Send what is queued to the replica that this host uses, as far as its limit goes; false: no way, or no more
  * now. */
 bool proposals_send_relay(Proposals *p);
+/* Return how much a command of 'size' bytes counts in the limit of its host. */
+uint64_t proposal_weight(const KvCommand *cmd, size_t size);
 /* Return whether commands of users have waited because this host has sent as many as its relay takes. */
 bool proposals_relay_is_paced(Proposals *p);
 #define PROPOSALS_PACED \

@@ -42,9 +42,19 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
         return peers_send(p->options.peers, machine, PEER_RELAY, w.bytes, w.size);
 }
 
-/* Return whether the burst of this host is used up. */
+uint64_t proposal_weight(const KvCommand *cmd, size_t size) {
+        size_t writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
+
+        return MAX((uint64_t) 1, MAX(writes / PROPOSE_WEIGHT_WRITES, size / PROPOSE_WEIGHT_BYTES));
+}
+
+static bool relay_pace_is_used(const Proposals *p, Pace *pace, uint64_t burst) {
+        return pace_wait_ms(pace, PROPOSE_USERS_PER_SECOND, burst, loop_now_ms(p->options.loop)) > 0;
+}
+
+/* Return whether the burst of the users of this host is used up. */
 static bool relay_is_paced(Proposals *p, uint64_t burst) {
-        return pace_wait_ms(&p->relayed, PROPOSE_USERS_PER_SECOND, burst, loop_now_ms(p->options.loop)) > 0;
+        return relay_pace_is_used(p, &p->relayed, burst);
 }
 
 bool proposals_relay_is_paced(Proposals *p) {
@@ -55,13 +65,13 @@ bool proposals_relay_is_paced(Proposals *p) {
 /* The writes of one host, as its replica counts them. */
 typedef struct HostWrites {
         char machine[MACHINE_ID_SIZE];
-        Pace pace;
+        Pace users, ours; /* ours: of its components, by their weight */
         UT_hash_handle hh;
 } HostWrites;
 
-static bool host_writes_is_paced(const Proposals *p, HostWrites *h) {
-        return pace_wait_ms(&h->pace, PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST,
-                            loop_now_ms(p->options.loop)) > 0;
+static bool host_pace_is_used(const Proposals *p, Pace *pace) {
+        return pace_wait_ms(pace, PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST, loop_now_ms(p->options.loop)) >
+               0;
 }
 
 /* Drop the hosts that have not written for some time. */
@@ -69,8 +79,9 @@ static void hosts_writes_trim(Proposals *p, bool all) {
         HostWrites *h, *next;
 
         HASH_ITER(hh, p->hosts, h, next) {
-                (void) host_writes_is_paced(p, h);
-                if (h->pace.thousandths > 0 && !all)
+                (void) host_pace_is_used(p, &h->users);
+                (void) host_pace_is_used(p, &h->ours);
+                if ((h->users.thousandths > 0 || h->ours.thousandths > 0) && !all)
                         continue;
                 HASH_DEL(p->hosts, h);
                 free(h);
@@ -98,34 +109,43 @@ static HostWrites *host_writes(Proposals *p, const char *machine) {
         return h;
 }
 
-bool proposals_take_write(Proposals *p, const char *machine) {
-        HostWrites *h = machine ? host_writes(p, machine) : NULL;
+static bool host_takes(Proposals *p, const char *machine, bool ours, uint64_t weight) {
+        HostWrites *h = host_writes(p, machine);
+        Pace *pace = !h ? NULL : ours ? &h->ours : &h->users;
 
-        if (machine ? !h || host_writes_is_paced(p, h) : relay_is_paced(p, PROPOSE_USERS_BURST))
+        if (!h || host_pace_is_used(p, pace))
                 return false;
-        pace_take(machine ? &h->pace : &p->relayed, 1);
+        pace_take(pace, weight);
+        return true;
+}
+
+bool proposals_take_write(Proposals *p, const char *machine) {
+        if (machine)
+                return host_takes(p, machine, false, 1);
+        if (relay_is_paced(p, PROPOSE_USERS_BURST))
+                return false;
+        pace_take(&p->relayed, 1);
         return true;
 }
 
 /* Select the commands of the next frame, in order. Those of this daemon's components do not wait for those of
- * users, and have no limit. */
+ * users, nor the other way round. */
 static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_MAX], Writer *items) {
         uint64_t cluster_ms = proposals_known_ms(p);
-        bool paced = false;
         Proposal *x;
         size_t n = 0;
 
         for (x = TAILQ_FIRST(&p->queue); x && n < FRAME_COMMANDS_MAX; x = TAILQ_NEXT(x, entry)) {
-                paced = paced || relay_is_paced(p, PROPOSE_USERS_BURST);
-                if (paced && !x->ours)
+                Pace *pace = x->ours ? &p->relayed_ours : &p->relayed;
+
+                if (relay_pace_is_used(p, pace, PROPOSE_USERS_BURST))
                         continue;
                 if (n > 0 &&
                     (x->later != picked[0]->later || items->size + x->item.command_size > KV_BATCH_MAX))
                         break;
                 proposal_stamp(x, cluster_ms);
                 relay_add(items, x);
-                if (!x->ours)
-                        pace_take(&p->relayed, 1);
+                pace_take(pace, x->ours ? x->weight : 1);
                 picked[n++] = x;
         }
         return n;
@@ -136,7 +156,7 @@ bool proposals_send_relay(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
         Proposal *picked[FRAME_COMMANDS_MAX];
-        Pace before = p->relayed;
+        Pace before = p->relayed, before_ours = p->relayed_ours;
         size_t n;
 
         if (!session || proposals_known_ms(p) == 0)
@@ -144,6 +164,7 @@ bool proposals_send_relay(Proposals *p) {
         n = relay_select(p, picked, &items);
         if (n == 0 || relay_send(p, peer_handshake(session)->machine_id, &items, n, picked[0]->later) < 0) {
                 p->relayed = before; /* nothing was sent */
+                p->relayed_ours = before_ours;
                 return false;
         }
         for (size_t i = 0; i < n; i++) {
@@ -288,10 +309,11 @@ typedef struct RelayItem {
         uint64_t cost;
 } RelayItem;
 
-/* Check the command as one of this host's own, and the rights of the host that sends it if this one leads;
- * the leader checks them again. */
+/* Check the command as one of this host's own, the limit of the host that sends it, and its rights; the
+ * leader checks these again. */
 static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error *err) {
         const char *machine = peer_handshake(i->session)->machine_id;
+        bool ours;
         int r;
 
         *ret_status = KV_FORBIDDEN;
@@ -301,6 +323,11 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
         r = kv_command_check(&i->cmd, ret_status, err);
         if (r < 0 || *ret_status != KV_OK)
                 return r < 0 ? r : -EINVAL;
+        ours = i->cmd.internal;
+        *ret_status = KV_BUSY;
+        if (!host_takes(p, machine, ours, ours ? proposal_weight(&i->cmd, i->like.item.command_size) : 1))
+                return error_set(err, -EBUSY, "this host writes more than %u times a second",
+                                 PROPOSE_HOST_PER_SECOND);
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
                 r = p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err);
@@ -371,11 +398,6 @@ static bool relayed_take(Proposals *p, RelayItem *i) {
                 return false;
         }
         r = relayed_check(p, i, &refused.status, &err);
-        if (r == 0 && !i->cmd.internal && !proposals_take_write(p, peer_handshake(i->session)->machine_id)) {
-                refused.status = KV_BUSY;
-                r = error_set(&err, -EBUSY, "this host writes more than %u times a second",
-                              PROPOSE_HOST_PER_SECOND);
-        }
         if (r == 0)
                 r = relayed_add(p, i);
         if (r < 0 && r != -ENOMEM) { /* without memory, the host sends it again */

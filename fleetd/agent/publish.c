@@ -19,8 +19,8 @@ struct Publisher {
         Registry *registry; /* borrowed */
         Named *published;   /* Published, oldest first */
         Timer timer;
-        bool sending;
-        uint64_t next_ms;  /* no transaction before this time */
+        bool sending, refused; /* refused: the last one, by its rights or limits */
+        uint64_t next_ms;      /* no transaction before this time */
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
 
@@ -81,6 +81,9 @@ static void publisher_on_done(void *userdata, KvStatus status, const char *messa
         Publisher *p = userdata;
 
         p->sending = false;
+        if (status == KV_FORBIDDEN && !p->refused)
+                log_warning(NO_FIELDS, "Failed to report the states of units: %s; trying again", message);
+        p->refused = status == KV_FORBIDDEN;
         if (status != KV_OK && status != KV_COMPARE_FAILED) {
                 log_debug(NO_FIELDS, "states not published: %s", message);
                 p->next_ms = loop_now_ms(p->loop) + RETRY_MS;

@@ -238,11 +238,39 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         return offer;
 }
 
+/* Return whether a state of 'u' would be one more of a unit that is not assigned to this host. The cluster
+ * limits their number, and then rejects the whole transaction. */
+static bool agent_is_unexpected(const Agent *a, const AgentUnit *u) {
+        return !agent_assignment(a, u->name) &&
+               !cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
+}
+
+/* Offer the dirty units of one kind. Return the number of changes, and whether the registry is current. */
+static size_t agent_offer_dirty(Agent *a, bool unexpected, StateChange changes[static PUBLISH_BATCH_MAX],
+                                bool *ret_all) {
+        size_t n = 0;
+        AgentUnit *u;
+
+        *ret_all = true;
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
+                AgentOffer offer = AGENT_OFFER_LATER;
+
+                if (agent_is_unexpected(a, u) != unexpected)
+                        continue;
+                if (n < PUBLISH_BATCH_MAX)
+                        offer = agent_offer(a, u, &changes[n]);
+                u->published = offer == AGENT_OFFER_NONE;
+                *ret_all &= u->published;
+                n += offer == AGENT_OFFER_NOW;
+        }
+        return n;
+}
+
 void agent_publish(Agent *a) {
-        bool publishes = a->fresh || a->adopting, all = true;
+        bool publishes = a->fresh || a->adopting, expected, all;
         StateChange *changes;
         AgentUnit *u;
-        size_t n = 0;
+        size_t n;
 
         /* When publication begins, all units become dirty. */
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
@@ -255,12 +283,10 @@ void agent_publish(Agent *a) {
                 return;
         }
 
-        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
-                AgentOffer offer = n < PUBLISH_BATCH_MAX ? agent_offer(a, u, &changes[n]) : AGENT_OFFER_LATER;
-
-                u->published = offer == AGENT_OFFER_NONE;
-                all &= u->published;
-                n += offer == AGENT_OFFER_NOW;
+        n = agent_offer_dirty(a, false, changes, &expected);
+        if (n == 0) {
+                n = agent_offer_dirty(a, true, changes, &all);
+                all = all && expected;
         }
         if (n > 0 && publisher_send(a->publisher, changes, n) < 0)
                 agent_retry_soon(a);

@@ -5,17 +5,24 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "fleetd/membership/authority_internal.h"
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/voters.h"
 
-enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000 };
+enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000, RENEWING_MAX = 1000 };
 
 /* Wrong secrets for one token. */
 typedef struct WrongSecrets {
         Named named; /* the ID; first */
         unsigned n;
 } WrongSecrets;
+
+/* The renewals that one host has requested. */
+typedef struct RenewalPace {
+        Named named; /* the machine ID; first */
+        Pace pace;
+} RenewalPace;
 
 /* -- Answers -- */
 
@@ -451,12 +458,34 @@ static int authority_check_renewal(AuthorityOp *op, const void *payload, size_t 
         return authority_read_csr(op, err);
 }
 
+/* Return whether the host may request a renewal now: one at a time, at a pace, so that its requests delay no
+ * others. A renewal is a write, a signature and a line in the log. */
+static bool authority_may_renew(Authority *a, const char *machine) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+        const AuthorityOp *op;
+        RenewalPace *x;
+
+        LIST_FOREACH(op, &a->operations, ops)
+                if (op->kind == AUTHORITY_RENEW && streq(op->machine, machine))
+                        return false;
+        if (HASH_COUNT(a->renewing) >= RENEWING_MAX && !named_find(a->renewing, machine))
+                named_clear(&a->renewing);
+        x = named_get(&a->renewing, machine, sizeof(*x));
+        if (!x || pace_wait_ms(&x->pace, AUTHORITY_RENEWALS_SEC, AUTHORITY_RENEWALS_BURST, now_ms) > 0)
+                return false;
+        pace_take(&x->pace, 1);
+        return true;
+}
+
 static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
-        AuthorityOp *op = authority_begin(userdata, AUTHORITY_RENEW, session);
+        AuthorityOp *op;
         Error err = {};
         int r;
 
+        if (!authority_may_renew(userdata, peer_handshake(session)->machine_id))
+                return;
+        op = authority_begin(userdata, AUTHORITY_RENEW, session);
         if (!op)
                 return;
         r = authority_check_renewal(op, payload, size, &err);
@@ -499,4 +528,5 @@ void authority_hosts_init(Authority *a) {
 void authority_hosts_done(Authority *a) {
         peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
         named_clear(&a->wrong);
+        named_clear(&a->renewing);
 }

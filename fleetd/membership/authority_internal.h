@@ -14,7 +14,10 @@ enum {
         AUTHORITY_SECURE_MS = 9000, /* AUTHORITY_SECURE: each host replaces one session per second */
         AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
         AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
-        AUTHORITY_OPS_MAX = 256,    /* requests under way */
+        AUTHORITY_OPS_MAX = 256,    /* requests under way, */
+        AUTHORITY_OPS_HOSTS = 224,  /* and of them those of other hosts */
+        AUTHORITY_RENEWALS_SEC = 1, /* of one host; the next number at once */
+        AUTHORITY_RENEWALS_BURST = 5,
         KEYS_PROBLEM_SIZE = 100,
 };
 
@@ -117,6 +120,7 @@ struct Authority {
         RateLimit issues;
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
+        Named *renewing;             /* RenewalPace, by machine ID */
         ListenerRequest listener;
         KeyDistribution keys;
         KeyStore *key_store;         /* NULL: this host is no authority */

@@ -30,11 +30,15 @@ static void authority_on_retry(void *userdata) {
 
 AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata) {
         AuthorityOp *op;
-        size_t n = 0;
+        bool of_host = kind == AUTHORITY_JOIN || kind == AUTHORITY_RENEW;
+        size_t n = 0, n_hosts = 0;
 
-        LIST_FOREACH(op, &a->operations, ops)
+        LIST_FOREACH(op, &a->operations, ops) {
                 n++;
-        op = n < AUTHORITY_OPS_MAX ? NEW0(AuthorityOp, 1) : NULL;
+                n_hosts += op->kind == AUTHORITY_JOIN || op->kind == AUTHORITY_RENEW;
+        }
+        op = n < AUTHORITY_OPS_MAX && (!of_host || n_hosts < AUTHORITY_OPS_HOSTS) ? NEW0(AuthorityOp, 1) :
+                                                                                    NULL;
         if (!op)
                 return NULL;
         op->authority = a;

@@ -261,6 +261,15 @@ static void membership_forget_removed(Membership *m, const KvState *state) {
                                                      m) == 0;
 }
 
+/* The last step of a tick: it may be due in many of them. */
+static void membership_remove_rest(Membership *m, const KvState *state) {
+        const ClusterMachine *removed = m->writing ? NULL : registry_removed_rest(m->registry);
+
+        if (removed)
+                m->writing = registry_remove_rest(m->registry, state->term, removed, membership_on_written,
+                                                  m) == 0;
+}
+
 /* Voters=3 or 5 of the founder is the initial setting of a new cluster, as is SingletonLeaseSec=, which never
  * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
  * host holds a replica. */
@@ -461,6 +470,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_change_voters(m, state);
         membership_let_leave(m, state);
         membership_check_level(m, state);
+        membership_remove_rest(m, state);
 }
 
 static void membership_on_tick(void *userdata) {

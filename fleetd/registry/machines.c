@@ -84,15 +84,18 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
 /* -- Removal -- */
 
-/* Of more problems and states, the rest stays; no answer shows it. */
+/* In one transaction. Further problems and states are deleted by registry_remove_rest(). */
 enum { REMOVED_MAX = 500 };
+
+static bool machines_keeps_state(const ClusterMachine *m, const ClusterState *s) {
+        return s->state.done && cluster_assignment_on(m, s->unit); /* a finished unit does not run again */
+}
 
 static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
         for (const ClusterProblem *p = m->problems; p && t->n_writes < REMOVED_MAX; p = p->hh.next)
                 transaction_write(t, KV_DELETE, LAYOUT_PROBLEM, p->unit, m->id, NO_VALUE);
         for (const ClusterState *s = m->states; s && t->n_writes < REMOVED_MAX; s = s->hh.next)
-                if (!s->state.done ||
-                    !cluster_assignment_on(m, s->unit)) /* a finished unit does not run again */
+                if (!machines_keeps_state(m, s))
                         transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
 }
 
@@ -306,6 +309,40 @@ int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, Registry
         machines_remove(&t, r, m, m->maintenance->by);
         machines_remove_membership(&t, m);
         machines_write_tombstone(&t, r, m, m->maintenance->by, CLUSTER_REMOVED_LEAVE);
+        machines_remove_reports(&t, m);
+        return transaction_send(r, &t, term, done, userdata);
+}
+
+/* Return whether no host of the cluster has this machine ID: the machine was removed, and has not returned.
+ * Without a tombstone, it was removed by a former version, or long ago. */
+static bool machines_is_gone(const ClusterMachine *m) {
+        return cluster_machine_is_removed(m) && m->host_index == 0 && m->member.raft_id == 0;
+}
+
+static bool machines_has_rest(const ClusterMachine *m) {
+        if (m->problems)
+                return true;
+        for (const ClusterState *s = m->states; s; s = s->hh.next)
+                if (!machines_keeps_state(m, s))
+                        return true;
+        return false;
+}
+
+const ClusterMachine *registry_removed_rest(const Registry *r) {
+        const Cluster *c = registry_cluster(r);
+
+        for (const ClusterMachine *m = c->adopting ? NULL : c->machines; m; m = m->hh.next)
+                if (machines_is_gone(m) && machines_has_rest(m))
+                        return m;
+        return NULL;
+}
+
+int registry_remove_rest(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
+                         void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, m->id);
+        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_HOST, NULL, m->id);
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, term, done, userdata);
 }

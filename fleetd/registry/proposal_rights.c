@@ -178,12 +178,13 @@ static bool proposer_may_note(const Proposer *p, const KvNote *note) {
                own & 1u << event.kind && streq(event.machine, p->machine_id);
 }
 
+/* Users' keys have limits that do not apply to an internal command. */
 static bool proposer_may_write(const Proposer *p, const KvCommand *cmd, const KvCommand *write) {
         if (!proposer_may_note(p, &write->note))
                 return false;
         if (kv_path_is_ours(write->key))
                 return proposer_may_write_ours(p, cmd, write);
-        return proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });
+        return !cmd->internal && proposer_may(p, RIGHT_KEYS_WRITE, (Resource) { .key = write->key });
 }
 
 /* A replica proposes what clients of attached hosts request, and has checked whose clients they are. */
@@ -267,6 +268,52 @@ static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error 
         return 0;
 }
 
+/* Return whether the cluster has a reason for a report of this unit, whatever else the host reports: it
+ * replaces one, or the unit is assigned to the host. While the hosts report to a cluster of a new lineage,
+ * the cluster also expects those of units that were assigned to others before. */
+static bool report_is_expected(const Cluster *c, const ClusterMachine *m, const LayoutKey *key) {
+        if (key->kind == LAYOUT_PROBLEM)
+                return cluster_problem(c, key->machine, key->unit);
+        return cluster_state_on(m, key->unit) || cluster_assignment_on(m, key->unit) ||
+               (c->adopting && cluster_any_unit(c, key->unit));
+}
+
+/* Limit what a host without a replica reports about itself: the names of units in its reports are its own
+ * choice, and all replicas keep the reports. It has one key of each other kind. What was proposed and is not
+ * applied yet does not count; the pace of its proposals limits that. */
+static int proposer_check_reports(const Proposer *p, const KvCommand *cmd, Error *err) {
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
+        size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1, n_problems = m ? HASH_COUNT(m->problems) : 0,
+               n_states = m ? HASH_COUNT(m->states) : 0,
+               max_states = HOST_STATES_MAX + (m ? HASH_COUNT(m->assignments) : 0);
+        LayoutKey key;
+
+        for (size_t i = 0; i < n && !p->host_facts.is_replica; i++) {
+                const KvCommand *write = &writes[i];
+
+                if (write->op == KV_DELETE || !layout_parse(write->key, &key) ||
+                    (key.kind != LAYOUT_STATE && key.kind != LAYOUT_PROBLEM) ||
+                    !streq(key.machine, p->machine_id))
+                        continue;
+                if (write->value.size > HOST_REPORT_SIZE_MAX)
+                        return error_set(err, -EDQUOT, "%s reports more than %d bytes about %s",
+                                         cluster_name_of(p->cluster, p->machine_id), HOST_REPORT_SIZE_MAX,
+                                         key.unit);
+                if (m && report_is_expected(p->cluster, m, &key))
+                        continue;
+                if (key.kind == LAYOUT_PROBLEM && ++n_problems > HOST_PROBLEMS_MAX)
+                        return error_set(err, -EDQUOT, "%s reports more than %d problems of unit files",
+                                         cluster_name_of(p->cluster, p->machine_id), HOST_PROBLEMS_MAX);
+                if (key.kind == LAYOUT_STATE && ++n_states > max_states)
+                        return error_set(err, -EDQUOT,
+                                         "%s reports the states of more than %d units that are not assigned "
+                                         "to it",
+                                         cluster_name_of(p->cluster, p->machine_id), HOST_STATES_MAX);
+        }
+        return 0;
+}
+
 /* Read the rights of a machine as a host. */
 static int host_read(const Cluster *cluster, const char *machine_id, Principal *ret, PolicyFacts *ret_facts) {
         *ret = (Principal) { .kind = PRINCIPAL_MACHINE };
@@ -329,8 +376,12 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
                 allowed = denied.size == 0;
         }
         right_list_unref(p.facts.granted);
-        if (allowed)
-                return cmd->op == KV_RAISE ? 0 : proposer_check_values(&p, cmd, err);
+        if (allowed && cmd->op == KV_RAISE)
+                return 0;
+        if (allowed) {
+                r = proposer_check_reports(&p, cmd, err);
+                return r < 0 ? r : proposer_check_values(&p, cmd, err);
+        }
         return error_set(err, -EACCES, "%s may not propose this%s%.*s", principal_text(&p.principal, text),
                          denied.size > 0 ? ": " : "", (int) MIN(denied.size, (size_t) 200),
                          denied.size > 0 ? (const char *) denied.data : "");

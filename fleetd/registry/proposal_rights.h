@@ -7,10 +7,17 @@
 
 #include "fleetd/registry/cluster.h"
 
+/* Of one host without a replica. */
+enum {
+        HOST_STATES_MAX = 1000,     /* states that it reports beside those of the units assigned to it */
+        HOST_PROBLEMS_MAX = 2000,   /* of its unit directory; twice what that reports at once */
+        HOST_REPORT_SIZE_MAX = 8192 /* bytes of one of them */
+};
+
 /* Return 0 if the host may propose the command for 'principal', the text of a Principal; size 0: for itself,
  * with all its rights. An ordinary host can claim every right of an operator, because root on it is one.
  * 'relay' is the machine that has sent the command of a host without a replica; NULL: that host itself. Only
- * a replica may relay. -EACCES or -EINVAL, and a message; -ENOMEM. */
+ * a replica may relay. -EACCES, -EDQUOT or -EINVAL, and a message; -ENOMEM. */
 int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,
                    const KvCommand *cmd, Error *err);
 

@@ -299,6 +299,14 @@ int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, siz
  */
 int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done, void *userdata);
 
+/* Return a removed machine of which problems or states are left; NULL: none. A removal deletes only as many
+ * as one transaction has room for. */
+const ClusterMachine *registry_removed_rest(const Registry *r);
+/* Delete them, in several calls if they are many. It is valid in 'term'. KV_COMPARE_FAILED: the machine has
+ * returned. */
+int registry_remove_rest(Registry *r, uint64_t term, const ClusterMachine *m, RegistryDone done,
+                         void *userdata);
+
 #define TOMBSTONE_MS ((uint64_t) 30 * 86400000)
 
 /* Return a removed machine whose tombstone is older than TOMBSTONE_MS by the wall clock; NULL: none. */

@@ -326,6 +326,40 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         assert_int_equal(start_asked.n, 1);
 }
 
+static void on_put(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static void put_states(const char *id, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                char key[LAYOUT_KEY_MAX], unit[32];
+                KvCommand put = { .op = KV_SET,
+                                  .internal = true,
+                                  .value = kv_string("{\"active\":\"active\"}") };
+
+                snprintf(unit, sizeof(unit), "x%u.service", i);
+                put.key = kv_string(layout_key(key, LAYOUT_STATE, unit, id));
+                assert_int_equal(kv_propose(h->store, &put, on_put, NULL, NULL), 0);
+        }
+        quiet_peer_run(h);
+        assert_int_equal(HASH_COUNT(machine(id)->states), n);
+}
+
+/* A former version deleted 500 states with their machine. */
+static void the_states_that_a_removal_has_left_are_deleted_in_some_ticks(void **state) {
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        send_heartbeat("");
+        tick();
+        put_states(QUIET_PEER_OTHER_ID, 3);
+        put_states(QUIET_PEER_THIRD_ID, 1200);
+        for (unsigned i = 0; i < 5; i++)
+                tick();
+        assert_null(machine(QUIET_PEER_THIRD_ID));
+        assert_int_equal(HASH_COUNT(machine(QUIET_PEER_OTHER_ID)->states), 3);
+}
+
 static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_changes(void **state) {
         MembershipOptions options = plain;
         const ClusterMachine *m;
@@ -725,6 +759,7 @@ int membership_leads_tests(void) {
                 leading(a_leader_that_followed_meanwhile_counts_from_zero),
                 leading(a_recorded_start_is_not_published_again),
                 leading(a_leader_has_one_write_in_flight_and_none_without_a_cause),
+                leading(the_states_that_a_removal_has_left_are_deleted_in_some_ticks),
                 leading(the_client_address_of_a_host_is_published_at_its_start_and_when_it_changes),
                 leading(a_leader_that_is_not_ready_writes_no_presence),
                 leading(a_change_of_members_that_fails_is_logged_unless_it_is_repeated),

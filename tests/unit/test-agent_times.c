@@ -325,6 +325,65 @@ static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void
         count_messages(NULL);
 }
 
+static bool unexpected_is_rejected; /* other.service, as one unit too many that is not assigned */
+static unsigned n_rejected;
+
+int __real_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata);
+int __wrap_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata);
+
+int __wrap_registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done,
+                            void *userdata) {
+        for (size_t i = 0; unexpected_is_rejected && i < n; i++)
+                if (streq(changes[i].unit, "other.service")) {
+                        n_rejected++;
+                        return -EDQUOT;
+                }
+        return __real_registry_publish(r, changes, n, done, userdata);
+}
+
+static void on_deleted(void *userdata, const KvResult *result) {
+        host_on_done(userdata, result->status, "", result->index);
+}
+
+static void delete_key(Fixture *fixture, LayoutKind kind, const char *unit) {
+        char key[LAYOUT_KEY_MAX];
+        KvCommand cmd = { .op = KV_DELETE,
+                          .internal = true,
+                          .key = kv_string(layout_key(key, kind, unit, fixture->host->id)) };
+        uint64_t number;
+
+        assert_int_equal(host_wait(fixture->host, kv_propose(fixture->host->store, &cmd, on_deleted,
+                                                             fixture->host, &number)),
+                         KV_OK);
+}
+
+/* As after a restore of a tree in which the unit is not assigned to the host. */
+static void a_report_that_the_cluster_rejects_holds_back_no_state_of_an_assigned_unit(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        run_unit(fixture, "other.service");
+        close_agent(fixture);
+        delete_key(fixture, LAYOUT_ASSIGNMENT, "other.service");
+        delete_key(fixture, LAYOUT_STATE, "other.service");
+        unexpected_is_rejected = true;
+        n_rejected = 0;
+        write_adopting(fixture, KV_SET);
+        open_agent(fixture);
+        UNTIL(fixture, n_rejected > 0);
+        for (unsigned i = 0; i < 3; i++) {
+                pretence = (Pretence) { .unit = "web.service", .active = i % 2 ? "active" : "failed" };
+                sim_systemd_change(fixture->systemd, "web.service");
+                run_ms(fixture, 1500);
+                UNTIL(fixture, is_published(fixture, "web.service", pretence.active));
+        }
+        assert_null(state_of(fixture, "other.service"));
+        unexpected_is_rejected = false;
+        UNTIL(fixture, state_of(fixture, "other.service"));
+}
+
 /* The records of a host that boots meanwhile are not started: its units may run elsewhere. */
 static void a_cluster_that_waits_for_reports_has_answered(void **state) {
         Fixture *fixture = *state;
@@ -810,6 +869,8 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_repeated_failure_is_published_after_a_second),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
                 in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_faulty_fixture(
+                        a_report_that_the_cluster_rejects_holds_back_no_state_of_an_assigned_unit),
                 in_a_faulty_fixture(a_cluster_that_waits_for_reports_has_answered),
                 in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),
                 in_a_faulty_fixture(an_assignment_for_another_host_causes_no_pass),

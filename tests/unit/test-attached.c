@@ -27,10 +27,10 @@ typedef struct Replica {
         bool in_parts;         /* its first events of a watch are not all */
         uint32_t slice;        /* number of the subscription to the slice; 0: none */
         unsigned n_subscribed; /* requests so far */
-        unsigned n_watched, n_ended, n_relayed;
-        uint32_t watch;            /* number of the last subscription to keys, */
-        uint64_t since;            /* and where it begins */
-        uint64_t origin, proposal; /* of the last proposal */
+        unsigned n_watched, n_ended, n_relayed, n_proposals; /* n_relayed: frames of these */
+        uint32_t watch;                                      /* number of the last subscription to keys, */
+        uint64_t since;                                      /* and where it begins */
+        uint64_t origin, proposal;                           /* of the last proposal */
 } Replica;
 
 static void says(Replica *p, PeerFrame type, Writer *w) {
@@ -148,19 +148,29 @@ static void relayed_head(const Replica *p, uint8_t kind, Writer *w) {
 /* Accept each proposal. */
 static void take_relay(Replica *p, const Frame *f) {
         Reader r = reader_over(f->payload, f->size);
+        uint64_t n;
         Writer w = {};
 
         (void) read_u8(&r);
         p->origin = read_u64(&r);
         (void) read_u64(&r);
         (void) read_u8(&r);
-        assert_int_equal(read_varint(&r), 1);
-        p->proposal = read_u64(&r);
-        assert_false(r.failed);
+        n = read_varint(&r);
+        assert_true(n > 0);
         p->n_relayed++;
         relayed_head(p, 0, &w);
-        write_varint(&w, 1);
-        write_u64(&w, p->proposal);
+        write_varint(&w, n);
+        for (uint64_t i = 0; i < n; i++) {
+                size_t size;
+
+                p->proposal = read_u64(&r);
+                (void) read_u64(&r);
+                (void) read_blob(&r, KV_COMMAND_MAX, &size);
+                (void) read_blob(&r, KV_PRINCIPAL_MAX, &size);
+                write_u64(&w, p->proposal);
+                p->n_proposals++;
+        }
+        assert_false(r.failed);
         says(p, PEER_RELAYED, &w);
 }
 
@@ -390,6 +400,34 @@ static void a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome(v
         assert_true(write.done);
         assert_int_equal(write.status, KV_UNKNOWN);
         assert_in_range(p->n_relayed, 1, 8);
+}
+
+/* A replica rejects what is above a higher limit: this host sends its reports no faster. */
+static void the_reports_of_the_host_are_sent_at_a_pace(void **state) {
+        enum { N = 600, BURST = 400, PER_SECOND = 200 };
+        const KvCommand cmd = { .op = KV_SET, .internal = true, .key = kv_string(FACTS) },
+                        of_user = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        static Write written;
+        Replica *p = *state;
+        Write write = {};
+        uint64_t number;
+
+        pass(p, 3000);
+        p->n_proposals = 0;
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(kv_propose(p->host->store, &cmd, on_written, &written, NULL), 0);
+        pass(p, 100);
+        assert_in_range(p->n_proposals, BURST, BURST + PER_SECOND / 5);
+        assert_int_equal(kv_propose(p->host->store, &of_user, on_written, &write, &number), 0);
+        pass(p, STEP_MS);
+        p->proposal = number;
+        says_result(p, &(KvResult) { .index = INDEX + 1 });
+        assert_true(write.done && write.status == KV_OK);
+        pass(p, 500);
+        assert_in_range(p->n_proposals, BURST + PER_SECOND / 2, N - 1);
+        pass(p, 600);
+        assert_int_equal(p->n_proposals, N + 1);
+        assert_false(written.done);
 }
 
 /* The former replica has it, and may have proposed it. */
@@ -712,6 +750,7 @@ int main(void) {
                 T(a_replica_that_is_behind_for_ever_is_asked_a_few_times_a_second),
                 T(an_answer_that_is_older_than_what_the_host_has_seen_is_not_taken),
                 T(a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome),
+                T(the_reports_of_the_host_are_sent_at_a_pace),
                 T(a_write_that_the_next_replica_refuses_has_an_unknown_outcome),
                 T(a_write_that_comes_too_late_to_the_next_replica_has_an_unknown_outcome),
                 T(a_page_of_the_past_does_not_take_the_slice_back),

@@ -771,6 +771,38 @@ static void a_member_renews_its_certificate_with_its_key(void **state) {
         assert_non_null(strstr(wait_answer(g, 5), "was removed"));
 }
 
+/* Its requests fill neither the list of the operations nor the time of the others. */
+static void a_host_that_renews_without_end_delays_no_others(void **state) {
+        enum { SENT = 300 };
+        Fixture *f = *state;
+        Guest *g = guest_new(f, NULL), *other = guest_new(f, NULL);
+        uint64_t begun_ms, passed_ms;
+        Token token;
+
+        assert_int_equal(create_token(f, (TokenRequest) { .uses = 2 }), 0);
+        token = read_token(f);
+        assert_string_equal(join(g, &token), "");
+        g->answers = 0;
+        begun_ms = loop_now_ms(f->host->loop);
+        for (unsigned i = 0; i < SENT; i++)
+                send_renewal(g);
+        send_request(other, &token);
+        assert_int_equal(create_token(f, (TokenRequest) {}), 0);
+        assert_string_equal(wait_answer(other, 1), "");
+        HOST_UNTIL(f->host, g->answers > 0);
+        send_renewal(g);
+        HOST_UNTIL(f->host, g->answers > 1);
+        for (unsigned i = 0; i < SENT; i++) {
+                unsigned answers = g->answers;
+
+                send_renewal(g);
+                for (unsigned turns = 0; turns < 5 && g->answers == answers; turns++)
+                        host_turn(f->host);
+        }
+        passed_ms = loop_now_ms(f->host->loop) - begun_ms;
+        assert_in_range(g->answers, 2, 5 + passed_ms / 1000 + 1);
+}
+
 static void on_enrolled(void *userdata, int error, const char *message, const EnterAnswer *answer) {
         Fixture *f = userdata;
 
@@ -933,6 +965,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_key_that_was_not_made_is_made_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_cluster_key_reaches_all_members_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_member_renews_its_certificate_with_its_key, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_renews_without_end_delays_no_others, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(changes_of_identity_have_rows_in_the_history, setup,
                                                 teardown),

@@ -443,13 +443,12 @@ static void answers_that_are_not_taken_are_not_kept(void **state) {
 
 /* -- The limit of writes -- */
 
-/* Send a frame of n writes of users of the other host. */
-static void relay_writes(QuietPeer *h, size_t n) {
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+/* Send a frame of n equal commands of the other host; 'principal' "": of its components. */
+static void relay_commands(QuietPeer *h, const KvCommand *cmd, const char *principal, size_t n) {
         _cleanup_writer_ Writer w = {}, command = {};
         static uint64_t number;
 
-        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        assert_int_equal(kv_command_encode(cmd, &command), 0);
         write_u8(&w, 1);
         write_u64(&w, 12345); /* origin */
         write_u64(&w, 1);
@@ -459,9 +458,29 @@ static void relay_writes(QuietPeer *h, size_t n) {
                 write_u64(&w, ++number);
                 write_u64(&w, kv_cluster_ms(h->store) + 10000);
                 write_blob(&w, command.bytes, command.size);
-                write_blob(&w, ROOT, strlen(ROOT));
+                write_blob(&w, principal, strlen(principal));
         }
         assert_true(quiet_peer_send(h, PEER_RELAY, w.bytes, w.size));
+}
+
+static void relay_writes(QuietPeer *h, size_t n) {
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+
+        relay_commands(h, &cmd, ROOT, n);
+}
+
+/* n transactions, each with so many states of one unit. */
+static void relay_states(QuietPeer *h, size_t n_states, size_t n) {
+        static const char value[] = "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}";
+        KvCommand writes[100], txn = { .op = KV_TXN, .internal = true, .writes = writes };
+
+        for (size_t i = 0; i < n_states; i++)
+                writes[i] = (KvCommand) { .op = KV_SET,
+                                          .internal = true,
+                                          .key = kv_string("/_fleet/state/x.service/" QUIET_PEER_OTHER_ID),
+                                          .value = kv_string(value) };
+        txn.n_writes = n_states;
+        relay_commands(h, &txn, "", n);
 }
 
 /* Return how many writes of the frames that have arrived were accepted. */
@@ -520,6 +539,28 @@ static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void 
         assert_true(n_refused > 0 && n_refused < SENT);
         relay_writes(h, SENT);
         assert_in_range(n_accepted(h), 0, WRITES_PER_SECOND / 10);
+}
+
+/* The host itself sets that a command is of its components. They have a limit of their own, by the weight of
+ * their commands: so many writes of users have no effect on it. */
+static void the_reports_of_a_host_have_a_limit_by_their_weight(void **state) {
+        enum { PER_SECOND = 250, BURST = 800, STATES = 100 };
+        QuietPeer *h = *state;
+
+        relay_states(h, 1, 900);
+        assert_in_range(n_accepted(h), BURST, BURST + PER_SECOND / 10);
+        relay_states(h, 1, 900);
+        assert_in_range(n_accepted(h), 0, PER_SECOND / 10);
+        relay_writes(h, 100);
+        assert_int_equal(n_accepted(h), 100);
+        quiet_peer_pass(h, 1000);
+        (void) n_accepted(h);
+        relay_states(h, 1, 900);
+        assert_in_range(n_accepted(h), PER_SECOND, PER_SECOND + PER_SECOND / 10);
+        quiet_peer_pass(h, 1000 * BURST / PER_SECOND);
+        (void) n_accepted(h);
+        relay_states(h, STATES, 90);
+        assert_in_range(n_accepted(h), BURST * 10 / STATES, 1 + (BURST + PER_SECOND / 10) * 10 / STATES);
 }
 
 /* -- Cost -- */
@@ -634,6 +675,7 @@ int main(void) {
                 TEST(a_host_has_64_requests_under_way),
                 TEST(answers_that_are_not_taken_are_not_kept),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
+                TEST(the_reports_of_a_host_have_a_limit_by_their_weight),
                 TEST(a_turn_without_budget_begins_one_request),
                 TEST(sessions_take_turns),
                 TEST(a_body_has_the_limit_of_its_route),

@@ -577,8 +577,145 @@ static void a_replica_proposes_for_clients_of_other_hosts(void **state) {
         policy_table_done(&table);
 }
 
+/* -- The number of reports -- */
+
+enum { REPORTS = 2100 };
+
+/* Return the result of a transaction with n reports, the first one of x<from>.service. */
+static int report(const PolicyTable *t, const char *host, LayoutKind kind, unsigned from, unsigned n,
+                  const char *value) {
+        static char keys[REPORTS][LAYOUT_KEY_MAX];
+        static KvCommand writes[REPORTS];
+        KvCommand txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = n };
+        char id[MACHINE_ID_SIZE], unit[32];
+
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(unit, sizeof(unit), "x%u.service", from + i);
+                (void) layout_key(keys[i], kind, unit, cluster_view_id(id, host));
+                writes[i] = (KvCommand) { .op = value ? KV_SET : KV_DELETE,
+                                          .internal = true,
+                                          .key = kv_string(keys[i]),
+                                          .value = kv_string(value ?: "") };
+        }
+        return proposal_check(&t->view.cluster, NULL, cluster_view_id(id, host), (KvBytes) {},
+                              n == 1 ? writes : &txn, NULL);
+}
+
+#define STATE   "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}"
+#define PROBLEM "{\"kind\":\"refused\",\"text\":\"x\"}"
+
+static int report_state(const PolicyTable *t, const char *host, unsigned from, unsigned n) {
+        return report(t, host, LAYOUT_STATE, from, n, STATE);
+}
+
+/* A host may name any unit in its reports, and all replicas keep them. */
+static void a_host_without_a_replica_reports_a_limited_number_of_states(void **state) {
+        static const char *const attached[] = { "A", "B" }; /* ordinary, restricted */
+        char unit[32];
+        PolicyTable t;
+
+        for (size_t h = 0; h < ELEMENTS(attached); h++) {
+                const char *host = attached[h];
+
+                policy_table_open(&t);
+                assert_int_equal(report_state(&t, host, 0, 1000), 0);
+                assert_int_equal(report_state(&t, host, 0, 1001), -EDQUOT);
+                for (unsigned i = 0; i < 1000; i++) {
+                        snprintf(unit, sizeof(unit), "x%u.service", i);
+                        cluster_view_state(&t.view, host, unit, "active");
+                }
+                assert_int_equal(report_state(&t, host, 1000, 1), -EDQUOT);
+                assert_int_equal(report_state(&t, host, 0, 1000), 0); /* again */
+                assert_int_equal(report(&t, host, LAYOUT_STATE, 0, 1000, NULL), 0);
+
+                cluster_view_unit(&t.view, "x1000.service", "", TARGET_LAUNCHED);
+                assert_int_equal(report_state(&t, host, 1000, 1), -EDQUOT);
+                cluster_view_assign(&t.view, host, "x1000.service", ASSIGNMENT_RUN);
+                assert_int_equal(report_state(&t, host, 1000, 1), 0);
+                cluster_view_state(&t.view, host, "x1000.service", "active");
+                assert_int_equal(report_state(&t, host, 1001, 1), -EDQUOT);
+
+                /* It may run here what was assigned to others before the new lineage. */
+                cluster_view_unit(&t.view, "x1001.service", "", TARGET_LAUNCHED);
+                t.view.cluster.adopting = true;
+                assert_int_equal(report_state(&t, host, 1001, 1), 0);
+                assert_int_equal(report_state(&t, host, 1002, 1), -EDQUOT);
+                t.view.cluster.adopting = false;
+
+                cluster_view_state(&t.view, host, "x0.service", NULL);
+                assert_int_equal(report_state(&t, host, 1001, 1), 0);
+                assert_int_equal(report_state(&t, host, 1001, 2), -EDQUOT);
+                policy_table_done(&t);
+        }
+}
+
+static void a_replica_reports_any_number_of_states(void **state) {
+        PolicyTable t;
+
+        policy_table_open(&t);
+        assert_int_equal(report_state(&t, "D", 0, REPORTS), 0);
+        assert_int_equal(report(&t, "D", LAYOUT_PROBLEM, 0, REPORTS, PROBLEM), 0);
+        policy_table_done(&t);
+}
+
+static void a_host_without_a_replica_reports_a_limited_number_of_problems(void **state) {
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], unit[32];
+        PolicyTable t;
+
+        policy_table_open(&t);
+        assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, PROBLEM), 0);
+        assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2001, PROBLEM), -EDQUOT);
+        for (unsigned i = 0; i < 2000; i++) {
+                snprintf(unit, sizeof(unit), "x%u.service", i);
+                cluster_view_put(&t.view, layout_key(key, LAYOUT_PROBLEM, unit, cluster_view_id(id, "B")),
+                                 PROBLEM);
+        }
+        assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 2000, 1, PROBLEM), -EDQUOT);
+        assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, PROBLEM), 0);
+        assert_int_equal(report(&t, "B", LAYOUT_PROBLEM, 0, 2000, NULL), 0);
+        policy_table_done(&t);
+}
+
+static void a_report_of_a_host_without_a_replica_has_a_limited_size(void **state) {
+        char value[8192 + 64];
+        PolicyTable t;
+
+        policy_table_open(&t);
+        for (int size = 8192; size <= 8193; size++) {
+                snprintf(value, sizeof(value), "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"%0*d\"}",
+                         size - 44, 0);
+                assert_int_equal(strlen(value), size);
+                assert_int_equal(report(&t, "B", LAYOUT_STATE, 0, 1, value), size <= 8192 ? 0 : -EDQUOT);
+                assert_int_equal(report(&t, "D", LAYOUT_STATE, 0, 1, value), 0);
+        }
+        policy_table_done(&t);
+}
+
+/* Internal commands have no quota and no limit of users. */
+static void users_keys_are_not_written_by_internal_commands(void **state) {
+        KvCommand write = { .op = KV_SET, .key = kv_string("/app/x") };
+        char id[MACHINE_ID_SIZE];
+        PolicyTable t;
+
+        policy_table_open(&t);
+        for (size_t i = 0; i < 2; i++) {
+                (void) cluster_view_id(id, i == 0 ? "A" : "D");
+                write.internal = false;
+                assert_int_equal(proposal_check(&t.view.cluster, NULL, id, (KvBytes) {}, &write, NULL), 0);
+                write.internal = true;
+                assert_int_equal(proposal_check(&t.view.cluster, NULL, id, (KvBytes) {}, &write, NULL),
+                                 -EACCES);
+        }
+        policy_table_done(&t);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_states),
+                cmocka_unit_test(a_replica_reports_any_number_of_states),
+                cmocka_unit_test(a_host_without_a_replica_reports_a_limited_number_of_problems),
+                cmocka_unit_test(a_report_of_a_host_without_a_replica_has_a_limited_size),
+                cmocka_unit_test(users_keys_are_not_written_by_internal_commands),
                 cmocka_unit_test(a_principal_has_one_text),
                 cmocka_unit_test(any_bytes_are_one_principal_or_none),
                 cmocka_unit_test(a_prefix_covers_itself_and_what_is_below),

@@ -503,6 +503,58 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_null(cluster_machine(c, other));
 }
 
+static bool has_many_states(World *w) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
+
+        return m && HASH_COUNT(m->states) == 1200 && m->assignments;
+}
+
+static bool has_a_rest(World *w) {
+        return registry_removed_rest(w->registry);
+}
+
+/* One transaction has room for some of them. A finished unit does not run again. */
+static void what_a_removal_leaves_is_deleted_in_further_transactions(void **state) {
+        World *w = *state;
+        const Cluster *c = registry_cluster(w->registry);
+        const ClusterMachine *m;
+        char key[LAYOUT_KEY_MAX];
+        unsigned n = 0;
+
+        machine(w, other);
+        for (unsigned i = 0; i < 1200; i++) {
+                char unit[32];
+
+                snprintf(unit, sizeof(unit), "x%u.service", i);
+                put_key(w, layout_key(key, LAYOUT_STATE, unit, other),
+                        i == 7 ? "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":"
+                                 "\"dead\"}" :
+                                 "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}");
+        }
+        put_key(w, layout_key(key, LAYOUT_ASSIGNMENT, "x7.service", other), "{\"order\":\"run\"}");
+        run_until(w, has_many_states);
+        assert_null(registry_removed_rest(w->registry));
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
+        assert_null(registry_removed_rest(w->registry));
+        assert_int_equal(answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), "root",
+                                                           NULL, on_done, w)),
+                         KV_OK);
+        for (; (m = registry_removed_rest(w->registry)) && n < 10; n++)
+                assert_int_equal(answer(w, registry_remove_rest(w->registry, term(w), m, on_done, w)), KV_OK);
+        assert_in_range(n, 1, 3);
+        m = cluster_machine(c, other);
+        assert_int_equal(HASH_COUNT(m->states), 1);
+        assert_non_null(cluster_state_on(m, "x7.service"));
+
+        /* It has returned meanwhile. */
+        put_key(w, layout_key(key, LAYOUT_STATE, "x1.service", other), "{\"active\":\"active\"}");
+        run_until(w, has_a_rest);
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        assert_int_equal(answer(w, registry_remove_rest(w->registry, term(w), m, on_done, w)),
+                         KV_COMPARE_FAILED);
+}
+
 #define OF_OTHER "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define OLDEST   "0000000000000000000000000000000000000000000000000000000000000000"
 
@@ -1799,6 +1851,7 @@ int main(void) {
                 TEST(an_executed_assignment_to_stop_is_deleted_with_its_state),
                 TEST(a_machine_that_returns_meanwhile_is_not_removed),
                 TEST(a_removed_host_leaves_a_tombstone_until_it_is_forgotten),
+                TEST(what_a_removal_leaves_is_deleted_in_further_transactions),
                 TEST(a_compromised_key_is_denied_after_the_end_of_the_tombstone),
                 TEST(the_oldest_denied_keys_make_room),
                 TEST(a_raft_id_is_given_once),
