@@ -50,8 +50,10 @@ static void host_set_accepted(PeerHost *host, PeerSession *s) {
         Peers *peers = host->peers;
 
         host->accepted = s;
-        if (peers_has_tls(peers))
+        if (peers_has_tls(peers)) {
+                host->source = s->source;
                 strangers_trust(&peers->strangers, s->source, loop_now_ms(peers->loop));
+        }
         peers_clear_warnings(peers, host->machine_id);
         if (host->n_known == 0 || host->dialed)
                 return;
