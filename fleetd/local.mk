@@ -207,7 +207,7 @@ tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_replica_pins_SOURCES = tests/unit/test-replica_pins.c tests/lib/scratch.h tests/lib/scratch.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_replica_pins_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_test_revocation_SOURCES = tests/unit/test-revocation.c $(FLEETD_HOST)
+tests_unit_test_revocation_SOURCES = tests/unit/test-revocation.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_revocation_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_securing_SOURCES = tests/unit/test-securing.c $(FLEETD_HOST) $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_securing_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=loop_wall_ms,--wrap=peers_has_key,--wrap=peers_has_certificate,--wrap=peers_state

@@ -152,6 +152,7 @@ typedef struct TlsKnown {
                             * that lags, and an attached host whose known replicas are all silent. Then a
                             * valid chain admits an unknown replica, and the role replica of a known machine;
                             * so does a pin from an earlier time of a machine that is unknown now. */
+        bool chain_waits;  /* a chain will count when the known replicas were silent for longer */
         uint64_t issued_after_ms; /* a chain counts only for a certificate that was issued later; then it
                                    * admits a known replica with another key, too. 0: for any */
         unsigned n_pins;

@@ -435,6 +435,13 @@ static void verify_set_by_pin(const TlsCheck *check, gnutls_x509_crt_t leaf, Tls
         ret->wrong_root = roots_find(check->roots, leaf) < 0;
 }
 
+static int verify_waits(const TlsUri *uri, Error *err) {
+        return error_set(err, -ENOKEY,
+                         "machine %s is not in the list of replicas that this host knew last, or has another "
+                         "key: its certificate counts when none of these has answered for 10 minutes",
+                         uri->subject);
+}
+
 /* Of a machine that the tree does not know yet, or with another key, the pins are those of an earlier time.
  */
 static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x509_crt_t leaf,
@@ -452,6 +459,8 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
                 verify_set_by_pin(check, leaf, ret);
                 return 0;
         }
+        if (known->chain_waits && fields->uri.role == TLS_ROLE_REPLICA)
+                return verify_waits(&fields->uri, err);
         if (!known->chain_counts || fields->uri.role != TLS_ROLE_REPLICA)
                 return error_set(
                         err, -ENOKEY,
@@ -488,6 +497,8 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                 ret->replica = true;
                 return 0;
         }
+        if (!known_has_pin(known, &ret->leaf.pin) && known->chain_waits && uri->role == TLS_ROLE_REPLICA)
+                return verify_waits(uri, err);
         if (!known_has_pin(known, &ret->leaf.pin))
                 return error_set(
                         err, -EKEYREJECTED,

@@ -50,8 +50,10 @@ static void host_set_accepted(PeerHost *host, PeerSession *s) {
         Peers *peers = host->peers;
 
         host->accepted = s;
-        if (peers_has_tls(peers))
+        if (peers_has_tls(peers)) {
+                host->source = s->source;
                 strangers_trust(&peers->strangers, s->source, loop_now_ms(peers->loop));
+        }
         peers_clear_warnings(peers, host->machine_id);
         if (host->n_known == 0 || host->dialed)
                 return;
@@ -169,7 +171,7 @@ int session_recheck(Peers *peers, const PeerSession *s, Error *err) {
         if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known)
                 return 0;
         peers->options.known(peers->options.userdata, leaf->uri.subject, &known);
-        if (known.tls.chain_counts) /* the tree may be older than the certificate */
+        if (known.tls.chain_counts || known.tls.chain_waits) /* the tree may be older than the certificate */
                 return 0;
         if (known.tls.state == TLS_REMOVED)
                 return error_set(err, -EKEYREVOKED, "machine %s was removed from the cluster",

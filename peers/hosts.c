@@ -101,6 +101,18 @@ void peer_host_free(PeerHost *host) {
         free(host);
 }
 
+void host_distrust(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+
+        if (!host || host->source == 0)
+                return;
+        for (const PeerHost *i = peers->hosts; i; i = i->hh.next)
+                if (i != host && i->accepted && i->accepted->source == host->source)
+                        return;
+        strangers_distrust(&peers->strangers, host->source);
+        host->source = 0;
+}
+
 int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
         uint64_t now_ms = loop_now_ms(peers->loop);
         PeerHost *host = host_find(peers, machine_id);

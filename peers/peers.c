@@ -269,13 +269,37 @@ static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool stran
 }
 
 /* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
- * hosts dial at once. If each displaced the one before it, no host would complete its handshake. Return
- * whether there is room. */
-static bool peers_displace(Peers *peers, PeerSession *oldest) {
-        if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
+ * hosts dial at once. If each displaced the one before it, no host would complete its handshake. 'at_once':
+ * also a recent one. Return whether there is room. */
+static bool peers_displace(Peers *peers, PeerSession *oldest, bool at_once) {
+        if (!at_once && loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS)
                 return false;
         session_cut(oldest, -EBUSY, "too many connections without a handshake");
         return true;
+}
+
+/* Return the oldest pending session of the address that has most of them, and the numbers of that address and
+ * of 'source'. There is at least one. */
+static PeerSession *peers_oldest_of_most(const Peers *peers, uint64_t source, unsigned *ret_most,
+                                         unsigned *ret_own) {
+        struct {
+                PeerSession *oldest;
+                unsigned n;
+        } of[2 * STRANGERS_PENDING_MAX] = {}, *most = of, *row;
+
+        *ret_own = 0;
+        for (PeerSession *s = peers->pending; s; s = s->hh_pending.next) {
+                row = of + s->source % ELEMENTS(of);
+                while (row->n > 0 && row->oldest->source != s->source)
+                        row = row + 1 < of + ELEMENTS(of) ? row + 1 : of;
+                row->oldest = row->oldest ?: s;
+                row->n++;
+                *ret_own += s->source == source;
+                if (row->n > most->n || (row->n == most->n && row->oldest->number < most->oldest->number))
+                        most = row;
+        }
+        *ret_most = most->n;
+        return most->oldest;
 }
 
 bool peers_dials(const Peers *peers, uint64_t source) {
@@ -288,20 +312,23 @@ bool peers_dials(const Peers *peers, uint64_t source) {
 static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
         uint64_t max = peers->options.limits.sessions ?: (uint64_t) PEERS_SESSIONS;
         PeerSession *oldest;
+        unsigned most, own;
         size_t n;
 
         if (peers->n_sessions >= max && !peers_dials(peers, source))
                 return false;
         if (is_stranger) {
                 oldest = peers_oldest(peers, source, false, &n);
-                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest))
+                if (n >= STRANGERS_PENDING_PER_ADDRESS && !peers_displace(peers, oldest, false))
                         return false;
                 oldest = peers_oldest(peers, 0, true, &n);
-                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest))
+                if (n >= STRANGERS_PENDING_MAX / 2 && !peers_displace(peers, oldest, false))
                         return false;
         }
-        oldest = peers_oldest(peers, 0, false, &n);
-        return n < STRANGERS_PENDING_MAX || peers_displace(peers, oldest);
+        if (peers_waiting(peers) < STRANGERS_PENDING_MAX)
+                return true;
+        oldest = peers_oldest_of_most(peers, source, &most, &own); /* it leaves room for one with fewer */
+        return peers_displace(peers, oldest, !is_stranger && own + 1 < most);
 }
 
 static void peers_on_accept(void *userdata, Stream *stream) {
@@ -598,6 +625,7 @@ static void session_end_of_machine(PeerSession *s, const void *argument) {
 }
 
 void peers_end(Peers *peers, const char *machine_id, const char *reason) {
+        host_distrust(peers, machine_id);
         peers_each_session(peers, session_end_of_machine, &(Ending) { machine_id, reason });
 }
 

@@ -43,7 +43,8 @@ struct PeerHost {
         uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
-        Pace sessions; /* that it has opened, without a replica */
+        uint64_t source; /* strangers_key() of the address that it was accepted from last; 0: none */
+        Pace sessions;   /* that it has opened, without a replica */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
@@ -123,6 +124,8 @@ struct Peers {
 /* -- hosts.c -- */
 
 PeerHost *host_find(const Peers *peers, const char *machine_id);
+/* The trust of an address ends with its host, unless another one has a session from there. */
+void host_distrust(Peers *peers, const char *machine_id);
 /* Find or create a host. 0 or -ENOMEM. */
 int host_get(Peers *peers, const char *machine_id, PeerHost **ret);
 /* The host must have no session and no address. */

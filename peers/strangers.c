@@ -73,9 +73,22 @@ bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now
 
 /* -- Decisions -- */
 
+/* Count a connection of a trusted address. Above its part, it leaves half of a burst to the others: so it has
+ * all that they do not need, and they have theirs at any time. Return whether it is rejected. */
+static bool strangers_exceeds(Strangers *strangers, StrangersRow *row, uint64_t admission, uint64_t now_ms) {
+        uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1);
+
+        if (pace_wait_ms(&row->connections, part, MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
+                return strangers->bounds_trusted ||
+                       pace_wait_ms(&strangers->connections, admission, MAX(admission / 10, (uint64_t) 1),
+                                    now_ms) > 0;
+        pace_take(&row->connections, 1);
+        return false;
+}
+
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
-        uint64_t half = MAX(admission / 2, (uint64_t) 1), part = admission / STRANGERS_TRUSTED_PART;
+        uint64_t half = MAX(admission / 2, (uint64_t) 1);
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
@@ -87,12 +100,8 @@ bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t a
                         return false;
                 pace_take(&row->connections, 1);
                 pace_take(&strangers->strangers, 1);
-        } else if (!known && strangers->bounds_trusted) {
-                if (pace_wait_ms(&row->connections, MAX(part, (uint64_t) 1),
-                                 MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
-                        return false;
-                pace_take(&row->connections, 1);
-        }
+        } else if (strangers_exceeds(strangers, row, admission, now_ms))
+                return false;
         pace_take(&strangers->connections, 1);
         return true;
 }

@@ -3,8 +3,9 @@
  *
  * IPv6 addresses count by their /64. An address from which a host was authenticated in the last hour is
  * trusted: it has no limit of its own, because many hosts may be behind it, and half of the limits in all are
- * reserved for trusted addresses. So strangers do not keep a known host out. At a listener of users, which
- * may be hostile, a trusted address has a fifth of the limits in all (bounds_trusted). */
+ * reserved for trusted addresses. So strangers do not keep a known host out. Nor does one trusted address,
+ * where any user may connect: above a fifth of the limits in all, it has only what the others leave. At a
+ * listener of users, which may be hostile, it has no more than that (bounds_trusted). */
 #pragma once
 
 #include "base/pace.h"
@@ -43,7 +44,7 @@ typedef struct Strangers {
         StrangersRow rows[STRANGERS_ROWS];
         Pace connections, strangers, joins, logs;
         unsigned n_omitted;  /* messages since the last one that was permitted */
-        bool bounds_trusted; /* a trusted address has a limit of connections, too */
+        bool bounds_trusted; /* a trusted address has no more than its part */
 } Strangers;
 
 /* Return the key of an address "ADDR:PORT": equal for one IPv4 address or one /64. Not 0. */

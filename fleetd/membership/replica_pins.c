@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "units/machine.h"
@@ -36,6 +37,10 @@ const Pins *replica_pins_find(const ReplicaPins *pins, const char *machine_id) {
                 if (streq(pins->items[i].machine, machine_id))
                         return &pins->items[i].pins;
         return NULL;
+}
+
+bool replica_pins_equal(const ReplicaPins *a, const ReplicaPins *b) {
+        return a->n == b->n && memcmp(a->items, b->items, sizeof(a->items)) == 0;
 }
 
 /* -- The file -- */
@@ -94,15 +99,41 @@ static int replica_open(const char *state_directory) {
         return fd < 0 ? -errno : fd;
 }
 
-int replica_pins_read(const char *state_directory, ReplicaPins *ret, Error *err) {
-        _cleanup_close_ int fd = replica_open(state_directory);
+static int replica_read(int fd, ReplicaPins *ret) {
         _cleanup_free_ char *text = NULL;
+        struct stat st;
         size_t size = 0;
         int r;
 
-        r = fd < 0 ? fd : read_file_at(fd, NAME, FILE_MAX, &text, &size);
-        if (r >= 0)
-                r = replica_pins_parse(text, size, ret);
+        r = read_file_at(fd, NAME, FILE_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        if (fstatat(fd, NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        r = replica_pins_parse(text, size, ret);
+        if (r >= 0 && st.st_mtim.tv_sec > 0)
+                ret->confirmed_ms = (uint64_t) st.st_mtim.tv_sec * 1000 +
+                                    (uint64_t) st.st_mtim.tv_nsec / 1000000;
+        return r;
+}
+
+/* After a crash between the two steps, the list has the time of this host. */
+static int replica_write(int fd, const char *text, size_t size, uint64_t confirmed_ms) {
+        struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+                                     { .tv_sec = (time_t) (confirmed_ms / 1000),
+                                       .tv_nsec = (long) (confirmed_ms % 1000 * 1000000) } };
+        int r;
+
+        r = write_file_at(fd, NAME, text, size, 0600);
+        if (r < 0 || confirmed_ms == 0)
+                return r;
+        return utimensat(fd, NAME, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int replica_pins_read(const char *state_directory, ReplicaPins *ret, Error *err) {
+        _cleanup_close_ int fd = replica_open(state_directory);
+        int r = fd < 0 ? fd : replica_read(fd, ret);
+
         return r < 0 ? error_set(err, r, "Failed to read %s/identity/" NAME ": %s", state_directory,
                                  strerror(-r)) :
                        0;
@@ -120,7 +151,9 @@ int replica_pins_write(const char *state_directory, const ReplicaPins *pins, Err
                         text_printf(&text, " %s", pins->items[i].pins.items[k]);
                 text_append(&text, "\n");
         }
-        r = text.error < 0 ? text.error : fd < 0 ? fd : write_file_at(fd, NAME, text.chars, text.size, 0600);
+        r = text.error < 0 ? text.error :
+            fd < 0         ? fd :
+                             replica_write(fd, text.chars, text.size, pins->confirmed_ms);
         return r < 0 ? error_set(err, r, "Failed to write %s/identity/" NAME ": %s", state_directory,
                                  strerror(-r)) :
                        0;

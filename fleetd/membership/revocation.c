@@ -11,8 +11,6 @@ static void revocation_add_pins(TlsKnown *known, const Pins *pins) {
                         known->n_pins++;
 }
 
-enum { REVOCATION_SILENT_MS = 600000 }; /* without a leader, until the view may lack keys of replicas */
-
 /* By the wall clocks of leaders, when the last certificate of a machine was issued; NULL: of any machine. */
 static uint64_t revocation_issued_ms(const Cluster *c, const ClusterMachine *m) {
         uint64_t last = 0;
@@ -23,32 +21,42 @@ static uint64_t revocation_issued_ms(const Cluster *c, const ClusterMachine *m) 
         return last;
 }
 
-void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
-                      const char *machine_id, PeerKnown *ret) {
-        const Cluster *c = registry_cluster(registry);
-        const ClusterMachine *m = cluster_machine(c, machine_id);
-        /* The slice of a cluster that was just founded may have no replica yet. Without any, the host would
-         * reject all of them, and no other slice could arrive. */
-        bool behind = !registry_ready(registry) || !kv_can_serve(store) ||
-                      (kv_is_attached(store) && LIST_EMPTY(&c->members)),
-             silent = kv_stale_ms(store) >= REVOCATION_SILENT_MS,
-             first = has_key && cluster_settings(c)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
-                     m->member.raft_id != 0 && !m->host && !m->removed;
-        const Pins *stored = NULL;
+/* The pins of members that count while the tree is behind; NULL: the chain counts. A host that starts does
+ * not know yet whether it will be attached; one that was has a list without itself. */
+static const ReplicaPins *revocation_list(const RevocationView *v) {
+        const ReplicaPins *list = v->replicas;
 
-        ret->tls.chain_counts = behind || silent || first;
-        ret->stale = behind || kv_stale_ms(store) > 0;
-        if (!behind && silent)
-                ret->tls.issued_after_ms = revocation_issued_ms(c, m && m->host ? m : NULL);
-        if (behind && replicas)
-                stored = replica_pins_find(replicas, machine_id);
+        return list && list->n > 0 && !v->has_key && !replica_pins_find(list, v->self) ? list : NULL;
+}
+
+/* Whether, and from which time of issue on, the chain of a certificate counts. */
+static void revocation_chain(const RevocationView *v, const ClusterMachine *m, TlsKnown *ret) {
+        const ReplicaPins *list = revocation_list(v);
+        bool silent = v->stale_ms >= REVOCATION_SILENT_MS,
+             first = v->has_key && cluster_settings(v->cluster)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
+                     m->member.raft_id != 0 && !m->host && !m->removed;
+
+        ret->chain_waits = v->behind && list && !silent;
+        ret->chain_counts = (v->behind && !list) || silent || first;
+        if (!v->behind && silent)
+                ret->issued_after_ms = revocation_issued_ms(v->cluster, m && m->host ? m : NULL);
+        if (list && silent)
+                ret->issued_after_ms = MAX(ret->issued_after_ms, MAX(list->confirmed_ms, (uint64_t) 1));
+}
+
+void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *ret) {
+        const ClusterMachine *m = cluster_machine(v->cluster, machine_id);
+        const Pins *stored = v->behind && v->replicas ? replica_pins_find(v->replicas, machine_id) : NULL;
+
+        revocation_chain(v, m, &ret->tls);
+        ret->stale = v->behind || v->stale_ms > 0;
         if (m) {
                 ret->raft_id = m->member.raft_id;
                 ret->tls.replica = m->member.raft_id != 0;
         }
         if (m && m->removed)
                 ret->tls.state = TLS_REMOVED;
-        else if (m && m->host)
+        else if ((m && m->host) || (stored && revocation_list(v)))
                 ret->tls.state = TLS_KNOWN;
         if (m && m->host)
                 revocation_add_pins(&ret->tls, &m->host->pins);
@@ -56,9 +64,26 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
                 return;
         ret->tls.replica = true;
         revocation_add_pins(&ret->tls, stored);
+        if (revocation_list(v)) /* that of the tree may be a former one */
+                ret->raft_id = 0;
 }
 
-/* Store the pins of the members when they have changed. */
+void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
+                      const char *machine_id, PeerKnown *ret) {
+        RevocationView v = { .cluster = registry_cluster(registry),
+                             .replicas = replicas,
+                             .self = registry_machine_id(registry),
+                             .has_key = has_key,
+                             .stale_ms = kv_stale_ms(store) };
+
+        /* The slice of a cluster that was just founded may have no replica yet. Without any, the host would
+         * reject all of them, and no other slice could arrive. */
+        v.behind = !registry_ready(registry) || !kv_can_serve(store) ||
+                   (kv_is_attached(store) && LIST_EMPTY(&v.cluster->members));
+        revocation_of(&v, machine_id, ret);
+}
+
+/* Store the pins of the members when they have changed, and once after the start for the time. */
 static void revocation_store_pins(Revocation *r) {
         ReplicaPins pins;
         Error err = {};
@@ -68,9 +93,11 @@ static void revocation_store_pins(Revocation *r) {
             !kv_can_serve(registry_store(r->registry)))
                 return;
         replica_pins_of(registry_cluster(r->registry), &pins);
-        if (pins.n == 0 || memcmp(&pins, &r->replicas, sizeof(pins)) == 0)
+        pins.confirmed_ms = kv_cluster_ms(registry_store(r->registry));
+        if (pins.n == 0 || (r->confirmed && replica_pins_equal(&pins, &r->replicas)))
                 return;
         e = replica_pins_write(r->state_directory, &pins, &err);
+        r->confirmed = e >= 0 || r->confirmed;
         if (e >= 0)
                 r->replicas = pins;
         else if (e != -ENOENT && !r->failure_logged) /* without an identity, there is no file */

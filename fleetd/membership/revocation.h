@@ -15,15 +15,37 @@ typedef struct Revocation {
         uint64_t index;        /* tombstones up to this one have been processed */
         char *state_directory; /* NULL: this host has no identity */
         ReplicaPins replicas;  /* as the file has them */
+        bool confirmed;        /* since the start */
         bool failure_logged;
 } Revocation;
 
-/* Set *ret, which is zero before, for PeersOptions.known. On a host whose tree is empty, or waits to be
- * filled, a chain to a root of the cluster counts, too, and the pins that the host has stored ('replicas';
- * NULL: none). On a host without a leader for ten minutes, a chain counts for a certificate that is newer
- * than the last one of that machine in the tree: the leader may have another key since. While a key file
- * counts ('has_key'), a chain counts for a member without a pin: it may have got its first certificate since,
- * and the others may not accept the key file any more. */
+enum { REVOCATION_SILENT_MS = 600000 }; /* without a leader, until the view may lack keys of replicas */
+
+/* What this host knows, and how recent that is. */
+typedef struct RevocationView {
+        const Cluster *cluster;
+        const ReplicaPins *replicas; /* that it has stored; NULL: none */
+        const char *self;            /* its machine ID */
+        bool behind;                 /* its tree is empty, or waits to be filled */
+        bool has_key;                /* its key file counts */
+        uint64_t stale_ms;           /* kv_stale_ms() */
+} RevocationView;
+
+/* Set *ret, which is zero before, for PeersOptions.known.
+ *
+ * On a host that is behind, a chain to a root of the cluster counts, too, and the pins that it has stored. If
+ * it had no replica when they were stored, and no key file counts, then only these do: the certificate of a
+ * removed replica is valid for 30 days.
+ *
+ * On a host without a leader for ten minutes, a chain counts for a certificate that is newer than the last
+ * one of that machine in the tree, because the leader may have another key since. On such a host, it
+ * must also be newer than the last confirmation of the stored pins, and then it counts when the host is
+ * behind, too.
+ *
+ * While a key file counts, a chain counts for a member without a pin: it may have got its first certificate
+ * since, and the others may not accept the key file any more. */
+void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *ret);
+/* The same for this host. */
 void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
                       const char *machine_id, PeerKnown *ret);
 

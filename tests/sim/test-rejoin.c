@@ -326,6 +326,49 @@ static void another_key_meanwhile(void) {
         over();
 }
 
+/* All replicas get other keys while a host without a replica is off. By its stored list, it returns at once
+ * as long as one of the keys is in it. Then, it accepts certificates that were issued later than the list,
+ * but not before it has been without a leader for long. */
+static void other_keys_of_all_replicas(void) {
+        MadeToken token;
+        uint64_t begin_ms;
+        SimMachine *m;
+
+        found(4, 3);
+        run_ms(10000); /* certificates of replicas arrive */
+        UNTIL("three-hosts-vote", all_vote(3));
+        m = machine(3);
+        token = make_token_of(machine(0), &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+        join_with(m, &token);
+        for (unsigned i = 0; i < 3; i++) {
+                char pin[DIGEST_SIZE] = "";
+                Error err = {};
+
+                UNTIL("an-attached-host-returns-by-its-list", state_of(m).attached && is_ready(m));
+                run_ms(5000); /* the list is stored */
+                stop_host(m);
+                for (unsigned k = 0; k < 3; k++) {
+                        if (i < 2 && k != i) /* at last, those of all */
+                                continue;
+                        read_pin(machine(k), pin);
+                        if (membership_rekey_host(user_of(machine(k))->api.membership, &err) < 0)
+                                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+                        UNTIL("one-key-is-valid",
+                              leader_with(machine(0)) &&
+                                      has_other_key(leader_with(machine(0)), machine(k), pin));
+                }
+                begin_ms = world_now_ms(world);
+                machine_start_daemon(m);
+        }
+        run_ms(60000);
+        if (is_ready(m))
+                world_failed(world, "other-keys-are-rejected-at-first", "%s", m->name);
+        UNTIL_EACH(SILENT_MS, 500, "a-later-certificate-counts", is_ready(m));
+        if (world_now_ms(world) < begin_ms + SILENT_MS - 60000)
+                world_failed(world, "other-keys-are-rejected-at-first", "%s", m->name);
+        over();
+}
+
 /* -- Names, addresses, versions -- */
 
 static void renamed_host(void) {
@@ -451,6 +494,7 @@ static void (*const scenarios[])(void) = {
         replaced_host,
         an_unknown_leader,
         another_key_meanwhile,
+        other_keys_of_all_replicas,
         renamed_host,
         renumber_all,
         removed_host,

@@ -1206,6 +1206,37 @@ static void connections_without_a_handshake_are_limited_in_number_and_time(void 
         stop(&a, "");
 }
 
+/* The address with most connections gives up the oldest one for another address, also when all are recent. */
+static void an_address_leaves_room_for_another_one(void **state) {
+        enum { CROWD = STRANGERS_PENDING_MAX };
+        Lab *lab = *state;
+        Member a = {};
+        _cleanup_free_ Bare *crowd = NEW0(Bare, CROWD);
+        Bare other, third;
+
+        start(&a, lab, ID_A, "a", 1);
+        for (unsigned i = 0; i < CROWD; i++)
+                bare_dial(crowd + i, lab, &a);
+        UNTIL(lab, all_connected(crowd, CROWD) && peers_waiting(a.peers) == CROWD);
+        for (PeerSession *s = a.peers->pending; s; s = s->hh_pending.next) {
+                s->source = 7; /* on this network, all have one address */
+                s->begun_ms = loop_now_ms(lab->loop);
+        }
+        bare_connect(&other, lab, &a);
+        UNTIL(lab, count_open(crowd, CROWD) == CROWD - 1);
+        assert_int_equal(peers_waiting(a.peers), CROWD);
+        assert_false(other.closed);
+
+        /* One of many that wait at the same address displaces none that is recent. */
+        for (PeerSession *s = a.peers->pending; s; s = s->hh_pending.next)
+                s->source = strangers_key("127.0.0.1:1");
+        bare_dial(&third, lab, &a);
+        UNTIL(lab, third.done && (third.closed || !third.stream));
+        assert_int_equal(peers_waiting(a.peers), CROWD);
+        stop(&a, "");
+        UNTIL(lab, count_open(crowd, CROWD) == 0 && other.closed);
+}
+
 /* With TLS, each address has a limit, of which a known host is free. */
 static void strangers_of_one_address_do_not_keep_a_known_host_out(void **state) {
         enum { CROWD = 30 };
@@ -1350,6 +1381,7 @@ int main(int argc, char *argv[]) {
                 SECURE(waiting_frames_are_sent_before_the_bye),
                 PLAIN(connections_without_a_handshake_are_limited_in_number_and_time),
                 PLAIN(a_session_in_the_clone_check_does_not_count_as_pending),
+                PLAIN(an_address_leaves_room_for_another_one),
                 SECURE(strangers_of_one_address_do_not_keep_a_known_host_out),
         };
 

@@ -475,6 +475,7 @@ static void a_removal_counts_in_its_own_lineage_only(void **state) {
 }
 
 static void a_removal_ends_open_sessions_within_a_turn(void **state) {
+        uint64_t source = strangers_key("127.0.0.1:1");
         Lab *lab = *state;
         Member a, b;
 
@@ -485,10 +486,12 @@ static void a_removal_ends_open_sessions_within_a_turn(void **state) {
         UNTIL(lab, dialed(&b, &a) && accepted(&a, &b) && dialed(&a, &b));
         peers_end(a.peers, ID_C, "another machine");
         assert_true(accepted(&a, &b));
+        assert_true(strangers_is_trusted(&a.peers->strangers, source, loop_now_ms(lab->loop)));
         lab->entries[1].known.tls.state = TLS_REMOVED;
         peers_end(a.peers, ID_B, "beta was removed from the cluster by root@alpha");
         assert_false(accepted(&a, &b));
         assert_false(dialed(&a, &b));
+        assert_false(strangers_is_trusted(&a.peers->strangers, source, loop_now_ms(lab->loop)));
         UNTIL(lab, logged(lab, "beta was removed from the cluster by root@alpha"));
         UNTIL(lab, has_problem(&b, "was removed from the cluster"));
         stop(&b);

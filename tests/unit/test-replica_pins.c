@@ -48,7 +48,17 @@ static void members_with_a_key_are_stored_and_read_again(void **state) {
         assert_int_equal(replica_pins_read(scratch, &read, &err), -ENOENT);
         assert_int_equal(replica_pins_write(scratch, &pins, &err), 0);
         assert_int_equal(replica_pins_read(scratch, &read, &err), 0);
+        assert_true(replica_pins_equal(&read, &pins));
+        assert_in_range(read.confirmed_ms, UINT64_C(1700000000000),
+                        UINT64_MAX); /* without a time: of this host */
+
+        /* The time is that of the file: no version writes or reads it in the list. */
+        pins.confirmed_ms = 1234567890123;
+        assert_int_equal(replica_pins_write(scratch, &pins, &err), 0);
+        assert_int_equal(replica_pins_read(scratch, &read, &err), 0);
         assert_memory_equal(&read, &pins, sizeof(pins));
+        read.items[1].pins.items[0][0] ^= 1;
+        assert_false(replica_pins_equal(&read, &pins));
         cluster_view_free(&view);
         scratch_free(scratch);
 }

@@ -14,17 +14,22 @@
 #include "base/log.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/revocation.h"
+#include "tests/lib/cluster_view.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
 enum { LIMIT_MS = 100 };
 
-#define CLUSTER UINT64_C(0xc1)
-#define ID_A    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define ID_B    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define HOST    "/_fleet/cluster/host/" ID_B
-#define MEMBER  "/_fleet/cluster/member/" ID_B
-#define REMOVED "/_fleet/cluster/removed/" ID_B
+#define CLUSTER  UINT64_C(0xc1)
+#define ID_A     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_B     "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define ID_C     "cccccccccccccccccccccccccccccccc"
+#define EIGHT(s) s s s s s s s s
+#define PIN_A    EIGHT("aaaaaaaa")
+#define PIN_B    EIGHT("bbbbbbbb")
+#define HOST     "/_fleet/cluster/host/" ID_B
+#define MEMBER   "/_fleet/cluster/member/" ID_B
+#define REMOVED  "/_fleet/cluster/removed/" ID_B
 
 typedef struct Side {
         Peers *peers;
@@ -348,8 +353,122 @@ static void other_changes_end_no_session(void **state) {
         assert_null(strstr(f->log.chars ?: "", "ended:"));
 }
 
+/* -- What a host knows: pure -- */
+
+enum { CONFIRMED_MS = 1000000 };
+
+typedef struct Knowledge {
+        ClusterView view;
+        ReplicaPins list;
+        RevocationView v;
+        PeerKnown alpha, beta;
+} Knowledge;
+
+/* The host has stored the pin of alpha, and none of beta. Alpha and beta are what it knows of them. */
+static void know(Knowledge *k) {
+        k->v.cluster = &k->view.cluster;
+        k->alpha = k->beta = (PeerKnown) {};
+        revocation_of(&k->v, ID_A, &k->alpha);
+        revocation_of(&k->v, ID_B, &k->beta);
+}
+
+static void knowledge_init(Knowledge *k) {
+        *k = (Knowledge) { .list = { .n = 1, .confirmed_ms = CONFIRMED_MS } };
+        strcpy(k->list.items[0].machine, ID_A);
+        k->list.items[0].pins.n = 1;
+        strcpy(k->list.items[0].pins.items[0], PIN_A);
+        k->v = (RevocationView) { .replicas = &k->list, .self = ID_C, .behind = true };
+}
+
+/* A host that restarts would otherwise attach to a replica that was removed: its certificate is valid. */
+static void a_restarted_attached_host_knows_only_its_stored_replicas(void **state) {
+        Knowledge k;
+
+        knowledge_init(&k);
+        for (unsigned i = 0; i < 2; i++) {
+                know(&k);
+                assert_int_equal(k.alpha.tls.state, TLS_KNOWN);
+                assert_true(k.alpha.tls.replica);
+                assert_int_equal(k.alpha.tls.n_pins, 1);
+                assert_false(k.alpha.tls.chain_counts);
+                assert_int_equal(k.beta.tls.state, TLS_UNKNOWN);
+                assert_false(k.beta.tls.chain_counts);
+                assert_true(k.beta.tls.chain_waits);
+                k.v.stale_ms = REVOCATION_SILENT_MS - 1;
+        }
+
+        /* All are silent: they may have been replaced, by others or with other keys. */
+        k.v.stale_ms = REVOCATION_SILENT_MS;
+        know(&k);
+        assert_true(k.alpha.tls.chain_counts && k.alpha.tls.replica && k.alpha.tls.state == TLS_KNOWN);
+        assert_int_equal(k.alpha.tls.issued_after_ms, CONFIRMED_MS);
+        assert_true(k.beta.tls.chain_counts && !k.beta.tls.chain_waits);
+        assert_int_equal(k.beta.tls.issued_after_ms, CONFIRMED_MS);
+        k.list.confirmed_ms = 0;
+        know(&k);
+        assert_int_equal(k.alpha.tls.issued_after_ms,
+                         1); /* 0: another key of a known machine would not count */
+}
+
+/* What a chain admits without a list: a first start after a join, a new replica, a cluster with a key file.
+ */
+static void a_chain_counts_on_hosts_without_a_list(void **state) {
+        Knowledge k;
+
+        for (unsigned i = 0; i < 4; i++) {
+                knowledge_init(&k);
+                if (i == 0)
+                        k.v.replicas = NULL;
+                else if (i == 1)
+                        k.list.n = 0;
+                else if (i == 2)
+                        k.v.self = ID_A; /* has a replica */
+                else
+                        k.v.has_key = true;
+                know(&k);
+                assert_true(k.beta.tls.chain_counts && !k.beta.tls.chain_waits);
+                assert_int_equal(k.beta.tls.issued_after_ms, 0);
+                assert_int_equal(k.alpha.tls.state, TLS_UNKNOWN);
+                assert_int_equal(k.alpha.tls.n_pins, i >= 2); /* the stored pin helps */
+        }
+}
+
+/* The tombstone of a replica is not in each slice, and no certificate in the tree may be newer than its own.
+ */
+static void without_a_leader_a_certificate_must_be_newer_than_the_list(void **state) {
+        Knowledge k;
+
+        knowledge_init(&k);
+        k.v.behind = false;
+        k.v.stale_ms = REVOCATION_SILENT_MS;
+        cluster_view_put(&k.view, "/_fleet/cluster/member/" ID_A, "{\"raftId\":1}");
+        cluster_view_put(&k.view, "/_fleet/cluster/host/" ID_A, "{\"pins\":[\"" PIN_B "\"]}");
+        know(&k);
+        assert_int_equal(k.alpha.tls.n_pins, 1); /* that of the tree */
+        assert_int_equal(k.alpha.raft_id, 1);
+        assert_true(k.beta.tls.chain_counts);
+        assert_int_equal(k.beta.tls.issued_after_ms, CONFIRMED_MS);
+
+        k.v.stale_ms = 0;
+        know(&k);
+        assert_false(k.beta.tls.chain_counts || k.beta.tls.chain_waits);
+
+        /* In another lineage, its replica may have another Raft ID. */
+        k.v.behind = true;
+        know(&k);
+        assert_int_equal(k.alpha.tls.n_pins, 2);
+        assert_int_equal(k.alpha.raft_id, 0);
+        cluster_view_put(&k.view, "/_fleet/cluster/removed/" ID_A, "{}");
+        know(&k);
+        assert_int_equal(k.alpha.tls.state, TLS_REMOVED);
+        cluster_view_free(&k.view);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_restarted_attached_host_knows_only_its_stored_replicas),
+                cmocka_unit_test(a_chain_counts_on_hosts_without_a_list),
+                cmocka_unit_test(without_a_leader_a_certificate_must_be_newer_than_the_list),
                 cmocka_unit_test_setup_teardown(a_removal_ends_the_sessions_of_the_host, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_removal_ends_sessions_with_the_key_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(another_pin_ends_the_sessions_of_the_former_key, setup,

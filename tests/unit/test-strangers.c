@@ -57,12 +57,27 @@ static void an_address_of_an_authenticated_host_has_no_limit_of_its_own_for_an_h
 
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 5000, 99), 40);
         strangers_trust(&s, key, 6000);
-        assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000, 99), 99);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000, 99), ADMISSION / 10); /* half of a burst */
         assert_true(strangers_is_trusted(&s, key, 6000 + STRANGERS_TRUSTED_MS - 1));
-        assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000 + STRANGERS_TRUSTED_MS - 1, 99), 99);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000 + STRANGERS_TRUSTED_MS - 1, 99), ADMISSION / 10);
         assert_false(strangers_is_trusted(&s, key, 6000 + STRANGERS_TRUSTED_MS));
-        assert_int_equal(accepted(&s, "10.0.0.1:1000", 7000 + STRANGERS_TRUSTED_MS, 99), 40);
+        assert_int_equal(accepted(&s, "10.0.0.1:1000", 9000 + STRANGERS_TRUSTED_MS, 99), 40);
         assert_false(strangers_is_trusted(&s, strangers_key("10.0.0.2:1"), 6000));
+}
+
+/* Any user of a known host may connect from its address. */
+static void a_trusted_address_has_what_the_others_leave(void **state) {
+        unsigned flood = 0, others = 0;
+        Strangers s = {};
+
+        strangers_trust(&s, strangers_key("10.0.0.1:1"), 5000);
+        for (uint64_t now_ms = 5000; now_ms < 7000; now_ms++) {
+                flood += accepted(&s, "10.0.0.1:1000", now_ms, 10);
+                if (now_ms % 50 == 0) /* five hosts begin 20 times a second */
+                        others += accepted_of_many(&s, 0, 5, true, now_ms);
+        }
+        assert_int_equal(others, 200);
+        assert_in_range(flood, 2 * ADMISSION - 200, 2 * ADMISSION + ADMISSION / 10);
 }
 
 /* At a listener of users: one address that was trusted does not take the part of all others. */
@@ -201,6 +216,7 @@ int main(void) {
                 cmocka_unit_test(an_address_opens_forty_at_once_and_twenty_in_a_second),
                 cmocka_unit_test(ipv6_addresses_count_by_their_first_64_bits),
                 cmocka_unit_test(an_address_of_an_authenticated_host_has_no_limit_of_its_own_for_an_hour),
+                cmocka_unit_test(a_trusted_address_has_what_the_others_leave),
                 cmocka_unit_test(a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound),
                 cmocka_unit_test(the_trust_of_an_address_ends),
                 cmocka_unit_test(strangers_leave_half_of_the_admission_to_known_hosts),

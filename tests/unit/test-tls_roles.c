@@ -334,6 +334,13 @@ static void a_chain_counts_for_a_replica_only_and_only_where_it_may(void **state
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -ENOKEY);
         issue.uri.role = TLS_ROLE_REPLICA;
 
+        w->known.chain_counts = false;
+        w->known.chain_waits = true;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -ENOKEY);
+        assert_non_null(strstr(err.message, "counts when none of these has answered for 10 minutes"));
+        w->known.chain_waits = false;
+        w->known.chain_counts = true;
+
         w->known.issued_after_ms = NOW_MS;
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYEXPIRED);
         assert_string_equal(err.message, "the certificate is older than the list of replicas of this host");
@@ -371,6 +378,9 @@ static void another_key_counts_with_a_later_certificate_only(void **state) {
         w->known.replica = true;
         w->known.chain_counts = false;
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREJECTED);
+        w->known.chain_waits = true;
+        assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -ENOKEY);
+        w->known.chain_waits = false;
         w->known.chain_counts = true;
         w->known.state = TLS_REMOVED;
         assert_int_equal(issue_and_verify(&issue, &w->ca, &check, &v, &err), -EKEYREVOKED);
