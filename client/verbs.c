@@ -52,7 +52,7 @@ void verb_print_item(size_t width, const char *name, const char *meaning) {
         output_words(&t, 8 + width);
 }
 
-/* Return whether the line of a description ends within a sentence. An example has a line of its own. */
+/* Return whether a line of a description goes on in the next one. An example has a line of its own. */
 static bool is_continued(const char *line, const char *end) {
         return *end && end > line && !strchr(".:", end[-1]) && end[1] != '\n' && end[1] &&
                !starts_with(line, "fleetctl ");
