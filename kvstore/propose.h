@@ -40,6 +40,9 @@ enum {
         /* So many writes or bytes of a command have the weight of one. */
         PROPOSE_WEIGHT_WRITES = 10,
         PROPOSE_WEIGHT_BYTES = 4096,
+        /* Rows of the history, on a replica for each such host: more than this have no effect. */
+        PROPOSE_HOST_ROWS_PER_SECOND = 10,
+        PROPOSE_HOST_ROWS_BURST = 3000,
 };
 
 typedef struct ProposalsOptions {

@@ -66,8 +66,14 @@ bool proposals_relay_is_paced(Proposals *p) {
 typedef struct HostWrites {
         char machine[MACHINE_ID_SIZE];
         Pace users, ours; /* ours: of its components, by their weight */
+        Pace rows;        /* of the history */
         UT_hash_handle hh;
 } HostWrites;
+
+static bool host_rows_are_used(const Proposals *p, HostWrites *h) {
+        return pace_wait_ms(&h->rows, PROPOSE_HOST_ROWS_PER_SECOND, PROPOSE_HOST_ROWS_BURST,
+                            loop_now_ms(p->options.loop)) > 0;
+}
 
 static bool host_pace_is_used(const Proposals *p, Pace *pace) {
         return pace_wait_ms(pace, PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST, loop_now_ms(p->options.loop)) >
@@ -81,7 +87,8 @@ static void hosts_writes_trim(Proposals *p, bool all) {
         HASH_ITER(hh, p->hosts, h, next) {
                 (void) host_pace_is_used(p, &h->users);
                 (void) host_pace_is_used(p, &h->ours);
-                if ((h->users.thousandths > 0 || h->ours.thousandths > 0) && !all)
+                (void) host_rows_are_used(p, h);
+                if (h->users.thousandths + h->ours.thousandths + h->rows.thousandths > 0 && !all)
                         continue;
                 HASH_DEL(p->hosts, h);
                 free(h);
@@ -307,7 +314,31 @@ typedef struct RelayItem {
         KvCommand cmd; /* decoded; borrows from 'arena' */
         void *arena;
         uint64_t cost;
+        Writer without_rows; /* the command, if the host has written too many rows of the history */
 } RelayItem;
+
+/* Take the rows of the command, or all of them from it: the history is common to all hosts, and its oldest
+ * rows go first. A change does not fail because of its rows. */
+static int relayed_take_rows(Proposals *p, RelayItem *i) {
+        KvCommand *writes = i->cmd.op == KV_TXN ? i->cmd.writes : &i->cmd;
+        size_t n = i->cmd.op == KV_TXN ? i->cmd.n_writes : 1, n_rows = 0;
+        HostWrites *h;
+
+        for (size_t k = 0; k < n; k++)
+                n_rows += writes[k].note.body.size > 0;
+        h = n_rows > 0 ? host_writes(p, peer_handshake(i->session)->machine_id) : NULL;
+        if (n_rows == 0 || (h && !host_rows_are_used(p, h))) {
+                if (h)
+                        pace_take(&h->rows, n_rows);
+                return 0;
+        }
+        for (size_t k = 0; k < n; k++)
+                writes[k].note = (KvNote) {};
+        (void) kv_command_encode_at(&i->cmd, kv_level(p->options.store), &i->without_rows);
+        i->like.item.command = i->without_rows.bytes;
+        i->like.item.command_size = i->without_rows.size;
+        return i->without_rows.error;
+}
 
 /* Check the command as one of this host's own, the limit of the host that sends it, and its rights; the
  * leader checks these again. */
@@ -334,6 +365,9 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                 if (r < 0)
                         return r;
         }
+        r = relayed_take_rows(p, i);
+        if (r < 0)
+                return r;
         *ret_status = KV_OK;
         return proposals_check(p, &i->cmd, &i->cost, ret_status, err);
 }
@@ -404,6 +438,7 @@ static bool relayed_take(Proposals *p, RelayItem *i) {
                 refused.cause = kv_string(error_text(&err, r));
                 relayed_result(p, i->session, origin, number, &refused);
         }
+        writer_done(&i->without_rows);
         free(i->arena);
         return r == 0;
 }

@@ -563,6 +563,49 @@ static void the_reports_of_a_host_have_a_limit_by_their_weight(void **state) {
         assert_in_range(n_accepted(h), BURST * 10 / STATES, 1 + (BURST + PER_SECOND / 10) * 10 / STATES);
 }
 
+static int count_row(void *userdata, const KvHistoryRow *row) {
+        HistoryEvent e;
+
+        assert_int_equal(history_decode(row->body, &e), 0);
+        *(size_t *) userdata += streq(e.machine, QUIET_PEER_OTHER_ID);
+        return 1;
+}
+
+/* The history is common to all hosts: one of them does not push out the rows of the others. */
+static void a_host_adds_a_limited_number_of_rows_to_the_history(void **state) {
+        enum { ROWS = 100, COMMANDS = 50, BURST = 3000 };
+        static const char key[] = "/_fleet/state/x.service/" QUIET_PEER_OTHER_ID;
+        static uint8_t bodies[ROWS][KV_NOTE_MAX];
+        KvCommand writes[ROWS], txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = ROWS };
+        QuietPeer *h = *state;
+        size_t n = 0;
+
+        quiet_peer_pass(h, 1000); /* the feature level is raised */
+        (void) n_accepted(h);
+        for (size_t c = 0; c < COMMANDS; c++) {
+                for (size_t i = 0; i < ROWS; i++) {
+                        char reason[32];
+                        HistoryNote note = { .kind = HISTORY_STATE,
+                                             .unit = "x.service",
+                                             .machine = QUIET_PEER_OTHER_ID,
+                                             .reason = reason };
+
+                        snprintf(reason, sizeof(reason), "%zu of %zu", i, c);
+                        writes[i] = (KvCommand) { .op = KV_SET,
+                                                  .internal = true,
+                                                  .key = kv_string(key),
+                                                  .value = kv_string("{\"active\":\"active\"}"),
+                                                  .note = { 1 + c, { bodies[i], 0 } } };
+                        writes[i].note.body.size = history_encode(&note, bodies[i]);
+                }
+                relay_commands(h, &txn, "", 1);
+        }
+        quiet_peer_pass(h, 500);
+        assert_int_equal(n_accepted(h), COMMANDS);
+        assert_int_equal(kv_local_history(h->store, 0, false, count_row, &n), 0);
+        assert_in_range(n, BURST, BURST + ROWS);
+}
+
 /* -- Cost -- */
 
 /* Send the request in the current turn, and do not end that. */
@@ -676,6 +719,7 @@ int main(void) {
                 TEST(answers_that_are_not_taken_are_not_kept),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
                 TEST(the_reports_of_a_host_have_a_limit_by_their_weight),
+                TEST(a_host_adds_a_limited_number_of_rows_to_the_history),
                 TEST(a_turn_without_budget_begins_one_request),
                 TEST(sessions_take_turns),
                 TEST(a_body_has_the_limit_of_its_route),
