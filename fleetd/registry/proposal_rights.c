@@ -268,7 +268,7 @@ static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error 
         return 0;
 }
 
-/* Return whether the cluster has a reason for a report of this unit: it
+/* Return whether the cluster has a reason for a report of this unit beyond the number of others: it
  * replaces one, or the unit is assigned to the host. While the hosts report to a cluster of a new lineage,
  * the cluster also expects those of units that were assigned to others before. */
 static bool report_is_expected(const Cluster *c, const ClusterMachine *m, const LayoutKey *key) {
