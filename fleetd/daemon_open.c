@@ -552,8 +552,9 @@ static void daemon_log_stop(const Daemon *d) {
                            LIVENESS_STOPPED_TICKS / (60000 / LIVENESS_TICK_MS));
 }
 
-bool daemon_awaits_stop(const Daemon *d) {
-        return d->agent && agent_awaits_stop(d->agent);
+bool daemon_awaits_stop(const Daemon *d, bool *ret_stopping) {
+        *ret_stopping = false;
+        return d->agent && agent_awaits_stop(d->agent, ret_stopping);
 }
 
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {

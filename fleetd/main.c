@@ -25,7 +25,8 @@ enum {
         LOADING_US = 600000000,
         STOPPING_US = 10000000, /* TimeoutStopSec= is longer */
         STOPPING_LOOK_MS = 250,
-        EXIT_USAGE = 2, /* bad settings or options; EXIT_FAILURE for all other failures */
+        STOPPING_BEGINS_MS = 3000, /* the stop of a unit that does not stop after fleetd */
+        EXIT_USAGE = 2,            /* bad settings or options; EXIT_FAILURE for all other failures */
 };
 
 /* Threads of libuv, 4 by default. Work that may run at once: two large answers, a checkpoint's copy, the next
@@ -44,6 +45,7 @@ typedef struct Process {
         int argc;
         bool stopping, restarts;
         Timer shutdown; /* looks whether it may be announced */
+        uint64_t stopping_ms;
         Trim trim;
 } Process;
 
@@ -54,19 +56,22 @@ static void process_on_stopped(void *userdata) {
         loop_uv_stop(p->uv);
 }
 
-/* systemd stops the other units of the host at the same time, and waits for them as long as for fleetd. If it
- * cannot be asked any more, it ends fleetd without an announcement: the units move when the kernel is silent.
- */
+/* systemd stops the other units of the host at the same time, and waits for them as long as for fleetd. Some
+ * may stop after fleetd, or not at all: they move when the kernel is silent. So do all if systemd cannot be
+ * asked any more, and ends fleetd without an announcement. */
 static void process_on_shutdown(void *userdata) {
         Process *p = userdata;
+        bool stopping;
 
-        if (!daemon_awaits_stop(p->daemon)) {
+        if (!daemon_awaits_stop(p->daemon, &stopping))
                 daemon_stop(p->daemon, "shutdown", process_on_stopped, p);
-                return;
+        else if (!stopping && loop_now_ms(p->io.loop) - p->stopping_ms >= STOPPING_BEGINS_MS)
+                daemon_stop(p->daemon, "stop", process_on_stopped, p);
+        else {
+                if (p->io.systemd->ops->is_ready(p->io.systemd))
+                        service_notify("EXTEND_TIMEOUT_USEC=%d", STOPPING_US);
+                (void) timer_start(&p->shutdown, p->io.loop, STOPPING_LOOK_MS);
         }
-        if (p->io.systemd->ops->is_ready(p->io.systemd))
-                service_notify("EXTEND_TIMEOUT_USEC=%d", STOPPING_US);
-        (void) timer_start(&p->shutdown, p->io.loop, STOPPING_LOOK_MS);
 }
 
 static void process_on_stopping_read(void *userdata, bool shutdown) {
@@ -76,6 +81,7 @@ static void process_on_stopping_read(void *userdata, bool shutdown) {
                 daemon_stop(p->daemon, "stop", process_on_stopped, p);
         else {
                 p->shutdown = TIMER(process_on_shutdown, p);
+                p->stopping_ms = loop_now_ms(p->io.loop);
                 process_on_shutdown(p);
         }
 }

@@ -252,15 +252,20 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         return s;
 }
 
-bool agent_awaits_stop(const Agent *a) {
+bool agent_awaits_stop(const Agent *a, bool *ret_stopping) {
+        bool any = false;
+
+        *ret_stopping = false;
         for (const AgentUnit *u = a->units; u; u = u->hh.next) {
                 const AssignmentRecord *record = records_get(&a->records, u->name);
 
-                if (record && record->unit && placement_stops_first(&record->unit->placement) &&
-                    u->seen.owner == SYSTEMD_OURS && agent_is_started(&u->seen))
-                        return true;
+                if (!record || !record->unit || !placement_stops_first(&record->unit->placement) ||
+                    u->seen.owner != SYSTEMD_OURS || !agent_is_started(&u->seen))
+                        continue;
+                any = true;
+                *ret_stopping |= streq(u->seen.active, "deactivating");
         }
-        return false;
+        return any;
 }
 
 void agent_each_unit(const Agent *a, void (*each)(void *userdata, const SystemdUnit *unit), void *userdata) {

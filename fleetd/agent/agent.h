@@ -57,10 +57,10 @@ const AgentCounts *agent_counts(const Agent *agent);
 const ChecksCounts *agent_checks(const Agent *agent);
 /* The answer to AgentOptions.ask_set: the set without the instance of this host. */
 void agent_take_set(Agent *agent, const char *unit, const SetHealth *others);
+/* Return whether a unit that must not run twice (Move=stop-first, Singleton=) has not stopped on this host.
+ * *ret_stopping: one of them is being stopped. */
+bool agent_awaits_stop(const Agent *agent, bool *ret_stopping);
 /* Call 'each' with the last listing of each unit whose file is in force here. */
-/* Return whether a unit that must not run twice (Move=stop-first, Singleton=) runs here, or is being stopped.
- */
-bool agent_awaits_stop(const Agent *agent);
 void agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
                      void *userdata);
 /* Return whether the last listing had a conflicting unit of this name. */
