@@ -123,7 +123,8 @@ int client_run(Client *c, const Verb *verb, char **args, size_t n, Error *err) {
             text_has_word(reads, verb->name))
                 client_note_stale(c);
         /* Without a leader, nothing was changed, because the units seemed to be as requested. */
-        if (r == EXIT_DONE && text_has_word(changes, verb->name) && connection_is_stale(c->connection)) {
+        if (r == EXIT_DONE && !c->has_changed && text_has_word(changes, verb->name) &&
+            connection_is_stale(c->connection)) {
                 client_note_stale(c);
                 return EXIT_FAILED;
         }
@@ -538,6 +539,7 @@ int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
                         for (end = i; end < n && r >= 0; end++)
                                 r = put_unit(c, &units[end], err);
         }
+        c->has_changed |= n > 0 && r >= 0;
         return r;
 }
 

@@ -46,6 +46,7 @@ struct Client {
         Connection *connection;        /* owned */
         struct Tunnel *tunnel;         /* owned; NULL without --tunnel */
         bool sessions;                 /* lists of machines have the sessions of attached hosts */
+        bool has_changed;              /* the cluster has accepted a change */
         int signal;                    /* that has ended a wait; 0: none has */
         char next[UNIT_NAME_MAX + 32]; /* the command about the unit that has failed in a wait; "": none, or
                                         * the error has it */
@@ -162,11 +163,14 @@ const char *member_label(const JsonValue *member); /* borrowed */
 uint64_t member_number(const JsonValue *object, const char *name);
 bool member_bool(const JsonValue *object, const char *name);
 
-/* An item of a listing, in the order of one of its strings. */
-typedef struct ListingKey {
-        const char *key;
-        const void *item;
-} ListingKey;
+/* Items of a listing, in the order of one of their strings. */
+typedef struct ListingKeys {
+        struct ListingKey {
+                const char *key;
+                const void *item;
+        } * items; /* owned */
+        size_t n;
+} ListingKeys;
 
 /* All units, states or machines: the items of all pages. Strings and files borrow from 'pages'. */
 typedef struct Listing {
@@ -181,8 +185,8 @@ typedef struct Listing {
         size_t n, items_capacity;
         size_t n_removed; /* removed machines, after the others: they have a name only */
         const struct ListingKind *kind;
-        ListingKey *by_name;     /* of machines, also removed ones, by the ID */
-        ListingKey *by_hostname; /* machines, without removed ones */
+        ListingKeys by_name;     /* of machines, also removed ones, by the ID */
+        ListingKeys by_hostname; /* machines, without removed ones */
 } Listing;
 
 void listing_done(Listing *l);

@@ -18,69 +18,72 @@ static const ListingKind listing_machines = { api_machines_page_read, sizeof(Api
 
 /* -- By name -- */
 
-/* Return the items in the order of the string at this offset; NULL: no memory. */
-static ListingKey *keys_new(const Listing *l, size_t n, size_t offset) {
-        ListingKey *keys = NEW0(ListingKey, n + 1);
+static void keys_done(ListingKeys *keys) {
+        free(keys->items);
+        *keys = (ListingKeys) {};
+}
 
-        for (size_t i = 0; keys && i < n; i++) {
-                const char *item = l->items + i * l->kind->item_size;
+/* Sort the first 'n' items by the string at this offset; one without it has no key. 0 or -ENOMEM. */
+static int keys_sort(ListingKeys *keys, const Listing *l, size_t n, size_t offset) {
+        keys_done(keys);
+        keys->items = NEW0(struct ListingKey, n + 1);
+        if (!keys->items)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                const char *item = l->items + i * l->kind->item_size, *key;
 
-                memcpy(&keys[i].key, item + offset, sizeof(keys[i].key));
-                keys[i] = (ListingKey) { keys[i].key ?: "", item };
+                memcpy(&key, item + offset, sizeof(key));
+                if (key)
+                        keys->items[keys->n++] = (struct ListingKey) { key, item };
         }
-        if (keys)
-                qsort(keys, n, sizeof(*keys), text_compare);
-        return keys;
+        if (keys->n > 0)
+                qsort(keys->items, keys->n, sizeof(*keys->items), text_compare);
+        return 0;
 }
 
 int listing_sort(Listing *l) {
-        bool machines = l->kind == &listing_machines;
+        int r = keys_sort(&l->by_name, l, l->n + l->n_removed, l->kind->name);
 
-        free(l->by_name);
-        free(l->by_hostname);
-        l->by_name = keys_new(l, l->n + l->n_removed, l->kind->name);
-        l->by_hostname = machines ? keys_new(l, l->n, offsetof(ApiMachine, hostname)) : NULL;
-        return l->by_name && (l->by_hostname || !machines) ? 0 : -ENOMEM;
+        return r < 0 || l->kind != &listing_machines ?
+                       r :
+                       keys_sort(&l->by_hostname, l, l->n, offsetof(ApiMachine, hostname));
 }
 
-static size_t key_find(const ListingKey *keys, size_t n, const char *key) {
-        size_t low = 0;
+static size_t keys_find(const ListingKeys *keys, const char *key) {
+        size_t low = 0, high = keys->n;
 
-        while (low < n) {
-                size_t middle = (low + n) / 2;
+        while (low < high) {
+                size_t middle = (low + high) / 2;
 
-                if (strcmp(keys[middle].key, key) < 0)
+                if (strcmp(keys->items[middle].key, key) < 0)
                         low = middle + 1;
                 else
-                        n = middle;
+                        high = middle;
         }
         return low;
 }
 
 /* Return the item at *at, and advance that, if it has this name. NULL: the items of that name have ended. */
-static const void *key_next(const ListingKey *keys, size_t n, const char *name, size_t *at) {
-        if (!keys)
-                return NULL;
+static const void *keys_next(const ListingKeys *keys, const char *name, size_t *at) {
         if (*at == 0)
-                *at = key_find(keys, n, name);
-        return *at < n && streq(keys[*at].key, name) ? keys[(*at)++].item : NULL;
+                *at = keys_find(keys, name);
+        return *at < keys->n && streq(keys->items[*at].key, name) ? keys->items[(*at)++].item : NULL;
 }
 
 const ApiUnit *listing_unit(const Listing *units, const char *name) {
-        return key_next(units->by_name, units->n, name, &(size_t) { 0 });
+        return keys_next(&units->by_name, name, &(size_t) { 0 });
 }
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {
-        return id ? key_next(machines->by_name, machines->n + machines->n_removed, id, &(size_t) { 0 }) :
-                    NULL;
+        return id ? keys_next(&machines->by_name, id, &(size_t) { 0 }) : NULL;
 }
 
 const ApiState *listing_next_state(const Listing *states, const char *unit, size_t *at) {
-        return key_next(states->by_name, states->n, unit, at);
+        return keys_next(&states->by_name, unit, at);
 }
 
 const ApiMachine *listing_next_namesake(const Listing *machines, const char *hostname, size_t *at) {
-        return key_next(machines->by_hostname, machines->n, hostname, at);
+        return keys_next(&machines->by_hostname, hostname, at);
 }
 
 /* -- Pages -- */
@@ -90,8 +93,8 @@ void listing_done(Listing *l) {
                 api_page_done(&l->pages[i]);
         free(l->pages);
         free(l->items);
-        free(l->by_name);
-        free(l->by_hostname);
+        keys_done(&l->by_name);
+        keys_done(&l->by_hostname);
         *l = (Listing) {};
 }
 

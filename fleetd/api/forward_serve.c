@@ -95,12 +95,13 @@ static int serving_add(Serving *s, const PeerSession *session) {
         return 0;
 }
 
-/* Sessions take turns: a request of one precedes all but the first of each other one. */
+/* Sessions take turns: a request of one precedes all but the first of each other one that has waited for
+ * longer. */
 static void serving_wait(Serving *s) {
         struct Servings *servings = s->api->servings;
         Serving *before = TAILQ_LAST(&servings->waiting, WaitingServings);
 
-        s->round = s->session->round = MAX(s->session->round + 1, servings->round);
+        s->round = s->session->round = MAX(s->session->round, servings->round) + 1;
         while (before && before->round > s->round)
                 before = TAILQ_PREV(before, WaitingServings, waiting);
         if (before)

@@ -157,8 +157,9 @@ static CURLcode answer(struct Curl_easy *e) {
         assert(fuzz.n_requests < REQUESTS_MAX);
         e->status = 200;
         if (!fuzz.obliging) {
-                if (fuzz.next >= fuzz.n_parts)
-                        return CURLE_COULDNT_CONNECT;
+                if (fuzz.next >= fuzz.n_parts) /* in the end, an error that ends also a watch */
+                        return fuzz.n_requests < REQUESTS_MAX / 2 ? CURLE_COULDNT_CONNECT :
+                                                                    CURLE_UNSUPPORTED_PROTOCOL;
                 part = fuzz.parts[fuzz.next++];
                 if (part.size == 0)
                         return CURLE_GOT_NOTHING;

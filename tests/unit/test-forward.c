@@ -681,7 +681,7 @@ static void sessions_take_turns(void **state) {
         }
         assert_string_equal(answered_on(&h->asking, numbers), "1");
         for (unsigned i = 0; i < 4; i++) {
-                static const char *const next[] = { "5", "", "6", "" }, *const own[] = { "", "2", "", "3" };
+                static const char *const next[] = { "", "5", "", "6" }, *const own[] = { "2", "", "3", "" };
 
                 (void) turns_end_work(&h->loop.turns);
                 loop_count(&h->loop, 0, TURN_WORK_MAX);
