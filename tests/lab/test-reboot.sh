@@ -83,6 +83,25 @@ a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped() {
         fleetctl gamma destroy lone.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 
+# fleetd does not wait for it: it moves when its host is silent.
+a_unit_that_stops_after_fleetd_delays_no_shutdown() {
+        local begin
+        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+        printf '[Unit]\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target fleetd.service\n[Service]\nExecStart=/bin/sleep infinity\n[X-Fleet]\nMove=stop-first\n' |
+                unit_file last.service
+        fleetctl gamma start last.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        begin=$(now_ms)
+        host_exec beta systemctl start reboot.target --job-mode=replace-irreversibly --no-block || fail "reboot: exit $?"
+        wait_for 60 host_is_off beta || fail "beta does not end"
+        [ $(($(now_ms) - begin)) -le 15000 ] || fail "the shutdown took $(($(now_ms) - begin)) ms"
+        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        wait_for 30 runs_once last.service || fail "last.service runs on: $(hosts_running last.service | tr '\n' ' ')"
+        host_clear beta
+        hosts_up beta
+        cluster_whole
+        fleetctl gamma destroy last.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+}
+
 # logind waits for InhibitDelayMaxSec= at most. A unit whose start takes longer ends with its host, and runs elsewhere soon after.
 units_that_logind_does_not_wait_for_run_elsewhere_afterwards() {
         local down
@@ -269,5 +288,6 @@ soft_reboot=
 
 scenario three_hosts_with_logind_form_a_cluster units_of_a_host_that_reboots_run_elsewhere_before_it_is_down \
         units_that_logind_does_not_wait_for_run_elsewhere_afterwards a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped \
+        a_unit_that_stops_after_fleetd_delays_no_shutdown \
         all_hosts_reboot_one_after_the_other_with_the_leader_last the_queue_stops_at_a_host_that_does_not_return \
         a_queue_goes_on_when_its_missing_host_is_back $soft_reboot
