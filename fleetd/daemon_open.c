@@ -553,8 +553,15 @@ static void daemon_log_stop(const Daemon *d) {
 }
 
 bool daemon_awaits_stop(const Daemon *d, bool *ret_stopping) {
+        const ClusterMachine *m = d->registry ? cluster_machine(registry_cluster(d->registry),
+                                                                registry_machine_id(d->registry)) :
+                                                NULL;
+        bool awaits;
+
         *ret_stopping = false;
-        return d->agent && agent_awaits_stop(d->agent, ret_stopping);
+        awaits = d->agent && agent_awaits_stop(d->agent, ret_stopping);
+        *ret_stopping = *ret_stopping && m && cluster_machine_is_stopping(m);
+        return awaits;
 }
 
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
