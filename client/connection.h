@@ -49,7 +49,7 @@ void reply_done(Reply *reply);
 
 /* Return whether the last request was rejected for lack of a right. */
 bool connection_is_denied(const Connection *c);
-/* Return whether a request has failed for want of an answer: fleetd restarts or cannot be reached for now. */
+/* Return whether a request has failed without an answer: fleetd restarts, or cannot be reached. */
 bool connection_is_lost(int r);
 /* Return the longest time without a leader that an answer has reported, in seconds; 0: none has. */
 uint64_t connection_stale_s(const Connection *c);

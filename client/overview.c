@@ -212,7 +212,7 @@ static int problem_print(const Condition *p, const Widths *w) {
         if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
                 return -ENOMEM;
         printf("    %s\n", line.chars ?: "");
-        return *next != *p->next || used < output_width(safe.chars ?: "");
+        return (*p->next && !*next) || used < output_width(safe.chars ?: "");
 }
 
 static int problems_print(const Conditions *all, bool full) {

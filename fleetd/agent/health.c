@@ -20,8 +20,8 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run,
         s->running &= same_run;
         memset(s->checks, 0, sizeof(s->checks));
         s->why[0] = 0;
-        text_format(s->invocation, sizeof(s->invocation), "%s", seen->invocation_id);
-        text_format(s->hash, sizeof(s->hash), "%s", seen->hash);
+        snprintf(s->invocation, sizeof(s->invocation), "%s", seen->invocation_id);
+        snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
 }
 
 /* Return the state of all checks together: each must pass. */
@@ -111,14 +111,14 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
              running = active_state_is_up(seen->active);
 
         if (health_continues(s, options, same_run, running))
-                text_format(s->hash, sizeof(s->hash), "%s", seen->hash);
+                snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
         else if (!same_run || !streq(s->hash, seen->hash) || !same_checks) {
                 s->former_end = same_run && !running;
                 health_begin(s, seen, same_run, same_checks);
         }
         s->former_end &= !options->in_force;
-        text_format(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
-        text_format(s->process, sizeof(s->process), "%s", options->process ?: "");
+        snprintf(s->policy, sizeof(s->policy), "%s", options->policy ?: "");
+        snprintf(s->process, sizeof(s->process), "%s", options->process ?: "");
         s->n_checks = MIN(options->n_checks, (size_t) HEALTH_CHECKS_MAX);
         if (running && !s->running)
                 s->running_ms = now_ms;

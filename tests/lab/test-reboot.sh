@@ -13,19 +13,25 @@ three_hosts_with_logind_form_a_cluster() {
 }
 inhibits() { host_exec "$1" systemd-inhibit --list --no-legend --no-pager | grep -q 'fleetd.*shutdown.*delay'; }
 
-# units_on HOST NAME...: units that start for 0.2 s, all on that host.
-units_on() {
-        local u host=$1 rest
-        shift
-        rest=$(others "$host")
+# start_on HOST UNIT...: start units whose files exist, on that host.
+start_on() {
+        local rest
+        rest=$(others "$1")
         # shellcheck disable=SC2086
         fleetctl gamma cordon $rest >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
+        fleetctl gamma start "${@:2}" >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        # shellcheck disable=SC2086
+        fleetctl gamma uncordon $rest >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+}
+
+# units_on HOST NAME...: units that start for 0.2 s, all on that host.
+units_on() {
+        local u host=$1
+        shift
         for u in "$@"; do
                 runs_forever "$u" <<<'ExecStartPre=/bin/sleep 0.2'
         done
-        fleetctl gamma start "$@" >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        # shellcheck disable=SC2086
-        fleetctl gamma uncordon $rest >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        start_on "$host" "$@"
         for u in "$@"; do
                 runs_on "$u" "$host" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
         done
@@ -67,10 +73,8 @@ short_delay() {
 # Its stop takes longer than logind waits, and than TimeoutStopSec= of fleetd.
 a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped() {
         short_delay beta
-        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
         runs_forever lone.service <<<$'ExecStop=/bin/sleep 17\nTimeoutStopSec=60\n[X-Fleet]\nMove=stop-first'
-        fleetctl gamma start lone.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        start_on beta lone.service
         host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
         until ! host_is_on beta; do
                 [ "$(hosts_running lone.service | wc -l)" -le 1 ] || fail "lone.service runs elsewhere before it has stopped on beta"
@@ -86,15 +90,13 @@ a_unit_that_must_not_run_twice_runs_elsewhere_when_it_has_stopped() {
 # fleetd does not wait for it: it moves when its host is silent.
 a_unit_that_stops_after_fleetd_delays_no_shutdown() {
         local begin
-        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
         printf '[Unit]\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target fleetd.service\n[Service]\nExecStart=/bin/sleep infinity\n[X-Fleet]\nMove=stop-first\n' |
                 unit_file last.service
-        fleetctl gamma start last.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        start_on beta last.service
         begin=$(now_ms)
         host_exec beta systemctl start reboot.target --job-mode=replace-irreversibly --no-block || fail "reboot: exit $?"
         wait_for 60 host_is_off beta || fail "beta does not end"
         [ $(($(now_ms) - begin)) -le 15000 ] || fail "the shutdown took $(($(now_ms) - begin)) ms"
-        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
         wait_for 30 runs_once last.service || fail "last.service runs on: $(hosts_running last.service | tr '\n' ' ')"
         host_clear beta
         hosts_up beta
@@ -106,10 +108,8 @@ a_unit_that_stops_after_fleetd_delays_no_shutdown() {
 units_that_logind_does_not_wait_for_run_elsewhere_afterwards() {
         local down
         short_delay beta
-        fleetctl gamma cordon alpha gamma >"$LAB/out" 2>&1 || fail "cordon: $(cat "$LAB/out")"
         runs_forever slow.service <<<'ExecStartPre=/bin/sleep 4'
-        fleetctl gamma start slow.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        fleetctl gamma uncordon alpha gamma >"$LAB/out" 2>&1 || fail "uncordon: $(cat "$LAB/out")"
+        start_on beta slow.service
         identities alpha gamma >"$LAB/before"
         host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
         wait_for 60 host_is_off beta || fail "beta does not end"
