@@ -4,22 +4,28 @@
 #include <stdio.h>
 
 #include "client/files.h"
+#include "client/files_internal.h"
 #include "client/overview.h"
 #include "client/rollout_text.h"
 #include "client/state_text.h"
 
 /* -- verify -- */
 
-/* Append the text that an instance without a local file gets from its template in the cluster. Return 0 if
- * the cluster has no such template. */
-static int read_followed(Client *c, const char *name, Text *text, Error *err) {
+/* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at a
+ * start: a new instance, and one for which no file of its template was 'found', either. */
+static int read_followed(Client *c, const char *path, const char *name, bool found, Text *text, Error *err) {
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        int r = template ? client_unit(c, template, &unit, err) : 0;
+        _cleanup_api_unit_ ApiUnit followed = API_UNIT_EMPTY, own = API_UNIT_EMPTY;
+        const char *slash = strrchr(path, '/');
 
-        if (r > 0)
-                append_unit_text(text, &unit);
-        return r;
+        if (!template || (found && (streq(slash ? slash + 1 : path, name) ||
+                                    client_unit(c, name, &own, &(Error) {}) != 0)))
+                return 0;
+        if (client_unit(c, template, &followed, &(Error) {}) <= 0)
+                return 0;
+        text_clear(text);
+        append_unit_text(text, &followed);
+        return files_read_drop_ins(path, name, true, text, err) ?: 1;
 }
 
 /* Read and check a file; with 'c', the cluster may have the template of an instance. Return false after
@@ -31,8 +37,8 @@ static bool verify_file(Client *c, const char *argument, char **ret_name, Text *
         int r;
 
         r = files_find(argument, &path, ret_name, text, &err);
-        if (r == -ENOENT && c && *ret_name && read_followed(c, *ret_name, text, &(Error) {}) > 0)
-                r = text->error;
+        if (c && *ret_name && (r >= 0 || r == -ENOENT))
+                r = read_followed(c, path, *ret_name, r >= 0, text, &err) ?: r;
         if (r < 0) {
                 (void) client_fail(r, &err);
                 return false;

@@ -823,6 +823,26 @@ def a_plan_is_a_table_and_changes_nothing(t):
     assert t.cluster.units == {}
 
 
+def a_plan_of_an_instance_has_the_text_that_a_start_would_use(t):
+    planned = {"near": "web@1.service\tplace", "far": "web@1.service\twait"}
+    far = UNIT_TEXT + "[X-Fleet]\nMachineMetadata=planet=mars\n"
+    t.file("web@.service", UNIT_TEXT)
+    t.expect("submit web@.service", out=["inactive"])
+    t.file("web@.service", far)
+    t.expect("plan web@1", out=[planned["near"]])  # as start does, a new instance follows the template of the cluster
+    t.file("web@1.service", far)
+    t.expect("plan web@1", out=[planned["far"]])
+    os.remove(os.path.join(t.dir, "web@1.service"))
+    os.makedirs(os.path.join(t.dir, "web@1.service.d"))
+    t.file("web@1.service.d/far.conf", "[X-Fleet]\nMachineMetadata=planet=mars\n")
+    t.expect("plan web@1", out=[planned["far"]])
+    shutil.rmtree(os.path.join(t.dir, "web@1.service.d"))
+    t.expect("submit web@1", out=["inactive"], err=["web@"])
+    t.expect("plan web@1", out=[planned["far"]])  # as start --replace
+    os.remove(os.path.join(t.dir, "web@.service"))
+    t.expect("plan web@1", out=[planned["near"]])
+
+
 def why_prints_each_machine_with_its_reason(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
