@@ -80,7 +80,10 @@ static void cluster_print_return(const JsonValue *awaited, const char *self) {
         }
         if (!*name)
                 return;
-        text_append(&line, "           a host without its former /var/lib/fleet joins again with a token:");
+        text_append(
+                &line,
+                "           a host without its former /var/lib/fleet needs a token: fleetctl token if its "
+                "machine ID is new, else");
         text_append(&command, "fleetctl token --replace=");
         append_label_argument(&command, name);
         output_words_and(&line, " ", &command, LABEL_WIDTH);

@@ -345,8 +345,11 @@ static void add_drains(const View *v, Conditions *all) {
                             stays ? "drain --force " :
                             ends  ? "drain " :
                                     "drain --deadline=5min ",
-                            "draining; %llu unit%s wait%s: %s: %s", n, plural(n), n == 1 ? "s" : "",
-                            member_text(m, "unit"), member_text(m, "why"));
+                            "draining; %llu unit%s wait%s: %s: %s%s", n, plural(n), n == 1 ? "s" : "",
+                            member_text(m, "unit"), member_text(m, "why"),
+                            stays || ends ? "" :
+                            n == 1        ? "; to stop it" :
+                                            "; to stop them");
         }
 }
 

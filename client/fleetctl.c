@@ -198,6 +198,7 @@ static const Verb verbs[] = {
           "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
           "Enumerate the current hosts in the cluster",
+          "In a pipe, a machine is its ID.\n"
           "Fields: machine, ip, metadata, certificate, hostname, idle-session, kind, maintenance,\n"
           "presence, problem, reboot, restricted, role, session, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
@@ -214,10 +215,10 @@ static const Verb verbs[] = {
           verb_list },
         { "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE | FLAGS_LOCAL, "[UNIT...]",
           "List the current state of units in the cluster",
-          "Only units with a machine.\n"
-          "Fields: unit, machine, load, active, sub, hash, health, available, why.\n\n"
-          "Choose the columns to display:\n"
-          "fleetctl list-units --fields=unit,machine\n",
+          "Only units with a machine. In a pipe, a machine is ID/IP, as in fleet.\n"
+          "Fields: unit, machine, load, active, sub, hash, health, available, why, hostname.\n\n"
+          "The host of a unit, for a script:\n"
+          "fleetctl list-units --no-legend --fields=hostname web@1.service\n",
           verb_list },
         { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",

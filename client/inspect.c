@@ -11,8 +11,8 @@
 
 /* -- verify -- */
 
-/* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at a
- * start: a new instance, and one for which no file of its template was 'found', either. */
+/* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at
+ * a start: a new instance, and one for which no file of its template was 'found', either. */
 static int read_followed(Client *c, const char *path, const char *name, bool found, Text *text, Error *err) {
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
         _cleanup_api_unit_ ApiUnit followed = API_UNIT_EMPTY, own = API_UNIT_EMPTY;
@@ -62,6 +62,9 @@ int verb_verify(Client *c, char **args, size_t n, Error *err) {
                 if (!verify_file(NULL, args[i], &name, &text))
                         status = EXIT_FAILED;
         }
+        if (status == EXIT_DONE && client_is_interactive())
+                client_note(
+                        "syntax and [X-Fleet] are correct; options of systemd: systemd-analyze verify FILE");
         return status;
 }
 

@@ -134,11 +134,11 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
                 text_printf(t, "%zu may be lost", n_reachable - quorum);
         /* A removal deletes the member key first. */
         if (!m && *address && !*member_text(member, "id") && n_reachable >= quorum) {
-                text_append(t, ": it was removed, and the leader removes it from the voters");
+                text_append(t, ": it was removed, and leaves the voters within seconds");
                 return "";
         }
         if (!m && !*address && !*member_name(member, "name")) {
-                text_append(t, ": its host has another replica, and the leader removes this one");
+                text_append(t, ": its host has another replica, and this one leaves within seconds");
                 return "";
         }
         if (n_reachable >= quorum && append_successor(t, v, member))

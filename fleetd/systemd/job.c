@@ -56,16 +56,18 @@ BusCall *job_call_new(SystemdBus *b, const char *member, SystemdDone done, void 
 static int job_call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         BusCall *call = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
+        char message[sizeof(call->message)];
 
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
+                bus_copy_message(message, sizeof(message), e->message ?: e->name);
                 /* The message of a rejected start is published as the reason of the unit. */
                 if (streq(call->member, "StartUnit"))
-                        text_format(call->message, sizeof(call->message), "%s", e->message ?: e->name);
+                        memcpy(call->message, message, sizeof(message));
                 else
                         text_format(call->message, sizeof(call->message), "systemd rejected %s: %s",
-                                    call->member, e->message ?: e->name);
+                                    call->member, message);
                 job_call_finish(call);
         } else if (call->on_reply)
                 call->on_reply(call, reply);

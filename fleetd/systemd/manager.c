@@ -100,7 +100,7 @@ static int manager_read_load_error(sd_bus_message *m, SystemdUnit *u) {
         int r = sd_bus_message_read(m, "v", "(ss)", &name, &message);
 
         if (r >= 0)
-                text_format(u->load_error, sizeof(u->load_error), "%s", message);
+                bus_copy_message(u->load_error, sizeof(u->load_error), message);
         return r;
 }
 

@@ -204,7 +204,7 @@ def units_are_listed_by_fields(t):
 
 
 def an_unknown_field_is_rejected_without_a_request(t):
-    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\nfleetctl: --fields= knows unit,machine,load,active,sub,hash,health,available,why\n')
+    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\nfleetctl: --fields= knows unit,machine,load,active,sub,hash,health,available,why,hostname\n')
     t.expect(["list-units", "--fields="], 1, err="Must define output format\n")
     assert t.cluster.requests == []
 

@@ -262,7 +262,7 @@ static void a_unit_that_does_not_run_has_the_reason_that_systemd_reports(void **
                 { "loaded", "active", "running", "exit-code", CLD_EXITED, 7, 9, "x", "" },
                 { "loaded", "inactive", "dead", "success", 0, 0, 0, "x", "" },
                 { "bad-setting", "inactive", "dead", "success", 0, 0, 0, "Unit x.service is bad.",
-                  "Unit x.service is bad." },
+                  "Unit x.service is bad" },
         };
         Fixture *fixture = *state;
 
@@ -752,7 +752,7 @@ static void a_rejected_call_returns_the_message_of_systemd(void **state) {
         ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
         UNTIL(fixture, fixture->done == 1);
         assert_true(fixture->error < 0);
-        assert_string_equal(fixture->message, "Unit web.service is masked.");
+        assert_string_equal(fixture->message, "Unit web.service is masked");
         assert_true(ops(fixture)->is_ready(fixture->systemd));
 }
 
