@@ -2159,7 +2159,7 @@ def completion_offers_names_fields_and_unit_files(t):
     assert complete("journal", "-m", "") == complete("journal", "--machine", "=", "") == complete("journal", "--machine", "=") == ["alpha", "beta", "gamma"]
     assert complete("ssh", "be") == ["beta"]
     assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active", "available"]
-    assert complete("list-units", "--fields", "=") == ["active", "available", "hash", "health", "load", "machine", "sub", "unit", "why"]
+    assert complete("list-units", "--fields", "=") == ["active", "available", "hash", "health", "hostname", "load", "machine", "sub", "unit", "why"]
     assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
     assert complete("--output", "=", "json", "list-ma") == ["list-machines"]
     assert complete("list-units", "-o", "") == ["json"]
