@@ -86,6 +86,10 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         if (status == KV_OK) { /* a cluster that waits for reports has answered, too */
                 a->use_records = false;
                 timer_stop(&a->boot_wait);
+                if (!registry_is_current(a->registry)) { /* the tree has all, and the view follows it */
+                        agent_wake(a);
+                        return;
+                }
                 if (agent_must_report(a))
                         agent_begin_adoption(a);
                 else

@@ -1,5 +1,7 @@
 #include "tests/lib/leader.h"
 
+#include "fleetd/registry/registry.h"
+
 Leader leader;
 
 void __real_kv_sync(KvStore *store, KvSync *sync);
@@ -9,6 +11,8 @@ void __wrap_kv_sync(KvStore *store, KvSync *sync);
 void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
 void __wrap_kv_state(KvStore *store, KvState *ret);
 int __wrap_kv_transfer(KvStore *store, uint64_t raft_id);
+bool __real_registry_is_current(const Registry *r);
+bool __wrap_registry_is_current(const Registry *r);
 
 void __wrap_kv_sync(KvStore *store, KvSync *sync) {
         if (leader.hold)
@@ -38,4 +42,8 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
 int __wrap_kv_transfer(KvStore *store, uint64_t raft_id) {
         leader.transfers++;
         return 0;
+}
+
+bool __wrap_registry_is_current(const Registry *r) {
+        return !leader.view_lags && __real_registry_is_current(r);
 }

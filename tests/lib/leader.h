@@ -1,5 +1,5 @@
 /* The leader that a host reports, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel,
- * --wrap=kv_state and --wrap=kv_transfer. */
+ * --wrap=kv_state, --wrap=kv_transfer and --wrap=registry_is_current. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -10,6 +10,7 @@ typedef struct Leader {
         unsigned level; /* the feature level of the cluster; 0: the real one */
         bool attached;  /* the host has no replica */
         bool follows;   /* another host leads */
+        bool view_lags; /* the registry has events of the tree still to apply */
         size_t voters;  /* number of voters, all reachable; 0: the real one */
         unsigned transfers;
         KvSync *held; /* not answered yet */

@@ -2333,6 +2333,21 @@ static void an_assignment_is_executed_as_soon_as_this_host_has_caught_up(void **
         assert_in_range(loop_now_ms(fixture->host->loop) - synced_ms, 0, 5000); /* before the next resync */
 }
 
+/* The assignment of the view may have been withdrawn by an event that is still to be applied. */
+static void no_assignment_counts_before_the_view_has_all_events(void **state) {
+        Fixture *fixture = *state;
+
+        agent_close(fixture);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        leader = (Leader) { .view_lags = true };
+        agent_open(fixture);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
+        leader = (Leader) {};
+        UNTIL(fixture, fixture->fake->starts == 1);
+}
+
 /* Before its event, the whole registry announces the assignment. */
 static void read_registry_again(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Host *h = userdata;
@@ -2520,6 +2535,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_rejected_start_is_retried_later),
                 in_fixture(an_agent_that_ends_during_a_call_is_freed_with_the_reply),
                 in_fixture(an_assignment_is_executed_as_soon_as_this_host_has_caught_up),
+                in_fixture(no_assignment_counts_before_the_view_has_all_events),
                 in_fixture(an_assignment_that_comes_with_the_whole_registry_is_executed_at_once),
                 in_fixture(a_read_index_check_ends_with_its_leader),
                 in_fixture(a_new_assignment_ends_the_delay_of_a_failed_step),
