@@ -377,7 +377,13 @@ def views(cluster, units, begun, ret):
         time.sleep(0.2)
 
 
+def busiest(cluster):
+    """The processor time of a replica since its start, in seconds."""
+    return max(ran for _, ran in cluster.effort()) / 1e9
+
+
 def blackout(cluster, herd, hosts, units):
+    """All replicas restart. Here they share two processors with all hosts."""
     for p in cluster.processes:
         p.kill()
     for p in cluster.processes:
@@ -395,6 +401,7 @@ def blackout(cluster, herd, hosts, units):
     row("blackout: from then until each process of hosts has a slice", herd("wait", "use", 1, 60)[0] / 1000, None, " s")
     ms, use, _ = herd("wait", "use", hosts, 120)
     row("blackout: all sessions in use are back, after the leader is", ms / 1000, 10, " s")
+    row("blackout: processor time of the busiest replica until then", busiest(cluster), None, " s")
     if use < hosts:
         raise SystemExit("herd: only %d of %d hosts are back" % (use, hosts))
     ms, _, both = herd("wait", "both", hosts, 120)
@@ -402,6 +409,7 @@ def blackout(cluster, herd, hosts, units):
     for i, seconds in sorted(loaded.items()):
         row("blackout: start of replica %d until its view has all units" % i, seconds, None, " s")
     row("blackout: each host has had both sessions", ms / 1000, 45, " s")
+    row("blackout: processor time of the busiest replica until then", busiest(cluster), None, " s")
     row("blackout: hosts that never had both", hosts - both, 0)
     row("blackout: hosts that were declared lost", len(cluster.losses()), 0)
 
