@@ -266,7 +266,7 @@ tests_unit_test_remote_command_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 LEADER = tests/lib/leader.h tests/lib/leader.c
-LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state,--wrap=kv_transfer,--wrap=registry_is_current
+LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state,--wrap=kv_transfer,--wrap=registry_index
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
 	$(SIDE_BY_SIDE) $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)

@@ -86,16 +86,24 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         if (status == KV_OK) { /* a cluster that waits for reports has answered, too */
                 a->use_records = false;
                 timer_stop(&a->boot_wait);
-                if (!registry_is_current(a->registry)) { /* the tree has all, and the view follows it */
-                        agent_wake(a);
-                        return;
-                }
-                if (agent_must_report(a))
-                        agent_begin_adoption(a);
-                else
-                        a->fresh = true;
+                a->synced = true;
+                a->synced_index = kv_index(registry_store(a->registry));
         }
         agent_dirty_all(a);
+}
+
+/* The tree has all since the check, and the view follows it: an event that is still to be applied may
+ * withdraw an assignment. */
+static void agent_follow_view(Agent *a) {
+        if (registry_index(a->registry) < a->synced_index) {
+                agent_wake(a);
+                return;
+        }
+        a->synced = false;
+        if (agent_must_report(a))
+                agent_begin_adoption(a);
+        else
+                a->fresh = true;
 }
 
 /* A host that was removed starts nothing from its records: the cluster has answered, and its units may run
@@ -125,7 +133,7 @@ static void agent_update_freshness(Agent *a) {
                 /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)
                         kv_sync_cancel(store, &a->sync);
-                a->fresh = a->syncing = a->adopting = false;
+                a->fresh = a->syncing = a->synced = a->adopting = false;
                 timer_stop(&a->adopt);
                 return;
         }
@@ -137,6 +145,8 @@ static void agent_update_freshness(Agent *a) {
                 a->records.lineage = a->records.acted_index = 0;
         if (agent_must_report(a) ? a->adopting : c->index < a->records.acted_index)
                 a->fresh = false;
+        else if (a->synced && !a->fresh)
+                agent_follow_view(a);
         else if (!a->fresh && !a->syncing) {
                 a->syncing = true;
                 a->sync = (KvSync) { .done = agent_on_synced, .userdata = a };

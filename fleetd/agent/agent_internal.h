@@ -125,6 +125,8 @@ struct Agent {
         bool reported;  /* it is written, or the engine has decided about all that runs here */
         KvSync sync;
         bool syncing, fresh, use_records, refresh_all, closing;
+        bool synced; /* the check has passed, and the view is to reach this index: */
+        uint64_t synced_index;
         bool removed;   /* the cluster has removed this host: its units may run elsewhere */
         unsigned calls; /* operations under way; the last one frees a closing agent */
         bool refreshing, removing;

@@ -386,9 +386,12 @@ static bool registry_slice_may_read(void *userdata, const char *machine, KvBytes
 }
 
 uint64_t registry_index(const Registry *r) {
+        uint64_t index = kv_index(r->store);
+
         if (!r->complete)
                 return 0;
-        return kv_watch_is_current(r->watch) ? kv_index(r->store) : r->cluster->index;
+        /* Other changes of the last index may still be to be applied. */
+        return kv_watch_progress(r->watch, &index) ? index : r->cluster->index - (r->cluster->index > 0);
 }
 
 static uint64_t registry_slices_index(void *userdata) {

@@ -11,8 +11,8 @@ void __wrap_kv_sync(KvStore *store, KvSync *sync);
 void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
 void __wrap_kv_state(KvStore *store, KvState *ret);
 int __wrap_kv_transfer(KvStore *store, uint64_t raft_id);
-bool __real_registry_is_current(const Registry *r);
-bool __wrap_registry_is_current(const Registry *r);
+uint64_t __real_registry_index(const Registry *r);
+uint64_t __wrap_registry_index(const Registry *r);
 
 void __wrap_kv_sync(KvStore *store, KvSync *sync) {
         if (leader.hold)
@@ -44,6 +44,6 @@ int __wrap_kv_transfer(KvStore *store, uint64_t raft_id) {
         return 0;
 }
 
-bool __wrap_registry_is_current(const Registry *r) {
-        return !leader.view_lags && __real_registry_is_current(r);
+uint64_t __wrap_registry_index(const Registry *r) {
+        return leader.view_lags ? 0 : __real_registry_index(r);
 }

@@ -1,5 +1,5 @@
 /* The leader that a host reports, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel,
- * --wrap=kv_state, --wrap=kv_transfer and --wrap=registry_is_current. */
+ * --wrap=kv_state, --wrap=kv_transfer and --wrap=registry_index. */
 #pragma once
 
 #include "kvstore/kvstore.h"
