@@ -9,6 +9,7 @@ enum {
         PERIOD_SLACK_MS = 1000,
         ADOPT_MS = 30000,
         RECHECK_MS = 1000,
+        VIEW_MS = 1, /* between looks at a view that follows the tree */
         RESTART_MIN_MS = 30000,
         RESTART_MAX_MS = 600000,
         RESTART_DOUBLINGS = 5
@@ -83,23 +84,26 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->syncing = false;
-        if (status == KV_OK) { /* a cluster that waits for reports has answered, too */
-                a->use_records = false;
-                timer_stop(&a->boot_wait);
-                a->synced = true;
-                a->synced_index = kv_index(registry_store(a->registry));
-        }
+        a->synced = status == KV_OK;
+        a->synced_index = kv_index(registry_store(a->registry));
         agent_dirty_all(a);
+}
+
+bool agent_view_has(Agent *a, uint64_t index) {
+        if (registry_index(a->registry) >= index)
+                return true;
+        agent_wake_at(a, loop_now_ms(a->loop) + VIEW_MS);
+        return false;
 }
 
 /* The tree has all since the check, and the view follows it: an event that is still to be applied may
  * withdraw an assignment. */
 static void agent_follow_view(Agent *a) {
-        if (registry_index(a->registry) < a->synced_index) {
-                agent_wake(a);
+        if (!agent_view_has(a, a->synced_index))
                 return;
-        }
         a->synced = false;
+        a->use_records = false; /* a cluster that waits for reports has answered, too */
+        timer_stop(&a->boot_wait);
         if (agent_must_report(a))
                 agent_begin_adoption(a);
         else

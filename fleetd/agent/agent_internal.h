@@ -90,8 +90,9 @@ typedef struct AgentLease {
         uint64_t requested_ms; /* when the last request began */
         uint64_t
                 granted_ms; /* when a granted request began whose index the cluster view has not reached; 0 */
-        uint64_t until_ms;  /* end of the lease */
-        bool valid;         /* it was valid when it was last looked at */
+        uint64_t granted_index;
+        uint64_t until_ms; /* end of the lease */
+        bool valid;        /* it was valid when it was last looked at */
         Timer tick;
 } AgentLease;
 
@@ -156,6 +157,8 @@ struct Agent {
 void agent_wake(Agent *a);
 /* Schedule a pass at 'due_ms' (loop_now_ms()) or earlier. */
 void agent_wake_at(Agent *a, uint64_t due_ms);
+/* Return whether the cluster view has all changes up to 'index'; if not, the next pass follows soon. */
+bool agent_view_has(Agent *a, uint64_t index);
 /* Schedule a pass soon, after an operation failed to begin: no memory, or no answer from systemd. */
 void agent_retry_soon(Agent *a);
 size_t agent_count_dirty(const Agent *a);

@@ -86,8 +86,10 @@ static void lease_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->lease.requesting = false;
-        if (status == KV_OK)
+        if (status == KV_OK) {
                 a->lease.granted_ms = a->lease.requested_ms;
+                a->lease.granted_index = kv_index(registry_store(a->registry));
+        }
         agent_wake(a);
 }
 
@@ -108,7 +110,7 @@ static void lease_request(Agent *a) {
 static void lease_take(Agent *a) {
         AgentLease *lease = &a->lease;
 
-        if (lease->granted_ms == 0 || !registry_is_current(a->registry))
+        if (lease->granted_ms == 0 || !agent_view_has(a, lease->granted_index))
                 return;
         lease->until_ms = MAX(lease->until_ms, lease->granted_ms + lease_ms(a));
         lease->granted_ms = 0;

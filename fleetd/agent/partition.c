@@ -44,7 +44,7 @@ void agent_on_partition_tick(void *userdata) {
 void agent_update_partition(Agent *a) {
         AgentPartition *p = &a->partition;
 
-        if (a->fresh || a->adopting) {
+        if (a->fresh || a->synced || a->adopting) {
                 p->ms = 0;
                 timer_stop(&p->tick);
                 return;

@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/agent/agent.h"
+#include "fleetd/agent/agent_internal.h"
 #include "fleetd/systemd/bus.h"
 #include "tests/lib/store_inside.h"
 #include "tests/lib/alloc.h"
@@ -2333,6 +2333,20 @@ static void an_assignment_is_executed_as_soon_as_this_host_has_caught_up(void **
         assert_in_range(loop_now_ms(fixture->host->loop) - synced_ms, 0, 5000); /* before the next resync */
 }
 
+/* The host has contact as soon as a check has passed, also if its view follows later. */
+static void a_view_that_follows_the_tree_is_no_partition(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service", ONE "[X-Fleet]\nOnPartition=stop\n");
+        leader.gone = true;
+        UNTIL(fixture, timer_armed(&fixture->agent->partition.tick));
+        leader = (Leader) { .view_lags = true };
+        UNTIL(fixture, !timer_armed(&fixture->agent->partition.tick));
+        assert_false(fixture->agent->fresh);
+        leader = (Leader) {};
+        UNTIL(fixture, fixture->agent->fresh);
+}
+
 /* The assignment of the view may have been withdrawn by an event that is still to be applied. */
 static void no_assignment_counts_before_the_view_has_all_events(void **state) {
         Fixture *fixture = *state;
@@ -2536,6 +2550,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(an_agent_that_ends_during_a_call_is_freed_with_the_reply),
                 in_fixture(an_assignment_is_executed_as_soon_as_this_host_has_caught_up),
                 in_fixture(no_assignment_counts_before_the_view_has_all_events),
+                in_fixture(a_view_that_follows_the_tree_is_no_partition),
                 in_fixture(an_assignment_that_comes_with_the_whole_registry_is_executed_at_once),
                 in_fixture(a_read_index_check_ends_with_its_leader),
                 in_fixture(a_new_assignment_ends_the_delay_of_a_failed_step),
