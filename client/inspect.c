@@ -11,64 +11,97 @@
 
 /* -- verify -- */
 
+typedef enum Checked { CHECKED_WRONG, CHECKED_WARNED, CHECKED_CORRECT } Checked;
+
+/* Print the errors and warnings of a text that is 'from' a file. Lines of drop-ins continue the numbering. */
+static Checked check_text(const char *name, const char *from, const Text *text) {
+        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+
+        if (unit_verify(name, text->chars ?: "", text->size, &faults, &warnings) < 0) {
+                (void) client_fail(-ENOMEM, NULL);
+                return CHECKED_WRONG;
+        }
+        files_print_warnings(from, &faults, "");
+        files_print_warnings(from, &warnings, "warning: ");
+        return faults.n > 0 ? CHECKED_WRONG : warnings.n > 0 ? CHECKED_WARNED : CHECKED_CORRECT;
+}
+
+int verb_verify(Client *c, char **args, size_t n, Error *err) {
+        Checked worst = CHECKED_CORRECT;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *path = NULL, *name = NULL;
+                _cleanup_text_ Text text = {};
+                Error about = {};
+                int r = files_find(args[i], &path, &name, &text, &about);
+
+                if (r < 0) {
+                        (void) client_fail(r, &about);
+                        worst = CHECKED_WRONG;
+                } else {
+                        Checked checked = check_text(name, path, &text);
+
+                        worst = MIN(worst, checked);
+                }
+        }
+        if (worst == CHECKED_CORRECT && client_is_interactive())
+                client_note(
+                        "syntax and [X-Fleet] are correct; options of systemd: systemd-analyze verify FILE");
+        return worst == CHECKED_WRONG ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* -- plan -- */
+
+static int same_unit(const char *name, const Text *a, const Text *b, Error *err) {
+        _cleanup_unit_ Unit *one = NULL, *other = NULL;
+        int r = unit_read(name, a->chars ?: "", a->size, &one, err);
+
+        if (r >= 0)
+                r = unit_read(name, b->chars ?: "", b->size, &other, err);
+        return r < 0 ? r : unit_equal(one, other);
+}
+
 /* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at
- * a start: a new instance, and one for which no file of its template was 'found', either. */
-static int read_followed(Client *c, const char *path, const char *name, bool found, Text *text, Error *err) {
+ * a start: a new instance, and one for which no file of its template was 'found', either. Return 1, or 0. */
+static int plan_follow(Client *c, const char *path, const char *name, bool found, Text *text, Error *err) {
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
         _cleanup_api_unit_ ApiUnit followed = API_UNIT_EMPTY, own = API_UNIT_EMPTY;
         const char *slash = strrchr(path, '/');
+        _cleanup_text_ Text whole = {};
+        int r;
 
         if (!template || (found && (streq(slash ? slash + 1 : path, name) ||
                                     client_unit(c, name, &own, &(Error) {}) != 0)))
                 return 0;
         if (client_unit(c, template, &followed, &(Error) {}) <= 0)
                 return 0;
+        append_unit_text(&whole, &followed);
+        r = files_read_drop_ins(path, name, true, &whole, err) ?: whole.error;
+        if (r >= 0 && found)
+                r = same_unit(name, &whole, text, err);
+        if (r == 0 && found)
+                client_note("%s gets the text of %s of the cluster, from which the file differs; to use the "
+                            "file: fleetctl submit --replace %s",
+                            name, template, path);
         text_clear(text);
-        append_unit_text(text, &followed);
-        return files_read_drop_ins(path, name, true, text, err) ?: 1;
+        text_append_bytes(text, whole.chars ?: "", whole.size);
+        return r < 0 ? r : text->error ?: 1;
 }
 
-/* Read and check a file; with 'c', the cluster may have the template of an instance. Return false after
- * printing errors. Lines of drop-ins continue the numbering. */
-static bool verify_file(Client *c, const char *argument, char **ret_name, Text *text) {
-        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+/* Read and check the text that a start would use. Return false after printing errors. */
+static bool plan_text(Client *c, const char *argument, char **ret_name, Text *text) {
         _cleanup_free_ char *path = NULL;
         Error err = {};
-        int r;
+        int r = files_find(argument, &path, ret_name, text, &err), found = r >= 0;
 
-        r = files_find(argument, &path, ret_name, text, &err);
-        if (c && *ret_name && (r >= 0 || r == -ENOENT))
-                r = read_followed(c, path, *ret_name, r >= 0, text, &err) ?: r;
-        if (r < 0) {
+        if (found && check_text(*ret_name, path, text) == CHECKED_WRONG)
+                return false;
+        if (*ret_name && (found || r == -ENOENT))
+                r = plan_follow(c, path, *ret_name, found, text, &err) ?: r;
+        if (r < 0)
                 (void) client_fail(r, &err);
-                return false;
-        }
-        if (unit_verify(*ret_name, text->chars ?: "", text->size, &faults, &warnings) < 0) {
-                (void) client_fail(-ENOMEM, NULL);
-                return false;
-        }
-        files_print_warnings(path, &faults, "");
-        files_print_warnings(path, &warnings, "warning: ");
-        return faults.n == 0;
+        return r >= 0;
 }
-
-int verb_verify(Client *c, char **args, size_t n, Error *err) {
-        int status = EXIT_DONE;
-
-        for (size_t i = 0; i < n; i++) {
-                _cleanup_free_ char *name = NULL;
-                _cleanup_text_ Text text = {};
-
-                if (!verify_file(NULL, args[i], &name, &text))
-                        status = EXIT_FAILED;
-        }
-        if (status == EXIT_DONE && client_is_interactive())
-                client_note(
-                        "syntax and [X-Fleet] are correct; options of systemd: systemd-analyze verify FILE");
-        return status;
-}
-
-/* -- plan -- */
 
 /* Write the request. The result is that of a verb. */
 static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
@@ -80,7 +113,7 @@ static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
                 _cleanup_free_ char *name = NULL;
                 _cleanup_text_ Text text = {};
 
-                if (!verify_file(c, args[i], &name, &text)) {
+                if (!plan_text(c, args[i], &name, &text)) {
                         status = EXIT_FAILED;
                         continue;
                 }

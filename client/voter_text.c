@@ -138,7 +138,8 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
                 return "";
         }
         if (!m && !*address && !*member_name(member, "name")) {
-                text_append(t, ": its host has another replica, and this one leaves within seconds");
+                text_append(t, ": its host has another replica, and this one leaves ");
+                text_append(t, n_reachable >= quorum ? "within seconds" : "when a majority answers again");
                 return "";
         }
         if (n_reachable >= quorum && append_successor(t, v, member))

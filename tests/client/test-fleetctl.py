@@ -829,13 +829,17 @@ def a_plan_of_an_instance_has_the_text_that_a_start_would_use(t):
     t.file("web@.service", UNIT_TEXT)
     t.expect("submit web@.service", out=["inactive"])
     t.file("web@.service", far)
-    t.expect("plan web@1", out=[planned["near"]])  # as start does, a new instance follows the template of the cluster
+    differs = ["fleetctl: web@1.service gets the text of web@.service of the cluster, from which the file differs; to use the file: fleetctl submit --replace web@.service\n"]
+    t.expect("plan web@1", out=[planned["near"]], err=differs)  # as start does, a new instance follows the template of the cluster
     t.file("web@1.service", far)
     t.expect("plan web@1", out=[planned["far"]])
     os.remove(os.path.join(t.dir, "web@1.service"))
     os.makedirs(os.path.join(t.dir, "web@1.service.d"))
     t.file("web@1.service.d/far.conf", "[X-Fleet]\nMachineMetadata=planet=mars\n")
-    t.expect("plan web@1", out=[planned["far"]])
+    t.expect("plan web@1", out=[planned["far"]], err=differs)
+    t.file("web@.service", "[X-Fleet]\nMachineMetadata=gpu\n")
+    t.expect("plan web@1", 1, err=["fleetctl: web@.service: line 2: MachineMetadata=gpu: "])
+    t.file("web@.service", far)
     shutil.rmtree(os.path.join(t.dir, "web@1.service.d"))
     t.expect("submit web@1", out=["inactive"], err=["web@"])
     t.expect("plan web@1", out=[planned["far"]])  # as start --replace
