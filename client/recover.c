@@ -407,7 +407,7 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
                "- The other hosts of the cluster return after: systemctl stop fleetd; fleetd --reset; "
                "systemctl start "
                "fleetd.\n"
-               "  One that has lost /var/lib/fleet needs a token of this host instead, for fleetctl join there:\n"
+               "  One that has lost /var/lib/fleet joins with a token of this host (fleetctl join):\n"
                "  fleetctl token --replace=HOST; with a new machine ID: fleetctl token.\n"
                "- No unit is stopped. A unit whose text was changed later is restarted with the text of the "
                "backup.\n"

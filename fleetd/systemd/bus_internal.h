@@ -121,7 +121,7 @@ static inline SystemdBus *systemd_bus(Systemd *s) {
 
 /* -- bus.c -- */
 
-/* Copy a message of systemd without its final period, because it becomes a part of a sentence. */
+/* Copy a message of systemd without its final period, because other text follows. */
 void bus_copy_message(char *ret, size_t size, const char *message);
 
 void bus_set_ready(SystemdBus *b, bool ready);
