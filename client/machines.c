@@ -308,9 +308,10 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
                                 "new token. If %s still runs, its units run twice.%s",
                         name, state, name, vote.chars ?: "");
         return (!machine_is_replaced(m) && machine_age(cluster, m) < GONE_MS - MARGIN_MS) ||
-               client_confirm(c, "Remove it?",
-                              "Machine %s is %s. Lists and status omit it; to return, it needs a token.%s",
-                              name, state, vote.chars ?: "");
+               client_confirm(
+                       c, "Remove it?",
+                       "Machine %s is %s. Lists and status will omit it; to return, it needs a token.%s",
+                       name, state, vote.chars ?: "");
 }
 
 /* Print what the cluster does now, and what it cannot do. */

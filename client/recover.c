@@ -112,7 +112,8 @@ static void recovery_print_rest(const Recovery *r) {
                         "each other host that has not been reset: systemctl stop fleetd; fleetd --reset; "
                         "systemctl start fleetd; one that has been reset, and is stopped: systemctl start "
                         "fleetd; one without /var/lib/fleet: systemctl start fleetd; fleetctl token "
-                        "--replace=HOST here, and fleetctl join there");
+                        "--replace=HOST here (with a new machine ID: fleetctl token), and fleetctl join "
+                        "there");
 }
 
 /* Return whether systemd runs the service, or is about to. */
