@@ -69,7 +69,7 @@ check without_a_majority_nothing_is_written test -z "$(put 3 /a lost)"
 end KILL 3
 
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_describes_its_contents "Written and verified: cluster $cluster, lineage $old" "$said"
+says a_backup_describes_its_contents "Written and verified: cluster $(printf %16s "$cluster" | tr " " 0), lineage $old" "$said"
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
 says a_backup_is_not_overwritten "backup exists: a backup does not replace a file" "$said"
 said=$(fleetd 3 --backup="$scratch/none/backup" 2>&1)
