@@ -46,9 +46,8 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 int daemon_reload(Daemon *d, const Settings *settings);
 
 /* Return whether this host must not announce its shutdown yet: other hosts start its units then, and one that
- * must not run twice has not stopped here. *ret_stopping: it is being stopped, and
- * the cluster knows that this host shuts down, so that it neither gets units nor counts as one that runs
- * them. */
+ * must not run twice has not stopped here. *ret_stopping: it is being stopped, and the cluster knows that
+ * this host shuts down, so that it neither gets units nor counts as one that runs them. */
 bool daemon_awaits_stop(const Daemon *d, bool *ret_stopping);
 
 /* Transfer leadership, announce 'reason' ("stop", "shutdown", or "" for no announcement) and close. No unit
