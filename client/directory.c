@@ -95,7 +95,7 @@ static const struct {
         { "taken", "to replace the unit by the file: fleetctl directory take-over UNIT" },
         { "held", "to remove the units: fleetctl directory confirm [UNIT...]" },
         { "reverted", "correct the file, or to try it again: fleetctl directory retry UNIT" },
-        { "paused", "correct the file, or: fleetctl rollout resume UNIT" },
+        { "paused", "correct the file, or try the same text again: fleetctl rollout resume UNIT" },
         { "warning", "correct the file; the unit has its text" },
         { "unowned", "the unit stays if the file is removed; to let the directory own it: fleetctl directory "
                      "take-over UNIT" },

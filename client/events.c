@@ -138,7 +138,8 @@ static void note_begin(const Events *all, uint64_t oldest_ms) {
         if (all->since_ms == 0 || oldest_ms <= all->since_ms)
                 return;
         append_event_time(&begin, oldest_ms, 0);
-        client_note("no events before %s: the history begins there; older: fleetctl log --since=%s%s%s",
+        client_note("no events before %s: the history begins there; the journals of the "
+                    "hosts may have more: fleetctl log --since=%s%s%s",
                     begin.chars ?: "", quote, since, quote);
 }
 

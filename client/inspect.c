@@ -535,7 +535,8 @@ static bool is_running_anywhere(const JsonValue *root) {
 static void print_way(Client *c, const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         const JsonValue *steps = json_value_member(root, "steps"),
-                        *missing = json_value_member(root, "missing");
+                        *missing = json_value_member(root, "missing"),
+                        *down = json_value_member(root, "down");
         const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
         bool metadata = false, option = false, later = false;
         _cleanup_text_ Text t = {};
@@ -554,13 +555,16 @@ static void print_way(Client *c, const JsonValue *root) {
                 option = option || streq(rule, "MachineID") || streq(rule, "MachineOf") ||
                          (streq(rule, "Conflicts") && !*member_text(m, "ruleOf"));
         }
-        if (json_value_count(steps) == 0 && !metadata && !option && !later)
+        if (json_value_count(steps) == 0 && json_value_count(down) == 0 && !metadata && !option && !later)
                 return;
         text_append(&t, "To place it: ");
         if (later) {
                 text_append(&t, "wait until a machine gets new units again");
                 sep = ", or ";
         }
+        for (size_t i = 0; i < json_value_count(down); i++, sep = ", or ")
+                text_printf(&t, "%sstart the host %s", sep,
+                            json_value_string(json_value_item(down, i)) ?: "");
         for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
         for (size_t i = 0; i < json_value_count(missing); i++, sep = ", or ")

@@ -359,20 +359,21 @@ static void journal_note_waiting(const ApiUnit *unit) {
 }
 
 /* Append the next step for a unit that systemd did not start: its refusal is no entry of its journal. */
-static void append_refusal(Client *c, const char *name, Text *t) {
+static bool append_refusal(Client *c, const char *name, Text *t) {
         _cleanup_listing_ Listing states = {};
         Error err = {};
 
         if (client_states(c, name, &states, &err) < 0)
-                return;
+                return false;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
 
                 if (s->job && state_kind(s) == STATE_TROUBLE) {
                         text_printf(t, "; systemd did not start it: fleetctl why %s", name);
-                        return;
+                        return true;
                 }
         }
+        return false;
 }
 
 /* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
@@ -403,8 +404,8 @@ static int journals_report_none(Client *c, const Journals *j, const ApiUnit *las
                 text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
         if (j->n_machines == 0)
                 text_append(&t, "any machine");
-        if (j->units->n == 1)
-                append_refusal(c, name, &t);
+        if (j->units->n == 1 && !append_refusal(c, name, &t) && !c->options.machine)
+                text_printf(&t, "; on which machines it ran: fleetctl events %s", name);
         if (t.error < 0)
                 return t.error;
         client_note("%s", t.chars);

@@ -167,6 +167,24 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
         t->error = t->error ?: names.error;
 }
 
+/* Write as "down" the names of the hosts that would run the unit if they were up. One that was lost an hour
+ * ago may never be back. */
+static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
+                       ClusterMachine *const *machines, size_t n) {
+        size_t n_found = 0;
+
+        for (size_t i = 0; i < n && n_found < STEPS_MAX; i++) {
+                if (presence_is_omitted(machines[i], scheduler_view_now_ms(view)) ||
+                    !scheduler_would_fit_started(view, u, machines[i]))
+                        continue;
+                if (n_found++ == 0)
+                        json_open(t, "down", '[');
+                json_add_string(t, NULL, cluster_machine_name(machines[i]));
+        }
+        if (n_found > 0)
+                json_close(t, ']');
+}
+
 /* Write as "missing" the units of MachineOf= that the cluster does not have. */
 static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
         const Names *units = &u->unit->placement.machine_of;
@@ -214,6 +232,8 @@ void why_handle(Request *request) {
         json_add_string(&t, "desiredState",
                         cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
                                                                         target_state_to_string(u->target));
+        if (waits)
+                down_write(&t, view, u, machines, n);
         json_add_string(&t, "file", u->unit && u->unit->owner ? u->unit->path : NULL);
         json_add_string(&t, "fileHostname",
                         u->unit && u->unit->owner ? cluster_name_of(c, u->unit->owner) : NULL);

@@ -94,8 +94,8 @@ static int diff_note_pause(DirectoryFile *f, const ClusterUnit *u) {
         if (!r || r->state != ROLLOUT_PAUSED || r->n_failed == 0 || !streq(r->to.hash, u->unit->hash))
                 return diff_note_warning(f);
         return diff_set_error(f, PROBLEM_PAUSED,
-                              "%s: the rollout of revision %llu is paused: %s; change the file, or: fleetctl "
-                              "rollout resume %s",
+                              "%s: the rollout of revision %llu is paused: %s; correct the file, or try the "
+                              "same text again: fleetctl rollout resume %s",
                               f->name, (unsigned long long) r->to.number, r->why, f->name);
 }
 

@@ -35,7 +35,8 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
         memcpy(c.base, head->unit->hash, sizeof(c.base));
         c.own = text->own;
         if (p->to)
-                snprintf(c.reason, sizeof(c.reason), "revision %llu starts here before it stops on %s",
+                snprintf(c.reason, sizeof(c.reason),
+                         "update to revision %llu, started here before the stop on %s",
                          (unsigned long long) c.revision, cluster_machine_name(o->machine));
         else
                 snprintf(c.reason, sizeof(c.reason), "%s", o->reason ?: "");

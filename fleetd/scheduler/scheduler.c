@@ -73,6 +73,17 @@ bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit
                !cluster_machine_is_leaving(machine) && !cluster_machine_is_stopping(machine);
 }
 
+bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *unit,
+                                 const ClusterMachine *machine) {
+        SchedulerRule rule;
+
+        if ((machine->presence != PRESENCE_LOST && machine->presence != PRESENCE_LEFT) || !machine->facts ||
+            cluster_machine_is_unreadable(machine))
+                return false;
+        rule = scheduler_check_from(RULE_PRESENCE + 1, view, unit, machine, false, NULL);
+        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_FLAP_DAMPING;
+}
+
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 

@@ -692,10 +692,10 @@ def an_empty_journal_is_reported(t):
     t.file("a.service")
     t.expect("start a", out=["launched"])
     t.cluster.states.clear()
-    t.expect("journal a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("journal a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma; on which machines it ran: fleetctl events a.service\n")
     t.expect("journal -m beta --since=-1h a", err="fleetctl: a.service: no journal entries of this time on beta\n")
     t.expect("journal --until=yesterday a a", err="fleetctl: 2 units: no journal entries of this time on alpha, beta, gamma\n")
-    t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma; on which machines it ran: fleetctl events a.service\n")
     t.expect("submit --replace a", out=["Found same"])
     t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
     t.expect("journal a", 1, err="Unit a.service does not appear to be running.\nfleetctl: a.service has no journal entry on any machine, and its target state is inactive: to start it, fleetctl start a.service\n")
@@ -1570,7 +1570,7 @@ def events_are_printed_with_their_reasons(t):
         t.expect(f"events --since={since}", err="fleetctl: no such event in the time asked\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
     t.expect("events --since=2020-01-01 -n 1", out=["destroyed"],
-             err="fleetctl: no events before 2023-11-14 22:14:20: the history begins there; older: fleetctl log --since=2020-01-01\n")
+             err="fleetctl: no events before 2023-11-14 22:14:20: the history begins there; the journals of the hosts may have more: fleetctl log --since=2020-01-01\n")
     t.cluster.history = None
     t.expect("events", 1, err="fleetctl: the history begins at feature level 4: when all hosts run this version, fleetctl cluster level 4\n")
 

@@ -4120,6 +4120,15 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         assert_answer(fixture, "GET /fleet/v1/why/x.service", NULL, 200, "\"chosen\":true");
         assert_null(strstr(fixture->answer, "\"steps\""));
 
+        /* A host that is down, and would qualify; gamma has no zone. */
+        assert_null(strstr(fixture->answer, "\"down\""));
+        write_now(fixture,
+                  (Record[]) { { "machine/" DELTA "/presence", "{\"state\":\"left\",\"since\":1}" },
+                               { "machine/" GAMMA "/presence", "{\"state\":\"left\",\"since\":1}" } },
+                  2);
+        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "\"down\":[\"delta\"],");
+        write_now(fixture, &(Record) { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" }, 1);
+
         write_now(fixture, conflicts, ELEMENTS(conflicts));
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200,
                       "\"steps\":[\"unload d1.service e.service\"]}");

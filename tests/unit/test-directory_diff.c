@@ -562,9 +562,10 @@ static void a_paused_rollout_is_a_problem_of_its_file(void **state) {
         put_rollout(f, "a.service", "paused", "/other", true);
         assert_diff(f, true, "");
         assert_int_equal(f->files[0].kind, PROBLEM_PAUSED);
-        assert_string_equal(f->files[0].error,
-                            "a.service: the rollout of revision 2 is paused: exit status 1; change the file, "
-                            "or: fleetctl rollout resume a.service");
+        assert_string_equal(
+                f->files[0].error,
+                "a.service: the rollout of revision 2 is paused: exit status 1; correct the file, "
+                "or try the same text again: fleetctl rollout resume a.service");
 
         /* The corrected text is submitted, and the engine has not begun its rollout. */
         unit_free(f->files[0].unit);
