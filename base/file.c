@@ -11,11 +11,13 @@
 #include "base/table.h"
 #include "base/text.h"
 
+enum { FILE_FIRST_READ = 4096 }; /* the first block, in bytes, of a file whose size is unknown */
+
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *bytes = NULL;
         struct stat st;
-        size_t size = 0;
+        size_t size = 0, capacity;
 
         fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
@@ -29,12 +31,22 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
 
         /* The file may grow meanwhile, and files in /proc report size 0: one byte more than 'max' detects
          * both. */
-        bytes = malloc(max + 1);
+        capacity = MIN(max, MAX((size_t) st.st_size, (size_t) FILE_FIRST_READ)) + 1;
+        bytes = malloc(capacity);
         if (!bytes)
                 return -ENOMEM;
         while (size <= max) {
-                ssize_t n = read(fd, bytes + size, max + 1 - size);
+                ssize_t n;
 
+                if (size == capacity) {
+                        char *more = realloc(bytes, MIN(2 * capacity, max + 1));
+
+                        if (!more)
+                                return -ENOMEM;
+                        bytes = more;
+                        capacity = MIN(2 * capacity, max + 1);
+                }
+                n = read(fd, bytes + size, capacity - size);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)

@@ -98,13 +98,23 @@ static bool is_in(const char *path, const char *dir) {
         return strlen(dir) == (size_t) (slash - path) && strncmp(path, dir, slash - path) == 0;
 }
 
-static void resize(uint8_t **bytes, size_t *size, size_t wanted) {
-        uint8_t *new = realloc(*bytes, wanted + 1);
+/* The number of bytes that a file of this size has in memory: a power of two, as files grow by small writes.
+ */
+static size_t capacity_of(size_t size) {
+        size_t capacity = 64;
 
-        MUST(new);
+        while (capacity < size + 1)
+                capacity *= 2;
+        return capacity;
+}
+
+static void resize(uint8_t **bytes, size_t *size, size_t wanted) {
+        if (!*bytes || capacity_of(wanted) != capacity_of(*size)) {
+                *bytes = realloc(*bytes, capacity_of(wanted));
+                MUST(*bytes);
+        }
         if (wanted > *size)
-                memset(new + *size, 0, wanted - *size);
-        *bytes = new;
+                memset(*bytes + *size, 0, wanted - *size);
         *size = wanted;
 }
 

@@ -69,6 +69,22 @@ static void a_written_file_is_read_back_and_replaced_whole(void **state) {
         assert_int_equal(faccessat(lab->fd, temporary("unit"), F_OK, 0), -1);
 }
 
+/* Files in /proc have size 0. */
+static void a_file_of_unknown_size_is_read_whole_or_found_too_large(void **state) {
+        char *text = NULL;
+        size_t size, whole = 0;
+
+        assert_int_equal(read_file_at(AT_FDCWD, "/proc/self/smaps", 1 << 24, &text, &size), 0);
+        for (const char *line = text; line; line = strstr(line + 1, "VmFlags:"))
+                whole = line - text;
+        assert_true(size > 3 * 4096 && whole > size - 256);
+        assert_int_equal(strlen(text), size);
+        free(text);
+        text = NULL;
+        assert_int_equal(read_file_at(AT_FDCWD, "/proc/self/smaps", 3 * 4096, &text, &size), -EFBIG);
+        assert_null(text);
+}
+
 static void a_left_over_temporary_file_or_link_is_no_obstacle(void **state) {
         Lab *lab = *state;
         char *text = NULL;
@@ -320,6 +336,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(a_written_file_is_read_back_and_replaced_whole),
+                T(a_file_of_unknown_size_is_read_whole_or_found_too_large),
                 T(a_left_over_temporary_file_or_link_is_no_obstacle),
                 T(a_name_may_have_all_bytes_that_the_file_system_allows),
                 T(a_name_that_is_too_long_is_refused),
