@@ -359,21 +359,20 @@ static void journal_note_waiting(const ApiUnit *unit) {
 }
 
 /* Append the next step for a unit that systemd did not start: its refusal is no entry of its journal. */
-static bool append_refusal(Client *c, const char *name, Text *t) {
+static void append_refusal(Client *c, const char *name, Text *t) {
         _cleanup_listing_ Listing states = {};
         Error err = {};
 
         if (client_states(c, name, &states, &err) < 0)
-                return false;
+                return;
         for (size_t i = 0; i < states.n; i++) {
                 const ApiState *s = &states.states[i];
 
                 if (s->job && state_kind(s) == STATE_TROUBLE) {
                         text_printf(t, "; systemd did not start it: fleetctl why %s", name);
-                        return true;
+                        return;
                 }
         }
-        return false;
 }
 
 /* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
@@ -404,8 +403,8 @@ static int journals_report_none(Client *c, const Journals *j, const ApiUnit *las
                 text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
         if (j->n_machines == 0)
                 text_append(&t, "any machine");
-        if (j->units->n == 1 && !append_refusal(c, name, &t) && !c->options.machine)
-                text_printf(&t, "; on which machines it ran: fleetctl events %s", name);
+        if (j->units->n == 1)
+                append_refusal(c, name, &t);
         if (t.error < 0)
                 return t.error;
         client_note("%s", t.chars);
@@ -429,9 +428,9 @@ static int past_on_row(void *userdata, const JsonValue *row) {
                 past->submitted_ms = MIN(past->submitted_ms, first_ms);
         else if (text_has_word("assigned destroyed state stop waiting", kind))
                 past->begin_ms = MIN(past->begin_ms, first_ms);
-        if (*machine && text_has_word("assigned state stop waiting", kind) &&
+        if (past->error == 0 && *machine && text_has_word("assigned state stop waiting", kind) &&
             !names_have(&past->machines, machine))
-                past->error = MIN(past->error, names_add(&past->machines, machine, strlen(machine)));
+                past->error = names_add(&past->machines, machine, strlen(machine));
         return past->error;
 }
 
@@ -468,29 +467,39 @@ static int keep_reachable(Listing *machines) {
         return listing_sort(machines);
 }
 
+static bool listing_has(const Listing *machines, const char *id) {
+        for (size_t i = 0; i < machines->n; i++)
+                if (streq(machines->machines[i].id, id))
+                        return true;
+        return false;
+}
+
 /* Print the names of machines that cannot be asked and may have entries. 'global': a unit is on all. */
 static int journal_note_missing(Client *c, const Listing *machines, const Names *units, bool global) {
+        _cleanup_text_ Text gone = {}, removed = {};
         _cleanup_names_ Names past = {};
-        _cleanup_text_ Text gone = {};
-        bool read = global, all = global;
+        bool all;
+        int r = past_read(c, units, &past, &all);
 
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < machines->n; i++) {
                 const ApiMachine *m = &machines->machines[i];
-                int r = 0;
 
                 if (machine_is_there(m) || machine_is_replaced(m))
                         continue;
-                if (!read)
-                        r = past_read(c, units, &past, &all);
-                if (r < 0)
-                        return r;
-                read = true;
-                if (all || names_have(&past, m->id))
+                if (all || global || names_have(&past, m->id))
                         text_printf(&gone, "%s%s", gone.size > 0 ? ", " : "", m->hostname ?: m->id);
         }
+        for (size_t i = 0; i < past.n; i++)
+                if (!listing_has(machines, past.items[i]))
+                        text_printf(&removed, "%s%.8s", removed.size > 0 ? ", " : "", past.items[i]);
         if (gone.size > 0)
                 client_note("no journal of %s: lost or shut down; it is on that host", gone.chars);
-        return gone.error;
+        if (removed.size > 0)
+                client_note("no journal of %s: removed from the cluster; see: fleetctl events %s",
+                            removed.chars, units->items[0]);
+        return gone.error ?: removed.error;
 }
 
 static int journal_on_row(void *userdata, const JsonValue *row) {

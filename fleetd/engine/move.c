@@ -289,7 +289,9 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
 const char *move_cause(const Position *p) {
         switch (p->state) {
         case POSITION_GONE:
-                return p->assignment->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost";
+                return cluster_machine_is_removed(p->assignment->machine) ? "was removed" :
+                       p->assignment->machine->presence == PRESENCE_LEFT  ? "was shut down" :
+                                                                            "is lost";
         case POSITION_REPLACED:
                 return "has a unit that replaces it";
         case POSITION_UNFIT:

@@ -164,7 +164,7 @@ static void scheduler_state_reason(const SchedulerView *view, const ClusterUnit 
         if (unit->move) /* others may qualify, too, but for the request */
                 error_set(ret_why, 0, "moved to %s on request", name);
         else if (all && count->n_qualified == 1)
-                error_set(ret_why, 0, "%s is the only machine that qualifies%s", name, damped);
+                error_set(ret_why, 0, "%s was the only machine that qualified%s", name, damped);
         else if (all)
                 error_set(ret_why, 0, "%s %s (%llu) of %zu machines that qualify%s", name, first, cost,
                           count->n_qualified, damped);

@@ -428,7 +428,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "unit does not exist")
         where = unit.get("machineID", "")
         return self.answer(200, {
-            "name": name, "desiredState": unit["desiredState"], "reason": "alpha is the only machine that qualifies",
+            "name": name, "desiredState": unit["desiredState"], "reason": "alpha was the only machine that qualified",
             **({"machineID": where} if where else {}), **({"global": True} if c.is_global(unit) else {}),
             "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where or c.is_global(unit) else
                           {"rule": "MachineMetadata", "reason": "MachineMetadata=zone=a, and it has no zone"}),

@@ -1379,7 +1379,7 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         m = item_of(root, "machines", "hostname", "gamma");
         assert_non_null(json_value_member(m, "fits"));
         assert_non_null(json_value_member(m, "chosen"));
-        assert_string_equal(text_of(root, "reason"), "gamma is the only machine that qualifies");
+        assert_string_equal(text_of(root, "reason"), "gamma was the only machine that qualified");
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
         assert_says(fixture, "its target state is inactive");
@@ -1576,8 +1576,8 @@ static void a_plan_of_two_units_that_exchange_their_machines_moves_both(void **s
         assert_string_equal(
                 text_of(item_of(root, "units", "name", "a.service"), "reason"),
                 "beta no longer qualifies (MachineMetadata=zone=c, and it has zone=b), and no other "
-                "machine is free: it stops, and starts when another unit has left; gamma is the "
-                "only machine that qualifies");
+                "machine is free: it stops, and starts when another unit has left; gamma was the "
+                "only machine that qualified");
         assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "action"), "move");
         assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "hostname"), "beta");
 

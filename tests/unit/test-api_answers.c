@@ -4295,8 +4295,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "qualifies\"},{\"action\":\"place\","
                   "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n."
                   "service\","
-                  "\"reason\":\"beta is the only machine that "
-                  "qualifies\"},{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
+                  "\"reason\":\"beta was the only machine that "
+                  "qualified\"},{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
                   "\"global\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
@@ -4401,26 +4401,26 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
                   "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has "
                   "zone=b\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
-                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
-                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma was the only machine that "
+                  "qualified\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
                   "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
                   "(MachineMetadata=zone=a, and it has zone=b); no other machine qualifies (gamma has "
                   "another ID than " BETA
                   ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
-                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
-                  "qualifies\"}]}" },
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma was the only machine that "
+                  "qualified\"}]}" },
                 { "POST /fleet/v1/plan/machines", JSON, PATCH("remove", "zone", ""), 200, JSON SERVER,
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
                   "\",\"name\":\"global.service\",\"reason\":\"MachineMetadata=zone=a, and it has no "
                   "zone\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
-                  "\",\"name\":\"moves.service\",\"reason\":\"gamma is the only machine that "
-                  "qualifies\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"moves.service\",\"reason\":\"gamma was the only machine that "
+                  "qualified\"},{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":\"" BETA
                   "\",\"name\":\"stops.service\",\"reason\":\"beta no longer qualifies "
                   "(MachineMetadata=zone=a, and it has no zone); no other machine qualifies (gamma has "
                   "another ID than " BETA
                   ")\"},{\"action\":\"move\",\"hostname\":\"gamma\",\"machineID\":\"" GAMMA
-                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma is the only machine that "
-                  "qualifies\"}]}" },
+                  "\",\"name\":\"a-follows.service\",\"reason\":\"gamma was the only machine that "
+                  "qualified\"}]}" },
                 { "POST /fleet/v1/plan/machines", JSON, PATCH("add", "disk", "b"), 200, JSON SERVER,
                   "{\"units\":[]}" },
                 { "POST /fleet/v1/plan/machines", JSON, "[]", 200, JSON SERVER, "{\"units\":[]}" },

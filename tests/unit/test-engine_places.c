@@ -102,7 +102,7 @@ static void an_assignment_has_a_reason(void **state) {
         run_on(&p, "A", "a.service");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
         c = planned(&p);
-        assert_string_equal(c.reason, "A was shut down; B is the only machine that qualifies");
+        assert_string_equal(c.reason, "A was shut down; B was the only machine that qualified");
         cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "it runs on A now");
@@ -113,7 +113,7 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         c = planned(&p);
-        assert_string_equal(c.reason, "A is lost; B is the only machine that qualifies");
+        assert_string_equal(c.reason, "A is lost; B was the only machine that qualified");
         cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "A is back");
@@ -126,7 +126,7 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_roll(&p, "a.service");
         cluster_view_machine(&p, "B", "rack=2", PRESENCE_UP);
         c = planned(&p);
-        assert_string_equal(c.reason, "A no longer qualifies; B is the only machine that qualifies");
+        assert_string_equal(c.reason, "A no longer qualifies; B was the only machine that qualified");
         cluster_view_free(&p);
 }
 

@@ -1574,7 +1574,7 @@ static void the_engine_assigns_the_requested_units(void **state) {
         machine(w, self);
         run_until(w, runs_on_self);
         assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason,
-                            "m is the only machine that qualifies");
+                            "m was the only machine that qualified");
         assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);

@@ -205,7 +205,7 @@ static void the_reason_of_a_selection_names_the_machine_that_was_damped(void **s
         lose(&p, 1000);
         assert_string_equal(pick(&p, "a.service", &why), "B");
         assert_string_equal(why.message,
-                            "B is the only machine that qualifies; A was lost 2 times in short order");
+                            "B was the only machine that qualified; A was lost 2 times in short order");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &why));
         assert_non_null(strstr(why.message, "A was lost 2 times in short order: nothing new for 30 s"));
@@ -304,7 +304,7 @@ static void the_least_loaded_then_the_smallest_is_picked(void **state) {
         assert_string_equal(err.message, "C had the fewest units (0) of 2 machines that qualify");
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "A");
-        assert_string_equal(err.message, "A is the only machine that qualifies");
+        assert_string_equal(err.message, "A was the only machine that qualified");
         cluster_view_free(&p);
 }
 
