@@ -11,7 +11,7 @@
 #include "base/table.h"
 #include "base/text.h"
 
-enum { FILE_FIRST_READ = 4096 }; /* the first block, in bytes, of a file whose size is unknown */
+enum { FILE_FIRST_READ = 4096 }; /* bytes: the least block that is read */
 
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -1;
@@ -29,8 +29,8 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
         if (st.st_size > (off_t) max)
                 return -EFBIG;
 
-        /* The file may grow meanwhile, and files in /proc report size 0: one byte more than 'max' detects
-         * both. */
+        /* The file may grow meanwhile, and files in /proc report size 0: the block grows, at last to one byte
+         * more than 'max'. */
         capacity = MIN(max, MAX((size_t) st.st_size, (size_t) FILE_FIRST_READ)) + 1;
         bytes = malloc(capacity);
         if (!bytes)

@@ -562,9 +562,13 @@ static void print_way(Client *c, const JsonValue *root) {
                 text_append(&t, "wait until a machine gets new units again");
                 sep = ", or ";
         }
-        for (size_t i = 0; i < json_value_count(down); i++, sep = ", or ")
-                text_printf(&t, "%sstart the host %s", sep,
-                            json_value_string(json_value_item(down, i)) ?: "");
+        for (size_t i = 0; i < json_value_count(down); i++, sep = ", or ") {
+                const JsonValue *host = json_value_item(down, i);
+
+                text_printf(&t, "%sbring the host %s up", sep, member_text(host, "name"));
+                if (member_bool(host, "cordoned"))
+                        text_printf(&t, ", then fleetctl uncordon %s", member_text(host, "name"));
+        }
         for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
                 text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
         for (size_t i = 0; i < json_value_count(missing); i++, sep = ", or ")

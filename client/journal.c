@@ -375,42 +375,6 @@ static void append_refusal(Client *c, const char *name, Text *t) {
         }
 }
 
-/* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
-static int journals_report_none(Client *c, const Journals *j, const ApiUnit *last) {
-        const char *name = j->units->items[0];
-        _cleanup_text_ Text t = {};
-
-        if (j->units->n == 1 && !c->options.machine && !last->global &&
-            last->current_state <= TARGET_INACTIVE) {
-                fprintf(stderr, "Unit %s does not appear to be running.\n", name);
-                if (last->desired_state == TARGET_INACTIVE)
-                        client_note("%s has no journal entry on any machine, and its target state is "
-                                    "inactive: to start it, fleetctl start %s",
-                                    name, name);
-                else if (!journal_unit_waits(last)) /* that was printed before */
-                        client_note("%s%s%s (fleetctl why %s)", name,
-                                    last->reason && *last->reason ? ": " : " is on no machine",
-                                    last->reason ?: "", name);
-                return EXIT_FAILED;
-        }
-        if (j->units->n == 1)
-                text_append(&t, name);
-        else
-                text_printf(&t, "%zu units", j->units->n);
-        text_printf(&t, ": no journal entries%s on ",
-                    c->options.since || c->options.until ? " of this time" : "");
-        for (size_t i = 0; i < j->n_machines; i++)
-                text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
-        if (j->n_machines == 0)
-                text_append(&t, "any machine");
-        if (j->units->n == 1)
-                append_refusal(c, name, &t);
-        if (t.error < 0)
-                return t.error;
-        client_note("%s", t.chars);
-        return EXIT_DONE;
-}
-
 /* The machines on which a unit was, by the history. */
 typedef struct Past {
         Names machines;
@@ -450,6 +414,64 @@ static int past_read(Client *c, const Names *units, Names *ret, bool *ret_all) {
         return 0;
 }
 
+/* Append whether the unit was on machines that the cluster no longer has. */
+static int append_removed_machines(Client *c, const Names *unit, const Listing *machines, Text *t) {
+        _cleanup_names_ Names past = {};
+        size_t n = 0;
+        bool all;
+        int r = past_read(c, unit, &past, &all);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < past.n; i++) {
+                const ApiMachine *m = listing_machine(machines, past.items[i]);
+
+                n += !m || same_string(m->presence, "removed");
+        }
+        if (n > 0)
+                text_printf(t, "; it was on %zu machine%s that %s removed: fleetctl events %s", n, plural(n),
+                            n == 1 ? "was" : "were", unit->items[0]);
+        return 0;
+}
+
+/* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
+static int journals_report_none(Client *c, const Journals *j, const Listing *machines, const ApiUnit *last) {
+        const char *name = j->units->items[0];
+        _cleanup_text_ Text t = {};
+
+        if (j->units->n == 1 && !c->options.machine && !last->global &&
+            last->current_state <= TARGET_INACTIVE) {
+                fprintf(stderr, "Unit %s does not appear to be running.\n", name);
+                if (last->desired_state == TARGET_INACTIVE)
+                        client_note("%s has no journal entry on any machine, and its target state is "
+                                    "inactive: to start it, fleetctl start %s",
+                                    name, name);
+                else if (!journal_unit_waits(last)) /* that was printed before */
+                        client_note("%s%s%s (fleetctl why %s)", name,
+                                    last->reason && *last->reason ? ": " : " is on no machine",
+                                    last->reason ?: "", name);
+                return EXIT_FAILED;
+        }
+        if (j->units->n == 1)
+                text_append(&t, name);
+        else
+                text_printf(&t, "%zu units", j->units->n);
+        text_printf(&t, ": no journal entries%s on ",
+                    c->options.since || c->options.until ? " of this time" : "");
+        for (size_t i = 0; i < j->n_machines; i++)
+                text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
+        if (j->n_machines == 0)
+                text_append(&t, "any machine");
+        if (j->units->n == 1)
+                append_refusal(c, name, &t);
+        if (j->units->n == 1 && !c->options.machine)
+                t.error = t.error ?: append_removed_machines(c, j->units, machines, &t);
+        if (t.error < 0)
+                return t.error;
+        client_note("%s", t.chars);
+        return EXIT_DONE;
+}
+
 /* Keep the machines that can be asked, in order. */
 static int keep_reachable(Listing *machines) {
         size_t n = 0;
@@ -467,39 +489,29 @@ static int keep_reachable(Listing *machines) {
         return listing_sort(machines);
 }
 
-static bool listing_has(const Listing *machines, const char *id) {
-        for (size_t i = 0; i < machines->n; i++)
-                if (streq(machines->machines[i].id, id))
-                        return true;
-        return false;
-}
-
 /* Print the names of machines that cannot be asked and may have entries. 'global': a unit is on all. */
 static int journal_note_missing(Client *c, const Listing *machines, const Names *units, bool global) {
-        _cleanup_text_ Text gone = {}, removed = {};
         _cleanup_names_ Names past = {};
-        bool all;
-        int r = past_read(c, units, &past, &all);
+        _cleanup_text_ Text gone = {};
+        bool read = global, all = global;
 
-        if (r < 0)
-                return r;
         for (size_t i = 0; i < machines->n; i++) {
                 const ApiMachine *m = &machines->machines[i];
+                int r = 0;
 
                 if (machine_is_there(m) || machine_is_replaced(m))
                         continue;
-                if (all || global || names_have(&past, m->id))
+                if (!read)
+                        r = past_read(c, units, &past, &all);
+                if (r < 0)
+                        return r;
+                read = true;
+                if (all || names_have(&past, m->id))
                         text_printf(&gone, "%s%s", gone.size > 0 ? ", " : "", m->hostname ?: m->id);
         }
-        for (size_t i = 0; i < past.n; i++)
-                if (!listing_has(machines, past.items[i]))
-                        text_printf(&removed, "%s%.8s", removed.size > 0 ? ", " : "", past.items[i]);
         if (gone.size > 0)
                 client_note("no journal of %s: lost or shut down; it is on that host", gone.chars);
-        if (removed.size > 0)
-                client_note("no journal of %s: removed from the cluster; see: fleetctl events %s",
-                            removed.chars, units->items[0]);
-        return gone.error ?: removed.error;
+        return gone.error;
 }
 
 static int journal_on_row(void *userdata, const JsonValue *row) {
@@ -577,5 +589,6 @@ int verb_journal(Client *c, char **args, size_t n, Error *err) {
                 r = journals_print(c, &j, &any, err);
         else
                 r = journals_merge(c, &j, format, &any, err);
-        return r != EXIT_DONE || any || output_has_failed() ? r : journals_report_none(c, &j, &unit);
+        return r != EXIT_DONE || any || output_has_failed() ? r :
+                                                              journals_report_none(c, &j, &machines, &unit);
 }

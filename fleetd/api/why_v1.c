@@ -167,19 +167,24 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
         t->error = t->error ?: names.error;
 }
 
-/* Write as "down" the names of the hosts that would run the unit if they were up. One that was lost an hour
- * ago may never be back. */
+/* Write as "down" the hosts that would run the unit if they were up. One that was lost an hour ago may never
+ * be back. */
 static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
                        ClusterMachine *const *machines, size_t n) {
+        char buffer[CLUSTER_LABEL_SIZE];
         size_t n_found = 0;
+        bool cordoned;
 
         for (size_t i = 0; i < n && n_found < STEPS_MAX; i++) {
                 if (presence_is_omitted(machines[i], scheduler_view_now_ms(view)) ||
-                    !scheduler_would_fit_started(view, u, machines[i]))
+                    !scheduler_would_fit_started(view, u, machines[i], &cordoned))
                         continue;
                 if (n_found++ == 0)
                         json_open(t, "down", '[');
-                json_add_string(t, NULL, cluster_machine_name(machines[i]));
+                json_open(t, NULL, '{');
+                json_add_bool(t, "cordoned", cordoned);
+                json_add_string(t, "name", cluster_machine_label(machines[i], buffer));
+                json_close(t, '}');
         }
         if (n_found > 0)
                 json_close(t, ']');

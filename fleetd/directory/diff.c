@@ -193,7 +193,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                         return r;
                 if (reverted > 0 && (!p || !p->confirmed))
                         return diff_set_error(f, PROBLEM_REVERTED,
-                                              "%s: revision %llu was reverted (%s); change the file, or: "
+                                              "%s: revision %llu was reverted (%s); correct the file, or: "
                                               "fleetctl directory retry %s --machine=%s",
                                               f->name, (unsigned long long) reverted, err.message, f->name,
                                               cluster_name_of(c, view->machine_id));

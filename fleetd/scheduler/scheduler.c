@@ -74,14 +74,20 @@ bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit
 }
 
 bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *unit,
-                                 const ClusterMachine *machine) {
+                                 const ClusterMachine *machine, bool *ret_cordoned) {
         SchedulerRule rule;
 
+        *ret_cordoned = false;
         if ((machine->presence != PRESENCE_LOST && machine->presence != PRESENCE_LEFT) || !machine->facts ||
-            cluster_machine_is_unreadable(machine))
+            machine->member.agentless || cluster_machine_is_unreadable(machine) ||
+            cluster_machine_is_leaving(machine))
                 return false;
         rule = scheduler_check_from(RULE_PRESENCE + 1, view, unit, machine, false, NULL);
-        return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_FLAP_DAMPING;
+        if (rule == RULE_MAINTENANCE) {
+                *ret_cordoned = !cluster_machine_is_stopping(machine) && !machine->reboot;
+                rule = scheduler_check_from(RULE_MAINTENANCE + 1, view, unit, machine, false, NULL);
+        }
+        return rule == RULE_NONE;
 }
 
 bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {

@@ -54,10 +54,11 @@ bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, co
  * machine neither leaves the cluster, nor shuts down, nor reboots. */
 bool scheduler_would_fit_uncordoned(const SchedulerView *view, const ClusterUnit *unit,
                                     const ClusterMachine *machine);
-/* Return whether the machine is lost or shut down, and would qualify for a new unit if it were up. Its
- * maintenance is not considered: some ends with the start of the host, and people can end the other. */
+/* Return whether the machine is lost or shut down, and would qualify for a new unit if it were up.
+ * *ret_cordoned: only without its maintenance, which people end; that of a shutdown or a reboot ends itself.
+ */
 bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *unit,
-                                 const ClusterMachine *machine);
+                                 const ClusterMachine *machine, bool *ret_cordoned);
 /* As scheduler_may_return(), of a unit that runs there without an assignment: maintenance of the machine, or
  * a requested move to another one, does not forbid it either. The unit is then moved; scheduler_fits() with
  * 'staying' states whether it does. */

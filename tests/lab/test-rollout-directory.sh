@@ -22,7 +22,7 @@ a_text_that_fails_is_reverted_and_reported() {
         wait_for 20 available everywhere.service 3 || fail "not available: $(fleetctl alpha list-units)"
         file everywhere.service /bin/false 'Global=yes\nUpdateOnFailure=revert\n'
         wait_for 20 host_exec beta test -s $FOLDER/everywhere.service.error || fail "no error file: $(rollout everywhere.service)"
-        host_exec beta grep -q 'revision 2 was reverted (everywhere.service on .*: exit status 1); change the file, or: fleetctl directory retry everywhere.service' $FOLDER/everywhere.service.error ||
+        host_exec beta grep -q 'revision 2 was reverted (everywhere.service on .*: exit status 1); correct the file, or: fleetctl directory retry everywhere.service' $FOLDER/everywhere.service.error ||
                 fail "$(host_exec beta cat $FOLDER/everywhere.service.error)"
         wait_for 10 says 'revision 2 was reverted' fleetctl alpha directory || fail "directory: $(fleetctl alpha directory 2>&1)"
         wait_for 10 says 'everywhere.service' fleetctl alpha status || fail "status: $(fleetctl alpha status 2>&1)"

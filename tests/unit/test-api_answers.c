@@ -4126,7 +4126,15 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
                   (Record[]) { { "machine/" DELTA "/presence", "{\"state\":\"left\",\"since\":1}" },
                                { "machine/" GAMMA "/presence", "{\"state\":\"left\",\"since\":1}" } },
                   2);
-        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "\"down\":[\"delta\"],");
+        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "\"down\":[{\"name\":\"delta\"}],");
+        write_now(fixture, &(Record) { "machine/" DELTA "/maintenance", "{\"mode\":\"drained\"}" }, 1);
+        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200,
+                      "\"down\":[{\"cordoned\":true,\"name\":\"delta\"}],");
+        write_now(fixture,
+                  &(Record) { "machine/" DELTA "/maintenance", "{\"for\":\"leave\",\"mode\":\"draining\"}" },
+                  1);
+        assert_answer(fixture, "GET /fleet/v1/why/z.service", NULL, 200, "beta");
+        assert_null(strstr(fixture->answer, "\"down\""));
         write_now(fixture, &(Record) { "machine/" GAMMA "/presence", "{\"state\":\"up\",\"since\":1}" }, 1);
 
         write_now(fixture, conflicts, ELEMENTS(conflicts));

@@ -450,7 +450,7 @@ static void a_reverted_file_stays_reverted(void **state) {
         assert_int_equal(f->files[0].kind, PROBLEM_REVERTED);
         assert_string_equal(
                 f->files[0].error,
-                "a.service: revision 3 was reverted (exit status 1); change the file, or: fleetctl "
+                "a.service: revision 3 was reverted (exit status 1); correct the file, or: fleetctl "
                 "directory retry a.service --machine=A");
         set_problem(f, "a.service", PROBLEM_REVERTED, false);
         assert_diff(f, true, "");
