@@ -527,7 +527,7 @@ static void a_file_whose_text_a_user_left_by_a_revert_is_not_submitted(void **st
                 if (i == 0) {
                         assert_int_equal(f->files[0].kind, PROBLEM_REVERTED);
                         assert_string_equal(f->files[0].error,
-                                            "a.service: revision 3 was reverted (by root@alpha); change the "
+                                            "a.service: revision 3 was reverted (by root@alpha); correct the "
                                             "file, or: fleetctl directory retry a.service --machine=A");
                 }
         }
