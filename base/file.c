@@ -39,12 +39,13 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
                 ssize_t n;
 
                 if (size == capacity) {
-                        char *more = realloc(bytes, MIN(2 * capacity, max + 1));
+                        char *more;
 
+                        capacity = MIN(2 * capacity, max + 1);
+                        more = realloc(bytes, capacity);
                         if (!more)
                                 return -ENOMEM;
                         bytes = more;
-                        capacity = MIN(2 * capacity, max + 1);
                 }
                 n = read(fd, bytes + size, capacity - size);
                 if (n < 0 && errno == EINTR)

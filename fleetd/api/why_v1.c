@@ -171,7 +171,6 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
  * be back. */
 static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
                        ClusterMachine *const *machines, size_t n) {
-        char buffer[CLUSTER_LABEL_SIZE];
         size_t n_found = 0;
         bool cordoned;
 
@@ -183,7 +182,7 @@ static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
                         json_open(t, "down", '[');
                 json_open(t, NULL, '{');
                 json_add_bool(t, "cordoned", cordoned);
-                json_add_string(t, "name", cluster_machine_label(machines[i], buffer));
+                json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_close(t, '}');
         }
         if (n_found > 0)
