@@ -20,7 +20,7 @@ enum {
         SERVE_BEHIND_MS = 1000,              /* to reach the bound of a host */
         SERVE_PER_TURN = 256,                /* subscriptions that are flushed in a turn of the loop */
         SERVE_RETRY_MS = 10,                 /* until the slices are routed up to an index */
-        SERVE_SWEEP_MS = 1000,               /* between two searches for sessions that have ended */
+        SERVE_AGAIN_MS = 1000,               /* until a refused host subscribes again */
 };
 
 int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store);
@@ -39,9 +39,8 @@ void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 size_t serve_count(const Serve *serve); /* subscriptions of all hosts */
-/* Return the index up to which the slice of a machine is sent; 0: it has no complete slice. */
-uint64_t serve_index(const Serve *serve, const char *machine);
-/* Return the index up to which all events of a session's other subscriptions were sent. */
-uint64_t serve_events_index(const Serve *serve, const PeerSession *session);
+/* Return the indexes up to which the slice on a session, 0 if it has no complete one, and all events of its
+ * other subscriptions were sent. */
+void serve_indexes(const Serve *serve, PeerSession *session, uint64_t *ret_slice, uint64_t *ret_events);
 /* End all subscriptions: the store closes, or its tree has another lineage. */
 void serve_end(Serve *serve);

@@ -7,6 +7,7 @@
 #include "kvstore/serving.h"
 
 typedef struct ServeReads ServeReads;
+typedef struct Subscription Subscription;
 
 /* A key that the host may lack. */
 typedef struct Changed {
@@ -21,15 +22,14 @@ typedef struct Version {
         uint64_t hash;
 } Version;
 
-typedef struct Subscription Subscription;
-
 /* A session with subscriptions. */
 typedef struct Client {
-        uint64_t session; /* its number */
+        uint64_t session;    /* its number */
+        Subscription *slice; /* NULL: none */
         LIST_HEAD(, Subscription) subscriptions;
         size_t n;
         size_t queued; /* bytes of events that wait */
-        UT_hash_handle hh;
+        LIST_ENTRY(Client) clients;
 } Client;
 
 struct Subscription {
@@ -67,7 +67,9 @@ struct Serve {
         Peers *peers;
         KvStore *store;
         KvSlices slices;
-        Client *clients;          /* table by session */
+        LIST_HEAD(ClientList, Client)
+        clients, ended; /* of open sessions; of ended ones, until they are freed */
+        PeersObserver sessions;
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
@@ -75,8 +77,8 @@ struct Serve {
         ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
         Writer last_key, last_item; /* that was read last in this turn of the loop */
-        Deferred flush;
-        Timer retry, sweep;
+        Deferred flush, sweep;
+        Timer retry;
 };
 
 /* -- serve_subscriptions.c -- */

@@ -48,9 +48,14 @@ static void events_clear(Subscription *s) {
 }
 
 static void client_prune(Serve *serve, Client *client) {
+        PeerSession *session;
+
         if (!LIST_EMPTY(&client->subscriptions))
                 return;
-        HASH_DEL(serve->clients, client);
+        session = peers_session(serve->peers, client->session);
+        if (session)
+                *peer_note(session, PEER_NOTE_SERVED) = 0;
+        LIST_REMOVE(client, clients);
         free(client);
 }
 
@@ -65,6 +70,8 @@ static void subscription_free(Subscription *s) {
         subscription_dequeue(s);
         if (s->kind == REMOTE_SLICE)
                 HASH_DEL(serve->by_machine, s);
+        if (s->client->slice == s)
+                s->client->slice = NULL;
         LIST_REMOVE(s, of_client);
         s->client->n--;
         serve->n--;
@@ -88,7 +95,7 @@ void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
                 reply_gone(s->serve, session,
                            &(RemoteEnd) { .number = s->number,
                                           .cause = cause,
-                                          .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_SWEEP_MS : 0,
+                                          .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_AGAIN_MS : 0,
                                           .oldest = oldest,
                                           .index = kv_index(s->serve->store) });
         subscription_free(s);
@@ -270,17 +277,12 @@ static void client_free(Client *client) {
                 subscription_free(LIST_FIRST(&client->subscriptions));
 }
 
-/* Free the subscriptions of sessions that have ended. */
+/* Free the subscriptions of sessions that have ended: not at once, as one of them may be in use. */
 static void serve_on_sweep(void *userdata) {
         Serve *serve = userdata;
 
-        for (Client *client = serve->clients, *next; client; client = next) {
-                next = client->hh.next;
-                if (!peers_session(serve->peers, client->session))
-                        client_free(client);
-        }
-        if (serve->clients)
-                (void) timer_start(&serve->sweep, serve->loop, SERVE_SWEEP_MS);
+        while (!LIST_EMPTY(&serve->ended))
+                client_free(LIST_FIRST(&serve->ended));
 }
 
 /* -- Requests of hosts -- */
@@ -293,31 +295,30 @@ static Subscription *client_find(const Client *client, uint32_t number) {
         return s;
 }
 
-static Client *serve_client(const Serve *serve, const PeerSession *session) {
-        uint64_t number = peer_number(session);
-        Client *client;
+static Client *session_client(PeerSession *session) {
+        return (Client *) *peer_note(session, PEER_NOTE_SERVED);
+}
 
-        HASH_FIND(hh, serve->clients, &number, sizeof(number), client);
+static Client *serve_get_client(Serve *serve, PeerSession *session) {
+        Client *client = session_client(session) ?: NEW0(Client, 1);
+
+        if (!client || client->session)
+                return client;
+        client->session = peer_number(session);
+        LIST_INSERT_HEAD(&serve->clients, client, clients);
+        *peer_note(session, PEER_NOTE_SERVED) = (uintptr_t) client;
         return client;
 }
 
-static Client *serve_get_client(Serve *serve, const PeerSession *session) {
-        Client *client = serve_client(serve, session);
+static void serve_on_session_end(void *userdata, PeerSession *session) {
+        Serve *serve = userdata;
+        Client *client = session_client(session);
 
-        if (client)
-                return client;
-        client = NEW0(Client, 1);
         if (!client)
-                return NULL;
-        client->session = peer_number(session);
-        HASH_ADD(hh, serve->clients, session, sizeof(client->session), client);
-        if (!TABLE_ADDED(client)) {
-                free(client);
-                return NULL;
-        }
-        if (!timer_armed(&serve->sweep))
-                (void) timer_start(&serve->sweep, serve->loop, SERVE_SWEEP_MS);
-        return client;
+                return;
+        LIST_REMOVE(client, clients);
+        LIST_INSERT_HEAD(&serve->ended, client, clients);
+        loop_defer(serve->loop, &serve->sweep);
 }
 
 static void subscription_on_synced(void *userdata, KvStatus status) {
@@ -365,8 +366,10 @@ static Subscription *subscription_new(Serve *serve, PeerSession *session, const 
         if (former)
                 subscription_end(former, REMOTE_GONE_OVERFLOW, 0);
         HASH_ADD_STR(serve->by_machine, machine, s);
-        if (TABLE_ADDED(s))
+        if (TABLE_ADDED(s)) {
+                client->slice = s;
                 return s;
+        }
         s->kind = REMOTE_KEY; /* it is in no table */
         subscription_free(s);
         return NULL;
@@ -395,7 +398,7 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
                 return;
-        s = client_find(serve_client(serve, session), subscribe.number);
+        s = client_find(session_client(session), subscribe.number);
         if (s)
                 subscription_free(s);
         cause = subscribe_refused(serve, &subscribe);
@@ -404,7 +407,7 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
                 reply_gone(serve, session,
                            &(RemoteEnd) { .number = subscribe.number,
                                           .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
-                                          .retry_ms = SERVE_SWEEP_MS,
+                                          .retry_ms = SERVE_AGAIN_MS,
                                           .index = kv_index(serve->store) });
                 return;
         }
@@ -420,13 +423,12 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
 
 static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                  size_t size) {
-        Serve *serve = userdata;
         Subscription *s;
         uint32_t number;
 
         if (remote_unsubscribe_read(payload, size, &number) < 0)
                 return;
-        s = client_find(serve_client(serve, session), number);
+        s = client_find(session_client(session), number);
         if (s)
                 subscription_free(s);
 }
@@ -472,26 +474,20 @@ size_t serve_count(const Serve *serve) {
         return serve->n;
 }
 
-uint64_t serve_index(const Serve *serve, const char *machine) {
-        const Subscription *s = TABLE_FIND(serve->by_machine, machine);
+void serve_indexes(const Serve *serve, PeerSession *session, uint64_t *ret_slice, uint64_t *ret_events) {
+        const Client *client = session_client(session);
+        const Subscription *s = client ? client->slice : NULL;
 
-        if (!s || s->sent == 0)
-                return 0;
-        return s->changed ? s->sent : MAX(s->sent, serve->slices.index(serve->slices.userdata));
-}
-
-uint64_t serve_events_index(const Serve *serve, const PeerSession *session) {
-        const Client *client = serve_client(serve, session);
-        uint64_t index = kv_index(serve->store);
-        const Subscription *s;
-
-        if (!client)
-                return index;
+        *ret_slice = s ? s->sent : 0;
+        if (s && s->sent > 0 && !s->changed)
+                *ret_slice = MAX(s->sent, serve->slices.index(serve->slices.userdata));
+        *ret_events = kv_index(serve->store);
+        if (!client || client->n == (client->slice ? 1u : 0u))
+                return;
         LIST_FOREACH(s, &client->subscriptions, of_client)
                 if (s->kind != REMOTE_SLICE && s->begun &&
-                    (s->events.size > 0 || !kv_watch_progress(s->watch, &index)))
-                        index = MIN(index, s->sent);
-        return index;
+                    (s->events.size > 0 || !kv_watch_progress(s->watch, ret_events)))
+                        *ret_events = MIN(*ret_events, s->sent);
 }
 
 /* The host subscribes again, with what it has. */
@@ -501,8 +497,10 @@ void serve_reset(Serve *serve) {
 }
 
 void serve_end(Serve *serve) {
-        while (serve->clients)
-                subscription_end(LIST_FIRST(&serve->clients->subscriptions), REMOTE_GONE_BEHIND, 0);
+        while (!LIST_EMPTY(&serve->clients))
+                subscription_end(LIST_FIRST(&LIST_FIRST(&serve->clients)->subscriptions), REMOTE_GONE_BEHIND,
+                                 0);
+        serve_on_sweep(serve);
 }
 
 static const PeerFrameType frame_types[] = {
@@ -521,7 +519,9 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
         TAILQ_INIT(&serve->replies);
         serve->flush = DEFERRED(serve_on_flush, serve);
         serve->retry = TIMER(serve_on_retry, serve);
-        serve->sweep = TIMER(serve_on_sweep, serve);
+        serve->sweep = DEFERRED(serve_on_sweep, serve);
+        serve->sessions = (PeersObserver) { .on_end = serve_on_session_end, .userdata = serve };
+        peers_observe(peers, &serve->sessions);
         peers_register(peers, frame_types, ELEMENTS(frame_types), serve);
         if (serve_reads_new(&serve->reads, loop, peers, store, serve) < 0) {
                 serve_free(serve);
@@ -534,15 +534,17 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
 Serve *serve_free(Serve *serve) {
         if (!serve)
                 return NULL;
-        while (serve->clients)
-                client_free(serve->clients);
+        while (!LIST_EMPTY(&serve->clients))
+                client_free(LIST_FIRST(&serve->clients));
+        serve_on_sweep(serve);
         while (TAILQ_FIRST(&serve->replies))
                 reply_free(serve, TAILQ_FIRST(&serve->replies));
         serve_reads_free(serve->reads);
         peers_unregister(serve->peers, frame_types, ELEMENTS(frame_types));
+        peers_unobserve(&serve->sessions);
         deferred_cancel(&serve->flush);
+        deferred_cancel(&serve->sweep);
         timer_stop(&serve->retry);
-        timer_stop(&serve->sweep);
         writer_done(&serve->last_key);
         writer_done(&serve->last_item);
         free(serve);

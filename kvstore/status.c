@@ -348,14 +348,13 @@ static uint64_t status_contact_age_ms(const KvStore *s) {
 
 void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
         _cleanup_writer_ Writer w = {};
-        RemoteCurrent current = { .index = serve_index(s->serve, peer_handshake(session)->machine_id),
-                                  .events = serve_events_index(s->serve, session),
-                                  .stops = s->closing };
+        RemoteCurrent current = { .stops = s->closing };
         const RaftServers *servers = status_servers(s);
         KvState state;
 
         if (s->attached)
                 return;
+        serve_indexes(s->serve, session, &current.index, &current.events);
         if (peer_queued(session) > 0) /* this answer overtakes pages and events */
                 current.index = current.events = 0;
         status_own(s, &state);

@@ -598,6 +598,7 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         PeerHost *host = TAKE_PTR(s->host);
         KnownAddress *k = TAKE_PTR(s->known);
         PeerSession *conflicts[2];
+        const PeersObserver *observer;
         bool was_open = host && (host->dialed == s || host->accepted == s);
         bool lasted = was_open && loop_now_ms(peers->loop) - s->begun_ms >= LASTED_MS;
         unsigned cause = WARNING_NO_HANDSHAKE;
@@ -624,8 +625,9 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         if (!was_open)
                 return;
 
-        if (peers->on_end && !peers->closing)
-                peers->on_end(peers->on_end_userdata, s);
+        if (!peers->closing)
+                LIST_FOREACH(observer, &peers->observers, observers)
+                        observer->on_end(observer->userdata, s);
         if (host->candidate && !peers->closing && host_conflicts(host, host->candidate, conflicts) == 0)
                 (void) timer_start(&host->clone_check, peers->loop, 0);
 }

@@ -199,10 +199,12 @@ void host_outdated(PeerHost *host) {
 
 /* -- Notification -- */
 
-void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *session), void *userdata) {
-        assert(!on_end || !peers->on_end);
-        peers->on_end = on_end;
-        peers->on_end_userdata = userdata;
+void peers_observe(Peers *peers, PeersObserver *observer) {
+        LIST_INSERT_HEAD(&peers->observers, observer, observers);
+}
+
+void peers_unobserve(PeersObserver *observer) {
+        LIST_REMOVE(observer, observers);
 }
 
 void peers_notify(void *userdata) {

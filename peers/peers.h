@@ -20,6 +20,8 @@
  * connection leave in order of priority. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "base/error.h"
 #include "base/sizes.h"
 #include "io/loop.h"
@@ -139,10 +141,17 @@ void peers_reject_clone(Peers *peers, const char *machine_id);
  * another key or no key, or has lost its replica. Call this after a change of what it reports. */
 void peers_recheck(Peers *peers);
 
-/* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
- * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
- * end sessions. */
-void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *session), void *userdata);
+/* Observes the ends of open sessions. After the end, no answer arrives on the session any more, and the
+ * pointer is invalid. Called at once, also from inside calls that end sessions; must not begin or end the
+ * observation. */
+typedef struct PeersObserver {
+        void (*on_end)(void *userdata, PeerSession *session);
+        void *userdata;
+        LIST_ENTRY(PeersObserver) observers;
+} PeersObserver;
+
+void peers_observe(Peers *peers, PeersObserver *observer); /* stays the caller's, until: */
+void peers_unobserve(PeersObserver *observer);             /* of one that observes */
 
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
@@ -214,6 +223,16 @@ size_t peer_queued(const PeerSession *session);
  * pointer.
  */
 uint64_t peer_number(const PeerSession *session);
+
+/* What a component keeps with a session, so that a frame of one among thousands needs no search. */
+typedef enum PeerNote {
+        PEER_NOTE_SERVED, /* its subscriptions */
+        PEER_NOTE_SIGNS,  /* its signs of life */
+        _PEER_NOTE_MAX,
+} PeerNote;
+
+/* Return the place of it: 0 at first. Its component decides what it is, and frees what it refers to. */
+uintptr_t *peer_note(PeerSession *session, PeerNote note);
 /* Return the open session of that number, or NULL after its end. */
 PeerSession *peers_session(Peers *peers, uint64_t number);
 /* Return the open dialed session to a host, or NULL. Borrowed until the caller returns to the loop. */

@@ -7,7 +7,7 @@
  * learns its host from the handshake of the session that it dialed. It has a second session while one by the
  * key file is replaced. A PeerHost outlives its sessions by
  * HOST_KEPT_MS, because liveness needs the time of its last contact. All changes of a session pass through
- * the session events in admission.c. Only handlers, admit() and the observer's on_end() are called from
+ * the session events in admission.c. Only handlers, admit() and on_end() of observers are called from
  * inside; on_change() is deferred. */
 #pragma once
 
@@ -108,8 +108,7 @@ struct Peers {
         uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
         void *types_userdata[PEER_FRAME_TYPES];
-        void (*on_end)(void *userdata, PeerSession *session);
-        void *on_end_userdata;
+        LIST_HEAD(, PeersObserver) observers;
         Deferred notify, gone;
         Timer tick, redial;
         bool key_rejected;     /* by the last host that was dialed, and this host has no certificate */

@@ -668,3 +668,7 @@ const TlsPeer *peer_authentication(const PeerSession *session) {
 uint64_t peer_number(const PeerSession *session) {
         return session->number;
 }
+
+uintptr_t *peer_note(PeerSession *session, PeerNote note) {
+        return &session->notes[note];
+}

@@ -91,6 +91,7 @@ struct PeerSession {
 
         /* Of peers_internal.h: */
         uint64_t number;
+        uintptr_t notes[_PEER_NOTE_MAX];
         struct PeerHost *host;      /* while held or open */
         struct KnownAddress *known; /* of a dialed session */
         bool pending;

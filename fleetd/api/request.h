@@ -47,7 +47,8 @@ struct Api {
         ApiLimits limits;
         HttpLimits http;
         LocalRights local_rights;
-        uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
+        uint32_t operators; /* the group that may do everything on the socket; UINT32_MAX: none */
+        PeersObserver sessions;
         RegistryObserver rights; /* rights or roots may have changed: */
         Deferred review;
         bool regrant; /* LocalRights= have changed */

@@ -584,6 +584,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->http = options->http ? *options->http : http_limits_default;
 
         denials_init(&api->denials, loop, options->registry);
+        api->sessions = (PeersObserver) { .on_end = api_on_session_end, .userdata = api };
+        peers_observe(options->peers, &api->sessions);
 
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)
@@ -596,7 +598,6 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
                 api_free(api);
                 return r;
         }
-        peers_observe(options->peers, api_on_session_end, api);
         api->rights = (RegistryObserver) { .on_change = api_on_rights, .userdata = api };
         if (options->registry)
                 registry_observe(options->registry, &api->rights);
@@ -611,7 +612,7 @@ Api *api_free(Api *api) {
         if (!api)
                 return NULL;
 
-        peers_observe(api->options.peers, NULL, NULL);
+        peers_unobserve(&api->sessions);
         serving_free(api);
         while ((request = TAILQ_FIRST(&api->requests))) {
                 request->http->userdata = NULL;

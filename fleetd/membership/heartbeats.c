@@ -343,6 +343,11 @@ LivenessSign heartbeats_sign(Membership *m, const char *machine_id) {
         return sign;
 }
 
+void heartbeats_each(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
+        for (const Named *s = m->heartbeats.senders; s; s = s->hh.next)
+                each(m, s->name);
+}
+
 void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
         for (Sender *s = (Sender *) m->heartbeats.senders, *next; s; s = next) {
                 next = (Sender *) s->machine.hh.next;

@@ -130,14 +130,9 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
         m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
 }
 
-static void membership_check_keys(Membership *m) {
-        for (const ClusterMachine *machine = registry_cluster(m->registry)->machines; machine;
-             machine = machine->hh.next) {
-                const char *problem = heartbeats_problem(m, machine->id);
-
-                if (problem)
-                        authority_member_problem(m->authority, machine->id, problem);
-        }
+static void membership_check_key(Membership *m, const char *machine_id) {
+        if (cluster_machine(registry_cluster(m->registry), machine_id))
+                authority_member_problem(m->authority, machine_id, heartbeats_problem(m, machine_id));
 }
 
 /* -- Voters -- */
@@ -322,7 +317,7 @@ static void membership_step_leave(Membership *m, const KvState *state, const Clu
 static void membership_let_leave(Membership *m, const KvState *state) {
         const Cluster *c = registry_cluster(m->registry);
 
-        if (c->adopting || (m->is_braked && m->is_braked(m->userdata)))
+        if (c->adopting || c->counts[MACHINES_MAINTAINED] == 0 || (m->is_braked && m->is_braked(m->userdata)))
                 return;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 if (cluster_machine_is_leaving(machine) && machine->presence == PRESENCE_UP)
@@ -463,7 +458,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_write_presences(m);
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
-        membership_check_keys(m);
+        heartbeats_each(m, membership_check_key);
         roles_observe(m, state);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);

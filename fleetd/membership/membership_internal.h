@@ -267,7 +267,9 @@ void heartbeats_send(Membership *m, const KvState *state);
 LivenessSign heartbeats_sign(Membership *m, const char *machine_id);
 /* The same without its heartbeats. */
 LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id);
-/* Each host that is not attached, and has sent a heartbeat. */
+/* Each host with a heartbeat or a condition that this one knows. */
+void heartbeats_each(Membership *m, void (*each)(Membership *m, const char *machine_id));
+/* Of these, each that is not attached. */
 void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
 bool heartbeats_has_sender(const Membership *m, const char *machine_id);
 /* Return whether such a host has just sent a heartbeat to this one. */

@@ -6,30 +6,31 @@
 
 #include "fleetd/membership/reports.h"
 
+/* Make room in an array by slot. */
+static int slots_grow(void *array, size_t size, uint32_t capacity) {
+        void *bytes = realloc(*(void **) array, capacity * size);
+
+        if (!bytes)
+                return -ENOMEM;
+        *(void **) array = bytes;
+        return 0;
+}
+
 static int reporter_grow(Reporter *r) {
         uint32_t capacity = MAX(r->capacity * 2, 64u);
-        ReporterHost **slots;
-        uint8_t *bytes;
 
         if (r->n < r->capacity)
                 return 0;
-        slots = realloc(r->slots, capacity * sizeof(*slots));
-        if (!slots)
+        if (slots_grow(&r->slots, sizeof(*r->slots), capacity) < 0 ||
+            slots_grow(&r->contact, sizeof(*r->contact), capacity) < 0 ||
+            slots_grow(&r->steady, sizeof(*r->steady), capacity) < 0 ||
+            slots_grow(&r->answers, sizeof(*r->answers), capacity) < 0)
                 return -ENOMEM;
-        r->slots = slots;
-        bytes = realloc(r->contact, capacity);
-        if (!bytes)
-                return -ENOMEM;
-        r->contact = bytes;
-        bytes = realloc(r->steady, capacity);
-        if (!bytes)
-                return -ENOMEM;
-        r->steady = bytes;
         r->capacity = capacity;
         return 0;
 }
 
-ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
+static ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
         ReporterHost *h = reporter_find(r, machine_id);
 
         if (h)
@@ -47,7 +48,31 @@ ReporterHost *reporter_host(Reporter *r, const char *machine_id) {
         r->slots[h->slot] = h;
         r->contact[h->slot] = REPORTER_CHANGED | REPORT_IDLE_TICKS; /* its session has just begun */
         r->steady[h->slot] = REPORTER_UNSTEADY;
+        r->answers[h->slot] = (ReporterAnswer) {};
         return h;
+}
+
+int reporter_slot(Reporter *r, const char *machine_id, uint64_t session, uint32_t *slot) {
+        const ReporterHost *h;
+
+        if (*slot < r->n && r->answers[*slot].session == session)
+                return 0;
+        h = reporter_host(r, machine_id);
+        if (!h)
+                return -ENOMEM;
+        *slot = h->slot;
+        if (r->answers[*slot].session != session)
+                r->answers[*slot] = (ReporterAnswer) { .session = session };
+        return 0;
+}
+
+bool reporter_answers(Reporter *r, uint32_t slot, uint64_t now_ms, uint64_t after_ms) {
+        ReporterAnswer *last = &r->answers[slot];
+
+        if (last->ms > 0 && now_ms - last->ms < after_ms)
+                return false;
+        last->ms = now_ms;
+        return true;
 }
 
 void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs) {
@@ -95,6 +120,7 @@ static void reporter_drop(Reporter *r, ReporterHost *h) {
         r->slots[h->slot]->slot = h->slot;
         r->contact[h->slot] = r->contact[r->n];
         r->steady[h->slot] = r->steady[r->n];
+        r->answers[h->slot] = r->answers[r->n];
         HASH_DEL(r->hosts, h);
         free(h);
 }
@@ -219,5 +245,6 @@ void reporter_done(Reporter *r) {
         free(r->slots);
         free(r->contact);
         free(r->steady);
+        free(r->answers);
         *r = (Reporter) {};
 }

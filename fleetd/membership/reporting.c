@@ -15,30 +15,23 @@ enum {
 
 /* One answer a second to two heartbeats: a host counts its replica as silent after 1.5 s. A replica without a
  * leader answers all: hosts use another one after a second of that. */
-static bool reporting_answers(const Membership *m, ReporterHost *h, uint64_t session) {
-        uint64_t now_ms = loop_now_ms(m->loop);
-
-        if (h->answered == session && now_ms - h->answered_ms < ANSWER_MS && kv_has_leader(m->store))
-                return false;
-        h->answered = session;
-        h->answered_ms = now_ms;
-        return true;
-}
-
 bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs) {
         const char *machine_id = peer_handshake(session)->machine_id;
         bool has_replica = peer_handshake(session)->raft_id != 0;
-        ReporterHost *h;
+        Reporter *reporter = &m->reporting.reporter;
+        uintptr_t *note = peer_note(session, PEER_NOTE_SIGNS);
+        uint32_t slot = (uint32_t) *note;
 
         if (!attached && !(has_replica && signs & SIGN_ALONE)) {
-                reporter_remove(&m->reporting.reporter, machine_id);
+                reporter_remove(reporter, machine_id);
                 return !has_replica;
         }
-        h = reporter_host(&m->reporting.reporter, machine_id);
-        if (!h)
+        if (reporter_slot(reporter, machine_id, peer_number(session), &slot) < 0)
                 return attached;
-        reporter_heartbeat(&m->reporting.reporter, h->slot, signs);
-        return attached && reporting_answers(m, h, peer_number(session));
+        *note = slot;
+        reporter_heartbeat(reporter, slot, signs);
+        return attached && reporter_answers(reporter, slot, loop_now_ms(m->loop),
+                                            kv_has_leader(m->store) ? ANSWER_MS : 0);
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {

@@ -50,18 +50,24 @@ typedef struct ReporterHost {
         uint8_t ended_ticks; /* 0 while its session is open */
         uint32_t slot;       /* until the next report */
         uint8_t told_signs;
-        uint8_t end;                    /* signs at the end of its session */
-        uint64_t answered, answered_ms; /* the session and the time of its last heartbeat with an answer */
-        Pace sets;                      /* its requests for the health of sets */
+        uint8_t end; /* signs at the end of its session */
+        Pace sets;   /* its requests for the health of sets */
 } ReporterHost;
 
+/* The session that last had a heartbeat of a host, and the time of its last heartbeat with an answer; 0:
+ * none. */
+typedef struct ReporterAnswer {
+        uint64_t session, ms;
+} ReporterAnswer;
+
 /* What a replica knows, and has told the leader. All zero: nothing. A report reads one byte for each host
- * that is in contact, a heartbeat that changes nothing two. */
+ * that is in contact, and a heartbeat that changes nothing does not read the host's entry. */
 typedef struct Reporter {
         ReporterHost *hosts;
         ReporterHost **slots;
         uint8_t *contact; /* by slot: reports for which the last heartbeat is enough, and REPORTER_* */
         uint8_t *steady;  /* by slot: signs of a heartbeat that changes nothing, or REPORTER_UNSTEADY */
+        ReporterAnswer *answers; /* by slot */
         uint32_t n, capacity;
         uint64_t session, term, tick; /* of the last report: the first one to another leader is complete */
 } Reporter;
@@ -84,8 +90,12 @@ typedef struct ReportHead {
 static inline ReporterHost *reporter_find(const Reporter *r, const char *machine_id) {
         return TABLE_FIND(r->hosts, machine_id);
 }
-/* Return the entry of a host; NULL without memory. It stays until some ticks after the end of its session. */
-ReporterHost *reporter_host(Reporter *r, const char *machine_id);
+/* Find the slot of a host, or give it one, which stays until some ticks after the end of its session. 'slot'
+ * is the one that was found for this session before; any other value is ignored. 0 or -ENOMEM. */
+int reporter_slot(Reporter *r, const char *machine_id, uint64_t session, uint32_t *slot);
+/* Return whether to answer a heartbeat in this slot: the last one on its session that was answered is
+ * 'after_ms' ago. */
+bool reporter_answers(Reporter *r, uint32_t slot, uint64_t now_ms, uint64_t after_ms);
 void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs);
 /* A heartbeat of the host in this slot has arrived, with these signs. */
 static inline void reporter_heartbeat(Reporter *r, uint32_t slot, uint8_t signs) {

@@ -26,7 +26,8 @@ typedef struct Configuration {
         const VotersInput *in;
         const KvMember *members;
         size_t n, n_voters, n_standbys, n_voters_reachable;
-        size_t n_kept; /* voters with an owner that does not leave */
+        size_t n_kept;    /* voters with an owner that does not leave */
+        unsigned setting; /* the number of voters, if there are hosts enough */
         unsigned wanted;
         bool complete; /* the cluster view has the keys of all members */
 } Configuration;
@@ -71,6 +72,8 @@ static uint64_t voters_since(const Cluster *cluster, const ClusterMachine *m) {
 static bool voters_view_is_complete(const Configuration *c) {
         if (!voters_owner(c, c->in->leader_id))
                 return false;
+        if (c->in->cluster->counts[MACHINES_UNREADABLE] == 0)
+                return true;
         for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next)
                 if (cluster_machine_has_unreadable(m, LAYOUT_MEMBER))
                         return false;
@@ -121,7 +124,8 @@ static unsigned voters_setting(const Configuration *c) {
 
         if (c->in->voters > 0)
                 return c->in->voters;
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+        for (const ClusterMachine *m = cluster->machines;
+             m && (n_long < VOTERS_MANY || n_recent < VOTERS_FEW); m = m->hh.next) {
                 uint64_t since_ms = voters_since(cluster, m);
 
                 if (cluster_machine_is_removed(m))
@@ -135,10 +139,11 @@ static unsigned voters_setting(const Configuration *c) {
 }
 
 static unsigned voters_wanted(const Configuration *c) {
+        unsigned wanted = c->setting;
+        const ClusterMachine *m;
         size_t n_hosts = 0;
-        unsigned wanted = voters_setting(c);
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
                 if (m->member.raft_id == 0 || cluster_machine_is_drained(m) ||
@@ -219,13 +224,13 @@ static const KvMember *voters_member_at(const Configuration *c, const char *addr
 }
 
 static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
-        const ClusterMachine *first = NULL, *owner;
+        const ClusterMachine *first = NULL, *owner, *m;
         const KvMember *occupant;
 
         if (c->n_standbys >= VOTERS_STANDBYS_MAX || c->n >= KV_MEMBERS_MAX)
                 return false;
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 if (m->member.raft_id == 0 || !m->member.peer[0] || m->presence != PRESENCE_UP ||
                     cluster_machine_is_leaving(m) || voters_member(c, m->member.raft_id))
                         continue;
@@ -332,9 +337,10 @@ static const KvMember *voters_candidate(const Configuration *c, bool tried, cons
 }
 
 static bool voters_one_version(const Configuration *c) {
+        const ClusterMachine *m;
         uint64_t level = 0;
 
-        for (const ClusterMachine *m = c->in->cluster->machines; m; m = m->hh.next) {
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
                 if (m->member.raft_id == 0 || m->presence != PRESENCE_UP)
                         continue;
                 if (level != 0 && m->member.level != level)
@@ -551,7 +557,7 @@ static bool voters_assign(const Configuration *c, VotersChange *ret) {
         const ClusterMachine *host;
         size_t n_standbys;
 
-        if (!c->complete || voters_replicas(c, &n_standbys) >= voters_hosts_max(voters_setting(c)) ||
+        if (!c->complete || voters_replicas(c, &n_standbys) >= voters_hosts_max(c->setting) ||
             n_standbys >= VOTERS_STANDBYS_MAX)
                 return false;
         host = voters_next_host(c);
@@ -590,45 +596,60 @@ static void voters_retire(VotersChange *ret, const ClusterMachine *m) {
                       cluster_machine_name(m));
 }
 
-/* A standby gives way to a host without a replica. */
+static const ClusterMachine *voters_gone_standby(const Configuration *c) {
+        const ClusterMachine *m;
+
+        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
+                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
+
+                if (voters_is_replica(c, m) && !(member && member->role == KV_MEMBER_VOTER) &&
+                    voters_is_gone(c, m))
+                        return m;
+        }
+        return NULL;
+}
+
+/* Return the standby that shares its value of the spread key with another replica; NULL: none, or it is not
+ * time to look for one. */
+static const ClusterMachine *voters_crowded_standby(const Configuration *c) {
+        bool spreads = c->in->spread && *c->in->spread && c->in->spread_ms >= c->in->spans->spread_ms;
+        const ClusterMachine *standby = spreads ? voters_worst_standby(c) : NULL;
+
+        return standby && voters_replicas_with(c, voters_value_at(c, standby)) >= 2 ? standby : NULL;
+}
+
+/* A standby gives way to a host without a replica, which is searched among all hosts only then. */
 static bool voters_exchange_standby(const Configuration *c, VotersChange *ret) {
-        const ClusterMachine *next, *standby, *m;
+        const ClusterMachine *gone, *standby, *next;
         const char *value;
 
         if (c->in->paused || c->in->led_ms < c->in->spans->led_ms || c->n_voters_reachable != c->n_voters)
                 return false;
-        next = voters_next_host(c);
+        gone = voters_gone_standby(c);
+        standby = gone ?: voters_crowded_standby(c);
+        next = standby ? voters_next_host(c) : NULL;
         if (!next)
                 return false;
-        LIST_FOREACH(m, &c->in->cluster->members, of_members) {
-                const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
-
-                if (!voters_is_replica(c, m) || (member && member->role == KV_MEMBER_VOTER) ||
-                    !voters_is_gone(c, m))
-                        continue;
-                voters_retire(ret, m);
-                text_format(ret->reason, sizeof(ret->reason),
-                            "%s has been silent for %llu min, and %s can hold a replica",
-                            cluster_machine_name(m),
-                            (unsigned long long) voters_since(c->in->cluster, m) / 60000,
-                            cluster_machine_name(next));
-                return true;
-        }
-        standby = voters_worst_standby(c);
         value = voters_value_at(c, next);
-        if (!standby || c->in->spread_ms < c->in->spans->spread_ms ||
-            voters_since(c->in->cluster, next) < c->in->spans->up_ms || voters_replicas_with(c, value) > 0 ||
-            voters_replicas_with(c, voters_value_at(c, standby)) < 2)
+        if (!gone &&
+            (voters_since(c->in->cluster, next) < c->in->spans->up_ms || voters_replicas_with(c, value) > 0))
                 return false;
         voters_retire(ret, standby);
-        text_format(ret->reason, sizeof(ret->reason), "the replicas spread over %s: %s instead of %s",
-                    c->in->spread, value, voters_value_at(c, standby));
-        ret->spreads = true;
+        ret->spreads = !gone;
+        if (gone)
+                text_format(ret->reason, sizeof(ret->reason),
+                            "%s has been silent for %llu min, and %s can hold a replica",
+                            cluster_machine_name(gone),
+                            (unsigned long long) voters_since(c->in->cluster, gone) / 60000,
+                            cluster_machine_name(next));
+        else
+                text_format(ret->reason, sizeof(ret->reason), "the replicas spread over %s: %s instead of %s",
+                            c->in->spread, value, voters_value_at(c, standby));
         return true;
 }
 
 static bool voters_retire_surplus(const Configuration *c, VotersChange *ret) {
-        size_t n_standbys, n = voters_replicas(c, &n_standbys), max = voters_hosts_max(voters_setting(c));
+        size_t n_standbys, n = voters_replicas(c, &n_standbys), max = voters_hosts_max(c->setting);
         const ClusterMachine *standby;
 
         if (!c->in->attaches || !c->complete || c->n_voters != c->wanted)
@@ -673,6 +694,7 @@ void voters_plan(const VotersInput *input, VotersChange *ret) {
         c.complete = voters_view_is_complete(&c);
         if (!c.complete)
                 c.n_kept = c.n_voters;
+        c.setting = voters_setting(&c);
         c.wanted = voters_wanted(&c);
 
         (void) (voters_remove_abandoned(&c, ret) || voters_add_standby(&c, ret) || voters_assign(&c, ret) ||

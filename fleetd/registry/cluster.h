@@ -177,6 +177,8 @@ typedef enum MachineCount {
         MACHINES_HELD_OFF,   /* by flap damping, until a time which may have passed */
         MACHINES_MAINTAINED, /* with a maintenance record */
         MACHINES_REBOOTED,   /* with a record of a planned reboot that has not failed */
+        MACHINES_REMOVED,    /* see cluster_machine_is_removed() */
+        MACHINES_UNREADABLE, /* with a key that is unreadable */
         _MACHINES_MAX,
 } MachineCount;
 

@@ -2,6 +2,7 @@
  * key. An entry of either table exists while a key is about it. */
 #include "fleetd/registry/cluster_keys.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
@@ -72,6 +73,12 @@ static void cluster_hostname_update(Cluster *c, ClusterMachine *m) {
         m->hostname = h;
 }
 
+static void cluster_count_as(Cluster *c, ClusterMachine *m, unsigned now) {
+        for (MachineCount i = 0; now != m->counted && i < _MACHINES_MAX; i++)
+                c->counts[i] += (size_t) (now >> i & 1) - (m->counted >> i & 1);
+        m->counted = (uint16_t) now;
+}
+
 /* Free a machine and its parts. Return how many there were. */
 static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         size_t n = 1 + HASH_COUNT(m->assignments) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
@@ -83,6 +90,7 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
         while (m->problems)
                 cluster_problem_free(m, m->problems);
         HASH_DEL(c->machines, m);
+        cluster_count_as(c, m, 0);
         cluster_hostname_remove(c, m);
         if (m->is_member)
                 LIST_REMOVE(m, of_members);
@@ -151,11 +159,12 @@ static void cluster_count_machine(Cluster *c, ClusterMachine *m) {
                        (present && m->presence == PRESENCE_LOST ? 1u << MACHINES_LOST : 0) |
                        (m->hold_off_until_ms > 0 ? 1u << MACHINES_HELD_OFF : 0) |
                        (m->maintenance ? 1u << MACHINES_MAINTAINED : 0) |
-                       (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_REBOOTED : 0);
+                       (m->reboot && m->reboot->state != REBOOT_FAILED ? 1u << MACHINES_REBOOTED : 0) |
+                       (cluster_machine_is_removed(m) ? 1u << MACHINES_REMOVED : 0) |
+                       (LIST_EMPTY(&m->unreadable) ? 0 : 1u << MACHINES_UNREADABLE);
 
-        for (MachineCount i = 0; now != m->counted && i < _MACHINES_MAX; i++)
-                c->counts[i] += (size_t) (now >> i & 1) - (m->counted >> i & 1);
-        m->counted = (uint16_t) now;
+        static_assert(_MACHINES_MAX <= 8 * sizeof(m->counted), "each has a bit");
+        cluster_count_as(c, m, now);
 }
 
 /* Bring the entries up to date after any change, and drop each after its last key. */

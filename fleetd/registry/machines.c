@@ -331,7 +331,9 @@ static bool machines_has_rest(const ClusterMachine *m) {
 const ClusterMachine *registry_removed_rest(const Registry *r) {
         const Cluster *c = registry_cluster(r);
 
-        for (const ClusterMachine *m = c->adopting ? NULL : c->machines; m; m = m->hh.next)
+        bool any = !c->adopting && c->counts[MACHINES_REMOVED] > 0;
+
+        for (const ClusterMachine *m = any ? c->machines : NULL; m; m = m->hh.next)
                 if (machines_is_gone(m) && machines_has_rest(m))
                         return m;
         return NULL;
@@ -351,8 +353,10 @@ int registry_remove_rest(Registry *r, uint64_t term, const ClusterMachine *m, Re
 
 const ClusterMachine *registry_forgettable(const Registry *r) {
         uint64_t now_ms = registry_wall_ms(r);
+        const Cluster *c = registry_cluster(r);
 
-        for (const ClusterMachine *m = registry_cluster(r)->machines; m; m = m->hh.next)
+        for (const ClusterMachine *m = c->counts[MACHINES_REMOVED] > 0 ? c->machines : NULL; m;
+             m = m->hh.next)
                 if (m->removed && cluster_machine_is_removed(m) && m->removed->since_ms > 0 &&
                     now_ms > m->removed->since_ms && now_ms - m->removed->since_ms >= TOMBSTONE_MS)
                         return m;

@@ -34,6 +34,7 @@ typedef struct Wire {
 struct World {
         Loop loop;
         Network network;
+        PeersObserver observer;
         uint64_t now_ms;
         Wire wires[STREAMS];
         void (*accepted)(void *userdata, Stream *s);
@@ -464,14 +465,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (peers_new(&w.peers, &w.loop, &w.network, &options) < 0 ||
             peers_listen(w.peers, "10.0.0.1:2380", NULL) < 0)
                 abort();
-        peers_observe(w.peers, on_end, &w);
+        w.observer = (PeersObserver) { .on_end = on_end, .userdata = &w };
+        peers_observe(w.peers, &w.observer);
         peers_register(w.peers, types, ELEMENTS(types), &w);
 
         for (unsigned i = 0; i < STEPS_MAX && script.left > 0 && !script.failed && !w.closing; i++)
                 step(&w, &script);
 
         if (!w.closing)
-                peers_observe(w.peers, NULL, NULL);
+                peers_unobserve(&w.observer);
         close_peers(&w);
         pass(&w, SESSION_LINGER_MS + 1);
         assert(w.closed);

@@ -57,7 +57,12 @@ static inline int store_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_a
 /* Return the index up to which the slice of an attached host was sent from here; 0: it does not use this
  * replica. */
 static inline uint64_t store_sent_index(const KvStore *store, const char *machine_id) {
-        return store->serve ? serve_index(store->serve, machine_id) : 0;
+        PeerSession *session = store->serve ? peers_accepted(store->peers, machine_id) : NULL;
+        uint64_t index = 0, events;
+
+        if (session)
+                serve_indexes(store->serve, session, &index, &events);
+        return index;
 }
 
 /* Return the index up to which an attached host has its slice from the replica in use; 0: not complete. */

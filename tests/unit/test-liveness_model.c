@@ -106,10 +106,10 @@ static void set_presence(const ModelHost *h, Presence presence) {
 
 /* Return the slot of the host. */
 static uint32_t begin_session(unsigned replica, const char *machine_id) {
-        const ReporterHost *h = reporter_host(&model.replicas[replica].reporter, machine_id);
+        uint32_t slot = UINT32_MAX;
 
-        assert_non_null(h);
-        return h->slot;
+        assert_int_equal(reporter_slot(&model.replicas[replica].reporter, machine_id, 1, &slot), 0);
+        return slot;
 }
 
 static void begin(unsigned hosts) {

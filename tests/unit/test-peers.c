@@ -55,6 +55,7 @@ typedef struct Member {
         uint64_t last_session;
         char last_payload[64];
         bool closed;
+        PeersObserver observer;
 } Member;
 
 /* -- Waiting -- */
@@ -231,7 +232,8 @@ static void member_open(Member *m, Lab *lab, PeerHandshake handshake, const TlsK
         lab->n_open++;
         if (peers_listen(m->peers, handshake.address, &err) < 0)
                 fail_msg("%s", err.message);
-        peers_observe(m->peers, member_on_end, m);
+        m->observer = (PeersObserver) { .on_end = member_on_end, .userdata = m };
+        peers_observe(m->peers, &m->observer);
         peers_register(m->peers, types, ELEMENTS(types), m);
 }
 

@@ -824,6 +824,7 @@ static void the_end_of_the_key_file_is_for_good(void **state) {
 typedef struct Ends {
         Member *member;
         unsigned n, n_without_successor;
+        PeersObserver observer;
 } Ends;
 
 /* The successor of a session that is replaced is authenticated already when it ends. */
@@ -836,6 +837,11 @@ static void on_key_session_end(void *userdata, PeerSession *s) {
                              k->session->peer.kind == TLS_PEER_CERTIFICATE;
         ends->n++;
         ends->n_without_successor += s->dialed && !successor;
+}
+
+static void observe_ends(Ends *ends) {
+        ends->observer = (PeersObserver) { .on_end = on_key_session_end, .userdata = ends };
+        peers_observe(ends->member->peers, &ends->observer);
 }
 
 static TlsPeerKind dialed_kind(const Member *m, const Member *other) {
@@ -877,7 +883,7 @@ static void sessions_are_replaced_one_per_second(void **state) {
         open_with_key(&c, lab, ID_C, "gamma");
         dial_both(&a, &b, &c);
         UNTIL(lab, dialed(&a, &b) && dialed(&a, &c));
-        peers_observe(a.peers, on_key_session_end, &ends);
+        observe_ends(&ends);
         certify(&b, true);
         certify(&c, true);
 
@@ -900,7 +906,7 @@ static void sessions_are_replaced_one_per_second(void **state) {
         assert_int_equal(ends.n, 2);
         assert_int_equal(ends.n_without_successor, 0);
         assert_false(state_of(&a, &b).by_key);
-        peers_observe(a.peers, NULL, NULL);
+        peers_unobserve(&ends.observer);
         stop(&c);
         stop(&b);
         stop(&a);
@@ -915,7 +921,7 @@ static void a_session_that_cannot_be_replaced_stays(void **state) {
         open_with_key(&b, lab, ID_B, "beta");
         dial(&a, &b);
         UNTIL(lab, dialed(&a, &b));
-        peers_observe(a.peers, on_key_session_end, &ends);
+        observe_ends(&ends);
         enter(&a, 0);
         enter(&b, 1); /* its key is in the tree, and its certificate not stored yet */
         certify(&a, true);
@@ -925,7 +931,7 @@ static void a_session_that_cannot_be_replaced_stays(void **state) {
         assert_int_equal(dialed_kind(&a, &b), TLS_PEER_KEY);
         assert_string_equal(state_of(&a, &b).problem, "");
         assert_int_equal(ends.n, 0);
-        peers_observe(a.peers, NULL, NULL);
+        peers_unobserve(&ends.observer);
         stop(&b);
         stop(&a);
 }

@@ -78,12 +78,17 @@ static void end(World *w) {
         reports_done(&w->reports);
 }
 
+static uint32_t slot_of(World *w, unsigned replica, const char *id) {
+        uint32_t slot = UINT32_MAX;
+
+        assert_int_equal(reporter_slot(&w->reporters[replica], id, 1, &slot), 0);
+        return slot;
+}
+
 static void heartbeat(World *w, unsigned host, unsigned replica) {
         char id[MACHINE_ID_SIZE];
-        ReporterHost *h = reporter_host(&w->reporters[replica], host_id(id, host));
 
-        assert_non_null(h);
-        reporter_heartbeat(&w->reporters[replica], h->slot,
+        reporter_heartbeat(&w->reporters[replica], slot_of(w, replica, host_id(id, host)),
                            (w->hosts[host].in_use[replica] ? SIGN_IN_USE : 0) |
                                    (w->hosts[host].alone ? SIGN_ALONE : 0));
 }
@@ -622,8 +627,7 @@ static void a_replica_without_its_leader_is_in_each_report(void **state) {
                 _cleanup_writer_ Writer frame = {};
 
                 w.told[0] = 0;
-                reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], host_id(id, 0))->slot,
-                                   SIGN_IN_USE | SIGN_ALONE);
+                reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, host_id(id, 0)), SIGN_IN_USE | SIGN_ALONE);
                 write_report(&w, 0, true, &frame);
                 assert_int_equal(take(&w, 0, &frame), 0);
                 assert_true(w.told[0] > 0);
@@ -757,8 +761,7 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
                         char id[MACHINE_ID_SIZE];
 
                         snprintf(id, sizeof(id), "%032x", h + 1);
-                        reporter_heartbeat(&w.reporters[0], reporter_host(&w.reporters[0], id)->slot,
-                                           SIGN_IN_USE);
+                        reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, id), SIGN_IN_USE);
                 }
                 for (unsigned h = 0; h < HOSTS; h++)
                         open_session(&w, h, 0, true);
@@ -903,6 +906,59 @@ static void a_host_that_moves_is_no_clone(void **state) {
         end(&w);
 }
 
+/* -- Slots -- */
+
+static void a_heartbeat_is_answered_once_in_a_while_on_each_session(void **state) {
+        Reporter r = {};
+        char id[MACHINE_ID_SIZE];
+        uint32_t slot = UINT32_MAX;
+
+        assert_int_equal(reporter_slot(&r, host_id(id, 0), 7, &slot), 0);
+        assert_true(reporter_answers(&r, slot, 10000, 750));
+        assert_int_equal(reporter_slot(&r, host_id(id, 0), 7, &slot), 0);
+        assert_false(reporter_answers(&r, slot, 10500, 750));
+        assert_true(reporter_answers(&r, slot, 10500, 0));
+        assert_true(reporter_answers(&r, slot, 11250, 750));
+        slot = UINT32_MAX;
+        assert_int_equal(reporter_slot(&r, host_id(id, 0), 8, &slot), 0);
+        assert_true(reporter_answers(&r, slot, 11300, 750));
+        assert_int_equal(r.n, 1);
+        reporter_done(&r);
+}
+
+/* The last host gets the slot of one that is forgotten, and what a session remembers is checked. */
+static void a_host_is_found_after_another_one_is_forgotten(void **state) {
+        uint32_t slot[3] = { UINT32_MAX, UINT32_MAX, UINT32_MAX }, before;
+        char id[3][MACHINE_ID_SIZE];
+        Reporter *r;
+        World w;
+
+        begin(&w);
+        r = &w.reporters[0];
+        for (unsigned h = 0; h < 3; h++) {
+                w.hosts[h].open[0] = true;
+                assert_int_equal(reporter_slot(r, host_id(id[h], h), 7 + h, &slot[h]), 0);
+        }
+        assert_true(reporter_answers(r, slot[2], 10000, 750));
+        before = slot[2];
+        w.hosts[0].open[0] = false;
+        reporter_remove(r, id[0]);
+        for (unsigned i = 0; i <= REPORT_ENDED_TICKS; i++) {
+                _cleanup_writer_ Writer frame = {};
+
+                write_report(&w, 0, true, &frame);
+        }
+        assert_int_equal(r->n, 2);
+        assert_int_equal(reporter_slot(r, id[2], 9, &slot[2]), 0);
+        assert_int_not_equal(slot[2], before);
+        assert_string_equal(r->slots[slot[2]]->machine, id[2]);
+        assert_false(reporter_answers(r, slot[2], 10500, 750)); /* the last answer is known there */
+        assert_int_equal(reporter_slot(r, id[0], 7, &slot[0]), 0);
+        assert_string_equal(r->slots[slot[0]]->machine, id[0]);
+        assert_true(reporter_answers(r, slot[0], 10500, 750));
+        end(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_leader_counts_as_the_replica_in_use),
@@ -936,6 +992,8 @@ int main(void) {
                 cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),
                 cmocka_unit_test(a_replica_without_contact_with_the_leader_is_no_clone),
                 cmocka_unit_test(a_host_that_moves_is_no_clone),
+                cmocka_unit_test(a_heartbeat_is_answered_once_in_a_while_on_each_session),
+                cmocka_unit_test(a_host_is_found_after_another_one_is_forgotten),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

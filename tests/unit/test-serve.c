@@ -589,7 +589,7 @@ static void a_host_that_moves_again_and_again_leaves_nothing_behind(void **state
         hear(h, &heard);
         assert_int_equal(heard.n_pages, 1);
         assert_int_equal(heard.n_gone, 0);
-        quiet_peer_pass(h, 2 * SERVE_SWEEP_MS);
+        quiet_peer_pass(h, SERVE_AGAIN_MS);
         assert_int_equal(h->store->serve->n, 2);
         write_key(h, "/a");
         hear(h, &heard);
