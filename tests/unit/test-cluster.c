@@ -398,6 +398,8 @@ static void check_machines(const Cluster *c, bool seen[static _MACHINES_MAX]) {
                 counts[MACHINES_HELD_OFF] += m->hold_off_until_ms > 0;
                 counts[MACHINES_MAINTAINED] += m->maintenance != NULL;
                 counts[MACHINES_REBOOTED] += m->reboot && m->reboot->state != REBOOT_FAILED;
+                counts[MACHINES_REMOVED] += cluster_machine_is_removed(m);
+                counts[MACHINES_UNREADABLE] += !LIST_EMPTY(&m->unreadable);
         }
         assert_memory_equal(c->counts, counts, sizeof(counts));
         for (MachineCount i = 0; i < _MACHINES_MAX; i++)
