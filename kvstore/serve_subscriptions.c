@@ -1,4 +1,5 @@
 /* The subscriptions of hosts without a replica, their queues, and events of keys. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "kvstore/serve_internal.h"
@@ -82,9 +83,11 @@ static void subscription_free(Subscription *s) {
 /* A host that is not told takes its state for complete: its sessions end then. */
 static void reply_gone(Serve *serve, PeerSession *session, const RemoteEnd *end) {
         _cleanup_writer_ Writer w = {};
+        int r;
 
         remote_end_write(end, &w);
-        if (w.error < 0 || peer_reply(session, PEER_GONE, w.bytes, w.size) < 0)
+        r = w.error < 0 ? w.error : peer_reply(session, PEER_GONE, w.bytes, w.size);
+        if (r < 0 && r != -ENOTCONN) /* its connection has ended: the session follows */
                 peers_end(serve->peers, peer_handshake(session)->machine_id, "too much waits for this host");
 }
 
