@@ -282,6 +282,10 @@ uint8_t heartbeats_rejected(Membership *m, const char *machine_id) {
                                                                                                  0;
 }
 
+bool heartbeats_knows(const Membership *m, const ClusterMachine *machine) {
+        return named_find_of(m->heartbeats.senders, &machine->hh) != NULL;
+}
+
 const char *heartbeats_problem(const Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
 

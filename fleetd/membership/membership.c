@@ -119,11 +119,18 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
         return 0;
 }
 
+/* False for almost all of many hosts, without a search by their IDs. */
+static bool membership_may_have_problem(const Membership *m, const ClusterMachine *machine) {
+        return machine->presence_reason[0] || heartbeats_knows(m, machine) ||
+               reports_any_single(&m->reporting.reports) || streq(machine->id, m->machine_id);
+}
+
 /* The presence of a machine shows its problem to each client. */
 static void membership_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
         PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
 
-        if (machine->presence != PRESENCE_UP || membership_problem(m, state, machine, change.reason) < 0 ||
+        if (machine->presence != PRESENCE_UP || !membership_may_have_problem(m, machine) ||
+            membership_problem(m, state, machine, change.reason) < 0 ||
             streq(change.reason, machine->presence_reason))
                 return;
         snprintf(change.machine, sizeof(change.machine), "%s", machine->id);

@@ -280,6 +280,8 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
 /* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica reports; a key no longer if the record
  * of the host has changed since, as when the host joins with it. */
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
+/* Return whether a heartbeat or a condition of the machine is known. */
+bool heartbeats_knows(const Membership *m, const ClusterMachine *machine);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(const Membership *m, const char *machine_id);

@@ -580,9 +580,12 @@ void reports_each_session(const Reports *r,
         }
 }
 
+bool reports_any_single(const Reports *r) {
+        return r->n_single > 0 && r->several_tick <= r->n_ticks;
+}
+
 uint64_t reports_single_ticks(const Reports *r, const char *machine_id) {
-        bool any = r->n_single > 0 && r->several_tick <= r->n_ticks;
-        const ReportedHost *h = any ? TABLE_FIND(r->hosts, machine_id) : NULL;
+        const ReportedHost *h = reports_any_single(r) ? TABLE_FIND(r->hosts, machine_id) : NULL;
 
         return h && h->single_tick > 0 ? r->n_ticks + 1 - MAX(h->single_tick, r->several_tick) : 0;
 }

@@ -171,6 +171,8 @@ void reports_each_session(const Reports *r,
                           void (*each)(void *userdata, const char *machine_id, const char *in_use,
                                        const char *idle),
                           void *userdata);
+/* Return whether a host may have had a session to one replica only, while others report. */
+bool reports_any_single(const Reports *r);
 /* Return for how many ticks the host has had a session to one replica only while others report; 0: it has
  * two, or has had none yet. */
 uint64_t reports_single_ticks(const Reports *r, const char *machine_id);
