@@ -356,6 +356,7 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
 
         if (s->attached)
                 return;
+        serve_bound(s->serve);
         if (peer_queued(session) > 0) /* this answer overtakes pages and events */
                 current.index = current.events = 0;
         status_own(s, &state);

@@ -420,6 +420,54 @@ static void session_send_changed_self(PeerSession *s, const void *unused) {
                 session_cut(s, -ENOMEM, "Failed to send the changed handshake");
 }
 
+/* -- What waits for hosts without a replica -- */
+
+static size_t session_waiting(const PeerSession *s) {
+        bool replica = s->is_replica && s->handshake.raft_id != 0;
+
+        return s->state == SESSION_OPEN && !s->dialed && !replica ? peer_queued(s) : 0;
+}
+
+typedef struct Waiting {
+        size_t longer_than, most;
+        size_t *size; /* of all sessions */
+} Waiting;
+
+static void session_cut_if_long(PeerSession *s, const void *argument) {
+        const Waiting *w = argument;
+        size_t size = session_waiting(s);
+
+        if (*w->size <= w->most || size <= w->longer_than)
+                return;
+        *w->size -= size;
+        session_cut(s, -ENOBUFS, "too much waits for all hosts, and most of it for this one");
+}
+
+/* If the end of one session is not enough, a round ends all for which more than half of the most waits: there
+ * are few rounds. */
+size_t peers_bound_waiting(Peers *peers, size_t most) {
+        size_t size, longest;
+
+        for (;;) {
+                size = longest = 0;
+                for (const PeerSession *s = peers->sessions; s; s = s->hh.next) {
+                        size += session_waiting(s);
+                        longest = MAX(longest, session_waiting(s));
+                }
+                if (size <= most)
+                        return size;
+                peers_each_session(
+                        peers, session_cut_if_long,
+                        &(Waiting) { .longer_than = size - longest <= most ? longest - 1 : longest / 2,
+                                     .most = most,
+                                     .size = &size });
+        }
+}
+
+uint64_t peers_sent(const Peers *peers) {
+        return peers->sent;
+}
+
 /* End silent sessions: a link that works again is dialed at once, instead of after the kernel's next
  * retransmission, whose pauses have grown by then. Free hosts without contact for long. */
 static void peers_on_tick(void *userdata) {
@@ -494,6 +542,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
                                     .known = peers_known,
                                     .userdata = peers } },
                 .self = &peers->self,
+                .sent = &peers->sent,
                 .types = peers->types,
                 .events = &peers_session_events,
                 .userdata = peers,

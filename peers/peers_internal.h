@@ -104,6 +104,7 @@ struct Peers {
         PeerSession *pending; /* accepted ones before their handshake, oldest first; joining hosts until
                                  their end */
         unsigned n_sessions;
+        uint64_t sent; /* peers_sent() */
         uint64_t last_number;
         uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
