@@ -19,6 +19,8 @@
 enum {
         HANDSHAKE_MS = 10000,
         RECORD_SIZE = 16 * 1024,
+        RECORD_ADDED = 32,            /* more than a record adds to its bytes */
+        OUTPUT_KEPT = 1024,           /* of the buffer, in bytes: frames of an idle session are smaller */
         TLS_HANDSHAKE_RECORD = 22,    /* first byte of a client */
         MESSAGE_SIZE_MAX = 32 * 1024, /* of a handshake: three certificates fit */
 };
@@ -119,7 +121,7 @@ static int tls_flush(TlsStream *t) {
 
         if (t->output.size > 0 && t->base.inner)
                 r = stream_write(t->base.inner, t->output.chars, t->output.size);
-        if (t->output.capacity > 4 * RECORD_SIZE)
+        if (t->output.capacity > OUTPUT_KEPT)
                 text_done(&t->output);
         text_clear(&t->output);
         return r;
@@ -441,6 +443,7 @@ static int tls_write(Stream *base, const void *bytes, size_t size, Shared *share
 
         if (t->closing || t->finishing)
                 return -EPIPE;
+        (void) text_reserve(&t->output, size + (size / RECORD_SIZE + 1) * RECORD_ADDED);
         while (size > 0) {
                 ssize_t n = gnutls_record_send(t->session, p, size);
 

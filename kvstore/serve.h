@@ -16,7 +16,7 @@ enum {
         SERVE_OF_SESSION_MAX = REMOTE_WATCHES_MAX + 1, /* its slice */
         SERVE_QUEUE_MAX = 1024 * 1024,       /* bytes that wait for a session; above, its pages wait, and a
                                                 subscription with more events ends */
-        SERVE_QUEUES_MAX = 64 * 1024 * 1024, /* the same of all sessions */
+        SERVE_QUEUES_MAX = 64 * 1024 * 1024, /* of all sessions; those for which most waits end before */
         SERVE_BEHIND_MS = 1000,              /* to reach the bound of a host */
         SERVE_PER_TURN = 256,                /* subscriptions that are flushed in a turn of the loop */
         SERVE_RETRY_MS = 10,                 /* until the slices are routed up to an index */
@@ -38,6 +38,9 @@ bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* As kv_reply_after(). */
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
+/* End the sessions for which most waits, if more than SERVE_QUEUES_MAX could wait for all of them soon. Their
+ * hosts subscribe again, by state. A caller that has a session finds it again. */
+void serve_bound(Serve *serve);
 size_t serve_count(const Serve *serve); /* subscriptions of all hosts */
 /* Return the indexes up to which the slice on a session, 0 if it has no complete one, and all events of its
  * other subscriptions were sent. */

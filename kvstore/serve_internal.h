@@ -73,7 +73,9 @@ struct Serve {
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
-        size_t queued; /* of all clients */
+        size_t queued; /* of all clients, and of replies */
+        size_t waited; /* in sessions, when 'sent' was peers_sent() */
+        uint64_t sent;
         ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
         Writer last_key, last_item; /* that was read last in this turn of the loop */

@@ -73,9 +73,11 @@ static void reading_free(Reading *r) {
 }
 
 static int reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
-        PeerSession *session = peers_session(r->reads->peers, r->from->session);
         _cleanup_writer_ Writer w = {};
+        PeerSession *session;
 
+        serve_bound(r->reads->serve);
+        session = peers_session(r->reads->peers, r->from->session);
         if (!session)
                 return -ENOTCONN;
         remote_found_write(head, &w);

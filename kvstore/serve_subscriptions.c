@@ -39,6 +39,29 @@ static void subscription_wait(Subscription *s) {
                 (void) timer_start(&serve->retry, serve->loop, SERVE_RETRY_MS);
 }
 
+/* Return how much waits at most; the sessions are not searched for it. */
+static size_t serve_waiting(const Serve *serve) {
+        return serve->queued + serve->waited + (size_t) (peers_sent(serve->peers) - serve->sent);
+}
+
+static void serve_count_waiting(Serve *serve, size_t most) {
+        serve->waited = peers_bound_waiting(serve->peers, most);
+        serve->sent = peers_sent(serve->peers);
+}
+
+/* There is room for 8 MiB then, until the sessions are searched again. */
+void serve_bound(Serve *serve) {
+        if (serve_waiting(serve) > SERVE_QUEUES_MAX / 8 * 7)
+                serve_count_waiting(serve, SERVE_QUEUES_MAX / 4 * 3 -
+                                                   MIN(serve->queued, (size_t) SERVE_QUEUES_MAX / 2));
+}
+
+static bool serve_is_full(Serve *serve) {
+        if (serve_waiting(serve) > SERVE_QUEUES_MAX)
+                serve_count_waiting(serve, SIZE_MAX);
+        return serve_waiting(serve) > SERVE_QUEUES_MAX;
+}
+
 /* -- Subscriptions -- */
 
 static void events_clear(Subscription *s) {
@@ -144,8 +167,7 @@ static void events_on_event(void *userdata, KvWatchEvent *event) {
         remote_item_write(&(RemoteItem) { .kind = REMOTE_EVENT, .event = event->event }, &s->events);
         s->client->queued += s->events.size - before;
         s->serve->queued += s->events.size - before;
-        if (s->client->queued > SERVE_QUEUE_MAX || s->serve->queued > SERVE_QUEUES_MAX ||
-            s->events.error < 0) {
+        if (s->client->queued > SERVE_QUEUE_MAX || serve_is_full(s->serve) || s->events.error < 0) {
                 PeerSession *session = peers_session(s->serve->peers, s->client->session);
 
                 /* The host continues after these: it gets on, also with more than that. */
@@ -212,7 +234,10 @@ static bool subscription_may_start(Subscription *s) {
 }
 
 static void subscription_flush(Subscription *s) {
-        PeerSession *session = peers_session(s->serve->peers, s->client->session);
+        PeerSession *session;
+
+        serve_bound(s->serve);
+        session = peers_session(s->serve->peers, s->client->session);
 
         if (!session)
                 subscription_free(s);
@@ -225,6 +250,7 @@ static void subscription_flush(Subscription *s) {
 
 static void reply_free(Serve *serve, Reply *reply) {
         TAILQ_REMOVE(&serve->replies, reply, replies);
+        serve->queued -= reply->bytes.size;
         writer_done(&reply->bytes);
         free(reply);
 }
@@ -461,6 +487,7 @@ void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerF
                 return; /* the host asks again */
         *reply = (Reply) { .session = peer_number(session), .index = index, .type = type };
         write_raw(&reply->bytes, w->bytes, w->size);
+        serve->queued += reply->bytes.size;
         TAILQ_INSERT_TAIL(&serve->replies, reply, replies);
         if (reply->bytes.error < 0)
                 reply_free(serve, reply);

@@ -354,6 +354,7 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
 
         if (s->attached)
                 return;
+        serve_bound(s->serve);
         serve_indexes(s->serve, session, &current.index, &current.events);
         if (peer_queued(session) > 0) /* this answer overtakes pages and events */
                 current.index = current.events = 0;

@@ -428,3 +428,69 @@ void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState
 size_t peers_count(const Peers *peers) {
         return peers->n_connected;
 }
+
+/* -- All sessions -- */
+
+PeerSession *peers_find_session(Peers *peers, uint64_t number) {
+        PeerSession *s;
+
+        HASH_FIND(hh, peers->sessions, &number, sizeof(number), s);
+        return s;
+}
+
+void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const void *argument),
+                        const void *argument) {
+        for (PeerSession *s = peers->sessions, *next; s; s = next) {
+                uint64_t freed = peers->last_number - peers->n_sessions, number;
+
+                next = s->hh.next;
+                number = next ? next->number : 0;
+                each(s, argument);
+                if (next && peers->last_number - peers->n_sessions != freed)
+                        next = peers_find_session(peers, number);
+        }
+}
+
+/* -- What waits for hosts without a replica -- */
+
+static size_t session_waiting(const PeerSession *s) {
+        bool replica = s->is_replica && s->handshake.raft_id != 0;
+
+        return s->state == SESSION_OPEN && !s->dialed && !replica ? peer_queued(s) : 0;
+}
+
+typedef struct Waiting {
+        size_t longer_than, most;
+        size_t *size; /* of all sessions */
+} Waiting;
+
+static void session_cut_if_long(PeerSession *s, const void *argument) {
+        const Waiting *w = argument;
+        size_t size = session_waiting(s);
+
+        if (*w->size <= w->most || size <= w->longer_than)
+                return;
+        *w->size -= size;
+        session_cut(s, -ENOBUFS, "too much waits for all hosts, and most of it for this one");
+}
+
+/* If the end of one session is not enough, a round ends all for which more than half of the most waits: there
+ * are few rounds. */
+size_t peers_bound_waiting(Peers *peers, size_t most) {
+        size_t size, longest;
+
+        for (;;) {
+                size = longest = 0;
+                for (const PeerSession *s = peers->sessions; s; s = s->hh.next) {
+                        size += session_waiting(s);
+                        longest = MAX(longest, session_waiting(s));
+                }
+                if (size <= most)
+                        return size;
+                peers_each_session(
+                        peers, session_cut_if_long,
+                        &(Waiting) { .longer_than = size - longest <= most ? longest - 1 : longest / 2,
+                                     .most = most,
+                                     .size = &size });
+        }
+}

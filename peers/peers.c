@@ -379,28 +379,6 @@ int peers_try_listen(Peers *peers, const char *address, Error *err) {
         return r;
 }
 
-static PeerSession *peers_find_session(Peers *peers, uint64_t number) {
-        PeerSession *s;
-
-        HASH_FIND(hh, peers->sessions, &number, sizeof(number), s);
-        return s;
-}
-
-/* Call 'each' for all sessions. It may end sessions, also others than its argument: after a session was
- * freed, the walk finds the next one by its number, and stops when that one is freed. */
-static void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const void *argument),
-                               const void *argument) {
-        for (PeerSession *s = peers->sessions, *next; s; s = next) {
-                uint64_t freed = peers->last_number - peers->n_sessions, number;
-
-                next = s->hh.next;
-                number = next ? next->number : 0;
-                each(s, argument);
-                if (next && peers->last_number - peers->n_sessions != freed)
-                        next = peers_find_session(peers, number);
-        }
-}
-
 static void session_cut_if_silent(PeerSession *s, const void *unused) {
         uint64_t silent_ms;
 
@@ -418,6 +396,10 @@ static void session_bye_for(PeerSession *s, const void *reason) {
 static void session_send_changed_self(PeerSession *s, const void *unused) {
         if (s->state == SESSION_OPEN && !session_is_joining(s) && session_send_handshake(s) < 0)
                 session_cut(s, -ENOMEM, "Failed to send the changed handshake");
+}
+
+uint64_t peers_sent(const Peers *peers) {
+        return peers->sent;
 }
 
 /* End silent sessions: a link that works again is dialed at once, instead of after the kernel's next
@@ -494,6 +476,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
                                     .known = peers_known,
                                     .userdata = peers } },
                 .self = &peers->self,
+                .sent = &peers->sent,
                 .types = peers->types,
                 .events = &peers_session_events,
                 .userdata = peers,

@@ -218,6 +218,12 @@ bool peers_log_stranger(Peers *peers, const char *address, char ret_omitted[stat
 const TlsPeer *peer_authentication(const PeerSession *session);
 /* Return the memory of all that waits to be sent, in bytes. */
 size_t peer_queued(const PeerSession *session);
+/* End sessions that hosts without a replica have opened, those first for which most waits, until at most so
+ * many bytes wait for the others. Return these bytes. It walks all sessions. */
+size_t peers_bound_waiting(Peers *peers, size_t most);
+/* Return the memory of all frames ever sent, in bytes: no more than its growth can have been added to what
+ * waits. */
+uint64_t peers_sent(const Peers *peers);
 
 /* Return the number of a session, which is never reused. Code that answers later keeps the number, not the
  * pointer.

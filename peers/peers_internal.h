@@ -104,6 +104,7 @@ struct Peers {
         PeerSession *pending; /* accepted ones before their handshake, oldest first; joining hosts until
                                  their end */
         unsigned n_sessions;
+        uint64_t sent; /* peers_sent() */
         uint64_t last_number;
         uint64_t cluster_id; /* peers_set_cluster() */
         PeerFrameType types[PEER_FRAME_TYPES];
@@ -132,6 +133,11 @@ void peer_host_free(PeerHost *host);
 /* Call on_change() for 'host' later, from the loop. */
 void host_changed(PeerHost *host);
 void host_on_contact(PeerHost *host, uint64_t when_ms);
+PeerSession *peers_find_session(Peers *peers, uint64_t number); /* or NULL; lingering ones included */
+/* Call 'each' for all sessions. It may end sessions, also others than its argument: after a session was
+ * freed, the walk finds the next one by its number, and stops when that one is freed. */
+void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const void *argument),
+                        const void *argument);
 /* Index a host by its Raft id while a session to it is open, and list it for peers_each() if it belongs
  * there. Call after a change of 'dialed' or 'handshake'. */
 void host_index(PeerHost *host);

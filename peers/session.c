@@ -176,6 +176,8 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                 return -ENOTCONN;
         if (size > PEER_FRAME_MAX)
                 return -EMSGSIZE;
+        if (s->context->sent)
+                *s->context->sent += frame_memory(size);
         if (peer_queued(s) + frame_memory(size) > PEER_QUEUE_MAX) {
                 if (!timer_armed(&s->stall)) {
                         s->stalled_sent = s->written - stream_queued(s->stream);

@@ -54,6 +54,7 @@ typedef struct SessionContext {
         const PeerFrameType *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
         const SessionEvents *events;
         void *userdata;
+        uint64_t *sent; /* NULL, or the memory of all frames that were ever given to sessions, in bytes */
         bool key_ended; /* the key of 'tls' proves nothing any more: the other host receives the reason */
 } SessionContext;
 

@@ -28,6 +28,7 @@ RESERVED = 600  # descriptors of a process beyond two sessions of each host
 NETWORK = "10.98.0"
 HEARTBEAT_US = 10  # of a message on a session, in the daemon: receive, decrypt, count, answer
 SESSION_BYTES = 24 * 1024
+UNIT_BYTES = 385e6 / 100000  # in the view of a replica, with its part of a machine of ten units
 MESSAGES = 2.5  # of a host in a second, on both sessions
 WIRE_BYTES = 530  # of a host in a second, on both sessions
 KEY_ROUNDS = 3
@@ -440,7 +441,7 @@ def with_units(cluster, herd, n):
     row("units submitted, placed and reported", time.monotonic() - begun, None, " s")
     for i, (b, a, busy) in enumerate(zip(before, cluster.memory_kib(), cluster.effort())):
         row("replica %d: memory of the units" % i, (a - b) / 1024, None, " MiB")
-        row("replica %d: memory of a unit" % i, (a - b) / n, None, " KiB")
+        row("replica %d: memory of a unit" % i, (a - b) / n, 2 * UNIT_BYTES / 1024, " KiB")
         row("replica %d: processor time of a unit" % i, (busy[1] - worked[i][1]) / 1e3 / n, None, " us")
         row("replica %d: longest turn of the event loop" % i, cluster.longest_turn(i), None, " ms")
     time.sleep(5)

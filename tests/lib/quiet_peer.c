@@ -115,6 +115,8 @@ static int wire_write(Stream *s, const void *bytes, size_t size, Shared *shared)
         if (w->closing)
                 return -EPIPE;
         write_raw(&w->said, shared ? shared->bytes : bytes, shared ? shared->size : size);
+        if (w->stuck)
+                s->held += shared ? shared->size : size;
         return w->said.error;
 }
 
@@ -124,6 +126,7 @@ static void wire_close(Stream *s) {
         QuietPeerWire *w = container_of(s, QuietPeerWire, base);
 
         w->closing = true;
+        s->held = 0;
         loop_defer(&w->host->loop, &w->end);
 }
 
@@ -288,6 +291,10 @@ QuietPeer *quiet_peer_free(QuietPeer *h) {
         writer_done(&h->asking.said);
         writer_done(&h->asked.said);
         writer_done(&h->third.said);
+        for (unsigned i = 0; i < QUIET_PEER_MORE; i++) {
+                assert(!h->more[i].open);
+                writer_done(&h->more[i].said);
+        }
         loop_done(&h->loop);
         memory_disk_done(&h->disk);
         free(h->tree_path);
@@ -378,6 +385,12 @@ static void dial_host(QuietPeer *h, QuietPeerWire *w) {
         h->listeners[LISTENER_PEERS].accepted(h->listeners[LISTENER_PEERS].userdata, wire_open(h, w));
 }
 
+static bool attach(QuietPeer *h, QuietPeerWire *w, PeerHandshake *handshake) {
+        dial_host(h, w);
+        send_handshake_of(w, handshake);
+        return w->open && !w->closing;
+}
+
 bool quiet_peer_attach(QuietPeer *h) {
         PeerHandshake third = { .machine_id = QUIET_PEER_THIRD_ID,
                                 .boot_id = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
@@ -386,9 +399,18 @@ bool quiet_peer_attach(QuietPeer *h) {
                                 .address = "10.0.0.3:2380",
                                 .name = "gamma" };
 
-        dial_host(h, &h->third);
-        send_handshake_of(&h->third, &third);
-        return h->third.open && !h->third.closing;
+        return attach(h, &h->third, &third);
+}
+
+bool quiet_peer_attach_more(QuietPeer *h, unsigned i) {
+        PeerHandshake more = { .boot_id = "ffffffffffffffffffffffffffffffff",
+                               .nonce = 4 + i,
+                               .start_number = 1,
+                               .name = "more" };
+
+        memset(more.machine_id, '0' + (int) i, sizeof(more.machine_id) - 1);
+        snprintf(more.address, sizeof(more.address), "10.0.1.%u:2380", i);
+        return attach(h, &h->more[i], &more);
 }
 
 bool quiet_peer_meet(QuietPeer *h) {

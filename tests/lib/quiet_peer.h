@@ -9,7 +9,10 @@
 #include "peers/frame.h"
 #include "tests/lib/memory_disk.h"
 
-enum { QUIET_PEER_WORKS_MAX = 64 };
+enum {
+        QUIET_PEER_WORKS_MAX = 64,
+        QUIET_PEER_MORE = 4,
+};
 
 typedef struct QuietPeer QuietPeer;
 
@@ -20,6 +23,7 @@ typedef struct QuietPeerWire {
         bool open, closing; /* by the host: closing, and gone */
         Writer said;        /* by the host */
         size_t n_read;      /* of that */
+        bool stuck;         /* the other end does not read */
         Deferred end;
 } QuietPeerWire;
 
@@ -46,9 +50,10 @@ struct QuietPeer {
         Membership *membership;
         Api *api;
         QuietPeerWire client;
-        QuietPeerWire asking, asked; /* sessions that the other host, and this host, dialed */
-        QuietPeerWire third;         /* the session that the third host dialed */
-        const char *foreign;         /* a conflicting unit of this name is on the host; NULL: none */
+        QuietPeerWire asking, asked;         /* sessions that the other host, and this host, dialed */
+        QuietPeerWire third;                 /* the session that the third host dialed */
+        QuietPeerWire more[QUIET_PEER_MORE]; /* the same of further hosts */
+        const char *foreign;                 /* a conflicting unit of this name is on the host; NULL: none */
         bool closed;
         bool attached;        /* the other host has no replica */
         bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */
@@ -79,6 +84,8 @@ void quiet_peer_leave(QuietPeer *h);
 bool quiet_peer_meet(QuietPeer *h);
 /* A third host, without a replica, opens a session; false: rejected. */
 bool quiet_peer_attach(QuietPeer *h);
+/* The same of a further one, "0000..." to "3333...". */
+bool quiet_peer_attach_more(QuietPeer *h, unsigned i);
 /* The sessions of the other host end without an announcement. */
 void quiet_peer_part(QuietPeer *h);
 /* The session that it dialed ends without an announcement. */

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "fleetd/membership/choosing.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/voters.h"
 #include "tests/sim/attached.h"
@@ -179,6 +180,58 @@ static void a_host_without_an_idle_session(void) {
         UNTIL("the-problem-ends", streq(seen(used, m)->presence_reason, "it has two sessions"));
         if (!sim_systemd_runs(m->systemd, "a.service"))
                 world_failed(world, "no-unit-is-touched", "%s", m->name);
+        over();
+}
+
+/* Return the replica that the host uses if it can. */
+static SimMachine *first_of(const SimMachine *m) {
+        KvState state = state_of(machine(0));
+        ReplicaChoice choices[5];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < ELEMENTS(choices); i++)
+                for (size_t k = 0; k < state.n_members; k++)
+                        if (state.members[k].raft_id == seen(machine(0), machine(i))->member.raft_id)
+                                choices[n++] = (ReplicaChoice) {
+                                        .machine = machine(i)->machine_id,
+                                        .raft_id = state.members[k].raft_id,
+                                        .weight = state.members[k].role == KV_MEMBER_STANDBY ?
+                                                          CHOICE_STANDBY :
+                                                          CHOICE_VOTER,
+                                };
+        choose_replicas(m->machine_id, choices, n);
+        for (unsigned i = 0; i < ELEMENTS(choices); i++)
+                if (streq(machine(i)->machine_id, choices[0].machine))
+                        return machine(i);
+        abort();
+}
+
+static void restart_with_sessions(SimMachine *m, uint64_t sessions) {
+        machine_suspect(m, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        machine_crash_daemon(m);
+        m->settings.sessions = sessions;
+        machine_start_daemon(m);
+        UNTIL("a-replica-returns", is_ready(m));
+}
+
+/* LimitSessions= of its first replica is reached: the host has its two sessions with others, and returns when
+ * there is room. It tries again and again meanwhile. */
+static void a_full_replica(void) {
+        enum { FULL_MS = 900000, RETURNS_MS = 700000 };
+        SimMachine *m = attached(), *first = first_of(m);
+
+        restart_with_sessions(first, 1);
+        UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m) && state_of(m).ready);
+        for (unsigned i = 0; i < FULL_MS / 100; i++) {
+                if (replica_of(m) == first || n_answering(m) != 2 || !state_of(m).ready)
+                        world_failed(world, "a-full-replica-disturbs-no-host", "%u s: %u sessions", i / 10,
+                                     n_answering(m));
+                run_ms(100);
+        }
+        restart_with_sessions(first, 0);
+        UNTIL_EACH(RETURNS_MS, 100, "a-host-returns-to-its-first-replica", replica_of(m) == first);
+        UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && state_of(m).ready);
+        UNTIL("a-slice-is-complete", slice_is_equal(m));
         over();
 }
 
@@ -542,6 +595,7 @@ int main(int argc, char *argv[]) {
                                                    a_replica_counts_the_set_of_an_attached_host,
                                                    move_over_each_event,
                                                    a_host_without_an_idle_session,
+                                                   a_full_replica,
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,

@@ -15,11 +15,12 @@
 
 enum { FUTURE = 1000000 };
 
-static size_t queued; /* bytes that wait for each session */
+static size_t queued; /* bytes that wait for each session; 0: what waits */
 
+size_t __real_peer_queued(const PeerSession *session);
 size_t __wrap_peer_queued(const PeerSession *session);
 size_t __wrap_peer_queued(const PeerSession *session) {
-        return queued;
+        return queued ?: __real_peer_queued(session);
 }
 
 static KvSync *held; /* a request for a confirmation by a majority that waits; NULL: none */
@@ -422,6 +423,95 @@ static void the_queues_of_all_sessions_have_64_mib(void **state) {
         assert_int_equal(serve->queued, 0);
 }
 
+/* -- Hosts that do not read -- */
+
+static void write_large(QuietPeer *h, const char *key) {
+        _cleanup_free_ char *value = calloc(1, 200 * 1024);
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = { value, 200 * 1024 } };
+        uint64_t index = kv_index(h->store), number;
+
+        assert_non_null(value);
+        assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
+        for (unsigned i = 0; i < 100 && kv_index(h->store) == index; i++)
+                quiet_peer_pass(h, 10);
+        assert_true(kv_index(h->store) > index);
+}
+
+/* Return what waits for a host of 'more', in bytes; 0 after the end of its session. */
+static size_t waiting_for(QuietPeer *h, unsigned i) {
+        char id[MACHINE_ID_SIZE] = {};
+        PeerSession *session;
+
+        memset(id, '0' + (int) i, sizeof(id) - 1);
+        session = peers_accepted(h->peers, id);
+        return session ? peer_queued(session) : 0;
+}
+
+static size_t waiting_for_all(QuietPeer *h) {
+        size_t size = h->store->serve->queued;
+
+        for (unsigned i = 0; i < QUIET_PEER_MORE; i++)
+                size += waiting_for(h, i);
+        return size;
+}
+
+static void read_large(QuietPeer *h, unsigned i, uint32_t number) {
+        const RemoteRead read = {
+                .number = number, .kind = REMOTE_LIST, .recursive = true, .key = kv_string("/large")
+        };
+        _cleanup_writer_ Writer w = {};
+
+        remote_read_write(&read, &w);
+        assert_int_equal(w.error, 0);
+        quiet_peer_put_on(&h->more[i], PEER_READ, w.bytes, w.size);
+}
+
+/* Hosts that do not read request 70 MiB. The session of the one for which most waits ends; the others, and a
+ * host that reads, are not affected. */
+static void of_hosts_that_do_not_read_the_one_with_most_gives_way(void **state) {
+        static const char *keys[] = { "/large/a", "/large/b", "/large/c", "/large/d" };
+        enum { LONGEST = 1, N_LONGEST = 35, N_OTHERS = 18 }; /* lists of 0.8 MiB */
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        unsigned n_found = 0;
+        Frame f;
+
+        for (size_t i = 0; i < ELEMENTS(keys); i++)
+                write_large(h, keys[i]);
+        subscribe_slice(h, 1);
+        subscribe_key(h, 2, "/a", 0);
+        for (unsigned i = 0; i < QUIET_PEER_MORE; i++) {
+                assert_true(quiet_peer_attach_more(h, i));
+                h->more[i].stuck = true;
+        }
+        for (uint32_t n = 1; n <= N_LONGEST; n++)
+                read_large(h, LONGEST, n);
+        quiet_peer_pass(h, 100);
+        assert_true(waiting_for(h, LONGEST) > 25 * 1024 * 1024);
+        for (uint32_t n = 1; n <= N_OTHERS; n++)
+                for (unsigned i = 0; i < QUIET_PEER_MORE; i++) {
+                        if (i != LONGEST)
+                                read_large(h, i, n);
+                        quiet_peer_pass(h, 1);
+                        assert_true(waiting_for_all(h) <= SERVE_QUEUES_MAX);
+                }
+        for (unsigned i = 0; i < QUIET_PEER_MORE; i++)
+                assert_int_equal(h->more[i].open && !h->more[i].closing, i != LONGEST);
+        assert_true(waiting_for_all(h) > SERVE_QUEUES_MAX / 2);
+
+        hear(h, &heard);
+        write_key(h, "/a");
+        hear(h, &heard);
+        assert_string_equal(heard.keys.chars, "/a ");
+        assert_int_equal(heard.n_gone, 0);
+        assert_true(quiet_peer_attach_more(h, LONGEST));
+        read_large(h, LONGEST, 1);
+        quiet_peer_pass(h, 100);
+        while (quiet_peer_receive(&h->more[LONGEST], &f))
+                n_found += f.type == PEER_FOUND;
+        assert_int_equal(n_found, 1);
+}
+
 static void read_put(QuietPeer *h, uint32_t number, RemoteReadKind kind, uint64_t bound) {
         const RemoteRead read = { .number = number,
                                   .kind = kind,
@@ -628,6 +718,7 @@ int main(void) {
                 T(a_session_has_its_slice_and_1000_watches),
                 T(all_sessions_have_50000_subscriptions),
                 T(the_queues_of_all_sessions_have_64_mib),
+                T(of_hosts_that_do_not_read_the_one_with_most_gives_way),
                 T(a_host_has_64_reads_that_wait_and_reads_of_an_index_beside_them),
                 T(an_answer_does_not_count_a_watch_with_a_part_of_its_events),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
