@@ -1,7 +1,8 @@
 /* /v2/members and /v2/machines: the members of the cluster, and the URLs of their client listeners.
  *
  * The URL of this host is the address that the client dialed; that of another host is its AdvertiseClient=,
- * or without one, while the host is up, the address of this listener, where a client gets the same data.
+ * or without one, while the host is up, the address of this listener, where a client gets the same data. A
+ * host without a replica does not receive which other hosts are up, and lists that address for each of them.
  * Changes of membership are checked as etcd checks them. A lost member can be removed; a host joins by a
  * token, and changes its address itself. */
 #include <stdio.h>
@@ -115,7 +116,7 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
                 text_append(t, m->member.client);
         else if (m && m->facts && m->facts->client) /* an older version publishes it there */
                 text_append(t, m->facts->client);
-        else if (m && m->presence == PRESENCE_UP)
+        else if (state->attached || (m && m->presence == PRESENCE_UP))
                 own_url(request, t);
 }
 

@@ -1,16 +1,15 @@
 """Each route and each verb of fleetctl on a host without a replica, compared with a voter; reads and events while its replica is killed.
 
-attached.py routes VOTER REPLICA ATTACHED ROUTES.C     sockets of hosts, of them the replica in use, and the table of routes
-attached.py verbs VOTER ATTACHED FLEETCTL FLEETCTL.C
+attached.py routes VOTER REPLICA ATTACHED ROUTES.C FLEET-API.7     sockets of hosts, of them the replica in use; the table of routes; what differs
+attached.py verbs VOTER ATTACHED FLEETCTL MAN          each verb, and each verb of a verb, that its help lists
     "lost" after these: the replica in use ends again and again meanwhile. An answer that differs is asked for again, on both hosts.
 attached.py events VOTER ATTACHED FLEETCTL             the same events, in their text, JSON and order, of the past and as they happen
-attached.py moves WRITER ATTACHED PID SIGNAL NAME     the process of the replica in use gets the signal while both work; a word in the results"""
+attached.py moves WRITER ATTACHED WORD COMMAND...      the command makes the replica in use end or stand still while both work; a word in the results"""
 
 import http.client
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -28,24 +27,35 @@ STREAM = "stream"  # the first line is compared, not the rest
 # By pattern and method: requests in order, each a path, a body, and STREAM. "%s" is a letter of the host that is asked.
 REQUESTS = {
     "PUT /v2/keys/**": [("/v2/keys/a%s?value=1", None)],
-    "GET /v2/keys/**": [("/v2/keys/a%s", None), ("/v2/keys/none", None), ("/v2/keys/a%s?quorum=true", None)],
+    "GET /v2/keys/**": [("/v2/keys/a%s", None), ("/v2/keys/none", None), ("/v2/keys/a%s?quorum=true", None), ("/v2/keys/a%s?wait=true&waitIndex=1", None)],
+    "HEAD /v2/keys/**": [("/v2/keys/a%s", None), ("/v2/keys/none", None), ("/v2/keys/a%s?quorum=true", None), ("/v2/keys/a%s?quorum=x", None)],
+    "POST /v2/keys/**": [("/v2/keys/q%s?value=1", None), ("/v2/keys/a%s?value=1", None), ("/v2/keys/q%s?ttl=x", None), ("/v2/keys/_fleet/q%s?value=1", None)],
     "PUT /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", "1")],
     "GET /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", None), (V1 + "/kv/value/none", None)],
-    "GET /fleet/v1/kv/list": [(V1 + "/kv/list?prefix=/k%s", None)],
+    "HEAD /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", None), (V1 + "/kv/value/none", None), (V1 + "/kv/value/k%s?quorum=true", None)],
+    "GET /fleet/v1/kv/list": [(V1 + "/kv/list?prefix=/k%s", None), (V1 + "/kv/list?prefix=/k%s&quorum=true", None), (V1 + "/kv/list?limit=x", None)],
+    "HEAD /fleet/v1/kv/list": [(V1 + "/kv/list?prefix=/k%s", None), (V1 + "/kv/list?limit=x", None)],
     "POST /fleet/v1/kv/txn": [(V1 + "/kv/txn", '{"writes":[{"op":"put","key":"/t%s","value":"1"}]}'), (V1 + "/kv/txn", "{")],
     "GET /fleet/v1/kv/changes": [(V1 + "/kv/changes?prefix=/k%s&after=0", None, STREAM)],
     "DELETE /fleet/v1/kv/value/**": [(V1 + "/kv/value/k%s", None)],
     "GET /version": [("/version", None)],
     "GET /health": [("/health", None)],
     "GET /v2/machines": [("/v2/machines", None)],
-    "GET /v2/members/**": [("/v2/members/none", None)],
-    "POST /v2/members/**": [("/v2/members", '{"peerURLs":["http://127.0.0.1:1"]}')],
+    "HEAD /v2/machines": [("/v2/machines", None)],
+    "GET /v2/members/**": [("/v2/members", None), ("/v2/members/none", None)],
+    "POST /v2/members/**": [("/v2/members", '{"peerURLs":["http://127.0.0.1:1"]}'), ("/v2/members", "{")],
+    "PUT /v2/members/**": [("/v2/members/none", '{"peerURLs":["http://127.0.0.1:1"]}'), ("/v2/members/1", "{"), ("/v2/members", None)],
+    "DELETE /v2/members/**": [("/v2/members/none", None), ("/v2/members", None)],
     "GET /v2/stats/self": [("/v2/stats/self", None)],
     "GET /v2/stats/leader": [("/v2/stats/leader", None)],
     "GET /v2/stats/store": [("/v2/stats/store", None)],
     "GET /v2/auth/users": [("/v2/auth/users", None)],
+    "HEAD /v2/auth/users": [("/v2/auth/users", None)],
     "GET /v2/auth/roles": [("/v2/auth/roles", None)],
+    "HEAD /v2/auth/roles": [("/v2/auth/roles", None)],
     "GET /v2/auth/enable": [("/v2/auth/enable", None)],
+    "PUT /v2/auth/enable": [("/v2/auth/enable", None), ("/v2/auth/enable", "{")],
+    "DELETE /v2/auth/enable": [("/v2/auth/enable", None)],
     "GET /metrics": [("/metrics", None)],
     "PUT /fleet/v1/units/*": [(V1 + "/units/u%s.service", UNIT), (V1 + "/units/u%s.service", "{}"), (V1 + "/units/bad", UNIT), (V1 + "/units/u%s.service", "[")],
     "GET /fleet/v1/units/*": [(V1 + "/units/u%s.service", None), (V1 + "/units/none.service", None)],
@@ -54,7 +64,7 @@ REQUESTS = {
                                   (V1 + "/revisions/none.service", None)],
     "POST /fleet/v1/batch": [(V1 + "/batch", BATCH), (V1 + "/batch", "{")],
     "GET /fleet/v1/state": [(V1 + "/state", None)],
-    "GET /fleet/v1/local": [],  # of the host itself: test-attached.sh asks for it
+    "GET /fleet/v1/local": [(V1 + "/local", None), (V1 + "/local?none=1", None)],
     "GET /fleet/v1/state/*": [(V1 + "/state/none.service", None)],
     "GET /fleet/v1/machines": [(V1 + "/machines", None), (V1 + "/machines?all=true", None)],
     "PATCH /fleet/v1/machines": [(V1 + "/machines", PATCH), (V1 + "/machines", "{}")],
@@ -73,13 +83,15 @@ REQUESTS = {
     "GET /fleet/v1/rollouts": [(V1 + "/rollouts", None)],
     "GET /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", None), (V1 + "/rollouts/none.service", None)],
     "PUT /fleet/v1/rollouts/*": [(V1 + "/rollouts/u%s.service", '{"request":"pause"}'), (V1 + "/rollouts/u%s.service", '{"request":"none"}')],
-    "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None)],
+    "GET /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", None), (V1 + "/machines/none", None)],
+    "POST /fleet/v1/machines/*": [(V1 + "/machines/00000000000000000000000000000001", "{}")],
     "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
     "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
     "POST /fleet/v1/plan/machines": [(V1 + "/plan/machines", PATCH)],
     "GET /fleet/v1/directory": [(V1 + "/directory", None)],
     "POST /fleet/v1/directory": [(V1 + "/directory", '{"kind":"held","machineID":"00000000000000000000000000000001","names":["x.service"]}')],
     "GET /fleet/v1/discovery": [(V1 + "/discovery", None)],
+    "POST /fleet/v1/discovery": [(V1 + "/discovery", "{}")],
     "GET /fleet/v1/events": [(V1 + "/events?details=true&after=0", None, STREAM), (V1 + "/events?details=maybe", None)],
     "GET /fleet/v1/history": [(V1 + "/history?unit=u%s.service", None), (V1 + "/history?last=x", None)],
     "GET /fleet/v1/cluster": [(V1 + "/cluster", None)],
@@ -95,13 +107,13 @@ REQUESTS = {
     "PUT /fleet/v1/cluster/users/*": [(V1 + "/cluster/users/u%s", "{}")],
     "GET /fleet/v1/cluster/users": [(V1 + "/cluster/users", None)],
     "DELETE /fleet/v1/cluster/users/*": [(V1 + "/cluster/users/none", None)],
-    "POST /fleet/v1/cluster/host/rekey": [],  # of the host itself: a change of its key is no matter of this test
-    "POST /fleet/v1/cluster/rekey": [],       # a new cluster key for each request
+    "POST /fleet/v1/cluster/host/rekey": [(V1 + "/cluster/host/rekey", "[")],  # these two read no body and no parameters
+    "POST /fleet/v1/cluster/rekey": [(V1 + "/cluster/rekey", None)],
     "POST /fleet/v1/cluster/secure": [(V1 + "/cluster/secure", "[")],
     "POST /fleet/v1/cluster/init": [(V1 + "/cluster/init", "[")],
     "POST /fleet/v1/cluster/join": [(V1 + "/cluster/join", "[")],
     "GET /fleet/v1/cluster/leave": [(V1 + "/cluster/leave", None)],
-    "POST /fleet/v1/cluster/leave": [],
+    "POST /fleet/v1/cluster/leave": [(V1 + "/cluster/leave", "["), (V1 + "/cluster/leave", '{"deadlineMs":"x"}')],  # a good one takes the host out of its cluster
     "DELETE /fleet/v1/cluster/leave": [(V1 + "/cluster/leave", None)],
     "GET /fleet/v1/journal/*": [(V1 + "/journal/u%s.service", None), (V1 + "/journal/none.service", None)],
     "GET /fleet/v1/status/*": [(V1 + "/status/u%s.service", None)],
@@ -117,10 +129,18 @@ REQUESTS = {
 
 OF_THE_ROLE = "GET /v2/stats/leader"  # 403 on a replica that does not lead
 
-# Members of answers that belong to a moment or to the host that answers. fleet-api(7) names them.
-VOLATILE = {"by", "index", "raftIndex", "lastIndex", "lastTerm", "time", "since", "first", "last", "created", "createdIndex", "modifiedIndex", "expires", "hash",
-            "machine", "name", "role", "replica", "seat", "token", "id", "startTime", "leaderInfo", "state", "recvAppendRequestCnt", "sendAppendRequestCnt",
-            "latency", "counts"}
+# Members of answers whose values belong to a moment: they have to be there on both hosts. Those that belong to the host that answers are listed in
+# fleet-api(7), and nowhere else.
+MOMENT = {"index", "createdIndex", "modifiedIndex", "raftIndex", "lastIndex", "lastTerm", "time", "since", "expires", "created", "first", "last", "token", "startTime", "uptime",
+          "recvAppendRequestCnt", "sendAppendRequestCnt", "latency", "counts"}
+
+
+def of_the_host(manual):
+    """By route: members with values of the host that answers, of the rows "- _GET PATH_: _member_, _member_" of the manual; none for "all values"."""
+    rows = re.findall(r"^- (_GET [^:\n]*): (_|all values)(.*)$", open(manual).read(), re.M)
+    found = {route.replace("\\", ""): set(re.findall(r"_(\w+)_", first + rest)) for routes, first, rest in rows for route in re.findall("_(GET /[^_]*)_", routes)}
+    assert found, "%s has no differences of hosts" % manual
+    return found
 
 
 class Connection(http.client.HTTPConnection):
@@ -147,7 +167,7 @@ def ask(path, method, target, body=None, kind=None):
 
 ATTEMPTS = 12  # of requests and commands while the replica in use ends again and again
 # A host that has ended could be removed; the others depend on how often a request was sent, and on how many changes there were since the start.
-NOT_AGAIN = {"DELETE /fleet/v1/machines/*", "remove", "GET /fleet/v1/history", "history", "GET /fleet/v1/kv/changes", "GET /fleet/v1/events"}
+NOT_AGAIN = {"DELETE /fleet/v1/machines/*", "GET /fleet/v1/history", "GET /fleet/v1/kv/changes", "GET /fleet/v1/events"}
 
 
 def ask_again(path, *request):
@@ -163,36 +183,38 @@ def ask_again(path, *request):
     return answer
 
 
-def plain(value):
+def plain(value, hidden, absent=set()):
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items() if k not in VOLATILE}
-    return [plain(v) for v in value] if isinstance(value, list) else value
+        return {k: "..." if k in hidden else plain(v, hidden, absent) for k, v in value.items() if k not in absent}
+    return [plain(v, hidden, absent) for v in value] if isinstance(value, list) else value
 
 
-def comparable(answer, letter):
+def comparable(answer, route, of_host):
     status, kind, fields, body = answer
     try:
-        value = plain(json.loads(body))
-        body = json.dumps(sorted(value) if isinstance(value, dict) and "getsSuccess" in value else value, sort_keys=True)  # counts of one host
+        value = plain(json.loads(body), MOMENT | ({"id"} if route == "POST /fleet/v1/cluster/tokens" else set()), of_host.get(route, set()))
+        body = json.dumps(sorted(value) if of_host.get(route) == set() else value, sort_keys=True)
     except ValueError:
         body = re.sub(rb"[0-9]+", b"N", body).decode("latin-1")
     if kind and (kind.startswith("application/octet-stream") or "openmetrics" in kind or "version=0.0.4" in kind):
         body = "..." if body else ""
-    return status, kind, fields, re.sub(r"\b([a-z]|fleet-)%s\b" % letter, r"\1_", body)
+    body = re.sub(r'(clientURLs": \["http://127.0.0.1:)[0-9]+', r"\1N", body)
+    body = re.sub("/q_/[0-9]{20}", "/q_/N", re.sub(r"\b([a-z]|fleet-)[vw]\b", r"\1_", body))  # names of both hosts; and of a key in order
+    return status, kind, fields, body
 
 
 def result(name, different):
     print("ok " + name if not different else "not ok %s: %s" % (name, "; ".join(different[:3])), flush=True)
 
 
-def routes(voter, replica, attached, table, lost=None):
+def routes(voter, replica, attached, table, manual, lost=None):
+    of_host = of_the_host(manual)
     if lost:
-        return routes_while_replicas_are_lost(voter, attached)
+        return routes_while_replicas_are_lost(voter, attached, of_host)
     rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
-    wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (methods.strip('"').split()[:1] if methods != "NULL" else [])}
-    known = {k.replace("HEAD ", "") for k in REQUESTS}
-    missing = sorted(w for w in wanted if w.replace("HEAD", "GET") not in known)
-    result("each_route_is_compared", ["no request for %s" % m for m in missing])
+    # The handler of a row without methods answers each method.
+    wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (["GET", "POST"] if methods == "NULL" else methods.strip('"').split())}
+    result("each_route_is_compared", ["no request for %s" % m for m in sorted(wanted - {r for r, requests in REQUESTS.items() if requests})] + ["no route %s" % r for r in sorted(REQUESTS.keys() - wanted)])
     different, n = [], 0
     fill = lambda s, letter: s.replace("%s", letter) if s else s
     for route, requests in REQUESTS.items():
@@ -201,14 +223,16 @@ def routes(voter, replica, attached, table, lost=None):
             answers = []
             for path, letter in hosts:
                 answer = ask(path, method, fill(target, letter), fill(body, letter), *kind)
-                while b"meanwhile; try again" in answer[3]:  # its replica has not applied the change of the other one
+                # Its replica has not applied the change of the other one, or that change goes on.
+                while b"meanwhile; try again" in answer[3] or b"is under way: fleetctl ca" in answer[3]:
+                    time.sleep(0.1)
                     answer = ask(path, method, fill(target, letter), fill(body, letter), *kind)
-                answers.append(comparable(answer, letter))
+                answers.append(comparable(answer, route, of_host))
             for attempt in range(50):  # a host reads its own writes at once, those through another one later
                 if method != "GET" or answers[0] == answers[1]:
                     break
                 time.sleep(0.1)
-                answers = [comparable(ask(path, method, fill(target, letter), None, *kind), letter) for path, letter in hosts]
+                answers = [comparable(ask(path, method, fill(target, letter), None, *kind), route, of_host) for path, letter in hosts]
             n += 1
             if answers[0] != answers[1]:
                 different.append("%s %s: %s, here %s" % (method, target, *(str(a)[:300] for a in answers)))
@@ -217,14 +241,14 @@ def routes(voter, replica, attached, table, lost=None):
     result("each_route_answers_as_on_a_voter", different)
 
 
-def routes_while_replicas_are_lost(voter, attached):
+def routes_while_replicas_are_lost(voter, attached, of_host):
     different, n, again = [], 0, 0
     for route, requests in REQUESTS.items():
         if route in NOT_AGAIN or route == OF_THE_ROLE:
             continue
         for target, body, *kind in requests:
             for attempt in range(ATTEMPTS):
-                answers = [comparable(ask_again(path, route.split()[0], target.replace("%s", letter), body.replace("%s", letter) if body else None, *(kind or [None])), letter)
+                answers = [comparable(ask_again(path, route.split()[0], target.replace("%s", letter), body.replace("%s", letter) if body else None, *(kind or [None])), route, of_host)
                            for path, letter in ((voter, "v"), (attached, "w"))]
                 n += 1
                 if answers[0] == answers[1]:
@@ -238,56 +262,318 @@ def routes_while_replicas_are_lost(voter, attached):
     result("each_route_answers_as_on_a_voter_while_replicas_are_lost", different)
 
 
-# Arguments of each verb. Those that would change the host itself are rejected: what they say is compared.
-VERBS = {
-    "backup": ["backup", "--yes", "backup.gz"], "ca": ["ca", "show"], "cat": ["cat", "u.service"], "cert": ["cert", "ls"], "cluster": ["cluster"],
-    "cordon": ["cordon", "none"], "drain": ["drain", "none"], "uncordon": ["uncordon", "h1"],
-    "destroy": ["destroy", "u.service"], "diff": ["diff", "u.service"], "directory": ["directory"], "edit": ["edit", "--yes", "u.service"],
-    "events": ["events", "-n3"], "export": ["export", "exported"], "fd-forward": ["fd-forward", "none.sock"], "help": ["help", "why"], "history": ["history", "u.service"],
-    "import": ["import", "exported"], "init": ["init", "--name=none"], "is-active": ["is-active", "u.service"], "is-failed": ["is-failed", "u.service"],
-    "join": ["join", "fleet1-none"], "journal": ["journal", "u.service"], "kill": ["kill", "u.service"], "kv": ["kv", "ls", "/"],
-    "leave": ["leave", "--none"], "list-dependencies": ["list-dependencies", "u.service"], "list-machines": ["list-machines"],
-    "list-members": ["list-members"], "list-unit-files": ["list-unit-files"], "list-units": ["list-units"],
-    "load": ["load", "--no-block", "u.service"], "log": ["log", "--lines=1", "--machine=none"], "machine": ["machine", "show", "h1"], "move": ["move", "none.service"], "plan": ["plan", "u.service"],
-    "reboot": ["reboot", "--status"], "rollout": ["rollout", "u.service"],
-    "recover": ["recover"], "reload": ["reload", "u.service"], "remove": ["remove", "--yes", "h3"], "reset-failed": ["reset-failed", "u.service"],
-    "restart": ["restart", "none.service"], "restore": ["restore", "none.gz"], "revert": ["revert", "--yes", "u.service"], "show": ["show", "u.service"], "ssh": ["ssh", "u.service"],
-    "start": ["start", "--no-block", "u.service"], "status": ["status", "u.service"], "stop": ["stop", "--no-block", "u.service"],
-    "submit": ["submit", "u.service"], "token": ["token", "revoke", "000000000000"], "unload": ["unload", "--no-block", "u.service"],
-    "verify": ["verify", "u.service"], "version": ["version"], "why": ["why", "u.service"],
-}
-ORDER = ["submit", "cat", "load", "start", "stop", "unload", "export", "import"]  # then all others, and destroy at the end
-# The view of one host: fleetctl(1) names these lines. "fleetctl cluster" begins with them.
-OF_THE_HOST = re.compile("^(this host|replica in use|replica|role|.*; this host).*$", re.M | re.I)
+# Commands in order. "%s" is a letter of the host that is asked: what ends with "-%s" is its own, and so is machine h%d; %i is the index before key /k-%s/a. A line is run by a shell in a
+# folder of that host. Those that would change the host itself are rejected: what they say is compared. "once": not while replicas are lost, because
+# its result depends on how often it was sent, or because another line has the verb.
+COMMANDS = """
+submit u-%s.service t-%s@.service
+once submit u-%s.service
+once submit none.service
+once submit bad-%s.service
+cat u-%s.service
+once cat --source --output=json u-%s.service
+once cat --rev=1 u-%s.service
+once cat --rev=9 u-%s.service
+once cat none.service
+diff u-%s.service
+once submit --replace new/u-%s.service
+once diff u-%s.service
+once diff --from=1 --to=2 u-%s.service
+once diff --from=9 u-%s.service
+history u-%s.service
+once history --output=json u-%s.service
+once history none.service
+revert --yes --no-block u-%s.service 1
+once revert --yes u-%s.service 9
+once revert --yes none.service
+plan u-%s.service
+once plan --output=json u-%s.service
+once plan none.service
+verify u-%s.service
+once verify bad-%s.service
+load --no-block u-%s.service
+start --no-block u-%s.service t-%s@1.service
+once start --no-block none.service
+once start --no-block bad@@.service
+once start --timeout=none u-%s.service
+list-units
+once list-units --output=json
+once list-units --state=failed
+once list-units --fields=none
+once list-units --machine=none
+list-unit-files
+once list-unit-files --output=json
+once list-unit-files u-%s.service none.service
+is-active u-%s.service
+once is-active none.service
+is-failed u-%s.service
+once is-failed none.service
+status u-%s.service
+once status
+once status --output=json
+once status none.service
+show u-%s.service
+once show none.service
+journal u-%s.service
+once journal none.service
+once journal --since=never u-%s.service
+kill u-%s.service
+once kill none.service
+once kill --signal=NONE u-%s.service
+reload u-%s.service
+once reload none.service
+reset-failed u-%s.service
+once reset-failed none.service
+list-dependencies u-%s.service
+once list-dependencies none.service
+ssh u-%s.service
+once ssh none -- true
+fd-forward none.sock
+why u-%s.service
+once why --output=json u-%s.service
+once why none.service
+once why 't-%s@*'
+move --no-block u-%s.service
+once move u-%s.service none
+once move none.service
+restart none.service
+directory
+once directory --output=json
+directory confirm none.service
+once directory confirm
+directory take-over none.service
+directory retry none.service
+once directory retry
+rollout
+rollout pause u-%s.service
+rollout resume u-%s.service
+rollout promote u-%s.service
+once rollout u-%s.service
+once rollout --output=json
+once rollout pause none.service
+once rollout none.service
+stop --no-block u-%s.service
+once stop --no-block none.service
+unload --no-block u-%s.service
+once unload none.service
+edit --yes u-%s.service
+once edit none.service
+export exported
+once export --output=json exported-again
+once export exported
+import exported
+once import --yes --replace exported
+once import none
+events -n3
+once events --since=never
+once events --machine=none
+once events none.service
+log --lines=1 --machine=none
+once log --lines=none
+machine show h1
+once machine show --output=json h1
+once machine show none
+machine set --yes h1 zone=a
+once machine set --yes none zone=a
+once machine set --yes h1 zone
+once machine set --yes h1 zone=
+once machine rekey none
+once machine rekey
+cordon --reason=disk h%d
+once cordon none
+once list-machines --all --fields=machine,maintenance
+drain --no-block h%d
+once drain none
+once drain --deadline=none h4
+uncordon h%d
+once uncordon none
+reboot --status
+once reboot --status --output=json
+once reboot none
+once reboot --cancel
+once reboot --resume
+once reboot --deadline=none h4
+once remove --yes h3
+once remove none
+list-machines --all
+once list-machines --all --full --fields=machine,ip,metadata,certificate,hostname,idle-session,kind,maintenance,presence,problem,reboot,restricted,role,session,units,version
+once list-machines --all --output=json
+once list-machines --all --fields=none
+list-members
+once list-members --output=json
+cluster
+once cluster --output=json
+cluster level
+once cluster level 1 --yes
+once cluster level none
+cluster stop-waiting --yes
+cluster secure --yes
+once cluster none
+ca show
+once ca --output=json
+ca rotate
+once ca rotate --compromised
+once cluster rekey
+cert create user-%s --rights=keys-read:/,units-see --out=certs
+once cert user-%s --out=certs
+once cert create another-%s --rights=none
+once cert create bad/name-%s
+cert ls
+once cert ls --output=json
+cert set user-%s --rights=units-see
+once cert set none --rights=units-see
+once cert ls
+cert revoke user-%s
+once cert revoke none
+token create --uses=3
+once token --ttl=none
+once token --replace=none
+once token --from=none
+token ls
+once token ls --output=json
+token revoke 000000000000
+backup --yes backup-%s
+once backup --verify backup-%s
+once backup backup-%s
+once backup --yes none/backup
+recover
+restore none.backup
+once restore backup-%s
+init --name=none
+once init --voters=4
+once init --spread=
+join fleet1-none
+once join
+leave --none
+once leave --cancel
+once leave none
+kv set /k-%s/a 1
+once kv set /k-%s/a 2 --swap-with-value=1
+once kv set /k-%s/a 2 --swap-with-value=1
+once kv set /k-%s/a 2 --swap-with-index=1
+once kv set /k-%s/b 1 --ttl=600
+once kv set /k-%s/b 1 --ttl=600 --refresh
+once kv set /k-%s 1
+once kv set /_fleet/k-%s 1
+once kv set /k-%s/a --file=u-%s.service
+kv get /k-%s/a
+once kv get --quorum --output=json /k-%s/a
+once kv get --file=value /k-%s/a
+once kv get /none
+once kv get /k-%s
+kv mk /k-%s/c 1
+once kv mk /k-%s/c 1
+once kv mk --dir /k-%s/dir
+once kv mk --in-order /k-%s/queue 1
+kv ls --recursive /k-%s
+once kv ls --limit=2 /k-%s
+once kv ls --output=json --quorum /k-%s
+once kv ls /none
+once kv ls
+kv watch --after-index=%i --recursive /k-%s
+once kv watch --after-index=%i --output=json /k-%s/a
+once kv watch --after-index=99999999999999999999 /k-%s/a
+kv exec-watch --after-index=%i --recursive /k-%s -- sh -c 'echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE; kill $PPID'
+once kv exec-watch /k-%s
+kv lock lock-%s -- echo locked
+once kv lock lock-%s -- false
+kv txn <txn-%s
+once kv txn txn-%s
+once kv txn bad-%s.service
+kv export /k-%s
+once kv export /k-%s exported-keys
+once kv export /none
+kv import /i-%s exported-keys
+once kv import /i-%s <txn-%s
+once kv import /i-%s none
+kv rm --recursive /i-%s
+once kv rm /k-%s/b --with-value=9
+once kv rm /k-%s/b --with-index=1
+once kv rm /k-%s
+once kv rm --dir /k-%s
+once kv rm /none
+once kv rm --dir /k-%s/dir
+once kv none
+version
+help why
+once help kv get
+once help kv none
+once help none
+none
+once list-units --none
+destroy --yes u-%s.service t-%s@.service t-%s@1.service
+once destroy none.service
+once destroy
+"""
+IN_TIME = "drain --no-block h%d"  # says nothing of a machine that is drained when it has been asked for
+FILES = {"u-%s.service": "[Service]\nExecStart=/bin/sleep 1000\n", "new/u-%s.service": "[Service]\nExecStart=/bin/sleep 2000\n",
+         "t-%s@.service": "[Service]\nExecStart=/bin/sleep %%i\n", "bad-%s.service": "[Service\n",
+         "txn-%s": '{"writes":[{"action":"set","key":"/k-%s/txn","value":"1"}]}'}
+NUMBERS = {"v": "4", "w": "5"}
+# What is of the host: words of fleetctl(1), and how it looks.
+OF_THE_HOST = {"the line _this host_ of *cluster*": "^this host  h.*$", "(_root@beta_)": "(?<=root@)h[26]"}
 
 
-def verbs(voter, attached, fleetctl, source, lost=None):
-    names = re.findall(r'^        \{ "([a-z-]+)", ', open(source).read(), re.M)
+def without_host(value, members):
+    if isinstance(value, dict):
+        return {k: without_host(v, members) for k, v in value.items() if not ("clusterId" in value and k in members)}
+    return [without_host(v, members) for v in value] if isinstance(value, list) else value
+
+
+def verb_names(fleetctl):
+    """Verbs, and the words of their arguments that stand for themselves, as the help has them: "cert create", "kv get"."""
+    run = lambda *args: subprocess.run([fleetctl, "help", *args], capture_output=True, text=True, check=True).stdout
+    names = run("--verbs").split("\n")[:-1]
+    for verb in [n for n in names if " " not in n]:
+        usage = re.search(r"^\tfleetctl %s(.*)$" % verb, run(verb), re.M).group(1)
+        words = re.findall(r"(?<![\w-])[a-z][a-z-]*", usage)
+        names += ["%s %s" % (verb, w) for w in words]
+    return names
+
+
+def run_command(fleetctl, path, letter, line, members):
+    for name, text in FILES.items():
+        name = os.path.join(letter, name.replace("%s", letter))
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "w") as f:
+            f.write(text.replace("%s", letter))
+    if "%i" in line:
+        node = json.loads(ask_again(path, "GET", "/v2/keys/k-%s/a" % letter, None)[3])["node"]
+        line = line.replace("%i", str(node["modifiedIndex"] - 1))
+    command = "exec %s --endpoint=unix://%s %s" % (fleetctl, path, line.replace("%s", letter).replace("%d", NUMBERS[letter]))
+    r = subprocess.run(["sh", "-c", command], cwd=letter, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=dict(os.environ, EDITOR="true", VISUAL="true"))
+    if "under way: fleetctl ca" in r.stderr:  # of the other host, with the same command
+        time.sleep(0.2)
+        return run_command(fleetctl, path, letter, line, members)
+    if "--output=json" in line and r.stdout.startswith("{"):
+        r.stdout = json.dumps(without_host(json.loads(r.stdout), members), indent=0)
+    out = re.sub(r"-[vw]\b", "-_", r.stdout + r.stderr).replace(path, "SOCKET")  # lists have the units of both
+    if "%d" in line:
+        out = re.sub(r"\bh%s\b" % NUMBERS[letter], "h_", out)
+    out = re.sub("fleet1-[A-Za-z0-9_-]{20,}", "TOKEN", re.sub("|".join(OF_THE_HOST.values()), "", out, flags=re.M))
+    return r.returncode, re.sub(r"(?<!\bh)(?!0{31}[0-9]\b)(?<![0-9])[0-9]+", "N", out)
+
+
+def verbs(voter, attached, fleetctl, manuals, lost=None):
+    with open(manuals + "/fleetctl.1.scd") as f:
+        text = f.read()
+    members = of_the_host(manuals + "/fleet-api.7.scd")["GET /fleet/v1/cluster"]
+    lines = [line for line in COMMANDS.split("\n") if line and not (lost and line.startswith("once "))]
+    lines = [line.replace("once ", "", 1) for line in lines]
     if not lost:
-        result("each_verb_is_compared", ["no arguments for " + n for n in names if n not in VERBS])
+        result("each_verb_is_compared", ["no command with " + n for n in verb_names(fleetctl) if not any((line + " ").startswith(n + " ") for line in lines)])
+        result("what_differs_is_in_the_manual", ["fleetctl(1) has no " + words for words in OF_THE_HOST if words not in text])
     different = []
-    order = ORDER + [v for v in VERBS if v not in ORDER + ["destroy"]] + ["destroy"]
-    for verb in order:
-        if lost and verb in NOT_AGAIN:
-            continue
-        for attempt in range(ATTEMPTS if lost else 1):
-            said = []
-            for path, letter in ((voter, "v"), (attached, "w")):
-                os.makedirs(letter, exist_ok=True)
-                with open("%s/u%s.service" % (letter, letter), "w") as f:
-                    f.write("[Service]\nExecStart=/bin/sleep 1000\n")
-                args = [a.replace("u.service", "u%s.service" % letter) for a in VERBS[verb]]
-                r = subprocess.run([fleetctl, "--endpoint=unix://" + path] + args, cwd=letter, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-                                   env=dict(os.environ, EDITOR="true", VISUAL="true"))
-                out = re.sub(r"\bu[vw]\b", "u_", r.stdout + r.stderr).replace(path, "SOCKET")  # lists have the units of both
-                said.append((r.returncode, re.sub(r"[0-9]+", "N", OF_THE_HOST.sub("", out))))
+    for line in lines:
+        for attempt in range(ATTEMPTS if lost or line == IN_TIME else 1):
+            said = [run_command(fleetctl, path, letter, line, members) for path, letter in ((voter, "v"), (attached, "w"))]
             if said[0] == said[1]:
                 break
             time.sleep(0.3)
         if said[0] != said[1]:
-            different.append("%s: %s, here %s" % (verb, *(str(s)[:300] for s in said)))
-            print("# " + "%s: %s, here %s" % (verb, *said))
-    print("# %d verbs" % len(order))
+            different.append("%s: %s, here %s" % (line, *(str(s)[:300] for s in said)))
+            print("# " + "%s: %s, here %s" % (line, *said))
+    print("# %d commands" % len(lines))
     result("each_verb_says_what_it_says_on_a_voter" + ("_while_replicas_are_lost" if lost else ""), different)
 
 
@@ -501,9 +787,9 @@ class KeyClients:
         result("no_change_is_missed_or_repeated_while_it_is_%s" % self.word, [] if self.changed == log else ["%d of %d: %s" % (len(self.changed), len(log), self.changed[-5:])])
 
 
-def moves(writer, attached, pid, number, word):
+def moves(writer, attached, word, *command):
     """Units are submitted on a voter, while their list and the events are read on the attached host, and keys are written, read and watched
-    there. Its replica ends or stands still."""
+    there. The command makes its replica end, stand still, or lose its network."""
     total, problems, seen, sizes, slow = 60, [], [], [], [0.0]
     unit = re.compile("%s[0-9]+[.]service" % word)
     index = json.loads(ask(writer, "GET", V1 + "/cluster")[3])["index"]
@@ -547,7 +833,7 @@ def moves(writer, attached, pid, number, word):
         t.start()
     for i in range(total):
         if i == total // 3:
-            os.kill(pid, number)
+            subprocess.run(command, check=True)
         for attempt in range(100):
             status = ask(writer, "PUT", V1 + "/units/%s%d.service" % (word, i), UNIT)[0]
             if status in (201, 409):
@@ -575,4 +861,4 @@ if __name__ == "__main__":
     elif verb == "events":
         events(*args)
     else:
-        moves(args[0], args[1], int(args[2]), getattr(signal, args[3]), args[4])
+        moves(*args)

@@ -1,7 +1,9 @@
-# Packages of the release before, by the rules of today: sourced by test-package.sh.
+# Packages of the release before, by the rules of today, and builds of former commits: sourced by test-package.sh and test-upgrade-attached.sh.
 
 # The last commit of that release; each release changes it.
 BEFORE_COMMIT=5db5cc8c89a6864871fbaa23920675ed90c99545
+# The last commit of the feature level before, for upgrades of attached hosts, which the release above does not have (level 6 or later is needed).
+ATTACHED_COMMIT=9ff1e4a8a06f0e21b9496bf0aa9c4bd3797707f1
 
 before_is_known() { git -c safe.directory='*' -C "$top" cat-file -e "$BEFORE_COMMIT^{commit}" 2>/dev/null; }
 
@@ -18,4 +20,12 @@ before_packages() (
         done
         sed -i '1s/(.*)/(0.1.0~before)/' debian/changelog
         env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u DESTDIR -u CC dpkg-buildpackage -us -uc -B
+)
+
+# before_build FOLDER COMMIT: compile that commit in FOLDER/build.
+before_build() (
+        . "$top/tests/lab/build.sh"
+        mkdir -p "$1/source" && git -c safe.directory='*' -C "$top" archive "$2" | tar -x -C "$1/source" || exit 1
+        top=$1/source
+        build_tree "$1/build" "$1/log"
 )

@@ -81,6 +81,37 @@ units_run_on_attached_hosts_and_fleetctl_works_there() {
         [ "$(wc -l <"$LAB/before")" -gt "$(wc -w <<<"$LAB_HOSTS")" ] || fail "too few units run: $(cat "$LAB/before")"
 }
 
+# Units with equal texts on a host with and on one without a replica: each verb prints the same about them, on both hosts.
+verbs_about_a_unit_are_equal_for_each_host_that_runs_it_and_each_that_asks() {
+        local h voter on at
+        hosts
+        h=$(attached | tail -1)
+        voter=$(replicas | grep -vx "$(leader)" | head -1)
+        for on in voter attached; do
+                at=$([ $on = voter ] && echo "$voter" || echo "$h")
+                unit_file on-$on.service <<END
+[Service]
+ExecStart=/bin/bash -c 'trap "echo got USR1" USR1; echo has started; while :; do sleep infinity & wait; kill \$\$!; done'
+ExecReload=/bin/echo has reloaded
+[X-Fleet]
+MachineID=$(host_machine_id "$at")
+END
+                unit_file fails-on-$on.service <<END
+[Service]
+ExecStart=/bin/sh -c 'echo will fail; exit 1'
+[X-Fleet]
+MachineID=$(host_machine_id "$at")
+END
+        done
+        fleetctl "$h" start on-voter.service on-attached.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        fleetctl "$h" start fails-on-voter.service fails-on-attached.service >"$LAB/out" 2>&1
+        python3 "$here/unit_verbs.py" "$LAB_BUILD/client/fleetctl" "$(host_socket "$voter")" "$voter" "$(host_machine_id "$voter")" \
+                "$(host_socket "$h")" "$h" "$(host_machine_id "$h")" >"$LAB/out" 2>&1 || fail "$(cat "$LAB/out")"
+        echo "# $(cat "$LAB/out")" >>"$LAB/figures"
+        fleetctl "$h" destroy --yes on-voter.service on-attached.service fails-on-voter.service fails-on-attached.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+        identities >"$LAB/before"
+}
+
 # replica_is_gone KIND REPLICA MS: host_of REPLICA writes meanwhile, and has no gap above MS.
 replica_is_gone() {
         local kind=$1 replica=$2 limit=$3 h gap
@@ -120,6 +151,27 @@ replicas_that_are_killed_stopped_and_cut_touch_no_unit() {
         done
 }
 
+# The clients of tests/conformance/attached.py: units are submitted on a voter; keys, units and events are read, written and watched on the attached host.
+reads_writes_and_watches_are_correct_while_its_replica_is_cut() {
+        local h replica voter
+        hosts
+        h=$(attached | tail -1)
+        replica=$(replica_of "$h")
+        voter=$(replicas | grep -vx "$replica" | head -1)
+        rm -f "$LAB/now"
+        python3 "$top/tests/conformance/attached.py" moves "$(host_socket "$voter")" "$(host_socket "$h")" cut touch "$LAB/now" >"$LAB/moves" 2>&1 &
+        wait_for 20 test -e "$LAB/now" || fail "the clients do not begin: $(cat "$LAB/moves")"
+        host_cut "$replica"
+        wait_for 5 uses_another "$h" "$replica" || fail "$replica is cut: $h uses $(replica_of "$h")"
+        host_heal "$replica" # before its units move
+        wait $! || fail "the clients fail: $(cat "$LAB/moves")"
+        ! grep '^not ok' "$LAB/moves" >"$LAB/out" || fail "$(cat "$LAB/out")"
+        [ "$(grep -c '^ok ' "$LAB/moves")" = 7 ] || fail "the clients do not end: $(cat "$LAB/moves")"
+        grep '^#' "$LAB/moves" >>"$LAB/figures"
+        wait_for 20 writes "$replica" || fail "$replica was cut, and accepts no writes"
+        WHAT="a replica that was cut" untouched "$(cat "$LAB/before")"
+}
+
 # The daemons of all replicas stand still: nothing is lost meanwhile, because no leader counts.
 signal_replicas() { local r; for r in $(cat "$LAB/replicas"); do host_exec "$r" systemctl kill -s "$1" --kill-whom=main fleetd; done; }
 reaches_no_replica() { fleetctl "$1" why here.service 2>&1 | grep -q 'no replica reachable'; }
@@ -133,11 +185,14 @@ without_a_replica_a_host_shows_its_own_units() {
         for verb in status journal show; do
                 host_exec "$h" curl -s -m 10 -o /dev/null -w "$verb %{http_code}\n" --unix-socket /run/fleet.sock "http://fleet/fleet/v1/$verb/here.service"
         done >"$LAB/here"
+        # Without the cluster, its daemon lists what runs here.
+        fleetctl "$h" list-units --local --no-legend --fields=unit,active 2>"$LAB/out" | tr -s '\t ' ' ' | LC_ALL=C sort >"$LAB/local"
         for verb in list-units why\ free-1.service plan\ here.service "token --uses=1" directory; do
                 # shellcheck disable=SC2086
                 fleetctl "$h" $verb >"$LAB/out" 2>&1 && echo "$verb succeeds: $(cat "$LAB/out")" >>"$LAB/here"
         done
         signal_replicas CONT
+        identities "$h" | awk '{ print $2, $5 }' | LC_ALL=C sort | diff - "$LAB/local" >"$LAB/different" || fail "without a replica, list-units --local: $(cat "$LAB/different" "$LAB/out")"
         diff - "$LAB/here" <<<$'status 200\njournal 200\nshow 200' >"$LAB/out" || fail "without a replica: $(cat "$LAB/out")"
         wait_for 30 writes "$h" || fail "$h accepts no writes"
         # shellcheck disable=SC2086
@@ -255,6 +310,7 @@ attached_hosts_follow_a_replica_that_was_recovered() {
 }
 
 scenario hosts_join_by_one_token an_idle_attached_host_has_8_megabytes_and_4_wake_ups_a_second attached_hosts_leave_until_twelve_are_left units_run_on_attached_hosts_and_fleetctl_works_there \
-        replicas_that_are_killed_stopped_and_cut_touch_no_unit without_a_replica_a_host_shows_its_own_units an_attached_host_without_power_loses_its_units_to_others \
+        verbs_about_a_unit_are_equal_for_each_host_that_runs_it_and_each_that_asks \
+        replicas_that_are_killed_stopped_and_cut_touch_no_unit reads_writes_and_watches_are_correct_while_its_replica_is_cut without_a_replica_a_host_shows_its_own_units an_attached_host_without_power_loses_its_units_to_others \
         without_a_quorum_a_host_that_boots_starts_its_units_and_no_unit_stops the_ca_is_rotated_while_two_attached_hosts_are_off \
         attached_hosts_follow_a_replica_that_was_recovered

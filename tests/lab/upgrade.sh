@@ -4,6 +4,7 @@
 # the version before is refused in each state of that change.
 . "$(dirname "$0")/scenario.sh"
 . "$here/upgrading.sh"
+[ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD $0" >&2; exit 2; }
 
 a_cluster_of_the_version_before_runs_units() {
         before_cluster_up

@@ -1,5 +1,4 @@
-# Rolling upgrades between the build in LAB_BEFORE and that in LAB_BUILD: sourced by upgrade*.sh after scenario.sh.
-[ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD $0" >&2; exit 2; }
+# Rolling upgrades between the build in LAB_BEFORE and that in LAB_BUILD: sourced by *upgrade*.sh after scenario.sh.
 
 before_cluster_up() { LAB_BUILD=$LAB_BEFORE cluster_up; } # with its feature level
 

@@ -99,6 +99,33 @@ static void move_over_each_event(void) {
         over();
 }
 
+/* A host returns to the replica that its hash chooses, and not to another one: after 1 to 10 minutes, so that
+ * not all hosts return at once. */
+static void a_host_returns_to_its_first_replica(void) {
+        enum { MIN_S = 60, MAX_S = 600, LATE_S = 10 };
+        SimMachine *m = attached(), *first, *second;
+        unsigned s;
+
+        run_ms((MAX_S + LATE_S) * 1000ull);
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        first = replica_of(m);
+        machine_suspect(first, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
+        machine_crash_daemon(first);
+        UNTIL("a-host-moves-over", replica_of(m) && replica_of(m) != first);
+        second = replica_of(m);
+        machine_start_daemon(first);
+        for (s = 0; replica_of(m) != first; s++) {
+                if (replica_of(m) && replica_of(m) != second)
+                        world_failed(world, "a-host-stays-until-it-returns", "%s", replica_of(m)->name);
+                if (s > MAX_S + LATE_S)
+                        world_failed(world, "a-host-returns-to-its-first-replica", "%u s", s);
+                run_ms(1000);
+        }
+        if (s < MIN_S)
+                world_failed(world, "a-host-returns-after-a-minute", "%u s", s);
+        over();
+}
+
 /* -- A replica that stands still -- */
 
 static unsigned n_answering(SimMachine *m) {
@@ -594,6 +621,7 @@ int main(int argc, char *argv[]) {
                                                    restricted_host,
                                                    a_replica_counts_the_set_of_an_attached_host,
                                                    move_over_each_event,
+                                                   a_host_returns_to_its_first_replica,
                                                    a_host_without_an_idle_session,
                                                    a_full_replica,
                                                    a_write_while_the_replica_stands_still,

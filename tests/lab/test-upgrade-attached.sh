@@ -1,0 +1,92 @@
+#!/bin/bash
+# A rolling upgrade of seven hosts, of which two are attached, from the version before (tests/lab/before.sh, or the build in LAB_BEFORE) to the build in
+# LAB_BUILD and back: attached hosts first, and replicas first, with an attached host switched off meanwhile. Then the feature level is raised, and the
+# cluster gets certificates. No unit is touched, and all acknowledged writes of a host with and of one without a replica are there. With CHECK_ALL=yes or
+# LAB_BEFORE only. Takes 420 s, and the compilation.
+[ -n "${CHECK_ALL:-}${LAB_BEFORE:-}" ] || { echo "ok attached_hosts_are_upgraded # SKIP: with CHECK_ALL=yes: the version before is compiled; test-attached.sh of tests/conformance ends and starts replicas"; exit 0; }
+LAB_HOSTS="alpha beta gamma delta epsilon zeta eta"
+. "$(dirname "$0")/scenario.sh"
+. "$here/before.sh"
+. "$here/upgrading.sh"
+compiled=$LAB/before-build
+LAB_BEFORE=${LAB_BEFORE:-$compiled/build}
+three_vote() { case "$(roles "$1")" in *"- leader standby standby voter voter") ;; *) false ;; esac; }
+with_role() { host_fleetctl alpha list-machines --no-legend --fields=hostname,role | awk -v role="$1" '($2 == "-") == (role == "-") { print $1 }'; }
+
+the_version_before_is_there() {
+        [ "$LAB_BEFORE" = "$compiled/build" ] || skip "it is in LAB_BEFORE"
+        before_build "$compiled" "$ATTACHED_COMMIT" >"$LAB/compile.log" 2>&1 </dev/null || fail "the version before: $(tail -3 "$LAB/compile.log")"
+}
+
+seven_hosts_of_the_version_before_run_units() {
+        before_cluster_up
+        runs_forever everywhere.service <<<$'[X-Fleet]\nGlobal=true'
+        fleetctl beta start everywhere.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 10 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service)"
+        plain_units_run 10
+        with_role - >"$LAB/attached"
+        with_role replica >"$LAB/replicas"
+        [ "$(wc -l <"$LAB/attached")" = 2 ] || fail "attached: $(cat "$LAB/attached")"
+}
+
+# With a writer on an attached host beside that of roll().
+roll_with_attached() {
+        local h writer
+        h=$(head -1 "$LAB/attached")
+        writer_start "$h" 600 "$2-attached"
+        writer=$WRITER
+        roll "$@"
+        writer_stop "$h" "$2-attached" "$writer"
+        acknowledged_writes_are_there "$2-attached" alpha
+        echo "# $2: longest time without an acknowledged write on $h: $(writer_gap "$2-attached") ms" >>"$LAB/figures"
+}
+
+attached_hosts_are_upgraded_first() { roll_with_attached "$LAB_BUILD" first $(cat "$LAB/attached" "$LAB/replicas"); }
+replicas_return_to_the_version_before_first() { roll_with_attached "$LAB_BEFORE" back $(cat "$LAB/replicas" "$LAB/attached"); }
+
+# All others are upgraded meanwhile. It returns with the version before, and is upgraded then.
+replicas_are_upgraded_first_while_an_attached_host_is_off() {
+        local off all=$LAB_HOSTS u
+        off=$(tail -1 "$LAB/attached")
+        host_off "$off" || fail "$off does not shut down"
+        LAB_HOSTS=$(others "$off" | tr '\n' ' ')
+        cluster_whole
+        for u in plain-{1,2,3}.service; do
+                wait_for 20 runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
+        done
+        identities >"$LAB/before"
+        # shellcheck disable=SC2046
+        roll_with_attached "$LAB_BUILD" again $(cat "$LAB/replicas") "$(head -1 "$LAB/attached")"
+        hosts_up "$off"
+        LAB_HOSTS=$all
+        cluster_whole
+        wait_for 20 runs_on_all everywhere.service || fail "the global unit runs on: $(hosts_running everywhere.service | tr '\n' ' ')"
+        # shellcheck disable=SC2046
+        WHAT="the return of $off" untouched "$(cat "$LAB/before")" $(others "$off")
+        identities >"$LAB/before"
+        roll_with_attached "$LAB_BUILD" last "$off"
+}
+
+the_newest_level_touches_no_unit() {
+        local level
+        level=$(sed -n 's/.*KV_LEVEL_MAX = \([0-9]*\).*/\1/p' "$top/kvstore/command/command.h")
+        fleetctl alpha cluster level "$level" --yes >"$LAB/out" 2>&1 || fail "level: $(cat "$LAB/out")"
+        cluster_whole
+        WHAT="feature level $level" untouched "$(cat "$LAB/before")"
+}
+
+certificates_touch_no_unit() {
+        local h
+        hosts_get_certificates
+        wait_for 30 fleetctl alpha cluster secure --yes >"$LAB/out" 2>&1 || fail "secure: $(cat "$LAB/out")"
+        cluster_whole
+        for h in $(cat "$LAB/attached" "$LAB/replicas"); do
+                host_exec "$h" systemctl restart fleetd || fail "fleetd does not restart on $h"
+        done
+        cluster_whole
+        acknowledged_writes_are_there again-attached "$(head -1 "$LAB/attached")"
+        WHAT="certificates, and a restart of all daemons" untouched "$(cat "$LAB/before")"
+}
+
+scenario the_version_before_is_there seven_hosts_of_the_version_before_run_units attached_hosts_are_upgraded_first replicas_return_to_the_version_before_first \
+        replicas_are_upgraded_first_while_an_attached_host_is_off the_newest_level_touches_no_unit certificates_touch_no_unit
