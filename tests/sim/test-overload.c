@@ -345,6 +345,28 @@ static void write_behind_a_large_list(void) {
         over();
 }
 
+/* Requests of one packet arrive in one event: the replica reads for some of them, and for the others later.
+ */
+static void lists_at_once(void) {
+        SimMachine *m = attached();
+        const KvRange range = { .key = kv_string("/big"), .recursive = true };
+        enum { KEYS = 13 };
+        KeyList lists[20] = {};
+        KvList *handle;
+
+        write_large(machine(0), "/big", KEYS, 200 * 1024);
+        UNTIL("a-host-uses-a-replica", replica_of(m));
+        for (unsigned i = 0; i < ELEMENTS(lists); i++)
+                kv_list(daemon_store(m->daemon), &range, &big_ops, &lists[i], &handle);
+        for (unsigned i = 0; i < ELEMENTS(lists); i++) {
+                UNTIL("a-list-is-answered", lists[i].done);
+                if (lists[i].result < 0 || (unsigned) lists[i].keys[0] != KEYS)
+                        world_failed(world, "a-list-is-complete", "%d: %d of %u", lists[i].result,
+                                     lists[i].keys[0], KEYS);
+        }
+        over();
+}
+
 /* -- Limits of a host -- */
 
 /* A host may write 200 times a second. More writes wait; those that would wait for too long are rejected
@@ -397,7 +419,8 @@ int main(int argc, char *argv[]) {
                 void) = { replica_stops_under_load,  write_is_not_refused_after_a_move,
                           watch_behind_a_list,       watch_after_an_overflow,
                           key_ends_between_pages,    sync_without_an_answer,
-                          write_behind_a_large_list, writes_above_the_limit };
+                          write_behind_a_large_list, lists_at_once,
+                          writes_above_the_limit };
 
         return tokens_main(argc, argv, "tests/sim/test-overload", scenarios, ELEMENTS(scenarios), NULL,
                            "hosts without a replica lose nothing under load");
