@@ -123,7 +123,7 @@ struct SimCluster {
         uint64_t maintained_ms;                 /* and units may move because of that until then */
         const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
-        uint64_t n_slices;                      /* that were compared */
+        uint64_t n_slices, n_slices_at_once;    /* that were compared; at the index of the tree */
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);

@@ -31,6 +31,7 @@ static const char *const change_names[] = {
         [CHANGE_ATTACHED] = "replica becomes attached host",
         [CHANGE_REPLICA] = "attached host becomes replica",
         [CHANGE_ROTATED] = "rotation ended",
+        [CHANGE_COMPARED] = "slice compared at the index of the tree",
 };
 
 /* Of the last three kinds, those that took effect. */

@@ -33,7 +33,8 @@ typedef enum Change {
         CHANGE_MOVE,          /* of an attached host, whose daemon runs on */
         CHANGE_ATTACHED,      /* in the running daemon, as the next */
         CHANGE_REPLICA,
-        CHANGE_ROTATED, /* a world in which a rotation began, and none is under way at the end */
+        CHANGE_ROTATED,  /* a world in which a rotation began, and none is under way at the end */
+        CHANGE_COMPARED, /* a slice, at the index of the tree */
         _CHANGE_MAX
 } Change;
 

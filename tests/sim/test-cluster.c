@@ -433,6 +433,7 @@ static void count_changes(SimCluster *c, unsigned begun, bool by_token) {
                 faults_count(CHANGE_JOIN, !c->machines[i].leaves);
         if (by_token)
                 faults_count(CHANGE_JOIN_BY_TOKEN, c->n - 1);
+        faults_count(CHANGE_COMPARED, c->n_slices_at_once);
         faults_count(CHANGE_ROTATED, c->rotates && !view->ca_rotation);
 }
 
