@@ -11,7 +11,8 @@ typedef struct ReadSession {
         UT_hash_handle hh;
 } ReadSession;
 
-/* A read that waits for a ReadIndex check, for the bound of its host, or for a worker. */
+/* A read that waits for a ReadIndex check, for the bound of its host, for budget of the loop, or for a
+ * worker. */
 typedef struct Reading {
         ServeReads *reads; /* NULL: they are gone, and a worker still lists */
         ReadSession *from; /* NULL then */
@@ -28,7 +29,7 @@ typedef struct Reading {
         Writer nodes;
         size_t ends[SERVE_LIST_MAX / SERVE_LIST_FRAME + 2]; /* of frames, in 'nodes' */
         size_t n_ends;
-        LIST_ENTRY(Reading) all;
+        TAILQ_ENTRY(Reading) all;
         char keys[];
 } Reading;
 
@@ -37,10 +38,11 @@ struct ServeReads {
         Peers *peers;
         KvStore *store;
         Serve *serve;
-        LIST_HEAD(, Reading) all;
-        ReadSession *sessions; /* table by session */
-        size_t n;              /* of keys */
+        TAILQ_HEAD(Readings, Reading) all; /* in the order of arrival */
+        ReadSession *sessions;             /* table by session */
+        size_t n;                          /* of keys */
         Timer retry;
+        Deferred next; /* reads that wait for budget of the loop */
 };
 
 /* How many reads of this kind its session has. */
@@ -51,7 +53,7 @@ static size_t *reading_count(const Reading *r) {
 static void reading_detach(Reading *r) {
         ReadSession *from = r->from;
 
-        LIST_REMOVE(r, all);
+        TAILQ_REMOVE(&r->reads->all, r, all);
         r->reads->n -= r->read.kind != REMOTE_SYNC;
         (*reading_count(r))--;
         if (from->n == 0 && from->n_syncs == 0) {
@@ -244,32 +246,53 @@ static void reading_list(Reading *r) {
 
 /* -- Start -- */
 
-/* Read, or wait until the tree has reached the bound of the host. */
-static void reading_start(Reading *r) {
-        if (kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound) {
-                if (!reading_is_permitted(r, r->read.key)) {
-                        reading_hide(r);
-                        return;
-                }
-                r->started = true;
-                if (r->read.kind == REMOTE_LIST)
-                        reading_list(r);
-                else {
-                        r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };
-                        kv_get(r->reads->store, &r->get);
-                }
-        } else if (loop_now_ms(r->reads->loop) >= r->until_ms)
-                reading_fail(r, -EAGAIN);
-        else if (!timer_armed(&r->reads->retry))
-                (void) timer_start(&r->reads->retry, r->reads->loop, SERVE_RETRY_MS);
+static bool reading_can_start(const Reading *r) {
+        return kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound;
 }
 
-static void reads_on_retry(void *userdata) {
-        ServeReads *reads = userdata;
+static void reading_read(Reading *r) {
+        if (!reading_is_permitted(r, r->read.key)) {
+                reading_hide(r);
+                return;
+        }
+        r->started = true;
+        if (r->read.kind == REMOTE_LIST)
+                reading_list(r);
+        else {
+                r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };
+                kv_get(r->reads->store, &r->get);
+        }
+}
 
-        for (Reading *r = LIST_FIRST(&reads->all), *next; r; r = next) {
-                next = LIST_NEXT(r, all);
-                if (!r->syncing && !r->started)
+/* Read, or wait until the tree has reached the bound of the host. A session may send many requests at once:
+ * a turn without budget leaves them to the next one. */
+static void reading_start(Reading *r) {
+        ServeReads *reads = r->reads;
+
+        if (reading_can_start(r)) {
+                if (loop_has_budget(reads->loop))
+                        reading_read(r);
+                else
+                        loop_defer(reads->loop, &reads->next);
+        } else if (loop_now_ms(reads->loop) >= r->until_ms)
+                reading_fail(r, -EAGAIN);
+        else if (!timer_armed(&reads->retry))
+                (void) timer_start(&reads->retry, reads->loop, SERVE_RETRY_MS);
+}
+
+/* Start the oldest read that can start, and others as long as there is budget. */
+static void reads_on_next(void *userdata) {
+        ServeReads *reads = userdata;
+        bool first = true;
+
+        for (Reading *r = TAILQ_FIRST(&reads->all), *next; r; r = next) {
+                next = TAILQ_NEXT(r, all);
+                if (r->syncing || r->started)
+                        continue;
+                if (first && reading_can_start(r)) {
+                        first = false;
+                        reading_read(r);
+                } else
                         reading_start(r);
         }
 }
@@ -314,7 +337,7 @@ static Reading *reading_new(ServeReads *reads, PeerSession *session, const Remot
         at = r->keys;
         kv_bytes_place(&at, &r->read.key);
         kv_bytes_place(&at, &r->read.after);
-        LIST_INSERT_HEAD(&reads->all, r, all);
+        TAILQ_INSERT_TAIL(&reads->all, r, all);
         reads->n += read->kind != REMOTE_SYNC;
         (*reading_count(r))++;
         return r;
@@ -362,7 +385,9 @@ int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, 
         if (!reads)
                 return -ENOMEM;
         *reads = (ServeReads) { .loop = loop, .peers = peers, .store = store, .serve = serve };
-        reads->retry = TIMER(reads_on_retry, reads);
+        TAILQ_INIT(&reads->all);
+        reads->retry = TIMER(reads_on_next, reads);
+        reads->next = DEFERRED(reads_on_next, reads);
         peers_register(peers, frame_types, ELEMENTS(frame_types), reads);
         *ret = reads;
         return 0;
@@ -371,8 +396,8 @@ int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, 
 ServeReads *serve_reads_free(ServeReads *reads) {
         if (!reads)
                 return NULL;
-        for (Reading *r = LIST_FIRST(&reads->all), *next; r; r = next) {
-                next = LIST_NEXT(r, all);
+        for (Reading *r = TAILQ_FIRST(&reads->all), *next; r; r = next) {
+                next = TAILQ_NEXT(r, all);
                 if (r->list) { /* the store frees it */
                         kv_list_cancel(r->list);
                         reading_detach(r);
@@ -381,6 +406,7 @@ ServeReads *serve_reads_free(ServeReads *reads) {
         }
         peers_unregister(reads->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&reads->retry);
+        deferred_cancel(&reads->next);
         free(reads);
         return NULL;
 }

@@ -83,10 +83,13 @@ void revocation_known(KvStore *store, const Registry *registry, const ReplicaPin
         revocation_of(&v, machine_id, ret);
 }
 
-/* Store the pins of the members when they have changed, and once after the start for the time. */
+/* Store the pins of the members when they have changed, and once after the start for the time. An attached
+ * host does not know the time before the first answer to a heartbeat: then the file has that of its own
+ * clock, and is written again. */
 static void revocation_store_pins(Revocation *r) {
         ReplicaPins pins;
         Error err = {};
+        bool timed;
         int e;
 
         if (!r->state_directory || !registry_is_current(r->registry) ||
@@ -94,10 +97,11 @@ static void revocation_store_pins(Revocation *r) {
                 return;
         replica_pins_of(registry_cluster(r->registry), &pins);
         pins.confirmed_ms = kv_cluster_ms(registry_store(r->registry));
-        if (pins.n == 0 || (r->confirmed && replica_pins_equal(&pins, &r->replicas)))
+        timed = pins.confirmed_ms > 0;
+        if (pins.n == 0 || ((r->confirmed || !timed) && replica_pins_equal(&pins, &r->replicas)))
                 return;
         e = replica_pins_write(r->state_directory, &pins, &err);
-        r->confirmed = e >= 0 || r->confirmed;
+        r->confirmed = e >= 0 ? timed : r->confirmed;
         if (e >= 0)
                 r->replicas = pins;
         else if (e != -ENOENT && !r->failure_logged) /* without an identity, there is no file */

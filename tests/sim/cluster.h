@@ -55,11 +55,14 @@ typedef struct SimMachine {
         unsigned maintained;                        /* the state of its maintenance that drains.c has seen */
         uint64_t absent_from_ms,
                 absent_until_ms; /* its daemon does not act: requests of this time take effect afterwards */
-        uint64_t slice_index, slice_at_ms; /* of the last comparison of its slice */
-        uint64_t slice_ms;                 /* since then it differs; 0: it does not */
-        bool leaves, has_left;             /* the cluster: it was requested to, and has one of its own */
-        uint64_t left_cluster;             /* its cluster ID */
-        uint64_t overdue_ms;               /* of its drains, the first deadline; 0: none had one */
+        uint64_t slice_index, slice_at_ms;     /* of the last comparison of its slice */
+        uint64_t slice_ms;                     /* since then it differs; 0: it does not */
+        const struct SimMachine *replica_used; /* by an attached host, as it was seen last; NULL: by none */
+        bool was_attached;                     /* the same */
+        unsigned watched_boots;                /* at that time */
+        bool leaves, has_left;                 /* the cluster: it was requested to, and has one of its own */
+        uint64_t left_cluster;                 /* its cluster ID */
+        uint64_t overdue_ms;                   /* of its drains, the first deadline; 0: none had one */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
@@ -120,7 +123,7 @@ struct SimCluster {
         uint64_t maintained_ms;                 /* and units may move because of that until then */
         const SimMachine *gathered;             /* the host that gets the units of all others now, or NULL */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
-        uint64_t n_slices;                      /* that were compared */
+        uint64_t n_slices, n_slices_at_once;    /* that were compared; at the index of the tree */
 };
 
 SimCluster *cluster_new(World *w, unsigned hosts);

@@ -24,8 +24,18 @@ static const char *const fault_names[] = {
         [FAULT_LEAVE] = "leave",
         [FAULT_ROTATE] = "rotation",
 };
+static const char *const change_names[] = {
+        [CHANGE_JOIN] = "join beside faults",
+        [CHANGE_JOIN_BY_TOKEN] = "join by token",
+        [CHANGE_MOVE] = "move between replicas",
+        [CHANGE_ATTACHED] = "replica becomes attached host",
+        [CHANGE_REPLICA] = "attached host becomes replica",
+        [CHANGE_ROTATED] = "rotation ended",
+        [CHANGE_COMPARED] = "slice compared at the index of the tree",
+};
 
-static uint64_t totals[_FAULT_MAX];
+/* Of the last three kinds, those that took effect. */
+static uint64_t totals[_FAULT_MAX], changes[_CHANGE_MAX];
 
 static void on_start_daemon(void *userdata) {
         SimMachine *m = userdata;
@@ -113,12 +123,17 @@ static void on_asked(void *userdata, KvStatus status, const char *message, uint6
                 world_trace(c->world, "world", "rejected: %s", message);
 }
 
+static void on_voters(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        on_asked(userdata, status, message, index);
+        totals[FAULT_VOTERS] += status == KV_OK;
+}
+
 bool faults_set_voters(SimCluster *c, unsigned voters) {
         const ClusterSettings settings = { .voters = voters };
         SimMachine *leader = cluster_leader(c);
 
-        return leader &&
-               registry_set_settings(daemon_registry(leader->daemon), &settings, "root", on_asked, c) >= 0;
+        return leader && registry_set_settings(daemon_registry(leader->daemon), &settings, "root",
+                                               c->quiet ? on_asked : on_voters, c) >= 0;
 }
 
 /* Its units move away, then it has a cluster of its own. */
@@ -157,6 +172,7 @@ static void fault_rotate(SimCluster *c) {
         r = rekey ? authority_rekey(authority, "root", on_asked, c, &err) :
                     authority_rotate(authority, false, "root", on_asked, c, &err);
         c->rotates |= r >= 0;
+        totals[FAULT_ROTATE] += r >= 0;
         world_trace(c->world, leader->name, "%s: %s", rekey ? "rekey" : "rotate",
                     r < 0 ? err.message : "begun");
 }
@@ -173,7 +189,33 @@ void faults_check_left(SimCluster *c) {
                         continue;
                 world_trace(c->world, m->name, "has left the cluster");
                 m->has_left = true;
+                totals[FAULT_LEAVE]++;
                 machine_stop_daemon(m);
+        }
+}
+
+void faults_count(Change change, uint64_t n) {
+        changes[change] += n;
+}
+
+/* Compare with the state at the last call, unless the daemon has started since. */
+void faults_watch_changes(SimCluster *c) {
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                bool attached = machine_is_attached(m);
+                const SimMachine *replica = attached ? cluster_replica_of(m) : NULL;
+
+                if (!machine_serves(m) || m->leaves)
+                        continue;
+                if (m->watched_boots == m->boots) {
+                        changes[CHANGE_ATTACHED] += attached && !m->was_attached;
+                        changes[CHANGE_REPLICA] += !attached && m->was_attached;
+                        changes[CHANGE_MOVE] += replica && m->replica_used && replica != m->replica_used;
+                }
+                if (m->watched_boots != m->boots || replica || !attached)
+                        m->replica_used = replica;
+                m->was_attached = attached;
+                m->watched_boots = m->boots;
         }
 }
 
@@ -191,7 +233,7 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
         World *w = c->world;
         uint64_t for_ms = world_chance(w, 50) ? 100 + world_draw(w, 2000) : 1000 + world_draw(w, 15000);
 
-        totals[kind]++;
+        totals[kind] += kind < FAULT_VOTERS;
         machine_absent(m, for_ms);
         world_trace(w, m->name, "fault: %s for %llu ms", fault_names[kind], (unsigned long long) for_ms);
         /* The kernel of a host without a session to any replica counts as silent: its replicas may end, too.
@@ -288,6 +330,7 @@ static void on_fault(void *userdata) {
 void faults_begin(Faults *f, SimCluster *c, uint64_t after_ms) {
         for (unsigned i = 0; i < _FAULT_MAX; i++)
                 f->on[i] = world_chance(c->world, i >= FAULT_CRASH_ALL && i < FAULT_VOTERS ? 30 : 60);
+        f->on[FAULT_ROTATE] |= c->machines[0].by_token; /* in few worlds it can happen */
         world_at(c->world, after_ms, NULL, on_fault, f);
 }
 
@@ -303,6 +346,7 @@ void faults_heal(Faults *f) {
 
 void faults_print(void) {
         for (unsigned i = 0; i < _FAULT_MAX; i++)
-                printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i],
-                       i + 1 < _FAULT_MAX ? "," : "\n");
+                printf(" happened %s: %llu\n", fault_names[i], (unsigned long long) totals[i]);
+        for (unsigned i = 0; i < _CHANGE_MAX; i++)
+                printf(" happened %s: %llu\n", change_names[i], (unsigned long long) changes[i]);
 }

@@ -26,6 +26,18 @@ typedef enum Fault {
         _FAULT_MAX
 } Fault;
 
+/* What happens to hosts because of faults and requests, counted over all worlds. */
+typedef enum Change {
+        CHANGE_JOIN,          /* a host that began while faults happened is part of the cluster at the end */
+        CHANGE_JOIN_BY_TOKEN, /* before the faults */
+        CHANGE_MOVE,          /* of an attached host, whose daemon runs on */
+        CHANGE_ATTACHED,      /* in the running daemon, as the next */
+        CHANGE_REPLICA,
+        CHANGE_ROTATED,  /* a world in which a rotation began, and none is under way at the end */
+        CHANGE_COMPARED, /* a slice, at the index of the tree */
+        _CHANGE_MAX
+} Change;
+
 typedef struct Faults {
         SimCluster *cluster;
         bool on[_FAULT_MAX];
@@ -44,5 +56,8 @@ void faults_heal(Faults *f);
 bool faults_set_voters(SimCluster *c, unsigned voters);
 /* The daemon of a host that has left the cluster ends. */
 void faults_check_left(SimCluster *c);
-/* Print how often each kind happened in all worlds. */
+void faults_count(Change change, uint64_t n);
+/* Count the changes of hosts since the last call. */
+void faults_watch_changes(SimCluster *c);
+/* Print how often each kind of fault and of change happened in all worlds. */
 void faults_print(void);

@@ -82,7 +82,7 @@ tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(SIM_FAULTS)
 tests_sim_test_replica_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
 tests_sim_test_replica_LDADD = $(SIM_STORES)
 
-EXTRA_DIST += tests/sim/test-singleton.sh tests/sim/test-stores.sh
+EXTRA_DIST += tests/sim/test-attached.sh tests/sim/test-singleton.sh tests/sim/test-stores.sh
 
 # Each transition of a replica's state.
 tests_sim_test_transitions_SOURCES = tests/sim/test-transitions.c $(SIM_FAULTS)

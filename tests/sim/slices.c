@@ -8,7 +8,8 @@
 
 enum {
         SLICE_AGAIN_MS = 2000, /* compare a slice that has not changed */
-        SLICE_FRESH_MS = 4000, /* a host whose replica is silent is not fresh any more by then */
+        SLICE_FRESH_MS = 4000, /* a host is fresh for 3 s without an answer, and does not notice that while it
+                                  pauses */
 };
 
 typedef struct SliceKeys {
@@ -92,18 +93,24 @@ static SimMachine *slice_is_due(SimMachine *m) {
         return replica;
 }
 
-/* Pages are on their way for a moment. */
+/* Events and pages are on their way for a moment, and longer if the host pauses or the link is cut: then the
+ * tree of the replica has a higher index than the slice. At one index, both are equal at once. */
 void check_slices(SimCluster *c) {
         uint64_t now_ms = world_now_ms(c->world);
 
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i], *replica = slice_is_due(m);
+                bool one_index;
 
                 if (!replica)
                         continue;
+                one_index = m->slice_index == kv_index(daemon_store(replica->daemon));
                 c->n_slices++;
+                c->n_slices_at_once += one_index;
                 if (cluster_slice_equals(m, replica))
                         m->slice_ms = 0;
+                else if (one_index)
+                        slice_failed(m, replica);
                 else if (m->slice_ms == 0)
                         m->slice_ms = now_ms;
                 else if (now_ms - m->slice_ms > SLICE_FRESH_MS)

@@ -24,8 +24,12 @@ enum {
         CHECK_EVERY_MS = 250,
         REPLICAS_MAX = 5,
         ATTACHED_MAX = 12,
-        ATTACHED_PERCENT = 30, /* of the worlds */
+        ATTACHED_PERCENT = 30, /* of the worlds with drains or rollouts */
         BY_TOKEN_PERCENT = 10, /* the same, with certificates */
+        /* Of the other worlds. States of drains and rollouts lose their leader without attached hosts only.
+         */
+        ATTACHED_MOST_PERCENT = 80,
+        BY_TOKEN_MOST_PERCENT = 30,
         BY_TOKEN_MAX = 3,      /* attached hosts there */
         DRAINS_EVERY = 4,      /* in one of so many worlds, hosts are drained */
         DRAINS_END_MS = 90000, /* of HEAL_MS; then maintenance ends */
@@ -42,7 +46,7 @@ typedef struct Options {
 } Options;
 
 static uint64_t totals_drains, totals_rolls, totals_old, totals_attached, totals_tokens, totals_slices,
-        total_ms;
+        total_ms, attached_ms;
 
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
@@ -254,6 +258,7 @@ static void on_check(void *userdata) {
         drains_watch(c);
         rollouts_watch(c);
         faults_check_left(c);
+        faults_watch_changes(c);
         if (!c->quiet || c->may_attach || c->drains)
                 world_at(c->world, CHECK_EVERY_MS, NULL, on_check, c);
 }
@@ -379,10 +384,18 @@ static void cluster_heal(SimCluster *c, Faults *f) {
         }
 }
 
-static unsigned hosts_drawn(World *w, const Options *o) {
+static bool has_drains(uint64_t seed, const Options *o) {
+        return o->drains || seed % DRAINS_EVERY == 1;
+}
+
+static bool has_rollouts(uint64_t seed, const Options *o) {
+        return o->rollouts || seed % ROLLS_EVERY == 3;
+}
+
+static unsigned hosts_drawn(World *w, const Options *o, unsigned attached_percent) {
         if (o->hosts > 0)
                 return o->hosts;
-        if (world_chance(w, ATTACHED_PERCENT))
+        if (world_chance(w, attached_percent))
                 return REPLICAS_MAX + 1 + (unsigned) world_draw(w, world_chance(w, 50) ? 3 : ATTACHED_MAX);
         return world_chance(w, 70) ? 3 : 5;
 }
@@ -413,6 +426,17 @@ static bool rolls(SimCluster *c) {
         return !view;
 }
 
+static void count_changes(SimCluster *c, unsigned begun, bool by_token) {
+        const Cluster *view = registry_cluster(daemon_registry(cluster_leader(c)->daemon));
+
+        for (unsigned i = begun; i < c->n; i++)
+                faults_count(CHANGE_JOIN, !c->machines[i].leaves);
+        if (by_token)
+                faults_count(CHANGE_JOIN_BY_TOKEN, c->n - 1);
+        faults_count(CHANGE_COMPARED, c->n_slices_at_once);
+        faults_count(CHANGE_ROTATED, c->rotates && !view->ca_rotation);
+}
+
 /* Those of hosts that returned a moment ago take their watch time. */
 static void wait_for_rollouts(SimCluster *c) {
         for (unsigned i = 0; i < IDLE_MS / 1000 && rolls(c); i++)
@@ -424,7 +448,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         unsigned hosts, begins;
         char replay[256];
         SimCluster *c;
-        bool tokens;
+        bool tokens, often;
         Faults faults;
         uint64_t before, hash;
 
@@ -433,8 +457,11 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
                  (unsigned long long) o->seconds, o->hosts, o->tokens ? " --tokens" : "",
                  o->drains ? " --drains" : "", o->rollouts ? " --rollouts" : "");
         world_set_replay(w, replay);
-        tokens = o->tokens || world_chance(w, BY_TOKEN_PERCENT);
-        hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) : hosts_drawn(w, o);
+        often = !has_drains(seed, o) && !has_rollouts(seed, o);
+        tokens = world_chance(w, often ? BY_TOKEN_MOST_PERCENT : BY_TOKEN_PERCENT) && o->hosts == 0;
+        tokens |= o->tokens;
+        hosts = tokens ? REPLICAS_MAX + 1 + (unsigned) world_draw(w, BY_TOKEN_MAX) :
+                         hosts_drawn(w, o, often ? ATTACHED_MOST_PERCENT : ATTACHED_PERCENT);
         if (tokens)
                 cluster_enter(w, hosts);
         else {
@@ -457,10 +484,10 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
                 machine_knows_replicas(&c->machines[0]);
         cluster_grow(c, begins, o->seconds * 1000);
 
-        if (o->drains || seed % DRAINS_EVERY == 1)
+        if (has_drains(seed, o))
                 drains_begin(c);
         totals_drains += c->drains;
-        if (hosts <= ROLLS_HOSTS_MAX && (o->rollouts || seed % ROLLS_EVERY == 3))
+        if (hosts <= ROLLS_HOSTS_MAX && has_rollouts(seed, o))
                 rollouts_begin(c);
         totals_rolls += c->rolls;
         people_submit_all(c);
@@ -473,6 +500,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
         cluster_heal(c, &faults);
         check_healed(c);
+        count_changes(c, begins, tokens);
         wait_for_rollouts(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
@@ -483,6 +511,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 *ret_acknowledged += c->writers[i].n_acknowledged;
         total_ms += world_now_ms(w) - WORLD_START_MS;
+        attached_ms += c->may_attach ? world_now_ms(w) - WORLD_START_MS : 0;
         totals_slices += c->n_slices;
         checked = NULL;
         cluster = cluster_free(c);
@@ -553,15 +582,16 @@ int main(int argc, char *argv[]) {
                 }
         }
         printf("%llu runs of %llu s and healing passed, %llu of them with two versions, %llu with attached "
-               "hosts (%llu slices compared), %llu with certificates, %llu with drains, %llu with rollouts: "
+               "hosts (%.2f hours, %llu slices compared), %llu with certificates, %llu with drains, %llu "
+               "with rollouts: "
                "%.2f cluster-hours; "
                "%llu writes "
                "acknowledged;",
                (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
-               (unsigned long long) totals_attached, (unsigned long long) totals_slices,
-               (unsigned long long) totals_tokens, (unsigned long long) totals_drains,
-               (unsigned long long) totals_rolls, (double) total_ms / 3600000,
-               (unsigned long long) acknowledged);
+               (unsigned long long) totals_attached, (double) attached_ms / 3600000,
+               (unsigned long long) totals_slices, (unsigned long long) totals_tokens,
+               (unsigned long long) totals_drains, (unsigned long long) totals_rolls,
+               (double) total_ms / 3600000, (unsigned long long) acknowledged);
         drains_print();
         rollouts_print();
         faults_print();

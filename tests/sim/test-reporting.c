@@ -66,6 +66,32 @@ static unsigned n_dialed(const SimMachine *m) {
         return n;
 }
 
+static bool is_dialed(const SimMachine *m, const SimMachine *replica) {
+        return serves(m) && peers_dialed(user_of(m)->api.peers, replica->machine_id);
+}
+
+/* Let the host use a replica that does not lead, with two sessions, and then wait. Return the replica. */
+static SimMachine *use_follower(SimMachine *m, uint64_t wait_ms) {
+        SimMachine *leader, *replica;
+
+        for (unsigned i = 0; i < 10; i++) {
+                UNTIL("there-is-a-leader", (leader = leader_with(machine(0))));
+                UNTIL("a-host-uses-a-replica", (replica = cluster_replica_of(m)) && replica_of(m));
+                if (replica == leader) {
+                        sim_net_cut(cluster->net, m->host, leader->host, true);
+                        UNTIL("a-host-uses-another-replica",
+                              (replica = cluster_replica_of(m)) && replica != leader);
+                        sim_net_cut(cluster->net, m->host, leader->host, false);
+                }
+                UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
+                run_ms(wait_ms);
+                leader = leader_with(machine(0));
+                if (leader && replica != leader && replica == cluster_replica_of(m) && n_dialed(m) == 2)
+                        return replica;
+        }
+        world_failed(world, "a-host-uses-a-replica-that-does-not-lead", "it does not");
+}
+
 static Presence presence_of(const SimMachine *m) {
         const SimMachine *leader = NULL;
         const ClusterMachine *seen_machine;
@@ -133,21 +159,16 @@ static void report_lost_with_its_replica(void) {
         SimMachine *m = attached(), *replica;
         uint64_t ms;
 
-        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
-        UNTIL("a-host-uses-a-replica", replica_of(m));
-        run_ms(world_draw(world, 2 * TICK_MS));
-        replica = replica_of(m);
-        if (replica && replica != leader_with(machine(0))) {
-                suspect(m);
-                suspect(replica);
-                machine_power_cut(m);
-                machine_power_cut(replica);
-                ms = until_lost(m);
-                lost_with_replica_ms = MAX(lost_with_replica_ms, ms);
-                if (ms > LOST_WITH_REPLICA_MS)
-                        world_failed(world, "a-host-and-its-replica-are-lost-in-5-s", "%llu ms",
-                                     (unsigned long long) ms);
-        }
+        replica = use_follower(m, world_draw(world, 2 * TICK_MS));
+        suspect(m);
+        suspect(replica);
+        machine_power_cut(m);
+        machine_power_cut(replica);
+        ms = until_lost(m);
+        lost_with_replica_ms = MAX(lost_with_replica_ms, ms);
+        if (ms > LOST_WITH_REPLICA_MS)
+                world_failed(world, "a-host-and-its-replica-are-lost-in-5-s", "%llu ms",
+                             (unsigned long long) ms);
         over();
 }
 
@@ -167,10 +188,6 @@ static void replica_cut(void) {
                 stays_up(m, 8000);
         }
         over();
-}
-
-static bool is_dialed(const SimMachine *m, const SimMachine *replica) {
-        return serves(m) && peers_dialed(user_of(m)->api.peers, replica->machine_id);
 }
 
 /* -- How long a host is without a replica -- */
@@ -218,11 +235,7 @@ static void move_over_in_time(void) {
         uint64_t from_ms, ms;
 
         for (Loss loss = 0; loss < _LOSS_MAX; loss++) {
-                UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
-                UNTIL("a-host-uses-a-replica", (replica = replica_of(m)) && leader_with(machine(0)));
-                run_ms(AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
-                if (replica != replica_of(m) || replica == leader_with(machine(0)) || n_dialed(m) != 2)
-                        continue;
+                replica = use_follower(m, AFTER_MOVE_MS + world_draw(world, 2 * TICK_MS));
                 suspect(replica);
                 from_ms = world_now_ms(world);
                 lose(m, replica, loss, true);
@@ -300,19 +313,29 @@ static bool is_voter(const SimMachine *leader, const SimMachine *m) {
 /* Both replicas to which a host has sessions lose power together, and a majority is left: the host finds
  * another one before it is lost. */
 static void both_replicas_lose_power(void) {
-        SimMachine *m = attached(), *leader;
-        unsigned n_voters = 0;
+        SimMachine *m = attached(), *leader, *voter = NULL;
+        unsigned n = 0;
 
-        UNTIL("a-host-dials-two-replicas", n_dialed(m) == 2);
-        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))) && replica_of(m));
+        UNTIL("there-is-a-leader", (leader = leader_with(machine(0))));
+        for (unsigned i = 0; i < REPLICAS && !voter; i++)
+                if (machine(i) != leader && is_voter(leader, machine(i)))
+                        voter = machine(i);
+        sim_net_cut(cluster->net, m->host, leader->host, true);
+        sim_net_cut(cluster->net, m->host, voter->host, true);
+        UNTIL("a-host-dials-two-of-the-others",
+              n_dialed(m) == 2 && !is_dialed(m, leader) && !is_dialed(m, voter) && replica_of(m));
+        UNTIL("a-host-is-up", presence_of(m) == PRESENCE_UP);
         run_ms(world_draw(world, 4 * TICK_MS));
+        sim_net_cut(cluster->net, m->host, leader->host, false);
+        sim_net_cut(cluster->net, m->host, voter->host, false);
         for (unsigned i = 0; i < REPLICAS; i++)
-                n_voters += is_dialed(m, machine(i)) && is_voter(leader, machine(i));
-        for (unsigned i = 0; i < REPLICAS && n_voters < 2 && !is_dialed(m, leader); i++)
                 if (is_dialed(m, machine(i))) {
                         suspect(machine(i));
                         machine_power_cut(machine(i));
+                        n++;
                 }
+        if (n != 2 || leader_with(machine(0)) != leader)
+                world_failed(world, "two-replicas-lose-power-and-a-majority-is-left", "%u", n);
         stays_up(m, 15000);
         over();
 }
