@@ -569,10 +569,6 @@ static bool voters_assign(const Configuration *c, VotersChange *ret) {
         return true;
 }
 
-static bool voters_is_gone(const Configuration *c, const ClusterMachine *m) {
-        return m->presence != PRESENCE_UP && voters_since(c->in->cluster, m) >= c->in->spans->silent_ms;
-}
-
 /* Return the standby to give up first, or the key without a member; NULL: there is none. */
 static const ClusterMachine *voters_worst_standby(const Configuration *c) {
         const ClusterMachine *worst = NULL, *m;
@@ -603,7 +599,7 @@ static const ClusterMachine *voters_gone_standby(const Configuration *c) {
                 const KvMember *member = m->member.raft_id ? voters_member(c, m->member.raft_id) : NULL;
 
                 if (voters_is_replica(c, m) && !(member && member->role == KV_MEMBER_VOTER) &&
-                    voters_is_gone(c, m))
+                    m->presence != PRESENCE_UP && voters_since(c->in->cluster, m) >= c->in->spans->silent_ms)
                         return m;
         }
         return NULL;
