@@ -5,7 +5,7 @@ BEFORE_COMMIT=5db5cc8c89a6864871fbaa23920675ed90c99545
 # The last commit of the feature level before, for upgrades of attached hosts, which the release above does not have (level 6 or later is needed).
 ATTACHED_COMMIT=9ff1e4a8a06f0e21b9496bf0aa9c4bd3797707f1
 
-before_is_known() { git -c safe.directory='*' -C "$top" cat-file -e "$BEFORE_COMMIT^{commit}" 2>/dev/null; }
+before_is_known() { git -c safe.directory='*' -C "$top" cat-file -e "${1:-$BEFORE_COMMIT}^{commit}" 2>/dev/null; } # [COMMIT]
 
 # before_packages FOLDER: compile its packages of programs into FOLDER/*.deb. The program and its service are of that release;
 # the rules of the packages, and the files that it did not have, are of today.

@@ -18,8 +18,8 @@ problems = []
 
 # Command, and a word of its output.
 QUERIES = [
-    ("status UNIT", "Active: active (running)"), ("status --lines=1 UNIT", "Loaded: loaded"), ("show UNIT", "MainPID="), ("show -p Id,ActiveState,SubState UNIT", "ActiveState=active"),
-    ("cat UNIT", "ExecReload="), ("journal UNIT", "has started"), ("journal --lines=1 UNIT", "bash"), ("is-active UNIT", "active"), ("is-failed UNIT", "active"),
+    ("status UNIT", "Active: active (running)"), ("status --lines=0 UNIT", "Loaded: loaded"), ("show UNIT", "MainPID="), ("show -p Id,ActiveState,SubState UNIT", "ActiveState=active"),
+    ("cat UNIT", "ExecReload="), ("journal UNIT", "has started"), ("journal --lines=9 UNIT", "bash"), ("is-active UNIT", "active"), ("is-failed UNIT", "active"),
     ("list-dependencies UNIT", "sysinit.target"), ("why UNIT", "is active (running) on"), ("events UNIT", "UNIT"), ("log UNIT=UNIT", "start"),
     ("list-units UNIT", "active"), ("list-unit-files UNIT", "launched"), ("history UNIT", "submitted"), ("rollout UNIT", "UNIT"),
     ("status fails-UNIT", "Active: failed"), ("is-failed fails-UNIT", "failed"), ("is-active fails-UNIT", "failed"), ("show -p Result fails-UNIT", "Result=exit-code"),
@@ -62,17 +62,28 @@ def differs(a, b):
 
 
 def compare(command, word):
-    said = {(asked, of): run(asked, command, of) for of in sockets for asked in sockets}
+    """Again for two seconds: a unit writes to its journal, and hosts report states, after the start has returned."""
+    for attempt in range(20):
+        found = compare_once(command, word)
+        if not found:
+            return
+        time.sleep(0.1)
+    problems.extend(found)
+
+
+def compare_once(command, word):
+    said, found = {(asked, of): run(asked, command, of) for of in sockets for asked in sockets}, []
     for (asked, of), out in said.items():
         if word.replace("UNIT", "on-" + of) not in out:
-            problems.append("%s on the %s host, of the unit on the %s host: %s" % (command, asked, of, out))
+            found.append("%s on the %s host, of the unit on the %s host: %s" % (command, asked, of, out))
     for of in sockets:
         difference = differs(plain(said["voter", of]), plain(said["attached", of]))
         if difference:
-            problems.append("%s on the attached host, of the unit on the %s host: %s" % (command, of, difference))
+            found.append("%s on the attached host, of the unit on the %s host: %s" % (command, of, difference))
     difference = differs(plain_unit(said["voter", "voter"]), plain_unit(said["voter", "attached"]))
     if difference:
-        problems.append("%s of the unit on the attached host: %s" % (command, difference))
+        found.append("%s of the unit on the attached host: %s" % (command, difference))
+    return found
 
 
 def act(command, query, word, pairs):
