@@ -29,10 +29,8 @@ flock "$build/config.status" make -s -C "$build" -j"$(nproc)" $(table | sed 's#^
 run() {
         local name=$1 runs=$2 seed said failed=
         for ((seed = from; seed < from + runs; seed++)); do
-                if ! said=$(timeout 600 "$build/tests/sim/test-$name" --seed "$seed" --runs 1 2>&1); then
-                        said=$(grep -m1 FAILED <<<"$said" || tail -1 <<<"$said")
-                        failed="$failed; seed $seed: $said"
-                fi
+                said=$(timeout 600 "$build/tests/sim/test-$name" --seed "$seed" --runs 1 2>&1) ||
+                        failed="$failed; seed $seed: exit status $?, $(grep -m1 FAILED <<<"$said" || tail -1 <<<"$said")"
         done
         [ -z "$failed" ] && echo "ok ${name}_holds_in_${runs}_more_seeds" || echo "not ok ${name}_holds_in_${runs}_more_seeds: ${failed#; }"
 }
