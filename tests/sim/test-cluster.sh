@@ -37,7 +37,7 @@ if [ "$runs" -ge 120 ]; then
                 END { for (key in seen) if (!seen[key] || !leader[key] || !quorum[key])
                         printf "%s: %d times, without its leader %d, without a quorum %d; ", key, seen[key], leader[key], quorum[key]
                       if (length(seen) < 11) printf "%d states of 11", length(seen) }')
-        absent=$(sed -n 's/^ happened //p' "$TMPDIR"/fleetd-sim-[ab].$$ | awk -F': ' '{ n[$1] += $2 } END { for (k in n) if (!n[k]) printf "no %s; ", k; if (length(n) < 23) printf "%d kinds of 23", length(n) }')
+        absent=$(sed -n 's/^ happened //p' "$TMPDIR"/fleetd-sim-[ab].$$ | awk -F': ' '{ n[$1] += $2 } END { for (k in n) if (!n[k]) printf "no %s; ", k; if (length(n) < 24) printf "%d kinds of 24", length(n) }')
         echo "${absent:+not }ok each_fault_join_move_and_rotation_happens${absent:+: $absent}"
         echo "${missing:+not }ok each_state_of_rollouts_and_drains_is_reached_and_loses_its_leader_and_its_quorum${missing:+: $missing}"
 fi

@@ -135,6 +135,51 @@ static void the_condition_of_a_host_ends_when_nothing_of_it_arrives(void **state
         assert_string_equal(clock, "clock is 40 s behind the leader's");
 }
 
+static void on_put(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static LivenessSign in_contact(void *userdata, const char *id) {
+        return (LivenessSign) { .session = true, .kernel = true };
+}
+
+/* The other host reports a heartbeat of each of two hosts. */
+static void send_report(Reporter *reporter) {
+        static const char *const hosts[] = { THIRD_ID, FOURTH_ID };
+        const ReportHead head = { .session = 1, .term = h->membership->term, .kept = true };
+        _cleanup_writer_ Writer w = {};
+
+        for (size_t i = 0; i < ELEMENTS(hosts); i++)
+                reporter_heartbeat(reporter, reporter_host(reporter, hosts[i])->slot, SIGN_IN_USE);
+        reporter_write(reporter, &head, in_contact, NULL, &w);
+        assert_int_equal(w.error, 0);
+        assert_true(quiet_peer_send(h, PEER_REPORT, w.bytes, w.size));
+}
+
+/* The replica has it from before the removal, or has not yet applied that. */
+static void a_heartbeat_of_a_removed_host_in_a_report_does_not_revive_it(void **state) {
+        const KvCommand tombstone = { .op = KV_SET,
+                                      .internal = true,
+                                      .key = kv_string("/_fleet/cluster/removed/" THIRD_ID),
+                                      .value = kv_string("{\"pin\":\"" THIRD_ID THIRD_ID "\"}") };
+        Reporter reporter = {};
+
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        have_facts(FOURTH_ID);
+        assert_int_equal(kv_propose(h->store, &tombstone, on_put, NULL, NULL), 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        for (unsigned i = 0; i < 3; i++) {
+                send_heartbeat("");
+                send_report(&reporter);
+                tick();
+        }
+        assert_presence(FOURTH_ID, PRESENCE_UP, "");
+        assert_non_null(machine(THIRD_ID)->removed);
+        assert_int_equal(machine(THIRD_ID)->presence_index, 0);
+        reporter_done(&reporter);
+}
+
 static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **state) {
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 12; i++) {
@@ -324,10 +369,6 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         membership_set_client(h->membership, "http://10.0.0.9:2379");
         ticks(4);
         assert_int_equal(start_asked.n, 1);
-}
-
-static void on_put(void *userdata, const KvResult *result) {
-        assert_int_equal(result->status, KV_OK);
 }
 
 static void put_states(const char *id, unsigned n) {
@@ -749,6 +790,7 @@ int membership_leads_tests(void) {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
                 leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
                 leading(the_condition_of_a_host_ends_when_nothing_of_it_arrives),
+                leading(a_heartbeat_of_a_removed_host_in_a_report_does_not_revive_it),
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),
                 leading(a_tick_without_a_majority_counts_against_no_host),
                 leading(a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
