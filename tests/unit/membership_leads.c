@@ -149,8 +149,12 @@ static void send_report(Reporter *reporter) {
         const ReportHead head = { .session = 1, .term = h->membership->term, .kept = true };
         _cleanup_writer_ Writer w = {};
 
-        for (size_t i = 0; i < ELEMENTS(hosts); i++)
-                reporter_heartbeat(reporter, reporter_host(reporter, hosts[i])->slot, SIGN_IN_USE);
+        for (size_t i = 0; i < ELEMENTS(hosts); i++) {
+                uint32_t slot = UINT32_MAX;
+
+                assert_int_equal(reporter_slot(reporter, hosts[i], 1, &slot), 0);
+                reporter_heartbeat(reporter, slot, SIGN_IN_USE);
+        }
         reporter_write(reporter, &head, in_contact, NULL, &w);
         assert_int_equal(w.error, 0);
         assert_true(quiet_peer_send(h, PEER_REPORT, w.bytes, w.size));
