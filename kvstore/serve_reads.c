@@ -269,13 +269,12 @@ static void reading_read(Reading *r) {
 static void reading_start(Reading *r) {
         ServeReads *reads = r->reads;
 
-        if (reading_can_start(r)) {
-                if (loop_has_budget(reads->loop))
-                        reading_read(r);
-                else
-                        loop_defer(reads->loop, &reads->next);
-        } else if (loop_now_ms(reads->loop) >= r->until_ms)
+        if (reading_can_start(r) && loop_has_budget(reads->loop))
+                reading_read(r);
+        else if (loop_now_ms(reads->loop) >= r->until_ms) /* its host does not wait for much longer */
                 reading_fail(r, -EAGAIN);
+        else if (reading_can_start(r))
+                loop_defer(reads->loop, &reads->next);
         else if (!timer_armed(&reads->retry))
                 (void) timer_start(&reads->retry, reads->loop, SERVE_RETRY_MS);
 }
@@ -367,7 +366,8 @@ static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, 
                 return;
         }
         if (read.kind != REMOTE_SYNC) {
-                reading_start(r);
+                if (!reads->next.loop) /* otherwise, older ones wait */
+                        reading_start(r);
                 return;
         }
         r->sync = (KvSync) { .done = reading_on_synced, .userdata = r };

@@ -56,8 +56,10 @@ void serve_bound(Serve *serve) {
                                                    MIN(serve->queued, (size_t) SERVE_QUEUES_MAX / 2));
 }
 
+/* Many events may ask for this in a row: the sessions are searched only if that can change the answer. */
 static bool serve_is_full(Serve *serve) {
-        if (serve_waiting(serve) > SERVE_QUEUES_MAX)
+        if (serve_waiting(serve) > SERVE_QUEUES_MAX && serve->queued <= SERVE_QUEUES_MAX &&
+            peers_sent(serve->peers) - serve->sent > SERVE_QUEUE_MAX)
                 serve_count_waiting(serve, SIZE_MAX);
         return serve_waiting(serve) > SERVE_QUEUES_MAX;
 }
