@@ -9,6 +9,7 @@ enum {
         PING_SIZE = 8,              /* bytes of a ping that the pong returns */
         STREAM_ENOUGH = 128 * 1024, /* bytes given to the stream at once; further frames wait in a queue */
         ALLOCATION_OVERHEAD = 24,   /* bytes that malloc() adds at most to a small allocation */
+        SENDING_OVERHEAD = 256,     /* bytes that a stream and TLS add at most to a frame that waits there */
 };
 
 /* A frame that waits in a queue. */
@@ -177,7 +178,7 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
         if (size > PEER_FRAME_MAX)
                 return -EMSGSIZE;
         if (s->context->sent)
-                *s->context->sent += frame_memory(size);
+                *s->context->sent += size + SENDING_OVERHEAD;
         if (peer_queued(s) + frame_memory(size) > PEER_QUEUE_MAX) {
                 if (!timer_armed(&s->stall)) {
                         s->stalled_sent = s->written - stream_queued(s->stream);
