@@ -67,8 +67,8 @@ struct Serve {
         Peers *peers;
         KvStore *store;
         KvSlices slices;
-        LIST_HEAD(ClientList, Client)
-        clients, ended; /* of open sessions; of ended ones, until they are freed */
+        LIST_HEAD(, Client) clients; /* of open sessions */
+        LIST_HEAD(, Client) ended;   /* of ended ones, until they are freed */
         PeersObserver sessions;
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;

@@ -482,8 +482,10 @@ size_t peers_bound_waiting(Peers *peers, size_t most) {
         for (;;) {
                 size = longest = 0;
                 for (const PeerSession *s = peers->sessions; s; s = s->hh.next) {
-                        size += session_waiting(s);
-                        longest = MAX(longest, session_waiting(s));
+                        size_t waiting = session_waiting(s); /* outside of MAX() */
+
+                        size += waiting;
+                        longest = MAX(longest, waiting);
                 }
                 if (size <= most)
                         return size;

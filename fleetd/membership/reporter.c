@@ -6,27 +6,12 @@
 
 #include "fleetd/membership/reports.h"
 
-/* Make room in an array by slot. */
-static int slots_grow(void *array, size_t size, uint32_t capacity) {
-        void *bytes = realloc(*(void **) array, capacity * size);
-
-        if (!bytes)
-                return -ENOMEM;
-        *(void **) array = bytes;
-        return 0;
-}
-
 static int reporter_grow(Reporter *r) {
-        uint32_t capacity = MAX(r->capacity * 2, 64u);
+        size_t n = r->n + 1;
 
-        if (r->n < r->capacity)
-                return 0;
-        if (slots_grow(&r->slots, sizeof(*r->slots), capacity) < 0 ||
-            slots_grow(&r->contact, sizeof(*r->contact), capacity) < 0 ||
-            slots_grow(&r->steady, sizeof(*r->steady), capacity) < 0 ||
-            slots_grow(&r->answers, sizeof(*r->answers), capacity) < 0)
+        if (GROW(r->slots, r->capacity.slots, n) < 0 || GROW(r->contact, r->capacity.contact, n) < 0 ||
+            GROW(r->steady, r->capacity.steady, n) < 0 || GROW(r->answers, r->capacity.answers, n) < 0)
                 return -ENOMEM;
-        r->capacity = capacity;
         return 0;
 }
 

@@ -68,7 +68,10 @@ typedef struct Reporter {
         uint8_t *contact; /* by slot: reports for which the last heartbeat is enough, and REPORTER_* */
         uint8_t *steady;  /* by slot: signs of a heartbeat that changes nothing, or REPORTER_UNSTEADY */
         ReporterAnswer *answers; /* by slot */
-        uint32_t n, capacity;
+        uint32_t n;
+        struct {
+                size_t slots, contact, steady, answers;
+        } capacity;                   /* of each array */
         uint64_t session, term, tick; /* of the last report: the first one to another leader is complete */
 } Reporter;
 
