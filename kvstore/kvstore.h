@@ -74,6 +74,7 @@ typedef struct KvState {
         unsigned level, level_max; /* feature level of the tree; of this program */
         uint64_t read_bound; /* of the states served so far, which the tree has not reached; 0: it is served
                               */
+        bool rare;           /* attached: the replica in use wants one heartbeat in a second, not two */
         bool unserved; /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 
@@ -336,8 +337,8 @@ uint64_t kv_seen(const KvStore *store);
 void kv_saw(KvStore *store, uint64_t index);
 /* Return how many subscriptions hosts without a replica have here. */
 size_t kv_subscriptions(const KvStore *store);
-/* Answer a heartbeat of such a host. */
-void kv_answer_heartbeat(KvStore *store, PeerSession *session);
+/* Answer a heartbeat of such a host. 'rare': one in a second is enough on the session that it uses. */
+void kv_answer_heartbeat(KvStore *store, PeerSession *session, bool rare);
 
 /* -- Slices: the keys that a host without a replica receives -- */
 

@@ -250,11 +250,11 @@ int remote_next_node(RemoteFound *found, KvNode *ret) {
 
 /* -- Answers to heartbeats -- */
 
-enum { CURRENT_STOPS = 1 }; /* flags */
+enum { CURRENT_STOPS = 1, CURRENT_RARE = 2 }; /* flags */
 
 void remote_current_write(const RemoteCurrent *current, Writer *w) {
         write_u8(w, REMOTE_PROTOCOL);
-        write_u8(w, current->stops ? CURRENT_STOPS : 0);
+        write_u8(w, (current->stops ? CURRENT_STOPS : 0) | (current->rare ? CURRENT_RARE : 0));
         write_u64(w, current->cluster_id);
         write_u64(w, current->lineage);
         write_u64(w, current->index);
@@ -280,7 +280,7 @@ int remote_current_read(const void *bytes, size_t size, RemoteCurrent *ret) {
         _cleanup_free_ char *leader = NULL;
         uint64_t n;
 
-        *ret = (RemoteCurrent) { .stops = flags & CURRENT_STOPS };
+        *ret = (RemoteCurrent) { .stops = flags & CURRENT_STOPS, .rare = flags & CURRENT_RARE };
         ret->cluster_id = read_u64(&r);
         ret->lineage = read_u64(&r);
         ret->index = read_u64(&r);

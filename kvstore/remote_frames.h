@@ -153,6 +153,7 @@ typedef struct RemoteCurrent {
         uint64_t cluster_ms;          /* cluster time */
         uint32_t level;               /* feature level of the tree */
         bool stops;                   /* the replica stops: use another one */
+        bool rare;                    /* many hosts use it: one heartbeat in a second is enough */
         struct RemoteMember {
                 uint64_t raft_id;
                 bool standby;

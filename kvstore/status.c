@@ -171,6 +171,7 @@ static void status_attached(const KvStore *s, KvState *ret) {
                            .cluster_ms = kv_cluster_ms(s),
                            .stale_ms = kv_stale_ms(s),
                            .level = current->level,
+                           .rare = current->rare,
                            .level_max = s->level_max };
         if (ret->cluster_id == 0) {
                 ret->cluster_id = replica_identity(s->replica)->cluster_id;
@@ -346,9 +347,9 @@ static uint64_t status_contact_age_ms(const KvStore *s) {
         return now - MIN(replica_leader_ms(s->replica), now);
 }
 
-void kv_answer_heartbeat(KvStore *s, PeerSession *session) {
+void kv_answer_heartbeat(KvStore *s, PeerSession *session, bool rare) {
         _cleanup_writer_ Writer w = {};
-        RemoteCurrent current = { .stops = s->closing };
+        RemoteCurrent current = { .stops = s->closing, .rare = rare };
         const RaftServers *servers = status_servers(s);
         KvState state;
 

@@ -202,8 +202,12 @@ static bool attaching_all_silent(const Membership *m, const Wanted *w) {
         return w->n > 0;
 }
 
-/* The session in use, and the best other one that is open; otherwise those whose turn it is, two at a time.
- */
+bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
+        return peers_dialed(m->peers, machine_id) && kv_replica_silent_ms(m->store, machine_id) == UINT64_MAX;
+}
+
+/* The session in use, and the best other one that is open, if possible one that has answered; otherwise those
+ * whose turn it is, two at a time. */
 static void attaching_want(Membership *m, const KvState *state, const Candidates *c, Wanted *ret) {
         const Attaching *a = &m->attaching;
         bool open = a->in_use[0] && peers_dialed(m->peers, a->in_use), other_open;
@@ -211,6 +215,10 @@ static void attaching_want(Membership *m, const KvState *state, const Candidates
 
         if (open)
                 wanted_add(ret, a->in_use);
+        for (size_t i = 0; i < c->n && ret->n < 2; i++)
+                if (peers_dialed(m->peers, c->items[i].machine) &&
+                    !attaching_is_unanswered(m, c->items[i].machine))
+                        wanted_add(ret, c->items[i].machine);
         for (size_t i = 0; i < c->n && ret->n < 2; i++)
                 if (peers_dialed(m->peers, c->items[i].machine))
                         wanted_add(ret, c->items[i].machine);
@@ -396,8 +404,8 @@ void attaching_update(Membership *m, const KvState *state) {
         attaching_dial(m, state, &c);
         attaching_wait(m, state);
         if (m->attaching.moves) { /* its replica reports it at once */
-                m->attaching.moves = false;
                 heartbeats_send(m, state);
+                m->attaching.moves = false;
         }
 }
 
@@ -432,15 +440,14 @@ void attaching_done(Membership *m) {
         timer_stop(&m->move);
 }
 
-bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
-        return peers_dialed(m->peers, machine_id) && kv_replica_silent_ms(m->store, machine_id) == UINT64_MAX;
-}
-
-/* Two heartbeats a second on the session in use and on a new one, one in two seconds on the other one, or as
- * many while the first one has no leader. */
+/* Two heartbeats a second on the session in use, or one if its replica wants that; two on a new one; one in
+ * two seconds on the other one, or as many while the first one has no leader. After a move, one on both at
+ * once. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
-        return attaching_uses(m, machine_id) || attaching_is_unanswered(m, machine_id) || attaching_asks(m) ||
-               m->attaching.ticks % 4 == 0;
+        unsigned ticks = !attaching_uses(m, machine_id) ? 4 : m->heartbeats.rare ? 2 : 1;
+
+        return m->attaching.ticks % ticks == 0 || m->attaching.moves ||
+               attaching_is_unanswered(m, machine_id) || attaching_asks(m);
 }
 
 bool attaching_uses(const Membership *m, const char *machine_id) {

@@ -65,9 +65,11 @@ enum {
         HEARTBEAT_ATTACHED, /* the host uses the replica of another one, or is about to: it needs an answer */
 };
 
+enum { ATTACHED_IN_USE = 1, ATTACHED_RARE = 2 }; /* its byte */
+
 typedef struct Facts {
         bool has_clock, has_position;
-        bool attached, in_use; /* in use: the replica that receives this */
+        bool attached, in_use, rare; /* in use: the replica that receives this; rare: once in a second */
         uint64_t wall_ms, term, index;
 } Facts;
 
@@ -92,6 +94,7 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
         const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
         Reader r = reader_over(end ? end + 1 : NULL,
                                end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
+        uint8_t how;
         Facts f = {};
 
         for (;;) {
@@ -107,7 +110,9 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
                         break;
                 case HEARTBEAT_ATTACHED:
                         f.attached = true;
-                        f.in_use = read_u8(&r);
+                        how = read_u8(&r);
+                        f.in_use = how & ATTACHED_IN_USE;
+                        f.rare = how & ATTACHED_RARE;
                         break;
                 default:
                         return;
@@ -129,7 +134,7 @@ static int64_t facts_clock_ms(const Membership *m, const Facts *f) {
 
 static uint8_t facts_signs(const Facts *f) {
         if (f->attached)
-                return f->in_use ? SIGN_IN_USE : 0;
+                return f->in_use ? SIGN_IN_USE | (f->rare ? SIGN_RARE : 0) : 0;
         return f->has_position ? SIGN_IN_USE | SIGN_ALONE : 0;
 }
 
@@ -173,7 +178,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
         if (reporting_on_heartbeat(m, session, facts.attached, facts_signs(&facts)))
-                kv_answer_heartbeat(m->store, session);
+                kv_answer_heartbeat(m->store, session, reporter_wants_rare(&m->reporting.reporter));
         snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
                  (const char *) payload);
         if (facts.in_use)
@@ -400,7 +405,9 @@ static void heartbeats_send_to(Sending *s, const char *machine_id) {
         Membership *m = s->m;
 
         if (m->attaching.active)
-                s->frame.bytes[s->frame.size - 1] = attaching_uses(m, machine_id);
+                s->frame.bytes[s->frame.size - 1] = !attaching_uses(m, machine_id) ? 0 :
+                                                    m->heartbeats.rare ? ATTACHED_IN_USE | ATTACHED_RARE :
+                                                                         ATTACHED_IN_USE;
         (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, s->frame.bytes, s->frame.size);
 }
 
@@ -442,6 +449,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
         m->heartbeats.attached = state->attached;
+        m->heartbeats.rare = state->rare;
         heartbeats_write(m, state, alone, &s.frame);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */

@@ -14,6 +14,7 @@ enum {
         SIGN_STOPPED = 16,
         SIGN_SHUT_DOWN = 32,
         SIGN_ALONE = 64, /* with SIGN_IN_USE: it has a replica, which has no contact with a leader */
+        SIGN_RARE = 128, /* with SIGN_IN_USE: a heartbeat in a second, not two */
         SIGN_ANNOUNCED = SIGN_STOPPED | SIGN_SHUT_DOWN
 };
 

@@ -63,6 +63,7 @@ bool reporter_answers(Reporter *r, uint32_t slot, uint64_t now_ms, uint64_t afte
 void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs) {
         ReporterHost *h = r->slots[slot];
 
+        r->n_in_use += (signs & SIGN_IN_USE) - (h->signs & SIGN_IN_USE);
         if (h->signs != signs || signs & SIGN_ALONE || h->ended_ticks > 0 || !h->told)
                 r->contact[slot] |= REPORTER_CHANGED;
         h->signs = signs;
@@ -100,6 +101,7 @@ void reporter_again(Reporter *r) {
 
 /* The last host gets its slot. */
 static void reporter_drop(Reporter *r, ReporterHost *h) {
+        r->n_in_use -= h->signs & SIGN_IN_USE;
         r->n--;
         r->slots[h->slot] = r->slots[r->n];
         r->slots[h->slot]->slot = h->slot;
@@ -151,12 +153,13 @@ static void report_add(Report *report, ReporterHost *h, uint8_t contact) {
         report->reporter->steady[h->slot] = h->signs & SIGN_ALONE ? REPORTER_UNSTEADY : h->signs;
 }
 
-/* One heartbeat is enough for one report on the session in use, and for several on an idle one, of which
- * those that do not count end nothing. */
+/* Of the reports for which one heartbeat is enough, if there are several, those that do not count end
+ * nothing.
+ */
 static uint8_t contact_after(const ReporterHost *h, uint8_t contact, bool kept) {
         uint8_t ticks = contact & REPORTER_TICKS;
 
-        return ticks > 0 && (kept || h->signs & SIGN_IN_USE) ? ticks - 1 : ticks;
+        return ticks > 0 && (kept || report_ticks(h->signs) == 1) ? ticks - 1 : ticks;
 }
 
 /* Count a tick of the eight hosts before slot 'end' if all are in contact, and nothing has changed. */

@@ -6,8 +6,7 @@
 #include "fleetd/membership/membership_internal.h"
 
 enum {
-        ANSWER_MS =
-                750, /* between a heartbeat that is answered and the next one; heartbeats come each 500 ms */
+        ANSWER_MS = 750, /* between a heartbeat that is answered and the next one: they come each 500 ms */
         OWN_SESSION = 1
 }; /* no session of this host has that number twice: it is in one table of the leader */
 

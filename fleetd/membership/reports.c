@@ -59,7 +59,7 @@ static LivenessSign link_sign(const Reports *r, const ReportLink *link) {
                                 .indirect = link->bits & SIGN_ALONE,
                                 .kernel = !(link->bits & SIGN_KERNEL_SILENT),
                                 .session = true,
-                                .ticks = in_use ? 1 : REPORT_IDLE_TICKS,
+                                .ticks = report_ticks(link->bits),
                                 .moving = !in_use && r->grace_ticks > 0 };
 }
 
@@ -476,7 +476,7 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
         p->at_ms = now_ms;
         p->valid = true;
         LIST_FOREACH(link, &p->listed, of_listed)
-                link->bits &= SIGN_IN_USE | SIGN_ALONE;
+                link->bits &= SIGN_IN_USE | SIGN_ALONE | SIGN_RARE;
         e = reporting_replica_take_hosts(r, p, &frame);
         if (e < 0) {
                 p->session = 0;

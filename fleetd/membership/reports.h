@@ -24,11 +24,14 @@ enum {
         REPORT_PROTOCOL = 1,
         REPORT_VALID_MS = 1500,   /* a replica that is silent for longer does not count for its hosts */
         REPORT_HOSTS_MAX = 65536, /* of one replica */
-        REPORT_IDLE_TICKS = 5,    /* without a heartbeat on an idle session, until it is silent */
-        REPORT_ENDED_TICKS = 20,  /* for which a new leader learns how the last session of a host ended */
-        REPORT_ENDS_TICKS = 4,    /* from the end of one session of a host to the end of all */
-        REPORT_GRACE_MS = 3000,   /* from the end of a replica, for its hosts, and: */
-        REPORT_ADMISSION = 500,   /* hosts that one replica admits in a second */
+        REPORT_RARE_HOSTS =
+                5000,          /* with more that use it, a replica wants one heartbeat of each in a second */
+        REPORT_RARE_TICKS = 2, /* without such a one, until the session is silent */
+        REPORT_IDLE_TICKS = 5, /* the same of an idle session */
+        REPORT_ENDED_TICKS = 20, /* for which a new leader learns how the last session of a host ended */
+        REPORT_ENDS_TICKS = 4,   /* from the end of one session of a host to the end of all */
+        REPORT_GRACE_MS = 3000,  /* from the end of a replica, for its hosts, and: */
+        REPORT_ADMISSION = 500,  /* hosts that one replica admits in a second */
         REPORT_GRACE_MAX_MS = 60000,
         REPORT_CLONE_TICKS = 10,      /* for which two replicas are in use by hosts with one machine ID */
         REPORT_CLONE_AGAIN_TICKS = 2, /* the same, while that is known: */
@@ -68,7 +71,7 @@ typedef struct Reporter {
         uint8_t *contact; /* by slot: reports for which the last heartbeat is enough, and REPORTER_* */
         uint8_t *steady;  /* by slot: signs of a heartbeat that changes nothing, or REPORTER_UNSTEADY */
         ReporterAnswer *answers; /* by slot */
-        uint32_t n;
+        uint32_t n, n_in_use;
         struct {
                 size_t slots, contact, steady, answers;
         } capacity;                   /* of each array */
@@ -96,6 +99,12 @@ static inline ReporterHost *reporter_find(const Reporter *r, const char *machine
 /* Find the slot of a host, or give it one, which stays until some ticks after the end of its session. 'slot'
  * is the one that was found for this session before; any other value is ignored. 0 or -ENOMEM. */
 int reporter_slot(Reporter *r, const char *machine_id, uint64_t session, uint32_t *slot);
+/* Return the ticks for which one heartbeat with these signs is enough. */
+static inline uint8_t report_ticks(uint8_t signs) {
+        if (!(signs & SIGN_IN_USE))
+                return REPORT_IDLE_TICKS;
+        return signs & SIGN_RARE ? REPORT_RARE_TICKS : 1;
+}
 /* Return whether to answer a heartbeat in this slot: the last one on its session that was answered is
  * 'after_ms' ago. */
 bool reporter_answers(Reporter *r, uint32_t slot, uint64_t now_ms, uint64_t after_ms);
@@ -104,8 +113,11 @@ void reporter_heartbeat_changes(Reporter *r, uint32_t slot, uint8_t signs);
 static inline void reporter_heartbeat(Reporter *r, uint32_t slot, uint8_t signs) {
         if (r->steady[slot] != signs)
                 reporter_heartbeat_changes(r, slot, signs);
-        r->contact[slot] = (r->contact[slot] & (REPORTER_LOOK | REPORTER_CHANGED)) |
-                           (signs & SIGN_IN_USE ? 1 : REPORT_IDLE_TICKS);
+        r->contact[slot] = (r->contact[slot] & (REPORTER_LOOK | REPORTER_CHANGED)) | report_ticks(signs);
+}
+/* Return whether so many hosts use this replica that it wants less heartbeats. */
+static inline bool reporter_wants_rare(const Reporter *r) {
+        return r->n_in_use > REPORT_RARE_HOSTS;
 }
 /* A session of the host has begun or ended. */
 void reporter_changed(Reporter *r, const char *machine_id);

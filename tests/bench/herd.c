@@ -44,6 +44,7 @@
 
 enum {
         TICK_MS = 500,
+        RARE_TICKS = 2,
         IDLE_TICKS = 4,
         ANSWER_MS = 1500,
         IDLE_ANSWER_MS = 5000,
@@ -55,6 +56,8 @@ enum {
         LINE_MAX_SIZE = 256,
         HEARTBEAT_CLOCK = 2,
         HEARTBEAT_ATTACHED = 3,
+        ATTACHED_IN_USE = 1,
+        ATTACHED_RARE = 2,
         RELAY_FRAME_VERSION = 1,
 };
 
@@ -399,11 +402,11 @@ static void agent_send_heartbeats(Agent *a) {
                 fail("heartbeat", ENOMEM);
         for (size_t i = 0; i < a->herd->n_replicas; i++) {
                 const char *machine = a->choices[i].machine;
-                bool used = streq(machine, in_use);
+                bool used = streq(machine, in_use), rare = remote_current(a->remote)->rare;
 
-                if (!used && a->ticks % IDLE_TICKS != 0)
+                if (a->ticks % (!used ? IDLE_TICKS : rare ? RARE_TICKS : 1) != 0)
                         continue;
-                w.bytes[w.size - 1] = used;
+                w.bytes[w.size - 1] = !used ? 0 : rare ? ATTACHED_IN_USE | ATTACHED_RARE : ATTACHED_IN_USE;
                 if (used)
                         a->sent_us = now_us();
                 (void) peers_send(a->peers, machine, PEER_HEARTBEAT, w.bytes, w.size);

@@ -117,7 +117,7 @@ static void current(const void *bytes, size_t size) {
         remote_current_write(&one, &w);
         assert(w.error == 0 && remote_current_read(w.bytes, w.size, &two) == 0);
         assert(two.index == one.index && two.events == one.events && streq(two.leader, one.leader) &&
-               two.n_members == one.n_members && two.stops == one.stops);
+               two.n_members == one.n_members && two.stops == one.stops && two.rare == one.rare);
 }
 
 static void result(const void *bytes, size_t size) {

@@ -17,7 +17,7 @@ static void on_heartbeat(void *userdata) {
         PeerSession *session = peers_accepted(a->replica->peers, a->id);
 
         if (session)
-                kv_answer_heartbeat(a->replica->store, session);
+                kv_answer_heartbeat(a->replica->store, session, false);
         assert_int_equal(timer_start(&a->heartbeat, a->replica->loop, HEARTBEAT_MS), 0);
 }
 

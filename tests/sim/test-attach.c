@@ -4,8 +4,10 @@
  */
 #include <stdio.h>
 
+#include "fleetd/daemon_internal.h"
 #include "fleetd/membership/choosing.h"
 #include "fleetd/membership/liveness.h"
+#include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
 #include "tests/sim/attached.h"
 
@@ -250,7 +252,7 @@ static void a_full_replica(void) {
         restart_with_sessions(first, 1);
         UNTIL("a-host-has-two-sessions", n_answering(m) == 2 && replica_of(m) && state_of(m).ready);
         for (unsigned i = 0; i < FULL_MS / 100; i++) {
-                if (replica_of(m) == first || n_answering(m) != 2 || !state_of(m).ready)
+                if (replica_of(m) == first || n_answering(m) < 2 || !state_of(m).ready)
                         world_failed(world, "a-full-replica-disturbs-no-host", "%u s: %u sessions", i / 10,
                                      n_answering(m));
                 run_ms(100);
@@ -395,6 +397,44 @@ static bool followers_follow(const Followers *f) {
                 if (!state_of(f->hosts[i]).ready || !slice_is_equal(f->hosts[i]))
                         return false;
         return true;
+}
+
+/* A replica that many hosts use wants less heartbeats: the host stays up, moves as before, and is lost as
+ * soon. */
+static void rare_heartbeats(void) {
+        SimMachine *m = attached(), *replica;
+        unsigned unready = 0;
+        uint64_t from_ms;
+
+        UNTIL("an-attached-host-has-facts", seen(machine(0), m)->facts);
+        run_ms(3000);
+        if (state_of(m).rare)
+                world_failed(world, "few-hosts-send-frequent-heartbeats", "%s", m->name);
+        for (unsigned i = 0; i < 5; i++) /* and one more uses one of them */
+                machine(i)->daemon->membership->reporting.reporter.n_in_use += REPORT_RARE_HOSTS;
+        UNTIL("many-hosts-send-rare-heartbeats", state_of(m).rare);
+        for (unsigned i = 0; i < 1200; i++) {
+                run_ms(50);
+                unready = state_of(m).ready ? 0 : unready + 1; /* it may move to its first choice */
+                if (unready > 2)
+                        world_failed(world, "a-host-with-rare-heartbeats-is-served", "%s", m->name);
+                if (seen(leader_with(machine(0)), m)->presence != PRESENCE_UP)
+                        world_failed(world, "a-host-with-rare-heartbeats-is-up", "%s", m->name);
+        }
+        replica = replica_of(m);
+        sim_net_cut(cluster->net, m->host, replica->host, true);
+        UNTIL_EACH(3000, 1, "a-host-moves-over",
+                   replica_of(m) && replica_of(m) != replica && state_of(m).ready);
+        UNTIL_EACH(1600, 1, "many-hosts-send-rare-heartbeats", state_of(m).rare);
+        run_ms(3000);
+        if (!state_of(m).rare || seen(leader_with(machine(0)), m)->presence != PRESENCE_UP)
+                world_failed(world, "a-host-with-rare-heartbeats-is-up", "%s", m->name);
+        machine_power_cut(m);
+        from_ms = world_now_ms(world);
+        UNTIL_EACH(4000, 1, "a-host-is-lost", seen(leader_with(machine(0)), m)->presence == PRESENCE_LOST);
+        printf("a host with rare heartbeats was lost after %llu ms\n",
+               (unsigned long long) (world_now_ms(world) - from_ms));
+        over();
 }
 
 /* The majority is lost for good, and one replica is recovered: the attached hosts follow its new lineage. */
@@ -624,6 +664,7 @@ int main(int argc, char *argv[]) {
                                                    a_host_returns_to_its_first_replica,
                                                    a_host_without_an_idle_session,
                                                    a_full_replica,
+                                                   rare_heartbeats,
                                                    a_write_while_the_replica_stands_still,
                                                    a_slice_without_keys_stops_no_unit,
                                                    resume_after_window,

@@ -30,6 +30,7 @@ typedef struct ModelHost {
         uint32_t slots[2]; /* its sessions: to 'replicas' of the same index, which never end */
         uint8_t replicas[2];
         uint8_t in_use; /* index of these */
+        bool due;       /* a heartbeat on the session in use: after a move, or the last one was lost */
         bool cut;
         bool lost;
 } ModelHost;
@@ -152,14 +153,23 @@ static bool lost(void) {
         return true;
 }
 
-static inline void send_heartbeat(const ModelHost *h, unsigned session, uint8_t signs) {
+static inline bool send_heartbeat(const ModelHost *h, unsigned session, uint8_t signs) {
         ModelReplica *p = &model.replicas[h->replicas[session]];
 
-        if (!lost() && !p->down)
-                reporter_heartbeat(&p->reporter, h->slots[session], signs);
+        if (lost() || p->down)
+                return false;
+        reporter_heartbeat(&p->reporter, h->slots[session], signs);
+        return true;
 }
 
-/* Each host sends its heartbeats to replicas that run; one in four ticks on the idle session. */
+static void move(ModelHost *h) {
+        h->in_use = !h->in_use;
+        h->due = true;
+}
+
+/* Each host sends its heartbeats to replicas that run; one in four ticks on the idle session. Every other
+ * host sends one in two ticks to the replica that it uses, and all do if that wants it: but at once after a
+ * move, and again with the next tick if it was lost, as TCP does. */
 static void send_heartbeats(void) {
         for (unsigned i = 0; i < model.n; i++) {
                 ModelHost *h = &model.hosts[i];
@@ -167,8 +177,11 @@ static void send_heartbeats(void) {
                 if (h->cut)
                         continue;
                 if (model.replicas[h->replicas[h->in_use]].silent >= MOVE_TICKS)
-                        h->in_use = !h->in_use;
-                send_heartbeat(h, h->in_use, SIGN_IN_USE);
+                        move(h);
+                if (i % 2 == 0 && !reporter_wants_rare(&model.replicas[h->replicas[h->in_use]].reporter))
+                        send_heartbeat(h, h->in_use, SIGN_IN_USE);
+                else if ((model.tick + i / 2) % 2 == 0 || h->due)
+                        h->due = !send_heartbeat(h, h->in_use, SIGN_IN_USE | SIGN_RARE);
                 if ((model.tick + i) % 4 == 0)
                         send_heartbeat(h, !h->in_use, 0);
         }
@@ -310,7 +323,7 @@ static void a_tenth_of_the_hosts_and_the_leader_are_lost_after_the_grace(void **
         model.replicas[0].down = true;
         for (unsigned i = 0; i < HOSTS_MAX; i++) /* their sessions are reset */
                 if (!model.hosts[i].cut && model.hosts[i].replicas[model.hosts[i].in_use] == 0)
-                        model.hosts[i].in_use ^= 1;
+                        move(&model.hosts[i]);
         for (unsigned t = 0; t < 4; t++)
                 tick(true);
         lead(1);
@@ -350,6 +363,7 @@ static void no_host_is_lost_in_a_blackout_of_all_sessions(void **state) {
                 tick(false);
         }
         assert_int_equal(admitted, HOSTS_MAX);
+        assert_true(reporter_wants_rare(&model.replicas[0].reporter));
         assert_int_equal(model.n_lost, 0);
         end();
 }

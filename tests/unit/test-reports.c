@@ -17,6 +17,7 @@ enum { HOSTS = 50, REPLICAS = 3, TICK_MS = 500, TERM = 7 };
 typedef struct Sessions {
         bool open[REPLICAS], in_use[REPLICAS], silent[REPLICAS];
         bool alone;       /* it has a replica, without contact with the leader */
+        bool rare;        /* its heartbeats come each second tick */
         LivenessSign end; /* of a session that is not open */
 } Sessions;
 
@@ -90,7 +91,8 @@ static void heartbeat(World *w, unsigned host, unsigned replica) {
 
         reporter_heartbeat(&w->reporters[replica], slot_of(w, replica, host_id(id, host)),
                            (w->hosts[host].in_use[replica] ? SIGN_IN_USE : 0) |
-                                   (w->hosts[host].alone ? SIGN_ALONE : 0));
+                                   (w->hosts[host].alone ? SIGN_ALONE : 0) |
+                                   (w->hosts[host].rare ? SIGN_RARE : 0));
 }
 
 static void write_report(World *w, unsigned replica, bool kept, Writer *ret) {
@@ -776,6 +778,77 @@ static void all_hosts_of_a_replica_are_silent_at_once(void **state) {
         end(&w);
 }
 
+/* One heartbeat is enough for two ticks, and silence is as long as that of another host. */
+static void a_rare_heartbeat_ends_as_soon_as_a_frequent_one(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        open_session(&w, 1, 0, true);
+        w.hosts[1].rare = true;
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = w.hosts[1].silent[0] = true;
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], 1);
+        assert_int_equal(w.silent[1], 0);
+        for (unsigned silent = 2; silent < LIVENESS_LOST_TICKS + 2; silent++) {
+                tick(&w, ALL, true);
+                assert_int_equal(w.silent[0], silent);
+                assert_int_equal(w.silent[1], silent);
+        }
+        w.hosts[0].silent[0] = w.hosts[1].silent[0] = false;
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], 0);
+        assert_int_equal(w.silent[1], 0);
+        end(&w);
+}
+
+/* The replica stands still for the tick of the next heartbeat. */
+static void a_tick_that_does_not_count_uses_up_no_rare_heartbeat(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        w.hosts[0].rare = true;
+        tick(&w, ALL, true);
+        w.hosts[0].silent[0] = true;
+        tick(&w, ALL, false);
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], 0);
+        tick(&w, ALL, true);
+        assert_int_equal(w.silent[0], REPORT_RARE_TICKS);
+        end(&w);
+}
+
+/* Hosts that use another replica, and those whose session has ended, do not count. */
+static void a_replica_that_many_hosts_use_wants_rare_heartbeats(void **state) {
+        char id[MACHINE_ID_SIZE];
+        World w;
+
+        begin(&w);
+        for (unsigned h = 0; h < HOSTS; h++)
+                open_session(&w, h, 0, true);
+        for (unsigned h = 0; h < REPORT_RARE_HOSTS + 2; h++) {
+                assert_int_equal(reporter_wants_rare(&w.reporters[0]), h > REPORT_RARE_HOSTS);
+                snprintf(id, sizeof(id), "%032x", h + 1);
+                reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, id),
+                                   h % 2 ? SIGN_IN_USE | SIGN_RARE : SIGN_IN_USE);
+        }
+        reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, id), 0);
+        assert_true(reporter_wants_rare(&w.reporters[0]));
+        snprintf(id, sizeof(id), "%032x", 1);
+        reporter_remove(&w.reporters[0], id);
+        for (unsigned t = 0; t < REPORT_ENDED_TICKS + 2; t++) {
+                _cleanup_writer_ Writer frame = {};
+
+                write_report(&w, 0, true, &frame);
+        }
+        assert_false(reporter_wants_rare(&w.reporters[0]));
+        reporter_done(&w.reporters[0]);
+        assert_int_equal(w.reporters[0].n_in_use, 0);
+        end(&w);
+}
+
 typedef struct Found {
         unsigned n;
         char machine[MACHINE_ID_SIZE], replica[MACHINE_ID_SIZE];
@@ -988,6 +1061,9 @@ int main(void) {
                 cmocka_unit_test(a_complete_report_has_all_hosts_and_the_others_are_gone),
                 cmocka_unit_test(a_report_of_many_hosts_is_bounded),
                 cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
+                cmocka_unit_test(a_rare_heartbeat_ends_as_soon_as_a_frequent_one),
+                cmocka_unit_test(a_tick_that_does_not_count_uses_up_no_rare_heartbeat),
+                cmocka_unit_test(a_replica_that_many_hosts_use_wants_rare_heartbeats),
                 cmocka_unit_test(the_later_one_of_two_hosts_with_one_id_is_found),
                 cmocka_unit_test(a_short_silence_does_not_let_the_clone_decide),
                 cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),

@@ -610,7 +610,8 @@ static void an_answer_does_not_count_a_watch_with_a_part_of_its_events(void **st
                                 n_after += n_answers > 0;
                         }
                         if (page.index == 0)
-                                kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+                                kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID),
+                                                    false);
                 }
         }
         assert_true(n_answers > 0 && n_after > 0);
@@ -625,13 +626,13 @@ static void an_answer_does_not_count_what_waits_for_the_connection(void **state)
         subscribe_key(h, 2, "/a", 0);
         quiet_peer_pass(h, 500);
         hear(h, &heard);
-        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID), false);
         hear(h, &heard);
         assert_int_equal(heard.n_current, 1);
         assert_int_equal(heard.current.index, kv_index(h->store));
         assert_int_equal(heard.current.events, kv_index(h->store));
         queued = 100;
-        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID));
+        kv_answer_heartbeat(h->store, peers_accepted(h->peers, QUIET_PEER_OTHER_ID), false);
         hear(h, &heard);
         assert_int_equal(heard.n_current, 1);
         assert_int_equal(heard.current.index, 0);
