@@ -89,6 +89,17 @@ int parse_name(const char *s, const char *const names[], int n) {
         return -EINVAL;
 }
 
+void hex_print(const void *bytes, size_t n, char *ret) {
+        static const char digits[] = "0123456789abcdef";
+        const uint8_t *p = bytes;
+
+        for (size_t i = 0; i < n; i++) {
+                ret[2 * i] = digits[p[i] >> 4];
+                ret[2 * i + 1] = digits[p[i] & 15];
+        }
+        ret[2 * n] = 0;
+}
+
 int hex_digit(char c) {
         if (c >= '0' && c <= '9')
                 return c - '0';

@@ -1,7 +1,8 @@
 #include "units/hash.h"
 
 #include <gnutls/crypto.h>
-#include <stdio.h>
+
+#include "base/parse.h"
 
 static int hash_of(const UnitFile *file, bool (*skip)(const char *section), char ret[UNIT_HASH_SIZE]) {
         _cleanup_text_ Text t = {};
@@ -13,8 +14,7 @@ static int hash_of(const UnitFile *file, bool (*skip)(const char *section), char
         if (gnutls_hash_fast(GNUTLS_DIG_SHA1, t.chars ? t.chars : "", t.size, digest) < 0)
                 return -EOPNOTSUPP;
 
-        for (size_t i = 0; i < sizeof(digest); i++)
-                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        hex_print(digest, sizeof(digest), ret);
         return 0;
 }
 
@@ -32,7 +32,6 @@ int bytes_sha256(const void *bytes, size_t size, char ret[SHA256_SIZE]) {
         if (gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, size, digest) < 0)
                 return -EOPNOTSUPP;
 
-        for (size_t i = 0; i < sizeof(digest); i++)
-                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        hex_print(digest, sizeof(digest), ret);
         return 0;
 }

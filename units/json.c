@@ -71,25 +71,29 @@ static json_t *json_load(const char *text, size_t size, json_error_t *ret_where,
         return v;
 }
 
+/* Return the end of the string that begins with the quotation mark at 'i'. */
+static size_t json_string_end(const char *text, size_t size, size_t i) {
+        for (i++; i < size && text[i] != '"'; i++)
+                i += text[i] == '\\';
+        return i;
+}
+
 /* Check the limits of parts that take more memory or time than their size. The text may be invalid: the
  * parser reports that, unless a limit is reached before. */
 static int json_check_limits(const char *text, size_t size, Error *err) {
         size_t depth = 0, n = 0, max = MAX((size_t) JSON_CONTAINERS, size / JSON_CONTAINER_SIZE);
         unsigned members[JSON_DEPTH_MAX + 1]; /* so far, of the object at each depth */
         bool in_array[JSON_DEPTH_MAX + 1];
-        bool quoted = false;
         char last = 0; /* the last character that is no white space */
 
         members[0] = 0;
         in_array[0] = false;
         for (size_t i = 0; i < size; i++) {
                 char c = text[i];
-                bool opens = !quoted && (c == '{' || c == '[');
+                bool opens = c == '{' || c == '[';
 
                 if (c == '"')
-                        quoted = !quoted;
-                else if (quoted)
-                        i += c == '\\';
+                        i = json_string_end(text, size, i);
                 else if (c == ':' && ++members[depth] > JSON_MEMBERS_MAX)
                         return error_set(err, -EFBIG, "more than %d members in one object", JSON_MEMBERS_MAX);
                 else if ((c == '}' || c == ']') && depth > 0)
@@ -99,7 +103,7 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
                                          JSON_DEPTH_MAX);
 
                 /* A comma ends an item; an object or an array was counted at its begin. */
-                n += opens || (!quoted && c == ',' && in_array[depth] && last != '}' && last != ']');
+                n += opens || (c == ',' && in_array[depth] && last != '}' && last != ']');
                 if (n > max)
                         return error_set(err, -EFBIG, "more than %zu objects, arrays and items in %zu bytes",
                                          max, size);
@@ -107,7 +111,7 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
                         members[++depth] = 0;
                         in_array[depth] = c == '[';
                 }
-                if (!strchr(" \t\r\n", c))
+                if (c != ' ' && c != '\t' && c != '\r' && c != '\n' && c != 0)
                         last = c;
         }
         return 0;
@@ -162,12 +166,17 @@ JsonType json_value_type(const JsonValue *v) {
         return json_is_array(json_inner(v)) ? JSON_VALUE_ARRAY : JSON_VALUE_OTHER;
 }
 
+/* Most names differ in their first letter, of which upper and lower case differ in one bit. */
+static bool json_is_same_name(const char *a, const char *b) {
+        return ((*a ^ *b) & ~('a' ^ 'A')) == 0 && strcasecmp(a, b) == 0;
+}
+
 const JsonValue *json_value_member(const JsonValue *object, const char *name) {
         const JsonValue *found = json_outer(json_object_get(json_inner(object), name));
         json_t *o = (json_t *) object;
 
         for (void *i = found ? NULL : json_object_iter(o); i && !found; i = json_object_iter_next(o, i))
-                if (strcasecmp(json_object_iter_key(i), name) == 0)
+                if (json_is_same_name(json_object_iter_key(i), name))
                         found = json_outer(json_object_iter_value(i));
         return found;
 }
@@ -297,10 +306,15 @@ static int json_read_word(const JsonField *f, const char *word, int *ret, Error 
 }
 
 static int json_read_chars(const JsonField *f, const char *text, char *ret, Error *err) {
-        if (strlen(text) >= f->size && f->type == JSON_FIELD_CHARS)
+        size_t n = strlen(text);
+
+        if (n >= f->size && f->type == JSON_FIELD_CHARS)
                 return error_set(err, -EBADMSG, "%s: longer than %zu bytes", f->name, f->size - 1);
-        if (strlen(text) < f->size || f->type == JSON_FIELD_CHARS_CUT)
-                snprintf(ret, f->size, "%s", text);
+        if (n >= f->size && f->type != JSON_FIELD_CHARS_CUT)
+                return 0;
+        n = MIN(n, f->size - 1);
+        memcpy(ret, text, n);
+        ret[n] = 0;
         return 0;
 }
 

@@ -46,10 +46,8 @@ static int token_read_record(Reader *r, Token *ret) {
         if (p)
                 memcpy(ret->root, p, TOKEN_ROOT_BYTES);
         p = read_raw(r, TOKEN_ID_BYTES);
-        for (size_t i = 0; p && i < TOKEN_ID_BYTES; i++) {
-                ret->id[2 * i] = "0123456789abcdef"[p[i] >> 4];
-                ret->id[2 * i + 1] = "0123456789abcdef"[p[i] & 15];
-        }
+        if (p)
+                hex_print(p, TOKEN_ID_BYTES, ret->id);
         p = read_raw(r, TOKEN_SECRET_BYTES);
         if (p)
                 memcpy(ret->secret, p, TOKEN_SECRET_BYTES);

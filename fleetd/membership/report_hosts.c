@@ -16,16 +16,11 @@ void report_host_write(const char *machine_id, uint8_t bits, Writer *w) {
 }
 
 bool report_host_read(Reader *r, char ret[static MACHINE_ID_SIZE], uint8_t *ret_bits) {
-        static const char digits[] = "0123456789abcdef";
         const uint8_t *bytes = r->left > 0 ? read_raw(r, REPORT_HOST_BYTES) : NULL;
 
-        for (size_t i = 0; bytes && i < REPORT_ID_BYTES; i++) {
-                ret[2 * i] = digits[bytes[i] >> 4];
-                ret[2 * i + 1] = digits[bytes[i] & 15];
-        }
         if (!bytes)
                 return false;
-        ret[MACHINE_ID_SIZE - 1] = 0;
+        hex_print(bytes, REPORT_ID_BYTES, ret);
         *ret_bits = bytes[REPORT_ID_BYTES];
         return true;
 }

@@ -221,9 +221,9 @@ static ClusterUnreadables *cluster_unreadables(Cluster *c, const KindEntries *e,
         return kinds[kind].of & OF_MACHINE ? &e->machine->unreadable : &c->unreadable;
 }
 
-static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const LayoutKey *k) {
-        KindEntries e = cluster_find_entries(c, k);
-        ClusterUnreadable *x = cluster_unreadables_first(c, &e, k->kind);
+static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const KindEntries *e,
+                                                  const LayoutKey *k) {
+        ClusterUnreadable *x = cluster_unreadables_first(c, e, k->kind);
 
         while (x &&
                (x->key.kind != k->kind || !streq(x->key.unit, k->unit) || !streq(x->key.machine, k->machine)))
@@ -232,9 +232,13 @@ static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const Layout
 }
 
 bool cluster_is_unreadable(const Cluster *c, KvBytes key) {
+        KindEntries e;
         LayoutKey k;
 
-        return layout_parse(key, &k) && cluster_find_unreadable(c, &k);
+        if (!layout_parse(key, &k))
+                return false;
+        e = cluster_find_entries(c, &k);
+        return cluster_find_unreadable(c, &e, &k);
 }
 
 /* Apply a value to its entries. On success, the key is readable. */
@@ -243,7 +247,7 @@ static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
         int r = cluster_has_entries(&e, k->kind) ? kinds[k->kind].apply(c, &e, k, v) : -ENOMEM;
 
         if (r >= 0)
-                cluster_unreadable_free(cluster_find_unreadable(c, k));
+                cluster_unreadable_free(cluster_find_unreadable(c, &e, k));
         cluster_update_entries(c, &e);
         return r;
 }
@@ -254,7 +258,7 @@ static int cluster_clear(Cluster *c, const LayoutKey *k) {
         KindEntries e = cluster_find_entries(c, k);
         int r = 0;
 
-        cluster_unreadable_free(cluster_find_unreadable(c, k));
+        cluster_unreadable_free(cluster_find_unreadable(c, &e, k));
         if (cluster_has_entries(&e, k->kind))
                 r = kind->clear ? kind->clear(c, &e, k) : kind->apply(c, &e, k, &(KindValue) {});
         cluster_update_entries(c, &e);

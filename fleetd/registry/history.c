@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/text.h"
 #include "peers/peers.h"
 
@@ -107,7 +108,6 @@ static void history_read(Reader *r, size_t size, char *ret, size_t ret_size) {
 }
 
 int history_decode(KvBytes body, HistoryEvent *ret) {
-        static const char digits[] = "0123456789abcdef";
         Reader r = reader_over(body.data, body.size);
         const uint8_t *id;
         size_t n;
@@ -118,11 +118,7 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
         id = n == ID_BYTES ? read_raw(&r, n) : NULL;
         if (n != 0 && !id)
                 return -EBADMSG;
-        for (size_t i = 0; i < n; i++) {
-                ret->machine[2 * i] = digits[id[i] >> 4];
-                ret->machine[2 * i + 1] = digits[id[i] & 15];
-        }
-        ret->machine[2 * n] = 0;
+        hex_print(id, n, ret->machine);
         n = read_u8(&r);
         history_read(&r, n, ret->unit, sizeof(ret->unit));
         n = read_u8(&r);

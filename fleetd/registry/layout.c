@@ -105,9 +105,11 @@ bool layout_parse(KvBytes key, LayoutKey *ret) {
         const size_t n = sizeof(root) - 1;
         const char *path = (const char *) key.data;
 
+        *ret = (LayoutKey) {};
         if (key.size > n && memcmp(path, root, n) == 0)
                 for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
-                        *ret = (LayoutKey) { .kind = kind };
+                        ret->kind = kind;
+                        ret->unit[0] = ret->machine[0] = 0;
                         if (layout_match(paths[kind], path + n, key.size - n, ret) &&
                             !(kind == LAYOUT_CLUSTER && IS_AMONG(ret->unit, directories)))
                                 return true;
