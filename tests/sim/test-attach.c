@@ -101,16 +101,37 @@ static void move_over_each_event(void) {
         over();
 }
 
+/* Return the replica that the host uses if it can. */
+static SimMachine *first_of(const SimMachine *m) {
+        KvState state = state_of(machine(0));
+        ReplicaChoice choices[5];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < ELEMENTS(choices); i++)
+                for (size_t k = 0; k < state.n_members; k++)
+                        if (state.members[k].raft_id == seen(machine(0), machine(i))->member.raft_id)
+                                choices[n++] = (ReplicaChoice) {
+                                        .machine = machine(i)->machine_id,
+                                        .raft_id = state.members[k].raft_id,
+                                        .weight = state.members[k].role == KV_MEMBER_STANDBY ?
+                                                          CHOICE_STANDBY :
+                                                          CHOICE_VOTER,
+                                };
+        choose_replicas(m->machine_id, choices, n);
+        for (unsigned i = 0; i < ELEMENTS(choices); i++)
+                if (streq(machine(i)->machine_id, choices[0].machine))
+                        return machine(i);
+        abort();
+}
+
 /* A host returns to the replica that its hash chooses, and not to another one: after 1 to 10 minutes, so that
  * not all hosts return at once. */
 static void a_host_returns_to_its_first_replica(void) {
         enum { MIN_S = 60, MAX_S = 600, LATE_S = 10 };
-        SimMachine *m = attached(), *first, *second;
+        SimMachine *m = attached(), *first = first_of(m), *second;
         unsigned s;
 
-        run_ms((MAX_S + LATE_S) * 1000ull);
-        UNTIL("a-host-uses-a-replica", replica_of(m));
-        first = replica_of(m);
+        UNTIL_EACH((MAX_S + LATE_S) * 1000ull, 1000, "a-host-uses-its-first-replica", replica_of(m) == first);
         machine_suspect(first, world_now_ms(world), world_now_ms(world) + TOKENS_PATIENCE_MS);
         machine_crash_daemon(first);
         UNTIL("a-host-moves-over", replica_of(m) && replica_of(m) != first);
@@ -210,29 +231,6 @@ static void a_host_without_an_idle_session(void) {
         if (!sim_systemd_runs(m->systemd, "a.service"))
                 world_failed(world, "no-unit-is-touched", "%s", m->name);
         over();
-}
-
-/* Return the replica that the host uses if it can. */
-static SimMachine *first_of(const SimMachine *m) {
-        KvState state = state_of(machine(0));
-        ReplicaChoice choices[5];
-        size_t n = 0;
-
-        for (unsigned i = 0; i < ELEMENTS(choices); i++)
-                for (size_t k = 0; k < state.n_members; k++)
-                        if (state.members[k].raft_id == seen(machine(0), machine(i))->member.raft_id)
-                                choices[n++] = (ReplicaChoice) {
-                                        .machine = machine(i)->machine_id,
-                                        .raft_id = state.members[k].raft_id,
-                                        .weight = state.members[k].role == KV_MEMBER_STANDBY ?
-                                                          CHOICE_STANDBY :
-                                                          CHOICE_VOTER,
-                                };
-        choose_replicas(m->machine_id, choices, n);
-        for (unsigned i = 0; i < ELEMENTS(choices); i++)
-                if (streq(machine(i)->machine_id, choices[0].machine))
-                        return machine(i);
-        abort();
 }
 
 static void restart_with_sessions(SimMachine *m, uint64_t sessions) {
