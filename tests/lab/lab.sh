@@ -349,7 +349,7 @@ lab_install() {
         local build=$1
         rm -rf "$LAB/image"
         mkdir -p "$LAB"
-        (umask 022; make -C "$build" -s install DESTDIR="$LAB/image" >"$LAB/install.log" 2>&1) || {
+        (umask 022; flock "$build/config.status" make -C "$build" -s install DESTDIR="$LAB/image" >"$LAB/install.log" 2>&1) || {
                 cat "$LAB/install.log" >&2
                 lab_error "make install failed"
                 return 1
