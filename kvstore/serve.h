@@ -41,9 +41,6 @@ void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerF
 /* End the sessions for which most waits, if more than SERVE_QUEUES_MAX could wait for all of them soon. Their
  * hosts subscribe again, by state. A caller that has a session finds it again. */
 void serve_bound(Serve *serve);
-/* Return whether a list may be sent on a session: there is room, or more waits for another one, which ends.
- */
-bool serve_has_room(Serve *serve, const PeerSession *session, size_t size);
 size_t serve_count(const Serve *serve); /* subscriptions of all hosts */
 /* Return the indexes up to which the slice on a session, 0 if it has no complete one, and all events of its
  * other subscriptions were sent. */

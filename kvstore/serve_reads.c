@@ -199,11 +199,8 @@ static void reading_grow(void *userdata) {
 
 static void reading_on_listed(void *userdata, int result) {
         Reading *r = userdata;
-        const PeerSession *session = peers_session(r->reads->peers, r->from->session);
         size_t from = 0;
 
-        if (result >= 0 && session && !serve_has_room(r->reads->serve, session, r->nodes.size))
-                result = -EBUSY; /* the host asks again; otherwise it would lose its watches */
         if (result < 0) {
                 reading_send(r, &(RemoteFound) { .number = r->read.number, .error = result, .last = true },
                              NULL, 0);

@@ -49,19 +49,11 @@ static void serve_count_waiting(Serve *serve, size_t most) {
         serve->sent = peers_sent(serve->peers);
 }
 
-enum { ROOM = SERVE_QUEUES_MAX / 4 * 3, FULL = SERVE_QUEUES_MAX / 8 * 7 };
-
 /* There is room for 8 MiB then, until the sessions are searched again. */
 void serve_bound(Serve *serve) {
-        if (serve_waiting(serve) > FULL)
-                serve_count_waiting(serve, ROOM - MIN(serve->queued, (size_t) SERVE_QUEUES_MAX / 2));
-}
-
-bool serve_has_room(Serve *serve, const PeerSession *session, size_t size) {
-        if (serve_waiting(serve) + size > ROOM)
-                serve_count_waiting(serve, SIZE_MAX);
-        return serve_waiting(serve) + size <= ROOM ||
-               peer_queued(session) + size < peers_most_waiting(serve->peers);
+        if (serve_waiting(serve) > SERVE_QUEUES_MAX / 8 * 7)
+                serve_count_waiting(serve, SERVE_QUEUES_MAX / 4 * 3 -
+                                                   MIN(serve->queued, (size_t) SERVE_QUEUES_MAX / 2));
 }
 
 /* Many events may ask for this in a row: the sessions are searched only if that can change the answer. */

@@ -496,14 +496,3 @@ size_t peers_bound_waiting(Peers *peers, size_t most) {
                                      .size = &size });
         }
 }
-
-size_t peers_most_waiting(const Peers *peers) {
-        size_t most = 0;
-
-        for (const PeerSession *s = peers->sessions; s; s = s->hh.next) {
-                size_t waiting = session_waiting(s); /* outside of MAX() */
-
-                most = MAX(most, waiting);
-        }
-        return most;
-}

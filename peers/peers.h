@@ -221,8 +221,6 @@ size_t peer_queued(const PeerSession *session);
 /* End sessions that hosts without a replica have opened, those first for which most waits, until at most so
  * many bytes wait for the others. Return these bytes. It walks all sessions. */
 size_t peers_bound_waiting(Peers *peers, size_t most);
-/* Return how much waits for the session for which most waits. As above. */
-size_t peers_most_waiting(const Peers *peers);
 /* Return the memory of all frames ever sent, in bytes: no more than its growth can have been added to what
  * waits. */
 uint64_t peers_sent(const Peers *peers);

@@ -13,7 +13,8 @@ enum {
 /* -- A replica -- */
 
 /* One answer a second to two heartbeats: a host counts its replica as silent after 1.5 s. A replica without a
- * leader answers all: hosts use another one after a second of that. */
+ * leader answers all: hosts use another one after a second of that. Of those that come once a second, each
+ * needs an answer. */
 bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs) {
         const char *machine_id = peer_handshake(session)->machine_id;
         bool has_replica = peer_handshake(session)->raft_id != 0;
@@ -30,7 +31,7 @@ bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, 
         *note = slot;
         reporter_heartbeat(reporter, slot, signs);
         return attached && reporter_answers(reporter, slot, loop_now_ms(m->loop),
-                                            kv_has_leader(m->store) ? ANSWER_MS : 0);
+                                            kv_has_leader(m->store) && !(signs & SIGN_RARE) ? ANSWER_MS : 0);
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {

@@ -411,15 +411,18 @@ static void rare_heartbeats(void) {
         for (unsigned i = 0; i < 5; i++) /* and one more uses one of them */
                 machine(i)->daemon->membership->reporting.reporter.n_in_use += REPORT_RARE_HOSTS;
         UNTIL("many-hosts-send-rare-heartbeats", state_of(m).rare);
+        replica = replica_of(m);
         for (unsigned i = 0; i < 1200; i++) {
                 run_ms(50);
+                if (replica_of(m) != replica && replica_of(m) != first_of(m))
+                        world_failed(world, "a-host-with-rare-heartbeats-does-not-move", "%s", m->name);
+                replica = replica_of(m);
                 unready = state_of(m).ready ? 0 : unready + 1; /* it may move to its first choice */
                 if (unready > 2)
                         world_failed(world, "a-host-with-rare-heartbeats-is-served", "%s", m->name);
                 if (seen(leader_with(machine(0)), m)->presence != PRESENCE_UP)
                         world_failed(world, "a-host-with-rare-heartbeats-is-up", "%s", m->name);
         }
-        replica = replica_of(m);
         sim_net_cut(cluster->net, m->host, replica->host, true);
         UNTIL_EACH(3000, 1, "a-host-moves-over",
                    replica_of(m) && replica_of(m) != replica && state_of(m).ready);

@@ -512,30 +512,6 @@ static void of_hosts_that_do_not_read_the_one_with_most_gives_way(void **state) 
         assert_int_equal(n_found, 1);
 }
 
-/* Without that, the last host to ask would lose its session and all its watches. */
-static void hosts_that_all_read_large_lists_wait_for_room(void **state) {
-        enum { N_LISTS = 40 }; /* of 0.8 MiB, for each of the hosts */
-        QuietPeer *h = *state;
-
-        write_large(h, "/large/a");
-        write_large(h, "/large/b");
-        write_large(h, "/large/c");
-        write_large(h, "/large/d");
-        for (unsigned i = 0; i < QUIET_PEER_MORE; i++) {
-                assert_true(quiet_peer_attach_more(h, i));
-                h->more[i].stuck = true;
-        }
-        for (uint32_t n = 1; n <= N_LISTS; n++)
-                for (unsigned i = 0; i < QUIET_PEER_MORE; i++) {
-                        read_large(h, i, n);
-                        quiet_peer_pass(h, 1);
-                        assert_true(waiting_for_all(h) <= SERVE_QUEUES_MAX);
-                }
-        assert_true(waiting_for_all(h) > SERVE_QUEUES_MAX / 2);
-        for (unsigned i = 0; i < QUIET_PEER_MORE; i++)
-                assert_true(h->more[i].open && !h->more[i].closing);
-}
-
 static void read_put(QuietPeer *h, uint32_t number, RemoteReadKind kind, uint64_t bound) {
         const RemoteRead read = { .number = number,
                                   .kind = kind,
@@ -744,7 +720,6 @@ int main(void) {
                 T(all_sessions_have_50000_subscriptions),
                 T(the_queues_of_all_sessions_have_64_mib),
                 T(of_hosts_that_do_not_read_the_one_with_most_gives_way),
-                T(hosts_that_all_read_large_lists_wait_for_room),
                 T(a_host_has_64_reads_that_wait_and_reads_of_an_index_beside_them),
                 T(an_answer_does_not_count_a_watch_with_a_part_of_its_events),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
