@@ -74,7 +74,7 @@ typedef struct KvState {
         unsigned level, level_max; /* feature level of the tree; of this program */
         uint64_t read_bound; /* of the states served so far, which the tree has not reached; 0: it is served
                               */
-        bool rare;           /* attached: the replica in use wants one heartbeat in a second, not two */
+        bool rare;           /* attached: the replica in use requests one heartbeat in a second, not two */
         bool unserved; /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 

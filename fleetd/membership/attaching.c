@@ -215,13 +215,12 @@ static void attaching_want(Membership *m, const KvState *state, const Candidates
 
         if (open)
                 wanted_add(ret, a->in_use);
-        for (size_t i = 0; i < c->n && ret->n < 2; i++)
-                if (peers_dialed(m->peers, c->items[i].machine) &&
-                    !attaching_is_unanswered(m, c->items[i].machine))
-                        wanted_add(ret, c->items[i].machine);
-        for (size_t i = 0; i < c->n && ret->n < 2; i++)
-                if (peers_dialed(m->peers, c->items[i].machine))
-                        wanted_add(ret, c->items[i].machine);
+        for (size_t i = 0; i < 2 * c->n && ret->n < 2; i++) { /* twice: first those that have answered */
+                const char *machine = c->items[i % c->n].machine;
+
+                if (peers_dialed(m->peers, machine) && (i >= c->n || !attaching_is_unanswered(m, machine)))
+                        wanted_add(ret, machine);
+        }
         other_open = ret->n > open;
         if (attaching_is_better_due(m, c, other_open))
                 for (size_t i = 0; i < MIN(c->n, (size_t) 2); i++)
@@ -440,8 +439,8 @@ void attaching_done(Membership *m) {
         timer_stop(&m->move);
 }
 
-/* Two heartbeats a second on the session in use, or one if its replica wants that; two on a new one; one in
- * two seconds on the other one, or as many while the first one has no leader. After a move, one on both at
+/* Two heartbeats a second on the session in use, or one if its replica requests that; two on a new one; one
+ * in two seconds on the other one, or as many while the first one has no leader. After a move, one on both at
  * once. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
         unsigned ticks = !attaching_uses(m, machine_id) ? 4 : m->heartbeats.rare ? 2 : 1;

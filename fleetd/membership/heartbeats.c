@@ -178,7 +178,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         facts_read(&facts, payload, size);
         heartbeats_note_position(m, id, &facts);
         if (reporting_on_heartbeat(m, session, facts.attached, facts_signs(&facts)))
-                kv_answer_heartbeat(m->store, session, reporter_wants_rare(&m->reporting.reporter));
+                kv_answer_heartbeat(m->store, session, reporter_requests_rare(&m->reporting.reporter));
         snprintf(problem, sizeof(problem), "%.*s", (int) MIN(size, sizeof(problem) - 1),
                  (const char *) payload);
         if (facts.in_use)

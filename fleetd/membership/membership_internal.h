@@ -52,7 +52,7 @@ typedef struct Heartbeats {
         Named *senders;   /* Sender, by machine ID */
         Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
         bool attached;    /* this host has no replica */
-        bool rare;        /* ... and the one that it uses wants one heartbeat in a second */
+        bool rare;        /* ... and the one that it uses requests one heartbeat in a second */
         unsigned leaves;  /* ticks in which heartbeats go to all hosts, after it was attached */
         char problem[REPLICA_PROBLEM_SIZE];
 } Heartbeats;

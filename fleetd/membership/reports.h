@@ -25,9 +25,9 @@ enum {
         REPORT_VALID_MS = 1500,   /* a replica that is silent for longer does not count for its hosts */
         REPORT_HOSTS_MAX = 65536, /* of one replica */
         REPORT_RARE_HOSTS =
-                5000,          /* with more that use it, a replica wants one heartbeat of each in a second */
-        REPORT_RARE_TICKS = 2, /* without such a one, until the session is silent */
-        REPORT_IDLE_TICKS = 5, /* the same of an idle session */
+                5000, /* with more that use it, a replica requests one heartbeat of each in a second */
+        REPORT_RARE_TICKS = 2,   /* without such a one, until the session is silent */
+        REPORT_IDLE_TICKS = 5,   /* the same of an idle session */
         REPORT_ENDED_TICKS = 20, /* for which a new leader learns how the last session of a host ended */
         REPORT_ENDS_TICKS = 4,   /* from the end of one session of a host to the end of all */
         REPORT_GRACE_MS = 3000,  /* from the end of a replica, for its hosts, and: */
@@ -115,8 +115,8 @@ static inline void reporter_heartbeat(Reporter *r, uint32_t slot, uint8_t signs)
                 reporter_heartbeat_changes(r, slot, signs);
         r->contact[slot] = (r->contact[slot] & (REPORTER_LOOK | REPORTER_CHANGED)) | report_ticks(signs);
 }
-/* Return whether so many hosts use this replica that it wants less heartbeats. */
-static inline bool reporter_wants_rare(const Reporter *r) {
+/* Return whether so many hosts use this replica that it requests fewer heartbeats. */
+static inline bool reporter_requests_rare(const Reporter *r) {
         return r->n_in_use > REPORT_RARE_HOSTS;
 }
 /* A session of the host has begun or ended. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "fleetd/membership/membership_internal.h"
+#include "kvstore/command/peer_frames.h"
 #include "tests/unit/membership_played.h"
 
 #define ONE "[Service]\nExecStart=/bin/sleep 1\n"
@@ -62,6 +63,39 @@ static void send_clock(int64_t difference_ms) {
         assert_int_equal(w.error, 0);
         assert_true(quiet_peer_send(h, PEER_HEARTBEAT, w.bytes, w.size));
         tick();
+}
+
+/* Return how many answers there are to a heartbeat of a host without a replica. */
+static unsigned n_answers(uint8_t flags) {
+        _cleanup_writer_ Writer w = {};
+        unsigned n = 0;
+        Frame f;
+
+        write_u8(&w, 0);
+        write_u8(&w, 3);
+        write_u8(&w, flags);
+        assert_int_equal(w.error, 0);
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, w.bytes, w.size));
+        while (quiet_peer_receive(&h->asking, &f))
+                n += f.type == PEER_CURRENT;
+        return n;
+}
+
+/* A host leaves a replica without an answer for 1.5 s. */
+static void each_rare_heartbeat_and_one_of_two_frequent_ones_is_answered(void **state) {
+        enum { IN_USE = 1, RARE = 2 };
+
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        for (unsigned i = 0; i < 4; i++) {
+                assert_int_equal(n_answers(IN_USE), i % 2 == 0);
+                tick();
+        }
+        for (unsigned i = 0; i < 4; i++) {
+                assert_int_equal(n_answers(IN_USE | RARE), 1);
+                tick();
+        }
 }
 
 static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host(void **state) {
@@ -793,6 +827,7 @@ int membership_leads_tests(void) {
         const struct CMUnitTest tests[] = {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
                 leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
+                leading(each_rare_heartbeat_and_one_of_two_frequent_ones_is_answered),
                 leading(the_condition_of_a_host_ends_when_nothing_of_it_arrives),
                 leading(a_heartbeat_of_a_removed_host_in_a_report_does_not_revive_it),
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),

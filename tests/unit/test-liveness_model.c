@@ -168,8 +168,8 @@ static void move(ModelHost *h) {
 }
 
 /* Each host sends its heartbeats to replicas that run; one in four ticks on the idle session. Every other
- * host sends one in two ticks to the replica that it uses, and all do if that wants it: but at once after a
- * move, and again with the next tick if it was lost, as TCP does. */
+ * host sends one in two ticks to the replica that it uses, and all do if that requests it: but at once after
+ * a move, and again with the next tick if it was lost, as TCP does. */
 static void send_heartbeats(void) {
         for (unsigned i = 0; i < model.n; i++) {
                 ModelHost *h = &model.hosts[i];
@@ -178,7 +178,7 @@ static void send_heartbeats(void) {
                         continue;
                 if (model.replicas[h->replicas[h->in_use]].silent >= MOVE_TICKS)
                         move(h);
-                if (i % 2 == 0 && !reporter_wants_rare(&model.replicas[h->replicas[h->in_use]].reporter))
+                if (i % 2 == 0 && !reporter_requests_rare(&model.replicas[h->replicas[h->in_use]].reporter))
                         send_heartbeat(h, h->in_use, SIGN_IN_USE);
                 else if ((model.tick + i / 2) % 2 == 0 || h->due)
                         h->due = !send_heartbeat(h, h->in_use, SIGN_IN_USE | SIGN_RARE);
@@ -363,7 +363,7 @@ static void no_host_is_lost_in_a_blackout_of_all_sessions(void **state) {
                 tick(false);
         }
         assert_int_equal(admitted, HOSTS_MAX);
-        assert_true(reporter_wants_rare(&model.replicas[0].reporter));
+        assert_true(reporter_requests_rare(&model.replicas[0].reporter));
         assert_int_equal(model.n_lost, 0);
         end();
 }

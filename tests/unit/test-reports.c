@@ -821,7 +821,7 @@ static void a_tick_that_does_not_count_uses_up_no_rare_heartbeat(void **state) {
 }
 
 /* Hosts that use another replica, and those whose session has ended, do not count. */
-static void a_replica_that_many_hosts_use_wants_rare_heartbeats(void **state) {
+static void a_replica_that_many_hosts_use_requests_rare_heartbeats(void **state) {
         char id[MACHINE_ID_SIZE];
         World w;
 
@@ -829,13 +829,13 @@ static void a_replica_that_many_hosts_use_wants_rare_heartbeats(void **state) {
         for (unsigned h = 0; h < HOSTS; h++)
                 open_session(&w, h, 0, true);
         for (unsigned h = 0; h < REPORT_RARE_HOSTS + 2; h++) {
-                assert_int_equal(reporter_wants_rare(&w.reporters[0]), h > REPORT_RARE_HOSTS);
+                assert_int_equal(reporter_requests_rare(&w.reporters[0]), h > REPORT_RARE_HOSTS);
                 snprintf(id, sizeof(id), "%032x", h + 1);
                 reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, id),
                                    h % 2 ? SIGN_IN_USE | SIGN_RARE : SIGN_IN_USE);
         }
         reporter_heartbeat(&w.reporters[0], slot_of(&w, 0, id), 0);
-        assert_true(reporter_wants_rare(&w.reporters[0]));
+        assert_true(reporter_requests_rare(&w.reporters[0]));
         snprintf(id, sizeof(id), "%032x", 1);
         reporter_remove(&w.reporters[0], id);
         for (unsigned t = 0; t < REPORT_ENDED_TICKS + 2; t++) {
@@ -843,7 +843,7 @@ static void a_replica_that_many_hosts_use_wants_rare_heartbeats(void **state) {
 
                 write_report(&w, 0, true, &frame);
         }
-        assert_false(reporter_wants_rare(&w.reporters[0]));
+        assert_false(reporter_requests_rare(&w.reporters[0]));
         reporter_done(&w.reporters[0]);
         assert_int_equal(w.reporters[0].n_in_use, 0);
         end(&w);
@@ -1063,7 +1063,7 @@ int main(void) {
                 cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
                 cmocka_unit_test(a_rare_heartbeat_ends_as_soon_as_a_frequent_one),
                 cmocka_unit_test(a_tick_that_does_not_count_uses_up_no_rare_heartbeat),
-                cmocka_unit_test(a_replica_that_many_hosts_use_wants_rare_heartbeats),
+                cmocka_unit_test(a_replica_that_many_hosts_use_requests_rare_heartbeats),
                 cmocka_unit_test(the_later_one_of_two_hosts_with_one_id_is_found),
                 cmocka_unit_test(a_short_silence_does_not_let_the_clone_decide),
                 cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),
