@@ -397,8 +397,8 @@ static bool followers_follow(const Followers *f) {
         return true;
 }
 
-/* A replica that many hosts use requests fewer heartbeats: the host stays up, does not leave it, moves over as
- * before, and is lost as soon. */
+/* A replica that many hosts use requests fewer heartbeats: the host stays up, does not leave it, moves over
+ * as before, and is lost as soon. */
 static void rare_heartbeats(void) {
         SimMachine *m = attached(), *replica;
         unsigned unready = 0;
