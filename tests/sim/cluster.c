@@ -252,6 +252,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         int r;
 
         m->start_wanted = false;
+        m->hashed_at = 0;
         r = machine_begin_identity(m, err);
         if (r < 0)
                 return r;

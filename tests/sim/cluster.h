@@ -55,6 +55,7 @@ typedef struct SimMachine {
         unsigned maintained;                        /* the state of its maintenance that drains.c has seen */
         uint64_t absent_from_ms,
                 absent_until_ms; /* its daemon does not act: requests of this time take effect afterwards */
+        uint64_t hashed_at;      /* applied index of the last comparison of its tree; 0: none */
         uint64_t slice_index, slice_at_ms;     /* of the last comparison of its slice */
         uint64_t slice_ms;                     /* since then it differs; 0: it does not */
         const struct SimMachine *replica_used; /* by an attached host, as it was seen last; NULL: by none */

@@ -86,7 +86,8 @@ typedef struct Host {
         KvStore *store;
         uint64_t raft_id; /* assigned at the join; 0: not yet */
         unsigned boots, trees;
-        uint64_t lives; /* each daemon's number */
+        uint64_t lives;                  /* each daemon's number */
+        uint64_t hashed_at, hashed_life; /* applied index and daemon of the last comparison of its tree */
         uint64_t lost_ms,
                 paused_ms; /* since when it has no leader, 0: it has one; the end of its last pause */
         uint64_t leaving;  /* the daemon that requested its removal; 0: none */
