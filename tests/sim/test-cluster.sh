@@ -3,7 +3,7 @@
 # twelve attached hosts, some of these with certificates that rotate; ten twice with one result, a quarter with drains, another one with rollouts, four
 # with sanitizers; then the simulations of an old image and of a new lineage. CHECK_FROM=N begins with another seed, CLUSTER_RUNS=N takes that many,
 # CLUSTER_HOSTS=N has worlds of that many hosts only, CLUSTER_ONLY=yes leaves out what follows them. See tests/sim/test-cluster.c;
-# tests/mutants/test-patches shows that planted bugs are found. Takes 190 s.
+# tests/mutants/test-patches shows that planted bugs are found. Takes 150 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=tests/sim/test-cluster
