@@ -2,6 +2,7 @@
 
 DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client debootstrap nftables"
 DEPS_FORMAT=   # set by ./check: checks of layout, metrics and packages, on Debian 12 only
+DEPS_APT=      # set by ./check: options of apt-get
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
         libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev debhelper"
 
@@ -61,7 +62,7 @@ deps_install() {
                 fi ;;
         esac
         n=$(dpkg-query -W 2>/dev/null | wc -l)
-        apt-get install -y -qq --no-install-recommends $missing >>"$log" 2>&1 </dev/null || {
+        apt-get install $DEPS_APT -y -qq --no-install-recommends $missing >>"$log" 2>&1 </dev/null || {
                 tail -20 "$log" >&2
                 echo "apt-get could not install: $missing" >&2
                 return 1
