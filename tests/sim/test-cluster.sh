@@ -70,7 +70,7 @@ fi
 # Rollouts, drains, moves and planned reboots at once.
 program=tests/sim/test-budget
 flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
-if said=$("$build/$program" --seed "$from" --runs 40 2>&1); then
+if said=$("$build/$program" --seed "$from" --runs 24 2>&1); then
         echo "ok rollouts_drains_moves_and_reboots_share_one_budget: ${said%%$'\n'*}"
 else
         echo "not ok rollouts_drains_moves_and_reboots_share_one_budget: $(grep -m1 FAILED <<<"$said")"
