@@ -72,8 +72,9 @@ bool remote_has_slice(const Remote *remote);
  * with a leader. */
 bool remote_is_fresh(const Remote *remote);
 uint64_t remote_index(const Remote *remote); /* of the last event; 0 before the first slice */
-/* Return the highest index that this host has seen: no older state may follow. */
-uint64_t remote_seen(const Remote *remote);
+/* Return the highest index that this host has seen, also in an answer to a heartbeat: no older state may
+ * follow. */
+uint64_t remote_seen(Remote *remote);
 /* This host has seen a state of that index. */
 void remote_saw(Remote *remote, uint64_t index);
 /* The last answer of a replica; all zero before the first. */

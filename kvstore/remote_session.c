@@ -348,10 +348,14 @@ static void remote_ask(Remote *r) {
 }
 
 static void remote_check_syncs(Remote *r) {
-        if (r->sync_number == 0 || r->sync_index == 0 || !r->complete || r->current < r->sync_index)
+        uint32_t number = r->sync_number;
+
+        if (number == 0 || r->sync_index == 0 || !r->complete || r->current < r->sync_index)
                 return;
-        r->sync_number = 0;
-        syncs_answer(&r->asking, UINT64_MAX, KV_OK);
+        syncs_answer(&r->asking, UINT64_MAX,
+                     KV_OK); /* a sync that begins in a callback waits for the next request */
+        if (r->sync_number == number)
+                r->sync_number = 0;
         remote_ask(r);
 }
 
@@ -486,7 +490,9 @@ void remote_saw(Remote *r, uint64_t index) {
         r->bound = MAX(r->bound, index);
 }
 
-uint64_t remote_seen(const Remote *r) {
+uint64_t remote_seen(Remote *r) {
+        if (r->has_slice && r->answer.lineage == r->lineage)
+                remote_saw(r, MAX(r->answer.index, r->answer.events));
         return r->bound;
 }
 

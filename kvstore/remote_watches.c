@@ -85,7 +85,7 @@ int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops
         int e;
 
         if (here.since == 0) /* from now on: from the state on that this host has seen */
-                here.since = r->bound + 1;
+                here.since = remote_seen(r) + 1;
         LIST_FOREACH(w, &r->watches, watches) {
                 if (w->kind != kind || !kv_bytes_equal(w->key, here.key) || here.since < w->from)
                         continue;

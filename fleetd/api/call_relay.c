@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/choosing.h"
 
 /* A call of the host at the session 'from', to the one at 'to'; each has a number of its own there. */
@@ -87,16 +88,21 @@ void call_refuse(PeerSession *session, uint64_t number, const char *message) {
                 call_reply_end(session, number, 1);
 }
 
-bool call_is_permitted(const Api *api, const PeerSession *session, RemoteCommandKind kind) {
-        Right right = remote_command_changes(kind) ? RIGHT_UNITS_CHANGE : RIGHT_UNITS_SEE;
+bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
+                       const RemoteCommandSpec *spec) {
+        const Cluster *c = registry_cluster(api->options.registry);
         Principal sender = { .kind = PRINCIPAL_LOCAL };
         PolicyFacts facts = {};
 
         snprintf(sender.machine, sizeof(sender.machine), "%s", peer_handshake(session)->machine_id);
-        if (policy_facts_read(registry_cluster(api->options.registry), &sender, &facts) < 0)
+        if (policy_facts_read(c, &sender, &facts) < 0)
                 return false;
         facts.is_operator = true;
-        return policy_allows(&sender, right, (Resource) {}, &facts);
+        if (policy_allows(&sender, RIGHT_UNITS_CHANGE, (Resource) {}, &facts))
+                return true;
+        return !remote_command_changes(spec->kind) &&
+               policy_allows(&sender, RIGHT_UNITS_SEE, (Resource) {}, &facts) &&
+               (spec->kind == CALL_LOG || unit_is_of_cluster(c, cluster_machine(c, machine), spec->unit));
 }
 
 /* -- Relaying -- */
@@ -131,6 +137,7 @@ static int relay_start(Api *api, PeerSession *session, uint64_t number, const ch
                 return r;
         }
         TAILQ_INSERT_TAIL(&api->relays, relay, all);
+        (void) call_reply_chunk(session, number, "", 0); /* the command may be silent for long */
         return 0;
 }
 
@@ -147,7 +154,7 @@ void call_relay_on_via(void *userdata, PeerSession *session, PeerFrame type, con
                 call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
         }
-        if (!call_is_permitted(api, session, spec.kind)) {
+        if (!call_is_permitted(api, session, machine, &spec)) {
                 call_refuse(session, number,
                             "the other host rejected the request: this host is restricted or removed");
                 return;

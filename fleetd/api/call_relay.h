@@ -27,9 +27,10 @@ void call_relay_free(Api *api);
 
 /* -- Answers to calls -- */
 
-/* Return whether the other host may send the command: its requests have no more rights than an operator on
- * it. */
-bool call_is_permitted(const Api *api, const PeerSession *session, RemoteCommandKind kind);
+/* Return whether the other host may send the command for a machine: its requests have no more rights than an
+ * operator on it. */
+bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
+                       const RemoteCommandSpec *spec);
 int call_reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size);
 void call_reply_end(PeerSession *session, uint64_t number, uint32_t status);
 void call_refuse(PeerSession *session, uint64_t number, const char *message);

@@ -10,15 +10,17 @@
 
 /* -- Units -- */
 
-bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterState *state = cluster_state_on(m, unit);
+bool unit_is_of_cluster(const Cluster *c, const ClusterMachine *m, const char *unit) {
+        const ClusterState *state = m ? cluster_state_on(m, unit) : NULL;
 
-        if (!request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE))
-                return true;
         if (state)
                 return !streq(state->state.load, STATE_FOREIGN);
-        return cluster_unit_exists(cluster_any_unit(c, unit)) || cluster_assignment_on(m, unit);
+        return cluster_unit_exists(cluster_any_unit(c, unit)) || (m && cluster_assignment_on(m, unit));
+}
+
+bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
+        return !request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE) ||
+               unit_is_of_cluster(registry_cluster(request->api->options.registry), m, unit);
 }
 
 int units_count_options(const Unit *unit, size_t *n, Error *err) {

@@ -78,8 +78,11 @@ const char *unit_reason(const Request *request, const SchedulerView *view, const
 /* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
 const char *state_health(const ClusterState *state);
 
+/* Return whether a unit on a machine is one of the cluster, and none of the machine's own. 'm' may be NULL.
+ */
+bool unit_is_of_cluster(const Cluster *c, const ClusterMachine *m, const char *unit);
 /* Return whether the sender may read state and journal of a unit on a machine. Without the right to change
- * units, it may not read those of the machine's own units, which are none of the cluster. */
+ * units, it may read only those of the cluster. */
 bool unit_is_readable(const Request *request, const ClusterMachine *machine, const char *unit);
 
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */

@@ -7,8 +7,6 @@
 #include "base/log.h"
 #include "fleetd/api/keys_v2.h"
 
-#define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
-
 typedef struct Forward {
         Api *api;
         Request *request;

@@ -8,6 +8,8 @@
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/request.h"
 
+#define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
+
 enum {
         FORWARDS_MAX = 64,           /* requests of one host under way */
         FORWARD_WAIT_MS = 2000,      /* for a replica */

@@ -20,6 +20,7 @@
 #include "base/parse.h"
 #include "fleetd/api/call_relay.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/forward.h"
 #include "fleetd/api/routes.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
@@ -241,7 +242,7 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
                 call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
         }
-        if (!call_is_permitted(api, session, spec.kind)) {
+        if (!call_is_permitted(api, session, api->machine_id, &spec)) {
                 call_refuse(session, number,
                             "the other host rejected the request: this host is restricted or removed");
                 return;
@@ -413,11 +414,22 @@ static void asking_ask_next(Asking *a) {
                 asking_refuse(a->request, &a->spec, a->machine, r);
 }
 
+/* The replica that was asked has not said that it relays the call. A command that changes something is sent
+ * once. */
+static void asking_lose(Asking *a) {
+        if (!remote_command_changes(a->spec.kind)) {
+                asking_ask_next(a);
+                return;
+        }
+        a->ended = true;
+        request_error(a->request, 504, "%s", FORWARD_UNKNOWN);
+}
+
 static void asking_on_patience(void *userdata) {
         Asking *a = userdata;
 
         (void) asking_send(a, PEER_CALL_CANCEL, 0);
-        asking_ask_next(a);
+        asking_lose(a);
 }
 
 /* End the stream, after the output that is held. */
@@ -477,7 +489,7 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
 
         /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
          * the output may have no end. */
-        if (reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
+        if (reader_end(&in) >= 0 && n > 0 && asking_take(a, bytes, n) < 0)
                 request_cut(a->request, "the reader of a journal fell too far behind");
 }
 
@@ -512,7 +524,7 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
                 if (a->session != number || a->ended)
                         continue;
                 if (a->relayed) {
-                        asking_ask_next(a);
+                        asking_lose(a);
                         continue;
                 }
                 a->ended = true;

@@ -234,5 +234,5 @@ void reporter_done(Reporter *r) {
         free(r->contact);
         free(r->steady);
         free(r->answers);
-        *r = (Reporter) {};
+        *r = (Reporter) { .tick = r->tick }; /* a leader rejects a tick of the past on the same session */
 }

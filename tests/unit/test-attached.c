@@ -548,6 +548,20 @@ static void equal_watches_share_a_subscription_which_ends_after_the_last_one(voi
         assert_int_equal(p->n_ended, 1);
 }
 
+/* The slice does not change, and other keys do. */
+static void a_watch_from_now_on_begins_after_the_last_answer(void **state) {
+        Replica *p = *state;
+        Watch watch;
+
+        p->index = INDEX + 2000;
+        pass(p, 1000);
+        assert_int_equal(kv_seen(p->host->store), INDEX + 2000);
+        assert_int_equal(watch_at(p, "/a", 0, &watch), 0);
+        pass(p, STEP_MS);
+        assert_int_equal(p->since, INDEX + 2001);
+        kv_watch_close(watch.watch);
+}
+
 /* The replica has 1000 events, and those that a subscription here has may be older. */
 static void a_watch_from_before_the_window_asks_the_replica(void **state) {
         Replica *p = *state;
@@ -757,6 +771,7 @@ int main(void) {
                 T(events_of_the_past_are_dropped),
                 T(a_page_without_keys_is_complete),
                 T(equal_watches_share_a_subscription_which_ends_after_the_last_one),
+                T(a_watch_from_now_on_begins_after_the_last_answer),
                 T(a_watch_from_before_the_window_asks_the_replica),
                 T(of_1001_watches_the_last_one_is_refused),
                 T(a_replica_without_room_ends_the_watch),

@@ -723,6 +723,19 @@ static void a_complete_report_has_all_hosts_and_the_others_are_gone(void **state
         end(&w);
 }
 
+static void a_replica_that_failed_reports_again_on_the_same_session(void **state) {
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 0, true);
+        for (unsigned i = 0; i < 3; i++)
+                tick(&w, A, true);
+        reporter_done(&w.reporters[0]);
+        tick(&w, A, true);
+        assert_true(w.last[0].heartbeat);
+        end(&w);
+}
+
 static void a_report_of_many_hosts_is_bounded(void **state) {
         _cleanup_writer_ Writer frame = {};
         World w;
@@ -1059,6 +1072,7 @@ int main(void) {
                 cmocka_unit_test(a_report_out_of_order_is_rejected),
                 cmocka_unit_test(a_report_that_is_cut_is_rejected),
                 cmocka_unit_test(a_complete_report_has_all_hosts_and_the_others_are_gone),
+                cmocka_unit_test(a_replica_that_failed_reports_again_on_the_same_session),
                 cmocka_unit_test(a_report_of_many_hosts_is_bounded),
                 cmocka_unit_test(all_hosts_of_a_replica_are_silent_at_once),
                 cmocka_unit_test(a_rare_heartbeat_ends_as_soon_as_a_frequent_one),
