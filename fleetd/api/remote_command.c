@@ -405,31 +405,22 @@ static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const
                               spec->unit, spec->unit);
 }
 
-static void asking_ask_next(Asking *a) {
+/* 'lost': the replica that was asked may have relayed the call. One that changes something is sent once. */
+static void asking_ask_next(Asking *a, bool lost) {
         int r;
 
         a->ended = true;
-        r = asking_question(a);
-        if (r < 0)
+        if (lost && remote_command_changes(a->spec.kind))
+                request_error(a->request, 504, "%s", FORWARD_UNKNOWN);
+        else if ((r = asking_question(a)) < 0)
                 asking_refuse(a->request, &a->spec, a->machine, r);
-}
-
-/* The replica that was asked has not said that it relays the call. A command that changes something is sent
- * once. */
-static void asking_lose(Asking *a) {
-        if (!remote_command_changes(a->spec.kind)) {
-                asking_ask_next(a);
-                return;
-        }
-        a->ended = true;
-        request_error(a->request, 504, "%s", FORWARD_UNKNOWN);
 }
 
 static void asking_on_patience(void *userdata) {
         Asking *a = userdata;
 
         (void) asking_send(a, PEER_CALL_CANCEL, 0);
-        asking_lose(a);
+        asking_ask_next(a, true);
 }
 
 /* End the stream, after the output that is held. */
@@ -505,7 +496,7 @@ static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, c
         else if (reader_end(&in) < 0)
                 return;
         else if (a->relayed && status == CALL_NOT_HERE)
-                asking_ask_next(a);
+                asking_ask_next(a, false);
         else {
                 asking_begin(a);
                 asking_end(a, status);
@@ -524,7 +515,7 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
                 if (a->session != number || a->ended)
                         continue;
                 if (a->relayed) {
-                        asking_lose(a);
+                        asking_ask_next(a, true);
                         continue;
                 }
                 a->ended = true;

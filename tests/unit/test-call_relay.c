@@ -197,6 +197,19 @@ static void a_relayed_command_may_be_silent(void **state) {
         assert_true(client_hears(h, "{\"exit\":0}"));
 }
 
+/* A replica that did not answer may have relayed it. */
+static void a_command_that_changes_something_is_sent_once(void **state) {
+        static const char request[] = "POST /fleet/v1/reload/web.service?machine=" FAR_ID
+                                      " HTTP/1.1\r\nHost: fleet\r\nContent-Length: 0\r\n\r\n";
+        QuietPeer *h = *state;
+
+        (void) quiet_peer_request(h, API_SOCKET, request, sizeof(request) - 1);
+        assert_int_not_equal(heard(&h->asked, PEER_CALL_VIA, NULL), 0);
+        quiet_peer_pass(h, 1100);
+        assert_true(client_hears(h, "HTTP/1.1 504"));
+        assert_true(client_hears(h, "the change may have taken effect"));
+}
+
 static void a_host_is_called_on_the_session_that_it_dialed(void **state) {
         QuietPeer *h = *state;
         uint64_t number;
@@ -367,6 +380,7 @@ int main(void) {
                 ON_REPLICA(a_host_without_any_session_cannot_be_reached),
                 ON_REPLICA(a_replica_that_does_not_answer_is_not_waited_for),
                 ON_REPLICA(a_relayed_command_may_be_silent),
+                ON_REPLICA(a_command_that_changes_something_is_sent_once),
                 ON_ATTACHED(a_host_is_called_on_the_session_that_it_dialed),
                 ON_ATTACHED(a_call_is_relayed_with_its_credit_and_its_end),
                 ON_ATTACHED(a_call_for_a_host_without_a_session_is_not_relayed),
