@@ -17,6 +17,7 @@ struct RemoteWatches {
         uint64_t unused_ms; /* since it has no watch; 0: it has one */
         uint64_t again_ms;  /* subscribe again then; 0: it is subscribed, or waits for a replica */
         bool known;         /* the replica in use has answered with a page */
+        bool cleared;       /* it has ended the watches: not kept for later ones */
         LIST_ENTRY(RemoteWatches) watches;
         KvBytes key;
         char bytes[];
@@ -97,6 +98,7 @@ int remote_watch(Remote *r, const KvWatchOptions *options, const KvWatchOps *ops
                 e = hub_watch(w->hub, &here, ops, userdata, ret, ret_oldest);
                 if (e != -ESTALE) {
                         w->unused_ms = 0;
+                        w->cleared = false;
                         return e;
                 }
         }
@@ -162,6 +164,7 @@ bool watches_on_gone(Remote *r, const RemoteEnd *end) {
                                        end->oldest); /* 'from' keeps later watches from these events */
                 w->current = MAX(end->index, w->current);
                 w->from = w->current + 1;
+                w->cleared = true;
         }
         w->known = false;
         w->again_ms = loop_now_ms(r->loop) + end->retry_ms + 1;
@@ -190,12 +193,11 @@ bool watches_on_due(Remote *r) {
                 next = LIST_NEXT(w, watches);
                 if (hub_watches(w->hub) > 0)
                         w->unused_ms = 0;
-                else if (w->unused_ms == 0)
-                        w->unused_ms = now;
-                else if (now - w->unused_ms >= REMOTE_UNUSED_MS) {
+                else if (w->cleared || (w->unused_ms > 0 && now - w->unused_ms >= REMOTE_UNUSED_MS)) {
                         watches_unsubscribe(w);
                         continue;
-                }
+                } else if (w->unused_ms == 0)
+                        w->unused_ms = now;
                 if (w->again_ms > 0 && now >= w->again_ms)
                         watches_subscribe(w);
         }
