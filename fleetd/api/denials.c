@@ -50,11 +50,19 @@ static void denial_flush(Denial *row, uint64_t now_ms) {
         row->logged_ms = now_ms;
 }
 
+static void denials_flush_others(Denials *d) {
+        if (d->n_others > 0)
+                log_notice(denial_fields(NULL), "denied %llu requests of further principals",
+                           (unsigned long long) d->n_others);
+        d->n_others = 0;
+}
+
 static void denials_on_timer(void *userdata) {
         Denials *d = userdata;
         uint64_t now_ms = loop_now_ms(d->loop);
         bool counts = false;
 
+        denials_flush_others(d);
         for (size_t i = 0; i < DENIALS_MAX; i++)
                 if (d->rows[i].n_more > 0 && now_ms - d->rows[i].logged_ms >= DENIALS_MS)
                         denial_flush(&d->rows[i], now_ms);
@@ -72,11 +80,13 @@ void denials_init(Denials *d, Loop *loop, Registry *registry) {
 
 void denials_done(Denials *d) {
         timer_stop(&d->timer);
+        denials_flush_others(d);
         for (size_t i = 0; i < DENIALS_MAX; i++)
                 denial_flush(&d->rows[i], 0);
 }
 
-/* Return the row of the principal, or the one whose line is the oldest, for this principal. */
+/* Return the row of the principal, or the one whose line is the oldest, for this principal. NULL: all have a
+ * line in the last second. */
 static Denial *denials_row(Denials *d, const char *principal, uint64_t now_ms) {
         Denial *oldest = &d->rows[0];
 
@@ -86,6 +96,8 @@ static Denial *denials_row(Denials *d, const char *principal, uint64_t now_ms) {
                 if (!d->rows[i].principal[0] || d->rows[i].logged_ms < oldest->logged_ms)
                         oldest = &d->rows[i];
         }
+        if (oldest->principal[0] && now_ms - oldest->logged_ms < DENIALS_MS)
+                return NULL;
         denial_flush(oldest, now_ms);
         snprintf(oldest->principal, sizeof(oldest->principal), "%s", principal);
         oldest->logged_ms = 0;
@@ -100,9 +112,12 @@ void denials_add(Denials *d, const Principal *sender, const char *method, const 
 
         text_printf(&what, "%.16s ", method);
         text_append_printable_bytes(&what, path, strnlen(path, DENIED_WHAT_SIZE / 2), false);
-        if (row->logged_ms > 0 && now_ms - row->logged_ms < DENIALS_MS) {
-                row->n_more++;
-                snprintf(row->last, sizeof(row->last), "%s", what.chars ?: method);
+        if (!row || (row->logged_ms > 0 && now_ms - row->logged_ms < DENIALS_MS)) {
+                d->n_others += !row;
+                if (row) {
+                        row->n_more++;
+                        snprintf(row->last, sizeof(row->last), "%s", what.chars ?: method);
+                }
                 if (!timer_armed(&d->timer))
                         (void) timer_start(&d->timer, d->loop, DENIALS_MS);
                 return;

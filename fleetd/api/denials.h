@@ -28,6 +28,7 @@ typedef struct Denials {
         uint64_t noted_ms;  /* the last row */
         Timer timer;
         Denial rows[DENIALS_MAX];
+        uint64_t n_others; /* requests of principals without a row, since the last line */
 } Denials;
 
 void denials_init(Denials *d, Loop *loop, Registry *registry);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "fleetd/api/forward.h"
 #include "io/loop_uv.h"
 #include "kvstore/command/command.h"
@@ -168,6 +169,36 @@ static void a_principal_of_another_host_is_rejected(void **state) {
                 assert_string_equal(heard.ending.reason, "the request is for a principal of another host");
                 text_done(&heard.body);
         }
+}
+
+static unsigned n_lines;
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_lines++;
+}
+
+/* A host may claim any user ID of its own, and any principal. */
+static void a_host_writes_few_lines_in_the_log(void **state) {
+        QuietPeer *h = *state;
+
+        n_lines = 0;
+        log_set_sink(on_log, NULL);
+        for (uint32_t i = 0; i < 400; i++) {
+                char principal[PRINCIPAL_TEXT_SIZE];
+                ForwardRequest request;
+                Heard heard = {};
+
+                snprintf(principal, sizeof(principal), "local:%u@%s", 1000 + i,
+                         i % 2 == 0 ? QUIET_PEER_OTHER_ID : QUIET_PEER_ID);
+                request = request_of(i, "DELETE", "/fleet/v1/units/a.service", principal);
+                forward(h, &request);
+                hear(h, i, &heard);
+                assert_true(heard.status == 403 || heard.ending.end == FORWARD_REFUSED);
+                text_done(&heard.body);
+        }
+        log_set_sink(NULL, NULL);
+        print_message("%u lines in the log\n", n_lines);
+        assert_true(n_lines > 0 && n_lines < 100);
 }
 
 static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -711,6 +742,7 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
                 TEST(a_request_of_a_client_of_the_host_is_answered),
                 TEST(a_principal_of_another_host_is_rejected),
+                TEST(a_host_writes_few_lines_in_the_log),
                 TEST(a_sender_has_its_rights_and_no_more_than_its_host),
                 TEST(a_replica_that_is_behind_says_so_after_a_second),
                 TEST(a_stream_is_sent_up_to_its_credit_and_ends_with_its_client),
