@@ -310,6 +310,17 @@ static bool servings_have_budget(const Api *api) {
         return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
+/* Whether the host has not taken so much of its answers that no further one is made. */
+static bool serving_is_held_up(const Serving *s) {
+        const ServingSession *of = servings_session(s->api, serving_session(s));
+        size_t n = 0;
+
+        for (const Serving *other = of ? TAILQ_FIRST(&of->servings) : NULL; other;
+             other = TAILQ_NEXT(other, of_session))
+                n += other->held.size;
+        return n >= SERVING_HOST_MAX;
+}
+
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
 static void serving_try(Serving *s) {
         KvStore *store = s->api->options.store;
@@ -317,7 +328,7 @@ static void serving_try(Serving *s) {
         if (kv_is_attached(store))
                 serving_end(s, FORWARD_BEHIND, "");
         else if (kv_can_serve(store) && kv_index(store) >= s->asked.bound &&
-                 registry_index(s->api->options.registry) >= s->asked.bound) {
+                 registry_index(s->api->options.registry) >= s->asked.bound && !serving_is_held_up(s)) {
                 if (servings_have_budget(s->api))
                         serving_run(s);
                 else

@@ -472,6 +472,38 @@ static void answers_that_are_not_taken_are_not_kept(void **state) {
         assert_true(held < HELD_MAX || held > SIZE_MAX / 2);
 }
 
+/* All of them wait for the same index, while nothing is held. */
+static void answers_to_requests_that_waited_are_bounded(void **state) {
+        enum { VALUE = 240 * 1024, MOST = 48 * 1024 * 1024 };
+        char *value = malloc(VALUE + 1);
+        QuietPeer *h = *state;
+        size_t before, held, most = 0;
+
+        assert_non_null(value);
+        memset(value, 1, VALUE); /* six bytes each, as JSON */
+        value[VALUE] = 0;
+        write_key(h, "/large", value);
+        free(value);
+        before = allocated();
+        for (uint32_t i = 0; i < FORWARDS_MAX; i++) {
+                ForwardRequest request = request_of(i, "GET", "/v2/keys/large", ROOT);
+                _cleanup_writer_ Writer w = {};
+
+                forward_request_begin(request.number, 7, kv_index(h->store) + 1, &w);
+                forward_request_write(&request, &w);
+                assert_true(quiet_peer_send(h, PEER_FORWARD, w.bytes, w.size)); /* without credit */
+        }
+        write_key(h, "/small", "1");
+        for (unsigned i = 0; i < 200; i++) {
+                quiet_peer_pass(h, 10);
+                held = allocated() - before;
+                if (held > most && held < SIZE_MAX / 2)
+                        most = held;
+        }
+        print_message("%zu bytes are held for 64 requests\n", most);
+        assert_true(most > 24 * 1024 * 1024 && most < MOST);
+}
+
 /* -- The limit of writes -- */
 
 /* Send a frame of n equal commands of the other host; 'principal' "": of its components. */
@@ -749,6 +781,7 @@ int main(void) {
                 TEST(a_reader_that_takes_nothing_is_cut),
                 TEST(a_host_has_64_requests_under_way),
                 TEST(answers_that_are_not_taken_are_not_kept),
+                TEST(answers_to_requests_that_waited_are_bounded),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
                 TEST(the_reports_of_a_host_have_a_limit_by_their_weight),
                 TEST(a_host_adds_a_limited_number_of_rows_to_the_history),
