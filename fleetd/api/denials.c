@@ -50,19 +50,11 @@ static void denial_flush(Denial *row, uint64_t now_ms) {
         row->logged_ms = now_ms;
 }
 
-static void denials_flush_others(Denials *d) {
-        if (d->n_others > 0)
-                log_notice(denial_fields(NULL), "denied %llu requests of further principals",
-                           (unsigned long long) d->n_others);
-        d->n_others = 0;
-}
-
 static void denials_on_timer(void *userdata) {
         Denials *d = userdata;
         uint64_t now_ms = loop_now_ms(d->loop);
         bool counts = false;
 
-        denials_flush_others(d);
         for (size_t i = 0; i < DENIALS_MAX; i++)
                 if (d->rows[i].n_more > 0 && now_ms - d->rows[i].logged_ms >= DENIALS_MS)
                         denial_flush(&d->rows[i], now_ms);
@@ -80,13 +72,11 @@ void denials_init(Denials *d, Loop *loop, Registry *registry) {
 
 void denials_done(Denials *d) {
         timer_stop(&d->timer);
-        denials_flush_others(d);
         for (size_t i = 0; i < DENIALS_MAX; i++)
                 denial_flush(&d->rows[i], 0);
 }
 
-/* Return the row of the principal, or the one whose line is the oldest, for this principal. NULL: all have a
- * line in the last second. */
+/* Return the row of the principal, or the one whose line is the oldest, for this principal. */
 static Denial *denials_row(Denials *d, const char *principal, uint64_t now_ms) {
         Denial *oldest = &d->rows[0];
 
@@ -96,28 +86,32 @@ static Denial *denials_row(Denials *d, const char *principal, uint64_t now_ms) {
                 if (!d->rows[i].principal[0] || d->rows[i].logged_ms < oldest->logged_ms)
                         oldest = &d->rows[i];
         }
-        if (oldest->principal[0] && now_ms - oldest->logged_ms < DENIALS_MS)
-                return NULL;
         denial_flush(oldest, now_ms);
         snprintf(oldest->principal, sizeof(oldest->principal), "%s", principal);
         oldest->logged_ms = 0;
         return oldest;
 }
 
-void denials_add(Denials *d, const Principal *sender, const char *method, const char *path) {
-        char principal[PRINCIPAL_TEXT_SIZE];
+void denials_add(Denials *d, const Principal *sender, const char *host, const char *method,
+                 const char *path) {
+        Principal from = { .kind = PRINCIPAL_MACHINE };
+        char principal[PRINCIPAL_TEXT_SIZE], row_principal[PRINCIPAL_TEXT_SIZE];
         uint64_t now_ms = loop_now_ms(d->loop);
-        Denial *row = denials_row(d, principal_text(sender, principal), now_ms);
         _cleanup_text_ Text what = {};
+        Denial *row;
 
+        if (host)
+                snprintf(from.machine, sizeof(from.machine), "%s", host);
+        else
+                from = *sender;
+        sender = sender ?: &from;
+        principal_text(sender, principal);
+        row = denials_row(d, principal_text(&from, row_principal), now_ms);
         text_printf(&what, "%.16s ", method);
         text_append_printable_bytes(&what, path, strnlen(path, DENIED_WHAT_SIZE / 2), false);
-        if (!row || (row->logged_ms > 0 && now_ms - row->logged_ms < DENIALS_MS)) {
-                d->n_others += !row;
-                if (row) {
-                        row->n_more++;
-                        snprintf(row->last, sizeof(row->last), "%s", what.chars ?: method);
-                }
+        if (row->logged_ms > 0 && now_ms - row->logged_ms < DENIALS_MS) {
+                row->n_more++;
+                snprintf(row->last, sizeof(row->last), "%s", what.chars ?: method);
                 if (!timer_armed(&d->timer))
                         (void) timer_start(&d->timer, d->loop, DENIALS_MS);
                 return;

@@ -28,11 +28,12 @@ typedef struct Denials {
         uint64_t noted_ms;  /* the last row */
         Timer timer;
         Denial rows[DENIALS_MAX];
-        uint64_t n_others; /* requests of principals without a row, since the last line */
 } Denials;
 
 void denials_init(Denials *d, Loop *loop, Registry *registry);
 void denials_done(Denials *d); /* logs what is counted */
 /* A request of the principal was denied: method and path, which may contain any bytes. The history gets the
- * first part of the path, and no row of a principal that is not authenticated. */
-void denials_add(Denials *d, const Principal *sender, const char *method, const char *path);
+ * first part of the path, and no row of a principal that is not authenticated. 'host': the machine that has
+ * forwarded the request, NULL: none. It may claim any user ID: all requests that it forwards have one limit.
+ * 'sender' NULL: the host itself. */
+void denials_add(Denials *d, const Principal *sender, const char *host, const char *method, const char *path);

@@ -400,15 +400,13 @@ static Serving *serving_find(const Api *api, const PeerSession *session, uint32_
 /* Return why the request is rejected, or NULL. */
 static const char *serving_refusal(Api *api, PeerSession *session, const ForwardRequest *asked) {
         const char *machine = peer_handshake(session)->machine_id;
-        Principal host = { .kind = PRINCIPAL_MACHINE };
         char text[PRINCIPAL_TEXT_SIZE];
         Serving *same;
 
         if (asked->sender.listener >= _API_LISTENER_MAX)
                 return "this replica has no such listener: its version may differ";
         if (!policy_may_claim(&asked->sender.principal, machine)) {
-                snprintf(host.machine, sizeof(host.machine), "%s", machine);
-                denials_add(&api->denials, &host, "a request for",
+                denials_add(&api->denials, NULL, machine, "a request for",
                             principal_text(&asked->sender.principal, text));
                 return "the request is for a principal of another host";
         }

@@ -448,8 +448,8 @@ bool request_decide_again(Request *request, void (*decide)(Request *request)) {
 }
 
 void request_denied(const Request *request) {
-        denials_add(&request->api->denials, &request->sender->principal, request->http->method,
-                    request->path);
+        denials_add(&request->api->denials, &request->sender->principal,
+                    request->origin ? request->origin->machine : NULL, request->http->method, request->path);
 }
 
 int request_propose(Request *request, const KvCommand *cmd,
