@@ -252,8 +252,9 @@ enum {
         KV_LARGE_READ_MS = 4000 /* a second of CPU, of which it gets a quarter on a busy host */
 };
 
-/* List a part of the tree at one index. The store owns 'userdata' until 'free'. *ret is NULL if 'done' was
- * called before this call returned; a local tree does so unless the read is large.
+/* List a part of the tree at one index, on a host with a replica: -EUCLEAN otherwise. The store owns
+ * 'userdata' until 'free'. *ret is NULL if 'done' was called before this call returned; a local tree does so
+ * unless the read is large.
  *
  * A large read fails with -EBUSY when KV_LARGE_READS_MAX are under way, with -ETIMEDOUT after
  * KV_LARGE_READ_MS, and with -EFBIG when the live file has doubled, because its transaction pins the pages of

@@ -10,7 +10,6 @@ struct KvList {
         KvRange range;
         const KvListOps *ops;
         void *userdata;
-        struct RemoteRequest *request; /* of an attached host; the rest is not in use then */
         TreeReader *reader;
         Work work;
         Timer timeout;
@@ -246,78 +245,11 @@ static int list_start_worker(KvStore *s, const KvRange *range, const KvListOps *
         return 0;
 }
 
-/* The handle of a list of an attached host, which ends with the request. */
-static int list_begin(void *userdata, const KvFound *found) {
-        KvList *list = userdata;
-
-        return list->ops->begin(list->userdata, found);
-}
-
-static int list_visit(void *userdata, const KvNode *node) {
-        KvList *list = userdata;
-
-        return list->ops->visit(list->userdata, node);
-}
-
-static int list_end(void *userdata) {
-        KvList *list = userdata;
-
-        return list->ops->end(list->userdata);
-}
-
-static void list_grow(void *userdata) {
-        KvList *list = userdata;
-
-        list->ops->grow(list->userdata);
-}
-
-static void list_on_remote_done(void *userdata, int result) {
-        KvList *list = userdata;
-
-        list->ops->done(list->userdata, result);
-}
-
-static void list_on_remote_free(void *userdata) {
-        KvList *list = userdata;
-
-        list->ops->free(list->userdata);
-        free(list);
-}
-
-static const KvListOps remote_list_ops = { .begin = list_begin,
-                                           .visit = list_visit,
-                                           .end = list_end,
-                                           .grow = list_grow,
-                                           .done = list_on_remote_done,
-                                           .free = list_on_remote_free };
-
-static void list_on_remote(KvStore *s, const KvRange *range, const KvListOps *ops, void *userdata,
-                           KvList **ret) {
-        KvList *list = NEW0(KvList, 1);
-        int r = -ENOMEM;
-
-        if (list) {
-                *list = (KvList) { .store = s, .ops = ops, .userdata = userdata };
-                r = remote_list(s->remote, range, &remote_list_ops, list, &list->request);
-        }
-        if (r == 0) {
-                *ret = list;
-                return;
-        }
-        free(list);
-        ops->done(userdata, r);
-        ops->free(userdata);
-}
-
 void kv_list(KvStore *s, const KvRange *range, const KvListOps *ops, void *userdata, KvList **ret) {
         TreeTxn *txn;
         int r;
 
         *ret = NULL;
-        if (s->attached) {
-                list_on_remote(s, range, ops, userdata, ret);
-                return;
-        }
         r = kv_read(s, &txn);
         if (r == 0) {
                 tree_limit_walks(txn, range->visits_max);
@@ -335,10 +267,6 @@ void kv_list(KvStore *s, const KvRange *range, const KvListOps *ops, void *userd
 }
 
 void kv_list_cancel(KvList *list) {
-        if (list->request) {
-                remote_cancel(list->request);
-                return;
-        }
         list->cancelled = true;
         tree_reader_stop(list->reader, -ECANCELED);
 }

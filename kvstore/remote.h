@@ -14,7 +14,6 @@ enum {
         REMOTE_LEADER_MS = 1000, /* without a leader, another replica is better */
         REMOTE_CONTACT_MS = 600, /* four heartbeats of Raft: a replica tells a longer time without contact */
         REMOTE_WAIT_MS = 1500,   /* for an answer */
-        REMOTE_LIST_MS = 5000,   /* for the answer to a list */
         REMOTE_WATCHES_MAX = 1000, /* different watched keys */
         REMOTE_UNUSED_MS = 10000,  /* after the last watch of a key */
         REMOTE_AGAIN_MS = 50, /* until a second subscription to a slice; it doubles, up to REMOTE_WAIT_MS */
@@ -83,13 +82,11 @@ const RemoteCurrent *remote_current(const Remote *remote);
 /* A linearizable read of the slice: as kv_sync(). */
 void remote_sync(Remote *remote, KvSync *sync);
 void remote_sync_cancel(Remote *remote, KvSync *sync);
-/* As kv_get() and kv_list(): 'done' is called later, once, unless the request is cancelled. -ENOMEM. Each is
- * at an index that is not below remote_seen(). 'grow' is called at once: a list may be large. */
+/* As kv_get(): 'done' is called later, once, unless the request is cancelled. -ENOMEM. The index is not below
+ * remote_seen(). */
 typedef struct RemoteRequest RemoteRequest;
 
 int remote_get(Remote *remote, KvGet *get, RemoteRequest **ret);
-int remote_list(Remote *remote, const KvRange *range, const KvListOps *ops, void *userdata,
-                RemoteRequest **ret);
 void remote_cancel(RemoteRequest *request);
 
 /* As kv_watch(), for other keys than those of the slice. A watch whose index is not kept any more is cleared
@@ -98,8 +95,8 @@ void remote_cancel(RemoteRequest *request);
 int remote_watch(Remote *remote, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
                  KvWatch **ret, uint64_t *ret_oldest);
 
-/* The replica of this host serves again. Its store takes over what waits for an answer, except lists, one
- * after the other, until NULL: */
+/* The replica of this host serves again. Its store takes over what waits for an answer, one after the
+ * other, until NULL: */
 KvSync *remote_take_sync(Remote *remote);
 KvGet *remote_take_get(Remote *remote);
 /* and the watches, with the events that the tree has after those that have arrived. */

@@ -170,30 +170,28 @@ int remote_end_read(const void *bytes, size_t size, RemoteEnd *ret) {
 
 /* -- Reads -- */
 
-enum { READ_RECURSIVE = 1, READ_WITHOUT_KEY = 2 }; /* flags */
-
+/* Zero and an empty key are flags and position of a list, which earlier builds read. */
 void remote_read_write(const RemoteRead *read, Writer *w) {
         write_u8(w, REMOTE_PROTOCOL);
         write_u32(w, read->number);
         write_u8(w, read->kind);
-        write_u8(w, (read->recursive ? READ_RECURSIVE : 0) | (read->without_key ? READ_WITHOUT_KEY : 0));
+        write_u8(w, 0);
         write_blob(w, read->key.data, read->key.size);
-        write_blob(w, read->after.data, read->after.size);
+        write_blob(w, NULL, 0);
         write_u64(w, read->bound);
 }
 
 int remote_read_read(const void *bytes, size_t size, RemoteRead *ret) {
         Reader r = reader_over(bytes, size);
-        uint8_t version = read_u8(&r), kind, flags;
+        uint8_t version = read_u8(&r), kind;
+        size_t unused;
 
         *ret = (RemoteRead) { .number = read_u32(&r) };
         kind = read_u8(&r);
-        flags = read_u8(&r);
         ret->kind = (RemoteReadKind) kind;
-        ret->recursive = flags & READ_RECURSIVE;
-        ret->without_key = flags & READ_WITHOUT_KEY;
+        (void) read_u8(&r);
         ret->key.data = read_blob(&r, KV_KEY_MAX, &ret->key.size);
-        ret->after.data = read_blob(&r, KV_KEY_MAX, &ret->after.size);
+        (void) read_blob(&r, 0, &unused);
         ret->bound = read_u64(&r);
         return reader_end(&r) < 0 || version != REMOTE_PROTOCOL || kind >= _REMOTE_READ_MAX ||
                                (kind == REMOTE_SYNC) != (ret->key.size == 0) ?
@@ -209,8 +207,7 @@ void remote_found_write(const RemoteFound *found, Writer *w) {
         write_u8(w, found->status);
         write_u32(w, (uint32_t) -found->error);
         write_u64(w, found->index);
-        write_u8(w, (found->last ? FOUND_LAST : 0) | (found->has_node ? FOUND_NODE : 0) |
-                            (found->is_file ? FOUND_FILE : 0));
+        write_u8(w, FOUND_LAST | (found->has_node ? FOUND_NODE : 0) | (found->is_file ? FOUND_FILE : 0));
         write_blob(w, found->missing.data, found->missing.size);
 }
 
@@ -226,7 +223,6 @@ int remote_found_read(const void *bytes, size_t size, RemoteFound *ret) {
         ret->error = -(int) MIN(error, (uint32_t) 4095);
         ret->index = read_u64(&r);
         flags = read_u8(&r);
-        ret->last = flags & FOUND_LAST;
         ret->has_node = flags & FOUND_NODE;
         ret->is_file = flags & FOUND_FILE;
         ret->missing.data = read_blob(&r, KV_KEY_MAX, &ret->missing.size);

@@ -105,31 +105,26 @@ int remote_end_read(const void *bytes, size_t size, RemoteEnd *ret);
 typedef enum RemoteReadKind {
         REMOTE_SYNC, /* no key: the index that was current when the request arrived */
         REMOTE_GET,  /* the node at the key */
-        REMOTE_LIST, /* the nodes below the key, at one index */
         _REMOTE_READ_MAX,
 } RemoteReadKind;
 
-/* Keys are borrowed. */
 typedef struct RemoteRead {
         uint32_t number;
         RemoteReadKind kind;
-        bool recursive, without_key; /* of a list: as KvRange, as the next */
-        KvBytes key, after;
+        KvBytes key;    /* borrowed */
         uint64_t bound; /* highest index that the host has seen: the tree must have reached it */
 } RemoteRead;
 
 void remote_read_write(const RemoteRead *read, Writer *w);
 int remote_read_read(const void *bytes, size_t size, RemoteRead *ret);
 
-/* PEER_FOUND: one for a read of a key or an index; of a list several, in order. Nodes follow as items up to
- * the end of the frame: of a list first the node at the key, if it exists and was wanted. */
+/* PEER_FOUND: the node follows as an item, if there is one. */
 typedef struct RemoteFound {
         uint32_t number;
         KvStatus status; /* of REMOTE_SYNC */
         int error;       /* negative errno: the read has failed; with -ENOENT: the key does not exist */
         uint64_t index;  /* of the tree that was read; of REMOTE_SYNC: all that was acknowledged before is in
                             it */
-        bool last;       /* no other frame follows */
         bool has_node, is_file; /* as KvFound, as the next */
         KvBytes missing;        /* borrowed */
         Reader items;

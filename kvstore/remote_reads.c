@@ -1,23 +1,18 @@
-/* Reads of users' keys by a host without a replica. A read is sent again to the next replica, unless a part
- * of a list was delivered already. */
+/* Reads of users' keys by a host without a replica. A read is sent again to the next replica. */
 #include "kvstore/remote_internal.h"
 
 struct RemoteRequest {
         Remote *remote;
-        RemoteRead read; /* its keys are below */
+        RemoteRead read; /* its key is below */
         uint64_t due_ms;
-        bool sent, begun; /* a list has delivered its first part */
-        KvGet *get;       /* or a list: */
-        const KvListOps *ops;
-        void *userdata;
+        bool sent;
+        KvGet *get;
         LIST_ENTRY(RemoteRequest) requests;
-        char keys[];
+        char key[];
 };
 
 static void request_free(RemoteRequest *q) {
         LIST_REMOVE(q, requests);
-        if (q->ops)
-                q->ops->free(q->userdata);
         free(q);
 }
 
@@ -25,11 +20,6 @@ static void request_free(RemoteRequest *q) {
 static void request_finish(RemoteRequest *q, int result, const KvFound *found) {
         KvGet *get = q->get;
 
-        if (!get) {
-                q->ops->done(q->userdata, result);
-                request_free(q);
-                return;
-        }
         request_free(q);
         get->request = NULL;
         get->done(get->userdata, result, found);
@@ -44,47 +34,19 @@ static void request_send(RemoteRequest *q) {
         q->sent = remote_send(q->remote, PEER_READ, &w) == 0;
 }
 
-static RemoteRequest *request_new(Remote *r, const RemoteRead *read, uint64_t wait_ms) {
-        RemoteRequest *q = calloc(1, sizeof(*q) + read->key.size + read->after.size);
+int remote_get(Remote *r, KvGet *get, RemoteRequest **ret) {
+        RemoteRequest *q = calloc(1, sizeof(*q) + get->key.size);
         char *at;
 
         if (!q)
-                return NULL;
-        *q = (RemoteRequest) { .remote = r, .read = *read, .due_ms = loop_now_ms(r->loop) + wait_ms };
-        at = q->keys;
+                return -ENOMEM;
+        *q = (RemoteRequest) { .remote = r,
+                               .read = { .kind = REMOTE_GET, .key = get->key },
+                               .due_ms = loop_now_ms(r->loop) + REMOTE_WAIT_MS,
+                               .get = get };
+        at = q->key;
         kv_bytes_place(&at, &q->read.key);
-        kv_bytes_place(&at, &q->read.after);
         LIST_INSERT_HEAD(&r->requests, q, requests);
-        return q;
-}
-
-int remote_get(Remote *r, KvGet *get, RemoteRequest **ret) {
-        RemoteRequest *q = request_new(r, &(RemoteRead) { .kind = REMOTE_GET, .key = get->key },
-                                       REMOTE_WAIT_MS);
-
-        if (!q)
-                return -ENOMEM;
-        q->get = get;
-        request_send(q);
-        remote_keep_time(r);
-        *ret = q;
-        return 0;
-}
-
-int remote_list(Remote *r, const KvRange *range, const KvListOps *ops, void *userdata, RemoteRequest **ret) {
-        RemoteRequest *q = request_new(r,
-                                       &(RemoteRead) { .kind = REMOTE_LIST,
-                                                       .recursive = range->recursive,
-                                                       .without_key = range->without_key,
-                                                       .key = range->key,
-                                                       .after = range->after },
-                                       REMOTE_LIST_MS);
-
-        if (!q)
-                return -ENOMEM;
-        q->ops = ops;
-        q->userdata = userdata;
-        ops->grow(userdata);
         request_send(q);
         remote_keep_time(r);
         *ret = q;
@@ -98,8 +60,8 @@ void remote_cancel(RemoteRequest *q) {
 /* -- Answers -- */
 
 /* Set the node at the key: > 0 if there is one. */
-static int request_node(RemoteRequest *q, RemoteFound *answer, KvNode *ret) {
-        if (answer->error == 0 && q->read.key.size == 1 && !q->read.without_key) {
+static int request_node(const RemoteRequest *q, RemoteFound *answer, KvNode *ret) {
+        if (answer->error == 0 && q->read.key.size == 1) {
                 *ret = (KvNode) { .key = q->read.key, .dir = true };
                 return 1;
         }
@@ -131,42 +93,6 @@ static void request_got(RemoteRequest *q, RemoteFound *answer) {
         request_finish(q, 0, &found);
 }
 
-/* Deliver a part of a list: > 0: more follows; 0: enough; < 0: it fails. */
-static int request_take_part(RemoteRequest *q, RemoteFound *answer) {
-        KvFound found = { .index = answer->index, .error = answer->error };
-        KvNode node;
-        int r = 1;
-
-        if (!q->begun) {
-                r = request_node(q, answer, &node);
-                if (r < 0)
-                        return r;
-                found.node = r > 0 ? &node : NULL;
-                q->begun = true;
-                remote_saw(q->remote, answer->index);
-                r = q->ops->begin(q->userdata, &found);
-        }
-        while (r > 0) {
-                r = remote_next_node(answer, &node);
-                if (r <= 0)
-                        return r < 0 ? r : 1;
-                r = q->ops->visit(q->userdata, &node);
-        }
-        return r;
-}
-
-static void request_listed(RemoteRequest *q, RemoteFound *answer) {
-        int r = answer->error;
-
-        if (r == 0 || r == -ENOENT)
-                r = request_take_part(q, answer);
-        if (r > 0 && !answer->last)
-                return;
-        if (r >= 0)
-                r = q->ops->end(q->userdata);
-        request_finish(q, MIN(r, 0), NULL);
-}
-
 void requests_on_found(Remote *r, RemoteFound *found) {
         RemoteRequest *q = LIST_FIRST(&r->requests);
 
@@ -175,25 +101,20 @@ void requests_on_found(Remote *r, RemoteFound *found) {
         if (!q || !q->sent)
                 return;
         /* The replica is behind, or has too many reads: again, perhaps to another one, until it is due. */
-        if (!q->begun && (found->error == -EAGAIN || found->error == -EBUSY ||
-                          ((found->error == 0 || found->error == -ENOENT) && found->index < q->read.bound)))
+        if (found->error == -EAGAIN || found->error == -EBUSY ||
+            ((found->error == 0 || found->error == -ENOENT) && found->index < q->read.bound))
                 q->sent = false;
-        else if (q->get)
-                request_got(q, found);
         else
-                request_listed(q, found);
+                request_got(q, found);
 }
 
 /* -- Time, and the next replica -- */
 
 void requests_send(Remote *r) {
-        for (RemoteRequest *q = LIST_FIRST(&r->requests), *next; q; q = next) {
-                next = LIST_NEXT(q, requests);
-                if (q->begun)
-                        request_finish(q, -ECANCELED, NULL);
-                else
-                        request_send(q);
-        }
+        RemoteRequest *q;
+
+        LIST_FOREACH(q, &r->requests, requests)
+                request_send(q);
 }
 
 bool requests_on_due(Remote *r) {
@@ -213,8 +134,6 @@ KvGet *remote_take_get(Remote *r) {
         RemoteRequest *q = LIST_FIRST(&r->requests);
         KvGet *get;
 
-        while (q && !q->get)
-                q = LIST_NEXT(q, requests);
         if (!q)
                 return NULL;
         get = q->get;

@@ -11,26 +11,16 @@ typedef struct ReadSession {
         UT_hash_handle hh;
 } ReadSession;
 
-/* A read that waits for a ReadIndex check, for the bound of its host, for budget of the loop, or for a
- * worker. */
+/* A read that waits for a ReadIndex check, for the bound of its host, or for budget of the loop. */
 typedef struct Reading {
-        ServeReads *reads; /* NULL: they are gone, and a worker still lists */
-        ReadSession *from; /* NULL then */
-        RemoteRead read;   /* owns its keys, below */
+        ServeReads *reads;
+        ReadSession *from;
+        RemoteRead read; /* owns its key, below */
         KvSync sync;
         bool syncing;
         uint64_t until_ms;
-        KvGet get;
-        KvList *list;
-        bool started;    /* the store has it: a list, or a key */
-        bool on_worker;  /* the list is too large for the loop */
-        bool users_only; /* the list omits fleet's own keys, which the host may not read */
-        RemoteFound head;
-        Writer nodes;
-        size_t ends[SERVE_LIST_MAX / SERVE_LIST_FRAME + 2]; /* of frames, in 'nodes' */
-        size_t n_ends;
         TAILQ_ENTRY(Reading) all;
-        char keys[];
+        char key[];
 } Reading;
 
 struct ServeReads {
@@ -50,9 +40,11 @@ static size_t *reading_count(const Reading *r) {
         return r->read.kind == REMOTE_SYNC ? &r->from->n_syncs : &r->from->n;
 }
 
-static void reading_detach(Reading *r) {
+static void reading_free(Reading *r) {
         ReadSession *from = r->from;
 
+        if (r->syncing)
+                kv_sync_cancel(r->reads->store, &r->sync);
         TAILQ_REMOVE(&r->reads->all, r, all);
         r->reads->n -= r->read.kind != REMOTE_SYNC;
         (*reading_count(r))--;
@@ -60,31 +52,22 @@ static void reading_detach(Reading *r) {
                 HASH_DEL(r->reads->sessions, from);
                 free(from);
         }
-        r->from = NULL;
-        r->reads = NULL;
-}
-
-static void reading_free(Reading *r) {
-        if (r->reads) {
-                if (r->syncing)
-                        kv_sync_cancel(r->reads->store, &r->sync);
-                reading_detach(r);
-        }
-        writer_done(&r->nodes);
         free(r);
 }
 
-static int reading_send(Reading *r, const RemoteFound *head, const void *nodes, size_t size) {
+/* Send the answer, and free the read. */
+static void reading_answer(Reading *r, const RemoteFound *found, const KvNode *node) {
         _cleanup_writer_ Writer w = {};
         PeerSession *session;
 
         serve_bound(r->reads->serve);
         session = peers_session(r->reads->peers, r->from->session);
-        if (!session)
-                return -ENOTCONN;
-        remote_found_write(head, &w);
-        write_raw(&w, nodes, size);
-        return w.error < 0 ? w.error : peer_reply(session, PEER_FOUND, w.bytes, w.size);
+        remote_found_write(found, &w);
+        if (node)
+                remote_item_write(&(RemoteItem) { .kind = REMOTE_NODE, .node = *node }, &w);
+        if (session && w.error == 0)
+                (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+        reading_free(r);
 }
 
 /* Return whether the host may read a key now. */
@@ -96,19 +79,16 @@ static bool reading_is_permitted(const Reading *r, KvBytes key) {
 
 /* A key that the host may not read is absent. */
 static void reading_hide(Reading *r) {
-        reading_send(r,
-                     &(RemoteFound) { .number = r->read.number,
-                                      .error = -ENOENT,
-                                      .index = kv_index(r->reads->store),
-                                      .missing = r->read.key,
-                                      .last = true },
-                     NULL, 0);
-        reading_free(r);
+        reading_answer(r,
+                       &(RemoteFound) { .number = r->read.number,
+                                        .error = -ENOENT,
+                                        .index = kv_index(r->reads->store),
+                                        .missing = r->read.key },
+                       NULL);
 }
 
 static void reading_fail(Reading *r, int error) {
-        reading_send(r, &(RemoteFound) { .number = r->read.number, .error = error, .last = true }, NULL, 0);
-        reading_free(r);
+        reading_answer(r, &(RemoteFound) { .number = r->read.number, .error = error }, NULL);
 }
 
 /* -- An index -- */
@@ -122,146 +102,48 @@ static void reading_on_synced(void *userdata, KvStatus status) {
         r->syncing = false;
         if (session && status == KV_OK)
                 serve_slice_at_least(r->reads->serve, peer_handshake(session)->machine_id, index);
-        reading_send(
-                r,
-                &(RemoteFound) { .number = r->read.number, .status = status, .index = index, .last = true },
-                NULL, 0);
-        reading_free(r);
+        reading_answer(r, &(RemoteFound) { .number = r->read.number, .status = status, .index = index },
+                       NULL);
 }
 
 /* -- A node -- */
 
-static void reading_add_node(Reading *r, const KvNode *node) {
-        remote_item_write(&(RemoteItem) { .kind = REMOTE_NODE, .node = *node }, &r->nodes);
-}
-
-static void reading_set_found(Reading *r, const KvFound *found) {
-        r->head.index = found->index;
-        r->head.error = found->error;
-        r->head.has_node = found->node && found->node->key.size > 1; /* the root is not stored anywhere */
-        r->head.is_file = found->is_file;
-        if (r->head.has_node)
-                reading_add_node(r, found->node);
-}
-
 static void reading_on_got(void *userdata, int result, const KvFound *found) {
         Reading *r = userdata;
+        const KvNode *node;
 
         if (result < 0) {
                 reading_fail(r, result);
                 return;
         }
-        r->head = (RemoteFound) { .number = r->read.number, .last = true, .missing = found->missing };
-        reading_set_found(r, found);
-        reading_send(r, &r->head, r->nodes.bytes, r->nodes.size);
-        reading_free(r);
-}
-
-/* -- A list -- */
-
-static int reading_begin(void *userdata, const KvFound *found) {
-        Reading *r = userdata;
-
-        writer_done(&r->nodes);
-        r->nodes = (Writer) {};
-        r->n_ends = 0;
-        r->head = (RemoteFound) { .number = r->read.number };
-        reading_set_found(r, found);
-        return 1;
-}
-
-static int reading_visit(void *userdata, const KvNode *node) {
-        Reading *r = userdata;
-
-        if (r->users_only && kv_path_is_ours(node->key))
-                return 1;
-        reading_add_node(r, node);
-        if (r->nodes.error < 0)
-                return r->nodes.error;
-        if (r->nodes.size > SERVE_LIST_MAX)
-                return -EFBIG;
-        if (r->nodes.size > SERVE_LIST_FRAME && !r->on_worker)
-                return -E2BIG;
-        if (r->nodes.size - (r->n_ends > 0 ? r->ends[r->n_ends - 1] : 0) > SERVE_LIST_FRAME)
-                r->ends[r->n_ends++] = r->nodes.size;
-        return 1;
-}
-
-static int reading_end(void *userdata) {
-        return 0;
-}
-
-static void reading_grow(void *userdata) {
-        Reading *r = userdata;
-
-        r->on_worker = true;
-}
-
-static void reading_on_listed(void *userdata, int result) {
-        Reading *r = userdata;
-        size_t from = 0;
-
-        if (result < 0) {
-                reading_send(r, &(RemoteFound) { .number = r->read.number, .error = result, .last = true },
-                             NULL, 0);
-                return;
-        }
-        for (size_t i = 0; i <= r->n_ends; i++) {
-                size_t end = i < r->n_ends ? r->ends[i] : r->nodes.size;
-
-                r->head.last = i == r->n_ends;
-                if (reading_send(r, &r->head, r->nodes.bytes ? r->nodes.bytes + from : NULL, end - from) < 0)
-                        return; /* without its last part, the list fails */
-                from = end;
-        }
-}
-
-static void reading_on_freed(void *userdata) {
-        reading_free(userdata);
-}
-
-static const KvListOps list_ops = { .begin = reading_begin,
-                                    .visit = reading_visit,
-                                    .end = reading_end,
-                                    .grow = reading_grow,
-                                    .done = reading_on_listed,
-                                    .free = reading_on_freed };
-
-enum { LIST_VISITS = 1000 }; /* nodes that are read on the loop */
-
-static void reading_list(Reading *r) {
-        const KvRange range = { .key = r->read.key,
-                                .after = r->read.after,
-                                .recursive = r->read.recursive,
-                                .without_key = r->read.without_key,
-                                .visits_max = LIST_VISITS };
-        KvList *list;
-
-        /* A worker visits the nodes of a large list. */
-        r->users_only = !reading_is_permitted(r, kv_string("/_fleet"));
-        kv_list(r->reads->store, &range, &list_ops, r, &list);
-        if (list)
-                r->list = list;
+        node = found->node && found->node->key.size > 1 ? found->node : NULL; /* the root is not stored */
+        reading_answer(r,
+                       &(RemoteFound) { .number = r->read.number,
+                                        .error = found->error,
+                                        .index = found->index,
+                                        .has_node = node,
+                                        .is_file = found->is_file,
+                                        .missing = found->missing },
+                       node);
 }
 
 /* -- Start -- */
 
+/* A host that has given up its replica meanwhile reads for no other one. */
 static bool reading_can_start(const Reading *r) {
-        return kv_can_serve(r->reads->store) && kv_index(r->reads->store) >= r->read.bound;
+        const KvStore *store = r->reads->store;
+
+        return !kv_is_attached(store) && kv_can_serve(store) && kv_index(store) >= r->read.bound;
 }
 
 static void reading_read(Reading *r) {
+        KvGet get = { .key = r->read.key, .done = reading_on_got, .userdata = r };
+
         if (!reading_is_permitted(r, r->read.key)) {
                 reading_hide(r);
                 return;
         }
-        r->started = true;
-        if (r->read.kind == REMOTE_LIST)
-                reading_list(r);
-        else {
-                r->get = (KvGet) { .key = r->read.key, .done = reading_on_got, .userdata = r };
-                kv_get(r->reads->store, &r->get);
-        }
+        kv_get(r->reads->store, &get); /* a local tree answers at once */
 }
 
 /* Read, or wait until the tree has reached the bound of the host. A session may send many requests at once:
@@ -286,7 +168,7 @@ static void reads_on_next(void *userdata) {
 
         for (Reading *r = TAILQ_FIRST(&reads->all), *next; r; r = next) {
                 next = TAILQ_NEXT(r, all);
-                if (r->syncing || r->started)
+                if (r->syncing)
                         continue;
                 if (first && reading_can_start(r)) {
                         first = false;
@@ -321,7 +203,7 @@ static ReadSession *read_session(ServeReads *reads, PeerSession *session, Remote
 }
 
 static Reading *reading_new(ServeReads *reads, PeerSession *session, const RemoteRead *read) {
-        Reading *r = calloc(1, sizeof(*r) + read->key.size + read->after.size);
+        Reading *r = calloc(1, sizeof(*r) + read->key.size);
         ReadSession *from = r ? read_session(reads, session, read->kind) : NULL;
         char *at;
 
@@ -333,9 +215,8 @@ static Reading *reading_new(ServeReads *reads, PeerSession *session, const Remot
                          .from = from,
                          .read = *read,
                          .until_ms = loop_now_ms(reads->loop) + SERVE_BEHIND_MS };
-        at = r->keys;
+        at = r->key;
         kv_bytes_place(&at, &r->read.key);
-        kv_bytes_place(&at, &r->read.after);
         TAILQ_INSERT_TAIL(&reads->all, r, all);
         reads->n += read->kind != REMOTE_SYNC;
         (*reading_count(r))++;
@@ -346,8 +227,7 @@ static Reading *reading_new(ServeReads *reads, PeerSession *session, const Remot
 static void reads_reject(PeerSession *session, uint32_t number) {
         _cleanup_writer_ Writer w = {};
 
-        remote_found_write(
-                &(RemoteFound) { .number = number, .status = KV_BUSY, .error = -EBUSY, .last = true }, &w);
+        remote_found_write(&(RemoteFound) { .number = number, .status = KV_BUSY, .error = -EBUSY }, &w);
         if (w.error == 0)
                 (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
 }
@@ -396,14 +276,8 @@ int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, 
 ServeReads *serve_reads_free(ServeReads *reads) {
         if (!reads)
                 return NULL;
-        for (Reading *r = TAILQ_FIRST(&reads->all), *next; r; r = next) {
-                next = TAILQ_NEXT(r, all);
-                if (r->list) { /* the store frees it */
-                        kv_list_cancel(r->list);
-                        reading_detach(r);
-                } else
-                        reading_free(r);
-        }
+        while (!TAILQ_EMPTY(&reads->all))
+                reading_free(TAILQ_FIRST(&reads->all));
         peers_unregister(reads->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&reads->retry);
         deferred_cancel(&reads->next);

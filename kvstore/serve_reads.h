@@ -1,4 +1,4 @@
-/* Reads of hosts without a replica, on the replica: indexes, nodes, lists (PEER_READ in
+/* Reads of hosts without a replica, on the replica: indexes and nodes (PEER_READ in
  * kvstore/remote_frames.h). */
 #pragma once
 
@@ -11,9 +11,6 @@ enum {
         SERVE_READS_OF_SESSION_MAX = 64, /* the same of one: a host takes no places of others */
         SERVE_SYNCS_OF_SESSION_MAX =
                 4, /* of an index: they wait behind no other read, as a lease needs them */
-        SERVE_LIST_MAX = 24 * 1024 *
-                         1024, /* bytes of the answer to one list; above: -EFBIG. Below PEER_QUEUE_MAX */
-        SERVE_LIST_FRAME = 1024 * 1024, /* bytes of nodes, after which a frame ends */
 };
 
 int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, Serve *serve);

@@ -28,12 +28,21 @@ typedef struct Forward {
 struct Forwards {
         TAILQ_HEAD(, Forward) all;
         uint32_t number;
-        unsigned n;
+        unsigned n, n_sent; /* a replica has as many as were sent */
         Timer look;
         Deferred soon; /* the same at once */
 };
 
 /* -- Sending -- */
+
+/* The replica has it, or none has any more: 0. */
+static void forward_set_session(Forward *f, uint64_t session) {
+        struct Forwards *forwards = f->api->forwards;
+
+        forwards->n_sent -= f->session > 0;
+        f->session = session;
+        forwards->n_sent += f->session > 0;
+}
 
 static PeerSession *forward_session(const Forward *f) {
         return f->session > 0 ? peers_session(f->api->options.peers, f->session) : NULL;
@@ -90,17 +99,17 @@ static void forward_try(Forward *f) {
         _cleanup_writer_ Writer w = {};
         KvPosition position;
 
-        if (!session)
+        if (!session || f->api->forwards->n_sent >= FORWARDS_MAX)
                 return;
         kv_position(store, &position);
         f->number = ++f->api->forwards->number;
-        f->session = peer_number(session);
+        forward_set_session(f, peer_number(session));
         f->taken = f->granted = 0;
         memcpy(f->machine, machine, sizeof(f->machine));
         forward_request_begin(f->number, position.lineage, kv_seen(store), &w);
         write_raw(&w, f->asked.bytes, f->asked.size);
         if (forward_send(f, PEER_FORWARD, &w) < 0 || forward_grant(f) < 0) {
-                f->session = 0;
+                forward_set_session(f, 0);
                 return;
         }
         f->tries++;
@@ -117,9 +126,13 @@ static void forward_refuse(Request *request, const char *cause) {
                 request_error(request, 503, "%s", cause);
 }
 
-static void forward_refuse_unreachable(Request *request) {
+static void forward_refuse_unsent(Request *request) {
         KvState state;
 
+        if (request->api->forwards->n_sent >= FORWARDS_MAX) {
+                forward_refuse(request, "64 requests of this host are under way, which is the limit");
+                return;
+        }
         kv_state(request->api->options.store, &state);
         forward_refuse(request, state.problem[0] ? state.problem :
                                                    "attached host: the replica in use does not answer");
@@ -161,8 +174,11 @@ static void forward_on_end(Request *request) {
         Forward *f = request->state;
 
         forward_cancel(f);
+        forward_set_session(f, 0);
         TAILQ_REMOVE(&f->api->forwards->all, f, all);
         f->api->forwards->n--;
+        if (f->api->forwards->n > f->api->forwards->n_sent) /* others wait */
+                loop_defer(f->api->loop, &f->api->forwards->soon);
         writer_done(&f->asked);
         text_done(&f->held);
         free(f->head.texts);
@@ -174,7 +190,7 @@ static void forward_lost(Forward *f, bool did_nothing) {
         Request *request = f->request;
 
         forward_cancel(f);
-        f->session = 0;
+        forward_set_session(f, 0);
         if (f->headed && f->head.streams)
                 request_cut(request, "the replica that answered is lost");
         else if ((f->reads || did_nothing) && f->tries < FORWARD_TRIES_MAX) {
@@ -183,7 +199,7 @@ static void forward_lost(Forward *f, bool did_nothing) {
                 free(TAKE_PTR(f->head.texts));
                 f->due_ms = loop_now_ms(f->api->loop) + FORWARD_MOVE_MS;
         } else if (f->reads || did_nothing)
-                forward_refuse_unreachable(request);
+                forward_refuse_unsent(request);
         else if (starts_with(request->path, "/v2/"))
                 keys_v2_refuse(request, FORWARD_UNKNOWN);
         else
@@ -307,7 +323,7 @@ static void forwards_look(void *userdata) {
                 }
                 forward_try(f);
                 if (f->session == 0 && now_ms >= f->due_ms)
-                        forward_refuse_unreachable(f->request);
+                        forward_refuse_unsent(f->request);
         }
         if (forwards->n > 0)
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
@@ -324,6 +340,7 @@ void forward_on_session_end(Api *api) {
 static void forward_describe(const Request *request, ForwardRequest *ret) {
         const Sender *sender = request->sender;
         const HttpRequest *http = request->http;
+        bool has_body = !method_is(request, "GET") && !method_is(request, "HEAD");
 
         *ret = (ForwardRequest) { .sender = { .principal = sender->principal,
                                               .listener = request->listener->kind,
@@ -332,7 +349,7 @@ static void forward_describe(const Request *request, ForwardRequest *ret) {
                                               .writes = sender->facts.writes,
                                               .granted = sender->facts.granted },
                                   .path = { request->path, request->path_size },
-                                  .body = { http->body, http->body_size },
+                                  .body = { has_body ? http->body : NULL, has_body ? http->body_size : 0 },
                                   .n_content_types = http->n_content_types,
                                   .parameters = request->parameters };
         (void) request_user_name(request, ret->sender.user);
@@ -352,10 +369,6 @@ void forward_request(Request *request) {
         ForwardRequest described;
         Forward *f;
 
-        if (forwards->n >= FORWARDS_MAX) {
-                forward_refuse(request, "64 requests of this host are under way, which is the limit");
-                return;
-        }
         if (!forward_reads(request) && !kv_take_write(api->options.store, NULL)) {
                 forward_refuse(request, FORWARD_TOO_MANY);
                 return;

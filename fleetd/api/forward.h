@@ -11,7 +11,7 @@
 #define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
 
 enum {
-        FORWARDS_MAX = 64,           /* requests of one host under way */
+        FORWARDS_MAX = 64,           /* requests of one host that a replica has; others wait */
         FORWARD_WAIT_MS = 2000,      /* for a replica */
         FORWARD_MOVE_MS = 5000,      /* for the next one: an election may come first */
         FORWARD_SILENT_MS = 1500,    /* a replica that does not answer heartbeats is lost */

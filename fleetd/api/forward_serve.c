@@ -15,13 +15,18 @@ enum {
         SERVING_LOOK_MS = 10,
         SERVING_TAKE_MS = 60000, /* for a host to take a whole answer, and between two looks at that, 1 s */
         SERVING_TAKE_LOOK_MS = 1000,
-        SERVING_HOST_MAX = 32 * 1024 * 1024, /* bytes of requests and answers of one session */
+        SERVING_PRESSED_MS = 2000, /* the same while answers hold SERVINGS_MAX */
+        SERVING_HOST_MAX =
+                32 * 1024 *
+                1024, /* bytes of the requests of one session, and of its answers before the last */
+        SERVINGS_MAX = 64 * 1024 * 1024, /* of all answers before the last */
 };
 
 /* The requests of one session. */
 typedef struct ServingSession {
         uint64_t number;
         uint64_t round; /* of its last request */
+        size_t held;    /* bytes of answers that it has not taken */
         TAILQ_HEAD(, Serving) servings;
         UT_hash_handle hh;
 } ServingSession;
@@ -39,9 +44,11 @@ struct Serving {
                               has begun */
         Text held;         /* of the answer, without credit */
         size_t held_at;
+        size_t counted; /* bytes of a complete answer */
         uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
-        bool ended;        /* the answer is complete */
+        uint64_t answered_ms;
+        bool ended; /* the answer is complete */
         bool wants_drain;
         TAILQ_ENTRY(Serving) all, of_session, waiting;
 };
@@ -56,6 +63,7 @@ struct Servings {
         Deferred serve;           /* requests that wait for a turn with budget */
         uint64_t served_turn;     /* in which the last request began */
         uint64_t round;           /* of that request */
+        size_t held;              /* bytes of answers that hosts have not taken */
         Deferred soon;            /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
@@ -112,6 +120,8 @@ static void serving_wait(Serving *s) {
 static void serving_free_one(Serving *s) {
         if (s->http.userdata)
                 request_free(s->http.userdata);
+        s->session->held -= s->counted;
+        s->api->servings->held -= s->counted;
         if (s->until_ms > 0)
                 TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         TAILQ_REMOVE(&s->api->servings->all, s, all);
@@ -195,8 +205,12 @@ static void serving_answer(HttpRequest *http, unsigned status, const char *type,
         loop_count(s->api->loop, 0, HTTP_ANSWER_WORK * size);
         serving_send_head(s, status, type, fields, false, size);
         text_append_bytes(&s->held, body, size);
+        s->counted = s->held.size;
+        s->session->held += s->counted;
+        s->api->servings->held += s->counted;
         s->ended = true;
-        s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
+        s->answered_ms = loop_now_ms(s->api->loop);
+        s->taken_ms = s->answered_ms + SERVING_TAKE_MS;
         if (!timer_armed(&s->api->servings->taking))
                 (void) timer_start(&s->api->servings->taking, s->api->loop, SERVING_TAKE_LOOK_MS);
         if (s->held.error < 0)
@@ -310,15 +324,9 @@ static bool servings_have_budget(const Api *api) {
         return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
-/* Whether the host has not taken so much of its answers that no further one is made. */
+/* Whether the host, or all of them, have not taken so much of their answers that no further one is made. */
 static bool serving_is_held_up(const Serving *s) {
-        const ServingSession *of = servings_session(s->api, serving_session(s));
-        size_t n = 0;
-
-        for (const Serving *other = of ? TAILQ_FIRST(&of->servings) : NULL; other;
-             other = TAILQ_NEXT(other, of_session))
-                n += other->held.size;
-        return n >= SERVING_HOST_MAX;
+        return s->session->held >= SERVING_HOST_MAX || s->api->servings->held >= SERVINGS_MAX;
 }
 
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
@@ -352,14 +360,21 @@ static void servings_look(void *userdata) {
         }
 }
 
-/* A host that takes nothing of an answer does not keep its memory. */
+/* A host that takes nothing of an answer does not keep its memory; nor the others theirs while requests wait
+ * for that: the oldest answers end. */
+static bool serving_takes_too_long(const Serving *s, uint64_t now_ms) {
+        return s->taken_ms > 0 && (now_ms >= s->taken_ms || (s->api->servings->held >= SERVINGS_MAX &&
+                                                             now_ms >= s->answered_ms + SERVING_PRESSED_MS));
+}
+
 static void servings_look_taking(void *userdata) {
         Api *api = userdata;
+        uint64_t now_ms = loop_now_ms(api->loop);
         bool more = false;
 
         for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
                 next = TAILQ_NEXT(s, all);
-                if (s->taken_ms > 0 && loop_now_ms(api->loop) >= s->taken_ms)
+                if (serving_takes_too_long(s, now_ms))
                         serving_end(s, FORWARD_CUT, "the host did not take the answer");
                 else
                         more |= s->taken_ms > 0;
@@ -368,12 +383,13 @@ static void servings_look_taking(void *userdata) {
                 (void) timer_start(&api->servings->taking, api->loop, SERVING_TAKE_LOOK_MS);
 }
 
+/* Return the bytes of the requests of the session. */
 static size_t servings_bytes(const Api *api, const PeerSession *session) {
         const ServingSession *of = servings_session(api, session);
         size_t n = 0;
 
         for (const Serving *s = of ? TAILQ_FIRST(&of->servings) : NULL; s; s = TAILQ_NEXT(s, of_session))
-                n += s->bytes.size + s->held.size;
+                n += s->bytes.size;
         return n;
 }
 
@@ -413,7 +429,7 @@ static const char *serving_refusal(Api *api, PeerSession *session, const Forward
         if (servings_of(api, session, asked->number, &same) >= FORWARDS_MAX)
                 return "64 requests of this host are under way, which is the limit";
         if (servings_bytes(api, session) >= SERVING_HOST_MAX)
-                return "32 MiB of requests and answers of this host are under way, which is the limit";
+                return "32 MiB of requests of this host are under way, which is the limit";
         return same ? "a request of this number is under way" : NULL;
 }
 

@@ -270,6 +270,23 @@ static const KvListOps list_ops = { .begin = list_begin,
                                     .done = list_done,
                                     .free = list_free };
 
+/* On a host without a replica, a replica lists the directory. */
+static void get_list_forwarded(Request *request) {
+        const KeysRequest *keys = request->state;
+        Error err = {};
+        int r = 0;
+
+        if (keys->query.recursive)
+                r = http_parameters_parse(&request->parameters, "recursive=true", 14, &err);
+        if (r < 0) {
+                answer_refusal(request, 300, strerror(-r));
+                return;
+        }
+        keys_on_end(request);
+        request->on_end = NULL;
+        forward_request(request);
+}
+
 static void get_list(Request *request) {
         const ApiLimits *limits = &request->api->limits;
         const KeysRequest *keys = request->state;
@@ -353,6 +370,10 @@ static void get_done(void *userdata, int result, const KvFound *found) {
         if (!found->node) {
                 api->gets_failed++;
                 answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
+                return;
+        }
+        if (found->node->dir && kv_is_attached(api->options.store)) {
+                get_list_forwarded(request);
                 return;
         }
         if (found->node->dir && !request_may_list(request, get_read)) {

@@ -12,7 +12,7 @@ static int parse_go_bool(const HttpParameter *p, bool *ret) {
         return *ret || text_has_word("0 f F FALSE false False", p->value) ? 0 : -EINVAL;
 }
 
-/* Parse the parameters of the body, if it has any, and of the query. */
+/* Parse the parameters of the body, if it has any, and of the query; a forwarded request has them parsed. */
 static int read_form(Request *request, KeysQuery *q, Error *err) {
         static const char form[] = "application/x-www-form-urlencoded";
         const HttpRequest *http = request->http;
@@ -23,6 +23,10 @@ static int read_form(Request *request, KeysQuery *q, Error *err) {
         if (type[0] && (method_is(request, "PUT") || method_is(request, "POST")) &&
             http_media_type(type, &size, err) < 0)
                 return 210;
+        if (http->sink) {
+                q->form = request->parameters;
+                request->parameters = (HttpParameters) {};
+        }
         if (size == strlen(form) && strncasecmp(type, form, size) == 0)
                 r = http_parameters_parse(&q->form, http->body, http->body_size, err);
         r = r ?: http_parameters_parse(&q->form, request->query, strlen(request->query), err);

@@ -18,7 +18,7 @@ static const Route routes[] = {
 
         { ROUTE_KV,      "GET",  "/fleet/v1/kv/changes",     RIGHT_KEYS_READ,    AT_STORE, kv_changes_handle,
           .parameters = "after prefix progress" },
-        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/list",        RIGHT_KEYS_READ,    AT_STORE, kv_list_handle,
+        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/list",        RIGHT_KEYS_READ,    AT_VIEW, kv_list_handle,
           .parameters = "limit nextPageToken prefix quorum recursive values" },
         { ROUTE_KV,      "POST", "/fleet/v1/kv/txn",         RIGHT_KEYS_WRITE,   AT_STORE, kv_txn_handle,
           .parameters = "" },

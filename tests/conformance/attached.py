@@ -4,6 +4,7 @@ attached.py routes VOTER REPLICA ATTACHED ROUTES.C FLEET-API.7     sockets of ho
 attached.py verbs VOTER ATTACHED FLEETCTL MAN          each verb, and each verb of a verb, that its help lists
     "lost" after these: the replica in use ends again and again meanwhile. An answer that differs is asked for again, on both hosts.
 attached.py events VOTER ATTACHED FLEETCTL             the same events, in their text, JSON and order, of the past and as they happen
+attached.py lists VOTER ATTACHED                       large directories, and many lists at once
 attached.py moves WRITER ATTACHED WORD COMMAND...      the command makes the replica in use end or stand still while both work; a word in the results"""
 
 import http.client
@@ -514,6 +515,44 @@ NUMBERS = {"v": "4", "w": "5"}
 OF_THE_HOST = {"the line _this host_ of *cluster*": "^this host  h.*$", "(_root@beta_)": "(?<=root@)h[26]"}
 
 
+def pages(path, target):
+    """The bodies of all pages of a list."""
+    bodies, token = [], ""
+    while token is not None:
+        status, _, _, body = ask(path, "GET", V1 + target + (token and "&nextPageToken=" + token))
+        bodies.append((status, re.sub(rb'"index":[0-9]+', b'"index":N', body)))
+        token = json.loads(body).get("nextPageToken") if status == 200 else None
+    return bodies
+
+
+def lists(voter, attached):
+    """Directories that are larger than one answer may be, and more lists at once than a replica takes of one host."""
+    value, number, at_once, different = "x" * 245000, 150, 100, []
+    for i in range(number):
+        assert ask(voter, "PUT", V1 + "/kv/value/large/%s/%03d" % ("ab"[i % 20 == 0], i), value)[0] == 201
+    assert ask(voter, "PUT", V1 + "/kv/value/small/key", "1")[0] == 201
+    assert ask(attached, "GET", V1 + "/kv/value/small/key?quorum=true")[0] == 200
+    for target, n in ("/kv/list?prefix=/large&limit=3&values=false", 51), ("/kv/list?prefix=/large&limit=100", 30), ("/kv/list?prefix=/large&limit=100&values=false&quorum=true", 2):
+        answers = [pages(path, target) for path in (voter, attached)]
+        if answers[0] != answers[1] or len(answers[0]) != n:
+            different.append("%s: %d pages, here %s" % (target, len(answers[0]), answers[1][-1][1][:300]))
+    for target, status in ("?recursive=true", 400), ("/a", 400), ("/b", 200), ("/b?quorum=true&sorted=true", 200), ("", 200):
+        answers = [ask(path, "GET", "/v2/keys/large" + target) for path in (voter, attached)]
+        said = [(a[0], re.sub(rb'"index":[0-9]+', b'"index":N', a[3])) for a in answers]
+        if said[0] != said[1] or said[0][0] != status:
+            different.append("%s: %s, here %s" % (target, *(str(s)[:300] for s in said)))
+    result("large_directories_are_listed_as_on_a_voter", different)
+
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(ask(attached, "GET", "/v2/keys/small"))) for _ in range(at_once)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    result("%d_lists_at_once_are_answered" % at_once, [str(a) for a in answers if a[0] != 200])
+    assert ask(voter, "DELETE", "/v2/keys/large?recursive=true")[0] == 200
+
+
 def without_host(value, members):
     if isinstance(value, dict):
         return {k: without_host(v, members) for k, v in value.items() if not ("clusterId" in value and k in members)}
@@ -860,5 +899,7 @@ if __name__ == "__main__":
         verbs(*args)
     elif verb == "events":
         events(*args)
+    elif verb == "lists":
+        lists(*args)
     else:
         moves(*args)

@@ -50,6 +50,7 @@ python3 "$here/attached.py" routes "$scratch/sock2" "$scratch/sock$(replica | tr
 fleetctl=$(realpath "$fleetctl")
 (cd "$scratch" && python3 "$here/attached.py" verbs "$scratch/sock2" "$scratch/sock6" "$fleetctl" "$manuals")
 python3 "$here/attached.py" events "$scratch/sock2" "$scratch/sock6" "$fleetctl"
+python3 "$here/attached.py" lists "$scratch/sock2" "$scratch/sock6"
 echo "# after $SECONDS s"
 
 # The statistics are those of the replica, which need not be the leader.
@@ -150,7 +151,7 @@ check without_a_replica_the_answer_names_the_replicas wait_for 20 says_unreachab
 for path in /fleet/v1/cluster /fleet/v1/local /version /metrics /v2/machines /v2/members; do
         check "without_a_replica_${path//\//_}_is_answered" [ "$(status 6 $path)" = 200 ]
 done
-for path in /health /fleet/v1/units /v2/keys/known /fleet/v1/kv/value/known /fleet/v1/state /fleet/v1/machines /fleet/v1/directory /fleet/v1/why/none.service \
+for path in /health /fleet/v1/units /v2/keys/known /fleet/v1/kv/value/known /fleet/v1/kv/list /fleet/v1/state /fleet/v1/machines /fleet/v1/directory /fleet/v1/why/none.service \
         /fleet/v1/cluster/tokens /fleet/v1/cluster/backup /fleet/v1/events; do
         check "without_a_replica_${path//\//_}_is_503" [ "$(status 6 $path)" = 503 ]
 done

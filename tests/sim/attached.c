@@ -87,7 +87,7 @@ uint64_t write_key(SimMachine *m, const char *key, const char *value) {
         return write.index;
 }
 
-void on_read(void *userdata, int result, const KvFound *found) {
+static void on_read(void *userdata, int result, const KvFound *found) {
         KeyRead *read = userdata;
 
         read->done = true;
@@ -97,64 +97,19 @@ void on_read(void *userdata, int result, const KvFound *found) {
                          (const char *) found->node->value.data);
 }
 
-void expect_key(SimMachine *m, const char *key, const char *value) {
-        KeyRead read = { .get = { .key = kv_string(key), .done = on_read } };
+void begin_read(SimMachine *m, const char *key, KeyRead *ret) {
+        *ret = (KeyRead) { .get = { .key = kv_string(key), .done = on_read, .userdata = ret } };
+        kv_get(daemon_store(m->daemon), &ret->get);
+}
 
-        read.get.userdata = &read;
-        kv_get(daemon_store(m->daemon), &read.get);
+void expect_key(SimMachine *m, const char *key, const char *value) {
+        KeyRead read;
+
+        begin_read(m, key, &read);
         UNTIL("a-read-is-answered", read.done);
         if (read.result < 0 || !streq(read.value, value))
                 world_failed(world, "a-host-reads-its-own-writes", "%s: %d, %s", key, read.result,
                              read.value);
-}
-
-int on_list_begin(void *userdata, const KvFound *found) {
-        ((KeyList *) userdata)->begun = true;
-        return 1;
-}
-
-static int on_list_node(void *userdata, const KvNode *node) {
-        KeyList *list = userdata;
-        size_t n = strlen(list->keys);
-
-        snprintf(list->keys + n, sizeof(list->keys) - n, "%.*s ", (int) node->key.size,
-                 (const char *) node->key.data);
-        return 1;
-}
-
-int on_list_end(void *userdata) {
-        ((KeyList *) userdata)->ended = true;
-        return 0;
-}
-
-void on_list_grow(void *userdata) {}
-
-void on_list_done(void *userdata, int result) {
-        KeyList *list = userdata;
-
-        list->done = true;
-        list->result = result;
-}
-
-void on_list_free(void *userdata) {
-        ((KeyList *) userdata)->freed = true;
-}
-
-void expect_list(SimMachine *m, const char *dir, const char *keys) {
-        static const KvListOps ops = { .begin = on_list_begin,
-                                       .visit = on_list_node,
-                                       .end = on_list_end,
-                                       .grow = on_list_grow,
-                                       .done = on_list_done,
-                                       .free = on_list_free };
-        const KvRange range = { .key = kv_string(dir), .recursive = true };
-        KeyList list = {};
-        KvList *handle;
-
-        kv_list(daemon_store(m->daemon), &range, &ops, &list, &handle);
-        UNTIL("a-list-is-answered", list.done);
-        if (list.result < 0 || !list.begun || !list.ended || !list.freed || !streq(list.keys, keys))
-                world_failed(world, "a-list-is-complete", "%d: %s", list.result, list.keys);
 }
 
 void on_key_event(void *userdata, KvWatchEvent *event) {

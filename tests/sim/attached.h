@@ -36,23 +36,9 @@ typedef struct KeyRead {
         char value[64];
 } KeyRead;
 
-/* 'userdata': a KeyRead. */
-void on_read(void *userdata, int result, const KvFound *found);
+/* The key is borrowed until it is done. */
+void begin_read(SimMachine *m, const char *key, KeyRead *ret);
 void expect_key(SimMachine *m, const char *key, const char *value);
-
-typedef struct KeyList {
-        bool begun, ended, done, freed;
-        int result;
-        char keys[256];
-} KeyList;
-
-/* Of KvListOps; 'userdata': a KeyList. */
-int on_list_begin(void *userdata, const KvFound *found);
-int on_list_end(void *userdata);
-void on_list_grow(void *userdata);
-void on_list_done(void *userdata, int result);
-void on_list_free(void *userdata);
-void expect_list(SimMachine *m, const char *dir, const char *keys);
 
 enum { SEEN_MAX = 64, WINDOW_WRITES = 1100 /* the window keeps 1000 events */ };
 

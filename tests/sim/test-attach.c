@@ -43,7 +43,7 @@ static void keys_on_an_attached_host(void) {
         expect_key(m, "/a/b", "1");
         (void) write_key(machine(0), "/a/c", "2");
         UNTIL("a-watch-sees-all", watch.n == 2);
-        expect_list(m, "/a", "/a/b /a/c ");
+        expect_key(m, "/a/c", "2");
         expect_key(m, "/", "");
         watch_keys(m, "/a", first, &later);
         UNTIL("a-watch-sees-the-past", later.n == 2);

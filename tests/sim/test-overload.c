@@ -153,33 +153,22 @@ static void write_large(SimMachine *m, const char *dir, unsigned n, size_t size)
         }
 }
 
-static int on_big_node(void *userdata, const KvNode *node) {
-        ((KeyList *) userdata)->keys[0]++;
-        return 1;
-}
+static const char *const big_keys[] = { "/big/0", "/big/1", "/big/2", "/big/3" };
 
-static const KvListOps big_ops = { .begin = on_list_begin,
-                                   .visit = on_big_node,
-                                   .end = on_list_end,
-                                   .grow = on_list_grow,
-                                   .done = on_list_done,
-                                   .free = on_list_free };
-
-/* Events wait behind a list, and the answer to a heartbeat passes them. */
-static void watch_behind_a_list(void) {
+/* Events wait behind large values, and the answer to a heartbeat passes them. */
+static void watch_behind_large_values(void) {
         SimMachine *m = attached();
-        const KvRange range = { .key = kv_string("/big"), .recursive = true };
+        KeyRead reads[ELEMENTS(big_keys)];
         KeyWatch watch;
-        KeyList list = {};
-        KvList *handle;
         uint64_t until;
 
-        write_large(machine(0), "/big", 4, 200 * 1024);
+        write_large(machine(0), "/big", ELEMENTS(big_keys), 200 * 1024);
         watch_keys(m, "/a", 0, &watch);
         (void) write_key(machine(0), "/a/b", "1");
         UNTIL("a-watch-sees-all", watch.n == 1);
         sim_net_set_rate(cluster->net, 800);
-        kv_list(daemon_store(m->daemon), &range, &big_ops, &list, &handle);
+        for (size_t i = 0; i < ELEMENTS(big_keys); i++)
+                begin_read(m, big_keys[i], &reads[i]);
         run_ms(50);
         (void) write_key(machine(0), "/a/b", "2");
         until = world_now_ms(world) + 10000;
@@ -188,6 +177,8 @@ static void watch_behind_a_list(void) {
         sim_net_set_rate(cluster->net, 0);
         (void) write_key(machine(0), "/a/b", "3");
         UNTIL("a-watch-sees-all", watch.n == 3);
+        for (size_t i = 0; i < ELEMENTS(big_keys); i++)
+                UNTIL("a-read-ends", reads[i].done);
         kv_watch_close(watch.watch);
         over();
 }
@@ -296,9 +287,7 @@ static void sync_without_an_answer(void) {
         /* as an answer of another replica that is ahead by a moment */
         kv_saw(daemon_store(m->daemon), kv_index(daemon_store(machine(0)->daemon)) + 3);
         for (unsigned i = 0; i < N; i++) {
-                reads[i] = (KeyRead) { .get = { .key = kv_string("/a"), .done = on_read } };
-                reads[i].get.userdata = &reads[i];
-                kv_get(daemon_store(m->daemon), &reads[i].get);
+                begin_read(m, "/a", &reads[i]);
         }
         run_ms(20);
         (void) sync_now(m);
@@ -317,22 +306,20 @@ static void sync_without_an_answer(void) {
         over();
 }
 
-/* -- Results that do not fit behind a list -- */
+/* -- Results that do not fit behind large values -- */
 
-static void write_behind_a_large_list(void) {
+static void write_behind_large_values(void) {
         SimMachine *m = attached();
-        const KvRange range = { .key = kv_string("/big"), .recursive = true };
-        unsigned n = 13;
-        KeyList lists[20] = {};
+        static KeyRead reads[260];
         KeyWrite writes[40];
-        KvList *handle;
         uint64_t from;
 
-        write_large(machine(0), "/big", n, 200 * 1024);
+        write_large(machine(0), "/big", ELEMENTS(big_keys), 200 * 1024);
         sim_net_set_rate(cluster->net, 20000);
-        for (unsigned i = 0; i < ELEMENTS(lists); i++) {
-                kv_list(daemon_store(m->daemon), &range, &big_ops, &lists[i], &handle);
-                run_ms(5);
+        for (size_t i = 0; i < ELEMENTS(reads); i++) {
+                begin_read(m, big_keys[i % ELEMENTS(big_keys)], &reads[i]);
+                if (i % 13 == 12)
+                        run_ms(5);
         }
         for (unsigned i = 0; i < 40; i++) {
                 run_ms(20);
@@ -341,9 +328,9 @@ static void write_behind_a_large_list(void) {
         from = world_now_ms(world);
         while (world_now_ms(world) < from + 20000)
                 run_ms(100);
-        for (unsigned i = 0; i < ELEMENTS(lists); i++)
-                if (!lists[i].done || (lists[i].result == 0 && (unsigned) lists[i].keys[0] != n))
-                        world_failed(world, "a-list-is-complete-or-fails", "%d of %u", lists[i].keys[0], n);
+        for (size_t i = 0; i < ELEMENTS(reads); i++)
+                if (!reads[i].done || (reads[i].result == 0 && reads[i].value[0] != 'x'))
+                        world_failed(world, "a-read-ends", "%zu: %d", i, reads[i].result);
         sim_net_set_rate(cluster->net, 0);
         for (unsigned i = 0; i < 40; i++)
                 UNTIL("a-write-is-answered", writes[i].done);
@@ -352,23 +339,17 @@ static void write_behind_a_large_list(void) {
 
 /* Requests of one packet arrive in one event: the replica reads for some of them, and for the others later.
  */
-static void lists_at_once(void) {
+static void reads_at_once(void) {
         SimMachine *m = attached();
-        const KvRange range = { .key = kv_string("/big"), .recursive = true };
-        enum { KEYS = 13 };
-        KeyList lists[20] = {};
-        KvList *handle;
+        static KeyRead reads[60];
 
-        write_large(machine(0), "/big", KEYS, 200 * 1024);
-        run_ms(40000); /* the idle session: a list that has begun fails when the host moves */
-        UNTIL("a-host-uses-a-replica", replica_of(m));
-        for (unsigned i = 0; i < ELEMENTS(lists); i++)
-                kv_list(daemon_store(m->daemon), &range, &big_ops, &lists[i], &handle);
-        for (unsigned i = 0; i < ELEMENTS(lists); i++) {
-                UNTIL("a-list-is-answered", lists[i].done);
-                if (lists[i].result < 0 || (unsigned) lists[i].keys[0] != KEYS)
-                        world_failed(world, "a-list-is-complete", "%d: %d of %u", lists[i].result,
-                                     lists[i].keys[0], KEYS);
+        write_large(machine(0), "/big", ELEMENTS(big_keys), 200 * 1024);
+        for (size_t i = 0; i < ELEMENTS(reads); i++)
+                begin_read(m, big_keys[i % ELEMENTS(big_keys)], &reads[i]);
+        for (size_t i = 0; i < ELEMENTS(reads); i++) {
+                UNTIL("a-read-is-answered", reads[i].done);
+                if (reads[i].result < 0 || reads[i].value[0] != 'x')
+                        world_failed(world, "a-read-succeeds", "%zu: %d", i, reads[i].result);
         }
         over();
 }
@@ -423,9 +404,9 @@ static void writes_above_the_limit(void) {
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(
                 void) = { replica_stops_under_load,  write_is_not_refused_after_a_move,
-                          watch_behind_a_list,       watch_after_an_overflow,
+                          watch_behind_large_values, watch_after_an_overflow,
                           key_ends_between_pages,    sync_without_an_answer,
-                          write_behind_a_large_list, lists_at_once,
+                          write_behind_large_values, reads_at_once,
                           writes_above_the_limit };
 
         return tokens_main(argc, argv, "tests/sim/test-overload", scenarios, ELEMENTS(scenarios), NULL,

@@ -132,8 +132,7 @@ static void take_read(Replica *p, const Frame *f) {
                                                      read.kind == REMOTE_GET ? -ENOENT :
                                                                                0,
                                             .index = p->index,
-                                            .missing = read.key,
-                                            .last = true },
+                                            .missing = read.key },
                            &w);
         says(p, PEER_FOUND, &w);
 }

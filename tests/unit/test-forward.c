@@ -472,18 +472,25 @@ static void answers_that_are_not_taken_are_not_kept(void **state) {
         assert_true(held < HELD_MAX || held > SIZE_MAX / 2);
 }
 
-/* All of them wait for the same index, while nothing is held. */
-static void answers_to_requests_that_waited_are_bounded(void **state) {
-        enum { VALUE = 240 * 1024, MOST = 48 * 1024 * 1024 };
+/* A key whose value takes 1.4 MiB as JSON. */
+static void write_large(QuietPeer *h) {
+        enum { VALUE = 240 * 1024 };
         char *value = malloc(VALUE + 1);
-        QuietPeer *h = *state;
-        size_t before, held, most = 0;
 
         assert_non_null(value);
-        memset(value, 1, VALUE); /* six bytes each, as JSON */
+        memset(value, 1, VALUE); /* six bytes each */
         value[VALUE] = 0;
         write_key(h, "/large", value);
         free(value);
+}
+
+/* All of them wait for the same index, while nothing is held. */
+static void answers_to_requests_that_waited_are_bounded(void **state) {
+        enum { MOST = 48 * 1024 * 1024 };
+        QuietPeer *h = *state;
+        size_t before, held, most = 0;
+
+        write_large(h);
         before = allocated();
         for (uint32_t i = 0; i < FORWARDS_MAX; i++) {
                 ForwardRequest request = request_of(i, "GET", "/v2/keys/large", ROOT);
@@ -680,6 +687,58 @@ static void put_on(QuietPeerWire *wire, const ForwardRequest *request) {
         quiet_peer_put_on(wire, PEER_FORWARD, w.bytes, w.size);
 }
 
+/* Return how many answers have begun on the wire; *ret_cut is set to how many have ended early. */
+static unsigned answers_on(QuietPeerWire *wire, unsigned *ret_cut) {
+        unsigned n = 0;
+        Frame f;
+
+        *ret_cut = 0;
+        while (quiet_peer_receive(wire, &f)) {
+                ForwardEnding ending;
+
+                n += f.type == PEER_FORWARD_HEAD;
+                if (f.type != PEER_FORWARD_END)
+                        continue;
+                assert_int_equal(forward_end_read(f.payload, f.size, &ending), 0);
+                *ret_cut += ending.end == FORWARD_CUT;
+        }
+        return n;
+}
+
+/* Two hosts take nothing of their answers: after 2 s, the oldest ones end, and a third host is answered. */
+static void answers_to_all_hosts_are_bounded_and_the_oldest_end(void **state) {
+        enum { EACH = 24 };
+        QuietPeer *h = *state;
+        unsigned cut;
+
+        write_large(h);
+        assert_true(quiet_peer_attach_more(h, 0));
+        assert_true(quiet_peer_attach_more(h, 1));
+        for (unsigned host = 0; host < 2; host++)
+                for (uint32_t i = 0; i < EACH; i++) {
+                        ForwardRequest request = request_of(
+                                i, "GET", "/v2/keys/large",
+                                host == 0 ? ROOT : "local:0@00000000000000000000000000000000");
+
+                        request.sender.is_operator = true;
+                        put_on(host == 0 ? &h->asking : &h->more[0], &request);
+                        quiet_peer_pass(h, 1);
+                }
+        assert_int_equal(answers_on(&h->asking, &cut) + answers_on(&h->more[0], &cut), 2 * (EACH - 1));
+        for (uint32_t i = 1; i <= 2; i++) {
+                ForwardRequest request = request_of(i, "GET", "/v2/keys/large",
+                                                    "local:0@11111111111111111111111111111111");
+
+                request.sender.is_operator = true;
+                put_on(&h->more[1], &request);
+                quiet_peer_pass(h, 1200);
+                assert_int_equal(answers_on(&h->more[1], &cut), i - 1);
+                quiet_peer_pass(h, 1200);
+        }
+        (void) answers_on(&h->asking, &cut);
+        assert_in_range(cut, 1, 2);
+}
+
 /* Return the numbers of the requests whose answers have arrived, as digits. */
 static const char *answered_on(QuietPeerWire *wire, char ret[static 16]) {
         size_t n = 0;
@@ -786,6 +845,7 @@ int main(void) {
                 TEST(the_reports_of_a_host_have_a_limit_by_their_weight),
                 TEST(a_host_adds_a_limited_number_of_rows_to_the_history),
                 TEST(a_turn_without_budget_begins_one_request),
+                TEST(answers_to_all_hosts_are_bounded_and_the_oldest_end),
                 TEST(sessions_take_turns),
                 TEST(a_body_has_the_limit_of_its_route),
         };
