@@ -20,6 +20,7 @@ typedef struct Forward {
         bool headed;     /* the head of the answer has arrived */
         bool ended;      /* all of the answer */
         ForwardHead head;
+        char raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE]; /* in its fields */
         uint64_t taken, granted; /* bytes: of the body, that the client took; that may be sent */
         Text held;               /* a body that is not complete, or that the client could not take yet */
         TAILQ_ENTRY(Forward) all;
@@ -217,6 +218,18 @@ static Forward *forward_find(Api *api, PeerSession *session, uint32_t number) {
         return NULL;
 }
 
+/* In all its answers, this host reports the position of the last heartbeat, which does not go back. */
+static void forward_set_position(Forward *f) {
+        KvPosition position;
+
+        kv_position(f->api->options.store, &position);
+        for (HttpField *field = f->head.fields; field->name; field++)
+                if (streq(field->name, "X-Raft-Index"))
+                        field->value = text_u64(position.raft_index, f->raft_index);
+                else if (streq(field->name, "X-Raft-Term"))
+                        field->value = text_u64(position.term, f->term);
+}
+
 static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                             size_t size) {
         Api *api = userdata;
@@ -232,6 +245,7 @@ static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type
         }
         f->headed = true;
         f->head = head;
+        forward_set_position(f);
         if (!head.streams)
                 return;
         f->request->streams = true;

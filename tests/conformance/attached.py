@@ -528,8 +528,9 @@ def pages(path, target):
 def lists(voter, attached):
     """Directories that are larger than one answer may be, and more lists at once than a replica takes of one host."""
     value, number, at_once, different = "x" * 245000, 150, 100, []
+    key = lambda i: "/large/%s/%03d" % ("ab"[i % 20 == 0], i)
     for i in range(number):
-        assert ask(voter, "PUT", V1 + "/kv/value/large/%s/%03d" % ("ab"[i % 20 == 0], i), value)[0] == 201
+        assert ask(voter, "PUT", V1 + "/kv/value" + key(i), value)[0] == 201
     assert ask(voter, "PUT", V1 + "/kv/value/small/key", "1")[0] == 201
     assert ask(attached, "GET", V1 + "/kv/value/small/key?quorum=true")[0] == 200
     for target, n in ("/kv/list?prefix=/large&limit=3&values=false", 51), ("/kv/list?prefix=/large&limit=100", 30), ("/kv/list?prefix=/large&limit=100&values=false&quorum=true", 2):
@@ -550,6 +551,8 @@ def lists(voter, attached):
     for t in threads:
         t.join()
     result("%d_lists_at_once_are_answered" % at_once, [str(a) for a in answers if a[0] != 200])
+    for i in range(number):  # together, they cost more than one command may
+        assert ask(voter, "DELETE", V1 + "/kv/value" + key(i))[0] == 200
     assert ask(voter, "DELETE", "/v2/keys/large?recursive=true")[0] == 200
 
 
