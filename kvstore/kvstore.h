@@ -261,6 +261,8 @@ enum {
  * its state. When the store replaces or closes the tree, it stops its readers, which fail with -ECANCELED,
  * and waits for them, at most for one node. */
 void kv_list(KvStore *store, const KvRange *range, const KvListOps *ops, void *userdata, KvList **ret);
+/* Return whether fewer than KV_LARGE_READS_MAX are under way. */
+bool kv_may_read_large(const KvStore *store);
 void kv_list_cancel(KvList *list); /* 'done' is not called */
 
 /* The local view: for components that run on hosts with a replica only, and build a view of their own. They

@@ -206,6 +206,10 @@ static void list_on_timeout(void *userdata) {
         tree_reader_stop(list->reader, -ETIMEDOUT);
 }
 
+bool kv_may_read_large(const KvStore *s) {
+        return s->n_lists < KV_LARGE_READS_MAX;
+}
+
 static int list_start_worker(KvStore *s, const KvRange *range, const KvListOps *ops, void *userdata,
                              KvList **ret) {
         Tree *tree = replica_serving(s->replica);
@@ -216,7 +220,7 @@ static int list_start_worker(KvStore *s, const KvRange *range, const KvListOps *
                 return -ESHUTDOWN;
         if (!tree)
                 return -EUCLEAN;
-        if (s->n_lists >= KV_LARGE_READS_MAX)
+        if (!kv_may_read_large(s))
                 return -EBUSY;
         list = NEW0(KvList, 1);
         if (!list)
@@ -250,7 +254,7 @@ void kv_list(KvStore *s, const KvRange *range, const KvListOps *ops, void *userd
         int r;
 
         *ret = NULL;
-        r = kv_read(s, &txn);
+        r = s->attached ? -EUCLEAN : kv_read(s, &txn);
         if (r == 0) {
                 tree_limit_walks(txn, range->visits_max);
                 r = list_run(txn, range, ops, userdata);

@@ -93,6 +93,10 @@ static const KvRole status_roles[] = {
         [RAFT_STATE_LEADER] = KV_ROLE_LEADER,
 };
 
+static const char status_removed[] =
+        "this host was removed from the cluster: run fleetctl token on another host, and fleetctl join on "
+        "this one. Units that run stay; no other one starts";
+
 /* Why this host accepts no writes, or what is wrong with a tree or a transfer; else *ret stays as it is. */
 static void status_problem(const KvStore *s, const KvState *state, char *ret, size_t size) {
         const Replica *p = s->replica;
@@ -106,9 +110,7 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
         else if (!replica_core(p))
                 snprintf(ret, size, "%s", s->waits);
         else if (state->removed)
-                snprintf(ret, size,
-                         "this host was removed from the cluster: run fleetctl token on another host, and "
-                         "fleetctl join on this one. Units that run stay; no other one starts");
+                snprintf(ret, size, "%s", status_removed);
         else if (!state->ready && state->leader_id != 0)
                 snprintf(ret, size,
                          "this host is the new leader, and the first entry of its term is not committed yet: "
@@ -185,7 +187,10 @@ static void status_attached(const KvStore *s, KvState *ret) {
                                                                               KV_MEMBER_VOTER };
         if (ret->ready)
                 return;
-        if (remote_has_slice(s->remote))
+        ret->removed = s->peers && peers_is_removed(s->peers);
+        if (ret->removed)
+                snprintf(ret->problem, sizeof(ret->problem), "%s", status_removed);
+        else if (remote_has_slice(s->remote))
                 remote_problem(s->remote, ret->problem, sizeof(ret->problem));
         else
                 snprintf(ret->problem, sizeof(ret->problem), "%s", s->waits);

@@ -110,8 +110,6 @@ static void agent_follow_view(Agent *a) {
                 a->fresh = true;
 }
 
-/* A host that was removed starts nothing from its records: the cluster has answered, and its units may run
- * elsewhere. */
 static void agent_update_removal(Agent *a, const KvState *state) {
         if (state->removed == a->removed)
                 return;

@@ -258,7 +258,8 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                         .boot_id = a->boot_id,
                         .leased = agent_has_lease(a),
                         .fresh = a->fresh,
-                        .use_records = a->use_records && !a->removed,
+                        .use_records = a->use_records,
+                        .removed = a->removed,
                         .stopping = a->systemd->ops->is_stopping(a->systemd),
                         .link_refused = u->link_refused,
                         .outdated = u->outdated_invocation[0] &&

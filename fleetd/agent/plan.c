@@ -300,6 +300,9 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         if (superseded && (s == AGENT_START || s == AGENT_WRITE))
                 return plan_step(AGENT_NOTHING,
                                  "waiting for the cluster: the last known assignment is not to run", why);
+        /* The cluster has answered, and its units may run elsewhere. */
+        if (v->removed && (s == AGENT_START || s == AGENT_WRITE))
+                return plan_step(AGENT_NOTHING, "this host was removed from the cluster", why);
         return s;
 }
 

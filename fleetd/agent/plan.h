@@ -35,6 +35,7 @@ typedef struct AgentView {
         bool leased;       /* the lease of singletons is valid */
         bool fresh;        /* the view is of this lineage and not older than the records: assignments count */
         bool use_records;  /* a boot without the cluster, after BootWaitSec=: records count */
+        bool removed;      /* the cluster has removed this host: records start nothing */
         bool stopping;     /* systemd is stopping: start nothing */
         bool link_refused; /* systemd rejected the last text: one of its names conflicts with the host */
         bool outdated;     /* the running invocation may have the former text */

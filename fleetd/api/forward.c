@@ -12,6 +12,7 @@ typedef struct Forward {
         Request *request;
         uint32_t number;
         uint64_t session; /* that it was sent on; 0: it waits */
+        bool common;      /* it does not take the places of operators' commands */
         char machine[MACHINE_ID_SIZE];
         Writer asked;
         bool reads;      /* it changes nothing */
@@ -21,28 +22,69 @@ typedef struct Forward {
         bool ended;      /* all of the answer */
         ForwardHead head;
         char raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE]; /* in its fields */
-        uint64_t taken, granted; /* bytes: of the body, that the client took; that may be sent */
-        Text held;               /* a body that is not complete, or that the client could not take yet */
-        TAILQ_ENTRY(Forward) all;
+        uint64_t taken, granted;  /* bytes: of the body, that the client took; that may be sent */
+        Text held;                /* a body that is not complete, or that the client could not take yet */
+        TAILQ_ENTRY(Forward) all; /* that were sent, or that wait */
 } Forward;
 
+TAILQ_HEAD(ForwardQueue, Forward);
+
 struct Forwards {
-        TAILQ_HEAD(, Forward) all;
+        struct ForwardQueue sent;
+        struct ForwardClass {
+                struct ForwardQueue
+                        waiting; /* in the order of arrival; before them, those of a lost replica */
+                unsigned n_sent, n_waiting, max;
+        } classes[2]; /* of commands of operators, and the common one */
         uint32_t number;
-        unsigned n, n_sent; /* a replica has as many as were sent */
+        size_t bytes; /* of all requests */
         Timer look;
         Deferred soon; /* the same at once */
 };
 
 /* -- Sending -- */
 
-/* The replica has it, or none has any more: 0. */
-static void forward_set_session(Forward *f, uint64_t session) {
-        struct Forwards *forwards = f->api->forwards;
+bool forward_is_for_keys(KvBytes path) {
+        static const char *const prefixes[] = { "/v2/keys", "/fleet/v1/kv" };
 
-        forwards->n_sent -= f->session > 0;
+        for (size_t i = 0; i < ELEMENTS(prefixes); i++)
+                if (path.size >= strlen(prefixes[i]) &&
+                    memcmp(path.data, prefixes[i], strlen(prefixes[i])) == 0)
+                        return true;
+        return false;
+}
+
+static struct ForwardClass *forward_class(const Forward *f) {
+        return &f->api->forwards->classes[f->common];
+}
+
+static void forward_remove(Forward *f) {
+        struct ForwardClass *class = forward_class(f);
+
+        TAILQ_REMOVE(f->session > 0 ? &f->api->forwards->sent : &class->waiting, f, all);
+        class->n_sent -= f->session > 0 && !f->ended;
+        class->n_waiting -= f->session == 0;
+}
+
+static void forward_set_sent(Forward *f, uint64_t session) {
+        forward_remove(f);
         f->session = session;
-        forwards->n_sent += f->session > 0;
+        TAILQ_INSERT_TAIL(&f->api->forwards->sent, f, all);
+        forward_class(f)->n_sent++;
+}
+
+/* The replica is done with it. */
+static void forward_set_ended(Forward *f) {
+        f->ended = true;
+        forward_class(f)->n_sent--;
+}
+
+/* It waits for another replica, before those that wait for their first one. */
+static void forward_set_waiting(Forward *f) {
+        forward_remove(f);
+        f->session = 0;
+        TAILQ_INSERT_HEAD(&forward_class(f)->waiting, f, all);
+        forward_class(f)->n_waiting++;
 }
 
 static PeerSession *forward_session(const Forward *f) {
@@ -93,28 +135,31 @@ bool forward_has_replica(const Api *api) {
         return forward_replica(api);
 }
 
-static void forward_try(Forward *f) {
+/* Return whether it was sent. */
+static bool forward_try(Forward *f) {
         KvStore *store = f->api->options.store;
         const char *machine = forward_replica(f->api);
         PeerSession *session = machine ? peers_dialed(f->api->options.peers, machine) : NULL;
         _cleanup_writer_ Writer w = {};
         KvPosition position;
 
-        if (!session || f->api->forwards->n_sent >= FORWARDS_MAX)
-                return;
+        if (!session)
+                return false;
         kv_position(store, &position);
         f->number = ++f->api->forwards->number;
-        forward_set_session(f, peer_number(session));
+        forward_set_sent(f, peer_number(session));
         f->taken = f->granted = 0;
         memcpy(f->machine, machine, sizeof(f->machine));
         forward_request_begin(f->number, position.lineage, kv_seen(store), &w);
         write_raw(&w, f->asked.bytes, f->asked.size);
-        if (forward_send(f, PEER_FORWARD, &w) < 0 || forward_grant(f) < 0) {
-                forward_set_session(f, 0);
-                return;
+        if (forward_send(f, PEER_FORWARD, &w) < 0) {
+                forward_set_waiting(f);
+                return false;
         }
+        (void) forward_grant(f); /* or with the head: the replica has it, and it is not sent twice */
         f->tries++;
         f->due_ms = loop_now_ms(f->api->loop) + FORWARD_ANSWER_MS;
+        return true;
 }
 
 /* -- Answers to the client -- */
@@ -127,11 +172,17 @@ static void forward_refuse(Request *request, const char *cause) {
                 request_error(request, 503, "%s", cause);
 }
 
-static void forward_refuse_unsent(Request *request) {
+static void forward_refuse_many(Request *request) {
+        forward_refuse(request, "too many requests of this host are under way: try again");
+}
+
+static void forward_refuse_unsent(const Forward *f) {
+        const struct ForwardClass *class = forward_class(f);
+        Request *request = f->request;
         KvState state;
 
-        if (request->api->forwards->n_sent >= FORWARDS_MAX) {
-                forward_refuse(request, "64 requests of this host are under way, which is the limit");
+        if (class->n_sent >= class->max) {
+                forward_refuse_many(request);
                 return;
         }
         kv_state(request->api->options.store, &state);
@@ -175,10 +226,9 @@ static void forward_on_end(Request *request) {
         Forward *f = request->state;
 
         forward_cancel(f);
-        forward_set_session(f, 0);
-        TAILQ_REMOVE(&f->api->forwards->all, f, all);
-        f->api->forwards->n--;
-        if (f->api->forwards->n > f->api->forwards->n_sent) /* others wait */
+        forward_remove(f);
+        f->api->forwards->bytes -= f->asked.size;
+        if (forward_class(f)->n_waiting > 0)
                 loop_defer(f->api->loop, &f->api->forwards->soon);
         writer_done(&f->asked);
         text_done(&f->held);
@@ -191,16 +241,19 @@ static void forward_lost(Forward *f, bool did_nothing) {
         Request *request = f->request;
 
         forward_cancel(f);
-        forward_set_session(f, 0);
         if (f->headed && f->head.streams)
                 request_cut(request, "the replica that answered is lost");
         else if ((f->reads || did_nothing) && f->tries < FORWARD_TRIES_MAX) {
+                forward_set_waiting(f);
                 f->headed = false;
                 text_clear(&f->held);
                 free(TAKE_PTR(f->head.texts));
                 f->due_ms = loop_now_ms(f->api->loop) + FORWARD_MOVE_MS;
-        } else if (f->reads || did_nothing)
-                forward_refuse_unsent(request);
+        } else if (did_nothing)
+                forward_refuse(request, "the replica in use lacks what this host has seen, or has too many "
+                                        "requests: try again");
+        else if (f->reads)
+                forward_refuse_unsent(f);
         else if (starts_with(request->path, "/v2/"))
                 keys_v2_refuse(request, FORWARD_UNKNOWN);
         else
@@ -212,7 +265,7 @@ static void forward_lost(Forward *f, bool did_nothing) {
 static Forward *forward_find(Api *api, PeerSession *session, uint32_t number) {
         Forward *f;
 
-        TAILQ_FOREACH(f, &api->forwards->all, all)
+        TAILQ_FOREACH(f, &api->forwards->sent, all)
                 if (f->number == number && f->session == peer_number(session) && !f->ended)
                         return f;
         return NULL;
@@ -246,6 +299,7 @@ static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type
         f->headed = true;
         f->head = head;
         forward_set_position(f);
+        (void) forward_grant(f);
         if (!head.streams)
                 return;
         f->request->streams = true;
@@ -278,6 +332,7 @@ static void forward_on_chunk(void *userdata, PeerSession *session, PeerFrame typ
                 return;
         }
         f->taken += bytes.size;
+        f->due_ms = loop_now_ms(api->loop) + FORWARD_ANSWER_MS;
         (void) forward_grant(f); /* a session that ended is found by its end */
 }
 
@@ -296,14 +351,16 @@ static void forward_on_ending(void *userdata, PeerSession *session, PeerFrame ty
         if (ending.end == FORWARD_BEHIND)
                 forward_lost(f, true);
         else if (ending.end == FORWARD_REFUSED && !f->headed) {
-                f->ended = true;
+                forward_set_ended(f);
                 forward_refuse(f->request, ending.reason);
-        } else if (ending.end != FORWARD_COMPLETE || !f->headed ||
-                   (!f->head.streams && f->held.size != f->head.size)) {
-                f->ended = true;
+        } else if (!f->headed ||
+                   (!f->head.streams && (ending.end != FORWARD_COMPLETE || f->held.size != f->head.size)))
+                forward_lost(f, false); /* nothing of it was sent to the client */
+        else if (ending.end != FORWARD_COMPLETE) {
+                forward_set_ended(f);
                 request_cut(f->request, ending.reason);
         } else {
-                f->ended = true;
+                forward_set_ended(f);
                 if (f->head.streams)
                         forward_drain(f);
                 else
@@ -318,7 +375,25 @@ static bool forward_is_lost(const Forward *f, uint64_t now_ms) {
         uint64_t silent_ms = kv_replica_silent_ms(f->api->options.store, f->machine);
 
         return !forward_session(f) || (silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS) ||
-               (!f->headed && now_ms >= f->due_ms);
+               (!(f->headed && f->head.streams) && now_ms >= f->due_ms);
+}
+
+/* Send those that wait, as far as there is place; and end those that have waited for too long. */
+static void forwards_send(struct ForwardClass *class, uint64_t now_ms) {
+        Forward *f, *next;
+
+        while ((f = TAILQ_FIRST(&class->waiting)) && class->n_sent < class->max && forward_try(f))
+                ;
+        for (f = TAILQ_FIRST(&class->waiting); f; f = next) {
+                next = TAILQ_NEXT(f, all);
+                if (now_ms >= f->due_ms)
+                        forward_refuse_unsent(f);
+        }
+}
+
+static bool forwards_any(const struct Forwards *forwards) {
+        return !TAILQ_EMPTY(&forwards->sent) || forwards->classes[false].n_waiting > 0 ||
+               forwards->classes[true].n_waiting > 0;
 }
 
 static void forwards_look(void *userdata) {
@@ -326,26 +401,20 @@ static void forwards_look(void *userdata) {
         struct Forwards *forwards = api->forwards;
         uint64_t now_ms = loop_now_ms(api->loop);
 
-        for (Forward *f = TAILQ_FIRST(&forwards->all), *next; f; f = next) {
+        for (Forward *f = TAILQ_FIRST(&forwards->sent), *next; f; f = next) {
                 next = TAILQ_NEXT(f, all);
-                if (f->ended)
-                        continue; /* the client takes the rest */
-                if (f->session > 0) {
-                        if (forward_is_lost(f, now_ms))
-                                forward_lost(f, false);
-                        continue;
-                }
-                forward_try(f);
-                if (f->session == 0 && now_ms >= f->due_ms)
-                        forward_refuse_unsent(f->request);
+                if (!f->ended && forward_is_lost(f, now_ms)) /* else the client takes the rest */
+                        forward_lost(f, false);
         }
-        if (forwards->n > 0)
+        for (size_t i = 0; i < ELEMENTS(forwards->classes); i++)
+                forwards_send(&forwards->classes[i], now_ms);
+        if (forwards_any(forwards))
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
 }
 
 /* A session may end inside of a call that sends on it. */
 void forward_on_session_end(Api *api) {
-        if (api->forwards->n > 0)
+        if (forwards_any(api->forwards))
                 loop_defer(api->loop, &api->forwards->soon);
 }
 
@@ -380,6 +449,7 @@ bool forward_reads(const Request *request) {
 void forward_request(Request *request) {
         Api *api = request->api;
         struct Forwards *forwards = api->forwards;
+        struct ForwardClass *class;
         ForwardRequest described;
         Forward *f;
 
@@ -394,22 +464,31 @@ void forward_request(Request *request) {
         }
         *f = (Forward) { .api = api,
                          .request = request,
+                         .common = !request->sender->facts.is_operator ||
+                                   forward_is_for_keys((KvBytes) { request->path, request->path_size }),
                          .reads = forward_reads(request),
                          .due_ms = loop_now_ms(api->loop) + FORWARD_WAIT_MS };
-        TAILQ_INSERT_TAIL(&forwards->all, f, all);
-        forwards->n++;
+        class = forward_class(f);
+        TAILQ_INSERT_TAIL(&class->waiting, f, all);
+        class->n_waiting++;
         request->state = f;
         request->on_end = forward_on_end;
         request->on_drain = forward_on_drain;
         forward_describe(request, &described);
         forward_request_write(&described, &f->asked);
+        forwards->bytes += f->asked.size;
         if (f->asked.error < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
+        if (class->n_waiting > FORWARDS_WAITING_MAX || forwards->bytes > FORWARDS_BYTES_MAX) {
+                forward_refuse_many(request);
+                return;
+        }
         if (!timer_armed(&forwards->look))
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
-        forward_try(f);
+        if (class->n_waiting == 1 && class->n_sent < class->max)
+                (void) forward_try(f);
 }
 
 /* The end of an answer has the priority of its pieces, and the credit that of its request: the order within a
@@ -424,7 +503,11 @@ int forward_new(Api *api) {
         api->forwards = NEW0(struct Forwards, 1);
         if (!api->forwards)
                 return -ENOMEM;
-        TAILQ_INIT(&api->forwards->all);
+        TAILQ_INIT(&api->forwards->sent);
+        for (size_t i = 0; i < ELEMENTS(api->forwards->classes); i++)
+                TAILQ_INIT(&api->forwards->classes[i].waiting);
+        api->forwards->classes[false].max = FORWARDS_MAX - FORWARD_COMMON_MAX;
+        api->forwards->classes[true].max = FORWARD_COMMON_MAX;
         api->forwards->look = TIMER(forwards_look, api);
         api->forwards->soon = DEFERRED(forwards_look, api);
         peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
@@ -435,7 +518,7 @@ void forward_free(Api *api) {
         if (!api->forwards)
                 return;
         peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
-        assert(TAILQ_EMPTY(&api->forwards->all)); /* their requests have ended */
+        assert(!forwards_any(api->forwards)); /* their requests have ended */
         timer_stop(&api->forwards->look);
         deferred_cancel(&api->forwards->soon);
         free(api->forwards);

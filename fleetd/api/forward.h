@@ -11,14 +11,17 @@
 #define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
 
 enum {
-        FORWARDS_MAX = 64,           /* requests of one host that a replica has; others wait */
-        FORWARD_WAIT_MS = 2000,      /* for a replica */
-        FORWARD_MOVE_MS = 5000,      /* for the next one: an election may come first */
-        FORWARD_SILENT_MS = 1500,    /* a replica that does not answer heartbeats is lost */
-        FORWARD_ANSWER_MS = 60000,   /* for the head of an answer */
-        FORWARD_TRIES_MAX = 8,       /* replicas that one request is sent to */
-        FORWARD_LOOK_MS = 50,        /* between two looks at requests that wait */
-        FORWARD_WINDOW = 256 * 1024, /* bytes by which a replica may be ahead of the client */
+        FORWARDS_MAX = 64,           /* requests of one host that a replica has, */
+        FORWARD_COMMON_MAX = 16,     /* of them for keys, or of users that are no operators; others wait: */
+        FORWARDS_WAITING_MAX = 1000, /* of each of these two kinds */
+        FORWARDS_BYTES_MAX = 64 * 1024 * 1024, /* of all requests of a host */
+        FORWARD_WAIT_MS = 2000,                /* for a replica */
+        FORWARD_MOVE_MS = 5000,                /* for the next one: an election may come first */
+        FORWARD_SILENT_MS = 1500,              /* a replica that does not answer heartbeats is lost */
+        FORWARD_ANSWER_MS = 60000,             /* for the head of an answer */
+        FORWARD_TRIES_MAX = 8,                 /* replicas that one request is sent to */
+        FORWARD_LOOK_MS = 50,                  /* between two looks at requests that wait */
+        FORWARD_WINDOW = 256 * 1024,           /* bytes by which a replica may be ahead of the client */
 };
 
 #define FORWARD_TOO_MANY "this host sends more than 200 changes a second, which is the limit"
@@ -27,6 +30,8 @@ enum {
 void forward_request(Request *request);
 /* Return whether the request changes nothing. */
 bool forward_reads(const Request *request);
+/* Return whether the request is for keys of users. */
+bool forward_is_for_keys(KvBytes path);
 /* Return whether the replica in use answers. */
 bool forward_has_replica(const Api *api);
 void forward_on_session_end(Api *api); /* a session has ended */

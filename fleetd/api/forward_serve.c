@@ -13,20 +13,19 @@ enum {
         SERVING_HELD_MAX = 256 * 1024, /* bytes of a stream that wait for credit */
         SERVING_BEHIND_MS = 1000,      /* to reach the bound of a host */
         SERVING_LOOK_MS = 10,
-        SERVING_TAKE_MS = 60000, /* for a host to take a whole answer, and between two looks at that, 1 s */
-        SERVING_TAKE_LOOK_MS = 1000,
-        SERVING_PRESSED_MS = 2000, /* the same while answers hold SERVINGS_MAX */
-        SERVING_HOST_MAX =
-                32 * 1024 *
-                1024, /* bytes of the requests of one session, and of its answers before the last */
-        SERVINGS_MAX = 64 * 1024 * 1024, /* of all answers before the last */
+        SERVING_TAKE_MS = 60000, /* for a host to take a part of an answer, and between two looks at that */
+        SERVING_TAKE_LOOK_MS = 500,
+        SERVING_PRESSED_MS = 2000,           /* for a part of it while requests wait for SERVINGS_MAX */
+        SERVING_HOST_MAX = 32 * 1024 * 1024, /* bytes of the requests of one session; of its answers for keys,
+                                                and of the others, before the last of each */
+        SERVINGS_MAX = 64 * 1024 * 1024,     /* of the complete answers for keys to all, before the last */
 };
 
 /* The requests of one session. */
 typedef struct ServingSession {
         uint64_t number;
         uint64_t round; /* of its last request */
-        size_t held;    /* bytes of answers that it has not taken */
+        size_t held[2]; /* bytes of answers that it has not taken: others, for keys */
         TAILQ_HEAD(, Serving) servings;
         UT_hash_handle hh;
 } ServingSession;
@@ -44,11 +43,12 @@ struct Serving {
                               has begun */
         Text held;         /* of the answer, without credit */
         size_t held_at;
-        size_t counted; /* bytes of a complete answer */
+        size_t counted, counted_complete; /* of them in the sums of the session, and of all */
+        bool keys;                        /* the request is for keys */
+        bool stuck;                       /* the session takes no more for now */
         uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
-        uint64_t answered_ms;
-        bool ended; /* the answer is complete */
+        bool ended;        /* the answer is complete */
         bool wants_drain;
         TAILQ_ENTRY(Serving) all, of_session, waiting;
 };
@@ -63,7 +63,7 @@ struct Servings {
         Deferred serve;           /* requests that wait for a turn with budget */
         uint64_t served_turn;     /* in which the last request began */
         uint64_t round;           /* of that request */
-        size_t held;              /* bytes of answers that hosts have not taken */
+        size_t held;              /* bytes of complete answers for keys that hosts have not taken */
         Deferred soon;            /* a session has ended */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
@@ -117,11 +117,21 @@ static void serving_wait(Serving *s) {
                 TAILQ_INSERT_HEAD(&servings->waiting, s, waiting);
 }
 
+/* Count what is held now. */
+static void serving_count(Serving *s) {
+        size_t complete = s->ended && s->keys ? s->held.size : 0;
+
+        s->session->held[s->keys] += s->held.size - s->counted;
+        s->api->servings->held += complete - s->counted_complete;
+        s->counted = s->held.size;
+        s->counted_complete = complete;
+}
+
 static void serving_free_one(Serving *s) {
         if (s->http.userdata)
                 request_free(s->http.userdata);
-        s->session->held -= s->counted;
-        s->api->servings->held -= s->counted;
+        s->held.size = 0;
+        serving_count(s);
         if (s->until_ms > 0)
                 TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
         TAILQ_REMOVE(&s->api->servings->all, s, all);
@@ -136,22 +146,37 @@ static void serving_free_one(Serving *s) {
         free(s);
 }
 
-static void reply(PeerSession *session, PeerFrame type, const Writer *w) {
-        if (session && w->error == 0)
-                (void) peer_reply(session, type, w->bytes, w->size);
+static int reply(PeerSession *session, PeerFrame type, const Writer *w) {
+        if (!session)
+                return -ENOTCONN;
+        return w->error < 0 ? w->error : peer_reply(session, type, w->bytes, w->size);
 }
 
-static void reply_end(const Api *api, PeerSession *session, uint32_t number, ForwardEnd end,
-                      const char *reason) {
+static int reply_end(const Api *api, PeerSession *session, uint32_t number, ForwardEnd end,
+                     const char *reason) {
         ForwardEnding ending = { .number = number, .end = end, .index = kv_index(api->options.store) };
         _cleanup_writer_ Writer w = {};
 
         snprintf(ending.reason, sizeof(ending.reason), "%s", reason);
         forward_end_write(&ending, &w);
-        reply(session, PEER_FORWARD_END, &w);
+        return reply(session, PEER_FORWARD_END, &w);
 }
 
 /* -- The sink -- */
+
+/* Look at the answer soon: whether it was taken, and whether the session takes more. */
+static void serving_look(Serving *s) {
+        if (!timer_armed(&s->api->servings->taking))
+                (void) timer_start(&s->api->servings->taking, s->api->loop, SERVING_TAKE_LOOK_MS);
+}
+
+/* Return whether the frame must be sent again later. */
+static bool serving_is_stuck(Serving *s, int r) {
+        s->stuck = r == -ENOBUFS || r == -ENOMEM;
+        if (s->stuck)
+                serving_look(s);
+        return s->stuck;
+}
 
 /* Send what the credit permits. Frees it after the last piece. */
 static void serving_flush(Serving *s) {
@@ -162,7 +187,8 @@ static void serving_flush(Serving *s) {
                 _cleanup_writer_ Writer w = {};
 
                 forward_chunk_write(s->asked.number, s->held.chars + s->held_at, n, &w);
-                reply(session, PEER_FORWARD_CHUNK, &w);
+                if (serving_is_stuck(s, reply(session, PEER_FORWARD_CHUNK, &w)))
+                        return;
                 s->held_at += n;
                 s->sent += n;
         }
@@ -171,10 +197,10 @@ static void serving_flush(Serving *s) {
         text_done(&s->held);
         s->held = (Text) {};
         s->held_at = 0;
-        if (!s->ended)
-                return;
-        reply_end(s->api, session, s->asked.number, FORWARD_COMPLETE, "");
-        serving_free_one(s);
+        serving_count(s);
+        if (s->ended &&
+            !serving_is_stuck(s, reply_end(s->api, session, s->asked.number, FORWARD_COMPLETE, "")))
+                serving_free_one(s);
 }
 
 static void serving_send_head(Serving *s, unsigned status, const char *type, const HttpField *fields,
@@ -190,12 +216,19 @@ static void serving_send_head(Serving *s, unsigned status, const char *type, con
         for (size_t i = 0; i < FORWARD_FIELDS_MAX && fields && fields[i].name; i++)
                 head.fields[i] = fields[i];
         forward_head_write(&head, &w);
-        reply(serving_session(s), PEER_FORWARD_HEAD, &w);
+        (void) reply(serving_session(s), PEER_FORWARD_HEAD, &w); /* without it, the host asks again */
 }
 
 static void serving_end(Serving *s, ForwardEnd end, const char *reason) {
-        reply_end(s->api, serving_session(s), s->asked.number, end, reason);
+        (void) reply_end(s->api, serving_session(s), s->asked.number, end, reason);
         serving_free_one(s);
+}
+
+/* No more of it follows: the host has to take it. */
+static void serving_complete(Serving *s) {
+        s->ended = true;
+        s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
+        serving_look(s);
 }
 
 static void serving_answer(HttpRequest *http, unsigned status, const char *type, const HttpField *fields,
@@ -205,14 +238,8 @@ static void serving_answer(HttpRequest *http, unsigned status, const char *type,
         loop_count(s->api->loop, 0, HTTP_ANSWER_WORK * size);
         serving_send_head(s, status, type, fields, false, size);
         text_append_bytes(&s->held, body, size);
-        s->counted = s->held.size;
-        s->session->held += s->counted;
-        s->api->servings->held += s->counted;
-        s->ended = true;
-        s->answered_ms = loop_now_ms(s->api->loop);
-        s->taken_ms = s->answered_ms + SERVING_TAKE_MS;
-        if (!timer_armed(&s->api->servings->taking))
-                (void) timer_start(&s->api->servings->taking, s->api->loop, SERVING_TAKE_LOOK_MS);
+        serving_complete(s);
+        serving_count(s);
         if (s->held.error < 0)
                 serving_end(s, FORWARD_CUT, "out of memory");
         else
@@ -235,9 +262,17 @@ static int serving_chunk(HttpRequest *http, const void *bytes, size_t size, bool
                 memmove(s->held.chars, s->held.chars + s->held_at, s->held.size + 1);
                 s->held_at = 0;
         }
+        if (s->session->held[s->keys] + size > SERVING_HOST_MAX) {
+                if (!last)
+                        return -ENOBUFS;
+                serving_end(s, FORWARD_CUT, "the host did not take its answers");
+                return 0;
+        }
         loop_count(s->api->loop, 0, size);
         text_append_bytes(&s->held, bytes, size);
-        s->ended = last;
+        if (last)
+                serving_complete(s);
+        serving_count(s);
         if (s->held.error == 0)
                 serving_flush(s);
         else if (last)
@@ -324,9 +359,14 @@ static bool servings_have_budget(const Api *api) {
         return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
-/* Whether the host, or all of them, have not taken so much of their answers that no further one is made. */
+/* Whether no further answer is made for now: the host, or all of them, have not taken what they have, or all
+ * workers make one. The second half of the room is for hosts that hold less than a quarter. */
 static bool serving_is_held_up(const Serving *s) {
-        return s->session->held >= SERVING_HOST_MAX || s->api->servings->held >= SERVINGS_MAX;
+        size_t own = s->session->held[s->keys], all = s->api->servings->held;
+
+        return own >= SERVING_HOST_MAX ||
+               (s->keys && (all >= SERVINGS_MAX || (all >= SERVINGS_MAX / 2 && own >= SERVINGS_MAX / 4) ||
+                            !kv_may_read_large(s->api->options.store)));
 }
 
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
@@ -360,24 +400,45 @@ static void servings_look(void *userdata) {
         }
 }
 
-/* A host that takes nothing of an answer does not keep its memory; nor the others theirs while requests wait
- * for that: the oldest answers end. */
-static bool serving_takes_too_long(const Serving *s, uint64_t now_ms) {
-        return s->taken_ms > 0 && (now_ms >= s->taken_ms || (s->api->servings->held >= SERVINGS_MAX &&
-                                                             now_ms >= s->answered_ms + SERVING_PRESSED_MS));
+/* Return the session that holds most, if it is more than a quarter of all while a request waits for that. */
+static const ServingSession *servings_largest(const struct Servings *servings) {
+        const ServingSession *largest = NULL;
+
+        if (servings->held < SERVINGS_MAX || TAILQ_EMPTY(&servings->waiting))
+                return NULL;
+        for (const ServingSession *of = servings->sessions; of; of = of->hh.next)
+                if (of->held[true] > (largest ? largest->held[true] : SERVINGS_MAX / 4))
+                        largest = of;
+        return largest;
+}
+
+/* A host that takes nothing of an answer does not keep its memory; nor the places of other hosts. */
+static bool serving_takes_too_long(const Serving *s, const ServingSession *largest, uint64_t now_ms) {
+        const struct Servings *servings = s->api->servings;
+
+        if (s->taken_ms == 0)
+                return false;
+        if (now_ms >= s->taken_ms)
+                return true;
+        return s->keys && servings->held >= SERVINGS_MAX && !TAILQ_EMPTY(&servings->waiting) &&
+               (s->session == largest || now_ms + SERVING_TAKE_MS >= s->taken_ms + SERVING_PRESSED_MS);
 }
 
 static void servings_look_taking(void *userdata) {
         Api *api = userdata;
+        const ServingSession *largest = servings_largest(api->servings);
         uint64_t now_ms = loop_now_ms(api->loop);
         bool more = false;
 
         for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
                 next = TAILQ_NEXT(s, all);
-                if (serving_takes_too_long(s, now_ms))
+                if (serving_takes_too_long(s, largest, now_ms))
                         serving_end(s, FORWARD_CUT, "the host did not take the answer");
-                else
-                        more |= s->taken_ms > 0;
+                else if (s->taken_ms > 0 || s->stuck) {
+                        more = true;
+                        if (s->stuck)
+                                serving_flush(s);
+                }
         }
         if (more)
                 (void) timer_start(&api->servings->taking, api->loop, SERVING_TAKE_LOOK_MS);
@@ -470,6 +531,7 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
                                   .body_size = s->asked.body.size,
                                   .sink = &serving_sink,
                                   .listener = &api->servings->listeners[s->asked.sender.listener] };
+        s->keys = forward_is_for_keys(s->asked.path);
         s->until_ms = loop_now_ms(api->loop) + SERVING_BEHIND_MS;
         serving_wait(s);
         if (!api->servings->serve.loop) /* those that wait for a turn with budget precede it */

@@ -205,6 +205,12 @@ static int list_end(void *userdata) {
         return l->answer ? 0 : -ENOMEM;
 }
 
+static uint64_t answer_size_max(const Request *request) {
+        uint64_t max = request->api->limits.answer_size;
+
+        return request->http->sink ? MIN(max, (uint64_t) FORWARD_ANSWER_MAX) : max;
+}
+
 static void list_grow(void *userdata) {
         KeysList *l = userdata;
         const Api *api = l->request->api;
@@ -213,17 +219,17 @@ static void list_grow(void *userdata) {
         text_clear(&l->t);
         l->large = true;
         l->nodes_max = api->limits.answer_nodes;
-        l->size_max = api->limits.answer_size;
+        l->size_max = answer_size_max(l->request);
         l->n_nodes = l->depth = 0;
 }
 
 static void refuse_listing(Request *request, uint64_t index) {
-        const ApiLimits *limits = &request->api->limits;
         char cause[160], text[32];
 
         snprintf(cause, sizeof(cause),
                  "the answer would be more than %llu nodes or %s: list the directories in it one by one",
-                 (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
+                 (unsigned long long) request->api->limits.answer_nodes,
+                 size_text(answer_size_max(request), text));
         answer_error(request, 0, 210, cause_of(cause), index);
 }
 
@@ -276,6 +282,10 @@ static void get_list_forwarded(Request *request) {
         Error err = {};
         int r = 0;
 
+        if (request->http->sink) {
+                request_cut(request, "this host does not have a replica any more");
+                return;
+        }
         if (keys->query.recursive)
                 r = http_parameters_parse(&request->parameters, "recursive=true", 14, &err);
         if (r < 0) {
@@ -304,7 +314,7 @@ static void get_list(Request *request) {
         l->recursive = keys->query.recursive;
         l->large = false;
         l->nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES);
-        l->size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES);
+        l->size_max = MIN(answer_size_max(request), (uint64_t) API_LARGE_BYTES);
         l->now_ms = kv_cluster_ms(request->api->options.store);
         l->wall_ms = wall_of(request);
         l->n_nodes = l->index = l->depth = 0;

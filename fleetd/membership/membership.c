@@ -137,6 +137,19 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
         m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
 }
 
+/* One change in a tick, of another host than the last one: no host keeps those of others back. */
+static void membership_write_problems(Membership *m, const KvState *state) {
+        const Cluster *c = registry_cluster(m->registry);
+        const ClusterMachine *last = cluster_machine(c, m->problem_of), *machine = last;
+
+        for (size_t i = 0; i < HASH_COUNT(c->machines) && !m->writing; i++) {
+                machine = machine && machine->hh.next ? machine->hh.next : c->machines;
+                membership_write_problem(m, state, machine);
+                if (m->writing)
+                        snprintf(m->problem_of, sizeof(m->problem_of), "%s", machine->id);
+        }
+}
+
 static void membership_check_key(Membership *m, const char *machine_id) {
         if (cluster_machine(registry_cluster(m->registry), machine_id))
                 authority_member_problem(m->authority, machine_id, heartbeats_problem(m, machine_id));
@@ -448,7 +461,6 @@ void membership_write_presences(Membership *m) {
 }
 
 static void membership_lead(Membership *m, const KvState *state, bool late) {
-        const Cluster *c = registry_cluster(m->registry);
         uint64_t now_ms = loop_now_ms(m->loop);
 
         if (m->term != state->term || !m->leading) {
@@ -463,8 +475,6 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         conditions_tick(m, state);
         heartbeats_tick(m);
         membership_write_presences(m);
-        for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
-                membership_write_problem(m, state, machine);
         heartbeats_each(m, membership_check_key);
         roles_observe(m, state);
         membership_found_settings(m, state);
@@ -473,6 +483,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_let_leave(m, state);
         membership_check_level(m, state);
         membership_remove_rest(m, state);
+        membership_write_problems(m, state); /* last: hosts cause these at will */
 }
 
 static void membership_on_tick(void *userdata) {

@@ -141,6 +141,7 @@ struct Membership {
         bool agentless;  /* Agent=no */
         bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
         bool writing;    /* a transaction of presences, members or the feature level is in flight */
+        char problem_of[MACHINE_ID_SIZE]; /* whose problem was written last */
         Attaching attaching;
         Timer move; /* attaching.c: a move to another replica may be due */
         Reporting reporting;
