@@ -713,6 +713,26 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
                 assert_int_equal(raising.limit, row->to);
 }
 
+static void a_problem_that_changes_at_each_heartbeat_keeps_nothing_else_back(void **state) {
+        static const LevelRow row = { 1, 3, 0, 3, 4000, 5000, RAISE, 3 };
+        MembershipOptions options = plain;
+        char problem[16];
+
+        state_seen = as_viewed;
+        raising.hold = true;
+        options.level_wait_ms = 1000;
+        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 }, options);
+        assert_true(quiet_peer_meet(h));
+        view.cluster_ms = row.now_ms;
+        for (unsigned i = 0; i < 6; i++) {
+                snprintf(problem, sizeof(problem), "x%u", i);
+                send_heartbeat(problem);
+                tick();
+        }
+        assert_int_equal(raising.n, 1);
+        assert_string_equal(machine(QUIET_PEER_OTHER_ID)->presence_reason, MACHINE_CONDITION "x5");
+}
+
 static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough(void **state) {
         static const LevelRow rows[] = {
                 { 1, 3, -ENOENT, 0, 0, 5000, NOTE, 3 },    { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
@@ -826,6 +846,7 @@ static void a_host_gets_the_health_of_sets_at_a_limited_rate(void **state) {
 int membership_leads_tests(void) {
         const struct CMUnitTest tests[] = {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
+                leading(a_problem_that_changes_at_each_heartbeat_keeps_nothing_else_back),
                 leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
                 leading(each_rare_heartbeat_and_one_of_two_frequent_ones_is_answered),
                 leading(the_condition_of_a_host_ends_when_nothing_of_it_arrives),

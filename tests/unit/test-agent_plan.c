@@ -374,6 +374,10 @@ static void a_begun_replacement_is_finished_without_the_cluster(void **state) {
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.stopping = false;
+        s->view.removed = true;
+        assert_step(s, AGENT_NOTHING);
+        assert_reason(s, "this host was removed from the cluster");
+        s->view.removed = false;
 
         /* Another daemon finishes it where all records are started. */
         s->record.finishing = false;
@@ -1478,6 +1482,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->view.fresh = digit(&n, 2);
         s->view.use_records = digit(&n, 2);
         s->view.stopping = digit(&n, 2);
+        s->view.removed = s->view.use_records && number * 41 / 37 % 2;
         return n == 0;
 }
 
@@ -1550,6 +1555,7 @@ static void judge_start(Scene *s, AgentStep step) {
         if (step != AGENT_START)
                 return;
         assert_false(s->view.stopping);
+        assert_false(s->view.removed && !(s->view.fresh && s->view.assignment));
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
         if (s->view.assignment && (s->view.fresh || s->assignment.index > s->record.index))
                 assert_int_equal(s->assignment.kind, ASSIGNMENT_RUN);
