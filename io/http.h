@@ -31,9 +31,9 @@ typedef struct HttpRequest {
         const char *accept; /* the first Accept field or NULL */
         const char *content_type; /* NULL: absent */
         unsigned n_content_types; /* number of these fields */
-        const void *body;         /* a zero byte follows; valid until on_request() returns */
-        size_t body_size;
         bool keep_alive;
+        const void *body; /* a zero byte follows; valid until on_request() returns */
+        size_t body_size;
         HttpConnection *connection;
         const struct HttpSink *sink; /* NULL: the request arrived on the connection */
         void *listener;              /* argument of http_server_accept(): determines the rights */
@@ -76,6 +76,7 @@ typedef struct HttpSink {
         /* 0; -ENOBUFS, unless it is the last one: the handler's on_drain() follows; or another error. */
         int (*chunk)(HttpRequest *request, const void *bytes, size_t size, bool last);
         void (*cut)(HttpRequest *request, const char *reason);
+        void (*again)(HttpRequest *request); /* nothing was answered: handle the request again later */
 } HttpSink;
 
 /* Send a complete answer. 'type' NULL: no Content-Type. 'fields' end with a NULL name; NULL: none. The body

@@ -64,21 +64,20 @@ struct HttpConnection {
         bool line_over;      /* the request line was read */
         uint8_t line_spaces; /* spaces after the method */
         int8_t field;        /* HttpKept of the current value */
+        uint8_t method_size, name_size;
+        char before; /* last byte of the previous piece that was no space or tab */
 
         /* Target, kept values (each terminated) and body of the request. The members below are offsets,
          * because the buffer moves when it grows. */
         Text bytes;
         uint32_t target_at, body_at, kept_at[_HTTP_KEPT_MAX];
         uint16_t n_kept[_HTTP_KEPT_MAX];
-        unsigned n_fields;
+        unsigned n_fields, reject_status;
         char method[HTTP_METHOD_MAX + 1];
         char name[20]; /* of the field, truncated: longer ones are not kept */
-        uint8_t method_size, name_size;
         size_t head_size, body_limit;
-        char before; /* last byte of the previous piece that was no space or tab */
         const char *span_end, *input, *input_end; /* end of the last value; input of the parser */
-        unsigned reject_status;
-        Text pending; /* received, and not parsed yet */
+        Text pending;                             /* received, and not parsed yet */
         size_t pending_at;
         Deferred resume;
 

@@ -34,10 +34,10 @@ struct Forwards {
         struct ForwardClass {
                 struct ForwardQueue
                         waiting; /* in the order of arrival; before them, those of a lost replica */
-                unsigned n_sent, n_waiting, max;
-        } classes[2]; /* of commands of operators, and the common one */
+                unsigned n_sent, n_streams, n_waiting;
+                size_t bytes; /* of all requests */
+        } classes[2];         /* of commands of operators, and the common one */
         uint32_t number;
-        size_t bytes; /* of all requests */
         Timer look;
         Deferred soon; /* the same at once */
 };
@@ -58,11 +58,18 @@ static struct ForwardClass *forward_class(const Forward *f) {
         return &f->api->forwards->classes[f->common];
 }
 
+static unsigned *forward_count(Forward *f) {
+        struct ForwardClass *class = forward_class(f);
+
+        return f->headed && f->head.streams ? &class->n_streams : &class->n_sent;
+}
+
 static void forward_remove(Forward *f) {
         struct ForwardClass *class = forward_class(f);
 
         TAILQ_REMOVE(f->session > 0 ? &f->api->forwards->sent : &class->waiting, f, all);
-        class->n_sent -= f->session > 0 && !f->ended;
+        if (f->session > 0 && !f->ended)
+                (*forward_count(f))--;
         class->n_waiting -= f->session == 0;
 }
 
@@ -75,8 +82,8 @@ static void forward_set_sent(Forward *f, uint64_t session) {
 
 /* The replica is done with it. */
 static void forward_set_ended(Forward *f) {
+        (*forward_count(f))--;
         f->ended = true;
-        forward_class(f)->n_sent--;
 }
 
 /* It waits for another replica, before those that wait for their first one. */
@@ -181,7 +188,7 @@ static void forward_refuse_unsent(const Forward *f) {
         Request *request = f->request;
         KvState state;
 
-        if (class->n_sent >= class->max) {
+        if (class->n_sent >= FORWARD_PART_MAX) {
                 forward_refuse_many(request);
                 return;
         }
@@ -227,7 +234,7 @@ static void forward_on_end(Request *request) {
 
         forward_cancel(f);
         forward_remove(f);
-        f->api->forwards->bytes -= f->asked.size;
+        forward_class(f)->bytes -= f->asked.size;
         if (forward_class(f)->n_waiting > 0)
                 loop_defer(f->api->loop, &f->api->forwards->soon);
         writer_done(&f->asked);
@@ -296,12 +303,19 @@ static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type
                 free(head.texts);
                 return;
         }
+        (*forward_count(f))--;
         f->headed = true;
         f->head = head;
+        (*forward_count(f))++;
         forward_set_position(f);
         (void) forward_grant(f);
         if (!head.streams)
                 return;
+        if (forward_class(f)->n_streams > FORWARD_PART_MAX) {
+                forward_refuse_many(f->request);
+                return;
+        }
+        loop_defer(api->loop, &api->forwards->soon); /* it has left its place */
         f->request->streams = true;
         http_begin(f->request->http, head.status, head.has_type ? f->head.type : NULL, f->head.fields);
 }
@@ -355,7 +369,7 @@ static void forward_on_ending(void *userdata, PeerSession *session, PeerFrame ty
                 forward_refuse(f->request, ending.reason);
         } else if (!f->headed ||
                    (!f->head.streams && (ending.end != FORWARD_COMPLETE || f->held.size != f->head.size)))
-                forward_lost(f, false); /* nothing of it was sent to the client */
+                forward_lost(f, f->reads); /* nothing of it was sent to the client */
         else if (ending.end != FORWARD_COMPLETE) {
                 forward_set_ended(f);
                 request_cut(f->request, ending.reason);
@@ -382,7 +396,7 @@ static bool forward_is_lost(const Forward *f, uint64_t now_ms) {
 static void forwards_send(struct ForwardClass *class, uint64_t now_ms) {
         Forward *f, *next;
 
-        while ((f = TAILQ_FIRST(&class->waiting)) && class->n_sent < class->max && forward_try(f))
+        while ((f = TAILQ_FIRST(&class->waiting)) && class->n_sent < FORWARD_PART_MAX && forward_try(f))
                 ;
         for (f = TAILQ_FIRST(&class->waiting); f; f = next) {
                 next = TAILQ_NEXT(f, all);
@@ -476,18 +490,18 @@ void forward_request(Request *request) {
         request->on_drain = forward_on_drain;
         forward_describe(request, &described);
         forward_request_write(&described, &f->asked);
-        forwards->bytes += f->asked.size;
+        class->bytes += f->asked.size;
         if (f->asked.error < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (class->n_waiting > FORWARDS_WAITING_MAX || forwards->bytes > FORWARDS_BYTES_MAX) {
+        if (class->n_waiting > FORWARDS_WAITING_MAX || class->bytes > FORWARDS_BYTES_MAX) {
                 forward_refuse_many(request);
                 return;
         }
         if (!timer_armed(&forwards->look))
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
-        if (class->n_waiting == 1 && class->n_sent < class->max)
+        if (class->n_waiting == 1 && class->n_sent < FORWARD_PART_MAX)
                 (void) forward_try(f);
 }
 
@@ -506,8 +520,6 @@ int forward_new(Api *api) {
         TAILQ_INIT(&api->forwards->sent);
         for (size_t i = 0; i < ELEMENTS(api->forwards->classes); i++)
                 TAILQ_INIT(&api->forwards->classes[i].waiting);
-        api->forwards->classes[false].max = FORWARDS_MAX - FORWARD_COMMON_MAX;
-        api->forwards->classes[true].max = FORWARD_COMMON_MAX;
         api->forwards->look = TIMER(forwards_look, api);
         api->forwards->soon = DEFERRED(forwards_look, api);
         peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);

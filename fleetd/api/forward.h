@@ -11,10 +11,11 @@
 #define FORWARD_UNKNOWN "the replica was lost: the change may have taken effect, or may still do so"
 
 enum {
-        FORWARDS_MAX = 64,           /* requests of one host that a replica has, */
-        FORWARD_COMMON_MAX = 16,     /* of them for keys, or of users that are no operators; others wait: */
-        FORWARDS_WAITING_MAX = 1000, /* of each of these two kinds */
-        FORWARDS_BYTES_MAX = 64 * 1024 * 1024, /* of all requests of a host */
+        FORWARDS_MAX = 64, /* requests of one host that a replica has */
+        /* Commands of operators; streams of these; the same of requests for keys or of other users. */
+        FORWARD_PART_MAX = FORWARDS_MAX / 4,
+        FORWARDS_WAITING_MAX = 1000,           /* commands that wait, of each of the two */
+        FORWARDS_BYTES_MAX = 32 * 1024 * 1024, /* of all requests of each */
         FORWARD_WAIT_MS = 2000,                /* for a replica */
         FORWARD_MOVE_MS = 5000,                /* for the next one: an election may come first */
         FORWARD_SILENT_MS = 1500,              /* a replica that does not answer heartbeats is lost */

@@ -45,6 +45,7 @@ struct Serving {
         size_t held_at;
         size_t counted, counted_complete; /* of them in the sums of the session, and of all */
         bool keys;                        /* the request is for keys */
+        bool large;                       /* it needs a worker, and none was free */
         bool stuck;                       /* the session takes no more for now */
         uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
@@ -262,11 +263,13 @@ static int serving_chunk(HttpRequest *http, const void *bytes, size_t size, bool
                 memmove(s->held.chars, s->held.chars + s->held_at, s->held.size + 1);
                 s->held_at = 0;
         }
-        if (s->session->held[s->keys] + size > SERVING_HOST_MAX) {
-                if (!last)
-                        return -ENOBUFS;
-                serving_end(s, FORWARD_CUT, "the host did not take its answers");
-                return 0;
+        if (s->session->held[s->keys] + size > SERVING_HOST_MAX && (!last || size > SERVING_HELD_MAX)) {
+                s->wants_drain = !last;
+                if (last)
+                        serving_end(s, FORWARD_CUT, "the host did not take its answers");
+                else
+                        serving_look(s);
+                return last ? 0 : -ENOBUFS;
         }
         loop_count(s->api->loop, 0, size);
         text_append_bytes(&s->held, bytes, size);
@@ -286,9 +289,37 @@ static void serving_cut(HttpRequest *http, const char *reason) {
         serving_end((Serving *) http, FORWARD_CUT, reason);
 }
 
-static const HttpSink serving_sink = {
-        .answer = serving_answer, .begin = serving_begin, .chunk = serving_chunk, .cut = serving_cut
-};
+static void serving_again(HttpRequest *http) {
+        Serving *s = (Serving *) http;
+
+        s->large = true;
+        forward_request_done(&s->asked);
+        if (forward_request_read(s->bytes.bytes, s->bytes.size, &s->asked) < 0) {
+                serving_end(s, FORWARD_REFUSED, "out of memory");
+                return;
+        }
+        s->until_ms = loop_now_ms(s->api->loop) + SERVING_BEHIND_MS;
+        serving_wait(s);
+        if (!timer_armed(&s->api->servings->look))
+                (void) timer_start(&s->api->servings->look, s->api->loop, SERVING_LOOK_MS);
+}
+
+static const HttpSink serving_sink = { .answer = serving_answer,
+                                       .begin = serving_begin,
+                                       .chunk = serving_chunk,
+                                       .cut = serving_cut,
+                                       .again = serving_again };
+
+/* Let a stream go on that found no room. */
+static void serving_drain(Serving *s) {
+        Request *request = s->http.userdata;
+
+        if (!request || !s->wants_drain || s->held.size > 0 || s->session->held[s->keys] >= SERVING_HOST_MAX)
+                return;
+        s->wants_drain = false;
+        if (request->on_drain)
+                request->on_drain(request);
+}
 
 /* -- Senders -- */
 
@@ -359,14 +390,14 @@ static bool servings_have_budget(const Api *api) {
         return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
-/* Whether no further answer is made for now: the host, or all of them, have not taken what they have, or all
- * workers make one. The second half of the room is for hosts that hold less than a quarter. */
+/* Whether no further answer is made for now: the host, or all of them, have not taken what they have, or no
+ * worker is free for a large one. The second half of the room is for hosts that hold less than a quarter. */
 static bool serving_is_held_up(const Serving *s) {
         size_t own = s->session->held[s->keys], all = s->api->servings->held;
 
         return own >= SERVING_HOST_MAX ||
                (s->keys && (all >= SERVINGS_MAX || (all >= SERVINGS_MAX / 2 && own >= SERVINGS_MAX / 4) ||
-                            !kv_may_read_large(s->api->options.store)));
+                            (s->large && !kv_may_read_large(s->api->options.store))));
 }
 
 /* Run it when the tree, and the cluster view of it, have reached the bound of the host. */
@@ -415,13 +446,11 @@ static const ServingSession *servings_largest(const struct Servings *servings) {
 /* A host that takes nothing of an answer does not keep its memory; nor the places of other hosts. */
 static bool serving_takes_too_long(const Serving *s, const ServingSession *largest, uint64_t now_ms) {
         const struct Servings *servings = s->api->servings;
+        uint64_t max_ms = SERVING_TAKE_MS;
 
-        if (s->taken_ms == 0)
-                return false;
-        if (now_ms >= s->taken_ms)
-                return true;
-        return s->keys && servings->held >= SERVINGS_MAX && !TAILQ_EMPTY(&servings->waiting) &&
-               (s->session == largest || now_ms + SERVING_TAKE_MS >= s->taken_ms + SERVING_PRESSED_MS);
+        if (s->keys && servings->held >= SERVINGS_MAX && !TAILQ_EMPTY(&servings->waiting))
+                max_ms = s->session == largest ? SERVING_TAKE_LOOK_MS : SERVING_PRESSED_MS;
+        return s->taken_ms > 0 && now_ms + SERVING_TAKE_MS >= s->taken_ms + max_ms;
 }
 
 static void servings_look_taking(void *userdata) {
@@ -434,10 +463,14 @@ static void servings_look_taking(void *userdata) {
                 next = TAILQ_NEXT(s, all);
                 if (serving_takes_too_long(s, largest, now_ms))
                         serving_end(s, FORWARD_CUT, "the host did not take the answer");
-                else if (s->taken_ms > 0 || s->stuck) {
+                else if (s->taken_ms > 0 || s->stuck || s->wants_drain) {
+                        bool ended = s->ended;
+
                         more = true;
                         if (s->stuck)
                                 serving_flush(s);
+                        if (!ended) /* else it may be gone */
+                                serving_drain(s);
                 }
         }
         if (more)
@@ -554,7 +587,7 @@ static void serving_on_credit(void *userdata, PeerSession *session, PeerFrame ty
         Serving *s = NULL;
         uint64_t total;
         uint32_t number;
-        Request *request;
+        bool ended;
 
         if (forward_credit_read(payload, size, &number, &total) == 0)
                 s = serving_find(userdata, session, number);
@@ -563,14 +596,11 @@ static void serving_on_credit(void *userdata, PeerSession *session, PeerFrame ty
         if (s->taken_ms > 0 && total > s->credit)
                 s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
         s->credit = MAX(s->credit, total);
-        request = s->http.userdata;
-        if (s->ended || s->held.size > 0)
+        ended = s->ended;
+        if (ended || s->held.size > 0)
                 serving_flush(s);
-        if (!request || !s->wants_drain || s->held.size > 0) /* without a request, it may be gone */
-                return;
-        s->wants_drain = false;
-        if (request->on_drain)
-                request->on_drain(request);
+        if (!ended) /* else it may be gone */
+                serving_drain(s);
 }
 
 /* The hosts of ended sessions get no answers. */

@@ -199,6 +199,8 @@ static int list_end(void *userdata) {
         while (l->depth > 0)
                 list_pop(l);
         text_append(&l->t, "}\n");
+        if (l->t.size > l->size_max)
+                return -E2BIG;
         if (l->t.error < 0 || !l->large)
                 return l->t.error;
         l->answer = shared_new(l->t.chars, l->t.size);
@@ -242,6 +244,8 @@ static void list_done(void *userdata, int result) {
         KvState state;
 
         request->list = NULL;
+        if (request_lists_later(request, result))
+                return;
         if (result == -ENOENT)
                 get_read(request);
         else if (result == -E2BIG)

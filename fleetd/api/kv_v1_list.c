@@ -180,6 +180,8 @@ static void page_done(void *userdata, int result) {
         StaleField stale;
 
         request->list = NULL;
+        if (request_lists_later(request, result))
+                return;
         if (result < 0)
                 page_refuse(request, result);
         else

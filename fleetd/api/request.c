@@ -20,9 +20,10 @@ void request_free(Request *request) {
                 request->on_end(request);
         if (request->syncing)
                 kv_sync_cancel(store, &request->sync);
+        else if (request->getting)
+                kv_get_cancel(&request->get);
         if (request->proposal > 0)
                 kv_cancel(store, request->proposal);
-        kv_get_cancel(&request->get);
         if (request->list)
                 kv_list_cancel(request->list);
         if (request->listing)
@@ -379,6 +380,7 @@ static void request_on_synced(void *userdata, KvStatus status) {
 }
 
 void request_sync(Request *request, void (*done)(Request *request, KvStatus status)) {
+        request->getting = false;
         request->on_synced = done;
         request->sync = (KvSync) { .done = request_on_synced, .userdata = request };
         request->syncing = true;
@@ -472,6 +474,7 @@ int request_propose(Request *request, const KvCommand *cmd,
 
 void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found)) {
+        request->getting = true;
         request->get = (KvGet) { .key = key, .done = done, .userdata = request };
         kv_get(request->api->options.store, &request->get);
 }
@@ -482,6 +485,17 @@ void request_list(Request *request, const KvRange *range, const KvListOps *ops, 
         kv_list(request->api->options.store, range, ops, userdata, &large);
         if (large) /* else the request may have ended */
                 request->list = large;
+}
+
+bool request_lists_later(Request *request, int error) {
+        HttpRequest *http = request->http;
+
+        if (error != -EBUSY || !http->sink)
+                return false;
+        http->userdata = NULL;
+        request_free(request);
+        http->sink->again(http);
+        return true;
 }
 
 static bool has_room_to_list(const Api *api) {

@@ -135,29 +135,35 @@ struct Request {
         /* Answers a stream whose sender has lost a right; NULL: the stream is cut. */
         void (*on_revoked)(Request *request);
 
-        /* Under way in the store: */
-        KvSync sync;
-        KvGet get;
-        bool syncing, listing; /* 'listing': waits for a turn of the loop with little work */
-        uint64_t proposal;     /* its number; 0: none */
-        KvList *list;          /* a large one; NULL: none */
-        KvWatch *watch;        /* NULL: none */
-        bool watching;         /* counted in api->n_watching */
-        bool streams;          /* the head of an answer that lasts is sent */
-        void (*on_synced)(Request *request, KvStatus status);
-        void (*on_result)(Request *request, const KvResult *result);
-        void (*on_turn)(Request *request);
-        TAILQ_ENTRY(Request) listings;
+        /* Under way in the store, one at a time; thousands of requests wait with a watch: */
+        union {
+                KvSync sync;
+                KvGet get;
+        };
+        bool syncing, getting;
+        bool listing;      /* it waits for a turn of the loop with little work */
+        bool watching;     /* counted in api->n_watching */
+        bool streams;      /* the head of an answer that lasts is sent */
+        bool changing;     /* the registry */
+        uint16_t success;  /* of that change: the status when all went well */
+        uint64_t proposal; /* its number; 0: none */
+        KvList *list;      /* a large one; NULL: none */
+        KvWatch *watch;    /* NULL: none */
+        union {
+                void (*on_synced)(Request *request, KvStatus status);
+                void (*on_result)(Request *request, const KvResult *result);
+                void (*on_turn)(Request *request);
+        };
+        union { /* waits for a turn of the loop; for another scrape of the metrics */
+                TAILQ_ENTRY(Request) listings;
+                TAILQ_ENTRY(Request) scrapes;
+        };
 
-        /* A change of the registry that is under way: */
-        bool changing;
-        const char *subject;  /* static; of the change, for errors */
-        unsigned success;     /* the status when all went well */
-        const char *type;     /* of the empty answer; may be NULL */
-        unsigned n_decisions; /* of request_decide_again() */
+        const char *subject; /* static; of the change of the registry, for errors */
+        const char *type;    /* of its empty answer; may be NULL */
         void (*decide)(Request *request);
+        unsigned n_decisions; /* of request_decide_again() */
 
-        TAILQ_ENTRY(Request) scrapes; /* of the metrics, while it waits */
         TAILQ_ENTRY(Request) requests;
 };
 
@@ -258,6 +264,8 @@ void api_on_list(void *userdata); /* Api.list */
 /* Return why this host, which has no replica, reaches none: for a read that failed with 'error'. 'state'
  * holds the text. NULL: the error has another cause. */
 const char *request_unreachable(const Request *request, int error, KvState *state);
+/* Return whether a failed kv_list() of another host's client is repeated, when a worker is free. */
+bool request_lists_later(Request *request, int error);
 /* Return the message for a failed kv_list(). Its status is 503: the client may try again. */
 const char *request_large_reason(int error);
 

@@ -544,13 +544,18 @@ def lists(voter, attached):
             different.append("%s: %s, here %s" % (target, *(str(s)[:300] for s in said)))
     result("large_directories_are_listed_as_on_a_voter", different)
 
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(ask(attached, "GET", "/v2/keys/small"))) for _ in range(at_once)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    result("%d_lists_at_once_are_answered" % at_once, [str(a) for a in answers if a[0] != 200])
+    for i in range(0, 1200, 100):  # a replica has two workers for directories of this size
+        writes = ['{"action":"set","key":"/many/%d","value":"1"}' % j for j in range(i, i + 100)]
+        assert ask(attached, "POST", V1 + "/kv/txn", '{"writes":[%s]}' % ",".join(writes))[0] == 200
+    for target, n in ("/v2/keys/small", at_once), ("/v2/keys/many", 20), (V1 + "/kv/list?prefix=/many&limit=1200", 20):
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.append(ask(attached, "GET", target))) for _ in range(n)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        result("%d_lists_at_once_of_%s_are_answered" % (n, re.sub("[^a-z]+", "_", target)), [str(a)[:300] for a in answers if a[0] != 200])
+    assert ask(voter, "DELETE", "/v2/keys/many?recursive=true")[0] == 200
     for i in range(number):  # together, they cost more than one command may
         assert ask(voter, "DELETE", V1 + "/kv/value" + key(i))[0] == 200
     assert ask(voter, "DELETE", "/v2/keys/large?recursive=true")[0] == 200

@@ -7,7 +7,7 @@
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build}
 program=tests/sim/test-stores
-runs=${STORES_RUNS:-40} seconds=3600
+runs=${STORES_RUNS:-38} seconds=3600
 export TMPDIR=/dev/shm
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
