@@ -496,13 +496,6 @@ static bool session_is_of_replica(Peers *peers, PeerSession *s) {
         return known.tls.replica || (known.tls.chain_counts && s->peer.verified.replica);
 }
 
-static bool peers_any_dialed(const Peers *peers) {
-        for (const PeerHost *h = peers->hosts; h; h = h->hh.next)
-                if (h->dialed)
-                        return true;
-        return false;
-}
-
 static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, const char *message) {
         Peers *peers = userdata;
         char text[REJECTION_MAX + 32];
@@ -521,8 +514,7 @@ static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, c
         }
         if (cause == REJECTION_CLONE && host_get(peers, peers->self.machine_id, &host) >= 0)
                 host_clone_rejected(host);
-        /* A replica that lags rejects a host that has joined again, and that others have admitted. */
-        if (cause == REJECTION_REMOVED && session_is_of_replica(peers, s) && !peers_any_dialed(peers)) {
+        if (cause == REJECTION_REMOVED && session_is_of_replica(peers, s)) {
                 if (!peers->removed && host_get(peers, peers->self.machine_id, &host) >= 0)
                         host_changed(host);
                 peers->removed = true;

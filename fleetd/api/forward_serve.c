@@ -46,7 +46,7 @@ struct Serving {
         size_t counted, counted_complete; /* of them in the sums of the session, and of all */
         bool keys;                        /* the request is for keys */
         bool large;                       /* it needs a worker, and none was free */
-        bool stuck;                       /* the session takes no more for now */
+        bool stuck;                       /* a frame did not fit into the queue of the session */
         uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
         bool ended;        /* the answer is complete */
@@ -390,7 +390,7 @@ static bool servings_have_budget(const Api *api) {
         return loop_has_budget(api->loop) || api->servings->served_turn != loop_turns(api->loop)->n;
 }
 
-/* Whether no further answer is made for now: the host, or all of them, have not taken what they have, or no
+/* Whether the request waits for room: the host, or all of them, have not taken what they have, or no
  * worker is free for a large one. The second half of the room is for hosts that hold less than a quarter. */
 static bool serving_is_held_up(const Serving *s) {
         size_t own = s->session->held[s->keys], all = s->api->servings->held;
