@@ -521,7 +521,7 @@ static int tls_prepare(TlsStream *t) {
         int r;
 
         r = gnutls_init(&t->session,
-                        (t->side == TLS_CLIENT ? GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT : GNUTLS_SERVER) |
+                        (t->side == TLS_CLIENT ? GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_KEY_SHARE_TOP : GNUTLS_SERVER) |
                                 GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
         if (r < 0) {
                 t->session = NULL;

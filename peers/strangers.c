@@ -73,34 +73,51 @@ bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now
 
 /* -- Decisions -- */
 
-/* Count a connection of a trusted address. Above its part, it leaves half of a burst to the others: so it has
- * all that they do not need, and they have theirs at any time. Return whether it is rejected. */
-static bool strangers_exceeds(Strangers *strangers, StrangersRow *row, uint64_t admission, uint64_t now_ms) {
-        uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1);
+/* Count a connection within a part of the limit in all. Above it, leave half of a burst to the others: so one
+ * has all that the others do not need, and they have theirs at any time. Return whether to accept it. */
+static bool strangers_has_part(Strangers *strangers, Pace *part, uint64_t per_second, uint64_t burst,
+                               uint64_t admission, uint64_t now_ms) {
+        if (pace_wait_ms(part, per_second, burst, now_ms) > 0)
+                return pace_wait_ms(&strangers->connections, admission, MAX(admission / 10, (uint64_t) 1),
+                                    now_ms) == 0;
+        pace_take(part, 1);
+        return true;
+}
 
-        if (pace_wait_ms(&row->connections, part, MAX(part / 5, (uint64_t) STRANGERS_BURST), now_ms) > 0)
-                return strangers->bounds_trusted ||
-                       pace_wait_ms(&strangers->connections, admission, MAX(admission / 10, (uint64_t) 1),
-                                    now_ms) > 0;
+/* The part of one trusted address. */
+static bool strangers_accept_trusted(Strangers *strangers, StrangersRow *row, uint64_t admission,
+                                     uint64_t now_ms) {
+        uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1),
+                 burst = MAX(part / 5, (uint64_t) STRANGERS_BURST);
+
+        if (strangers->bounds_trusted && pace_wait_ms(&row->connections, part, burst, now_ms) > 0)
+                return false;
+        return strangers_has_part(strangers, &row->connections, part, burst, admission, now_ms);
+}
+
+/* The part of all strangers. After a blackout, all hosts of a cluster are strangers to its replicas. */
+static bool strangers_accept_stranger(Strangers *strangers, StrangersRow *row, uint64_t admission,
+                                      uint64_t now_ms) {
+        uint64_t part = MAX(admission / 2, (uint64_t) 1);
+
+        if (pace_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
+            !strangers_has_part(strangers, &strangers->strangers, part, MAX(part / 5, (uint64_t) 1),
+                                admission, now_ms))
+                return false;
         pace_take(&row->connections, 1);
-        return false;
+        return true;
 }
 
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
-        uint64_t half = MAX(admission / 2, (uint64_t) 1);
+        bool trusted = known || row_is_trusted(row, now_ms);
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
         if (pace_wait_ms(&strangers->connections, admission, MAX(admission / 5, (uint64_t) 1), now_ms) > 0)
                 return false;
-        if (!known && !row_is_trusted(row, now_ms)) {
-                if (pace_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
-                    pace_wait_ms(&strangers->strangers, half, MAX(half / 5, (uint64_t) 1), now_ms) > 0)
-                        return false;
-                pace_take(&row->connections, 1);
-                pace_take(&strangers->strangers, 1);
-        } else if (strangers_exceeds(strangers, row, admission, now_ms))
+        if (!(trusted ? strangers_accept_trusted : strangers_accept_stranger)(strangers, row, admission,
+                                                                              now_ms))
                 return false;
         pace_take(&strangers->connections, 1);
         return true;

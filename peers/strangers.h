@@ -3,9 +3,9 @@
  *
  * IPv6 addresses count by their /64. An address from which a host was authenticated in the last hour is
  * trusted: it has no limit of its own, because many hosts may be behind it, and half of the limits in all are
- * reserved for trusted addresses. So strangers do not keep a known host out. Nor does one trusted address,
- * where any user may connect: above a fifth of the limits in all, it has only what the others leave. At a
- * listener of users, which may be hostile, it has no more than that (bounds_trusted). */
+ * reserved for trusted addresses. So strangers do not keep a known host out: above their half, they have only
+ * what the others leave. Nor does one trusted address, where any user may connect: so it is above a fifth. At
+ * a listener of users, which may be hostile, it has no more than that (bounds_trusted). */
 #pragma once
 
 #include "base/pace.h"
@@ -51,7 +51,7 @@ typedef struct Strangers {
 uint64_t strangers_key(const char *address);
 
 /* Count a connection from an address. 'known': the address is that of a host of the cluster. Return whether
- * to accept it: 'admission' in a second, half of them of strangers. */
+ * to accept it: 'admission' in a second. */
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms);
 /* A host or user at the address was authenticated. Return the number of its row, below STRANGERS_ROWS. */
 size_t strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms);

@@ -22,10 +22,12 @@
  * of its assignments as running. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,16 +65,19 @@ enum {
 
 typedef struct Herd Herd;
 
-/* Connections that begin in another network namespace. */
+/* Connections of one host: from an address of its own, as replicas count connections by address, and in
+ * another network namespace. */
 typedef struct Place {
         Network base;
         Herd *herd;
-        int fd;
+        int fd; /* -1: in the namespace of this process */
+        struct sockaddr_in source;
 } Place;
 
 typedef struct Agent {
         Herd *herd;
         char id[MACHINE_ID_SIZE];
+        Place place;
         Peers *peers;
         Remote *remote;
         Timer tick;
@@ -93,8 +98,7 @@ struct Herd {
         Loop *loop;
         Network *network;
         TlsKey *key;
-        int own_fd; /* the namespace of this process */
-        Place places[NAMESPACES_MAX];
+        int own_fd, fds[NAMESPACES_MAX]; /* the namespace of this process, and those of hosts; 0: not open */
         char replicas[REPLICAS_MAX][MACHINE_ID_SIZE], addresses[REPLICAS_MAX][ADDRESS_SIZE];
         size_t n_replicas;
         Agent *agents;
@@ -159,16 +163,31 @@ static void herd_wait(Herd *h, int waits, uint64_t n, uint64_t seconds) {
 
 /* -- Connections -- */
 
+static struct sockaddr_in connect_source; /* of connect(); sin_family 0: none */
+
+/* libuv calls this one. */
+int connect(int fd, const struct sockaddr *address, socklen_t size) {
+        int one = 1;
+
+        if (connect_source.sin_family == AF_INET &&
+            (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) < 0 ||
+             bind(fd, (struct sockaddr *) &connect_source, sizeof(connect_source)) < 0))
+                fail("bind", errno);
+        return (int) syscall(SYS_connect, fd, address, size);
+}
+
 static void *place_connect(Network *net, const char *address, uint64_t timeout_ms, StreamConnected *done,
                            void *userdata, int *ret_error) {
         Place *p = (Place *) net;
         Network *real = p->herd->network;
         void *handle;
 
-        if (setns(p->fd, CLONE_NEWNET) < 0)
+        if (p->fd >= 0 && setns(p->fd, CLONE_NEWNET) < 0)
                 fail("setns", errno);
+        connect_source = p->source;
         handle = real->ops->connect(real, address, timeout_ms, done, userdata, ret_error);
-        if (setns(p->herd->own_fd, CLONE_NEWNET) < 0)
+        connect_source = (struct sockaddr_in) {};
+        if (p->fd >= 0 && setns(p->herd->own_fd, CLONE_NEWNET) < 0)
                 fail("setns", errno);
         return handle;
 }
@@ -181,18 +200,29 @@ static void place_cancel(Network *net, void *handle) {
 
 static const NetworkOps place_ops = { .connect = place_connect, .cancel = place_cancel };
 
-static Network *herd_place(Herd *h, size_t i) {
-        Place *p = &h->places[i];
+static int herd_namespace(Herd *h, size_t i) {
         char path[64];
 
-        if (p->herd)
-                return &p->base;
         snprintf(path, sizeof(path), "/run/netns/herd%zu", i);
-        *p = (Place) { .base = { &place_ops, h->loop }, .herd = h };
-        p->fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (p->fd < 0)
+        if (h->fds[i] == 0)
+                h->fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+        if (h->fds[i] < 0)
                 fail(path, errno);
-        return &p->base;
+        return h->fds[i];
+}
+
+/* The address of host 'number' is NET.(NUMBER / 256).(NUMBER % 256): in namespace I, NET is 10.(100 + I), and
+ * the namespace takes all of them as its own; without namespaces, it is 127.1. */
+static void place_init(Place *p, Herd *h, size_t number, size_t n_places) {
+        uint32_t net = 127 << 8 | 1;
+
+        *p = (Place) { .base = { &place_ops, h->loop }, .herd = h, .fd = -1 };
+        if (n_places > 0) {
+                p->fd = herd_namespace(h, number % n_places);
+                net = 10 << 8 | (uint32_t) (100 + number % n_places);
+        }
+        p->source = (struct sockaddr_in) { .sin_family = AF_INET,
+                                           .sin_addr.s_addr = htonl(net << 16 | (uint32_t) (number + 1)) };
 }
 
 /* -- What a host counts -- */
@@ -427,12 +457,13 @@ static void agent_on_tick(void *userdata) {
         }
 }
 
-static void agent_start(Agent *a, Herd *h, size_t i, Network *network) {
+static void agent_start(Agent *a, Herd *h, size_t i, size_t n_places) {
         const RemoteEvents events = { agent_on_event, agent_on_reset, agent_on_state, a };
         PeersOptions options = { .key = h->key, .on_change = agent_on_peer, .userdata = a };
         Random *random = loop_random(h->loop);
 
         *a = (Agent) { .herd = h, .tick = TIMER(agent_on_tick, a), .origin = random_u64(random) | 1 };
+        place_init(&a->place, h, h->first + i, n_places);
         snprintf(a->id, sizeof(a->id), "%032zx", 0x1000000 + h->first + i);
         memcpy(options.self.machine_id, a->id, sizeof(a->id));
         options.self.nonce = random_u64(random);
@@ -443,7 +474,7 @@ static void agent_start(Agent *a, Herd *h, size_t i, Network *network) {
                                                   .raft_id = k + 1,
                                                   .weight = CHOICE_VOTER };
         choose_replicas(a->id, a->choices, h->n_replicas);
-        if (peers_new(&a->peers, h->loop, network, &options) < 0 ||
+        if (peers_new(&a->peers, h->loop, &a->place.base, &options) < 0 ||
             remote_new(&a->remote, h->loop, a->peers, &events) < 0 ||
             timer_start(&a->tick, h->loop, 1 + random_below(random, TICK_MS)) < 0)
                 fail("host", ENOMEM);
@@ -459,8 +490,7 @@ static void herd_start(Herd *h, uint64_t n, uint64_t n_places) {
                         fail("hosts", ENOMEM);
         }
         for (; h->n < MIN(n, h->max); h->n++)
-                agent_start(&h->agents[h->n], h, h->n,
-                            n_places > 0 ? herd_place(h, h->n % n_places) : h->network);
+                agent_start(&h->agents[h->n], h, h->n, n_places);
         printf("ok %zu\n", h->n);
 }
 

@@ -73,6 +73,10 @@ class Places:
             ip("address", "add", "10.98.%d.1/24" % (i + 1), "dev", "herd-v%d" % i)
             ip("link", "set", "herd-v%d" % i, "up")
             ip("-n", "herd%d" % i, "address", "add", "10.98.%d.2/24" % (i + 1), "dev", "eth0")
+            # Each host has an address of its own (see place_init() in herd.c).
+            ip("-n", "herd%d" % i, "link", "set", "lo", "up")
+            ip("-n", "herd%d" % i, "route", "add", "local", "10.%d.0.0/16" % (100 + i), "dev", "lo")
+            ip("route", "add", "10.%d.0.0/16" % (100 + i), "via", "10.98.%d.2" % (i + 1))
             self.link(i, True)
 
     def link(self, i, up):

@@ -113,14 +113,36 @@ static void strangers_leave_half_of_the_admission_to_known_hosts(void **state) {
                 strangers += accepted_of_many(&s, i * 1000, 1000, false, 50000 + i * 10);
                 known += accepted_of_many(&s, i, 2, true, 50000 + i * 10);
         }
-        assert_in_range(strangers, ADMISSION / 2, ADMISSION / 2 + ADMISSION / 10);
+        assert_in_range(strangers, ADMISSION - 200, ADMISSION - 200 + ADMISSION / 10);
         assert_int_equal(known, 200);
+
+        /* Known hosts that need more have at least half. */
+        strangers = known = 0;
+        for (unsigned i = 0; i < 100; i++) {
+                strangers += accepted_of_many(&s, i * 1000, 1000, false, 70000 + i * 10);
+                known += accepted_of_many(&s, i, 10, true, 70000 + i * 10);
+        }
+        assert_in_range(strangers, ADMISSION / 2 - 5, ADMISSION / 2 + ADMISSION / 10);
+        assert_in_range(known, ADMISSION / 2 - 5, ADMISSION / 2 + ADMISSION / 10);
 
         /* Known hosts have an end, too. */
         known = 0;
         for (unsigned i = 0; i < 100; i++)
                 known += accepted_of_many(&s, 0, 100, true, 90000 + i * 10);
         assert_in_range(known, ADMISSION, ADMISSION + ADMISSION / 5);
+}
+
+/* The hosts of a cluster whose replicas have all restarted. */
+static void strangers_have_all_that_known_hosts_do_not_need(void **state) {
+        Strangers s = {};
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 1000; i++) /* ten seconds */
+                n += accepted_of_many(&s, i * 100, 100, false, 50000 + i * 10);
+        assert_in_range(n, 10 * ADMISSION - ADMISSION / 10, 10 * ADMISSION + ADMISSION / 10);
+
+        /* One host returns: it has its turn at once. */
+        assert_int_equal(accepted_of_many(&s, 0, 1, true, 59990), 1);
 }
 
 static void many_addresses_do_not_displace_a_trusted_one(void **state) {
@@ -220,6 +242,7 @@ int main(void) {
                 cmocka_unit_test(a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound),
                 cmocka_unit_test(the_trust_of_an_address_ends),
                 cmocka_unit_test(strangers_leave_half_of_the_admission_to_known_hosts),
+                cmocka_unit_test(strangers_have_all_that_known_hosts_do_not_need),
                 cmocka_unit_test(many_addresses_do_not_displace_a_trusted_one),
                 cmocka_unit_test(requests_to_join_are_limited_by_address_and_in_all),
                 cmocka_unit_test(five_wrong_tokens_within_a_minute_pause_the_address),
