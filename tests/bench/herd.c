@@ -211,18 +211,18 @@ static int herd_namespace(Herd *h, size_t i) {
         return h->fds[i];
 }
 
-/* The address of host 'number' is NET.(NUMBER / 256).(NUMBER % 256): in namespace I, NET is 10.(100 + I), and
- * the namespace takes all of them as its own; without namespaces, it is 127.1. */
-static void place_init(Place *p, Herd *h, size_t number, size_t n_places) {
-        uint32_t net = 127 << 8 | 1;
+/* The address of a host is NET.(NUMBER / 256).(NUMBER % 256): in namespace I, NET is 10.(100 + I), and the
+ * namespace takes all of them as its own; without namespaces, it is 127.1. */
+static void place_init(Place *p, Herd *h, size_t i, size_t n_places) {
+        uint32_t net = 127 << 8 | 1, number = (uint32_t) (h->first + i + 1);
 
         *p = (Place) { .base = { &place_ops, h->loop }, .herd = h, .fd = -1 };
         if (n_places > 0) {
-                p->fd = herd_namespace(h, number % n_places);
-                net = 10 << 8 | (uint32_t) (100 + number % n_places);
+                p->fd = herd_namespace(h, i % n_places);
+                net = 10 << 8 | (uint32_t) (100 + i % n_places);
         }
         p->source = (struct sockaddr_in) { .sin_family = AF_INET,
-                                           .sin_addr.s_addr = htonl(net << 16 | (uint32_t) (number + 1)) };
+                                           .sin_addr.s_addr = htonl(net << 16 | number) };
 }
 
 /* -- What a host counts -- */
@@ -463,7 +463,7 @@ static void agent_start(Agent *a, Herd *h, size_t i, size_t n_places) {
         Random *random = loop_random(h->loop);
 
         *a = (Agent) { .herd = h, .tick = TIMER(agent_on_tick, a), .origin = random_u64(random) | 1 };
-        place_init(&a->place, h, h->first + i, n_places);
+        place_init(&a->place, h, i, n_places);
         snprintf(a->id, sizeof(a->id), "%032zx", 0x1000000 + h->first + i);
         memcpy(options.self.machine_id, a->id, sizeof(a->id));
         options.self.nonce = random_u64(random);
