@@ -84,6 +84,7 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         host_unindex(host);
         if (s->dialed) {
                 peers->removed = false;
+                peers->busy_ms = 0;
                 host->dialed = s;
                 host->problem[0] = s->known->problem[0] = 0;
                 known_set_host(s->known, host);
@@ -618,6 +619,10 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                 peers_warn(peers, s, cause, reason);
         if (k && !was_open && !s->has_handshake && !s->rejected && !peers->closing)
                 known_warn_unauthenticated(k, cause, reason);
+        if (was_open && s->dialed)
+                peers->busy_ms = 0;
+        else if (k && !s->has_handshake && error == -ECONNRESET && peers_is_attached(peers))
+                peers_busy(peers);
         if (k && !k->former)
                 known_choose_key(k, s, was_open, error);
         if (k)

@@ -269,12 +269,39 @@ void known_wait(KnownAddress *k, uint64_t delay_ms) {
                 log_error(NO_FIELDS, "Failed to schedule dialing %s: out of memory", k->address);
 }
 
-/* Attached hosts, of which there are many, wait for longer after each rejection. A host that joins waits for
- * its turn with a person at the terminal. */
-static bool known_is_rejected(const KnownAddress *k) {
-        const PeerHandshake *self = &k->peers->self;
+/* A host that joins waits for its turn with a person at the terminal. */
+bool peers_is_attached(const Peers *peers) {
+        return peers->self.raft_id == 0 && peers->self.cluster_id != 0;
+}
 
-        return k->problem[0] && k->cause < _REJECTION_MAX && self->raft_id == 0 && self->cluster_id != 0;
+/* Attached hosts wait for longer after each rejection. */
+static bool known_is_rejected(const KnownAddress *k) {
+        return k->problem[0] && k->cause < _REJECTION_MAX && peers_is_attached(k->peers);
+}
+
+/* A host that has lost its replicas dials all addresses that it knows: each has its turn as one of two. */
+static void peers_pause(Peers *peers) {
+        uint64_t half_ms = peers->busy_ms / MAX(HASH_COUNT(peers->known) / 2, 1u) / 2;
+
+        peers->busy_until_ms = loop_now_ms(peers->loop) + half_ms +
+                               random_below(loop_random(peers->loop), half_ms + 1);
+}
+
+void peers_busy(Peers *peers) {
+        peers->busy_ms = peers->busy_ms > 0 ? MIN(2 * peers->busy_ms, (uint64_t) PEERS_BACKOFF_MAX_MS) :
+                                              (uint64_t) PEERS_BACKOFF_MIN_MS;
+        peers_pause(peers);
+}
+
+uint64_t peers_take_turn(Peers *peers) {
+        uint64_t now_ms = loop_now_ms(peers->loop);
+
+        if (peers->busy_ms == 0)
+                return 0;
+        if (now_ms < peers->busy_until_ms)
+                return peers->busy_until_ms - now_ms;
+        peers_pause(peers);
+        return 0;
 }
 
 void known_retry(KnownAddress *k) {

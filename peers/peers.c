@@ -81,6 +81,7 @@ static int known_connect(KnownAddress *k) {
 static void known_dial(void *userdata) {
         KnownAddress *k = userdata;
         Peers *peers = k->peers;
+        uint64_t wait_ms;
         int r;
 
         assert(!k->connecting && !k->session);
@@ -91,6 +92,11 @@ static void known_dial(void *userdata) {
                 return;
         }
 
+        wait_ms = peers_take_turn(peers);
+        if (wait_ms > 0) {
+                known_wait(k, wait_ms);
+                return;
+        }
         r = known_connect(k);
         if (r < 0)
                 known_unreachable(k, r);

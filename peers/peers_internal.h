@@ -112,6 +112,7 @@ struct Peers {
         LIST_HEAD(, PeersObserver) observers;
         Deferred notify, gone;
         Timer tick, redial;
+        uint64_t busy_ms, busy_until_ms; /* see peers_busy() */
         bool key_rejected;     /* by the last host that was dialed, and this host has no certificate */
         bool closing, removed; /* peers_is_removed() */
         void (*closed)(void *userdata);
@@ -163,6 +164,14 @@ void known_attempted(KnownAddress *k);
 void known_wait(KnownAddress *k, uint64_t delay_ms);
 void known_retry(KnownAddress *k);
 void known_redial(KnownAddress *k);
+/* This host has no replica, so that there may be very many like it. */
+bool peers_is_attached(const Peers *peers);
+/* Of an attached host: a replica closed a connection before its handshake, as it has more than it may admit.
+ * From now on, until a session opens or ends, the host dials one of its addresses at a time, with a pause
+ * that becomes longer, also for addresses that are new. */
+void peers_busy(Peers *peers);
+/* Return the ms until the next connection may begin; 0: now, and the next pause begins. */
+uint64_t peers_take_turn(Peers *peers);
 
 /* -- warnings.c -- */
 

@@ -78,6 +78,7 @@ typedef struct Agent {
         Herd *herd;
         char id[MACHINE_ID_SIZE];
         Place place;
+        PeerHandshake self;
         Peers *peers;
         Remote *remote;
         Timer tick;
@@ -415,8 +416,16 @@ static void agent_update(Agent *a) {
         agent_count(a);
 }
 
+/* A daemon knows the cluster that it has joined. */
 static void agent_on_peer(void *userdata, const char *machine_id) {
-        agent_update(userdata);
+        Agent *a = userdata;
+        const PeerSession *peer = peers_dialed(a->peers, machine_id);
+
+        if (peer && a->self.cluster_id == 0) {
+                a->self.cluster_id = peer->handshake.cluster_id;
+                peers_set_self(a->peers, &a->self);
+        }
+        agent_update(a);
 }
 
 static void agent_send_heartbeats(Agent *a) {
@@ -478,6 +487,7 @@ static void agent_start(Agent *a, Herd *h, size_t i, size_t n_places) {
             remote_new(&a->remote, h->loop, a->peers, &events) < 0 ||
             timer_start(&a->tick, h->loop, 1 + random_below(random, TICK_MS)) < 0)
                 fail("host", ENOMEM);
+        a->self = options.self;
         a->alone_ms = loop_now_ms(h->loop);
 }
 

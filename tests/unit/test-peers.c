@@ -875,6 +875,80 @@ static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(vo
         stop(&a, "");
 }
 
+/* A replica that has more connections than it may admit closes them before the handshake. */
+typedef struct Busy {
+        Lab *lab;
+        Listener *listener;
+        char address[ADDRESS_SIZE];
+        unsigned n_accepted;
+} Busy;
+
+static void busy_on_accept(void *userdata, Stream *stream) {
+        Busy *busy = userdata;
+
+        busy->n_accepted++;
+        stream_close(stream);
+}
+
+static void busy_open(Busy *busy, Lab *lab) {
+        Error err = {};
+
+        *busy = (Busy) { .lab = lab };
+        free_address(busy->address);
+        if (lab->network->ops->listen(lab->network, busy->address, busy_on_accept, busy, &busy->listener,
+                                      &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+/* Let 'm' dial replicas that are busy. */
+static void know_busy(Member *m, const Busy *busy, size_t n) {
+        PeerAddress known[HOSTS_MAX] = {};
+
+        for (size_t i = 0; i < n; i++)
+                memcpy(known[i].address, busy[i].address, sizeof(known[i].address));
+        assert_int_equal(peers_set_known(m->peers, known, n), 0);
+}
+
+/* So do all hosts of a large cluster whose replicas have restarted. */
+static void an_attached_host_dials_busy_replicas_one_at_a_time(void **state) {
+        enum { BUSY = 3, ROUNDS = 8, FORGET = 5 };
+        Lab *lab = *state;
+        PeerHandshake replica = handshake_of(ID_A, "a", 1), attached = handshake_of(ID_B, "b", 2);
+        Member a = {}, b = {};
+        Busy busy[BUSY];
+        uint64_t from_ms;
+        unsigned n = 0;
+
+        replica.raft_id = 1;
+        replica.cluster_id = attached.cluster_id = 7;
+        member_open(&a, lab, replica, lab->key);
+        member_open(&b, lab, attached, lab->key);
+        for (unsigned i = 0; i < BUSY; i++)
+                busy_open(&busy[i], lab);
+        know_busy(&b, busy, BUSY);
+        UNTIL(lab, busy[0].n_accepted + busy[1].n_accepted + busy[2].n_accepted >= BUSY);
+        from_ms = loop_now_ms(lab->loop);
+        while (n < BUSY + ROUNDS) {
+                UNTIL(lab, busy[0].n_accepted + busy[1].n_accepted + busy[2].n_accepted > n);
+                n = busy[0].n_accepted + busy[1].n_accepted + busy[2].n_accepted;
+                if (n == BUSY + FORGET) { /* an address that is new again is not dialed at once */
+                        know_busy(&b, busy, 0);
+                        know_busy(&b, busy, BUSY);
+                }
+        }
+        /* Three rejections at the begin, then at least half of 400, 800, 1600, 2000 ms, ... */
+        assert_true(loop_now_ms(lab->loop) - from_ms >=
+                    200 + 400 + 800 + (ROUNDS - 3) * 1000 - (ROUNDS + 1) * LOOK_MS);
+
+        /* One that is not busy ends it. */
+        know_one(&b, &a);
+        UNTIL(lab, has_dialed(&b, &a));
+        for (unsigned i = 0; i < BUSY; i++)
+                lab->network->ops->unlisten(lab->network, busy[i].listener);
+        stop(&b, "");
+        stop(&a, "");
+}
+
 /* As one that moves between replicas ten times a second. A host with a replica is not rejected for that. */
 static void a_host_that_opens_sessions_too_often_is_rejected(void **state) {
         enum { SESSIONS = 60 };
@@ -1364,6 +1438,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_host_that_dials_reports_a_version_that_it_does_not_support),
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
+                SECURE(an_attached_host_dials_busy_replicas_one_at_a_time),
                 PLAIN(a_host_that_opens_sessions_too_often_is_rejected),
                 PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
                 SECURE(the_age_of_attempts_covers_each_address_without_a_session),
