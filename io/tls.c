@@ -518,8 +518,7 @@ static int tls_set_credentials(TlsStream *t) {
 }
 
 static int tls_prepare(TlsStream *t) {
-        /* One key share, for the group that all daemons prefer: a second one takes most of the client's time.
-         */
+        /* One key share, for the group that all daemons prefer: a second one takes much time. */
         const unsigned client = GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_KEY_SHARE_TOP;
         int r;
 

@@ -12,11 +12,6 @@ enum {
         SESSIONS_BURST = 10, /* of one host without a replica; then one in a second */
 };
 
-bool peers_trusts(const Peers *peers, uint64_t source) {
-        return peers_dials(peers, source) ||
-               strangers_is_trusted(&peers->strangers, source, loop_now_ms(peers->loop));
-}
-
 /* -- Handshakes -- */
 
 static void session_leave_pending(Peers *peers, PeerSession *s) {
@@ -50,10 +45,8 @@ static void host_set_accepted(PeerHost *host, PeerSession *s) {
         Peers *peers = host->peers;
 
         host->accepted = s;
-        if (peers_has_tls(peers)) {
-                host->source = s->source;
-                strangers_trust(&peers->strangers, s->source, loop_now_ms(peers->loop));
-        }
+        if (peers_has_tls(peers))
+                host_trust(host, s->source);
         peers_clear_warnings(peers, host->machine_id);
         if (host->n_known == 0 || host->dialed)
                 return;
@@ -621,7 +614,7 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                 known_warn_unauthenticated(k, cause, reason);
         if (was_open && s->dialed)
                 peers->busy_ms = 0;
-        else if (k && !s->has_handshake && error == -ECONNRESET && peers_is_attached(peers))
+        else if (k && !k->former && !s->has_handshake && error == -ECONNRESET && peers_is_attached(peers))
                 peers_busy(peers);
         if (k && !k->former)
                 known_choose_key(k, s, was_open, error);

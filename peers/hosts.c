@@ -87,11 +87,56 @@ void host_index(PeerHost *host) {
         host->index_unfinished = !host->hh_raft.tbl;
 }
 
+static void host_leave_source(PeerHost *host) {
+        PeerSource *source = TAKE_PTR(host->source);
+
+        if (!source || --source->n > 0)
+                return;
+        HASH_DEL(host->peers->sources, source);
+        free(source);
+}
+
+static PeerSource *source_find(const Peers *peers, uint64_t key) {
+        PeerSource *source;
+
+        HASH_FIND(hh, peers->sources, &key, sizeof(key), source);
+        return source;
+}
+
+void host_trust(PeerHost *host, uint64_t key) {
+        Peers *peers = host->peers;
+        PeerSource *source = source_find(peers, key);
+
+        strangers_trust(&peers->strangers, key, loop_now_ms(peers->loop));
+        if (source && host->source == source)
+                return;
+        host_leave_source(host);
+        if (!source) {
+                source = NEW0(PeerSource, 1);
+                if (!source)
+                        return;
+                source->key = key;
+                HASH_ADD(hh, peers->sources, key, sizeof(key), source);
+                if (!TABLE_ADDED(source)) {
+                        free(source);
+                        return;
+                }
+        }
+        source->n++;
+        host->source = source;
+}
+
+bool peers_trusts(const Peers *peers, uint64_t source) {
+        return peers_dials(peers, source) || source_find(peers, source) ||
+               strangers_is_trusted(&peers->strangers, source, loop_now_ms(peers->loop));
+}
+
 void peer_host_free(PeerHost *host) {
         Peers *peers = host->peers;
 
         assert(!host->dialed && !host->accepted && !host->candidate && host->n_known == 0);
         timer_stop(&host->clone_check);
+        host_leave_source(host);
         host_unindex(host);
         if (host->changed)
                 TAILQ_REMOVE(&peers->changed, host, changes);
@@ -104,13 +149,11 @@ void peer_host_free(PeerHost *host) {
 void host_distrust(Peers *peers, const char *machine_id) {
         PeerHost *host = host_find(peers, machine_id);
 
-        if (!host || host->source == 0)
+        if (!host || !host->source)
                 return;
-        for (const PeerHost *i = peers->hosts; i; i = i->hh.next)
-                if (i != host && i->accepted && i->accepted->source == host->source)
-                        return;
-        strangers_distrust(&peers->strangers, host->source);
-        host->source = 0;
+        if (host->source->n == 1)
+                strangers_distrust(&peers->strangers, host->source->key);
+        host_leave_source(host);
 }
 
 int host_get(Peers *peers, const char *machine_id, PeerHost **ret) {
@@ -281,14 +324,14 @@ static bool known_is_rejected(const KnownAddress *k) {
 
 /* A host that has lost its replicas dials all addresses that it knows: each has its turn as one of two. */
 static void peers_pause(Peers *peers) {
-        uint64_t half_ms = peers->busy_ms / MAX(HASH_COUNT(peers->known) / 2, 1u) / 2;
+        uint64_t half_ms = peers->busy_ms / MAX(HASH_COUNT(peers->known), 2u);
 
         peers->busy_until_ms = loop_now_ms(peers->loop) + half_ms +
                                random_below(loop_random(peers->loop), half_ms + 1);
 }
 
 void peers_busy(Peers *peers) {
-        peers->busy_ms = peers->busy_ms > 0 ? MIN(2 * peers->busy_ms, (uint64_t) PEERS_BACKOFF_MAX_MS) :
+        peers->busy_ms = peers->busy_ms > 0 ? MIN(2 * peers->busy_ms, (uint64_t) PEERS_BUSY_MAX_MS) :
                                               (uint64_t) PEERS_BACKOFF_MIN_MS;
         peers_pause(peers);
 }
@@ -296,7 +339,7 @@ void peers_busy(Peers *peers) {
 uint64_t peers_take_turn(Peers *peers) {
         uint64_t now_ms = loop_now_ms(peers->loop);
 
-        if (peers->busy_ms == 0)
+        if (peers->busy_ms == 0 || !peers_is_attached(peers))
                 return 0;
         if (now_ms < peers->busy_until_ms)
                 return peers->busy_until_ms - now_ms;

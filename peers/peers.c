@@ -38,6 +38,7 @@ static const char *known_error_text(int error) {
 static void known_unreachable(KnownAddress *k, int error) {
         known_warn(k, WARNING_UNREACHABLE, known_error_text(error));
         known_attempted(k);
+        k->peers->busy_until_ms = 0; /* it took no turn at a replica */
         if (error == -ETIMEDOUT)
                 known_redial(k);
         else {

@@ -16,6 +16,7 @@
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
+        PEERS_BUSY_MAX_MS = 1000, /* longest pause of peers_busy(); a replica has its turn for 2 s */
         PEERS_TICK_MS = 1750,
         PEERS_TICK_SLACK_MS = 750, /* more than the time between two heartbeats */
         PEERS_WARNINGS_KEPT = 64,
@@ -32,6 +33,13 @@ enum {
 
 typedef struct PeerHost PeerHost;
 
+/* An address from which hosts were accepted: trusted, beyond those that Strangers remembers. */
+typedef struct PeerSource {
+        uint64_t key; /* strangers_key() */
+        size_t n;     /* hosts */
+        UT_hash_handle hh;
+} PeerSource;
+
 struct PeerHost {
         char machine_id[MACHINE_ID_SIZE];
         PeerHandshake handshake;
@@ -43,8 +51,8 @@ struct PeerHost {
         uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
-        uint64_t source; /* strangers_key() of the address that it was accepted from last; 0: none */
-        Pace sessions;   /* that it has opened, without a replica */
+        PeerSource *source; /* the address that it was accepted from last; NULL: none */
+        Pace sessions;      /* that it has opened, without a replica */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
@@ -96,6 +104,7 @@ struct Peers {
         SLIST_HEAD(, PeerListener) listeners;
         KnownAddress *known;
         PeerHost *hosts;
+        PeerSource *sources;
         size_t n_connected; /* of these, those with an open session */
         PeerHost *by_raft;  /* hosts with a dialed session */
         TAILQ_HEAD(, PeerHost) changed;
@@ -125,7 +134,9 @@ struct Peers {
 /* -- hosts.c -- */
 
 PeerHost *host_find(const Peers *peers, const char *machine_id);
-/* The trust of an address ends with its host, unless another one has a session from there. */
+/* Trust the address while the host is known, and for an hour. Without memory: for an hour at most. */
+void host_trust(PeerHost *host, uint64_t source);
+/* The trust of an address ends with its host, unless another one was accepted from there. */
 void host_distrust(Peers *peers, const char *machine_id);
 /* Find or create a host. 0 or -ENOMEM. */
 int host_get(Peers *peers, const char *machine_id, PeerHost **ret);

@@ -73,36 +73,37 @@ bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now
 
 /* -- Decisions -- */
 
-/* Count a connection within a part of the limit in all. Above it, leave half of a burst to the others: so one
- * has all that the others do not need, and they have theirs at any time. Return whether to accept it. */
+/* Count a connection within a part of the limit in all. Above it, leave to the others all but a part of a
+ * burst: so one has all that the others do not need, and they have theirs at any time. Return whether to
+ * accept it. */
 static bool strangers_has_part(Strangers *strangers, Pace *part, uint64_t per_second, uint64_t burst,
-                               uint64_t admission, uint64_t now_ms) {
+                               uint64_t admission, uint64_t left, uint64_t now_ms) {
         if (pace_wait_ms(part, per_second, burst, now_ms) > 0)
-                return pace_wait_ms(&strangers->connections, admission, MAX(admission / 10, (uint64_t) 1),
-                                    now_ms) == 0;
+                return left > 0 && pace_wait_ms(&strangers->connections, admission, left, now_ms) == 0;
         pace_take(part, 1);
         return true;
 }
 
-/* The part of one trusted address. */
+/* The part of one trusted address: above it, half of a burst. */
 static bool strangers_accept_trusted(Strangers *strangers, StrangersRow *row, uint64_t admission,
                                      uint64_t now_ms) {
-        uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1),
-                 burst = MAX(part / 5, (uint64_t) STRANGERS_BURST);
+        uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1);
 
-        if (strangers->bounds_trusted && pace_wait_ms(&row->connections, part, burst, now_ms) > 0)
-                return false;
-        return strangers_has_part(strangers, &row->connections, part, burst, admission, now_ms);
+        return strangers_has_part(strangers, &row->connections, part,
+                                  MAX(part / 5, (uint64_t) STRANGERS_BURST), admission,
+                                  strangers->bounds_trusted ? 0 : MAX(admission / 10, (uint64_t) 1), now_ms);
 }
 
-/* The part of all strangers. After a blackout, all hosts of a cluster are strangers to its replicas. */
+/* The part of all strangers: above it, a quarter of a burst, so that a trusted address with many hosts comes
+ * first. After a blackout, all hosts of a cluster are strangers to its replicas; users are not in a storm. */
 static bool strangers_accept_stranger(Strangers *strangers, StrangersRow *row, uint64_t admission,
                                       uint64_t now_ms) {
         uint64_t part = MAX(admission / 2, (uint64_t) 1);
 
         if (pace_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
             !strangers_has_part(strangers, &strangers->strangers, part, MAX(part / 5, (uint64_t) 1),
-                                admission, now_ms))
+                                admission, strangers->bounds_trusted ? 0 : MAX(admission / 20, (uint64_t) 1),
+                                now_ms))
                 return false;
         pace_take(&row->connections, 1);
         return true;

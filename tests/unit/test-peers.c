@@ -911,7 +911,7 @@ static void know_busy(Member *m, const Busy *busy, size_t n) {
 
 /* So do all hosts of a large cluster whose replicas have restarted. */
 static void an_attached_host_dials_busy_replicas_one_at_a_time(void **state) {
-        enum { BUSY = 3, ROUNDS = 8, FORGET = 5 };
+        enum { BUSY = 3, ROUNDS = 6, FORGET = 3 };
         Lab *lab = *state;
         PeerHandshake replica = handshake_of(ID_A, "a", 1), attached = handshake_of(ID_B, "b", 2);
         Member a = {}, b = {};
@@ -936,9 +936,9 @@ static void an_attached_host_dials_busy_replicas_one_at_a_time(void **state) {
                         know_busy(&b, busy, BUSY);
                 }
         }
-        /* Three rejections at the begin, then at least half of 400, 800, 1600, 2000 ms, ... */
+        /* Three rejections at the begin, then at least a third of 400, 800, 1000, 1000 ms, ... */
         assert_true(loop_now_ms(lab->loop) - from_ms >=
-                    200 + 400 + 800 + (ROUNDS - 3) * 1000 - (ROUNDS + 1) * LOOK_MS);
+                    (400 + 800 + (ROUNDS - 2) * 1000) / BUSY - (ROUNDS + 1) * LOOK_MS);
 
         /* One that is not busy ends it. */
         know_one(&b, &a);
@@ -946,6 +946,34 @@ static void an_attached_host_dials_busy_replicas_one_at_a_time(void **state) {
         for (unsigned i = 0; i < BUSY; i++)
                 lab->network->ops->unlisten(lab->network, busy[i].listener);
         stop(&b, "");
+        stop(&a, "");
+}
+
+/* Strangers remembers some hundred addresses. */
+static void the_addresses_of_all_known_hosts_are_trusted(void **state) {
+        uint64_t source = strangers_key("127.0.0.1:1");
+        Lab *lab = *state;
+        Member a = {}, b = {}, c = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        start(&c, lab, ID_C, "c", 3);
+        assert_false(peers_trusts(a.peers, source));
+        know_one(&b, &a);
+        know_one(&c, &a);
+        UNTIL(lab, peers_accepted(a.peers, ID_B) && peers_accepted(a.peers, ID_C));
+        for (uint64_t i = 0; i < 100000; i++)
+                strangers_trust(&a.peers->strangers, 2 * i + 1, loop_now_ms(lab->loop));
+        assert_true(peers_trusts(a.peers, source));
+
+        stop(&b, "");
+        stop(&c, "");
+        UNTIL(lab, !peers_accepted(a.peers, ID_B) && !peers_accepted(a.peers, ID_C));
+        assert_true(peers_trusts(a.peers, source));
+        host_distrust(a.peers, ID_B);
+        assert_true(peers_trusts(a.peers, source));
+        host_distrust(a.peers, ID_C);
+        assert_false(peers_trusts(a.peers, source));
         stop(&a, "");
 }
 
@@ -1439,6 +1467,7 @@ int main(int argc, char *argv[]) {
                 SECURE(each_rejection_sends_its_reason_to_the_peer),
                 PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
                 SECURE(an_attached_host_dials_busy_replicas_one_at_a_time),
+                SECURE(the_addresses_of_all_known_hosts_are_trusted),
                 PLAIN(a_host_that_opens_sessions_too_often_is_rejected),
                 PLAIN(the_age_of_attempts_covers_each_address_without_a_session),
                 SECURE(the_age_of_attempts_covers_each_address_without_a_session),

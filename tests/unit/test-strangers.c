@@ -80,6 +80,20 @@ static void a_trusted_address_has_what_the_others_leave(void **state) {
         assert_in_range(flood, 2 * ADMISSION - 200, 2 * ADMISSION + ADMISSION / 10);
 }
 
+/* As many hosts may be behind it. */
+static void a_trusted_address_comes_before_strangers_above_their_half(void **state) {
+        unsigned trusted = 0, strangers = 0;
+        Strangers s = {};
+
+        strangers_trust(&s, strangers_key("10.0.0.1:1"), 5000);
+        for (uint64_t now_ms = 5000; now_ms < 9000; now_ms++) {
+                strangers += accepted_of_many(&s, now_ms, 10, false, now_ms);
+                trusted += accepted(&s, "10.0.0.1:1000", now_ms, 1);
+        }
+        assert_in_range(trusted, 4 * ADMISSION / 2 - ADMISSION / 5, 4 * ADMISSION / 2 + ADMISSION / 5);
+        assert_in_range(strangers, 4 * ADMISSION / 2 - ADMISSION / 5, 4 * ADMISSION / 2 + ADMISSION / 5);
+}
+
 /* At a listener of users: one address that was trusted does not take the part of all others. */
 static void a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound(void **state) {
         Strangers s = { .bounds_trusted = true };
@@ -91,6 +105,8 @@ static void a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bou
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000, 10), 1);
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 9000, 100), 40);
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 9100, 100), ADMISSION / 5 / 10);
+        s = (Strangers) { .bounds_trusted = true };
+        assert_int_equal(accepted_of_many(&s, 0, 1000, false, 9100), ADMISSION / 2 / 5);
 }
 
 static void the_trust_of_an_address_ends(void **state) {
@@ -239,6 +255,7 @@ int main(void) {
                 cmocka_unit_test(ipv6_addresses_count_by_their_first_64_bits),
                 cmocka_unit_test(an_address_of_an_authenticated_host_has_no_limit_of_its_own_for_an_hour),
                 cmocka_unit_test(a_trusted_address_has_what_the_others_leave),
+                cmocka_unit_test(a_trusted_address_comes_before_strangers_above_their_half),
                 cmocka_unit_test(a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound),
                 cmocka_unit_test(the_trust_of_an_address_ends),
                 cmocka_unit_test(strangers_leave_half_of_the_admission_to_known_hosts),
