@@ -86,6 +86,10 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
         bool in_array[JSON_DEPTH_MAX + 1];
         char last = 0; /* the last character that is no white space */
 
+        static_assert(JSON_DEPTH_MAX > JSON_MEMBERS_MAX && JSON_CONTAINERS > JSON_MEMBERS_MAX,
+                      "each takes a character");
+        if (size <= JSON_MEMBERS_MAX) /* records, of which there are very many */
+                return 0;
         members[0] = 0;
         in_array[0] = false;
         for (size_t i = 0; i < size; i++) {
