@@ -33,7 +33,7 @@ enum {
 
 typedef struct PeerHost PeerHost;
 
-/* An address from which hosts were accepted: trusted, beyond those that Strangers remembers. */
+/* An address from which hosts were accepted: trusted, also if it has no row in Strangers any more. */
 typedef struct PeerSource {
         uint64_t key; /* strangers_key() */
         size_t n;     /* hosts */

@@ -73,13 +73,14 @@ bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now
 
 /* -- Decisions -- */
 
-/* Count a connection within a part of the limit in all. Above it, leave to the others all but a part of a
- * burst: so one has all that the others do not need, and they have theirs at any time. Return whether to
- * accept it. */
+/* Count a connection within a part of the limit in all. Above the part, accept it while less than 'above' of
+ * the burst in all is used: so connections that the others do not need are not lost, and the others have
+ * theirs at any time. Return whether to accept it. */
 static bool strangers_has_part(Strangers *strangers, Pace *part, uint64_t per_second, uint64_t burst,
-                               uint64_t admission, uint64_t left, uint64_t now_ms) {
+                               uint64_t admission, uint64_t above, uint64_t now_ms) {
         if (pace_wait_ms(part, per_second, burst, now_ms) > 0)
-                return left > 0 && pace_wait_ms(&strangers->connections, admission, left, now_ms) == 0;
+                return !strangers->bounds_parts && pace_wait_ms(&strangers->connections, admission,
+                                                                MAX(above, (uint64_t) 1), now_ms) == 0;
         pace_take(part, 1);
         return true;
 }
@@ -90,20 +91,19 @@ static bool strangers_accept_trusted(Strangers *strangers, StrangersRow *row, ui
         uint64_t part = MAX(admission / STRANGERS_TRUSTED_PART, (uint64_t) 1);
 
         return strangers_has_part(strangers, &row->connections, part,
-                                  MAX(part / 5, (uint64_t) STRANGERS_BURST), admission,
-                                  strangers->bounds_trusted ? 0 : MAX(admission / 10, (uint64_t) 1), now_ms);
+                                  MAX(part / 5, (uint64_t) STRANGERS_BURST), admission, admission / 10,
+                                  now_ms);
 }
 
 /* The part of all strangers: above it, a quarter of a burst, so that a trusted address with many hosts comes
- * first. After a blackout, all hosts of a cluster are strangers to its replicas; users are not in a storm. */
+ * first. After all replicas have restarted, each host of the cluster is a stranger to them. */
 static bool strangers_accept_stranger(Strangers *strangers, StrangersRow *row, uint64_t admission,
                                       uint64_t now_ms) {
         uint64_t part = MAX(admission / 2, (uint64_t) 1);
 
         if (pace_wait_ms(&row->connections, STRANGERS_PER_SECOND, STRANGERS_BURST, now_ms) > 0 ||
             !strangers_has_part(strangers, &strangers->strangers, part, MAX(part / 5, (uint64_t) 1),
-                                admission, strangers->bounds_trusted ? 0 : MAX(admission / 20, (uint64_t) 1),
-                                now_ms))
+                                admission, admission / 20, now_ms))
                 return false;
         pace_take(&row->connections, 1);
         return true;

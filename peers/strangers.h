@@ -5,7 +5,7 @@
  * trusted: it has no limit of its own, because many hosts may be behind it, and half of the limits in all are
  * reserved for trusted addresses. So strangers do not keep a known host out: above their half, they have only
  * what the others leave. Nor does one trusted address, where any user may connect: so it is above a fifth. At
- * a listener of users, which may be hostile, each has no more than that (bounds_trusted). */
+ * a listener of users, which may be hostile, each has no more than that (bounds_parts). */
 #pragma once
 
 #include "base/pace.h"
@@ -43,8 +43,8 @@ typedef struct StrangersRow {
 typedef struct Strangers {
         StrangersRow rows[STRANGERS_ROWS];
         Pace connections, strangers, joins, logs;
-        unsigned n_omitted;  /* messages since the last one that was permitted */
-        bool bounds_trusted; /* a trusted address has no more than its part, nor have all strangers */
+        unsigned n_omitted; /* messages since the last one that was permitted */
+        bool bounds_parts;  /* no connection is accepted above these parts */
 } Strangers;
 
 /* Return the key of an address "ADDR:PORT": equal for one IPv4 address or one /64. Not 0. */

@@ -88,7 +88,7 @@ static int json_check_limits(const char *text, size_t size, Error *err) {
 
         static_assert(JSON_DEPTH_MAX > JSON_MEMBERS_MAX && JSON_CONTAINERS > JSON_MEMBERS_MAX,
                       "each takes a character");
-        if (size <= JSON_MEMBERS_MAX) /* records, of which there are very many */
+        if (size <= JSON_MEMBERS_MAX) /* too few characters for any limit, as in most records */
                 return 0;
         members[0] = 0;
         in_array[0] = false;

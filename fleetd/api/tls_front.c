@@ -338,7 +338,7 @@ int tls_front_new(TlsFront **ret, ApiListenerState *listener, Error *err) {
                 return -ENOMEM;
         front->api = listener->api;
         front->listener = listener;
-        front->strangers.bounds_trusted = true;
+        front->strangers.bounds_parts = true;
         front->timer = TIMER(front_on_timer, front);
         TAILQ_INIT(&front->handshakes);
         *ret = front; /* listener_free() frees it */

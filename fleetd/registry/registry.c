@@ -81,11 +81,11 @@ static int registry_put_node(Registry *r, const KvNode *node) {
 
         if (node->dir)
                 return 1;
-        known = r->complete && cluster_is_unreadable(r->cluster, node->key);
+        known = cluster_is_unreadable(r->cluster, node->key);
         e = cluster_put(registry_target(r), node, &err);
         if (e == -ENOMEM)
                 return e;
-        if (e < 0 && !known && (r->complete || !cluster_is_unreadable(r->cluster, node->key)))
+        if (e < 0 && !known)
                 log_warning(
                         ((LogFields) { .error = e, .index = node->modified }),
                         "a key cannot be read by this fleetd; its unit or machine is left unchanged until "

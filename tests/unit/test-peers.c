@@ -949,7 +949,7 @@ static void an_attached_host_dials_busy_replicas_one_at_a_time(void **state) {
         stop(&a, "");
 }
 
-/* Strangers remembers some hundred addresses. */
+/* The table of addresses has fewer rows than a cluster has hosts. */
 static void the_addresses_of_all_known_hosts_are_trusted(void **state) {
         uint64_t source = strangers_key("127.0.0.1:1");
         Lab *lab = *state;

@@ -96,7 +96,7 @@ static void a_trusted_address_comes_before_strangers_above_their_half(void **sta
 
 /* At a listener of users: one address that was trusted does not take the part of all others. */
 static void a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bound(void **state) {
-        Strangers s = { .bounds_trusted = true };
+        Strangers s = { .bounds_parts = true };
 
         strangers_trust(&s, strangers_key("10.0.0.1:1"), 5000);
         for (uint64_t now_ms = 5000; now_ms < 6000; now_ms++)
@@ -105,7 +105,7 @@ static void a_trusted_address_has_a_fifth_of_the_admission_where_that_is_the_bou
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 6000, 10), 1);
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 9000, 100), 40);
         assert_int_equal(accepted(&s, "10.0.0.1:1000", 9100, 100), ADMISSION / 5 / 10);
-        s = (Strangers) { .bounds_trusted = true };
+        s = (Strangers) { .bounds_parts = true };
         assert_int_equal(accepted_of_many(&s, 0, 1000, false, 9100), ADMISSION / 2 / 5);
 }
 
