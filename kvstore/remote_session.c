@@ -300,6 +300,8 @@ static void remote_on_current(void *userdata, PeerSession *session, PeerFrame ty
         r->answered_ms = loop_now_ms(r->loop);
         if (r->complete && current.lineage == r->lineage && current.index > r->current)
                 r->current = current.index;
+        if (current.stale_ms == 0 && remote_is_fresh(r))
+                peers_end_removal(r->peers);
         watches_on_current(r, current.events);
         remote_check_syncs(r);
         r->events.on_state(r->events.userdata);

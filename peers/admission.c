@@ -76,7 +76,7 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         s->host = host;
         host_unindex(host);
         if (s->dialed) {
-                peers->removed = false;
+                peers_end_removal(peers);
                 peers->busy_ms = 0;
                 host->dialed = s;
                 host->problem[0] = s->known->problem[0] = 0;

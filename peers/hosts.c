@@ -136,6 +136,8 @@ void peer_host_free(PeerHost *host) {
 
         assert(!host->dialed && !host->accepted && !host->candidate && host->n_known == 0);
         timer_stop(&host->clone_check);
+        if (host->source) /* for an hour after its last session, which may have been a long one */
+                strangers_trust(&peers->strangers, host->source->key, host->used_ms);
         host_leave_source(host);
         host_unindex(host);
         if (host->changed)
@@ -418,6 +420,10 @@ int peers_state(const Peers *peers, const char *machine_id, PeerState *ret) {
 
 bool peers_is_removed(const Peers *peers) {
         return peers->removed;
+}
+
+void peers_end_removal(Peers *peers) {
+        peers->removed = false;
 }
 
 const char *peers_rejection(const Peers *peers, Rejection *ret_cause, const char **ret_reason) {

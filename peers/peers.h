@@ -274,6 +274,9 @@ size_t peers_waiting(const Peers *peers);
 /* Return whether a host of the cluster has rejected this one because it was removed from the cluster, and
  * none has accepted it since. When this becomes true, on_change() gets the ID of this host. */
 bool peers_is_removed(const Peers *peers);
+/* A replica that follows the leader serves this host: one that lags has rejected it, after it joined again.
+ */
+void peers_end_removal(Peers *peers);
 /* Return the first known address whose host rejects this one or is rejected, NULL if there is none.
  * *ret_reason is the message, *ret_cause its cause. Both strings are borrowed until the next call from the
  * loop. */

@@ -23,9 +23,14 @@ static bool row_is_trusted(const StrangersRow *row, uint64_t now_ms) {
         return row->trusted_ms > 0 && now_ms - row->trusted_ms < STRANGERS_TRUSTED_MS;
 }
 
+/* The row of a known address counts its part, of which it would have all again without the row. */
+static bool row_is_kept(const StrangersRow *row, uint64_t now_ms) {
+        return row->known || row_is_trusted(row, now_ms);
+}
+
 static bool row_goes_before(const StrangersRow *a, const StrangersRow *b, uint64_t now_ms) {
-        if (row_is_trusted(a, now_ms) != row_is_trusted(b, now_ms))
-                return row_is_trusted(b, now_ms);
+        if (row_is_kept(a, now_ms) != row_is_kept(b, now_ms))
+                return row_is_kept(b, now_ms);
         return MAX(a->used_ms, a->trusted_ms) < MAX(b->used_ms, b->trusted_ms);
 }
 
@@ -50,7 +55,7 @@ static StrangersRow *strangers_row(Strangers *strangers, uint64_t key, uint64_t 
 size_t strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
 
-        row->trusted_ms = now_ms;
+        row->trusted_ms = MAX(row->trusted_ms, now_ms);
         return (size_t) (row - strangers->rows);
 }
 
@@ -111,7 +116,10 @@ static bool strangers_accept_stranger(Strangers *strangers, StrangersRow *row, u
 
 bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t admission, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
-        bool trusted = known || row_is_trusted(row, now_ms);
+        bool trusted;
+
+        row->known = known;
+        trusted = row_is_kept(row, now_ms);
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
         row->used_ms = now_ms;
@@ -126,7 +134,7 @@ bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t a
 
 uint64_t strangers_join(Strangers *strangers, uint64_t key, uint64_t now_ms, bool *ret_wrong_tokens) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
-        bool trusted = row_is_trusted(row, now_ms);
+        bool trusted = row_is_kept(row, now_ms);
         uint64_t wait_ms;
 
         *ret_wrong_tokens = now_ms < row->paused_ms;

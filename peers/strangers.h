@@ -12,7 +12,7 @@
 
 enum {
         STRANGERS_ROWS = 512, /* addresses that are remembered; of a set of 8, the one that was unused longest
-                                 goes, a trusted one last */
+                                 goes, a trusted or known one last */
         STRANGERS_SET = 8,
         STRANGERS_ADMISSION = 500, /* connections in a second, by default (LimitAdmission=) */
         STRANGERS_PER_SECOND = 20,
@@ -37,6 +37,7 @@ typedef struct StrangersRow {
         uint64_t wrong_ms, paused_ms,
                 logged_ms; /* of the first wrong token; end of the pause; last message */
         unsigned n_wrong;
+        bool known; /* as of its last connection */
 } StrangersRow;
 
 /* All zero: no address is known. */

@@ -217,6 +217,8 @@ static int herd_namespace(Herd *h, size_t i) {
 static void place_init(Place *p, Herd *h, size_t i, size_t n_places) {
         uint32_t net = 127 << 8 | 1, number = (uint32_t) (h->first + i + 1);
 
+        if (number > UINT16_MAX)
+                fail("a process has addresses for 65,535 hosts", ERANGE);
         *p = (Place) { .base = { &place_ops, h->loop }, .herd = h, .fd = -1 };
         if (n_places > 0) {
                 p->fd = herd_namespace(h, i % n_places);

@@ -76,7 +76,7 @@ static void *quiet_peer_connect(Network *net, const char *address, uint64_t time
                                 int *ret_error) {
         QuietPeer *h = container_of(net, QuietPeer, network);
 
-        if (h->dial.done || !streq(address, "10.0.0.2:2380")) {
+        if (h->dial.done || (!streq(address, "10.0.0.2:2380") && !streq(address, "10.0.0.3:2380"))) {
                 *ret_error = -ENETUNREACH;
                 return NULL;
         }
@@ -381,6 +381,17 @@ bool quiet_peer_refuse(QuietPeer *h) {
         return done;
 }
 
+bool quiet_peer_connects(QuietPeer *h, QuietPeerWire *wire) {
+        void (*done)(void *userdata, Stream *s, int error) = h->dial.done;
+
+        h->dial.done = NULL;
+        if (done) {
+                done(h->dial.userdata, wire_open(h, wire), 0);
+                quiet_peer_run(h);
+        }
+        return done;
+}
+
 static void dial_host(QuietPeer *h, QuietPeerWire *w) {
         h->listeners[LISTENER_PEERS].accepted(h->listeners[LISTENER_PEERS].userdata, wire_open(h, w));
 }
@@ -419,14 +430,8 @@ bool quiet_peer_meet(QuietPeer *h) {
         send_handshake(&h->asking);
         for (unsigned i = 0; i < 100 && !h->dial.done; i++)
                 quiet_peer_pass(h, 100);
-        if (h->dial.done) {
-                void (*done)(void *userdata, Stream *s, int error) = h->dial.done;
-
-                h->dial.done = NULL;
-                done(h->dial.userdata, wire_open(h, &h->asked), 0);
-                quiet_peer_run(h);
+        if (quiet_peer_connects(h, &h->asked))
                 send_handshake(&h->asked);
-        }
         return h->asking.open && h->asked.open && peers_dialed(h->peers, QUIET_PEER_OTHER_ID);
 }
 

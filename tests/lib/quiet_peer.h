@@ -78,7 +78,7 @@ const Writer *quiet_peer_request(QuietPeer *h, ApiListener listener, const void 
 /* Close the client's connection, and with it a request that still waits. */
 void quiet_peer_leave(QuietPeer *h);
 
-/* -- Another host: "10.0.0.2:2380", which is replica 2 -- */
+/* -- Another host: "10.0.0.2:2380", which is replica 2; "10.0.0.3:2380" can be dialed, too -- */
 
 /* Open a session in each direction, of the same cluster; false: rejected. Earlier sessions end. */
 bool quiet_peer_meet(QuietPeer *h);
@@ -92,6 +92,8 @@ void quiet_peer_part(QuietPeer *h);
 void quiet_peer_hang_up(QuietPeer *h);
 /* Its kernel rejects the connection that the host requests; false: there is no request. */
 bool quiet_peer_refuse(QuietPeer *h);
+/* The connection that the host requests is there; false: there is no request. */
+bool quiet_peer_connects(QuietPeer *h, QuietPeerWire *wire);
 /* Send a frame on the session that carries its type; false: the session has ended. */
 bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
 /* The same on one of the sessions. */

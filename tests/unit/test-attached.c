@@ -705,6 +705,32 @@ static void a_watch_with_a_part_of_its_events_misses_none(void **state) {
         assert_int_equal(watch.n, 2);
 }
 
+/* -- Removals -- */
+
+/* It has not applied the admission of this host, and is not dialed again. */
+static void a_rejection_by_a_replica_that_lags_ends_with_the_next_answer(void **state) {
+        const PeerAddress known[] = { { .machine_id = QUIET_PEER_OTHER_ID, .address = "10.0.0.2:2380" },
+                                      { .machine_id = QUIET_PEER_THIRD_ID, .address = "10.0.0.3:2380" } };
+        _cleanup_writer_ Writer w = {};
+        Replica *p = *state;
+        QuietPeer *h = p->host;
+
+        assert_int_equal(peers_set_known(h->peers, known, ELEMENTS(known)), 0);
+        for (unsigned i = 0; i < 10 && !h->dial.done; i++)
+                quiet_peer_pass(h, STEP_MS);
+        assert_true(quiet_peer_connects(h, &h->third));
+        rejection_write(&w, REJECTION_REMOVED, "machine " QUIET_PEER_ID " was removed from the cluster");
+        (void) quiet_peer_send_on(&h->third, PEER_REJECTED, w.bytes, w.size);
+        assert_true(peers_is_removed(h->peers));
+
+        pass(p, STEP_MS);
+        assert_true(state_of(p).ready);
+        p->silent = true;
+        pass(p, 5000);
+        assert_false(state_of(p).ready);
+        assert_false(state_of(p).removed);
+}
+
 /* -- Clocks -- */
 
 /* Cluster time never runs backward, and a write has its effect nevertheless. */
@@ -779,6 +805,7 @@ int main(void) {
                 T(without_a_replica_a_watch_is_parked_for_a_minute_and_then_cut),
                 T(a_list_of_1000_replicas_is_dropped),
                 T(frames_of_12_mib_are_read_and_one_byte_more_ends_the_session),
+                T(a_rejection_by_a_replica_that_lags_ends_with_the_next_answer),
                 T(a_host_whose_clock_jumps_by_an_hour_continues),
                 T(a_replica_whose_clock_jumps_by_an_hour_takes_no_state_back),
         };

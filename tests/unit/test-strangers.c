@@ -178,6 +178,25 @@ static void many_addresses_do_not_displace_a_trusted_one(void **state) {
         assert_true(strangers_is_trusted(&s, key, 3100000));
 }
 
+/* Users of one host, who have many addresses elsewhere, do not keep the other hosts out: each time the row of
+ * the host went, all of its part would begin again. */
+static void many_addresses_do_not_renew_the_part_of_a_known_one(void **state) {
+        uint64_t key = strangers_key("10.0.0.1:1");
+        unsigned others = 0, own = 0;
+        Strangers s = {};
+
+        for (unsigned i = 0; i < 5000; i++) { /* five seconds; its last session began long ago */
+                own += strangers_accept(&s, key, true, ADMISSION, 50000 + i);
+                for (unsigned n = 1; n <= STRANGERS_SET; n++) /* of the same set */
+                        (void) strangers_accept(&s, key + 2 * n * (STRANGERS_ROWS / STRANGERS_SET), false,
+                                                ADMISSION, 50000 + i);
+                if (i % 5 < 2)
+                        others += accepted_of_many(&s, i, 1, true, 50000 + i);
+        }
+        assert_in_range(own, ADMISSION - 5, ADMISSION + ADMISSION / 5); /* its fifth */
+        assert_in_range(others, 5 * 145, 5 * 400);                      /* the rest of the hosts' half */
+}
+
 static uint64_t join(Strangers *s, const char *address, uint64_t now_ms) {
         bool wrong;
         uint64_t wait_ms = strangers_join(s, strangers_key(address), now_ms, &wrong);
@@ -261,6 +280,7 @@ int main(void) {
                 cmocka_unit_test(strangers_leave_half_of_the_admission_to_known_hosts),
                 cmocka_unit_test(strangers_have_all_that_known_hosts_do_not_need),
                 cmocka_unit_test(many_addresses_do_not_displace_a_trusted_one),
+                cmocka_unit_test(many_addresses_do_not_renew_the_part_of_a_known_one),
                 cmocka_unit_test(requests_to_join_are_limited_by_address_and_in_all),
                 cmocka_unit_test(five_wrong_tokens_within_a_minute_pause_the_address),
                 cmocka_unit_test(messages_are_limited_by_address_and_in_all_and_then_counted),
