@@ -32,6 +32,7 @@ struct ReportedHost {
         ReportLink *decider;   /* whose signs count; NULL: the host is unattached */
         uint64_t single_tick;  /* 1 + the tick at which it had one session only; 0: it has two, or none yet */
         uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
+        uint64_t used_tick;    /* the last tick at which the decider was the replica that it uses */
         uint64_t end_tick;     /* when the end of its last session was reported */
         unsigned double_ticks; /* while it is doubled: with contact of both, the last ones */
         LIST_ENTRY(ReportedHost) of_unattached;
@@ -93,24 +94,49 @@ static bool host_has_known_clone(const Reports *r, const ReportedHost *h) {
         return h->clone_tick != 0 && r->n_ticks - h->clone_tick < REPORT_CLONE_KNOWN_TICKS;
 }
 
-/* Whether the signs of the decider count although it is silent, and another session in use is not. A short
- * silence of one of two hosts with one machine ID is no move: its clone would count from then on, and the
- * host be rejected. */
+static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink *link)) {
+        const ReportLink *link;
+        size_t n = 0;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                n += counts(link);
+        return n;
+}
+
+/* Whether a host has just left the decider for another replica, whose report of it is due, while its clone
+ * uses a third one. */
+static bool host_is_moving(const Reports *r, const ReportedHost *h) {
+        return h->doubled && h->decider && link_weight(h->decider) > 0 && !link_is_used(h->decider) &&
+               !(h->decider->bits & SIGN_SILENT) && r->n_ticks - h->used_tick <= REPORT_CLONE_AGAIN_TICKS &&
+               host_count(h, link_is_used) < 2;
+}
+
+/* Whether the signs of the decider count although those of another session in use say more. A short silence
+ * of one of two hosts with one machine ID is no move: its clone would count from then on, and the host be
+ * rejected. */
 static bool host_keeps_decider(const Reports *r, const ReportedHost *h) {
-        return h->decider && (h->contested || host_has_known_clone(r, h)) && link_is_used(h->decider) &&
-               h->decider->n_silent < REPORT_CLONE_SILENT_TICKS;
+        if (!h->decider || !(h->contested || host_has_known_clone(r, h)))
+                return false;
+        return link_is_used(h->decider) ? h->decider->n_silent < REPORT_CLONE_SILENT_TICKS :
+                                          host_is_moving(r, h);
 }
 
 /* The session in use decides, also if it is silent. After a move, the former replica may not know yet that
- * its session is not in use any more: then contact decides. */
+ * its session is not in use any more: then contact decides. Of two equal ones, that which began first does:
+ * the other one may be that of a clone. The list begins with the last one. */
 static ReportLink *host_choose(const Reports *r, const ReportedHost *h) {
         ReportLink *best = h->decider && link_weight(h->decider) > 0 ? h->decider : NULL, *link;
+        unsigned weight, most = best ? link_weight(best) : 0;
 
         if (host_keeps_decider(r, h))
                 return h->decider;
-        LIST_FOREACH(link, &h->links, of_host)
-                if (link_weight(link) > (best ? link_weight(best) : 0))
+        LIST_FOREACH(link, &h->links, of_host) {
+                weight = link_weight(link);
+                if (weight > most || (weight > 0 && weight == most && best != h->decider)) {
                         best = link;
+                        most = weight;
+                }
+        }
         return best;
 }
 
@@ -149,15 +175,6 @@ static void host_check_end(const Reports *r, ReportedHost *h) {
                 h->end = 0;
 }
 
-static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink *link)) {
-        const ReportLink *link;
-        size_t n = 0;
-
-        LIST_FOREACH(link, &h->links, of_host)
-                n += counts(link);
-        return n;
-}
-
 static bool link_counts(const ReportLink *link) {
         return link_weight(link) > 0;
 }
@@ -180,6 +197,8 @@ static void host_update(Reports *r, ReportedHost *h) {
         ReportLink *before = h->decider;
         LivenessSign sign;
 
+        if (h->in_use)
+                h->used_tick = r->n_ticks;
         h->decider = host_choose(r, h);
         h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
         host_set_unattached(r, h, !h->decider);
@@ -215,9 +234,12 @@ static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
 static void reports_count_doubled(Reports *r, bool late) {
         for (ReportedHost *h = LIST_FIRST(&r->doubled), *next; h; h = next) {
                 next = LIST_NEXT(h, of_doubled);
-                if (host_count(h, link_is_used) < 2)
+                if (host_is_moving(r, h))
+                        h->double_ticks = 0;
+                else if (host_count(h, link_is_used) < 2) {
                         host_set_doubled(r, h, false);
-                else if (host_count(h, link_has_contact) < 2)
+                        host_update(r, h);
+                } else if (host_count(h, link_has_contact) < 2)
                         h->double_ticks = 0;
                 else
                         h->double_ticks += !late;

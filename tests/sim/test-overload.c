@@ -344,6 +344,7 @@ static void reads_at_once(void) {
         static KeyRead reads[60];
 
         write_large(machine(0), "/big", ELEMENTS(big_keys), 200 * 1024);
+        UNTIL("a-sync-is-answered", sync_now(m) == KV_OK); /* its replica has them */
         for (size_t i = 0; i < ELEMENTS(reads); i++)
                 begin_read(m, big_keys[i % ELEMENTS(big_keys)], &reads[i]);
         for (size_t i = 0; i < ELEMENTS(reads); i++) {
