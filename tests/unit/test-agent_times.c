@@ -325,6 +325,23 @@ static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void
         count_messages(NULL);
 }
 
+/* An attached host may follow the recovered cluster before it has noticed that it had no replica. */
+static void a_host_that_has_followed_a_leader_all_the_time_reports_too(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        memset(&reports, 0, sizeof(reports));
+        write_adopting(fixture, KV_SET);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_reported(fixture));
+        run_ms(fixture, 2000);
+        assert_int_equal(reports.n, 1);
+        assert_int_equal(n_stops, 0);
+        write_adopting(fixture, KV_DELETE);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(n_stops, 1);
+}
+
 static bool unexpected_is_rejected; /* other.service, as one unit too many that is not assigned */
 static unsigned n_rejected;
 
@@ -869,6 +886,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_repeated_failure_is_published_after_a_second),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
                 in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_faulty_fixture(a_host_that_has_followed_a_leader_all_the_time_reports_too),
                 in_a_faulty_fixture(
                         a_report_that_the_cluster_rejects_holds_back_no_state_of_an_assigned_unit),
                 in_a_faulty_fixture(a_cluster_that_waits_for_reports_has_answered),
