@@ -558,7 +558,7 @@ static void join_by_a_host_that_receives_its_replica(void) {
 
 /* A copy of an attached host cannot reach the replica that the other one uses, and uses another one. */
 static void two_hosts_with_one_machine_id(void) {
-        unsigned served = 0;
+        unsigned served = 0, unready = 0;
         uint64_t invocation;
         SimMachine *m, *copy;
         MadeToken token;
@@ -586,7 +586,8 @@ static void two_hosts_with_one_machine_id(void) {
         for (unsigned i = 0; i < 1200; i++) {
                 run_ms(100);
                 served += state_of(copy).attached && state_of(copy).ready;
-                if (!state_of(m).ready || sim_systemd_invocation(m->systemd, "a.service") != invocation)
+                unready = state_of(m).ready ? 0 : unready + 1; /* it may move to its first choice */
+                if (unready > 2 || sim_systemd_invocation(m->systemd, "a.service") != invocation)
                         world_failed(world, "the-first-host-is-served", "%s", m->name);
         }
         world_trace(world, "copy", "served for %u ms of 120000", served * 100);
