@@ -1,6 +1,5 @@
 #include "fleetd/api/call_relay.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
@@ -89,10 +88,8 @@ void call_refuse(PeerSession *session, uint64_t number, const char *message) {
                 call_reply_end(session, number, 1);
 }
 
-/* Return whether the other host may send the command for a machine: its requests have no more rights than an
- * operator on it. */
-static bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
-                              const RemoteCommandSpec *spec) {
+bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
+                       const RemoteCommandSpec *spec) {
         const Cluster *c = registry_cluster(api->options.registry);
         Principal sender = { .kind = PRINCIPAL_LOCAL };
         PolicyFacts facts = {};
@@ -108,39 +105,15 @@ static bool call_is_permitted(const Api *api, const PeerSession *session, const 
                (spec->kind == CALL_LOG || unit_is_of_cluster(c, cluster_machine(c, machine), spec->unit));
 }
 
-bool call_read(const Api *api, PeerSession *session, uint64_t number, const char *machine, Reader *in,
-               RemoteCommandSpec *ret) {
-        if (!machine || remote_command_spec_read(in, ret) < 0)
-                call_refuse(session, number, "the other host rejected the request: its version may differ");
-        else if (!call_is_permitted(api, session, machine, ret))
-                call_refuse(session, number,
-                            "the other host rejected the request: this host is restricted or removed");
-        else
-                return true;
-        return false;
-}
-
-int call_check_number(const Api *api, const PeerSession *session, size_t n, Error *err) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(api->options.registry),
-                                                  peer_handshake(session)->machine_id);
-
-        if (n < CALLS_RESTRICTED_MAX || !m || !m->host || !m->host->restricted)
-                return 0;
-        return error_set(err, -EBUSY,
-                         "%d commands of this restricted host are running there, which is the limit; end one "
-                         "of them, or try again later",
-                         CALLS_RESTRICTED_MAX);
-}
-
 /* -- Relaying -- */
 
-/* Begin to relay. -ENOTCONN: this replica has no session to the machine. -EBUSY, with a message: too many. */
+/* Begin to relay. -ENOTCONN: this replica has no session to the machine. */
 static int relay_start(Api *api, PeerSession *session, uint64_t number, const char *machine,
-                       const RemoteCommandSpec *spec, Error *err) {
+                       const RemoteCommandSpec *spec) {
         PeerSession *to = call_session(api, machine);
         CallRelay *relay, *other;
         _cleanup_writer_ Writer w = {};
-        size_t n = 0, own = 0, there = 0;
+        size_t n = 0, own = 0;
         int r;
 
         if (!to || peer_handshake(to)->raft_id != 0)
@@ -148,14 +121,10 @@ static int relay_start(Api *api, PeerSession *session, uint64_t number, const ch
         TAILQ_FOREACH(other, &api->relays, all) {
                 n++;
                 own += other->from == peer_number(session);
-                there += other->from == peer_number(session) && other->to == peer_number(to);
         }
-        r = call_check_number(api, session, there, err);
-        if (r < 0)
-                return r;
         relay = n < CALL_RELAYS_MAX && own < CALL_RELAYS_HOST_MAX ? NEW0(CallRelay, 1) : NULL;
         if (!relay)
-                return error_set(err, -EBUSY, "too many calls are relayed: try again later");
+                return -EBUSY;
         *relay = (CallRelay) { .from = peer_number(session),
                                .from_number = number,
                                .to = peer_number(to),
@@ -179,14 +148,20 @@ void call_relay_on_via(void *userdata, PeerSession *session, PeerFrame type, con
         uint64_t number = read_u64(&in);
         _cleanup_free_ char *machine = read_string(&in, MACHINE_ID_SIZE - 1);
         RemoteCommandSpec spec;
-        Error err = {};
         int r;
 
-        if (!call_read(api, session, number, machine, &in, &spec))
+        if (!machine || remote_command_spec_read(&in, &spec) < 0) {
+                call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
-        r = relay_start(api, session, number, machine, &spec, &err);
+        }
+        if (!call_is_permitted(api, session, machine, &spec)) {
+                call_refuse(session, number,
+                            "the other host rejected the request: this host is restricted or removed");
+                return;
+        }
+        r = relay_start(api, session, number, machine, &spec);
         if (r == -EBUSY)
-                call_refuse(session, number, err.message);
+                call_refuse(session, number, "too many calls are relayed: try again later");
         else if (r < 0)
                 call_reply_end(session, number, CALL_NOT_HERE);
 }
@@ -222,6 +197,8 @@ void call_relay_request(Api *api, PeerSession *session, PeerFrame type, const vo
 }
 
 void call_relay_on_session_end(Api *api, uint64_t session) {
+        static const char lost[] = "fleetd: the connection to that host was lost\n";
+
         for (CallRelay *relay = TAILQ_FIRST(&api->relays), *next; relay; relay = next) {
                 PeerSession *from = peers_session(api->options.peers, relay->from);
 
@@ -231,8 +208,7 @@ void call_relay_on_session_end(Api *api, uint64_t session) {
                 if (relay->from == session)
                         relay_send(api, relay->to, relay->to_number, PEER_CALL_CANCEL, &(uint64_t) { 0 },
                                    sizeof(uint64_t));
-                else if (from &&
-                         call_reply_chunk(from, relay->from_number, CALL_LOST, strlen(CALL_LOST)) == 0)
+                else if (from && call_reply_chunk(from, relay->from_number, lost, sizeof(lost) - 1) == 0)
                         call_reply_end(from, relay->from_number, 255);
                 relay_free(api, relay);
         }

@@ -8,13 +8,7 @@
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
-enum {
-        CALL_RELAYS_MAX = 256,
-        CALL_RELAYS_HOST_MAX = 32, /* of one session */
-        CALLS_RESTRICTED_MAX = 4,  /* of a restricted host to one machine: half of its places for commands */
-};
-
-#define CALL_LOST "fleetd: the connection to that host was lost\n" /* output of a call that did not end */
+enum { CALL_RELAYS_MAX = 256, CALL_RELAYS_HOST_MAX = 32 /* of one session */ };
 
 /* Return a session on which a host can be called, or NULL. */
 PeerSession *call_session(const Api *api, const char *machine);
@@ -33,13 +27,10 @@ void call_relay_free(Api *api);
 
 /* -- Answers to calls -- */
 
-/* Read a command for a machine that another host has sent. Return false after a refusal: it is malformed, or
- * that host may not send it. */
-bool call_read(const Api *api, PeerSession *session, uint64_t number, const char *machine, Reader *in,
-               RemoteCommandSpec *ret);
-/* Check whether a host that has 'n' calls to a machine may have one more: a restricted host must not take the
- * places of all others. 0, or -EBUSY with a message. */
-int call_check_number(const Api *api, const PeerSession *session, size_t n, Error *err);
+/* Return whether the other host may send the command for a machine: its requests have no more rights than an
+ * operator on it. */
+bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
+                       const RemoteCommandSpec *spec);
 int call_reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size);
 void call_reply_end(PeerSession *session, uint64_t number, uint32_t status);
 void call_refuse(PeerSession *session, uint64_t number, const char *message);

@@ -103,8 +103,6 @@ static unsigned *running_count(Running *r) {
 }
 
 static void running_free(Running *r) {
-        if (!r)
-                return;
         TAILQ_REMOVE(&r->api->calls->running, r, all);
         (*running_count(r))--;
         timer_stop(&r->look);
@@ -231,33 +229,25 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
 
 /* -- Calls of other hosts -- */
 
-/* Find a call of a session, and count the calls of it. */
-static Running *running_find(const Api *api, const PeerSession *session, uint64_t number, size_t *ret_n) {
-        Running *r, *found = NULL;
-
-        *ret_n = 0;
-        TAILQ_FOREACH(r, &api->calls->running, all)
-                if (!r->request && r->session == peer_number(session)) {
-                        found = r->number == number ? r : found;
-                        ++*ret_n;
-                }
-        return found;
-}
-
 static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in);
         RemoteCommandSpec spec;
-        Error err = {};
         Running *r;
-        size_t n;
+        Error err = {};
 
-        if (!call_read(api, session, number, api->machine_id, &in, &spec))
+        if (remote_command_spec_read(&in, &spec) < 0) {
+                call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
-        (void) running_find(api, session, number, &n);
-        if (call_check_number(api, session, n, &err) < 0 || running_start(api, &spec, &r, &err) < 0) {
+        }
+        if (!call_is_permitted(api, session, api->machine_id, &spec)) {
+                call_refuse(session, number,
+                            "the other host rejected the request: this host is restricted or removed");
+                return;
+        }
+        if (running_start(api, &spec, &r, &err) < 0) {
                 call_refuse(session, number, err.message);
                 return;
         }
@@ -269,9 +259,14 @@ static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type
                             size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
-        size_t n;
+        uint64_t number = read_u64(&in);
+        Running *r, *next;
 
-        running_free(running_find(api, session, read_u64(&in), &n));
+        for (r = TAILQ_FIRST(&api->calls->running); r; r = next) {
+                next = TAILQ_NEXT(r, all);
+                if (!r->request && r->session == peer_number(session) && r->number == number)
+                        running_free(r);
+        }
         call_relay_request(api, session, type, payload, size);
 }
 
@@ -281,12 +276,12 @@ static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in), credit = read_u64(&in);
         Running *r;
-        size_t n;
 
         if (reader_end(&in) < 0)
                 return;
-        r = running_find(api, session, number, &n);
-        if (r) {
+        TAILQ_FOREACH(r, &api->calls->running, all) {
+                if (r->request || r->session != peer_number(session) || r->number != number)
+                        continue;
                 r->credit = MAX(r->credit, credit);
                 running_check_peer(r);
         }
@@ -349,7 +344,7 @@ static int asking_grant(Asking *a) {
         return r;
 }
 
-/* Send the head of the answer to the client once. */
+/* Send the head of the answer to the client, unless that is done. */
 static void asking_begin(Asking *a) {
         timer_stop(&a->patience);
         a->relayed = false;
@@ -510,10 +505,13 @@ static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, c
 
 /* A session ended: what was asked on it will not be answered, and whom we answered does not listen. */
 void remote_commands_on_session_end(Api *api, PeerSession *session) {
+        static const char lost[] = "fleetd: the connection to that host was lost\n";
         uint64_t number = peer_number(session);
+        Asking *a, *next_asking;
+        Running *r, *next_running;
 
-        for (Asking *a = TAILQ_FIRST(&api->calls->asking), *next; a; a = next) {
-                next = TAILQ_NEXT(a, all);
+        for (a = TAILQ_FIRST(&api->calls->asking); a; a = next_asking) {
+                next_asking = TAILQ_NEXT(a, all);
                 if (a->session != number || a->ended)
                         continue;
                 if (a->relayed) {
@@ -521,11 +519,11 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
                         continue;
                 }
                 a->ended = true;
-                (void) asking_take(a, CALL_LOST, strlen(CALL_LOST));
+                (void) asking_take(a, lost, sizeof(lost) - 1);
                 asking_end(a, EXIT_UNREACHABLE);
         }
-        for (Running *r = TAILQ_FIRST(&api->calls->running), *next; r; r = next) {
-                next = TAILQ_NEXT(r, all);
+        for (r = TAILQ_FIRST(&api->calls->running); r; r = next_running) {
+                next_running = TAILQ_NEXT(r, all);
                 if (!r->request && r->session == number)
                         running_free(r);
         }
@@ -582,6 +580,10 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         return false;
 }
 
+static unsigned start_status(int error) {
+        return error == -ENOENT ? 404 : error == -EEXIST ? 409 : 503;
+}
+
 /* Run the command on machine 'm' (NULL: this host). */
 static void command_begin(Request *request, const ClusterMachine *m, const RemoteCommandSpec *spec) {
         Running *running;
@@ -598,11 +600,7 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
         }
         r = running_start(request->api, spec, &running, &err);
         if (r < 0) {
-                request_error(request,
-                              r == -ENOENT ? 404 :
-                              r == -EEXIST ? 409 :
-                                             503,
-                              "%s", error_text(&err, r));
+                request_error(request, start_status(r), "%s", error_text(&err, r));
                 return;
         }
         running->request = request;

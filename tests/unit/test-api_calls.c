@@ -15,7 +15,6 @@
 
 enum {
         JOURNALS = 32,
-        RESTRICTED = 4,
         COMMANDS = 8,
         WINDOW = 256 * 1024,
         PIECE = 32 * 1024,
@@ -319,34 +318,6 @@ static void journals_leave_commands_their_places(void **state) {
         peer_calls(h, 400, CALL_JOURNAL, "web.service", true);
         peer_calls(h, 401, CALL_STATUS, "web.service", false);
         assert_int_equal(n_children, JOURNALS + COMMANDS + 2);
-}
-
-/* It could leave each of them without credit, so that they do not end. */
-static void a_restricted_host_leaves_others_their_places(void **state) {
-        KvCommand write = { .op = KV_SET,
-                            .internal = true,
-                            .key = kv_string("/_fleet/cluster/host/" QUIET_PEER_OTHER_ID),
-                            .value = kv_string("{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}") };
-        _cleanup_text_ Text said = {};
-        QuietPeer *h = *state;
-
-        assert_done(h,
-                    registry_propose(
-                            h->registry,
-                            &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
-                            on_done, done_));
-        for (unsigned i = 0; i < RESTRICTED; i++)
-                peer_calls(h, i, i % 2 ? CALL_STATUS : CALL_JOURNAL, "web.service", false);
-        assert_int_equal(n_children, RESTRICTED);
-        peer_calls(h, 100, CALL_STATUS, "web.service", false);
-        assert_int_equal(peer_hears(h, &said), 1);
-        assert_says(said.chars, "4 commands of this restricted host are running there, which is the limit");
-        assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
-        assert_int_equal(n_children, RESTRICTED + 1);
-
-        children[0].events->on_exit(children[0].userdata, 0);
-        peer_calls(h, 101, CALL_STATUS, "web.service", false);
-        assert_int_equal(n_children, RESTRICTED + 2);
 }
 
 static void a_child_waits_for_credit_of_the_host_that_asks(void **state) {
@@ -701,7 +672,6 @@ int main(void) {
                 on_a_host(a_restricted_host_reads_other_hosts_and_a_removed_one_does_not),
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
                 on_a_host(journals_leave_commands_their_places),
-                on_a_host(a_restricted_host_leaves_others_their_places),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
                 on_a_host(an_older_host_that_gives_no_credit_gets_all),
                 on_a_host(a_slow_reader_of_another_hosts_journal_loses_nothing),

@@ -14,8 +14,6 @@
 #define FAR    "/fleet/v1/status/web.service?machine=" FAR_ID
 #define OTHER  "/fleet/v1/status/web.service?machine=" QUIET_PEER_OTHER_ID
 
-enum { RESTRICTED = 4 /* calls of a restricted host to one machine */ };
-
 static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(KvStatus *) userdata = status;
 }
@@ -339,15 +337,13 @@ static void a_restricted_host_calls_for_units_of_the_cluster_only(void **state) 
                                 quiet_peer_pass(h, 20);
                                 while (quiet_peer_receive(&h->asking, &f)) {
                                         Reader r = reader_over(f.payload, f.size);
-                                        uint64_t ending = read_u64(&r);
                                         size_t n;
                                         const char *text;
 
                                         relayed |= f.type == PEER_CALL;
-                                        if (f.type == PEER_CALL)
-                                                ends(&h->asking, ending, 0);
                                         if (f.type != PEER_CALL_CHUNK)
                                                 continue;
+                                        (void) read_u64(&r);
                                         text = read_blob(&r, PEER_FRAME_MAX, &n);
                                         refused |= text && memmem(text, n, "is restricted", 13);
                                         acknowledged |= n == 0;
@@ -360,9 +356,8 @@ static void a_restricted_host_calls_for_units_of_the_cluster_only(void **state) 
         }
 }
 
-/* It would take the places of all others at that host, or all of the 256 that a replica relays. */
-static void a_restricted_host_has_few_calls_to_a_machine_at_a_time(void **state) {
-        uint64_t numbers[RESTRICTED + 1] = {};
+/* Of 256 calls that a replica relays, one host, which may be a restricted one, gets a part. */
+static void one_host_does_not_take_all_relays(void **state) {
         QuietPeer *h = *state;
         unsigned n = 0;
         Frame f;
@@ -372,15 +367,9 @@ static void a_restricted_host_has_few_calls_to_a_machine_at_a_time(void **state)
         for (unsigned i = 0; i < 256; i++)
                 relay(h, 1000 + i, QUIET_PEER_OTHER_ID, "web.service");
         while (quiet_peer_receive(&h->asking, &f))
-                if (f.type == PEER_CALL && n <= RESTRICTED) {
-                        Reader r = reader_over(f.payload, f.size);
-
-                        numbers[n++] = read_u64(&r);
-                }
-        assert_int_equal(n, RESTRICTED);
-        ends(&h->asking, numbers[0], 0);
-        relay(h, 2000, QUIET_PEER_OTHER_ID, "web.service");
-        assert_int_not_equal(heard(&h->asking, PEER_CALL, NULL), 0);
+                n += f.type == PEER_CALL;
+        print_message("%u calls are relayed\n", n);
+        assert_true(n > 0 && n <= 64);
 }
 
 int main(void) {
@@ -396,7 +385,7 @@ int main(void) {
                 ON_ATTACHED(a_call_is_relayed_with_its_credit_and_its_end),
                 ON_ATTACHED(a_call_for_a_host_without_a_session_is_not_relayed),
                 ON_ATTACHED(a_restricted_host_calls_for_units_of_the_cluster_only),
-                ON_ATTACHED(a_restricted_host_has_few_calls_to_a_machine_at_a_time),
+                ON_ATTACHED(one_host_does_not_take_all_relays),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
