@@ -136,8 +136,6 @@ void peer_host_free(PeerHost *host) {
 
         assert(!host->dialed && !host->accepted && !host->candidate && host->n_known == 0);
         timer_stop(&host->clone_check);
-        if (host->source) /* for an hour after its last session, which may have been a long one */
-                strangers_trust(&peers->strangers, host->source->key, host->used_ms);
         host_leave_source(host);
         host_unindex(host);
         if (host->changed)

@@ -25,7 +25,7 @@ static bool row_is_trusted(const StrangersRow *row, uint64_t now_ms) {
 
 /* The row of a known address counts its part, of which it would have all again without the row. */
 static bool row_is_kept(const StrangersRow *row, uint64_t now_ms) {
-        return row->known || row_is_trusted(row, now_ms);
+        return (row->known && now_ms - row->used_ms < STRANGERS_TRUSTED_MS) || row_is_trusted(row, now_ms);
 }
 
 static bool row_goes_before(const StrangersRow *a, const StrangersRow *b, uint64_t now_ms) {
@@ -55,7 +55,7 @@ static StrangersRow *strangers_row(Strangers *strangers, uint64_t key, uint64_t 
 size_t strangers_trust(Strangers *strangers, uint64_t key, uint64_t now_ms) {
         StrangersRow *row = strangers_row(strangers, key, now_ms);
 
-        row->trusted_ms = MAX(row->trusted_ms, now_ms);
+        row->trusted_ms = now_ms;
         return (size_t) (row - strangers->rows);
 }
 
@@ -63,8 +63,10 @@ void strangers_distrust(Strangers *strangers, uint64_t key) {
         StrangersRow *set = strangers_set(strangers, key);
 
         for (size_t i = 0; i < STRANGERS_SET; i++)
-                if (set[i].key == key)
+                if (set[i].key == key) {
                         set[i].trusted_ms = 0;
+                        set[i].known = false;
+                }
 }
 
 bool strangers_is_trusted(const Strangers *strangers, uint64_t key, uint64_t now_ms) {
@@ -118,11 +120,11 @@ bool strangers_accept(Strangers *strangers, uint64_t key, bool known, uint64_t a
         StrangersRow *row = strangers_row(strangers, key, now_ms);
         bool trusted;
 
+        row->used_ms = now_ms;
         row->known = known;
         trusted = row_is_kept(row, now_ms);
 
         /* A burst is a fifth of a second: the loop does the work of all of them at once. */
-        row->used_ms = now_ms;
         if (pace_wait_ms(&strangers->connections, admission, MAX(admission / 5, (uint64_t) 1), now_ms) > 0)
                 return false;
         if (!(trusted ? strangers_accept_trusted : strangers_accept_stranger)(strangers, row, admission,
