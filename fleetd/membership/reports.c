@@ -12,7 +12,8 @@ typedef struct ReportLink {
         uint8_t bits;
         uint8_t n_silent; /* reports without contact, the last ones; at most REPORT_CLONE_SILENT_TICKS */
         bool in_list;     /* of the replica's 'listed' */
-        uint64_t listed;  /* number of the last report that lists it */
+        uint64_t since_tick;
+        uint64_t listed; /* number of the last report that lists it */
         LIST_ENTRY(ReportLink) of_host;
         LIST_ENTRY(ReportLink) of_listed;
         LIST_ENTRY(ReportLink) of_replica;
@@ -103,22 +104,31 @@ static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink 
         return n;
 }
 
-/* Whether a host has just left the decider for another replica, whose report of it is due, while its clone
- * uses a third one. */
-static bool host_is_moving(const Reports *r, const ReportedHost *h) {
-        return h->doubled && h->decider && link_weight(h->decider) > 0 && !link_is_used(h->decider) &&
-               !(h->decider->bits & SIGN_SILENT) && r->n_ticks - h->used_tick <= REPORT_CLONE_AGAIN_TICKS &&
-               host_count(h, link_is_used) < 2;
+/* Whether the session may be that of a clone, which returns now and then. When the host has just left the
+ * replica that it used, no such session counts until the report of the one that it uses now is due. */
+static bool link_is_doubtful(const Reports *r, const ReportLink *link) {
+        const ReportedHost *h = link->host;
+
+        return link != h->decider && host_has_known_clone(r, h) && link->since_tick > h->clone_tick &&
+               !(h->decider && link_is_used(h->decider)) &&
+               r->n_ticks - h->used_tick <= REPORT_CLONE_AGAIN_TICKS;
+}
+
+static bool host_has_doubtful(const Reports *r, const ReportedHost *h) {
+        const ReportLink *link;
+
+        LIST_FOREACH(link, &h->links, of_host)
+                if (link_is_doubtful(r, link))
+                        return true;
+        return false;
 }
 
 /* Whether the signs of the decider count although those of another session in use say more. A short silence
  * of one of two hosts with one machine ID is no move: its clone would count from then on, and the host be
  * rejected. */
 static bool host_keeps_decider(const Reports *r, const ReportedHost *h) {
-        if (!h->decider || !(h->contested || host_has_known_clone(r, h)))
-                return false;
-        return link_is_used(h->decider) ? h->decider->n_silent < REPORT_CLONE_SILENT_TICKS :
-                                          host_is_moving(r, h);
+        return h->decider && (h->contested || host_has_known_clone(r, h)) && link_is_used(h->decider) &&
+               h->decider->n_silent < REPORT_CLONE_SILENT_TICKS;
 }
 
 /* The session in use decides, also if it is silent. After a move, the former replica may not know yet that
@@ -131,7 +141,7 @@ static ReportLink *host_choose(const Reports *r, const ReportedHost *h) {
         if (host_keeps_decider(r, h))
                 return h->decider;
         LIST_FOREACH(link, &h->links, of_host) {
-                weight = link_weight(link);
+                weight = link_is_doubtful(r, link) ? 0 : link_weight(link);
                 if (weight > most || (weight > 0 && weight == most && best != h->decider)) {
                         best = link;
                         most = weight;
@@ -190,6 +200,18 @@ static void host_set_sessions(Reports *r, ReportedHost *h, size_t n) {
         }
 }
 
+static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
+        if (doubled == h->doubled)
+                return;
+        h->doubled = doubled;
+        h->contested = false;
+        h->double_ticks = 0;
+        if (doubled)
+                LIST_INSERT_HEAD(&r->doubled, h, of_doubled);
+        else
+                LIST_REMOVE(h, of_doubled);
+}
+
 /* Decide again whose signs count. A host whose replica in use has ended, or whose last session, has a whole
  * period to reach another one. */
 static void host_update(Reports *r, ReportedHost *h) {
@@ -201,6 +223,8 @@ static void host_update(Reports *r, ReportedHost *h) {
                 h->used_tick = r->n_ticks;
         h->decider = host_choose(r, h);
         h->in_use = h->decider && h->decider->bits & SIGN_IN_USE;
+        if (host_has_doubtful(r, h))
+                host_set_doubled(r, h, true); /* the next tick looks again */
         host_set_unattached(r, h, !h->decider);
         host_set_sessions(r, h, host_count(h, link_counts));
         if (h->decider == before && h->unattached == was_unattached)
@@ -219,27 +243,16 @@ static bool link_has_contact(const ReportLink *link) {
         return link_is_used(link) && !(link->bits & SIGN_SILENT);
 }
 
-static void host_set_doubled(Reports *r, ReportedHost *h, bool doubled) {
-        if (doubled == h->doubled)
-                return;
-        h->doubled = doubled;
-        h->contested = false;
-        h->double_ticks = 0;
-        if (doubled)
-                LIST_INSERT_HEAD(&r->doubled, h, of_doubled);
-        else
-                LIST_REMOVE(h, of_doubled);
-}
-
 static void reports_count_doubled(Reports *r, bool late) {
         for (ReportedHost *h = LIST_FIRST(&r->doubled), *next; h; h = next) {
                 next = LIST_NEXT(h, of_doubled);
-                if (host_is_moving(r, h))
-                        h->double_ticks = 0;
-                else if (host_count(h, link_is_used) < 2) {
-                        host_set_doubled(r, h, false);
+                if (!h->decider || !link_is_used(h->decider))
                         host_update(r, h);
-                } else if (host_count(h, link_has_contact) < 2)
+                if (host_has_doubtful(r, h))
+                        h->double_ticks = 0;
+                else if (host_count(h, link_is_used) < 2)
+                        host_set_doubled(r, h, false);
+                else if (host_count(h, link_has_contact) < 2)
                         h->double_ticks = 0;
                 else
                         h->double_ticks += !late;
@@ -336,6 +349,7 @@ static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *m
                 return NULL;
         link->host = h;
         link->replica = replica;
+        link->since_tick = r->n_ticks;
         h->end = 0;
         LIST_INSERT_HEAD(&h->links, link, of_host);
         LIST_INSERT_HEAD(&replica->links, link, of_replica);

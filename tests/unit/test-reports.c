@@ -941,36 +941,63 @@ static void a_short_silence_does_not_let_the_clone_decide(void **state) {
                 }
 }
 
-/* It moves to a replica to which it has had an idle session, while its clone has returned. Its former replica
- * reports that up to two ticks before the new one does. */
+/* It moves to a replica to which it has had an idle session, in the second in which its clone has returned.
+ * Its former replica reports that up to two ticks before the new one does; its session may end meanwhile. */
 static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
-        for (unsigned later = 0; later <= REPORT_CLONE_AGAIN_TICKS; later++)
-                for (unsigned closes = 0; closes < 2; closes++) {
-                        Found found;
-                        World w;
+        for (unsigned before = 0; before < 2; before++) /* ticks of the clone */
+                for (unsigned later = 0; later <= REPORT_CLONE_AGAIN_TICKS; later++)
+                        for (unsigned closed = 0; closed <= later + 1; closed++) { /* in this tick */
+                                Found found;
+                                World w;
 
-                        begin(&w);
-                        open_session(&w, 0, 1, true);
-                        open_session(&w, 0, 0, false);
-                        tick(&w, ALL, true);
-                        open_session(&w, 0, 2, true); /* the clone */
-                        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
-                        close_session(&w, 0, 2, (LivenessSign) {});
-                        assert_int_equal(ticks_until_clone(&w, 100, &found), 0);
-                        open_session(&w, 0, 2, true);
-                        tick(&w, ALL, true);
-                        open_session(&w, 0, 1, false);
-                        assert_int_equal(ticks_until_clone(&w, later, &found), 0);
-                        open_session(&w, 0, 0, true);
-                        tick(&w, ALL, true);
-                        if (closes)
-                                close_session(&w, 0, 1, (LivenessSign) {});
-                        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
-                        assert_int_equal(found.n, 1);
-                        assert_string_equal(found.replica, "c");
-                        assert_true(w.last[0].heartbeat);
-                        end(&w);
-                }
+                                begin(&w);
+                                open_session(&w, 0, 1, true);
+                                open_session(&w, 0, 0, false);
+                                tick(&w, ALL, true);
+                                open_session(&w, 0, 2, true); /* the clone */
+                                assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+                                close_session(&w, 0, 2, (LivenessSign) {});
+                                assert_int_equal(ticks_until_clone(&w, 100, &found), 0);
+                                open_session(&w, 0, 2, true);
+                                if (before)
+                                        tick(&w, ALL, true);
+                                open_session(&w, 0, 1, false);
+                                for (unsigned i = 0; i < later; i++) {
+                                        if (i == closed)
+                                                close_session(&w, 0, 1, (LivenessSign) {});
+                                        assert_int_equal(ticks_until_clone(&w, 1, &found), 0);
+                                }
+                                open_session(&w, 0, 0, true);
+                                if (closed == later)
+                                        close_session(&w, 0, 1, (LivenessSign) {});
+                                assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+                                assert_int_equal(found.n, 1);
+                                assert_string_equal(found.replica, "c");
+                                assert_true(w.last[0].heartbeat);
+                                end(&w);
+                        }
+}
+
+/* After the host has left, its clone has the signs of life within two ticks. */
+static void a_clone_counts_when_the_other_host_has_left(void **state) {
+        Found found;
+        World w;
+
+        begin(&w);
+        open_session(&w, 0, 1, true);
+        tick(&w, ALL, true);
+        open_session(&w, 0, 2, true);
+        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+        close_session(&w, 0, 2, (LivenessSign) {});
+        tick(&w, ALL, true);
+        open_session(&w, 0, 2, true);
+        close_session(&w, 0, 1, (LivenessSign) {});
+        for (unsigned i = 0; i <= REPORT_CLONE_AGAIN_TICKS + 1; i++)
+                tick(&w, ALL, true);
+        assert_true(w.last[0].heartbeat);
+        assert_false(w.last[0].unattached);
+        assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+        end(&w);
 }
 
 /* A host whose clone was rejected may have moved: it is not lost. */
@@ -1113,6 +1140,7 @@ int main(void) {
                 cmocka_unit_test(the_later_one_of_two_hosts_with_one_id_is_found),
                 cmocka_unit_test(a_short_silence_does_not_let_the_clone_decide),
                 cmocka_unit_test(a_host_that_moves_beside_its_clone_still_decides),
+                cmocka_unit_test(a_clone_counts_when_the_other_host_has_left),
                 cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),
                 cmocka_unit_test(a_replica_without_contact_with_the_leader_is_no_clone),
                 cmocka_unit_test(a_host_that_moves_is_no_clone),
