@@ -145,7 +145,7 @@ static void agent_update_freshness(Agent *a) {
          * first start. */
         if (!a->records.table && !c->adopting && agent_is_of_another_lineage(a))
                 a->records.lineage = a->records.acted_index = 0;
-        if (agent_must_report(a)) /* a host may never have noticed that it had no leader meanwhile */
+        if (agent_must_report(a)) /* also if this host has not noticed that it had no leader meanwhile */
                 a->fresh = false;
         if (agent_must_report(a) ? a->adopting : c->index < a->records.acted_index)
                 a->fresh = false;

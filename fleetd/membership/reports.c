@@ -10,10 +10,10 @@ typedef struct ReportLink {
         ReportedHost *host;
         ReportingReplica *replica;
         uint8_t bits;
-        uint8_t n_silent; /* reports without contact, the last ones; at most REPORT_CLONE_SILENT_TICKS */
-        bool in_list;     /* of the replica's 'listed' */
-        uint64_t since_tick;
-        uint64_t listed; /* number of the last report that lists it */
+        uint8_t n_silent;    /* reports without contact, the last ones; at most REPORT_CLONE_SILENT_TICKS */
+        bool in_list;        /* of the replica's 'listed' */
+        uint64_t since_tick; /* when it was reported first */
+        uint64_t listed;     /* number of the last report that lists it */
         LIST_ENTRY(ReportLink) of_host;
         LIST_ENTRY(ReportLink) of_listed;
         LIST_ENTRY(ReportLink) of_replica;

@@ -912,6 +912,21 @@ static void the_later_one_of_two_hosts_with_one_id_is_found(void **state) {
         end(&w);
 }
 
+/* A host uses b, and perhaps has an idle session to a; its clone, which used c, was found and has left. */
+static void begin_with_clone(World *w, bool idle) {
+        Found found;
+
+        begin(w);
+        open_session(w, 0, 1, true);
+        if (idle)
+                open_session(w, 0, 0, false);
+        tick(w, ALL, true);
+        open_session(w, 0, 2, true);
+        assert_int_not_equal(ticks_until_clone(w, 50, &found), 0);
+        close_session(w, 0, 2, (LivenessSign) {});
+        tick(w, ALL, true);
+}
+
 /* Of two hosts in contact, one is silent for less than the time in which a host is lost. */
 static void a_short_silence_does_not_let_the_clone_decide(void **state) {
         for (unsigned known = 0; known < 2; known++)
@@ -919,18 +934,16 @@ static void a_short_silence_does_not_let_the_clone_decide(void **state) {
                         Found found;
                         World w;
 
-                        begin(&w);
-                        open_session(&w, 0, 1, true);
-                        tick(&w, ALL, true);
-                        open_session(&w, 0, 2, true); /* the clone */
-                        if (known) {
-                                assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
-                                close_session(&w, 0, 2, (LivenessSign) {});
+                        if (known)
+                                begin_with_clone(&w, false);
+                        else {
+                                begin(&w);
+                                open_session(&w, 0, 1, true);
                                 tick(&w, ALL, true);
-                                open_session(&w, 0, 2, true);
-                        } else
-                                for (unsigned i = 0; i < REPORT_CLONE_AGAIN_TICKS; i++)
-                                        tick(&w, ALL, true);
+                        }
+                        open_session(&w, 0, 2, true); /* the clone */
+                        for (unsigned i = 0; !known && i < REPORT_CLONE_AGAIN_TICKS; i++)
+                                tick(&w, ALL, true);
                         w.hosts[0].silent[1] = true;
                         assert_int_equal(ticks_until_clone(&w, silent, &found), 0);
                         assert_int_equal(w.silent[0], silent);
@@ -950,13 +963,7 @@ static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
                                 Found found;
                                 World w;
 
-                                begin(&w);
-                                open_session(&w, 0, 1, true);
-                                open_session(&w, 0, 0, false);
-                                tick(&w, ALL, true);
-                                open_session(&w, 0, 2, true); /* the clone */
-                                assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
-                                close_session(&w, 0, 2, (LivenessSign) {});
+                                begin_with_clone(&w, true);
                                 assert_int_equal(ticks_until_clone(&w, 100, &found), 0);
                                 open_session(&w, 0, 2, true);
                                 if (before)
@@ -983,13 +990,7 @@ static void a_clone_counts_when_the_other_host_has_left(void **state) {
         Found found;
         World w;
 
-        begin(&w);
-        open_session(&w, 0, 1, true);
-        tick(&w, ALL, true);
-        open_session(&w, 0, 2, true);
-        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
-        close_session(&w, 0, 2, (LivenessSign) {});
-        tick(&w, ALL, true);
+        begin_with_clone(&w, false);
         open_session(&w, 0, 2, true);
         close_session(&w, 0, 1, (LivenessSign) {});
         for (unsigned i = 0; i <= REPORT_CLONE_AGAIN_TICKS + 1; i++)
