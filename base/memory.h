@@ -62,6 +62,10 @@ static inline void closep(int *fd) {
                 close(*fd);
 }
 
+/* Return an uninitialized element, or NULL. Where each request needs one: calloc() does not use the cache of
+ * the thread, and takes three times as long (glibc before 2.41). */
+#define NEW(type) ((type *) malloc(sizeof(type)))
+
 /* Return a zeroed array of n elements, or NULL. */
 #define NEW0(type, n) ((type *) calloc((n), sizeof(type)))
 

@@ -651,7 +651,7 @@ static int keys_read(Request *request, KeysRequest *keys, Error *err) {
 }
 
 void keys_v2_handle(Request *request) {
-        KeysRequest *keys = NEW0(KeysRequest, 1);
+        KeysRequest *keys = NEW(KeysRequest);
         Error err = {};
         int r;
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
@@ -660,6 +660,7 @@ void keys_v2_handle(Request *request) {
                 answer_refusal(request, 300, "out of memory");
                 return;
         }
+        *keys = (KeysRequest) {};
         request->state = keys;
         request->on_end = keys_on_end;
         r = keys_read(request, keys, &err);

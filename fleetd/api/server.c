@@ -89,10 +89,6 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
         Principal p = {};
         int r = 0;
 
-        if (listener->kind == API_LOOPBACK && listener->sender) {
-                *ret = sender_ref(listener->sender);
-                return 0;
-        }
         if (listener->kind == API_TLS)
                 tls_front_principal(stream, &p);
         else
@@ -118,8 +114,15 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
 }
 
 static int request_find_sender(const Request *request, Sender **ret) {
-        return request->http->sink ? serving_sender(request, ret) :
-                                     server_sender(request->listener, request->http->stream, ret);
+        ApiListenerState *listener = request->listener;
+
+        if (request->http->sink)
+                return serving_sender(request, ret);
+        if (listener->kind == API_LOOPBACK && listener->sender) { /* all its clients have the same rights */
+                *ret = sender_ref(listener->sender);
+                return 0;
+        }
+        return server_sender(listener, request->http->stream, ret);
 }
 
 static bool server_is_host(const ApiListenerState *listener, const char *host) {
@@ -330,13 +333,10 @@ static const char *api_write_refusal(void *userdata, void *at, unsigned status, 
         return "application/json";
 }
 
-/* Keys of v2 have parameters in the body, too: their handler reads both. */
 static bool server_reads_parameters(Request *request) {
         Error err = {};
         int r;
 
-        if (starts_with(request->path, "/v2/keys"))
-                return true;
         r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
         if (r >= 0)
                 return true;
@@ -345,7 +345,7 @@ static bool server_reads_parameters(Request *request) {
 }
 
 Request *api_request_new(Api *api, HttpRequest *http) {
-        Request *request = NEW0(Request, 1);
+        Request *request = NEW(Request);
 
         if (!request)
                 return NULL;
@@ -369,7 +369,8 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         else if (r < 0)
                 request_refuse_target(request);
         else if (server_authenticate(request) && server_allows_method(request) &&
-                 server_reads_parameters(request))
+                 /* keys of v2 have parameters in the body, too: their handler reads both */
+                 (starts_with(request->path, "/v2/keys") || server_reads_parameters(request)))
                 gate_admit(request);
 }
 
