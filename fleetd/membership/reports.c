@@ -109,8 +109,8 @@ static size_t host_count(const ReportedHost *h, bool (*counts)(const ReportLink 
 static bool link_is_doubtful(const Reports *r, const ReportLink *link) {
         const ReportedHost *h = link->host;
 
-        return link != h->decider && host_has_known_clone(r, h) && link->since_tick > h->clone_tick &&
-               !(h->decider && link_is_used(h->decider)) &&
+        return link != h->decider && host_has_known_clone(r, h) && link->since_tick >= h->clone_tick &&
+               !(link->bits & SIGN_ALONE) && !(h->decider && link_is_used(h->decider)) &&
                r->n_ticks - h->used_tick <= REPORT_CLONE_AGAIN_TICKS;
 }
 
@@ -362,7 +362,7 @@ static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *m
 static void host_end(Reports *r, ReportedHost *h, const ReportingReplica *replica, bool now, uint8_t end) {
         ReportLink *link = host_link(h, replica);
 
-        if (!link && !h->unattached && !now)
+        if (!link && host_count(h, link_counts) > 0 && !now)
                 return; /* another one has a session, or has told later */
         if (link)
                 link_free(link);
@@ -586,8 +586,8 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
                 LivenessSign sign = unattached_sign(r, h);
 
                 next = LIST_NEXT(h, of_unattached);
-                if (!r->on_sign(r->userdata, h->machine, &sign, late))
-                        host_free(r, h);
+                if (!r->on_sign(r->userdata, h->machine, &sign, late) && host_count(h, link_counts) == 0)
+                        host_free(r, h); /* a session that counts soon may be reported once only */
         }
 }
 

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "fleetd/membership/reports.h"
 
-enum { HOSTS = 50, REPLICAS = 3, TICK_MS = 500, TERM = 7 };
+enum { HOSTS = 50, REPLICAS = 4, TICK_MS = 500, TERM = 7 };
 
 /* A world of replicas and a leader. The leader counts for each host as liveness does. */
 typedef struct Sessions {
@@ -33,7 +33,7 @@ typedef struct World {
         bool forget;              /* hosts without a session are not expected any more */
 } World;
 
-static const char *const names[REPLICAS] = { "a", "b", "c" };
+static const char *const names[REPLICAS] = { "a", "b", "c", "d" };
 
 static const char *host_id(char ret[static MACHINE_ID_SIZE], unsigned host) {
         snprintf(ret, MACHINE_ID_SIZE, "%032x", host + 1);
@@ -143,7 +143,7 @@ static void close_session(World *w, unsigned host, unsigned replica, LivenessSig
         reporter_changed(&w->reporters[replica], host_id(id, host));
 }
 
-enum { ALL = 7, A = 1, B = 2, C = 4 };
+enum { ALL = 7, A = 1, B = 2, C = 4, D = 8 };
 
 /* Hosts come, go and are silent at random. By the changes alone, the leader has the count of the replica. */
 static void the_leader_counts_as_the_replica_in_use(void **state) {
@@ -156,7 +156,7 @@ static void the_leader_counts_as_the_replica_in_use(void **state) {
         for (unsigned t = 0; t < 3000; t++) {
                 for (unsigned h = 0; h < HOSTS; h++) {
                         Sessions *s = &w.hosts[h];
-                        unsigned r = h % REPLICAS;
+                        unsigned r = h % 3;
                         bool opens = !s->open[r] && random_below(&random, 5) == 0;
 
                         if (s->open[r] && random_below(&random, 20) == 0)
@@ -173,7 +173,7 @@ static void the_leader_counts_as_the_replica_in_use(void **state) {
                 for (unsigned h = 0; h < HOSTS; h++) {
                         char id[MACHINE_ID_SIZE];
                         LivenessSign sign;
-                        bool open = w.hosts[h].open[h % REPLICAS];
+                        bool open = w.hosts[h].open[h % 3];
 
                         assert_int_equal(reports_sign(&w.reports, host_id(id, h), &sign), open);
                         assert_true(!open || w.silent[h] == silent[h]);
@@ -985,19 +985,53 @@ static void a_host_that_moves_beside_its_clone_still_decides(void **state) {
                         }
 }
 
-/* After the host has left, its clone has the signs of life within two ticks. */
+/* After the host has left, its clone has the signs of life when two more reports of all replicas have
+ * arrived, also if the leader has recorded the end of the host meanwhile, and expects it no more. */
 static void a_clone_counts_when_the_other_host_has_left(void **state) {
+        for (unsigned shut_down = 0; shut_down < 2; shut_down++) {
+                Found found;
+                World w;
+
+                begin_with_clone(&w, false);
+                open_session(&w, 0, 2, true);
+                close_session(&w, 0, 1, (LivenessSign) { .kernel = true, .shut_down = shut_down });
+                w.forget = shut_down;
+                for (unsigned i = 0; i < REPORT_CLONE_AGAIN_TICKS; i++) {
+                        tick(&w, ALL, true);
+                        assert_false(w.last[0].heartbeat);
+                }
+                tick(&w, ALL, true);
+                assert_true(w.last[0].heartbeat);
+                assert_false(w.last[0].unattached);
+                assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+                end(&w);
+        }
+}
+
+/* The clone dials another replica at once, which reports it in the tick in which it was found. */
+static void a_clone_that_returns_at_once_does_not_decide(void **state) {
         Found found;
         World w;
 
-        begin_with_clone(&w, false);
+        begin(&w);
+        open_session(&w, 0, 1, true);
+        open_session(&w, 0, 0, false);
+        tick(&w, ALL | D, true);
         open_session(&w, 0, 2, true);
-        close_session(&w, 0, 1, (LivenessSign) {});
-        for (unsigned i = 0; i <= REPORT_CLONE_AGAIN_TICKS + 1; i++)
-                tick(&w, ALL, true);
-        assert_true(w.last[0].heartbeat);
-        assert_false(w.last[0].unattached);
-        assert_int_equal(ticks_until_clone(&w, 50, &found), 0);
+        assert_int_not_equal(ticks_until_clone(&w, 50, &found), 0);
+        close_session(&w, 0, 2, (LivenessSign) {});
+        open_session(&w, 0, 3, true);
+        tick(&w, D, true);
+        open_session(&w, 0, 1, false); /* the host moves from b to a */
+        tick(&w, ALL | D, true);
+        open_session(&w, 0, 0, true);
+        found = (Found) {};
+        for (unsigned t = 0; t < 50 && found.n == 0; t++) {
+                tick(&w, ALL | D, true);
+                reports_each_clone(&w.reports, on_clone, &found);
+        }
+        assert_int_equal(found.n, 1);
+        assert_string_equal(found.replica, "d");
         end(&w);
 }
 
@@ -1142,6 +1176,7 @@ int main(void) {
                 cmocka_unit_test(a_short_silence_does_not_let_the_clone_decide),
                 cmocka_unit_test(a_host_that_moves_beside_its_clone_still_decides),
                 cmocka_unit_test(a_clone_counts_when_the_other_host_has_left),
+                cmocka_unit_test(a_clone_that_returns_at_once_does_not_decide),
                 cmocka_unit_test(the_other_one_of_two_hosts_with_one_id_counts_before_it_is_lost),
                 cmocka_unit_test(a_replica_without_contact_with_the_leader_is_no_clone),
                 cmocka_unit_test(a_host_that_moves_is_no_clone),
