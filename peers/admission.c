@@ -71,6 +71,8 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         if (s->state == SESSION_ENDED) /* by an observer of these ends */
                 return;
 
+        if (s->pending)
+                peers_count_finished(peers);
         session_leave_pending(peers, s);
         peers->key_rejected = false;
         s->host = host;

@@ -112,6 +112,11 @@ struct Peers {
         PeerSession *sessions;                     /* all, by number, lingering ones included */
         PeerSession *pending; /* accepted ones before their handshake, oldest first; joining hosts until
                                  their end */
+        struct {
+                uint64_t span;      /* the present PENDING_HELD_MS since the start of the loop */
+                unsigned n, before; /* handshakes of accepted sessions that ended well in it, and in the one
+                                       before */
+        } finished;
         unsigned n_sessions;
         uint64_t sent; /* peers_sent() */
         uint64_t last_number;
@@ -201,6 +206,7 @@ void peers_redial_later(Peers *peers);
 
 /* Return whether this host dials that address. */
 bool peers_dials(const Peers *peers, uint64_t source);
+void peers_count_finished(Peers *peers); /* a handshake of an accepted session */
 
 /* -- admission.c -- */
 

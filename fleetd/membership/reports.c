@@ -35,6 +35,7 @@ struct ReportedHost {
         uint64_t clone_tick;   /* when a clone of it was found last; 0: never */
         uint64_t used_tick;    /* the last tick at which the decider was the replica that it uses */
         uint64_t end_tick;     /* when the end of its last session was reported */
+        uint64_t returned;     /* Reports.n_graces when it was attached last */
         unsigned double_ticks; /* while it is doubled: with contact of both, the last ones */
         LIST_ENTRY(ReportedHost) of_unattached;
         LIST_ENTRY(ReportedHost) of_doubled;
@@ -162,8 +163,12 @@ static void host_set_unattached(Reports *r, ReportedHost *h, bool unattached) {
         h->unattached = unattached;
         if (unattached)
                 LIST_INSERT_HEAD(&r->unattached, h, of_unattached);
-        else
+        else {
                 LIST_REMOVE(h, of_unattached);
+                if (h->returned != r->n_graces)
+                        r->returned_tick = r->n_ticks;
+                h->returned = r->n_graces;
+        }
         r->n_unattached += unattached ? 1 : -1;
 }
 
@@ -322,6 +327,7 @@ static void host_free(Reports *r, ReportedHost *h) {
 
         while ((link = LIST_FIRST(&h->links)))
                 link_free(link);
+        h->returned = r->n_graces; /* it does not return */
         host_set_unattached(r, h, false);
         host_set_doubled(r, h, false);
         r->n_single -= h->single_tick > 0;
@@ -558,6 +564,13 @@ static void reports_end_grace(Reports *r) {
         }
 }
 
+/* Replicas may admit fewer hosts than they may, because their processors are busy. While hosts return, the
+ * others may be on their way: the last tick of the grace does not end. */
+static bool reports_hold_grace(const Reports *r) {
+        return r->n_ticks - r->returned_tick <= REPORT_RETURN_TICKS &&
+               r->n_ticks - r->grace_tick < REPORT_GRACE_MAX_MS / LIVENESS_TICK_MS;
+}
+
 void reports_tick(Reports *r, uint64_t now_ms, bool late) {
         bool ended = r->begins, had_grace = r->grace_ticks > 0;
 
@@ -576,7 +589,11 @@ void reports_tick(Reports *r, uint64_t now_ms, bool late) {
         reports_count_doubled(r, late);
         if (reports_count_replicas(r) < 2)
                 r->several_tick = r->n_ticks + 1;
-        if (r->grace_ticks > 0 && !late)
+        if (ended) {
+                r->n_graces++;
+                r->grace_tick = r->n_ticks;
+        }
+        if (r->grace_ticks > (reports_hold_grace(r) ? 1 : 0) && !late)
                 r->grace_ticks--;
         r->grace_ticks = ended ? MAX(reports_grace(r), r->grace_ticks) :
                                  MIN(reports_grace(r), r->grace_ticks);

@@ -33,6 +33,7 @@ enum {
         REPORT_GRACE_MS = 3000,  /* from the end of a replica, for its hosts, and: */
         REPORT_ADMISSION = 500,  /* hosts that one replica admits in a second */
         REPORT_GRACE_MAX_MS = 60000,
+        REPORT_RETURN_TICKS = 2,      /* without a host that returns, until the grace may end */
         REPORT_CLONE_TICKS = 10,      /* for which two replicas are in use by hosts with one machine ID */
         REPORT_CLONE_AGAIN_TICKS = 2, /* the same, while that is known: */
         REPORT_CLONE_KNOWN_TICKS = 600,
@@ -148,9 +149,12 @@ typedef struct Reports {
         LIST_HEAD(, ReportedHost) doubled; /* more than one session in use, after a move or of a clone */
         size_t n_unattached, n_single;
         uint64_t n_ticks;
-        uint64_t several_tick; /* 1 + the last tick at which less than two replicas reported */
-        unsigned grace_ticks;  /* until an unattached host can be lost */
-        bool begins;           /* no tick yet */
+        uint64_t several_tick;  /* 1 + the last tick at which less than two replicas reported */
+        unsigned grace_ticks;   /* until an unattached host can be lost */
+        uint64_t grace_tick;    /* at which the present grace began, or began again */
+        uint64_t returned_tick; /* at which a host returned since then: each counts once */
+        uint64_t n_graces;
+        bool begins; /* no tick yet */
         ReportSign *on_sign;
         void *userdata;
 } Reports;

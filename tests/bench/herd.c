@@ -4,19 +4,19 @@
  *
  *   replica MACHINE ADDR:PORT
  *       a replica of the cluster
- *   start N NAMESPACES FIRST
- *       start hosts until there are N, with numbers from FIRST on; the first NAMESPACES (0: none) of
- *       /run/netns/herd0, herd1, ... have the connections of hosts 0, 1, ... in turn: "ok N"
- *   wait use|both N SECONDS
- *       until N hosts have a fresh slice, or have had also their idle session since the last mark: MS since
- * then; hosts with a fresh slice; hosts that have had both sessions mark begin to measure: "ok" count hosts
- * with a fresh slice; with both sessions; sessions; events of the slices; moves to another replica; bytes of
- * memory of this process; µs of its processor time answers the longest time from a heartbeat to its answer
- * since the last such command, in µs watch PREFIX count the hosts that receive an event of a key with that
- * prefix from now on: "ok" seen N SECONDS until N hosts have: the time of the first, of half and of the last
- * in µs of CLOCK_MONOTONIC; their number stand all hosts stand still until the next command: "ok" arrived
- * SINCE hosts for which the kernel has received bytes on the session in use after that time, which the hosts
- *       read only now: the times and their number as above
+ *   certify N SECONDS
+ *       each host asks for a certificate, and has its sessions with it from then on, until N hosts do: as
+ * "wait" start N NAMESPACES FIRST start hosts until there are N, with numbers from FIRST on; the first
+ * NAMESPACES (0: none) of /run/netns/herd0, herd1, ... have the connections of hosts 0, 1, ... in turn: "ok
+ * N" wait use|both N SECONDS until N hosts have a fresh slice, or have had also their idle session since the
+ * last mark: MS since then; hosts with a fresh slice; hosts that have had both sessions mark begin to
+ * measure: "ok" count hosts with a fresh slice; with both sessions; sessions; events of the slices; moves to
+ * another replica; bytes of memory of this process; µs of its processor time answers the longest time from a
+ * heartbeat to its answer since the last such command, in µs watch PREFIX count the hosts that receive an
+ * event of a key with that prefix from now on: "ok" seen N SECONDS until N hosts have: the time of the first,
+ * of half and of the last in µs of CLOCK_MONOTONIC; their number stand all hosts stand still until the next
+ * command: "ok" arrived SINCE hosts for which the kernel has received bytes on the session in use after that
+ * time, which the hosts read only now: the times and their number as above
  *
  * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports each
  * of its assignments as running. */
@@ -34,7 +34,9 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/membership/choosing.h"
+#include "fleetd/membership/enter_message.h"
 #include "fleetd/membership/frame_types.h"
+#include "fleetd/membership/renewal.h"
 #include "fleetd/registry/layout.h"
 #include "io/loop_uv.h"
 #include "io/net_uv_internal.h"
@@ -42,6 +44,7 @@
 #include "kvstore/remote.h"
 #include "peers/peers.h"
 #include "peers/session.h"
+#include "units/stored_cluster.h"
 #include "units/stored_json.h"
 
 enum {
@@ -53,6 +56,8 @@ enum {
         DIAL_MS = 2000,         /* until another replica is dialed, too */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed */
         PUBLISH_MS = 10000,     /* for an answer to the facts, and from sending to the deadline */
+        CERTIFY_MS = 15000,     /* for a certificate */
+        CERTIFY_RATE = 250,     /* requests of this process in a second */
         REPLICAS_MAX = 5,
         NAMESPACES_MAX = 64,
         LINE_MAX_SIZE = 256,
@@ -88,9 +93,12 @@ typedef struct Agent {
         uint64_t alone_ms;         /* when a session was open last */
         uint64_t idle_from_ms;     /* the second session is dialed from then on; 0: not decided */
         uint64_t publish_ms;       /* the facts are published again from then on */
+        uint64_t certify_ms; /* a certificate is requested again from then on; 0: not before "certify" */
+        TlsPrivateKey *key;
+        TlsCredentials *credentials;
         uint64_t origin, number;
         uint64_t sent_us; /* the last heartbeat on the session in use, without an answer; 0: none */
-        bool fresh, both, published, seen;
+        bool fresh, both, published, seen, certified;
         bool had_both; /* since the last mark */
 } Agent;
 
@@ -101,14 +109,16 @@ struct Herd {
         TlsKey *key;
         int own_fd, fds[NAMESPACES_MAX]; /* the namespace of this process, and those of hosts; 0: not open */
         char replicas[REPLICAS_MAX][MACHINE_ID_SIZE], addresses[REPLICAS_MAX][ADDRESS_SIZE];
+        TlsPin pins[REPLICAS_MAX];
+        bool has_pin[REPLICAS_MAX];
         size_t n_replicas;
         Agent *agents;
         size_t n, max, first; /* hosts; the number of the first */
-        size_t n_fresh, n_both, n_had_both, n_seen, n_events, n_moves;
+        size_t n_fresh, n_both, n_had_both, n_seen, n_certified, n_events, n_moves;
         uint64_t mark_ms, first_us, half_us, last_us, answer_us;
         char watched[LINE_MAX_SIZE];
         /* The command that waits for its answer. */
-        enum { WAITS_NOT, WAITS_USE, WAITS_BOTH, WAITS_SEEN } waits;
+        enum { WAITS_NOT, WAITS_USE, WAITS_BOTH, WAITS_SEEN, WAITS_CERTIFIED } waits;
         size_t wanted;
         Timer due;
         bool states, quiet;
@@ -144,7 +154,10 @@ static void herd_answer(Herd *h) {
 }
 
 static void herd_check(Herd *h) {
-        size_t n = h->waits == WAITS_USE ? h->n_fresh : h->waits == WAITS_BOTH ? h->n_had_both : h->n_seen;
+        size_t n = h->waits == WAITS_USE       ? h->n_fresh :
+                   h->waits == WAITS_BOTH      ? h->n_had_both :
+                   h->waits == WAITS_CERTIFIED ? h->n_certified :
+                                                 h->n_seen;
 
         if (h->waits != WAITS_NOT && n >= h->wanted)
                 herd_answer(h);
@@ -299,6 +312,16 @@ static void agent_publish(Agent *a) {
         agent_write(a, LAYOUT_FACTS, NULL, text.chars);
 }
 
+static void herd_learn_pin(Herd *h, const char *machine, const KvNode *node) {
+        HostRecord host;
+        Error err = {};
+
+        for (size_t i = 0; i < h->n_replicas; i++)
+                if (streq(h->replicas[i], machine) &&
+                    stored_host_read(node->value.data, node->value.size, &host, &err) >= 0 && host.pins.n > 0)
+                        h->has_pin[i] = tls_pin_parse(host.pins.items[host.pins.n - 1], &h->pins[i]) >= 0;
+}
+
 static void agent_take(Agent *a, const KvNode *node) {
         LayoutKey key;
 
@@ -306,6 +329,8 @@ static void agent_take(Agent *a, const KvNode *node) {
                 return;
         if (key.kind == LAYOUT_FACTS && streq(key.machine, a->id))
                 a->published = true;
+        if (key.kind == LAYOUT_HOST)
+                herd_learn_pin(a->herd, key.machine, node);
         if (key.kind == LAYOUT_ASSIGNMENT && a->herd->states)
                 agent_write(a, LAYOUT_STATE, key.unit,
                             "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}");
@@ -418,6 +443,63 @@ static void agent_update(Agent *a) {
         agent_count(a);
 }
 
+/* -- Certificates, as a host with a key file gets one -- */
+
+static void agent_known(void *userdata, const char *machine_id, PeerKnown *ret) {
+        const Herd *h = ((const Agent *) userdata)->herd;
+
+        for (size_t i = 0; i < h->n_replicas; i++)
+                if (h->has_pin[i] && streq(h->replicas[i], machine_id))
+                        ret->tls = (TlsKnown) {
+                                .state = TLS_KNOWN, .replica = true, .n_pins = 1, .pins = { h->pins[i] }
+                        };
+}
+
+static void agent_certify(Agent *a) {
+        _cleanup_writer_ Writer w = {};
+        _cleanup_text_ Text csr = {};
+        Error err = {};
+
+        if ((!a->key && tls_private_key_new(&a->key, &err) < 0) || tls_request_create(a->key, &csr, &err) < 0)
+                fail(err.message, EINVAL);
+        write_u8(&w, RENEWAL_PROTOCOL);
+        write_string(&w, csr.chars);
+        if (w.error == 0)
+                (void) peers_send(a->peers, remote_in_use(a->remote), PEER_RENEW, w.bytes, w.size);
+}
+
+static void agent_on_renewed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                             size_t size) {
+        _cleanup_enter_answer_ EnterAnswer answer = {};
+        Agent *a = userdata;
+        Error err = {};
+
+        if (enter_answer_read(payload, size, &answer, &err) < 0 || answer.refusal || a->credentials)
+                return; /* it asks again */
+        if (tls_credentials_new(a->key, answer.certificate, answer.roots, &a->credentials, &err) < 0)
+                fail(err.message, EINVAL);
+        a->key = tls_private_key_free(a->key);
+        peers_set_credentials(a->peers, a->credentials, true);
+}
+
+static const PeerFrameType agent_frames[] = {
+        { PEER_RENEWED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, agent_on_renewed },
+};
+
+/* All its sessions have its certificate. */
+static bool agent_is_certified(const Agent *a) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < a->herd->n_replicas; i++) {
+                const PeerSession *s = peers_dialed(a->peers, a->herd->replicas[i]);
+
+                if (s && s->peer.kind != TLS_PEER_CERTIFICATE)
+                        return false;
+                n += s != NULL;
+        }
+        return n > 0;
+}
+
 /* A daemon knows the cluster that it has joined. */
 static void agent_on_peer(void *userdata, const char *machine_id) {
         Agent *a = userdata;
@@ -466,11 +548,22 @@ static void agent_on_tick(void *userdata) {
                 a->publish_ms = now_ms + PUBLISH_MS;
                 agent_publish(a);
         }
+        if (a->certify_ms > 0 && !a->credentials && now_ms >= a->certify_ms && remote_is_fresh(a->remote)) {
+                a->certify_ms = now_ms + CERTIFY_MS;
+                agent_certify(a);
+        }
+        if (a->credentials && !a->certified && agent_is_certified(a)) {
+                a->certified = true;
+                a->herd->n_certified++;
+                herd_check(a->herd);
+        }
 }
 
 static void agent_start(Agent *a, Herd *h, size_t i, size_t n_places) {
         const RemoteEvents events = { agent_on_event, agent_on_reset, agent_on_state, a };
-        PeersOptions options = { .key = h->key, .on_change = agent_on_peer, .userdata = a };
+        PeersOptions options = {
+                .key = h->key, .known = agent_known, .on_change = agent_on_peer, .userdata = a
+        };
         Random *random = loop_random(h->loop);
 
         *a = (Agent) { .herd = h, .tick = TIMER(agent_on_tick, a), .origin = random_u64(random) | 1 };
@@ -489,6 +582,7 @@ static void agent_start(Agent *a, Herd *h, size_t i, size_t n_places) {
             remote_new(&a->remote, h->loop, a->peers, &events) < 0 ||
             timer_start(&a->tick, h->loop, 1 + random_below(random, TICK_MS)) < 0)
                 fail("host", ENOMEM);
+        peers_register(a->peers, agent_frames, ELEMENTS(agent_frames), a);
         a->self = options.self;
         a->alone_ms = loop_now_ms(h->loop);
 }
@@ -504,6 +598,14 @@ static void herd_start(Herd *h, uint64_t n, uint64_t n_places) {
         for (; h->n < MIN(n, h->max); h->n++)
                 agent_start(&h->agents[h->n], h, h->n, n_places);
         printf("ok %zu\n", h->n);
+}
+
+static void herd_certify(Herd *h, uint64_t n, uint64_t seconds) {
+        uint64_t now_ms = loop_now_ms(h->loop);
+
+        for (size_t i = 0; i < h->n; i++)
+                h->agents[i].certify_ms = now_ms + 1 + i * 1000 / CERTIFY_RATE;
+        herd_wait(h, WAITS_CERTIFIED, n, seconds);
 }
 
 static uint64_t processor_us(void) {
@@ -613,6 +715,8 @@ static void herd_execute(Herd *h, char *line) {
                 herd_wait(h, WAITS_USE, n, k);
         else if (sscanf(line, "wait both %llu %llu", &n, &k) == 2)
                 herd_wait(h, WAITS_BOTH, n, k);
+        else if (sscanf(line, "certify %llu %llu", &n, &k) == 2)
+                herd_certify(h, n, k);
         else if (sscanf(line, "seen %llu %llu", &n, &k) == 2)
                 herd_wait(h, WAITS_SEEN, n, k);
         else if (sscanf(line, "watch %255s", a) == 1)

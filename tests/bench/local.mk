@@ -26,7 +26,7 @@ bench: all tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step
 	@if [ "$$(id -u)" = 0 ] && [ "$${BENCH_LAB:-yes}" = yes ]; then LAB_BUILD=$(abs_top_builddir) $(top_srcdir)/tests/bench/lab.sh; \
 	else echo "Booted hosts: left out (as root, and without BENCH_LAB=no)."; fi
 
-# Attached hosts with real sessions: HERD_HOSTS of them (1000), and HERD_UNITS units (0). As root in network namespaces.
+# Attached hosts with real sessions: HERD_HOSTS of them (10000), and HERD_UNITS units (100000). As root in network namespaces. Takes six minutes.
 bench-herd: all tests/bench/herd tests/unit/test-liveness_model
 	$(top_srcdir)/tests/bench/herd.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --herd=tests/bench/herd --model=tests/unit/test-liveness_model
 .PHONY: bench bench-herd

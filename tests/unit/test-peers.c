@@ -1341,6 +1341,33 @@ static void an_address_leaves_room_for_another_one(void **state) {
         UNTIL(lab, count_open(crowd, CROWD) == 0 && other.closed);
 }
 
+/* While handshakes end well, those that are pending wait for a processor, and not for the other host. */
+static void while_handshakes_end_well_a_pending_one_is_displaced_later(void **state) {
+        enum { CROWD = STRANGERS_PENDING_MAX };
+        Lab *lab = *state;
+        Member a = {};
+        _cleanup_free_ Bare *crowd = NEW0(Bare, CROWD);
+        Bare others[2];
+
+        start(&a, lab, ID_A, "a", 1);
+        for (unsigned i = 0; i < CROWD; i++)
+                bare_dial(crowd + i, lab, &a);
+        UNTIL(lab, all_connected(crowd, CROWD) && peers_waiting(a.peers) == CROWD);
+        for (unsigned busy = 2; busy-- > 0;) {
+                for (PeerSession *s = a.peers->pending; s; s = s->hh_pending.next)
+                        s->begun_ms = loop_now_ms(lab->loop) - 500;
+                for (unsigned i = 0; busy && i < CROWD / 8; i++)
+                        peers_count_finished(a.peers);
+                a.peers->finished.n = busy ? a.peers->finished.n : 0;
+                bare_dial(others + busy, lab, &a);
+                UNTIL(lab, others[busy].done && (!busy || others[busy].closed || !others[busy].stream));
+                UNTIL(lab, count_open(crowd, CROWD) == CROWD - !busy);
+                assert_int_equal(peers_waiting(a.peers), CROWD);
+        }
+        stop(&a, "");
+        UNTIL(lab, count_open(crowd, CROWD) == 0);
+}
+
 /* With TLS, each address has a limit, of which a known host is free. */
 static void strangers_of_one_address_do_not_keep_a_known_host_out(void **state) {
         enum { CROWD = 30 };
@@ -1486,6 +1513,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(waiting_frames_are_sent_before_the_bye),
                 SECURE(waiting_frames_are_sent_before_the_bye),
                 PLAIN(connections_without_a_handshake_are_limited_in_number_and_time),
+                PLAIN(while_handshakes_end_well_a_pending_one_is_displaced_later),
                 PLAIN(a_session_in_the_clone_check_does_not_count_as_pending),
                 PLAIN(an_address_leaves_room_for_another_one),
                 SECURE(strangers_of_one_address_do_not_keep_a_known_host_out),

@@ -506,7 +506,57 @@ static void the_grace_ends_when_the_hosts_are_attached(void **state) {
         end(&w);
 }
 
-/* Without the one before, or with bytes of a fault, nothing is known. */
+/* Attach the hosts from 'first' on at a, which reports them. */
+static void attach(World *w, unsigned first, unsigned n) {
+        for (unsigned h = first; h < first + n; h++)
+                open_session(w, h, 0, true);
+        tick(w, A, true);
+}
+
+/* Busy replicas admit one host in a second: the others are not lost meanwhile, but a second after the last
+ * one that returns. A host that goes and returns counts once. */
+static void the_grace_does_not_end_while_hosts_return(void **state) {
+        World w;
+
+        begin(&w);
+        for (unsigned h = 0; h < HOSTS; h++) {
+                char id[MACHINE_ID_SIZE];
+
+                assert_int_equal(reports_expect(&w.reports, host_id(id, h)), 0);
+        }
+        for (unsigned h = 0; h < 20; h++) {
+                attach(&w, h, 1);
+                tick(&w, A, true);
+                assert_true(w.reports.grace_ticks > 0);
+        }
+        assert_true(w.last[49].moving);
+        close_session(&w, 0, 0, (LivenessSign) {});
+        tick(&w, A, true);
+        attach(&w, 0, 1);
+        assert_int_equal(w.reports.grace_ticks, 0);
+        assert_false(w.last[49].moving);
+        end(&w);
+}
+
+static void the_grace_of_hosts_that_return_is_bounded(void **state) {
+        World w;
+        unsigned n = 0;
+
+        begin(&w);
+        for (unsigned h = 0; h < 1000; h++) {
+                char id[MACHINE_ID_SIZE];
+
+                assert_int_equal(reports_expect(&w.reports, host_id(id, h)), 0);
+        }
+        do {
+                w.reports.returned_tick = w.reports.n_ticks;
+                tick(&w, A, true);
+                n++;
+        } while (w.reports.grace_ticks > 0);
+        assert_int_equal(n, REPORT_GRACE_MAX_MS / TICK_MS + 1);
+        end(&w);
+}
+
 /* The host loses power with the replica that it used. */
 static void a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report(void **state) {
         World w;
@@ -1158,6 +1208,8 @@ int main(void) {
                 cmocka_unit_test(a_forgotten_host_is_reported_with_its_next_session),
                 cmocka_unit_test(the_grace_is_the_time_to_admit_all_unattached_hosts),
                 cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
+                cmocka_unit_test(the_grace_does_not_end_while_hosts_return),
+                cmocka_unit_test(the_grace_of_hosts_that_return_is_bounded),
                 cmocka_unit_test(
                         a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report),
                 cmocka_unit_test(a_host_has_one_session_while_another_replica_reports),
