@@ -554,6 +554,7 @@ static void agent_on_tick(void *userdata) {
         }
         if (a->credentials && !a->certified && agent_is_certified(a)) {
                 a->certified = true;
+                peers_set_credentials(a->peers, a->credentials, false);
                 a->herd->n_certified++;
                 herd_check(a->herd);
         }
