@@ -15,11 +15,10 @@ enum {
         SILENT_CUT_MS = 10000,
         SILENT_ASK_MS = 2500, /* longer than between two heartbeats of an idle session */
         HOST_KEPT_MS = 600000,
-        PENDING_HELD_MS = 250,  /* a new connection displaces the oldest pending one after this time only, */
-        PENDING_BUSY_MS = 2000, /* or this one while handshakes end well: */
-        PENDING_BUSY = STRANGERS_PENDING_MAX / 8, /* so many in PENDING_HELD_MS to twice that time */
-        REDIAL_EACH_MS = 1000,                    /* at most one session in this time is replaced */
-        REDIAL_PAUSE_MS = 10000,                  /* between two attempts to replace one session */
+        PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only, */
+        PENDING_BUSY_MS = 2000,  /* or this one while many handshakes end well */
+        REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
+        REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
 };
 
 /* -- Dialing -- */
@@ -277,30 +276,15 @@ static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool stran
         return oldest;
 }
 
-static unsigned peers_finished(Peers *peers) {
-        uint64_t span = loop_now_ms(peers->loop) / PENDING_HELD_MS, passed = span - peers->finished.span;
-
-        if (passed > 0) {
-                peers->finished.before = passed == 1 ? peers->finished.n : 0;
-                peers->finished.n = 0;
-                peers->finished.span = span;
-        }
-        return peers->finished.n + peers->finished.before;
-}
-
-void peers_count_finished(Peers *peers) {
-        (void) peers_finished(peers);
-        peers->finished.n++;
-}
-
 /* End the oldest pending connection to make room for a new one, unless all are recent: then many regular
  * hosts dial at once. If each displaced the one before it, no host would complete its handshake. That holds
  * for longer on a busy machine, where handshakes wait for a processor. 'at_once': also a recent one. Return
  * whether there is room. */
 static bool peers_displace(Peers *peers, PeerSession *oldest, bool at_once) {
-        uint64_t held_ms = peers_finished(peers) >= PENDING_BUSY ? PENDING_BUSY_MS : PENDING_HELD_MS;
+        uint64_t now_ms = loop_now_ms(peers->loop);
+        bool busy = pace_wait_ms(&peers->finished, PEERS_FINISHED_SEC, PEERS_FINISHED_BUSY, now_ms) > 0;
 
-        if (!at_once && loop_now_ms(peers->loop) - oldest->begun_ms < held_ms)
+        if (!at_once && now_ms - oldest->begun_ms < (busy ? PENDING_BUSY_MS : PENDING_HELD_MS))
                 return false;
         session_cut(oldest, -EBUSY, "too many connections without a handshake");
         return true;

@@ -20,6 +20,8 @@ enum {
         PEERS_TICK_MS = 1750,
         PEERS_TICK_SLACK_MS = 750, /* more than the time between two heartbeats */
         PEERS_WARNINGS_KEPT = 64,
+        PEERS_FINISHED_SEC = 64,  /* handshakes that end well: those above this number in a second count, */
+        PEERS_FINISHED_BUSY = 32, /* and from this count on, pending ones wait for a processor */
 };
 
 /* Causes of warnings, in addition to rejections. */
@@ -112,11 +114,7 @@ struct Peers {
         PeerSession *sessions;                     /* all, by number, lingering ones included */
         PeerSession *pending; /* accepted ones before their handshake, oldest first; joining hosts until
                                  their end */
-        struct {
-                uint64_t span;      /* the present PENDING_HELD_MS since the start of the loop */
-                unsigned n, before; /* handshakes of accepted sessions that ended well in it, and in the one
-                                       before */
-        } finished;
+        Pace finished;        /* handshakes of accepted sessions that ended well */
         unsigned n_sessions;
         uint64_t sent; /* peers_sent() */
         uint64_t last_number;
@@ -206,7 +204,6 @@ void peers_redial_later(Peers *peers);
 
 /* Return whether this host dials that address. */
 bool peers_dials(const Peers *peers, uint64_t source);
-void peers_count_finished(Peers *peers); /* a handshake of an accepted session */
 
 /* -- admission.c -- */
 

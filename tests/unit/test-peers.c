@@ -1356,9 +1356,10 @@ static void while_handshakes_end_well_a_pending_one_is_displaced_later(void **st
         for (unsigned busy = 2; busy-- > 0;) {
                 for (PeerSession *s = a.peers->pending; s; s = s->hh_pending.next)
                         s->begun_ms = loop_now_ms(lab->loop) - 500;
-                for (unsigned i = 0; busy && i < CROWD / 8; i++)
-                        peers_count_finished(a.peers);
-                a.peers->finished.n = busy ? a.peers->finished.n : 0;
+                a.peers->finished = (Pace) {};
+                if (busy)
+                        pace_take(&a.peers->finished, 2 * PEERS_FINISHED_BUSY);
+                a.peers->finished.updated_ms = loop_now_ms(lab->loop);
                 bare_dial(others + busy, lab, &a);
                 UNTIL(lab, others[busy].done && (!busy || others[busy].closed || !others[busy].stream));
                 UNTIL(lab, count_open(crowd, CROWD) == CROWD - !busy);
