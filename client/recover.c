@@ -293,6 +293,31 @@ static int recover_check(const Recovery *r, const JsonValue *best, const JsonVal
         return 0;
 }
 
+/* Refuse a recovery of an attached host, and name those that have a copy of the tree. A host whose replica
+ * has failed is one of these. */
+static int recover_check_copy(const Recovery *r, Error *err) {
+        const JsonValue *members = json_value_member(r->cluster, "voters");
+        _cleanup_text_ Text names = {};
+
+        if (!streq(member_text(r->cluster, "role"), "attached"))
+                return 0;
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+
+                if (streq(member_text(m, "id"), member_text(r->cluster, "machine")))
+                        return 0;
+                text_append(&names, i > 0 ? ", " : ": ");
+                text_append_printable(&names, member_label(m));
+        }
+        if (names.error < 0)
+                return names.error;
+        return error_set(
+                err, -EPERM,
+                "this host is attached: it has no copy of the tree. Run fleetctl recover on a host that "
+                "has one%s",
+                names.chars ?: "");
+}
+
 static int recover_explain(Recovery *r, Error *err) {
         _cleanup_text_ Text t = {};
         const JsonValue *best, *silent = NULL;
@@ -310,6 +335,9 @@ static int recover_explain(Recovery *r, Error *err) {
                         "a majority of the voters answers: nothing is lost, and a recovery would divide the "
                         "cluster; see fleetctl status");
         } else {
+                e = recover_check_copy(r, err);
+                if (e < 0)
+                        return e;
                 text_append(&t, "This host, ");
                 text_append_printable(&t, r->name);
                 text_printf(&t,

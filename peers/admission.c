@@ -71,7 +71,7 @@ static void peers_admit(Peers *peers, PeerHost *host, PeerSession *s) {
         if (s->state == SESSION_ENDED) /* by an observer of these ends */
                 return;
 
-        if (s->pending && pace_wait_ms(&peers->finished, PEERS_FINISHED_SEC, 2 * PEERS_FINISHED_BUSY,
+        if (!s->dialed && pace_wait_ms(&peers->finished, PEERS_FINISHED_SEC, 2 * PEERS_FINISHED_BUSY,
                                        loop_now_ms(peers->loop)) == 0)
                 pace_take(&peers->finished, 1);
         session_leave_pending(peers, s);

@@ -282,7 +282,8 @@ static PeerSession *peers_oldest(const Peers *peers, uint64_t source, bool stran
  * whether there is room. */
 static bool peers_displace(Peers *peers, PeerSession *oldest, bool at_once) {
         uint64_t now_ms = loop_now_ms(peers->loop);
-        bool busy = pace_wait_ms(&peers->finished, PEERS_FINISHED_SEC, PEERS_FINISHED_BUSY, now_ms) > 0;
+        bool busy = session_has_input(oldest) &&
+                    pace_wait_ms(&peers->finished, PEERS_FINISHED_SEC, PEERS_FINISHED_BUSY, now_ms) > 0;
 
         if (!at_once && now_ms - oldest->begun_ms < (busy ? PENDING_BUSY_MS : PENDING_HELD_MS))
                 return false;

@@ -500,8 +500,7 @@ void session_open(PeerSession *s) {
         }
 }
 
-/* Return whether the host that dialed has sent a byte. */
-static bool session_has_input(const PeerSession *s) {
+bool session_has_input(const PeerSession *s) {
         return s->dialed || s->has_input || (s->tls && tls_has_input(s->tls));
 }
 

@@ -101,6 +101,9 @@ struct PeerSession {
         UT_hash_handle hh, hh_pending;
 };
 
+/* Return whether the host that dialed has sent a byte, also during TLS. */
+bool session_has_input(const PeerSession *s);
+
 /* Take 'stream', also on failure (-ENOMEM). No event is called from inside. 'use_key': dial with the key
  * file, also if there are credentials. */
 int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed, bool use_key);

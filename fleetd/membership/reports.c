@@ -345,11 +345,17 @@ static ReportLink *host_link(const ReportedHost *h, const ReportingReplica *repl
 }
 
 static ReportLink *link_get(Reports *r, ReportingReplica *replica, const char *machine_id) {
-        ReportedHost *h = TABLE_FIND(r->hosts, machine_id) ?: host_new(r, machine_id);
+        ReportedHost *h = TABLE_FIND(r->hosts, machine_id);
         ReportLink *link = h ? host_link(h, replica) : NULL;
 
-        if (!h || link)
+        if (link)
                 return link;
+        if (!h) {
+                h = host_new(r, machine_id);
+                if (!h)
+                        return NULL;
+                h->returned = r->n_graces; /* it was not expected: the others wait for nothing */
+        }
         link = NEW0(ReportLink, 1);
         if (!link)
                 return NULL;

@@ -1,25 +1,30 @@
 /* A herd of attached hosts in one process, with the sessions and the remote store of the daemon: each keeps
  * two TLS sessions to replicas, its slice, and sends heartbeats. Only the choice of replicas is simpler than
- * in fleetd/membership. Execute lines from stdin, and answer each with a line:
+ * in fleetd/membership. Execute lines from stdin, and answer each with a line.
  *
- *   replica MACHINE ADDR:PORT
- *       a replica of the cluster
- *   certify N SECONDS
- *       each host asks for a certificate, and has its sessions with it from then on, until N hosts do: as
- * "wait" start N NAMESPACES FIRST start hosts until there are N, with numbers from FIRST on; the first
- * NAMESPACES (0: none) of /run/netns/herd0, herd1, ... have the connections of hosts 0, 1, ... in turn: "ok
- * N" wait use|both N SECONDS until N hosts have a fresh slice, or have had also their idle session since the
- * last mark: MS since then; hosts with a fresh slice; hosts that have had both sessions mark begin to
- * measure: "ok" count hosts with a fresh slice; with both sessions; sessions; events of the slices; moves to
- * another replica; bytes of memory of this process; µs of its processor time answers the longest time from a
- * heartbeat to its answer since the last such command, in µs watch PREFIX count the hosts that receive an
- * event of a key with that prefix from now on: "ok" seen N SECONDS until N hosts have: the time of the first,
- * of half and of the last in µs of CLOCK_MONOTONIC; their number stand all hosts stand still until the next
- * command: "ok" arrived SINCE hosts for which the kernel has received bytes on the session in use after that
- * time, which the hosts read only now: the times and their number as above
+ *   replica MACHINE ADDR:PORT   a replica of the cluster
+ *   start N NAMESPACES FIRST    start hosts until there are N, with numbers from FIRST on: "ok N". The
+ *                               first NAMESPACES (0: none) of /run/netns/herd0, herd1, ... have the
+ *                               connections of hosts 0, 1, ... in turn
+ *   mark                        begin to measure: "ok"
+ *   wait use|both N SECONDS     until N hosts have a fresh slice, or have had also their idle session
+ *                               since the last mark: ms since then; hosts with a fresh slice; with both
+ *   certify N SECONDS           each host gets a certificate, until N hosts have it on their sessions,
+ *                               and do not use the key file any more: as "wait"
+ *   count                       hosts with a fresh slice; with both sessions; sessions; events of the
+ *                               slices; moves to another replica; bytes of memory of this process; us
+ *                               of its processor time
+ *   answers                     the longest time from a heartbeat to its answer since the last such
+ *                               command, in us
+ *   watch PREFIX                count the hosts that receive an event of a key with that prefix: "ok"
+ *   seen N SECONDS              until N hosts have: the time of the first, of half and of the last in us
+ *                               of CLOCK_MONOTONIC; their number
+ *   stand                       all hosts stand still until the next command: "ok"
+ *   arrived SINCE               hosts for which the kernel has received bytes on the session in use
+ *                               after that time, which they read only now: times and number as above
  *
- * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports each
- * of its assignments as running. */
+ * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports
+ * each of its assignments as running. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

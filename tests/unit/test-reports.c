@@ -538,6 +538,22 @@ static void the_grace_does_not_end_while_hosts_return(void **state) {
         end(&w);
 }
 
+/* New hosts, or hosts that were lost or shut down before. */
+static void hosts_that_were_not_expected_do_not_prolong_the_grace(void **state) {
+        char id[MACHINE_ID_SIZE];
+        unsigned n = 0;
+        World w;
+
+        begin(&w);
+        assert_int_equal(reports_expect(&w.reports, host_id(id, 49)), 0);
+        do {
+                attach(&w, n, 1);
+                n++;
+        } while (w.reports.grace_ticks > 0 && n < 40);
+        assert_int_equal(n, REPORT_GRACE_MS / TICK_MS + 1);
+        end(&w);
+}
+
 static void the_grace_of_hosts_that_return_is_bounded(void **state) {
         World w;
         unsigned n = 0;
@@ -552,7 +568,7 @@ static void the_grace_of_hosts_that_return_is_bounded(void **state) {
                 w.reports.returned_tick = w.reports.n_ticks;
                 tick(&w, A, true);
                 n++;
-        } while (w.reports.grace_ticks > 0);
+        } while (w.reports.grace_ticks > 0 && n < 1000);
         assert_int_equal(n, REPORT_GRACE_MAX_MS / TICK_MS + 1);
         end(&w);
 }
@@ -1209,6 +1225,7 @@ int main(void) {
                 cmocka_unit_test(the_grace_is_the_time_to_admit_all_unattached_hosts),
                 cmocka_unit_test(the_grace_ends_when_the_hosts_are_attached),
                 cmocka_unit_test(the_grace_does_not_end_while_hosts_return),
+                cmocka_unit_test(hosts_that_were_not_expected_do_not_prolong_the_grace),
                 cmocka_unit_test(the_grace_of_hosts_that_return_is_bounded),
                 cmocka_unit_test(
                         a_silent_idle_session_counts_when_the_grace_ends_and_not_with_the_next_report),
