@@ -570,8 +570,8 @@ static void reports_end_grace(Reports *r) {
         }
 }
 
-/* Replicas may admit fewer hosts than they may, because their processors are busy. While hosts return, the
- * others may be on their way: the last tick of the grace does not end. */
+/* A replica whose processor is busy admits fewer hosts than its limit. While hosts return, the others may be
+ * on their way: the last tick of the grace does not end. */
 static bool reports_hold_grace(const Reports *r) {
         return r->n_ticks - r->returned_tick <= REPORT_RETURN_TICKS &&
                r->n_ticks - r->grace_tick < REPORT_GRACE_MAX_MS / LIVENESS_TICK_MS;

@@ -7,7 +7,7 @@ loopback, without that part. Sessions are authenticated by a key file, with --ce
 that is formed by tokens. Fails if a figure is above its limit: for times the limit of the contract, for processor time and memory twice
 the value that was derived. Other processes on the machine raise wall-clock figures. So do the hosts themselves: the elliptic-curve work
 of a host in a handshake takes as long as that of its replica. With certificates, the time for all hosts after a blackout is therefore
-printed only, and limits the processor time of a replica, which has a core of its own in a cluster."""
+printed without a limit; the processor time of a replica, which has a core of its own in a cluster, has one."""
 
 import argparse
 import json
