@@ -80,8 +80,10 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
                 op->issued(op->userdata, error, message, NULL);
                 return;
         }
-        authority_log_rejection(op, error, message);
-        authority_note_rejection(op, message);
+        if (error != -EBUSY) { /* the host repeats it */
+                authority_log_rejection(op, error, message);
+                authority_note_rejection(op, message);
+        }
         authority_send(op, &answer);
 }
 
@@ -195,23 +197,6 @@ static void authority_count_wrong(AuthorityOp *op, const char *token) {
 
 /* -- Decisions -- */
 
-/* A host that is authenticated by its key may take another one: both are valid until it is authenticated by
- * the new one. Return whether the request is for a key of the host. */
-static bool authority_decide_pins(const AuthorityOp *op, Pins *pins) {
-        bool known = pins_have(pins, op->pin);
-
-        if (known && pins->n > 1 && streq(op->used_pin, op->pin))
-                *pins = (Pins) { .n = 1 };
-        else if (known || !pins_have(pins, op->used_pin))
-                return known;
-        else {
-                *pins = (Pins) { .n = 2 };
-                memcpy(pins->items[1], op->used_pin, DIGEST_SIZE);
-        }
-        memcpy(pins->items[0], op->pin, DIGEST_SIZE);
-        return true;
-}
-
 /* Whether the request is of this host, which leads a cluster of its own, for example after a restore: the
  * tree may be older than its key, and no other host can decide. */
 static bool authority_is_alone(const AuthorityOp *op) {
@@ -234,23 +219,25 @@ static bool authority_is_host(const AuthorityOp *op, const ClusterMachine *m) {
 
 /* A host of the cluster has one of its pins, or none yet. */
 static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, HostRecord *ret, Error *err) {
+        const RenewingHost host = {
+                .machine_id = op->machine, .pin = op->pin, .used_pin = op->used_pin, .before = &op->pins
+        };
         const ClusterMachine *m = cluster_machine(c, op->machine);
         bool alone = authority_is_alone(op);
+        int r;
 
         if (m && m->removed && !alone)
                 return error_set(err, -EKEYREVOKED, "this host was removed from the cluster");
         if (m && m->host)
                 *ret = *m->host;
-        if (m && m->host && !authority_decide_pins(op, &ret->pins) && alone)
+        if (m && m->host) {
+                r = renewal_decide(&host, &ret->pins, err);
+                if (r != -EKEYREJECTED || !alone)
+                        return r;
+                err->message[0] = 0;
                 authority_replace_pins(op, &ret->pins);
-        else if (m && m->host && !pins_have(&ret->pins, op->pin))
-                return error_set(
-                        err, -EKEYREJECTED,
-                        "the cluster has this machine ID with another key: if this host was installed "
-                        "again, run on another host: fleetctl token --replace=%.8s",
-                        op->machine);
-        if (m && m->host)
                 return 0;
+        }
         if (op->kind == AUTHORITY_RENEW && !authority_is_host(op, m))
                 return error_set(err, -EKEYREJECTED,
                                  "the cluster does not have this host; create a token on one of its hosts: "
@@ -407,6 +394,16 @@ int authority_read_csr(AuthorityOp *op, Error *err) {
         return r;
 }
 
+/* Keep which keys the host has, as this host knows, and by which of them it is authenticated. */
+static void authority_keep_keys(AuthorityOp *op, const TlsPin *used) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(op->authority->registry), op->machine);
+
+        if (used)
+                tls_pin_print(used, op->used_pin);
+        if (m && m->host)
+                op->pins = m->host->pins;
+}
+
 /* Begin an operation for the host of a session. NULL: the frame is dropped; the host repeats it. */
 static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSession *session) {
         AuthorityOp *op = authority_op_new(a, kind, NULL);
@@ -418,8 +415,7 @@ static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSess
         snprintf(op->machine, sizeof(op->machine), "%s", peer->machine_id);
         snprintf(op->name, sizeof(op->name), "%s", peer->name);
         snprintf(op->remote, sizeof(op->remote), "%s", peer_remote(session));
-        if (peer_pin(session))
-                tls_pin_print(peer_pin(session), op->used_pin);
+        authority_keep_keys(op, peer_pin(session));
         return op;
 }
 
@@ -505,8 +501,7 @@ int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void 
         op->issued = done;
         memcpy(op->machine, a->machine_id, sizeof(op->machine));
         snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
-        if (peers_own_pin(a->peers))
-                tls_pin_print(peers_own_pin(a->peers), op->used_pin);
+        authority_keep_keys(op, peers_own_pin(a->peers));
         op->request.csr = strdup(csr);
         r = op->request.csr ? authority_read_csr(op, err) : error_set(err, -ENOMEM, "out of memory");
         if (r < 0)

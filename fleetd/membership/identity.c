@@ -273,21 +273,17 @@ int identity_rekey(const char *state_directory, Error *err) {
         return r;
 }
 
-int identity_renewal_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
-        _cleanup_close_ int fd = identity_open_current(state_directory, &(Error) {});
+int identity_next_key(const char *state_directory, TlsPrivateKey **ret, Error *err) {
+        _cleanup_close_ int fd = identity_open_current(state_directory, err);
         char *pem = NULL;
         int r;
 
-        r = fd < 0 ? -ENOENT : read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
-        if (r == -ENOENT)
-                return identity_key(state_directory, ret_pem, ret, err);
+        r = fd < 0 ? fd : read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
         if (r < 0)
-                return identity_failed(err, r, "read", state_directory, CURRENT "/" KEY_NEXT);
+                return r == -ENOENT ? r :
+                                      identity_failed(err, r, "read", state_directory, CURRENT "/" KEY_NEXT);
         r = tls_private_key_read(pem, strlen(pem), ret, err);
-        if (r < 0)
-                identity_wipe(pem);
-        else
-                *ret_pem = pem;
+        identity_wipe(pem);
         return r;
 }
 

@@ -63,8 +63,8 @@ void identity_wipe(char *text); /* NULL allowed */
  * with the first certificate for it. -ENOENT: this host has no identity. */
 int identity_rekey(const char *state_directory, Error *err);
 bool identity_has_next_key(const char *state_directory);
-/* As identity_key(), but the next key if there is one. */
-int identity_renewal_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err);
+/* Read the next key. -ENOENT: there is none. The caller frees *ret. */
+int identity_next_key(const char *state_directory, TlsPrivateKey **ret, Error *err);
 
 /* Store what a cluster has issued for 'key', durably: from now on, each start enters that cluster.
  * 'cluster_file' is the content of the cluster file. identity_begin() does the rest. */

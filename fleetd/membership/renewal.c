@@ -110,27 +110,77 @@ int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin 
                        error_set(err, -EBADMSG, "no root of the answer has signed the certificate");
 }
 
-/* Check that the answer is for the key of this host, and store it. */
-static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        _cleanup_identity_ HostIdentity identity = {};
-        char *pem = NULL;
-        KvState state;
-        TlsPin pin;
+/* -- Keys -- */
+
+/* The present key of this host, and the next one if there is one. */
+typedef struct HostKeys {
+        TlsPrivateKey *present, *next;
+        char *present_pem;
+        TlsPin present_pin, next_pin;
+} HostKeys;
+
+static void host_keys_done(HostKeys *keys) {
+        tls_private_key_free(keys->present);
+        tls_private_key_free(keys->next);
+        identity_wipe(keys->present_pem);
+}
+
+static int renewal_read_keys(const Renewal *r, HostKeys *ret, Error *err) {
         int e;
 
-        e = identity_renewal_key(r->state_directory, &pem, &key, err);
+        e = identity_key(r->state_directory, &ret->present_pem, &ret->present, err);
         if (e < 0)
                 return e;
-        tls_private_key_pin(key, &pin);
+        tls_private_key_pin(ret->present, &ret->present_pin);
+        e = identity_next_key(r->state_directory, &ret->next, err);
+        if (e < 0)
+                return e == -ENOENT ? 0 : e;
+        tls_private_key_pin(ret->next, &ret->next_pin);
+        return 0;
+}
+
+static bool renewal_has_pin(const Pins *pins, const TlsPin *pin) {
+        char text[TLS_PIN_SIZE];
+
+        tls_pin_print(pin, text);
+        return pins_have(pins, text);
+}
+
+/* Return the key to request a certificate for. The next one only takes the place of a former key that the
+ * host does not use any more: the cluster has the present key alone, or already the next one. Otherwise a
+ * lost answer would leave this host with a key that the cluster has dropped. */
+static TlsPrivateKey *renewal_key(const HostKeys *keys, const HostRecord *recorded) {
+        if (keys->next && recorded &&
+            (renewal_has_pin(&recorded->pins, &keys->next_pin) ||
+             (recorded->pins.n == 1 && renewal_has_pin(&recorded->pins, &keys->present_pin))))
+                return keys->next;
+        return keys->present;
+}
+
+/* Check that the answer is for a key of this host, and store it. */
+static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
+        _cleanup_(host_keys_done) HostKeys keys = {};
+        _cleanup_identity_ HostIdentity identity = {};
+        TlsCertificate certificate;
+        const TlsPin *pin;
+        KvState state;
+        int e;
+
+        e = renewal_read_keys(r, &keys, err);
+        if (e >= 0)
+                e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
+        if (e < 0)
+                return e;
+        pin = keys.next && tls_pin_equal(&keys.next_pin, &certificate.pin) ? &keys.next_pin :
+                                                                             &keys.present_pin;
         kv_state(r->store, &state);
-        e = renewal_check(answer, registry_cluster(r->registry)->ca_roots, &pin, r->machine_id,
+        e = renewal_check(answer, registry_cluster(r->registry)->ca_roots, pin, r->machine_id,
                           state.cluster_id, err);
         if (e >= 0 && identity_read(r->state_directory, &identity, NULL) < 0)
-                e = identity_store_first(r->state_directory, pem, answer->certificate, answer->roots, err);
+                e = identity_store_first(r->state_directory, keys.present_pem, answer->certificate,
+                                         answer->roots, err);
         else if (e >= 0)
                 e = identity_renew(r->state_directory, answer->certificate, answer->roots, err);
-        identity_wipe(pem);
         return e;
 }
 
@@ -174,19 +224,16 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
 
 /* A replica that does not lead issues certificates, too: a host without one has sessions to two of them, and
  * the leader may be none of these. */
-static int renewal_request(Renewal *r, const KvState *state, Error *err) {
+static int renewal_request(Renewal *r, const ClusterMachine *self, const KvState *state, Error *err) {
         const char *replica = state->attached ? kv_replica_in_use(r->store) : state->leader_machine_id;
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_(host_keys_done) HostKeys keys = {};
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text csr = {};
-        char *pem;
         int e;
 
-        e = identity_renewal_key(r->state_directory, &pem, &key, err);
-        if (e < 0)
-                return e;
-        identity_wipe(pem);
-        e = tls_request_create(key, &csr, err);
+        e = renewal_read_keys(r, &keys, err);
+        if (e >= 0)
+                e = tls_request_create(renewal_key(&keys, self->host), &csr, err);
         if (e < 0)
                 return e;
         if (csr.error < 0)
@@ -226,10 +273,7 @@ static bool renewal_has_two_keys(const ClusterMachine *self) {
 /* Whether the record of this host lacks the key of its certificate: the tree is from before that key, for
  * example after a restore. The tree of a host that does not lead may only be behind. */
 static bool renewal_lacks_key(const ClusterMachine *self, const TlsCertificate *certificate, bool leads) {
-        char pin[TLS_PIN_SIZE];
-
-        tls_pin_print(&certificate->pin, pin);
-        return leads && self->host && !pins_have(&self->host->pins, pin);
+        return leads && self->host && !renewal_has_pin(&self->host->pins, &certificate->pin);
 }
 
 /* Whether a certificate is needed: there is none, or it is due, or of another role or key, or older than the
@@ -279,7 +323,7 @@ void renewal_tick(Renewal *r) {
                             state.role == KV_ROLE_LEADER))
                 return;
         r->answer_ms = now_ms + RENEWAL_ANSWER_MS;
-        e = renewal_request(r, &state, &err);
+        e = renewal_request(r, self, &state, &err);
         if (e < 0)
                 renewal_failed(r, e, error_text(&err, e));
 }

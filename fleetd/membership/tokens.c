@@ -338,3 +338,32 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         *ret = decision;
         return 0;
 }
+
+static bool pins_equal(const Pins *a, const Pins *b) {
+        for (size_t i = 0; i < a->n && a->n == b->n; i++)
+                if (!streq(a->items[i], b->items[i]))
+                        return false;
+        return a->n == b->n;
+}
+
+int renewal_decide(const RenewingHost *host, Pins *pins, Error *err) {
+        bool known = pins_have(pins, host->pin);
+        bool completes = known && pins->n > 1 && streq(host->used_pin, host->pin);
+        Pins decided = { .n = completes ? 1 : 2 };
+
+        if (known && !completes)
+                return 0;
+        if (!pins_have(pins, host->used_pin))
+                return error_set(
+                        err, -EKEYREJECTED,
+                        "the cluster has this machine ID with another key: if this host was installed "
+                        "again, run on another host: fleetctl token --replace=%.8s",
+                        host->machine_id);
+        if (!pins_equal(pins, host->before) || !(completes || streq(host->used_pin, pins->items[0])))
+                return error_set(err, -EBUSY, "this host has a newer key, and has not used it yet");
+        snprintf(decided.items[0], DIGEST_SIZE, "%s", host->pin);
+        if (!completes)
+                snprintf(decided.items[1], DIGEST_SIZE, "%s", host->used_pin);
+        *pins = decided;
+        return 0;
+}

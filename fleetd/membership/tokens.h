@@ -78,3 +78,20 @@ typedef struct JoinDecision {
  *   -EACCES         rejected for another reason */
 int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_t replicas, uint64_t now_ms,
                 JoinDecision *ret, Error *err);
+
+/* A host of the cluster that requests a certificate. Strings are borrowed. */
+typedef struct RenewingHost {
+        const char *machine_id;
+        const char *pin;      /* of the key that signed its certificate request */
+        const char *used_pin; /* of the key by which it is authenticated; "": none */
+        const Pins *before;   /* those of the host when the request came */
+} RenewingHost;
+
+/* Decide which keys the host has then, in 'pins': its present ones, the newest one first. By one of them, it
+ * may request another one: both are valid until it is authenticated by the new one. It may use the newest key
+ * at any time, also if it has not yet: only that key, and no request from before that key was recorded, makes
+ * another one the newest. Otherwise an answer that is lost would leave the host without a valid key. Pure.
+ * Errors with a message:
+ *   -EKEYREJECTED   the request is for no key of the host
+ *   -EBUSY          it has a newer key that it has not used: it repeats the request when it has */
+int renewal_decide(const RenewingHost *host, Pins *pins, Error *err);

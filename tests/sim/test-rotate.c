@@ -33,9 +33,11 @@ enum {
 };
 
 static bool last_is_added; /* the leader has begun to add the last host as a member */
+static bool has_stored;    /* a host has stored a certificate */
 
 static void on_message(const char *message) {
         last_is_added |= starts_with(message, "add member 5 (");
+        has_stored |= starts_with(message, "received a certificate");
 }
 
 /* -- The cluster -- */
@@ -477,6 +479,73 @@ static void machine_rekey(void) {
         over();
 }
 
+/* Return whether a replica that runs has this key of a host. */
+static bool key_is_recorded(const SimMachine *m, const char *pin) {
+        for (unsigned i = 0; i < HOSTS; i++) {
+                const ClusterMachine *host = serves(machine(i)) ?
+                                                     cluster_machine(view_of(machine(i)), m->machine_id) :
+                                                     NULL;
+
+                if (host && host->host && pins_have(&host->host->pins, pin))
+                        return true;
+        }
+        return false;
+}
+
+/* Hosts request keys again and again, also before the last one was used, while leaders crash and stand
+ * still. An answer can be lost at any time: the cluster has the key of each host at all times. */
+static void repeated_machine_rekeys(void) {
+        enum { ALL_MS = 60000, FAULT_MS = 6000, CHECK_MS = 2 };
+        uint64_t rekey_ms[HOSTS + ATTACHED] = {}, fault_ms = FAULT_MS, now_ms, end_ms;
+        char keys[HOSTS][DIGEST_SIZE], used[HOSTS + ATTACHED][DIGEST_SIZE];
+        unsigned requests = 0;
+
+        found_by_tokens(HOSTS + ATTACHED);
+        UNTIL("all-hosts-are-up", is_whole());
+        end_ms = world_now_ms(world) + ALL_MS;
+        fault_ms += world_now_ms(world);
+        has_stored = true;
+        while ((now_ms = world_now_ms(world)) < end_ms) {
+                for (unsigned i = 0; i < cluster->n && has_stored; i++)
+                        read_pin(machine(i), used[i]);
+                has_stored = false;
+                for (unsigned i = 0; i < cluster->n; i++) {
+                        SimMachine *m = machine(i);
+                        Error err = {};
+
+                        if (!key_is_recorded(m, used[i]))
+                                world_failed(world, "the-cluster-has-the-key-of-each-host", "%s", m->name);
+                        if (!serves(m) || now_ms < rekey_ms[i])
+                                continue;
+                        requests += !identity_has_next_key(m->folder);
+                        if (membership_rekey_host(user_of(m)->api.membership, &err) < 0)
+                                world_failed(world, "a-host-makes-a-key", "%s", err.message);
+                        rekey_ms[i] = now_ms + world_draw(world, 4000);
+                }
+                if (now_ms >= fault_ms && leader()) {
+                        SimMachine *m = leader();
+
+                        fault_ms = now_ms + FAULT_MS;
+                        if (world_chance(world, 50))
+                                crash(m);
+                        else {
+                                machine_suspect(m, now_ms, end_ms);
+                                world_loop_pause(m->loop, 1000 + world_draw(world, 3000));
+                        }
+                }
+                world_run(world, now_ms + CHECK_MS);
+        }
+        for (unsigned i = 0; i < cluster->n; i++)
+                UNTIL("one-key-is-valid-at-the-end",
+                      is_whole() && !has_two_pins(machine(i)) && !identity_has_next_key(machine(i)->folder));
+        read_pins(keys);
+        check_works(keys);
+        world_trace(world, "test", "%u keys", requests);
+        if (requests < 4 * cluster->n)
+                world_failed(world, "hosts-had-further-keys", "%u", requests);
+        over();
+}
+
 /* -- Hosts without a replica -- */
 
 /* The certificates of all hosts are younger than this one, and valid. */
@@ -866,6 +935,7 @@ static void (*const scenarios[])(void) = {
         rekey_each_step_with_absent_hosts,
         remove_compromised,
         machine_rekey,
+        repeated_machine_rekeys,
         attached_hosts_have_certificates,
         leader_without_the_key,
         key_of_no_member,

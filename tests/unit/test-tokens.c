@@ -339,6 +339,64 @@ static void each_host_is_accepted_or_gets_the_reason(void **state) {
         cluster_view_free(&p);
 }
 
+#define PINS_1(a)                      \
+        {                              \
+                .n = 1, .items = { a } \
+        }
+#define PINS_2(a, b)                      \
+        {                                 \
+                .n = 2, .items = { a, b } \
+        }
+#define PIN_C "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+
+/* The order of keys is A, B, C. */
+static void a_host_keeps_a_key_that_it_may_use(void **state) {
+        static const struct {
+                Pins pins, before;
+                const char *used, *pin;
+                int error;
+                Pins expected;
+        } rows[] = {
+                /* The same key again; the next one, and its repetition; the former one ends with its use. */
+                { PINS_1(PIN_A), PINS_1(PIN_A), PIN_A, PIN_A, 0, PINS_1(PIN_A) },
+                { PINS_1(PIN_A), PINS_1(PIN_A), PIN_A, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
+                { PINS_2(PIN_B, PIN_A), PINS_1(PIN_A), PIN_A, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_B, PIN_B, 0, PINS_1(PIN_B) },
+                /* A restored host has lost the next one. */
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_A, 0, PINS_1(PIN_A) },
+                /* The newest key may be stored on the host: it makes the next one, and a former one does not.
+                 */
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_B, PIN_C, 0, PINS_2(PIN_C, PIN_B) },
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_C, -EBUSY, PINS_2(PIN_B, PIN_A) },
+                /* Requests from before the newest key was recorded. */
+                { PINS_2(PIN_C, PIN_B), PINS_2(PIN_B, PIN_A), PIN_B, PIN_B, -EBUSY, PINS_2(PIN_C, PIN_B) },
+                { PINS_1(PIN_B), PINS_2(PIN_B, PIN_A), PIN_B, PIN_C, -EBUSY, PINS_1(PIN_B) },
+                { PINS_2(PIN_B, PIN_A), PINS_1(PIN_A), PIN_A, PIN_C, -EBUSY, PINS_2(PIN_B, PIN_A) },
+                /* No key of the host. */
+                { PINS_1(PIN_A), PINS_1(PIN_A), "", PIN_B, -EKEYREJECTED, PINS_1(PIN_A) },
+                { PINS_1(PIN_A), PINS_1(PIN_A), PIN_B, PIN_B, -EKEYREJECTED, PINS_1(PIN_A) },
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_C, PIN_C, -EKEYREJECTED,
+                  PINS_2(PIN_B, PIN_A) },
+                /* With the key file, a host has no key yet by which it is authenticated. */
+                { PINS_1(PIN_A), PINS_1(PIN_A), "", PIN_A, 0, PINS_1(PIN_A) },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const RenewingHost host = { A, rows[i].pin, rows[i].used, &rows[i].before };
+                Pins pins = rows[i].pins;
+                Error err = {};
+                int r;
+
+                r = renewal_decide(&host, &pins, &err);
+                if (r != rows[i].error || !*err.message != (r == 0))
+                        fail_msg("row %zu: %d, %s", i, r, err.message);
+                assert_int_equal(pins.n, rows[i].expected.n);
+                for (size_t k = 0; k < pins.n; k++)
+                        assert_string_equal(pins.items[k], rows[i].expected.items[k]);
+        }
+}
+
 /* The event of a rejection begins with the address and the key of the host. */
 static void the_reason_of_another_key_fits_into_an_event(void **state) {
         static const JoiningHost host = { HOST(B, PIN_B, ONCE), HERE };
@@ -535,6 +593,7 @@ int main(void) {
                 cmocka_unit_test(metadata_of_a_token_is_checked_and_copied),
                 cmocka_unit_test(the_number_of_tokens_is_limited),
                 cmocka_unit_test(each_host_is_accepted_or_gets_the_reason),
+                cmocka_unit_test(a_host_keeps_a_key_that_it_may_use),
                 cmocka_unit_test(the_reason_of_another_key_fits_into_an_event),
                 cmocka_unit_test(a_restricted_host_holds_no_replica),
                 cmocka_unit_test(a_replaced_host_stays_restricted),
