@@ -1,6 +1,7 @@
 #!/bin/bash
 # A host without a replica, h6, beside five hosts with one: each route and each verb of fleetctl gives there what it gives on a voter, and the
-# recorded answers of etcd are compared; differences are those of the manual. Reads, writes and watches are correct while its replica is killed, stands still or is upgraded.
+# recorded answers of etcd are compared; differences are those of the manual. Reads, writes and watches are correct while its replica is killed, stands still or is upgraded;
+# routes and verbs also while it is cut off.
 # Takes 180 s, most of it waiting.
 set -u
 n_ports=12
@@ -87,19 +88,32 @@ check it_leaves_a_replica_that_ends uses_another
 start "${used#h}"
 wait_for 30 api "${used#h}" units
 
-# -- Each route and each verb, while a replica in use ends or stands still each 3 s --
+# -- Each route and each verb, while a replica in use ends, stands still or is cut off each 3 s --
 n_lost=0
+kinds=(KILL STOP TERM)
+if [ "$(id -u)" = 0 ] && nft list tables >/dev/null 2>&1; then kinds+=(CUT); else echo "# not as root, or without nft: no replica is cut off"; fi
+cut() { # HOST: nothing arrives on a connection that it has with another host, and nothing is answered
+        local connections
+        connections=$(ss -Htanp | grep "pid=${pids[$1]}," | awk '{ print $4 }' | grep -o '[0-9]*$' | grep -vx "${ports[$1 - 1]}" | sort -u | paste -sd,)
+        nft -f - <<<"table inet fleet_$$ { chain cut { type filter hook input priority 0; tcp dport { $connections } drop; tcp sport { $connections } drop; }; }"
+}
+heal() { nft delete table inet "fleet_$$"; }
+trap 'heal 2>/dev/null; kill -9 "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$scratch"' EXIT
 while_replicas_are_lost() { # COMMAND...
-        local kinds=(KILL STOP TERM) kind job
+        local kind job
         "$@" &
         job=$!
         while kill -0 "$job" 2>/dev/null; do
                 used=$(replica)
                 used=${used#h}
                 if [ -n "$used" ]; then
-                        kind=${kinds[n_lost % 3]}
+                        kind=${kinds[n_lost % ${#kinds[@]}]}
                         n_lost=$((n_lost + 1))
-                        if [ "$kind" = STOP ]; then
+                        if [ "$kind" = CUT ]; then
+                                check "$1_and_the_replica_is_cut_off" cut "$used"
+                                sleep 2.5
+                                heal || not_ok "$1_and_the_replica_is_not_cut_off_any_more" "nft"
+                        elif [ "$kind" = STOP ]; then
                                 kill -STOP "${pids[$used]}"
                                 sleep 2.5 # longer than a host waits for an answer
                                 kill -CONT "${pids[$used]}"
@@ -121,7 +135,7 @@ for what in verbs_lost routes_lost; do
                 while_replicas_are_lost $what
                 [ $n_lost -lt 4 ] || break
         done
-        check "replicas_were_lost_in_each_way_with_$what" [ "$n_lost" -ge 3 ]
+        check "replicas_were_lost_in_each_way_with_$what" [ "$n_lost" -ge ${#kinds[@]} ]
 done
 for host in 1 2 3 4 5; do wait_for 30 api "$host" units; done
 
