@@ -174,10 +174,8 @@ typedef struct TlsCheck {
 
 typedef struct TlsVerified {
         TlsCertificate leaf;
-        bool by_pin;  /* otherwise by its chain */
+        bool by_pin;  /* at any date, and of any root; otherwise by its chain */
         bool replica; /* may send the frames of a replica; the certificate of a known machine gives no role */
-        bool wrong_dates; /* admitted by pin, but expired or not yet valid: renew it first, and log it */
-        bool wrong_root;  /* admitted by pin, but of no root in 'roots': as above */
 } TlsVerified;
 
 typedef struct TlsDer {

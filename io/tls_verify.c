@@ -429,12 +429,6 @@ static bool known_has_pin(const TlsKnown *known, const TlsPin *pin) {
         return false;
 }
 
-static void verify_set_by_pin(const TlsCheck *check, gnutls_x509_crt_t leaf, TlsVerified *ret) {
-        ret->by_pin = true;
-        ret->wrong_dates = !dates_are_valid(&ret->leaf, check->now_ms);
-        ret->wrong_root = roots_find(check->roots, leaf) < 0;
-}
-
 static int verify_waits(const TlsUri *uri, Error *err) {
         return error_set(err, -ENOKEY,
                          "machine %s is not in the list of replicas that this host knew last, or has another "
@@ -456,7 +450,7 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
                         fields->uri.subject, fields->uri.subject);
         ret->replica = true;
         if (known->chain_counts && known_has_pin(known, &fields->pin)) {
-                verify_set_by_pin(check, leaf, ret);
+                ret->by_pin = true;
                 return 0;
         }
         if (known->chain_waits && fields->uri.role == TLS_ROLE_REPLICA)
@@ -508,7 +502,7 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                         role_kind(uri->role), uri->subject, uri->subject);
 
         ret->replica = known->replica;
-        verify_set_by_pin(check, leaf, ret);
+        ret->by_pin = true;
         if (uri->role == TLS_ROLE_USER)
                 return verify_dates(&ret->leaf, "certificate", check->now_ms, err);
         /* The cluster decides about the role: a replaced voter, and each host after a restore, has the
