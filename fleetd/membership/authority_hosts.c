@@ -80,10 +80,9 @@ void authority_host_fail(AuthorityOp *op, int error, const char *message) {
                 op->issued(op->userdata, error, message, NULL);
                 return;
         }
-        if (error != -EBUSY) { /* the host repeats it */
-                authority_log_rejection(op, error, message);
+        authority_log_rejection(op, error, message);
+        if (error != -EBUSY) /* the host repeats the request */
                 authority_note_rejection(op, message);
-        }
         authority_send(op, &answer);
 }
 
@@ -234,7 +233,7 @@ static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, Hos
                 r = renewal_decide(&host, &ret->pins, err);
                 if (r != -EKEYREJECTED || !alone)
                         return r;
-                err->message[0] = 0;
+                *err = (Error) {};
                 authority_replace_pins(op, &ret->pins);
                 return 0;
         }
@@ -394,7 +393,7 @@ int authority_read_csr(AuthorityOp *op, Error *err) {
         return r;
 }
 
-/* Keep which keys the host has, as this host knows, and by which of them it is authenticated. */
+/* Keep the recorded keys of the host that sent the request, and the key by which it is authenticated. */
 static void authority_keep_keys(AuthorityOp *op, const TlsPin *used) {
         const ClusterMachine *m = cluster_machine(registry_cluster(op->authority->registry), op->machine);
 

@@ -65,7 +65,7 @@ typedef struct AuthorityOp {
         char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
         char used_pin[DIGEST_SIZE]; /* of a renewal: by which the host is authenticated; "": by the key file
                                      */
-        Pins pins;                  /* of a renewal: the pins of the host when the request came */
+        Pins pins;                  /* of a renewal: those of the host when the request was received */
         uint64_t session;           /* number of the session to answer on; 0: 'issued' */
         HostRecord host;            /* being written */
         uint8_t serial[TLS_SERIAL_BYTES];

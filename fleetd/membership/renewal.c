@@ -11,7 +11,7 @@
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
         RENEWAL_RETRY_MS = 5000,   /* the same after no answer, without a session to the leader, or while this
-                                      host has two keys */
+                                      host gets another key */
         RENEWAL_ANSWER_MS = 15000, /* for an answer; the authority gives up earlier */
         RENEWAL_QUIET_MS =
                 30000, /* of failures, before a warning: while a cluster is formed, leaders change */
@@ -133,8 +133,12 @@ static int renewal_read_keys(const Renewal *r, HostKeys *ret, Error *err) {
                 return e;
         tls_private_key_pin(ret->present, &ret->present_pin);
         e = identity_next_key(r->state_directory, &ret->next, err);
+        if (e == -ENOENT) {
+                *err = (Error) {};
+                return 0;
+        }
         if (e < 0)
-                return e == -ENOENT ? 0 : e;
+                return e;
         tls_private_key_pin(ret->next, &ret->next_pin);
         return 0;
 }
@@ -316,7 +320,9 @@ void renewal_tick(Renewal *r) {
         if (r->answer_ms > 0 ||
             (now_ms < r->next_ms && r->roots_index == c->ca_roots_index && r->replica == replica))
                 return;
-        r->next_ms = now_ms + (renewal_has_two_keys(self) ? RENEWAL_RETRY_MS : RENEWAL_CHECK_MS);
+        r->next_ms = now_ms + (renewal_has_two_keys(self) || identity_has_next_key(r->state_directory) ?
+                                       RENEWAL_RETRY_MS :
+                                       RENEWAL_CHECK_MS);
         r->roots_index = c->ca_roots_index;
         r->replica = replica;
         if (!renewal_is_due(r, c, self, replica ? TLS_ROLE_REPLICA : TLS_ROLE_HOST,

@@ -347,11 +347,11 @@ static bool pins_equal(const Pins *a, const Pins *b) {
 }
 
 int renewal_decide(const RenewingHost *host, Pins *pins, Error *err) {
-        bool known = pins_have(pins, host->pin);
-        bool completes = known && pins->n > 1 && streq(host->used_pin, host->pin);
-        Pins decided = { .n = completes ? 1 : 2 };
+        bool known = pins_have(pins, host->pin), by_newest = streq(host->used_pin, pins->items[0]);
+        bool proves = known && pins->n > 1 && streq(host->used_pin, host->pin);
+        Pins decided = { .n = proves && by_newest ? 1 : 2 };
 
-        if (known && !completes)
+        if (known && !proves)
                 return 0;
         if (!pins_have(pins, host->used_pin))
                 return error_set(
@@ -359,11 +359,11 @@ int renewal_decide(const RenewingHost *host, Pins *pins, Error *err) {
                         "the cluster has this machine ID with another key: if this host was installed "
                         "again, run on another host: fleetctl token --replace=%.8s",
                         host->machine_id);
-        if (!pins_equal(pins, host->before) || !(completes || streq(host->used_pin, pins->items[0])))
-                return error_set(err, -EBUSY, "this host has a newer key, and has not used it yet");
+        if (!pins_equal(pins, host->before) || !(proves || by_newest))
+                return error_set(err, -EBUSY, "the keys of this host have changed; it repeats the request");
         snprintf(decided.items[0], DIGEST_SIZE, "%s", host->pin);
-        if (!completes)
-                snprintf(decided.items[1], DIGEST_SIZE, "%s", host->used_pin);
+        if (decided.n > 1) /* 'pin' is the former key, or one that is added to the newest */
+                snprintf(decided.items[1], DIGEST_SIZE, "%s", pins->items[0]);
         *pins = decided;
         return 0;
 }

@@ -84,14 +84,16 @@ typedef struct RenewingHost {
         const char *machine_id;
         const char *pin;      /* of the key that signed its certificate request */
         const char *used_pin; /* of the key by which it is authenticated; "": none */
-        const Pins *before;   /* those of the host when the request came */
+        const Pins *before;   /* those of the host when its request was received */
 } RenewingHost;
 
-/* Decide which keys the host has then, in 'pins': its present ones, the newest one first. By one of them, it
- * may request another one: both are valid until it is authenticated by the new one. It may use the newest key
- * at any time, also if it has not yet: only that key, and no request from before that key was recorded, makes
- * another one the newest. Otherwise an answer that is lost would leave the host without a valid key. Pure.
- * Errors with a message:
+/* Decide which keys of a host are valid, the newest one first: 'pins' has the present ones, and receives the
+ * result. With a valid key, a host can request another one. Both are valid until the host has used the other
+ * one.
+ * A host can store its newest key at any time, and an answer can be lost. So only a request with the newest
+ * key adds another one or ends the former one. A request with the former key makes that the newest one again:
+ * the host may be restored. A request that was received before the newest key was recorded changes nothing.
+ * Pure. Errors with a message:
  *   -EKEYREJECTED   the request is for no key of the host
- *   -EBUSY          it has a newer key that it has not used: it repeats the request when it has */
+ *   -EBUSY          not with these keys: the host repeats the request */
 int renewal_decide(const RenewingHost *host, Pins *pins, Error *err);

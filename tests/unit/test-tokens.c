@@ -363,8 +363,11 @@ static void a_host_keeps_a_key_that_it_may_use(void **state) {
                 { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
                 { PINS_2(PIN_B, PIN_A), PINS_1(PIN_A), PIN_A, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
                 { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_B, PIN_B, 0, PINS_1(PIN_B) },
-                /* A restored host has lost the next one. */
-                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_A, 0, PINS_1(PIN_A) },
+                /* A restored host has lost the next one, or its request was delayed: the second one decides.
+                 */
+                { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_A, PIN_A, 0, PINS_2(PIN_A, PIN_B) },
+                { PINS_2(PIN_A, PIN_B), PINS_2(PIN_A, PIN_B), PIN_A, PIN_A, 0, PINS_1(PIN_A) },
+                { PINS_2(PIN_A, PIN_B), PINS_2(PIN_A, PIN_B), PIN_B, PIN_B, 0, PINS_2(PIN_B, PIN_A) },
                 /* The newest key may be stored on the host: it makes the next one, and a former one does not.
                  */
                 { PINS_2(PIN_B, PIN_A), PINS_2(PIN_B, PIN_A), PIN_B, PIN_C, 0, PINS_2(PIN_C, PIN_B) },
