@@ -137,7 +137,7 @@ static void daemon_known(void *userdata, const char *machine_id, PeerKnown *ret)
 
         ret->tls.chain_counts = !d->store || !d->registry;
         if (!ret->tls.chain_counts)
-                revocation_known(d->store, d->registry, membership_replica_pins(d->membership),
+                revocation_known(d->store, d->registry, membership_revocation(d->membership),
                                  d->peers && peers_has_key(d->peers), machine_id, ret);
 }
 

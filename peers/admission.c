@@ -565,8 +565,10 @@ static void known_on_session_end(KnownAddress *k, const PeerSession *s, bool las
                 return;
         }
         k->session = TAKE_PTR(k->former);
-        if (k->session) /* it could not be replaced */
+        if (k->session) { /* it could not be replaced */
+                k->session->n_rejected += s->rejected;
                 return;
+        }
         known_attempted(k);
         if (lasted) {
                 k->warned = 0;

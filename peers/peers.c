@@ -19,6 +19,7 @@ enum {
         PENDING_BUSY_MS = 2000,  /* or this one while many handshakes end well */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
+        REJECTED_MAX = 4,        /* known_is_useless() */
 };
 
 /* -- Dialing -- */
@@ -129,8 +130,15 @@ static bool known_has_pin(const KnownAddress *k) {
         return known.tls.state == TLS_KNOWN && known.tls.n_pins > 0;
 }
 
+/* Return whether the session of a replica, with a former key, only keeps the other one from noticing that it
+ * lacks this replica: the other one rejects the present key, and has no session for its answers. */
+static bool known_is_useless(const KnownAddress *k) {
+        return k->peers->self.raft_id != 0 && k->session->peer.kind == TLS_PEER_CERTIFICATE &&
+               k->session->n_rejected >= REJECTED_MAX && !k->host->accepted;
+}
+
 /* Replace the session that has waited longest: both hosts have certificates now. The session stays open until
- * the host has admitted the new one; peers_admit() then ends it. */
+ * the host has admitted the new one, and peers_admit() ends it, or until it is useless. */
 static void peers_on_redial(void *userdata) {
         KnownAddress *next = NULL;
         Peers *peers = userdata;
@@ -140,7 +148,9 @@ static void peers_on_redial(void *userdata) {
                 if (known_is_outdated(k) && !k->connecting && now_ms >= k->redial_ms &&
                     (!next || k->redial_ms < next->redial_ms) && known_has_pin(k))
                         next = k;
-        if (next) {
+        if (next && known_is_useless(next))
+                session_bye(next->session, PEER_BYE_UNUSED);
+        else if (next) {
                 next->redial_ms = now_ms + REDIAL_PAUSE_MS;
                 next->use_key = false;
                 (void) known_connect(next); /* a failure is repeated after the pause */

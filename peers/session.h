@@ -63,16 +63,17 @@ typedef STAILQ_HEAD(SessionQueue, SessionFrame) SessionQueue;
 struct PeerSession {
         SessionState state;
         bool dialed;
-        bool has_handshake; /* 'handshake' was received */
-        bool working;       /* inside the loop over received frames */
-        bool closed;        /* stream_close() was called */
-        bool requested;     /* a joining host has sent its request */
-        bool has_input;     /* a byte has arrived; during TLS, see tls_has_input() */
-        bool is_replica;    /* frames of PEER_FROM_REPLICAS are accepted */
-        bool rejected;      /* by the other host, with a reason that is reported */
-        bool used_key;      /* dialed with the key file, although this host has a certificate */
-        TlsPeer peer;       /* how the other host was authenticated */
-        TlsPin own_pin;     /* of the certificate with which it was dialed; zero: none */
+        bool has_handshake;  /* 'handshake' was received */
+        bool working;        /* inside the loop over received frames */
+        bool closed;         /* stream_close() was called */
+        bool requested;      /* a joining host has sent its request */
+        bool has_input;      /* a byte has arrived; during TLS, see tls_has_input() */
+        bool is_replica;     /* frames of PEER_FROM_REPLICAS are accepted */
+        bool rejected;       /* by the other host, with a reason that is reported */
+        bool used_key;       /* dialed with the key file, although this host has a certificate */
+        TlsPeer peer;        /* how the other host was authenticated */
+        TlsPin own_pin;      /* of the certificate with which it was dialed; zero: none */
+        unsigned n_rejected; /* sessions with the present key that were to replace it */
         PeerHandshake handshake;
         const SessionContext *context; /* borrowed */
         Stream *stream;                /* NULL during TLS and after its end */

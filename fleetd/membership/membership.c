@@ -567,8 +567,8 @@ int membership_rekey_host(Membership *m, Error *err) {
         return renewal_rekey(m->renewal, err);
 }
 
-const ReplicaPins *membership_replica_pins(const Membership *m) {
-        return m ? &m->revocation.replicas : NULL;
+const Revocation *membership_revocation(const Membership *m) {
+        return m ? &m->revocation : NULL;
 }
 
 Authority *membership_authority(Membership *m) {

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "fleetd/membership/frame_types.h"
-#include "fleetd/membership/replica_pins.h"
+#include "fleetd/membership/revocation.h"
 #include "fleetd/membership/sealer.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/set_health.h"
@@ -50,8 +50,8 @@ Membership *membership_free(Membership *m);
 Authority *membership_authority(Membership *m);
 /* As renewal_rekey(). */
 int membership_rekey_host(Membership *m, Error *err);
-/* Return the stored public keys of the members, borrowed. NULL allowed. */
-const ReplicaPins *membership_replica_pins(const Membership *m);
+/* Return what revocation_known() needs, borrowed. NULL allowed; then NULL. */
+const Revocation *membership_revocation(const Membership *m);
 /* Return whether a machine has sent the end of its log with its last heartbeat, within two seconds, and what:
  * term and index of its last entry, committed or not. Hosts send it while they know no leader. */
 bool membership_position(const Membership *m, const char *machine_id, uint64_t *ret_term,

@@ -32,15 +32,14 @@ static const ReplicaPins *revocation_list(const RevocationView *v) {
 /* Whether, and from which time of issue on, the chain of a certificate counts. */
 static void revocation_chain(const RevocationView *v, const ClusterMachine *m, TlsKnown *ret) {
         const ReplicaPins *list = revocation_list(v);
-        bool silent = v->stale_ms >= REVOCATION_SILENT_MS,
-             first = v->has_key && cluster_settings(v->cluster)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
+        bool first = v->has_key && cluster_settings(v->cluster)->peer_auth != PEER_AUTH_CERTIFICATE && m &&
                      m->member.raft_id != 0 && !m->host && !m->removed;
 
-        ret->chain_waits = v->behind && list && !silent;
-        ret->chain_counts = (v->behind && !list) || silent || first;
-        if (!v->behind && silent)
+        ret->chain_waits = v->behind && list && !v->silent;
+        ret->chain_counts = (v->behind && !list) || v->silent || first;
+        if (v->silent && (!v->behind || (m && m->host && m->member.raft_id != 0)))
                 ret->issued_after_ms = revocation_issued_ms(v->cluster, m && m->host ? m : NULL);
-        if (list && silent)
+        if (list && v->silent)
                 ret->issued_after_ms = MAX(ret->issued_after_ms, MAX(list->confirmed_ms, (uint64_t) 1));
 }
 
@@ -49,7 +48,7 @@ void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *r
         const Pins *stored = v->behind && v->replicas ? replica_pins_find(v->replicas, machine_id) : NULL;
 
         revocation_chain(v, m, &ret->tls);
-        ret->stale = v->behind || v->stale_ms > 0;
+        ret->stale = v->behind || v->stale;
         if (m) {
                 ret->raft_id = m->member.raft_id;
                 ret->tls.replica = m->member.raft_id != 0;
@@ -68,13 +67,14 @@ void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *r
                 ret->raft_id = 0;
 }
 
-void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
+void revocation_known(KvStore *store, const Registry *registry, const Revocation *r, bool has_key,
                       const char *machine_id, PeerKnown *ret) {
         RevocationView v = { .cluster = registry_cluster(registry),
-                             .replicas = replicas,
+                             .replicas = r ? &r->replicas : NULL,
                              .self = registry_machine_id(registry),
                              .has_key = has_key,
-                             .stale_ms = kv_stale_ms(store) };
+                             .stale = kv_stale_ms(store) > 0,
+                             .silent = r ? r->silent : kv_stale_ms(store) >= REVOCATION_SILENT_MS };
 
         /* The slice of a cluster that was just founded may have no replica yet. Without any, the host would
          * reject all of them, and no other slice could arrive. */
@@ -92,7 +92,7 @@ static void revocation_store_pins(Revocation *r) {
         bool timed;
         int e;
 
-        if (!r->state_directory || !registry_is_current(r->registry) ||
+        if (!r->state_directory || r->silent || !registry_is_current(r->registry) ||
             !kv_can_serve(registry_store(r->registry)))
                 return;
         replica_pins_of(registry_cluster(r->registry), &pins);
@@ -176,12 +176,38 @@ int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry,
         return 0;
 }
 
+static void revocation_on_synced(void *userdata, KvStatus status) {
+        Revocation *r = userdata;
+
+        r->syncing = false;
+        if (status != KV_OK || !registry_is_current(r->registry)) /* the next tick tries again */
+                return;
+        r->silent = false;
+        loop_defer(r->loop, &r->update);
+}
+
+/* The sessions on which the tree arrives are those that the silence has admitted. */
+static void revocation_check_silence(Revocation *r) {
+        KvStore *store = registry_store(r->registry);
+        uint64_t stale_ms = kv_stale_ms(store);
+
+        r->silent |= stale_ms >= REVOCATION_SILENT_MS;
+        if (!r->silent || stale_ms > 0 || r->syncing)
+                return;
+        r->syncing = true;
+        r->sync = (KvSync) { .done = revocation_on_synced, .userdata = r };
+        kv_sync(store, &r->sync);
+}
+
 void revocation_tick(Revocation *r) {
         revocation_store_pins(r);
+        revocation_check_silence(r);
 }
 
 void revocation_done(Revocation *r) {
         deferred_cancel(&r->update);
+        if (r->syncing)
+                kv_sync_cancel(registry_store(r->registry), &r->sync);
         free(r->state_directory);
         r->state_directory = NULL;
 }

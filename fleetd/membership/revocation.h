@@ -17,9 +17,13 @@ typedef struct Revocation {
         ReplicaPins replicas;  /* as the file has them */
         bool confirmed;        /* since the start */
         bool failure_logged;
+        bool silent;  /* this host had no leader for REVOCATION_SILENT_MS, and has not received its tree since
+                       */
+        bool syncing; /* with the next one: it may have */
+        KvSync sync;
 } Revocation;
 
-enum { REVOCATION_SILENT_MS = 600000 }; /* without a leader, until the view may lack keys of replicas */
+enum { REVOCATION_SILENT_MS = 600000 }; /* without a leader, until the tree may lack keys of replicas */
 
 /* What this host knows, and how recent that is. */
 typedef struct RevocationView {
@@ -28,7 +32,8 @@ typedef struct RevocationView {
         const char *self;            /* its machine ID */
         bool behind;                 /* its tree is empty, or waits to be filled */
         bool has_key;                /* its key file counts */
-        uint64_t stale_ms;           /* kv_stale_ms() */
+        bool stale;                  /* it has no leader (kv_stale_ms()) */
+        bool silent;                 /* as in Revocation */
 } RevocationView;
 
 /* Set *ret, which is zero before, for PeersOptions.known.
@@ -38,22 +43,22 @@ typedef struct RevocationView {
  * removed replica is valid for 30 days.
  *
  * On a host without a leader for ten minutes, a chain counts for a certificate that is newer than the last
- * one of that machine in the tree, because the leader may have another key since. On such a host, it
- * must also be newer than the last confirmation of the stored pins, and then it counts when the host is
- * behind, too.
+ * one of that machine in the tree, because the leader may have another key since. It counts until the
+ * tree has all that was committed when there was a leader again. On such a host, it must also be newer than
+ * the last confirmation of the stored pins, and then it counts when the host is behind, too.
  *
  * While a key file counts, a chain counts for a member without a pin: it may have got its first certificate
  * since, and the others may not accept the key file any more. */
 void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *ret);
-/* The same for this host. */
-void revocation_known(KvStore *store, const Registry *registry, const ReplicaPins *replicas, bool has_key,
+/* The same for this host. 'r' NULL: nothing is stored. */
+void revocation_known(KvStore *store, const Registry *registry, const Revocation *r, bool has_key,
                       const char *machine_id, PeerKnown *ret);
 
 /* All pointers of 'r' are borrowed until revocation_done(). 'state_directory': "" or NULL: this host has no
  * identity. 0 or -ENOMEM. */
 int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry, const char *state_directory);
 void revocation_done(Revocation *r);
-/* Twice a second: store what could not be stored before. */
+/* Twice a second: store what could not be stored before, and find out whether the tree is complete. */
 void revocation_tick(Revocation *r);
 /* RegistryObserver.on_change. */
 void revocation_on_change(Revocation *r, const RegistryChange *change);

@@ -386,6 +386,7 @@ static void a_restarted_attached_host_knows_only_its_stored_replicas(void **stat
 
         knowledge_init(&k);
         for (unsigned i = 0; i < 2; i++) {
+                k.v.stale = i > 0;
                 know(&k);
                 assert_int_equal(k.alpha.tls.state, TLS_KNOWN);
                 assert_true(k.alpha.tls.replica);
@@ -394,11 +395,10 @@ static void a_restarted_attached_host_knows_only_its_stored_replicas(void **stat
                 assert_int_equal(k.beta.tls.state, TLS_UNKNOWN);
                 assert_false(k.beta.tls.chain_counts);
                 assert_true(k.beta.tls.chain_waits);
-                k.v.stale_ms = REVOCATION_SILENT_MS - 1;
         }
 
         /* All are silent: they may have been replaced, by others or with other keys. */
-        k.v.stale_ms = REVOCATION_SILENT_MS;
+        k.v.silent = true;
         know(&k);
         assert_true(k.alpha.tls.chain_counts && k.alpha.tls.replica && k.alpha.tls.state == TLS_KNOWN);
         assert_int_equal(k.alpha.tls.issued_after_ms, CONFIRMED_MS);
@@ -440,7 +440,7 @@ static void without_a_leader_a_certificate_must_be_newer_than_the_list(void **st
 
         knowledge_init(&k);
         k.v.behind = false;
-        k.v.stale_ms = REVOCATION_SILENT_MS;
+        k.v.silent = true;
         cluster_view_put(&k.view, "/_fleet/cluster/member/" ID_A, "{\"raftId\":1}");
         cluster_view_put(&k.view, "/_fleet/cluster/host/" ID_A, "{\"pins\":[\"" PIN_B "\"]}");
         know(&k);
@@ -449,7 +449,7 @@ static void without_a_leader_a_certificate_must_be_newer_than_the_list(void **st
         assert_true(k.beta.tls.chain_counts);
         assert_int_equal(k.beta.tls.issued_after_ms, CONFIRMED_MS);
 
-        k.v.stale_ms = 0;
+        k.v.silent = false;
         know(&k);
         assert_false(k.beta.tls.chain_counts || k.beta.tls.chain_waits);
 
@@ -464,10 +464,30 @@ static void without_a_leader_a_certificate_must_be_newer_than_the_list(void **st
         cluster_view_free(&k.view);
 }
 
+/* A replica that restarts after all others have other keys. */
+static void after_a_silence_a_later_certificate_counts_on_a_replica_that_is_behind(void **state) {
+        Knowledge k;
+
+        knowledge_init(&k);
+        k.v.replicas = NULL;
+        cluster_view_put(&k.view, "/_fleet/cluster/member/" ID_A, "{\"raftId\":1}");
+        cluster_view_put(&k.view, "/_fleet/cluster/host/" ID_A,
+                         "{\"expires\":3000000000,\"pins\":[\"" PIN_B "\"]}");
+        know(&k);
+        assert_true(k.alpha.tls.chain_counts && k.alpha.tls.issued_after_ms == 0);
+        k.v.silent = true;
+        know(&k);
+        assert_true(k.alpha.tls.chain_counts && k.alpha.tls.replica);
+        assert_int_equal(k.alpha.tls.issued_after_ms, 3000000000 - TLS_LEAF_LIFETIME_MS);
+        assert_true(k.beta.tls.chain_counts && k.beta.tls.issued_after_ms == 0);
+        cluster_view_free(&k.view);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_restarted_attached_host_knows_only_its_stored_replicas),
                 cmocka_unit_test(a_chain_counts_on_hosts_without_a_list),
+                cmocka_unit_test(after_a_silence_a_later_certificate_counts_on_a_replica_that_is_behind),
                 cmocka_unit_test(without_a_leader_a_certificate_must_be_newer_than_the_list),
                 cmocka_unit_test_setup_teardown(a_removal_ends_the_sessions_of_the_host, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_removal_ends_sessions_with_the_key_file, setup, teardown),
