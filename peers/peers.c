@@ -19,7 +19,7 @@ enum {
         PENDING_BUSY_MS = 2000,  /* or this one while many handshakes end well */
         REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
-        REJECTED_MAX = 4,        /* known_is_useless() */
+        REJECTED_MAX = 4,        /* attempts to replace one session, see known_is_useless() */
 };
 
 /* -- Dialing -- */
@@ -130,8 +130,9 @@ static bool known_has_pin(const KnownAddress *k) {
         return known.tls.state == TLS_KNOWN && known.tls.n_pins > 0;
 }
 
-/* Return whether the session of a replica, with a former key, only keeps the other one from noticing that it
- * lacks this replica: the other one rejects the present key, and has no session for its answers. */
+/* Return whether a session with a former key of this replica has no use. The other replica rejects the
+ * present key, and has no session for its answers to this one; but it has a leader while this session brings
+ * heartbeats. */
 static bool known_is_useless(const KnownAddress *k) {
         return k->peers->self.raft_id != 0 && k->session->peer.kind == TLS_PEER_CERTIFICATE &&
                k->session->n_rejected >= REJECTED_MAX && !k->host->accepted;

@@ -227,9 +227,8 @@ static int authority_decide_renewal(const AuthorityOp *op, const Cluster *c, Hos
 
         if (m && m->removed && !alone)
                 return error_set(err, -EKEYREVOKED, "this host was removed from the cluster");
-        if (m && m->host)
-                *ret = *m->host;
         if (m && m->host) {
+                *ret = *m->host;
                 r = renewal_decide(&host, &ret->pins, err);
                 if (r != -EKEYREJECTED || !alone)
                         return r;

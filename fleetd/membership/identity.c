@@ -278,7 +278,9 @@ int identity_next_key(const char *state_directory, TlsPrivateKey **ret, Error *e
         char *pem = NULL;
         int r;
 
-        r = fd < 0 ? fd : read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
+        if (fd < 0)
+                return fd;
+        r = read_file_at(fd, KEY_NEXT, IDENTITY_KEY_MAX, &pem, NULL);
         if (r < 0)
                 return r == -ENOENT ? r :
                                       identity_failed(err, r, "read", state_directory, CURRENT "/" KEY_NEXT);

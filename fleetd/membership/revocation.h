@@ -17,9 +17,8 @@ typedef struct Revocation {
         ReplicaPins replicas;  /* as the file has them */
         bool confirmed;        /* since the start */
         bool failure_logged;
-        bool silent;  /* this host had no leader for REVOCATION_SILENT_MS, and has not received its tree since
-                       */
-        bool syncing; /* with the next one: it may have */
+        bool silent;  /* no leader for REVOCATION_SILENT_MS; until the tree is complete again */
+        bool syncing; /* 'sync' is under way: it shows that the tree is complete */
         KvSync sync;
 } Revocation;
 
@@ -43,9 +42,9 @@ typedef struct RevocationView {
  * removed replica is valid for 30 days.
  *
  * On a host without a leader for ten minutes, a chain counts for a certificate that is newer than the last
- * one of that machine in the tree, because the leader may have another key since. It counts until the
- * tree has all that was committed when there was a leader again. On such a host, it must also be newer than
- * the last confirmation of the stored pins, and then it counts when the host is behind, too.
+ * one of that machine in the tree, because the leader may have another key since. With stored pins, it must
+ * also be newer than their last confirmation. It counts on a host that is behind, too, and until the tree has
+ * all that was committed when there was a leader again.
  *
  * While a key file counts, a chain counts for a member without a pin: it may have got its first certificate
  * since, and the others may not accept the key file any more. */

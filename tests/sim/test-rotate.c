@@ -1,7 +1,7 @@
 /* Keys and clocks: changes of the cluster key and of the root of the CA, with the leader, or another host,
- * killed at each state and two hosts off; cluster keys that are lost; certificates that expire while all
- * hosts are off, and wrong wall clocks. Afterwards all hosts work, without a token, and each with its own
- * key. Whole daemons, with certificates.
+ * killed at each state and two hosts off; other keys of hosts, also many in a short time; cluster keys that
+ * are lost; certificates that expire while all hosts are off, and wrong wall clocks. Afterwards all hosts
+ * work, without a token, and each with its own key. Whole daemons, with certificates.
  *
  *      test-rotate [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, more hosts crash
  */

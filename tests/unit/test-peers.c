@@ -1361,8 +1361,8 @@ static void while_handshakes_end_well_a_pending_one_is_displaced_later(void **st
         for (unsigned i = 0; i < CROWD; i++)
                 bare_dial(crowd + i, lab, &a);
         UNTIL(lab, all_connected(crowd, CROWD) && peers_waiting(a.peers) == CROWD);
-        for (unsigned i = 0; i < CROWD;
-             i++) /* without a byte, each ends after 1 s, and is displaced as always */
+        /* Without a byte, each ends after 1 s, and is displaced as always. */
+        for (unsigned i = 0; i < CROWD; i++)
                 assert_int_equal(stream_write(crowd[i].stream, "", 1), 0);
         UNTIL(lab, all_have_input(a.peers));
         for (unsigned busy = 2; busy-- > 0;) {
