@@ -74,6 +74,7 @@ static void session_end(PeerSession *s, int error, const char *reason) {
         s->state = SESSION_ENDED;
         timer_stop(&s->timer);
         timer_stop(&s->stall);
+        deferred_cancel(&s->resume);
         s->context->events->on_end(s->context->userdata, s, error, reason);
 }
 
@@ -359,7 +360,33 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
         }
 }
 
-/* Process complete frames. Return their size in bytes. */
+/* Return whether the session may begin this frame in the current turn of the loop. */
+static bool session_has_turn(PeerSession *s, const Frame *frame) {
+        uint64_t turn = loop_turns(s->context->loop)->n;
+
+        if (s->turn != turn) {
+                s->turn = turn;
+                s->turn_frames = 0;
+                s->turn_work = 0;
+        }
+        if (s->turn_frames < SESSION_TURN_FRAMES && s->turn_work < SESSION_TURN_WORK)
+                return true;
+        return s->is_replica && frame->type < PEER_FRAME_TYPES &&
+               s->context->types[frame->type].direction & PEER_FROM_REPLICAS;
+}
+
+/* Process a frame, and count its work for the session and for the turn. */
+static void session_on_counted_frame(PeerSession *s, const Frame *frame) {
+        const Turns *turns = loop_turns(s->context->loop);
+        uint64_t before = turn_work_bytes(&turns->now);
+
+        loop_count(s->context->loop, 1, frame->size);
+        session_on_frame(s, frame);
+        s->turn_frames++;
+        s->turn_work += turn_work_bytes(&turns->now) - before;
+}
+
+/* Process complete frames, as many as this turn permits. Return their size in bytes. */
 static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         size_t done = 0;
 
@@ -384,8 +411,13 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
                                                             "frame from peer exceeds 12 MiB");
                         break;
                 }
+                if (!session_has_turn(s, &frame)) {
+                        stream_pause(s->stream, true);
+                        loop_defer(s->context->loop, &s->resume);
+                        break;
+                }
                 done += n;
-                session_on_frame(s, &frame);
+                session_on_counted_frame(s, &frame);
         }
         s->working = false;
         return done;
@@ -394,6 +426,12 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
 static void session_keep(PeerSession *s, const uint8_t *bytes, size_t size) {
         if (s->state == SESSION_ENDED || size == 0)
                 return;
+        if (s->begin > 0) {
+                s->n_bytes -= s->begin;
+                memmove(s->bytes, s->bytes + s->begin, s->n_bytes);
+                explicit_bzero(s->bytes + s->n_bytes, s->begin);
+                s->begin = 0;
+        }
         if (GROW(s->bytes, s->capacity, s->n_bytes + size) < 0) {
                 session_cut(s, -ENOMEM, "out of memory for a frame from peer");
                 return;
@@ -403,17 +441,27 @@ static void session_keep(PeerSession *s, const uint8_t *bytes, size_t size) {
 }
 
 static void session_work_kept(PeerSession *s) {
-        size_t done = session_work(s, s->bytes, s->n_bytes);
+        size_t done = session_work(s, s->bytes + s->begin, s->n_bytes - s->begin);
 
-        s->n_bytes -= done;
-        if (s->n_bytes > 0 && done > 0)
-                memmove(s->bytes, s->bytes + done, s->n_bytes);
         if (done > 0 && done <= KEPT_BYTES)
-                explicit_bzero(s->bytes + s->n_bytes, done);
-        if (s->n_bytes == 0 && s->capacity > KEPT_BYTES) {
+                explicit_bzero(s->bytes + s->begin, done);
+        s->begin += done;
+        if (s->begin < s->n_bytes)
+                return;
+        s->begin = s->n_bytes = 0;
+        if (s->capacity > KEPT_BYTES) {
                 free(TAKE_PTR(s->bytes));
                 s->capacity = 0;
         }
+}
+
+/* Continue with frames that waited for this turn. */
+static void session_on_resume(void *userdata) {
+        PeerSession *s = userdata;
+        _keep_ PeerSession *keep = session_ref(s);
+
+        stream_pause(s->stream, false);
+        session_work_kept(s);
 }
 
 static void session_on_read(void *userdata, const void *bytes, size_t size) {
@@ -594,6 +642,7 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 .contact_ms = loop_now_ms(context->loop),
                 .timer = TIMER(session_on_timer, s),
                 .stall = TIMER(session_on_stall, s),
+                .resume = DEFERRED(session_on_resume, s),
                 .used_key = dialed && use_key && context->tls.key && context->tls.credentials,
                 .own_pin = session_own_pin(context, dialed, use_key),
                 .peer.kind = TLS_PEER_KEY, /* without TLS */

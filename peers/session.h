@@ -19,6 +19,12 @@ enum {
         SESSION_STALL_MS = 5000,      /* a full queue without progress for this time ends the session */
         SESSION_LINGER_MS = 1000,     /* time for the last frame to leave */
         SESSION_SILENT_MS = 250,      /* without a byte, until the kernel is asked for its acknowledgements */
+
+        /* In one turn of the loop a session begins no further frame after so many, or after so much work, in
+         * bytes (io/turn.h). Reading pauses, and the next turn continues. Frames that only replicas may send
+         * count, and are never postponed: elections depend on them, and Raft limits them itself. */
+        SESSION_TURN_FRAMES = 64,
+        SESSION_TURN_WORK = 1024 * 1024,
 };
 
 typedef enum SessionState {
@@ -86,8 +92,11 @@ struct PeerSession {
         SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
         size_t waiting_size;                     /* memory of these frames, in bytes */
         uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
-        uint8_t *bytes;                          /* an incomplete frame */
-        size_t n_bytes, capacity;
+        uint8_t *bytes;                          /* an incomplete frame, or frames for the next turn */
+        size_t begin, n_bytes, capacity;         /* those before 'begin' were processed */
+        Deferred resume;                         /* while frames wait for the next turn */
+        uint64_t turn, turn_work; /* number of a turn, and its work for this session, in bytes */
+        unsigned turn_frames;
         uint64_t begun_ms, contact_ms;
         char address[ADDRESS_SIZE]; /* of the other end */
 

@@ -24,7 +24,8 @@ typedef struct Bench {
         size_t queued, n_written; /* bytes */
         int write_error;
         bool paused, closed, finished, freed;
-        unsigned n_handshakes, n_ends;
+        unsigned n_handshakes, n_ends, n_frames, cut_at;
+        uint64_t work; /* bytes, of each frame */
         int error;
         char reason[128];
 } Bench;
@@ -80,7 +81,13 @@ static void on_free(void *userdata, PeerSession *s) {
 
 static void on_other(void *userdata, PeerSession *s) {}
 
-static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {}
+static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {
+        Bench *b = userdata;
+
+        loop_count(&b->loop.base, 0, b->work);
+        if (++b->n_frames == b->cut_at)
+                session_cut(s, -EKEYREVOKED, "its rights ended");
+}
 
 static const SessionEvents events = {
         .on_handshake = on_handshake,
@@ -90,10 +97,12 @@ static const SessionEvents events = {
         .on_free = on_free,
 };
 
-enum { TYPE_REQUEST = 10 };
+enum { TYPE_REQUEST = 10, TYPE_ANSWER, TYPE_OF_REPLICAS, TYPE_UNKNOWN };
 
 static const PeerFrameType types[PEER_FRAME_TYPES] = {
         [TYPE_REQUEST] = { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, NULL },
+        [TYPE_ANSWER] = { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, NULL },
+        [TYPE_OF_REPLICAS] = { TYPE_OF_REPLICAS, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, NULL },
 };
 
 static PeerHandshake handshake_of(char digit, uint64_t nonce) {
@@ -387,6 +396,116 @@ static void small_frames_count_with_their_memory(void **state) {
         done(&b);
 }
 
+/* -- A turn of the loop -- */
+
+static void next_turn(Bench *b) {
+        (void) turns_end_work(&b->loop.base.turns);
+        (void) loop_run_due(&b->loop.base, 100);
+}
+
+/* One read: 'n' frames of 'size' bytes of one type, and 'rest' bytes of another frame. */
+static void receive(Bench *b, PeerFrame type, size_t n, size_t size, size_t rest) {
+        size_t each = FRAME_HEADER_SIZE + size;
+        _cleanup_free_ uint8_t *bytes = calloc(n + 1, each);
+
+        for (size_t i = 0; i <= n; i++)
+                frame_header(bytes + i * each, type, size);
+        b->stream.events->on_read(b->session, bytes, n * each + rest);
+}
+
+static void a_session_has_a_share_of_each_turn(void **state) {
+        enum { KIB = 1024, N = 200 };
+        static const struct {
+                PeerFrame type;
+                bool is_replica;
+                size_t n, size, rest;
+                uint64_t work;
+                unsigned each; /* frames that a turn processes */
+        } cases[] = {
+                { TYPE_ANSWER, false, N, 0, 0, 0, SESSION_TURN_FRAMES },
+                { TYPE_ANSWER, false, N, 40, 0, 0, SESSION_TURN_FRAMES },
+                { TYPE_ANSWER, false, N, 40, 44, 0, SESSION_TURN_FRAMES }, /* the last one is cut */
+                { TYPE_ANSWER, true, N, 40, 0, 0, SESSION_TURN_FRAMES },
+                { TYPE_ANSWER, false, N, 0, 0, 300 * KIB, 4 },
+                { TYPE_ANSWER, false, 9, 600 * KIB, 0, 0, 2 },
+                { TYPE_ANSWER, false, 3, 5 * KIB * KIB, 0, 0, 1 },
+                { TYPE_OF_REPLICAS, false, N, 40, 0, 0, SESSION_TURN_FRAMES },
+                { TYPE_OF_REPLICAS, true, N, 40, 44, 300 * KIB, N },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                unsigned due = 0;
+                Bench b = {};
+
+                begin_open(&b);
+                b.session->is_replica = cases[i].is_replica;
+                b.work = cases[i].work;
+                (void) turns_end_work(&b.loop.base.turns);
+                receive(&b, cases[i].type, cases[i].n, cases[i].size, cases[i].rest);
+                for (;;) {
+                        due = MIN(due + cases[i].each, (unsigned) cases[i].n);
+                        assert_int_equal(b.n_frames, due);
+                        assert_int_equal(b.paused, due < cases[i].n);
+                        (void) loop_run_due(&b.loop.base, 100); /* of the same turn */
+                        assert_int_equal(b.n_frames, due);
+                        if (due == cases[i].n)
+                                break;
+                        next_turn(&b);
+                }
+                if (cases[i].rest > 0) /* its last byte */
+                        b.stream.events->on_read(b.session, "",
+                                                 FRAME_HEADER_SIZE + cases[i].size - cases[i].rest);
+                next_turn(&b);
+                assert_int_equal(b.n_frames, cases[i].n + (cases[i].rest > 0));
+                assert_int_equal(b.session->n_bytes, 0);
+                done(&b);
+        }
+}
+
+static void frames_of_the_session_and_unknown_ones_have_the_same_share(void **state) {
+        static const PeerFrame used[] = { PEER_PING, PEER_PONG, TYPE_UNKNOWN, 255 };
+
+        for (size_t i = 0; i < ELEMENTS(used); i++) {
+                Bench b = {};
+
+                begin_open(&b);
+                (void) turns_end_work(&b.loop.base.turns);
+                receive(&b, used[i], SESSION_TURN_FRAMES, 0, 0);
+                assert_false(b.paused);
+                receive(&b, TYPE_ANSWER, 1, 0, 0);
+                assert_true(b.paused);
+                assert_int_equal(b.n_frames, 0);
+                next_turn(&b);
+                assert_int_equal(b.n_frames, 1);
+                done(&b);
+        }
+}
+
+/* In the turn in which it ends, or while its frames wait for the next one. */
+static void a_session_whose_rights_end_processes_no_further_frame(void **state) {
+        static const unsigned ends[] = { 3, 2 * SESSION_TURN_FRAMES };
+
+        for (size_t i = 0; i < ELEMENTS(ends); i++) {
+                unsigned at = ends[i];
+                Bench b = {};
+
+                begin_open(&b);
+                (void) turns_end_work(&b.loop.base.turns);
+                if (at < SESSION_TURN_FRAMES)
+                        b.cut_at = at;
+                receive(&b, TYPE_ANSWER, 3 * SESSION_TURN_FRAMES, 0, 0);
+                if (at > SESSION_TURN_FRAMES) {
+                        next_turn(&b);
+                        assert_int_equal(b.n_frames, at);
+                        session_cut(b.session, -EKEYREVOKED, "its rights ended");
+                }
+                next_turn(&b);
+                assert_int_equal(b.n_frames, at);
+                assert_ended(&b, -EKEYREVOKED, "its rights ended");
+                done(&b);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_session_does_not_begin_if_its_handshake_cannot_be_sent),
@@ -401,6 +520,9 @@ int main(void) {
                 cmocka_unit_test(the_last_frame_has_limited_time_to_be_sent),
                 cmocka_unit_test(a_handshake_may_arrive_byte_by_byte),
                 cmocka_unit_test(waiting_frames_are_sent_when_the_stream_drains),
+                cmocka_unit_test(a_session_has_a_share_of_each_turn),
+                cmocka_unit_test(frames_of_the_session_and_unknown_ones_have_the_same_share),
+                cmocka_unit_test(a_session_whose_rights_end_processes_no_further_frame),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
