@@ -232,6 +232,7 @@ int child_spawn_with(Child **ret, UvLoop *loop, const char *const argv[], const 
         if (!child)
                 return -ENOMEM;
         *child = (Child) { .loop = loop, .events = events, .userdata = userdata };
+        loop_count_child(loop_uv_base(loop));
         r = child_fork(argv, files, &child->pid, &output_fd);
         if (r < 0)
                 return error_set(err, r, "Failed to run %s: %s", argv[0], strerror(-r));

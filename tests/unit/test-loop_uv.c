@@ -322,6 +322,7 @@ static void a_status_distinguishes_exit_codes_and_signals(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_int_equal(run(lab, rows[i].script), rows[i].status);
+        assert_int_equal(loop_turns(lab->loop)->n_children, ELEMENTS(rows));
         assert_false(has_children());
 }
 
