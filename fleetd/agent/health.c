@@ -135,7 +135,7 @@ void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions
 }
 
 void health_begin_watch(HealthState *s) {
-        s->available = s->healthy = s->inherits = false;
+        s->available = s->healthy = s->inherits = s->served = s->lapsed = false;
 }
 
 void health_inherit(HealthState *s, const UnitState *published, const HealthOptions *options,

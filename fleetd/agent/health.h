@@ -72,7 +72,8 @@ typedef struct HealthState {
 /* Take over what systemd reports at 'now_ms', and update the results. Idempotent. */
 void health_observe(HealthState *s, const SystemdUnit *seen, const HealthOptions *options, uint64_t now_ms);
 
-/* The unit was reloaded: it is available after another UpdateWatchSec=. */
+/* The unit was reloaded: its process has another text since then. It is available with that after another
+ * UpdateWatchSec=, and was not before: nothing has lapsed. */
 void health_begin_watch(HealthState *s);
 
 /* Take over the health that this host published before the daemon was restarted, if the same invocation with
