@@ -358,6 +358,7 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
                 if (r <= 0)
                         return r;
                 s->launched = stored.desired_state == TARGET_LAUNCHED;
+                s->loaded = stored.desired_state == TARGET_LOADED;
                 s->rolls = all->rolls && (s->launched || unit_name_is_template(s->name));
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
                 r = template_text(c, s, &s->text, err);
@@ -489,8 +490,10 @@ static int submit_all(Client *c, const Submissions *all, TargetState created, Na
                         units[n].desired_state = created;
                 if (s->rolls && s->launched)
                         units[n].desired_state = units[n].expected_state = TARGET_LAUNCHED;
+                else if (s->loaded) /* else its run, and the units that follow it, would stop */
+                        units[n].desired_state = units[n].expected_state = TARGET_LOADED;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
-                if (s->rolls)
+                if (s->rolls || s->loaded)
                         continue;
                 if (names_add(at_once ? ret_created : ret_submitted, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
@@ -533,8 +536,11 @@ static int fail_submit(const Submissions *all, const char *message) {
         return EXIT_FAILED;
 }
 
-/* Print the state of a unit that was created with a target state: fleet created it inactive. */
+/* Print the state of a unit that was created with a target state: fleet created it inactive. A loaded unit
+ * stays loaded: nothing is waited for. */
 static void print_created(const Submission *s, bool quiet, const Names *created) {
+        if (s->due && s->loaded)
+                printf("Unit %s changed\n", s->name);
         if (!created || !names_have(created, s->name))
                 return;
         if (s->runs)

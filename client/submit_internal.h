@@ -17,6 +17,7 @@ typedef struct Submission {
         bool exists;   /* in the cluster */
         bool runs;     /* on a host, from this file, and without the cluster */
         bool launched; /* with target state launched, and it is replaced */
+        bool loaded;   /* with target state loaded, which it keeps, and it is replaced */
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */

@@ -200,6 +200,12 @@ static void plan_choose_text(const Pass *pass, AssignmentChange *c, const Cluste
         }
 }
 
+/* Return whether the unit is a set of its own, which is on one machine: while no process of it has its former
+ * text, no step is needed for the wanted one. */
+static bool plan_is_alone(const Pass *pass, const ClusterUnit *u) {
+        return plan_names_texts(pass) && !u->unit->placement.global && rollout_head(pass->cluster, u) == u;
+}
+
 /* Return whether it is not known which text a unit without one gets: a later version of fleetd has written
  * the rollout of its set. */
 static bool plan_lacks_text(Pass *pass, const ClusterUnit *u) {
@@ -239,7 +245,9 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
-        if (kind != ASSIGNMENT_STOP)
+        if (starts && plan_is_alone(pass, u))
+                plan_set_wanted_text(c, u);
+        else if (kind != ASSIGNMENT_STOP)
                 plan_choose_text(pass, c, u, o, in_place ? o : NULL);
         else if (o) {
                 c->revision = o->revision;

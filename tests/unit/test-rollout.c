@@ -94,6 +94,26 @@ static void a_new_instance_gets_the_completed_text(void **state) {
         end(&play);
 }
 
+/* Its text was replaced while it was loaded, and no process has the former one. */
+static void a_loaded_unit_starts_with_its_new_text(void **state) {
+        static const EnginePlanLimits limits = { .names_texts = true };
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        char key[LAYOUT_KEY_MAX], value[256];
+        Play play;
+
+        begin(&play, "a.service", "");
+        cluster_view_machine(&play.p, "A", "", PRESENCE_UP);
+        snprintf(value, sizeof(value), "{\"hash\":\"%s\",\"order\":\"load\",\"rev\":1,\"since\":1}",
+                 head_of(&play)->unit->hash);
+        cluster_view_put(&play.p, layout_key(key, LAYOUT_ASSIGNMENT, "a.service", machine_id("A")), value);
+        want(&play, 2);
+        assert_int_equal(engine_plan(&play.p.cluster, NULL, 0, 30000, &limits, &plan), 0);
+        assert_int_equal(plan.n, 1);
+        assert_int_equal(plan.changes[0].kind, ASSIGNMENT_RUN);
+        assert_int_equal(plan.changes[0].revision, 2);
+        end(&play);
+}
+
 static void a_broken_instance_gets_the_fix(void **state) {
         Play play;
 
@@ -1141,6 +1161,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(the_budget_is_a_share_of_the_instances),
                 cmocka_unit_test(a_failed_instance_pauses_the_rollout),
                 cmocka_unit_test(a_new_instance_gets_the_completed_text),
+                cmocka_unit_test(a_loaded_unit_starts_with_its_new_text),
                 cmocka_unit_test(a_broken_instance_gets_the_fix),
                 cmocka_unit_test(the_fix_of_a_failed_instance_starts_it),
                 cmocka_unit_test(an_instance_keeps_its_drop_ins_in_each_step),
