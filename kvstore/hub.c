@@ -422,10 +422,12 @@ static void hub_deliver(void *userdata) {
 
 /* -- Opening and closing -- */
 
-/* Queue the events of the windows for a watch, in the order of their indexes over both windows. */
+/* Queue the events of the windows for a watch, in the order of their indexes over both windows. An
+ * event that does not concern it costs a quarter of one that does. */
 static void watch_read_windows(KvWatch *watch) {
         Hub *hub = watch->hub;
         size_t at[_TREE_WINDOW_MAX];
+        uint64_t quarters = 0;
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 at[i] = window_concerns(i, watch->options.key, watch->options.internal) ?
@@ -443,11 +445,15 @@ static void watch_read_windows(KvWatch *watch) {
                                 first = e, from = i;
                 }
                 if (!first)
-                        return;
+                        break;
                 at[from]++;
-                if (watch_wants(watch, &first->event))
-                        watch_queue(watch, first);
+                quarters++;
+                if (!watch_wants(watch, &first->event))
+                        continue;
+                quarters += 3;
+                watch_queue(watch, first);
         }
+        loop_count(hub->loop, quarters / 4, 0);
 }
 
 int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata, KvWatch **ret,

@@ -14,13 +14,20 @@ typedef struct Serve Serve;
 enum {
         SERVE_SUBSCRIPTIONS_MAX = 50000,               /* of all hosts */
         SERVE_OF_SESSION_MAX = REMOTE_WATCHES_MAX + 1, /* its slice */
-        SERVE_QUEUE_MAX = 1024 * 1024,       /* bytes that wait for a session; above, its pages wait, and a
-                                                subscription with more events ends */
-        SERVE_QUEUES_MAX = 64 * 1024 * 1024, /* of all sessions; those for which most waits end before */
-        SERVE_BEHIND_MS = 1000,              /* to reach the bound of a host */
-        SERVE_PER_TURN = 256,                /* subscriptions that are flushed in a turn of the loop */
-        SERVE_RETRY_MS = 10,                 /* until the slices are routed up to an index */
-        SERVE_AGAIN_MS = 1000,               /* until a refused host subscribes again */
+        SERVE_QUEUE_MAX = 1024 * 1024,          /* bytes that wait for a session; above, its pages wait, and a
+                                                   subscription with more events ends */
+        SERVE_QUEUES_MAX = 64 * 1024 * 1024,    /* of all sessions; those for which most waits end before */
+        SERVE_BEHIND_MS = 1000,                 /* to reach the bound of a host */
+        SERVE_PER_TURN = 256,                   /* subscriptions that are flushed in a turn of the loop, */
+        SERVE_WORK_AT_ONCE = TURN_WORK_MAX / 4, /* and the work after which none is begun */
+        SERVE_RETRY_MS = 10,                    /* until the slices are routed up to an index */
+        SERVE_AGAIN_MS = 1000,                  /* until a refused host subscribes again */
+        SERVE_VERSIONS_AT_ONCE = 2048,          /* of a host, that are compared with its slice */
+        /* What subscriptions of a session visit when they begin: themselves, events of the windows, keys of
+         * a slice, and versions. Above this, the host subscribes again later, and continues from where it
+         * was. */
+        SERVE_VISITS_PER_SEC = 16 * 1024,
+        SERVE_VISITS_BURST = 256 * 1024,
 };
 
 int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store);

@@ -1,6 +1,7 @@
 /* Shared by the files of the replica's side of hosts without a replica. */
 #pragma once
 
+#include "base/pace.h"
 #include "base/table.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve.h"
@@ -16,19 +17,25 @@ typedef struct Changed {
         char key[];
 } Changed;
 
-/* A version of a key that the host has. */
+/* A version of a key that the host has, and those that were entered into the table in one turn. */
 typedef struct Version {
         UT_hash_handle hh;
         uint64_t hash;
 } Version;
 
-/* A session with subscriptions. */
+typedef struct VersionBlock {
+        SLIST_ENTRY(VersionBlock) blocks;
+        Version versions[];
+} VersionBlock;
+
+/* A session that has subscribed once, until its end. */
 typedef struct Client {
         uint64_t session;    /* its number */
         Subscription *slice; /* NULL: none */
         LIST_HEAD(, Subscription) subscriptions;
         size_t n;
         size_t queued; /* bytes of events that wait */
+        Pace visits;   /* of its subscriptions, when they began */
         LIST_ENTRY(Client) clients;
 } Client;
 
@@ -41,9 +48,12 @@ struct Subscription {
         uint64_t bound, until_ms; /* of the host, and by when the store has to have reached it */
         KvSync sync;
         bool syncing, synced;
-        uint64_t least;                  /* the slices have to be routed up to this index first */
-        Changed *changed;                /* table by key */
-        Version *versions;               /* table by hash; until the first complete page */
+        uint64_t least;    /* the slices have to be routed up to this index first */
+        Changed *changed;  /* table by key */
+        Version *versions; /* table by hash; until the first complete page */
+        SLIST_HEAD(, VersionBlock) blocks;
+        Writer hashes;                   /* of all versions; */
+        Reader unread;                   /* those that are not in the table yet */
         bool begun;                      /* a page was sent, perhaps of some events only */
         uint64_t sent;                   /* index of the last complete page; 0: none */
         KvWatch *watch;                  /* of a key */
@@ -97,6 +107,9 @@ int subscription_send(Subscription *s, PeerSession *session, uint64_t index, con
 
 /* Begin with all keys, and with the versions that the host has. 0 or -ENOMEM. */
 int slice_begin(Subscription *s, RemoteSubscribe *subscribe);
+/* Enter versions of the host into the table, as many as a turn of the loop permits. 1: all are in it; 0: some
+ * are not; -ENOMEM. */
+int slice_enter_versions(Subscription *s);
 /* Send one page, or end the subscription. Return false if it has to wait. */
 bool slice_send(Subscription *s, PeerSession *session);
 void slice_forget(Subscription *s);

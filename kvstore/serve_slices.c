@@ -10,11 +10,14 @@ void slice_forget(Subscription *s) {
                 HASH_DEL(s->changed, c);
                 free(c);
         }
-        for (Version *v = s->versions, *next; v; v = next) {
-                next = v->hh.next;
-                HASH_DEL(s->versions, v);
-                free(v);
+        HASH_CLEAR(hh, s->versions);
+        for (VersionBlock *block; (block = SLIST_FIRST(&s->blocks));) {
+                SLIST_REMOVE_HEAD(&s->blocks, blocks);
+                free(block);
         }
+        writer_done(&s->hashes);
+        s->hashes = (Writer) {};
+        s->unread = (Reader) {};
 }
 
 /* 0 or -ENOMEM. */
@@ -37,6 +40,7 @@ static int subscription_add(Subscription *s, KvBytes key) {
 }
 
 static int subscription_on_key(void *userdata, KvBytes key) {
+        loop_count(((Subscription *) userdata)->serve->loop, 1, 0);
         return subscription_add(userdata, key);
 }
 
@@ -56,7 +60,6 @@ static bool subscription_take_version(Subscription *s, uint64_t hash) {
         if (!v)
                 return false;
         HASH_DEL(s->versions, v);
-        free(v);
         return true;
 }
 
@@ -167,26 +170,36 @@ bool slice_send(Subscription *s, PeerSession *session) {
 /* -- Changes -- */
 
 int slice_begin(Subscription *s, RemoteSubscribe *subscribe) {
-        uint64_t hash;
+        s->unread = subscribe->hashes;
+        write_raw(&s->hashes, s->unread.bytes, s->unread.left);
+        s->unread.bytes = s->hashes.bytes;
+        pace_take(&s->client->visits, s->unread.left / sizeof(uint64_t));
+        return s->hashes.error < 0 ? -ENOMEM : subscription_add_all(s);
+}
 
-        while (remote_next_hash(subscribe, &hash)) {
-                Version *v = NEW0(Version, 1), *same;
+int slice_enter_versions(Subscription *s) {
+        size_t n = MIN(s->unread.left / sizeof(uint64_t), (size_t) SERVE_VERSIONS_AT_ONCE);
+        RemoteSubscribe next = { .hashes = s->unread };
+        VersionBlock *block;
 
-                HASH_FIND(hh, s->versions, &hash, sizeof(hash), same);
-                if (!v || same) {
-                        free(v);
-                        if (same)
-                                continue;
-                        return -ENOMEM;
-                }
-                v->hash = hash;
+        if (n == 0)
+                return 1;
+        block = calloc(1, sizeof(*block) + n * sizeof(Version));
+        if (!block)
+                return -ENOMEM;
+        SLIST_INSERT_HEAD(&s->blocks, block, blocks);
+        for (Version *v = block->versions, *same; v < block->versions + n; v++) {
+                (void) remote_next_hash(&next, &v->hash);
+                HASH_FIND(hh, s->versions, &v->hash, sizeof(v->hash), same);
+                if (same)
+                        continue;
                 HASH_ADD(hh, s->versions, hash, sizeof(v->hash), v);
-                if (!TABLE_ADDED(v)) {
-                        free(v);
+                if (!TABLE_ADDED(v))
                         return -ENOMEM;
-                }
         }
-        return subscription_add_all(s);
+        loop_count(s->serve->loop, n, 0);
+        s->unread = next.hashes;
+        return s->unread.left == 0;
 }
 
 static void subscription_touch(Subscription *s, KvBytes key) {

@@ -73,18 +73,6 @@ static void events_clear(Subscription *s) {
         s->events = (Writer) {};
 }
 
-static void client_prune(Serve *serve, Client *client) {
-        PeerSession *session;
-
-        if (!LIST_EMPTY(&client->subscriptions))
-                return;
-        session = peers_session(serve->peers, client->session);
-        if (session)
-                *peer_note(session, PEER_NOTE_SERVED) = 0;
-        LIST_REMOVE(client, clients);
-        free(client);
-}
-
 static void subscription_free(Subscription *s) {
         Serve *serve = s->serve;
 
@@ -101,7 +89,6 @@ static void subscription_free(Subscription *s) {
         LIST_REMOVE(s, of_client);
         s->client->n--;
         serve->n--;
-        client_prune(serve, s->client);
         free(s);
 }
 
@@ -139,6 +126,7 @@ int subscription_send(Subscription *s, PeerSession *session, uint64_t index, con
         remote_page_write(&(RemotePage) { .number = s->number, .index = index, .lineage = position.lineage },
                           &w);
         write_raw(&w, items->bytes, items->size);
+        loop_count(s->serve->loop, 0, w.size);
         if (w.error < 0 || items->error < 0)
                 return -ENOMEM;
         return peer_reply(session, s->kind == REMOTE_SLICE ? PEER_PAGE : PEER_EVENTS, w.bytes, w.size);
@@ -167,6 +155,7 @@ static void events_on_event(void *userdata, KvWatchEvent *event) {
         size_t before = s->events.size;
 
         remote_item_write(&(RemoteItem) { .kind = REMOTE_EVENT, .event = event->event }, &s->events);
+        loop_count(s->serve->loop, 1, s->events.size - before);
         s->client->queued += s->events.size - before;
         s->serve->queued += s->events.size - before;
         if (s->client->queued > SERVE_QUEUE_MAX || serve_is_full(s->serve) || s->events.error < 0) {
@@ -235,6 +224,18 @@ static bool subscription_may_start(Subscription *s) {
         return false;
 }
 
+/* Compare further versions of the host with its slice. Return whether the subscription has not finished that,
+ * or has ended. */
+static bool subscription_continues(Subscription *s) {
+        int r = slice_enter_versions(s);
+
+        if (r < 0)
+                subscription_end(s, REMOTE_GONE_FULL, 0);
+        else if (r == 0)
+                subscription_ready(s);
+        return r <= 0;
+}
+
 static void subscription_flush(Subscription *s) {
         PeerSession *session;
 
@@ -243,7 +244,7 @@ static void subscription_flush(Subscription *s) {
 
         if (!session)
                 subscription_free(s);
-        else if (!subscription_may_start(s))
+        else if (!subscription_may_start(s) || subscription_continues(s))
                 return;
         else if (peer_queued(session) > SERVE_QUEUE_MAX ||
                  !(s->kind == REMOTE_SLICE ? slice_send(s, session) : events_flush(s, session)))
@@ -280,12 +281,16 @@ static void serve_flush_replies(Serve *serve) {
 
 static void serve_on_flush(void *userdata) {
         Serve *serve = userdata;
+        const TurnWork *now = &loop_turns(serve->loop)->now;
         Subscription *s;
+        uint64_t before;
 
         serve->last_key.size = 0;
         serve_flush_replies(serve);
+        before = turn_work_bytes(now);
         for (size_t n = MIN(serve->n_ready, (size_t) SERVE_PER_TURN);
-             n > 0 && (s = TAILQ_FIRST(&serve->ready)); n--) {
+             n > 0 && (s = TAILQ_FIRST(&serve->ready)) && turn_work_bytes(now) - before < SERVE_WORK_AT_ONCE;
+             n--) {
                 subscription_dequeue(s);
                 subscription_flush(s);
         }
@@ -303,9 +308,10 @@ static void serve_on_retry(void *userdata) {
 }
 
 static void client_free(Client *client) {
-        /* The last one frees the client. */
-        for (size_t n = client->n; n > 0; n--)
+        while (!LIST_EMPTY(&client->subscriptions))
                 subscription_free(LIST_FIRST(&client->subscriptions));
+        LIST_REMOVE(client, clients);
+        free(client);
 }
 
 /* Free the subscriptions of sessions that have ended: not at once, as one of them may be in use. */
@@ -375,10 +381,8 @@ static Subscription *subscription_new(Serve *serve, PeerSession *session, const 
                 return NULL;
         s = client->n < SERVE_OF_SESSION_MAX && serve->n < SERVE_SUBSCRIPTIONS_MAX ? NEW0(Subscription, 1) :
                                                                                      NULL;
-        if (!s) {
-                client_prune(serve, client);
+        if (!s)
                 return NULL;
-        }
         *s = (Subscription) { .serve = serve,
                               .client = client,
                               .number = subscribe->number,
@@ -420,11 +424,34 @@ static int subscribe_refused(const Serve *serve, RemoteSubscribe *subscribe) {
         return subscribe->kind == REMOTE_SLICE ? -1 : REMOTE_GONE_LINEAGE;
 }
 
+/* Return the ms until the session may subscribe again: it has visited too much. */
+static uint64_t subscribe_wait_ms(const Serve *serve, PeerSession *session) {
+        Client *client = session_client(session);
+
+        return client ? pace_wait_ms(&client->visits, SERVE_VISITS_PER_SEC, SERVE_VISITS_BURST,
+                                     loop_now_ms(serve->loop)) :
+                        0;
+}
+
+static void subscription_begin(Subscription *s, RemoteSubscribe *subscribe) {
+        if (s->kind != REMOTE_SLICE && events_watch(s, subscribe->key, subscribe->since) < 0)
+                return;
+        if (s->kind == REMOTE_SLICE && slice_begin(s, subscribe) < 0) {
+                subscription_end(s, REMOTE_GONE_FULL, 0);
+                return;
+        }
+        s->syncing = true;
+        kv_sync(s->serve->store, &s->sync);
+}
+
 static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
         Serve *serve = userdata;
+        const TurnWork *now = &loop_turns(serve->loop)->now;
+        uint64_t visits = now->nodes, wait_ms;
         RemoteSubscribe subscribe;
         Subscription *s;
+        Client *client;
         int cause;
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
@@ -432,24 +459,20 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         s = client_find(session_client(session), subscribe.number);
         if (s)
                 subscription_free(s);
-        cause = subscribe_refused(serve, &subscribe);
+        wait_ms = subscribe_wait_ms(serve, session);
+        cause = wait_ms > 0 ? REMOTE_GONE_OVERFLOW : subscribe_refused(serve, &subscribe);
         s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
         if (!s) {
                 reply_gone(serve, session,
                            &(RemoteEnd) { .number = subscribe.number,
                                           .cause = cause < 0 ? REMOTE_GONE_FULL : (RemoteGone) cause,
-                                          .retry_ms = SERVE_AGAIN_MS,
+                                          .retry_ms = MAX(wait_ms, (uint64_t) SERVE_AGAIN_MS),
                                           .index = kv_index(serve->store) });
                 return;
         }
-        if (s->kind != REMOTE_SLICE && events_watch(s, subscribe.key, subscribe.since) < 0)
-                return;
-        if (s->kind == REMOTE_SLICE && slice_begin(s, &subscribe) < 0) {
-                subscription_end(s, REMOTE_GONE_FULL, 0);
-                return;
-        }
-        s->syncing = true;
-        kv_sync(serve->store, &s->sync);
+        client = s->client;
+        subscription_begin(s, &subscribe);
+        pace_take(&client->visits, 1 + now->nodes - visits);
 }
 
 static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -529,9 +552,11 @@ void serve_reset(Serve *serve) {
 }
 
 void serve_end(Serve *serve) {
-        while (!LIST_EMPTY(&serve->clients))
-                subscription_end(LIST_FIRST(&LIST_FIRST(&serve->clients)->subscriptions), REMOTE_GONE_BEHIND,
-                                 0);
+        for (Client *client = LIST_FIRST(&serve->clients), *next; client; client = next) {
+                next = LIST_NEXT(client, clients);
+                while (!LIST_EMPTY(&client->subscriptions))
+                        subscription_end(LIST_FIRST(&client->subscriptions), REMOTE_GONE_BEHIND, 0);
+        }
         serve_on_sweep(serve);
 }
 

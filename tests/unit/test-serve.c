@@ -663,6 +663,64 @@ static void a_slow_host_loses_its_watch_and_delays_no_other_one(void **state) {
 }
 
 /* Once a second, for 100 s: more often is rejected with the session. */
+/* -- Hosts that subscribe to much, again and again -- */
+
+static void versions_of_a_large_slice_are_compared_in_several_turns(void **state) {
+        enum { N = REMOTE_HASHES_MAX - 1 };
+        _cleanup_free_ uint64_t *hashes = malloc((N + 1) * sizeof(*hashes));
+        const RemoteSubscribe slice = { .number = 1, .kind = REMOTE_SLICE };
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        uint64_t turns;
+
+        for (uint64_t i = 0; i <= N; i++)
+                hashes[i] = MAX(i, 1u) << 20; /* one of them twice */
+        turns = h->loop.turns.n;
+        subscribe_with(h, &slice, hashes, N + 1);
+        quiet_peer_pass(h, 1000);
+        hear(h, &heard);
+        assert_int_equal(heard.n_dropped, N);
+        assert_in_range(h->loop.turns.n - turns, N / SERVE_VERSIONS_AT_ONCE / 3, UINT64_MAX);
+}
+
+/* It continues from where it was. */
+static void a_host_that_subscribes_to_many_events_again_and_again_waits(void **state) {
+        enum { EVENTS = 1000, MORE = 10 };
+        unsigned n = SERVE_VISITS_BURST / EVENTS + MORE;
+        _cleanup_heard_ Heard heard = {};
+        QuietPeer *h = *state;
+        uint64_t since;
+
+        write_key(h, "/w/0");
+        since = kv_index(h->store);
+        for (unsigned i = 1; i < EVENTS; i++) {
+                const KvCommand cmd = { .op = KV_SET, .key = kv_string("/w/1"), .value = kv_string("1") };
+                uint64_t number;
+
+                assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
+                quiet_peer_pass(h, i % 100 == 0 ? 20 : 0);
+        }
+        quiet_peer_pass(h, 100);
+        for (uint32_t i = 0; i < n; i++) {
+                subscribe(h, &(RemoteSubscribe) { .number = 1,
+                                                  .kind = REMOTE_BELOW,
+                                                  .key = kv_string("/w"),
+                                                  .since = since });
+                quiet_peer_pass(h, 0);
+        }
+        hear(h, &heard);
+        assert_in_range(heard.n_gone, MORE - 2, MORE + 2);
+        assert_int_equal(heard.end.cause, REMOTE_GONE_OVERFLOW);
+        assert_in_range(heard.end.retry_ms, SERVE_AGAIN_MS, 2 * SERVE_AGAIN_MS);
+        quiet_peer_pass(h, heard.end.retry_ms);
+        subscribe(h, &(RemoteSubscribe) {
+                             .number = 1, .kind = REMOTE_BELOW, .key = kv_string("/w"), .since = since });
+        quiet_peer_pass(h, 100);
+        hear(h, &heard);
+        assert_int_equal(heard.n_gone, 0);
+        assert_int_equal(heard.index, kv_index(h->store));
+}
+
 static void a_host_that_moves_again_and_again_leaves_nothing_behind(void **state) {
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
@@ -721,6 +779,8 @@ int main(void) {
                 T(an_answer_does_not_count_a_watch_with_a_part_of_its_events),
                 T(an_answer_does_not_count_what_waits_for_the_connection),
                 T(a_slow_host_loses_its_watch_and_delays_no_other_one),
+                T(versions_of_a_large_slice_are_compared_in_several_turns),
+                T(a_host_that_subscribes_to_many_events_again_and_again_waits),
                 T(a_host_that_moves_again_and_again_leaves_nothing_behind),
                 T(frames_of_12_mib_are_read_and_one_byte_more_ends_the_session),
         };
