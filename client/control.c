@@ -32,6 +32,7 @@ typedef struct Found {
         bool held;         /* nothing is started now: after a restore, for example */
         Names machines;    /* IDs: of its assignment; of a global unit, those that report it */
         bool runs;         /* reported as active; a global unit on all machines that report it */
+        bool active;       /* reported as active or in transition, on any machine */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
 } Found;
@@ -91,6 +92,7 @@ static void found_set_states(Found *f, const Listing *states) {
                 n++;
                 n_running += state_kind(s) == STATE_RUNS;
                 n_idle += state_kind(s) == STATE_INACTIVE;
+                f->active |= s->active && !streq(s->active, "inactive") && !streq(s->active, "failed");
         }
         f->waits = f->waits && (n == 0 || (f->held && n_idle == n));
         f->runs = f->global ? n > 0 && n == n_running :
@@ -176,7 +178,7 @@ static int add_changed(Client *c, FoundUnits *found, const char *name, bool glob
 static int wait_for_changed(Client *c, FoundUnits *found, WaitRequest *request, Error *err) {
         request->names = &found->waiting;
         request->before_ms = found->before_ms;
-        request->loaded = &found->loaded;
+        request->loaded = request->target < TARGET_LOADED ? &found->loaded : NULL;
         request->progress = found->progress = progress_new(&found->waiting);
         return wait_for(c, request, err);
 }
@@ -189,6 +191,11 @@ static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState 
         change->desired_state = target;
 }
 
+/* Return whether a unit runs that is only to be loaded: the same target state, requested again, stops it. */
+static bool found_is_triggered(const Found *f, TargetState target) {
+        return target == TARGET_LOADED && f->desired == TARGET_LOADED && f->active;
+}
+
 static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
@@ -197,12 +204,13 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
         if (!changes)
                 return -ENOMEM;
         for (size_t i = 0; i < found->n; i++) {
-                if (!found->items[i].exists)
-                        return error_set(err, -ENOENT, "unable to find unit %s", found->items[i].name);
-                if (found->items[i].desired != target)
-                        add_change(changes, &n_changes, &found->items[i], target);
-                else
-                        found->items[i].as_requested = !names_have(&found->created, found->items[i].name);
+                Found *f = &found->items[i];
+
+                if (!f->exists)
+                        return error_set(err, -ENOENT, "unable to find unit %s", f->name);
+                f->as_requested = f->desired == target && !names_have(&found->created, f->name);
+                if (f->desired != target || (found_is_triggered(f, target) && !c->options.replace))
+                        add_change(changes, &n_changes, f, target);
         }
         r = client_change(c, changes, n_changes, err);
         if (r < 0)
@@ -431,7 +439,8 @@ static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text 
                 const Found *f = &found->items[i];
 
                 /* fleet changed and reported global units every time. */
-                if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
+                if (f->desired <= target && !found_is_triggered(f, target) &&
+                    (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 add_change(changes, &n_changes, f, target);
                 if (f->desired == TARGET_LOADED && names_add(&found->loaded, f->name, strlen(f->name)) < 0)

@@ -190,6 +190,15 @@ static AgentStep plan_started(const AgentView *v, bool differs, const char **why
         return plan_again(v, "started before", why);
 }
 
+/* Return whether an assignment to be loaded only ends what runs: the unit was assigned to run before, or its
+ * target state was requested again. Records of older versions have no time of their assignment. */
+static bool plan_is_lowered(const AgentView *v) {
+        const AssignmentRecord *record = v->record;
+
+        return record->kind == ASSIGNMENT_RUN ||
+               (record->since_ms > 0 && record->since_ms != v->assignment->since_ms);
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
@@ -217,8 +226,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 
         if (v->assignment->kind == ASSIGNMENT_LOAD) {
                 if (agent_is_started(seen) && record &&
-                    (record->stopping ||
-                     (record->kind == ASSIGNMENT_RUN && v->assignment->index > record->index)))
+                    (record->stopping || (v->assignment->index > record->index && plan_is_lowered(v))))
                         return plan_step(AGENT_STOP, "assigned to be loaded only", why);
                 if (differs || plan_lacks_file(seen))
                         return plan_step(AGENT_WRITE, "installing the unit file", why);

@@ -219,6 +219,17 @@ static bool plan_lacks_text(Pass *pass, const ClusterUnit *u) {
         return true;
 }
 
+/* Return whether the target state of a loaded unit was requested again after its assignment: what runs of it,
+ * by a timer or by hand, stops. A target state that was written with a text has the index of the text. While
+ * the unit moves, the times of its assignments have the order of its machines. */
+static bool plan_stops_again(const ClusterAssignment *o) {
+        const ClusterUnit *u = o->of;
+
+        return o->kind == ASSIGNMENT_LOAD && u->unit && u->target == TARGET_LOADED &&
+               u->target_index > MAX(o->index, u->index) &&
+               (u->unit->placement.global || (LIST_FIRST(&u->assignments) == o && !LIST_NEXT(o, of_unit)));
+}
+
 void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
                  AssignmentKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
@@ -226,6 +237,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         /* A start after a stop: the agent may not have seen the load assignment in between, and an agent does
          * not start a unit again for the same assignment. */
         bool starts = in_place && kind == ASSIGNMENT_RUN && o->kind == ASSIGNMENT_LOAD;
+        bool again = in_place && plan_stops_again(o);
         AssignmentChange *c;
         int r;
         va_list ap;
@@ -240,7 +252,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
-                .since_ms = in_place && !starts ? o->since_ms : pass->cluster->now_ms,
+                .since_ms = in_place && !starts && !again ? o->since_ms : pass->cluster->now_ms,
                 .hold_ms = plan_hold_ms(pass->cluster, u->unit, o, kind),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
@@ -286,7 +298,7 @@ static void plan_retarget(Pass *pass, const ClusterAssignment *o) {
 void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
-        if (o->kind != plan_wanted_kind(u))
+        if (o->kind != plan_wanted_kind(u) || plan_stops_again(o))
                 plan_retarget(pass, o);
         else if (!plan_names_texts(pass) && !plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");

@@ -64,7 +64,8 @@ typedef struct ClusterAssignment {
         uint64_t unit_index; /* modified index of the unit key that the engine planned on */
         uint64_t index;      /* modified index of this key */
         uint64_t created;
-        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it, but for a start */
+        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it, but for a start,
+                              and for another request to be loaded only */
         uint64_t hold_ms;  /* of a singleton (Assignment.hold_ms) */
         uint64_t move_failures, move_after_ms; /* see Assignment, as the next */
         char move_failed[MACHINE_ID_SIZE];

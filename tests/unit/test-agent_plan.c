@@ -618,6 +618,28 @@ static void load_writes_and_records_and_starts_nothing(void **state) {
         assert_step(s, AGENT_RECORD);
 }
 
+/* A timer or a user started it. Only another request for its target state gives the assignment another time.
+ */
+static void a_loaded_unit_that_runs_is_stopped_by_another_request_only(void **state) {
+        static const struct {
+                uint64_t recorded, assigned;
+                AgentStep step;
+        } rows[] = { { 5, 5, AGENT_RECORD }, { 5, 6, AGENT_STOP }, { 0, 6, AGENT_RECORD } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Scene *s = scene(state);
+
+                assigned(s, ASSIGNMENT_LOAD);
+                in_force(s, s->one, "activating");
+                recorded(s, ASSIGNMENT_LOAD, "");
+                owned(s, boot_now);
+                s->assignment.index = 21;
+                s->record.since_ms = rows[i].recorded;
+                s->assignment.since_ms = rows[i].assigned;
+                assert_step(s, rows[i].step);
+        }
+}
+
 /* A socket, a timer or a user started it, and its file and its link were removed since. */
 static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         Scene *s = scene(state);
@@ -1908,6 +1930,7 @@ int main(int argc, char *argv[]) {
                 row(an_assignment_of_an_older_text_changes_nothing),
                 row(a_loaded_unit_is_started_although_its_x_fleet_section_has_changed),
                 row(load_writes_and_records_and_starts_nothing),
+                row(a_loaded_unit_that_runs_is_stopped_by_another_request_only),
                 row(a_loaded_unit_that_runs_is_ours_without_its_file),
                 row(load_after_run_stops),
                 row(stop_stops_removes_and_reports),

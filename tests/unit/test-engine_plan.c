@@ -251,6 +251,7 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
 /* -- Target states and revisions -- */
 
 static void a_loaded_unit_is_not_started(void **state) {
+        char id[MACHINE_ID_SIZE];
         ClusterView p;
 
         two_machines(&p);
@@ -263,6 +264,19 @@ static void a_loaded_unit_is_not_started(void **state) {
         plans(&p, "");
         cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
+        for (unsigned i = 0; i < 2; i++) { /* a timer may have started it: each request stops what runs */
+                const ClusterAssignment *o = cluster_assignment(&p.cluster, cluster_view_id(id, "A"),
+                                                                "a.service");
+                uint64_t since_ms = o->since_ms;
+
+                cluster_view_execute(&p);
+                plans(&p, "");
+                p.cluster.now_ms += 1000;
+                cluster_view_target(&p, "a.service", TARGET_LOADED);
+                plans(&p, "load a.service A");
+                o = cluster_assignment(&p.cluster, id, "a.service");
+                assert_int_not_equal(o->since_ms, since_ms);
+        }
         cluster_view_free(&p);
 }
 
