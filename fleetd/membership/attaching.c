@@ -4,6 +4,7 @@
 
 #include "fleetd/membership/choosing.h"
 #include "fleetd/membership/membership_internal.h"
+#include "units/singleton.h"
 
 enum {
         ANSWER_MS = 1500,      /* of the replica in use: answers are due each second */
@@ -15,7 +16,7 @@ enum {
         LEADERLESS_MS = 1000, /* as in kv_replica_answers(): a replica is left for another one ... */
         ASKS_MS = 10000,      /* without a leader: the other replica is asked more often */
         LATER_MS = 250,       /* ... whose last known contact with a leader is at least so much later */
-        FAILED_MS = 10000,    /* a replica has not worked */
+        FAILED_LEASES = 5,    /* of the time of a lease: a replica has not worked */
         BEHIND_MS = 2000,     /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
         DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
@@ -363,12 +364,23 @@ static void attaching_wait(Membership *m, const KvState *state) {
                 (void) timer_start(&m->move, m->loop, next_ms - now_ms);
 }
 
+/* Return how long a replica may fail before another one is used: short enough that this host renews its lease
+ * of singletons, and OnPartition=stop stops nothing. In a new process, the former one has used up some of
+ * that time already: 0 if the replica does not begin to work. */
+static uint64_t attaching_patience_ms(const Membership *m, const KvState *state) {
+        if (!m->attaching.worked && (state->stopped || state->lost))
+                return 0;
+        return singleton_lease_ms(cluster_settings(registry_cluster(m->registry))->singleton_lease_ms) /
+               FAILED_LEASES;
+}
+
 /* Whether the replica of this host, if it has one, does not work. A cluster of old programs does not serve
  * other hosts: the answer to a request to join says so. */
 static bool attaching_is_due(Membership *m, const KvState *state) {
         Attaching *a = &m->attaching;
-        uint64_t now_ms = loop_now_ms(m->loop);
+        uint64_t now_ms = loop_now_ms(m->loop), due_ms;
 
+        timer_stop(&m->move);
         if (state->attached)
                 return true;
         if (state->raft_id == 0 && (m->joining.attach || state->cluster_id == 0))
@@ -376,24 +388,27 @@ static bool attaching_is_due(Membership *m, const KvState *state) {
         if ((state->level < KV_LEVEL_ATTACHED && state->index > 0) ||
             (!state->stopped && !state->lost && state->n_members > 0)) {
                 a->failed_ms = 0;
+                a->worked = true;
                 return false;
         }
         if (a->failed_ms == 0)
                 a->failed_ms = now_ms;
-        return now_ms - a->failed_ms >= FAILED_MS;
+        due_ms = a->failed_ms + attaching_patience_ms(m, state);
+        if (now_ms >= due_ms)
+                return true;
+        (void) timer_start(&m->move, m->loop, due_ms - now_ms);
+        return false;
 }
 
 void attaching_update(Membership *m, const KvState *state) {
-        uint64_t failed_ms;
+        Attaching *a = &m->attaching;
         Candidates c = {};
 
-        m->attaching.active = attaching_is_due(m, state);
-        if (!m->attaching.active) {
-                failed_ms = m->attaching.failed_ms;
-                if (m->attaching.limited)
+        a->active = attaching_is_due(m, state);
+        if (!a->active) {
+                if (a->limited)
                         dialing_update_later(m);
-                m->attaching = (Attaching) { .failed_ms = failed_ms };
-                timer_stop(&m->move);
+                *a = (Attaching) { .failed_ms = a->failed_ms, .worked = a->worked };
                 kv_attach_no_more(m->store);
                 return;
         }
@@ -402,9 +417,9 @@ void attaching_update(Membership *m, const KvState *state) {
                 attaching_select(m, state, &c);
         attaching_dial(m, state, &c);
         attaching_wait(m, state);
-        if (m->attaching.moves) { /* its replica reports it at once */
+        if (a->moves) { /* its replica reports it at once */
                 heartbeats_send(m, state);
-                m->attaching.moves = false;
+                a->moves = false;
         }
 }
 

@@ -70,6 +70,7 @@ enum { DIALED_REPLICAS_MAX = 16 };
 typedef struct Attaching {
         bool active;                  /* this host uses the replica of another one, or is about to */
         uint64_t failed_ms;           /* since its own replica does not work; 0: it does, or there is none */
+        bool worked;                  /* its own replica, at least once since this process began */
         char in_use[MACHINE_ID_SIZE]; /* "": none */
         uint64_t moved_ms, better_ms; /* the last move; from then on, the first choice is better */
         uint64_t ready_ms;            /* when the slice was fresh last */

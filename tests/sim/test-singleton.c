@@ -59,11 +59,17 @@ static SimMachine *running(void) {
         return NULL;
 }
 
-static bool is_attached(const SimMachine *m) {
+static KvState state_of(const SimMachine *m) {
         KvState state = {};
 
         if (m->daemon && !m->dying && daemon_store(m->daemon))
                 kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static bool is_attached(const SimMachine *m) {
+        KvState state = state_of(m);
+
         return state.attached && state.raft_id == 0;
 }
 
@@ -269,9 +275,7 @@ static void heal(void) {
         }
 }
 
-static void singleton_lease(void) {
-        uint64_t lease_ms = world_chance(world, 50) ? 0 : 4000; /* the default is 10 s */
-
+static void form(uint64_t lease_ms) {
         cluster = cluster_new(world, HOSTS);
         last = NULL;
         cluster->machines[0].settings.singleton_lease_ms = lease_ms; /* of the founder */
@@ -281,6 +285,10 @@ static void singleton_lease(void) {
         UNTIL("a-host-is-attached", attached_host());
         UNTIL("the-founder-sets-the-lease", lease_of_cluster() == lease_ms);
         place[0] = 0;
+}
+
+static void singleton_lease(void) {
+        form(world_chance(world, 50) ? 0 : 4000); /* the default is 10 s */
         if (world_chance(world, 50))
                 snprintf(place, sizeof(place), "MachineMetadata=host=%s\nMachineMetadata=host=%s\n",
                          attached_host()->name, any()->name);
@@ -304,19 +312,74 @@ static void singleton_lease(void) {
         UNTIL("a-singleton-runs-again", running());
 }
 
+static unsigned n_voters(void) {
+        SimMachine *leader = cluster_leader(cluster);
+        KvState state = leader ? state_of(leader) : (KvState) {};
+        unsigned n = 0;
+
+        for (size_t i = 0; i < state.n_members; i++)
+                n += state.members[i].role == KV_MEMBER_VOTER;
+        return n;
+}
+
+/* Writes go on: the view of a replica that does not write them is too old for a lease. */
+static void keep_running(const SimMachine *m, const char *what, uint64_t for_ms) {
+        for (uint64_t ms = 0; ms < for_ms; ms += STEP_MS) {
+                if (ms % 1000 == 0)
+                        request("", NULL);
+                run_ms(STEP_MS);
+                if (!sim_systemd_runs(m->systemd, name))
+                        world_failed(world, "a-failed-replica-stops-no-singleton", "after %s", what);
+        }
+}
+
+/* Another replica is used before a lease ends: after a failure in operation, and from the begin of each
+ * process that cannot use its own one. */
+static void singleton_of_a_failed_replica(void) {
+        enum { LEASES_MS = 30000, RESTARTS = 3 };
+        char path[256];
+        SimMachine *m;
+        FILE *f;
+
+        form(0);
+        UNTIL("a-majority-is-left", n_voters() == 3);
+        do
+                m = any();
+        while (is_attached(m) || m == cluster_leader(cluster));
+        snprintf(place, sizeof(place), "MachineMetadata=host=%s\n", m->name);
+        request("", NULL);
+        UNTIL("a-singleton-starts", sim_systemd_runs(m->systemd, name));
+        memory_disk_set_error(m->disk, -EIO, true);
+        keep_running(m, "a failure", LEASES_MS);
+        if (!state_of(m).attached)
+                world_failed(world, "a-host-leaves-a-failed-replica", "%s", m->name);
+        snprintf(path, sizeof(path), "%s/tree/lost", m->folder); /* as after data_dir_quarantine() */
+        if (!(f = fopen(path, "w")) || fclose(f) < 0)
+                abort();
+        for (unsigned i = 0; i < RESTARTS; i++) {
+                machine_crash_daemon(m);
+                keep_running(m, "the end of its daemon", world_draw(world, 2000));
+                machine_start_daemon(m);
+                if (!state_of(m).lost)
+                        world_failed(world, "a-replica-is-quarantined", "%s", m->name);
+                keep_running(m, "a restart of its daemon", LEASES_MS);
+        }
+}
+
 int main(int argc, char *argv[]) {
+        static void (*const scenarios[])(void) = { singleton_of_a_failed_replica, singleton_lease };
         Seeds o = { .seed = 1, .runs = 10 };
 
         if (!seeds_parse(&o, argc, argv))
                 return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
+        for (uint64_t i = 0; i < 2 * o.runs; i++) {
+                World *w = world_new(o.seed + i / 2, o.trace);
 
                 world_set_replay(w, "tests/sim/test-singleton");
                 world = w;
-                singleton_lease();
+                scenarios[i % 2]();
                 world = NULL;
                 cluster_free(cluster);
                 world_free(w);
