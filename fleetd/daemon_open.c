@@ -179,10 +179,12 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 static int daemon_check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                                  const KvCommand *cmd, Error *err) {
         const Daemon *d = userdata;
+        int r;
 
         if (!d->registry || !registry_ready(d->registry))
                 return -ENOMEM;
-        return proposal_check(registry_cluster(d->registry), relay, machine_id, principal, cmd, err);
+        r = proposal_check(registry_cluster(d->registry), relay, machine_id, principal, cmd, err);
+        return r < 0 ? r : (int) proposal_report(machine_id, cmd);
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {

@@ -37,6 +37,10 @@ enum {
         /* The same on a replica, for each such host: more than a correct host with another clock sends. */
         PROPOSE_HOST_PER_SECOND = 250,
         PROPOSE_HOST_BURST = 800,
+        /* Of one KvReport: the host sends its next one, with the last values, a second after a rejected one.
+         */
+        PROPOSE_REPORTS_PER_SECOND = 1,
+        PROPOSE_REPORTS_BURST = 60,
         /* So many writes or bytes of a command have the weight of one. */
         PROPOSE_WEIGHT_WRITES = 10,
         PROPOSE_WEIGHT_BYTES = 4096,

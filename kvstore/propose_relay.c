@@ -67,6 +67,7 @@ typedef struct HostWrites {
         char machine[MACHINE_ID_SIZE];
         Pace users, ours; /* ours: of its components, by their weight */
         Pace rows;        /* of the history */
+        Pace reports[_KV_REPORT_MAX];
         UT_hash_handle hh;
 } HostWrites;
 
@@ -80,15 +81,33 @@ static bool host_pace_is_used(const Proposals *p, Pace *pace) {
                0;
 }
 
+static bool host_reports_are_used(const Proposals *p, HostWrites *h, KvReport report) {
+        return pace_wait_ms(&h->reports[report], PROPOSE_REPORTS_PER_SECOND, PROPOSE_REPORTS_BURST,
+                            loop_now_ms(p->options.loop)) > 0;
+}
+
+static bool host_takes_report(const Proposals *p, HostWrites *h, KvReport report) {
+        if (!h || host_reports_are_used(p, h, report))
+                return false;
+        pace_take(&h->reports[report], 1);
+        return true;
+}
+
 /* Drop the hosts that have not written for some time. */
 static void hosts_writes_trim(Proposals *p, bool all) {
         HostWrites *h, *next;
+        uint64_t taken;
 
         HASH_ITER(hh, p->hosts, h, next) {
                 (void) host_pace_is_used(p, &h->users);
                 (void) host_pace_is_used(p, &h->ours);
                 (void) host_rows_are_used(p, h);
-                if (h->users.thousandths + h->ours.thousandths + h->rows.thousandths > 0 && !all)
+                taken = h->users.thousandths + h->ours.thousandths + h->rows.thousandths;
+                for (KvReport report = 0; report < _KV_REPORT_MAX; report++) {
+                        (void) host_reports_are_used(p, h, report);
+                        taken += h->reports[report].thousandths;
+                }
+                if (taken > 0 && !all)
                         continue;
                 HASH_DEL(p->hosts, h);
                 free(h);
@@ -364,6 +383,9 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                 r = p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err);
                 if (r < 0)
                         return r;
+                *ret_status = KV_BUSY;
+                if (r > 0 && !host_takes_report(p, host_writes(p, machine), (KvReport) r))
+                        return error_set(err, -EBUSY, "this host reports more than once a second");
         }
         r = relayed_take_rows(p, i);
         if (r < 0)

@@ -6,6 +6,8 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
+#include "base/log.h"
+
 enum { RETRY_MS = 1000, LOOK_MS = 60000 };
 
 struct Facts {
@@ -17,13 +19,17 @@ struct Facts {
         Timer retry, look;
         bool (*needs_reboot)(void); /* NULL: not watched */
         bool boot_known;            /* machine.booting was set */
-        bool sending;
+        bool sending, refused;      /* refused: the last ones, by the rights of this host */
+        bool unheard;               /* that its metadata do not count was logged */
 };
 
 static void facts_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Facts *f = userdata;
 
         f->sending = false;
+        if (status == KV_FORBIDDEN && !f->refused)
+                log_warning(NO_FIELDS, "Failed to publish the facts of this host: %s; trying again", message);
+        f->refused = status == KV_FORBIDDEN;
         if (status != KV_OK)
                 (void) timer_start(&f->retry, f->loop, RETRY_MS);
         else
@@ -40,6 +46,16 @@ static bool facts_are_booting(const Facts *f, const ClusterMachine *self) {
         return f->boot_known || !same_boot || self->facts->booting;
 }
 
+static void facts_log_unheard(Facts *f, const ClusterMachine *self) {
+        if (f->unheard || !self || !cluster_machine_is_restricted(self) || f->machine.metadata.n == 0)
+                return;
+        f->unheard = true;
+        log_warning(NO_FIELDS,
+                    "Metadata= of this host does not count, because the host is restricted: an operator sets "
+                    "metadata (fleetctl machine set %s KEY=VALUE)",
+                    self->short_id);
+}
+
 static void facts_on_pass(void *userdata) {
         Facts *f = userdata;
         const ClusterMachine *self = cluster_machine(registry_cluster(f->registry), f->machine.id);
@@ -50,6 +66,7 @@ static void facts_on_pass(void *userdata) {
         f->machine.raft_id = state.raft_id;
         if (f->sending || !state.ready || !registry_ready(f->registry))
                 return;
+        facts_log_unheard(f, self);
         facts = f->machine;
         /* systemd is not ready yet: the number cannot decrease within a boot, and 0 followed by the former
          * one would look like another boot. */

@@ -41,7 +41,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
 
         return (ApiMachine) {
                 .id = m->id,
-                .primary_ip = m->facts ? m->facts->address : NULL,
+                .primary_ip = cluster_machine_address(m),
                 .metadata = m->metadata,
                 .hostname = cluster_machine_hostname(m),
                 .presence = cluster_machine_is_removed(m) ? "removed" : presence_to_string(m->presence),
@@ -63,8 +63,8 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .reason = m->presence != PRESENCE_UP && m->presence_reason[0] ? m->presence_reason : NULL,
                 .n_units = m->load,
                 .agentless = m->member.agentless,
-                .restricted = m->host && m->host->restricted,
-                .write = m->host && m->host->restricted ? m->host->write : NULL,
+                .restricted = cluster_machine_is_restricted(m),
+                .write = cluster_machine_is_restricted(m) ? m->host->write : NULL,
         };
 }
 

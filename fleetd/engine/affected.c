@@ -56,6 +56,14 @@ static void marks_add_followers(EngineMarks *marks, const Cluster *cluster, cons
         }
 }
 
+/* Return whether the change is of facts that the scheduler does not read: it plans nothing. */
+static bool marks_ignores(const Cluster *cluster, const RegistryChange *change) {
+        const ClusterMachine *m = change->machine ? cluster_machine(cluster, change->machine) : NULL;
+
+        return m && m->facts && change->key && change->key->kind == LAYOUT_FACTS &&
+               m->facts_index == change->index && m->place_index != change->index;
+}
+
 /* Return whether the unit may count among those that start elsewhere, whose number is limited. */
 static bool marks_is_moving(const ClusterUnit *u) {
         const ClusterAssignment *first = u ? LIST_FIRST(&u->assignments) : NULL;
@@ -100,6 +108,8 @@ void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const Registry
                 marks->lost = true; /* one lost host more or less may begin or end the brake */
                 /* fall through */
         case CHANGED_MACHINE:
+                if (marks_ignores(cluster, change))
+                        break;
                 marks->waiting = true;
                 marks_add_machine(marks, change->machine, false);
                 break;

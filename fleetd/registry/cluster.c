@@ -235,10 +235,40 @@ const char *cluster_name_of(const Cluster *c, const char *machine_id) {
         return m ? cluster_machine_name(m) : machine_id;
 }
 
+bool cluster_machine_is_restricted(const ClusterMachine *m) {
+        return m->host && m->host->restricted;
+}
+
+const char *cluster_machine_claim(const ClusterMachine *m, ClusterClaimKind kind) {
+        const char *text = !m->facts ? NULL : kind == CLAIM_NAME ? m->facts->name : m->facts->address;
+
+        if (text && *text)
+                return text;
+        return kind == CLAIM_NAME && m->member.name[0] ? m->member.name : NULL;
+}
+
+static bool name_is_like_id(const char *name) {
+        size_t n = strspn(name, "0123456789abcdef");
+
+        return name[n] == 0 && n >= MACHINE_ID_SHORT;
+}
+
 const char *cluster_machine_hostname(const ClusterMachine *m) {
-        if (m->facts && m->facts->name && *m->facts->name)
-                return m->facts->name;
-        return m->member.name[0] ? m->member.name : NULL;
+        const ClusterClaim *claim = m->claims[CLAIM_NAME];
+        const char *name = cluster_machine_claim(m, CLAIM_NAME);
+
+        if (!name || !cluster_machine_is_restricted(m))
+                return name;
+        return claim && claim->first == m && !name_is_like_id(name) ? name : NULL;
+}
+
+/* Restricted hosts in different networks may have the same private address. */
+const char *cluster_machine_address(const ClusterMachine *m) {
+        const ClusterClaim *claim = m->claims[CLAIM_ADDRESS];
+
+        if (cluster_machine_is_restricted(m) && (!claim || !cluster_machine_is_restricted(claim->first)))
+                return NULL;
+        return cluster_machine_claim(m, CLAIM_ADDRESS);
 }
 
 const char *cluster_machine_name(const ClusterMachine *m) {
@@ -308,7 +338,7 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
 
         if (!name)
                 return m->short_id;
-        if (m->hostname && m->hostname->n == 1)
+        if (m->claims[CLAIM_NAME] && m->claims[CLAIM_NAME]->n == 1)
                 return name;
         for (const ClusterMachine *o = m->hh.prev; o && alone; o = o->hh.prev)
                 alone = !cluster_is_namesake(m, o);

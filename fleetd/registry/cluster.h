@@ -161,12 +161,18 @@ struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
 };
 
-/* How many machines have a host name: a name of one machine needs no search for others of that name. */
-typedef struct ClusterHostname {
+/* What machines state about themselves, and people select them by. */
+typedef enum ClusterClaimKind { CLAIM_NAME, CLAIM_ADDRESS, _CLAIM_MAX } ClusterClaimKind;
+
+/* A host name or an address, and how many machines state it: one of a single machine needs no search for
+ * others. */
+typedef struct ClusterClaim {
         size_t n;
+        ClusterMachine
+                *first; /* an ordinary host; among restricted ones, the one whose facts are the oldest */
         UT_hash_handle hh;
-        char name[];
-} ClusterHostname;
+        char text[];
+} ClusterClaim;
 
 /* What the cluster view counts of its machines, so that a search costs time only if it finds one. */
 typedef enum MachineCount {
@@ -189,13 +195,14 @@ struct ClusterMachine {
         char id[MACHINE_ID_SIZE], short_id[9]; /* its first 8 digits, which every command accepts */
         Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
-        ClusterHostname *hostname; /* counts it; NULL: it has none, or there was no memory */
-        Machine *facts;            /* NULL: none reported */
-        uint64_t facts_index;
+        ClusterClaim *claims[_CLAIM_MAX]; /* count it; NULL: it states none, or there was no memory */
+        Machine *facts;                   /* NULL: none reported */
+        uint64_t facts_index, facts_created;
+        uint64_t place_index;           /* of the last facts that changed what the scheduler reads of them */
         MaintenanceRecord *maintenance; /* owned; NULL: none, or it is unreadable */
         RebootRecord *reboot;           /* owned; NULL: none is planned, or it is unreadable */
         Pairs set;                      /* metadata set by people; "" hides the pair that the host reports */
-        Pairs metadata;                 /* effective: the host's own, overridden by 'set' */
+        Pairs metadata;                 /* effective: 'set', and of an ordinary host its own */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
 
@@ -286,7 +293,7 @@ typedef struct Cluster {
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
         TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
-        ClusterHostname *hostnames;        /* table by name */
+        ClusterClaim *claims[_CLAIM_MAX];  /* tables by text */
         size_t counts[_MACHINES_MAX];      /* machines */
         LIST_HEAD(, ClusterMachine)
         members;              /* machines with a member key, also an unreadable one; unsorted */
@@ -295,6 +302,7 @@ typedef struct Cluster {
         lists[_CLUSTER_LIST_MAX];               /* units that a change elsewhere may affect; unsorted */
         size_t conditions[_UNIT_CONDITION_MAX]; /* units by condition */
         uint64_t lineage;
+        bool draining; /* it is being freed */
         bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
@@ -407,9 +415,18 @@ bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
 
 enum { CLUSTER_LABEL_SIZE = HOST_NAME_SIZE + 12 };
 
-/* The name of a machine: the host name of its facts, or without facts that of its member key; NULL: neither.
- * All messages and answers name machines by these functions. */
+/* A restricted host: what it states about itself grants nothing. Of its metadata, those of its token and of
+ * people count; its name and address count if they are not those of another machine. */
+bool cluster_machine_is_restricted(const ClusterMachine *m);
+/* Return what the machine states: the host name or address of its facts, or without facts the host name of
+ * its member key; NULL: nothing. */
+const char *cluster_machine_claim(const ClusterMachine *m, ClusterClaimKind kind);
+/* The name of a machine: the host name that it states; NULL: it states none. That of a restricted host does
+ * not count (NULL) if it looks like an ID, or if another machine has it: an ordinary host, or a restricted
+ * one that stated it first. All messages and answers name machines by these functions. */
 const char *cluster_machine_hostname(const ClusterMachine *m);
+const char *cluster_machine_address(
+        const ClusterMachine *m); /* the same; NULL also if an ordinary host has it */
 const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, the begin of its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */

@@ -36,41 +36,69 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         return n;
 }
 
-static void cluster_hostname_remove(Cluster *c, ClusterMachine *m) {
-        ClusterHostname *former = m->hostname;
-
-        m->hostname = NULL;
-        if (!former || --former->n > 0)
-                return;
-        HASH_DEL(c->hostnames, former);
-        free(former);
+/* Return whether 'm' has what both state rather than 'other'. */
+static bool claim_precedes(const ClusterMachine *m, const ClusterMachine *other) {
+        if (cluster_machine_is_restricted(m) != cluster_machine_is_restricted(other))
+                return cluster_machine_is_restricted(other);
+        return m->facts_created < other->facts_created;
 }
 
-/* Count the machine with its present host name. Without memory it is not counted, and its label is searched.
- */
-static void cluster_hostname_update(Cluster *c, ClusterMachine *m) {
-        const char *name = cluster_machine_hostname(m);
-        ClusterHostname *h;
+/* The search costs time only where machines state the same. */
+static void claim_choose(const Cluster *c, ClusterClaim *claim, ClusterClaimKind kind) {
+        claim->first = NULL;
+        for (ClusterMachine *m = c->draining ? NULL : c->machines; m; m = m->hh.next)
+                if (m->claims[kind] == claim && (!claim->first || claim_precedes(m, claim->first)))
+                        claim->first = m;
+}
 
-        if (m->hostname && name && streq(m->hostname->name, name))
+static void cluster_claim_remove(Cluster *c, ClusterMachine *m, ClusterClaimKind kind) {
+        ClusterClaim *former = m->claims[kind];
+
+        m->claims[kind] = NULL;
+        if (!former)
                 return;
-        cluster_hostname_remove(c, m);
-        if (!name)
-                return;
-        h = TABLE_FIND(c->hostnames, name);
-        if (!h) {
-                h = (ClusterHostname *) NEW0(char, sizeof(*h) + strlen(name) + 1);
-                if (!h)
-                        return;
-                memcpy(h->name, name, strlen(name) + 1);
-                HASH_ADD_KEYPTR(hh, c->hostnames, h->name, strlen(name), h);
-                if (!TABLE_ADDED(h)) {
-                        free(h);
-                        return;
-                }
+        if (--former->n == 0) {
+                HASH_DEL(c->claims[kind], former);
+                free(former);
+        } else if (former->first == m)
+                claim_choose(c, former, kind);
+}
+
+static ClusterClaim *cluster_claim_get(Cluster *c, ClusterClaimKind kind, const char *text) {
+        ClusterClaim *claim = TABLE_FIND(c->claims[kind], text);
+
+        if (claim)
+                return claim;
+        claim = (ClusterClaim *) NEW0(char, sizeof(*claim) + strlen(text) + 1);
+        if (!claim)
+                return NULL;
+        memcpy(claim->text, text, strlen(text) + 1);
+        HASH_ADD_KEYPTR(hh, c->claims[kind], claim->text, strlen(text), claim);
+        if (TABLE_ADDED(claim))
+                return claim;
+        free(claim);
+        return NULL;
+}
+
+/* Count the machine with what it states now. Without memory it is not counted: the label of an ordinary host
+ * is searched, and the statement of a restricted one does not count. */
+static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind kind) {
+        const char *text = cluster_machine_claim(m, kind);
+        ClusterClaim *claim;
+
+        if (!m->claims[kind] || !text || !streq(m->claims[kind]->text, text)) {
+                cluster_claim_remove(c, m, kind);
+                m->claims[kind] = text ? cluster_claim_get(c, kind, text) : NULL;
+                if (m->claims[kind])
+                        m->claims[kind]->n++;
         }
-        h->n++;
-        m->hostname = h;
+        claim = m->claims[kind];
+        if (!claim)
+                return;
+        if (!claim->first || claim_precedes(m, claim->first))
+                claim->first = m;
+        else if (claim->first == m && claim->n > 1 && cluster_machine_is_restricted(m))
+                claim_choose(c, claim, kind); /* it may have become one */
 }
 
 static void cluster_count_as(Cluster *c, ClusterMachine *m, unsigned now) {
@@ -91,7 +119,8 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
                 cluster_problem_free(m, m->problems);
         HASH_DEL(c->machines, m);
         cluster_count_as(c, m, 0);
-        cluster_hostname_remove(c, m);
+        for (ClusterClaimKind kind = 0; kind < _CLAIM_MAX; kind++)
+                cluster_claim_remove(c, m, kind);
         if (m->is_member)
                 LIST_REMOVE(m, of_members);
         cluster_facts_free(m->facts);
@@ -175,7 +204,8 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                         cluster_drop_unit(c, e->unit);
         }
         if (e->machine) {
-                cluster_hostname_update(c, e->machine);
+                for (ClusterClaimKind kind = 0; kind < _CLAIM_MAX; kind++)
+                        cluster_claim_update(c, e->machine, kind);
                 cluster_count_machine(c, e->machine);
         }
         if (e->machine && !e->machine->assignments && !e->machine->states &&
@@ -366,6 +396,7 @@ int cluster_remove(Cluster *c, KvBytes key) {
 bool cluster_drain(Cluster *c, size_t n) {
         size_t freed = 0;
 
+        c->draining = true;
         while (c->machines && freed < n)
                 freed += cluster_machine_free(c, c->machines);
         for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX && freed < n; rule++)

@@ -77,6 +77,37 @@ SINGLE(reboot, e->machine)
 SINGLE(rollout, e->unit)
 SINGLE(move, e->unit)
 
+/* -- Metadata of a machine -- */
+
+const Pairs *kind_metadata_own(const ClusterMachine *m) {
+        return m->facts && !cluster_machine_is_restricted(m) ? &m->facts->metadata : NULL;
+}
+
+int kind_metadata_merge(ClusterMachine *m) {
+        const Pairs *own = kind_metadata_own(m);
+        _cleanup_pairs_ Pairs merged = {};
+
+        if (own && pairs_copy(own, &merged) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < m->set.n; i++)
+                if (pairs_set(&merged, m->set.items[i].key,
+                              *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
+                        return -ENOMEM;
+        pairs_done(&m->metadata);
+        m->metadata = merged;
+        merged = (Pairs) {};
+        return 0;
+}
+
+int kind_host_merge(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        bool was_restricted = cluster_machine_is_restricted(e->machine);
+        int r = kind_host_apply(c, e, k, v);
+
+        if (r < 0 || was_restricted == cluster_machine_is_restricted(e->machine))
+                return r;
+        return kind_metadata_merge(e->machine);
+}
+
 /* The machine keeps its units and receives no others. */
 int kind_maintenance_unreadable(KindValue *ret) {
         MaintenanceRecord *cordoned = NEW0(MaintenanceRecord, 1);

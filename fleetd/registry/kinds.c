@@ -165,22 +165,6 @@ static int target_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, Ki
 
 /* -- /_fleet/machine/ID/facts -- */
 
-/* Merge the facts' metadata with the pairs that people set. */
-static int metadata_merge(ClusterMachine *m) {
-        _cleanup_pairs_ Pairs merged = {};
-
-        if (m->facts && pairs_copy(&m->facts->metadata, &merged) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < m->set.n; i++)
-                if (pairs_set(&merged, m->set.items[i].key,
-                              *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
-                        return -ENOMEM;
-        pairs_done(&m->metadata);
-        m->metadata = merged;
-        merged = (Pairs) {};
-        return 0;
-}
-
 static int facts_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         Machine *facts = NEW0(Machine, 1);
         int r;
@@ -203,10 +187,18 @@ void cluster_facts_free(Machine *facts) {
 }
 
 static int facts_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        cluster_facts_free(e->machine->facts);
-        e->machine->facts = TAKE_PTR(v->facts);
-        e->machine->facts_index = v->modified;
-        return metadata_merge(e->machine);
+        ClusterMachine *m = e->machine;
+        bool changes = !m->facts || !v->facts || m->facts->quadlet != v->facts->quadlet ||
+                       (!cluster_machine_is_restricted(m) &&
+                        !pairs_equal(&m->facts->metadata, &v->facts->metadata));
+
+        if (changes)
+                m->place_index = v->modified;
+        cluster_facts_free(m->facts);
+        m->facts = TAKE_PTR(v->facts);
+        m->facts_index = v->modified;
+        m->facts_created = v->created;
+        return kind_metadata_merge(m);
 }
 
 /* -- /_fleet/machine/ID/metadata/NAME -- */
@@ -227,8 +219,8 @@ static int metadata_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
 }
 
 static int metadata_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        const ClusterMachine *m = e->machine;
-        const char *own = m->facts ? pairs_get(&m->facts->metadata, k->unit) : NULL;
+        const Pairs *stated = kind_metadata_own(e->machine);
+        const char *own = stated ? pairs_get(stated, k->unit) : NULL;
 
         if (pairs_set(&e->machine->set, k->unit, NULL) < 0)
                 return -ENOMEM;
@@ -616,7 +608,8 @@ const Kind kinds[_LAYOUT_MAX] = {
                            .clear = state_clear, .each = state_each },
         [LAYOUT_MEMBER] = { CHANGED_CLUSTER, SLICE_ALL, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
                             .clear = member_clear, .unreadable = member_unreadable },
-        [LAYOUT_HOST] = { CHANGED_CLUSTER, SLICE_MEMBER, OF_MACHINE_IN(host_index), CLEARED(kind_host) },
+        [LAYOUT_HOST] = { CHANGED_CLUSTER, SLICE_MEMBER, OF_MACHINE_IN(host_index),
+                          .decode = kind_host_decode, .apply = kind_host_merge },
         [LAYOUT_REMOVED] = { CHANGED_CLUSTER, SLICE_MACHINE, OF_MACHINE_IN(removed_index),
                              CLEARED(kind_removed) },
         [LAYOUT_TOKEN] = { CHANGED_CLUSTER, SLICE_NONE, 0, CLEARED(kind_token), .each = kind_token_each },

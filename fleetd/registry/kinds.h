@@ -83,6 +83,12 @@ extern const Kind kinds[_LAYOUT_MAX];
         int kind_##prefix##_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
 
 KIND_FUNCTIONS(host)
+/* Apply a host key; without 'restricted', the metadata that the machine states count. */
+int kind_host_merge(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v);
+/* Return the metadata that the machine states, if they count; NULL: none. */
+const Pairs *kind_metadata_own(const ClusterMachine *m);
+/* Merge these with the pairs that people set. */
+int kind_metadata_merge(ClusterMachine *m);
 KIND_FUNCTIONS(removed)
 KIND_FUNCTIONS(maintenance)
 int kind_maintenance_unreadable(KindValue *ret);

@@ -97,7 +97,7 @@ int policy_facts_read(const Cluster *cluster, const Principal *principal, Policy
         if (!m)
                 return 0;
         facts->is_removed = m->removed && !m->host;
-        facts->is_restricted = m->host && m->host->restricted;
+        facts->is_restricted = cluster_machine_is_restricted(m);
         if (facts->is_restricted)
                 memcpy(facts->of_host, m->host->write, sizeof(facts->of_host));
         facts->is_replica = m->member.raft_id != 0;

@@ -154,7 +154,9 @@ static bool proposer_may_write_ours(const Proposer *p, const KvCommand *cmd, con
         if (!layout_parse(write->key, &key))
                 return false;
         on.machine = key.machine[0] ? key.machine : NULL;
-        if (on.machine && proposer_may(p, rules[key.kind].own, on))
+        /* The facts of a host are deleted with the host. */
+        if (on.machine && !(key.kind == LAYOUT_FACTS && write->op == KV_DELETE) &&
+            proposer_may(p, rules[key.kind].own, on))
                 return true;
         if (proposer_maintains_itself(p, cmd, &key, write))
                 return true;
@@ -240,6 +242,18 @@ static KvBytes proposer_denied(const Proposer *p, const KvCommand *cmd) {
         return (KvBytes) {};
 }
 
+/* Of several machines with a name, the facts of a restricted host that stated it first have it: it does not
+ * take one later. */
+static int proposer_check_name(const Proposer *p, const Machine *facts, Error *err) {
+        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
+        const char *name = facts->name ?: "";
+
+        if (!p->host_facts.is_restricted || !m || !m->facts || same_string(m->facts->name, name) ||
+            !TABLE_FIND(p->cluster->claims[CLAIM_NAME], name))
+                return 0;
+        return error_set(err, -EACCES, "another machine has the name %.64s", name);
+}
+
 /* Reject a value of fleet's own that no host could read: the key would count as one of a later version, which
  * stops the administration of its machine or unit. A replica may have a later version than the leader. */
 static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error *err) {
@@ -257,6 +271,8 @@ static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error 
                 r = write->dir || write->refresh || write->op == KV_POST ?
                             error_set(err, -EACCES, "no value of this key") :
                             kinds[key.kind].decode(&key, write->value, &v, err);
+                if (r >= 0 && v.facts)
+                        r = proposer_check_name(p, v.facts, err);
                 if (r == -ENOMEM)
                         return r;
                 if (r < 0)
@@ -385,4 +401,23 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
         return error_set(err, -EACCES, "%s may not propose this%s%.*s", principal_text(&p.principal, text),
                          denied.size > 0 ? ": " : "", (int) MIN(denied.size, (size_t) 200),
                          denied.size > 0 ? (const char *) denied.data : "");
+}
+
+KvReport proposal_report(const char *machine_id, const KvCommand *cmd) {
+        static const KvReport reports[_LAYOUT_MAX] = {
+                [LAYOUT_FACTS] = KV_REPORT_STATE,
+                [LAYOUT_STATE] = KV_REPORT_STATE,
+                [LAYOUT_MAINTENANCE] = KV_REPORT_MAINTENANCE,
+                [LAYOUT_REBOOT] = KV_REPORT_MAINTENANCE,
+        };
+        const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
+        size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
+        KvReport report = KV_REPORT_NONE;
+        LayoutKey key;
+
+        for (size_t i = 0; i < n; i++)
+                if (kv_path_is_ours(writes[i].key) && layout_parse(writes[i].key, &key) &&
+                    key.kind < _LAYOUT_MAX && streq(key.machine, machine_id))
+                        report = MAX(report, reports[key.kind]);
+        return report;
 }

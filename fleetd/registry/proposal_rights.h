@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fleetd/registry/cluster.h"
+#include "kvstore/kvstore.h"
 
 /* Of one host without a replica. */
 enum {
@@ -20,6 +21,9 @@ enum {
  * a replica may relay. -EACCES, -EDQUOT or -EINVAL, and a message; -ENOMEM. */
 int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,
                    const KvCommand *cmd, Error *err);
+
+/* Return what a permitted command reports about the host; 0: nothing. */
+KvReport proposal_report(const char *machine_id, const KvCommand *cmd);
 
 /* Return whether clients of the host, with the rights that it has itself, may read a key. A host receives its
  * slice without this right. */

@@ -23,7 +23,7 @@ static bool slice_is_member(const Cluster *c, const char *machine) {
 static bool slice_is_restricted(const Cluster *c, const char *machine) {
         const ClusterMachine *m = cluster_machine(c, machine);
 
-        return m && m->host && m->host->restricted;
+        return m && cluster_machine_is_restricted(m);
 }
 
 bool slice_has_users(const Cluster *c, const char *machine) {

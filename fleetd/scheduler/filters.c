@@ -93,6 +93,14 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
 
         placement_metadata_describe(c->placement, key, &required);
         value = pairs_get(has, key);
+        if (!value && c->machine->facts && pairs_get(&c->machine->facts->metadata, key) &&
+            cluster_machine_is_restricted(c->machine)) {
+                (void) refusal_set(ret, "is restricted, and metadata %s of its own does not count", key);
+                return refusal_of(
+                        ret, NULL,
+                        "MachineMetadata=%s, and of a restricted host, %s of its own does not count",
+                        required.chars ?: key, key);
+        }
         if (!value) {
                 (void) refusal_set(ret, "has no metadata %s", required.chars ?: key);
                 return refusal_of(ret, NULL, "MachineMetadata=%s, and it has no %s", required.chars ?: key,

@@ -197,10 +197,12 @@ static bool is_foreign(void *userdata, const char *unit) {
 static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                           const KvCommand *cmd, Error *err) {
         const QuietPeer *h = userdata;
+        int r;
 
         if (!h->registry || !registry_ready(h->registry))
                 return -ENOMEM;
-        return proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
+        r = proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
+        return r < 0 ? r : (int) proposal_report(machine_id, cmd);
 }
 
 static void quiet_peer_open(QuietPeer *h, bool joins) {

@@ -75,6 +75,51 @@ static void restricted_host(void) {
         over();
 }
 
+/* A restricted host states the name of another machine, and metadata that a unit requires: it has neither.
+ * What a person sets counts. */
+static void statements_of_a_restricted_host(void) {
+        MetadataChange role = { .key = "role", .value = "db" };
+        UnitChange change = { .name = "db.service", .has_target = true, .target = TARGET_LAUNCHED };
+        static const char text[] =
+                "[Service]\nExecStart=/bin/sleep 1000\n[X-Fleet]\nMachineMetadata=role=db\n";
+        _cleanup_unit_ Unit *unit = NULL;
+        Registry *r;
+        bool done = false;
+        MadeToken token;
+        SimMachine *m;
+
+        found(6, 3);
+        m = machine(5);
+        free(m->settings.name);
+        m->settings.name = strdup(machine(1)->name);
+        (void) pairs_set(&m->settings.metadata, "role", "db");
+        token = make_token_of(machine(0), &(TokenRequest) { .uses = 1, .restricted = true, .by = "root" });
+        join_with(m, &token);
+        UNTIL("a-host-is-up", seen(machine(0), m) && seen(machine(0), m)->presence == PRESENCE_UP &&
+                                      seen(machine(0), m)->facts);
+        if (cluster_machine_hostname(seen(machine(0), m)) ||
+            !same_string(cluster_machine_hostname(seen(machine(0), machine(1))), machine(1)->name))
+                world_failed(world, "a-restricted-host-takes-no-name", "%s", machine(1)->name);
+
+        r = daemon_registry(machine(0)->daemon);
+        if (unit_parse(change.name, text, sizeof(text) - 1, &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(r, &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("a-request-is-answered", done);
+        run_ms(20000);
+        if (cluster_assignment(registry_cluster(r), m->machine_id, change.name))
+                world_failed(world, "a-restricted-host-gets-no-unit-by-its-own-metadata", "%s", m->name);
+        done = false;
+        role.machine = m->machine_id;
+        if (registry_set_metadata(r, &role, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL("metadata-of-people-count",
+              cluster_assignment(registry_cluster(r), m->machine_id, change.name));
+        over();
+}
+
 /* The replica in use crashes, again and again, while the host writes, reads and watches. */
 static void move_over_each_event(void) {
         SimMachine *m = attached(), *former;
@@ -661,6 +706,7 @@ int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { attach,
                                                    keys_on_an_attached_host,
                                                    restricted_host,
+                                                   statements_of_a_restricted_host,
                                                    a_replica_counts_the_set_of_an_attached_host,
                                                    move_over_each_event,
                                                    a_host_returns_to_its_first_replica,

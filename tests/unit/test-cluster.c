@@ -74,6 +74,118 @@ static void metadata_set_by_people_overrides_that_of_the_machine(void **state) {
         cluster_view_free(&p);
 }
 
+#define PIN        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define RESTRICTED "{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}"
+#define ORDINARY   "{\"joined\":1,\"pins\":[\"" PIN "\"]}"
+
+static void state_facts(ClusterView *p, const char *machine, const char *name, const char *address) {
+        char key[96], value[128], id[MACHINE_ID_SIZE];
+
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, machine));
+        snprintf(value, sizeof(value), "{\"address\":\"%s\",\"name\":\"%s\"}", address, name);
+        cluster_view_put(p, key, value);
+}
+
+static void set_restricted(ClusterView *p, const char *machine, bool restricted) {
+        char key[96], id[MACHINE_ID_SIZE];
+
+        snprintf(key, sizeof(key), "/_fleet/cluster/host/%s", cluster_view_id(id, machine));
+        cluster_view_put(p, key, restricted ? RESTRICTED : ORDINARY);
+}
+
+static void the_metadata_of_a_restricted_host_are_those_of_people(void **state) {
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE], zone[128], *plan;
+        const ClusterMachine *m;
+
+        snprintf(zone, sizeof(zone), "/_fleet/machine/%s/metadata/zone", cluster_view_id(id, "A"));
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        set_restricted(&p, "A", true);
+        m = cluster_machine(&p.cluster, id);
+        assert_null(pairs_get(&m->metadata, "zone"));
+        plan = cluster_view_plan(&p, false);
+        assert_string_equal(plan, "");
+        free(plan);
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP); /* again */
+        assert_null(pairs_get(&m->metadata, "zone"));
+        cluster_view_put(&p, zone, "a");
+        plan = cluster_view_plan(&p, false);
+        assert_string_equal(plan, "run a.service A");
+        free(plan);
+        cluster_view_remove(&p, zone);
+        assert_null(pairs_get(&m->metadata, "zone"));
+        set_restricted(&p, "A", false);
+        assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
+        cluster_view_free(&p);
+}
+
+/* Of the machines that state one name or address, the ordinary ones have it; of restricted ones, the first.
+ */
+static void a_restricted_host_takes_no_name_or_address_of_another_machine(void **state) {
+        static const struct {
+                const char *names[3], *expected[3], *addresses[3];
+                bool restricted[3];
+        } rows[] = {
+                { { "alpha", "alpha", "alpha" },
+                  { "alpha", NULL, NULL },
+                  { "1.1.1.1", NULL, NULL },
+                  { 0, 1, 1 } },
+                { { "alpha", "alpha", "alpha" },
+                  { NULL, NULL, "alpha" },
+                  { NULL, NULL, "1.1.1.1" },
+                  { 1, 1, 0 } },
+                { { "alpha", "alpha", "alpha" },
+                  { "alpha", NULL, NULL },
+                  { "1.1.1.1", "1.1.1.1", "1.1.1.1" },
+                  { 1, 1, 1 } },
+                { { "alpha", "alpha", "beta" },
+                  { "alpha", "alpha", "beta" },
+                  { "1.1.1.1", "1.1.1.1", NULL },
+                  { 0, 0, 1 } },
+                { { "alpha", "aaaaaaaa", "aaaaaaaaa" },
+                  { "alpha", NULL, "aaaaaaaaa" },
+                  { "1.1.1.1", NULL, "1.1.1.1" },
+                  { 0, 1, 0 } },
+        };
+        static const char *const machines[] = { "A", "B", "C" };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (unsigned order = 0; order < 3; order++) {
+                        char id[MACHINE_ID_SIZE], label[CLUSTER_LABEL_SIZE];
+                        ClusterView p = {};
+
+                        for (unsigned k = 0; k < 3 && order > 0; k++)
+                                set_restricted(&p, machines[k], order == 2 ? rows[i].restricted[k] : k != 1);
+                        for (unsigned k = 0; k < 3; k++)
+                                state_facts(&p, machines[k], rows[i].names[k], "1.1.1.1");
+                        for (unsigned k = 3; k-- > 0 && order < 2;)
+                                set_restricted(&p, machines[k], rows[i].restricted[k]);
+                        for (unsigned k = 0; k < 3; k++) {
+                                const ClusterMachine *m = cluster_machine(&p.cluster,
+                                                                          cluster_view_id(id, machines[k]));
+
+                                if (!same_string(cluster_machine_hostname(m), rows[i].expected[k]) ||
+                                    !same_string(cluster_machine_address(m), rows[i].addresses[k]))
+                                        fail_msg("row %zu, order %u, %s", i, order, machines[k]);
+                                if (i == 0)
+                                        assert_string_equal(cluster_machine_label(m, label),
+                                                            k == 0 ? "alpha" : m->short_id);
+                        }
+                        if (i == 0) { /* the first one of the others has it then */
+                                char dir[64];
+
+                                snprintf(dir, sizeof(dir), "/_fleet/machine/%s", cluster_view_id(id, "A"));
+                                cluster_view_remove(&p, dir);
+                                assert_string_equal(cluster_name_of(&p.cluster, cluster_view_id(id, "B")),
+                                                    "alpha");
+                                assert_string_equal(cluster_name_of(&p.cluster, cluster_view_id(id, "C")),
+                                                    "cccccccc");
+                        }
+                        cluster_view_free(&p);
+                }
+}
+
 static void an_entry_is_dropped_with_its_last_key(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
@@ -190,16 +302,16 @@ static void check_labels(const Cluster *c) {
         for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 const char *name = cluster_machine_hostname(m);
                 char counted[CLUSTER_LABEL_SIZE], searched[CLUSTER_LABEL_SIZE];
-                ClusterHostname *hostname = m->hostname;
+                ClusterClaim *claim = m->claims[CLAIM_NAME];
                 size_t n = 0;
 
                 for (const ClusterMachine *o = c->machines; o; o = o->hh.next)
                         n += name && same_string(name, cluster_machine_hostname(o));
-                assert_int_equal(hostname ? hostname->n : 0, n);
+                assert_int_equal(claim ? claim->n : 0, n);
                 snprintf(counted, sizeof(counted), "%s", cluster_machine_label(m, searched));
-                m->hostname = NULL;
+                m->claims[CLAIM_NAME] = NULL;
                 assert_string_equal(counted, cluster_machine_label(m, searched));
-                m->hostname = hostname;
+                m->claims[CLAIM_NAME] = claim;
         }
 }
 
@@ -237,7 +349,7 @@ static void machines_are_counted_by_name_while_they_change_it(void **state) {
                 cluster_view_remove(&p, name_key(key, machine, true));
                 cluster_view_remove(&p, name_key(key, machine, false));
         }
-        assert_null(p.cluster.hostnames);
+        assert_null(p.cluster.claims[CLAIM_NAME]);
         cluster_view_free(&p);
 }
 
@@ -1126,6 +1238,8 @@ int main(void) {
                 cmocka_unit_test(the_patterns_that_match_a_name_are_found),
                 cmocka_unit_test(a_view_has_the_objects_of_its_keys),
                 cmocka_unit_test(metadata_set_by_people_overrides_that_of_the_machine),
+                cmocka_unit_test(the_metadata_of_a_restricted_host_are_those_of_people),
+                cmocka_unit_test(a_restricted_host_takes_no_name_or_address_of_another_machine),
                 cmocka_unit_test(an_entry_is_dropped_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
                 cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),

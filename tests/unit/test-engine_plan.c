@@ -1892,6 +1892,48 @@ static void concern(const ClusterView *p, const RegistryChange *changes, size_t 
         assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, c), 0);
 }
 
+/* Facts that the scheduler does not read, and those that a restricted host states, affect no unit. */
+static void facts_that_change_nothing_for_a_unit_plan_nothing(void **state) {
+        static const struct {
+                const char *facts;
+                bool ordinary, restricted; /* whether the change affects waiting units */
+        } rows[] = {
+                { "{\"metadata\":{\"zone\":\"a\"},\"name\":\"A\"}", true, true }, /* the first ones */
+                { "{\"address\":\"1.1.1.1\",\"metadata\":{\"zone\":\"a\"},\"name\":\"B\"}", false, false },
+                { "{\"metadata\":{\"zone\":\"b\"},\"name\":\"B\"}", true, false },
+                { "{\"metadata\":{\"zone\":\"b\"},\"name\":\"B\",\"quadlet\":true}", true, true },
+                { "{\"metadata\":{\"zone\":\"c\"},\"name\":\"B\",\"quadlet\":true}", true, false },
+        };
+        static const char host[] = "/_fleet/cluster/host/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                          facts[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/facts";
+
+        for (unsigned restricted = 0; restricted < 2; restricted++) {
+                ClusterView p = {};
+
+                if (restricted)
+                        cluster_view_put(
+                                &p, host,
+                                "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789"
+                                "abcdef0123456789abcdef\"],\"restricted\":true}");
+                for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                        EngineMarks marks = {};
+                        LayoutKey key;
+
+                        cluster_view_put(&p, facts, rows[i].facts);
+                        assert_true(layout_parse(kv_string(facts), &key));
+                        engine_marks_add(&marks, &p.cluster,
+                                         &(RegistryChange) { .kind = CHANGED_MACHINE,
+                                                             .machine = key.machine,
+                                                             .index = p.index,
+                                                             .key = &key });
+                        if (marks.waiting != (restricted ? rows[i].restricted : rows[i].ordinary))
+                                fail_msg("row %zu, restricted: %u", i, restricted);
+                        engine_marks_done(&marks);
+                }
+                cluster_view_free(&p);
+        }
+}
+
 /* No unit waits for a machine: units that are not up are not wanted. */
 static void several_changes_affect_the_sum_of_their_units(void **state) {
         static const RegistryChange everything = { .kind = CHANGED_ALL },
@@ -2068,6 +2110,7 @@ int main(void) {
                 cmocka_unit_test(a_name_in_machine_of_is_not_a_pattern),
                 cmocka_unit_test(a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends),
                 cmocka_unit_test(a_plan_ends_after_the_unit_that_reaches_the_work_limit),
+                cmocka_unit_test(facts_that_change_nothing_for_a_unit_plan_nothing),
                 cmocka_unit_test(several_changes_affect_the_sum_of_their_units),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

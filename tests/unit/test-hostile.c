@@ -557,6 +557,66 @@ static void the_host_only_reports_that_its_reboot_is_rejected(void **state) {
         assert_int_equal(propose_reboot(h, rejected, index), KV_OK);
 }
 
+/* Its facts stay, and with them its name: it takes none that another machine has. */
+static void the_host_takes_no_name_of_another_machine(void **state) {
+        static const struct {
+                const char *facts;
+                KvStatus status;
+        } rows[] = {
+                { "{\"name\":\"beta\"}", KV_OK },
+                { "{\"name\":\"alpha\"}", KV_FORBIDDEN },
+                { NULL, KV_FORBIDDEN },
+                { "{\"name\":\"gamma\"}", KV_OK },
+                { "{\"name\":\"alpha\"}", KV_FORBIDDEN },
+                { "{\"name\":\"beta\"}", KV_OK },
+        };
+        QuietPeer *h = *state;
+
+        restrict_host(h);
+        write_key(h, OTHER "/facts", "{\"name\":\"alpha\"}");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                KvCommand write = { .op = rows[i].facts ? KV_SET : KV_DELETE,
+                                    .internal = true,
+                                    .key = kv_string(OWN "/facts"),
+                                    .value = kv_string(rows[i].facts) };
+                KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+
+                if (propose(h, "", &txn, NULL) != rows[i].status)
+                        fail_msg("row %zu", i);
+                quiet_peer_pass(h, 20);
+        }
+}
+
+/* A rejected report is repeated with the values of then. What an operator waits for has a rate of its own. */
+static void reports_about_the_host_have_a_rate(void **state) {
+        enum { N = 300, BURST = 60 };
+        QuietPeer *h = *state;
+        uint64_t begin_ms, seconds;
+        unsigned taken = 0;
+
+        restrict_host(h);
+        begin_ms = h->now_ms;
+        for (unsigned i = 0; i < N; i++) {
+                char value[64];
+                KvCommand write = { .op = KV_SET,
+                                    .internal = true,
+                                    .key = kv_string(own[i % 2 ? 1 : 3].key) };
+                KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
+                KvStatus status;
+
+                snprintf(value, sizeof(value), "{\"name\":\"h%u\"}", i);
+                write.value = kv_string(i % 2 ? value : own[3].value);
+                status = propose(h, "", &txn, NULL);
+                assert_true(status == KV_OK || status == KV_BUSY);
+                taken += status == KV_OK;
+        }
+        seconds = (h->now_ms - begin_ms) / 1000;
+        assert_in_range(taken, BURST, BURST + seconds + 1);
+        assert_int_equal(propose_maintenance(h, "", SHUTDOWN, KV_CHECK_ABSENT, 0), KV_OK);
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(propose_value(h, "", KV_SET, own[1].key, own[1].value), KV_OK);
+}
+
 /* Keys of a former version of the leader, which did not check what a host writes. */
 static void a_host_with_keys_that_cannot_be_read_is_removed(void **state) {
         QuietPeer *h = *state;
@@ -820,6 +880,8 @@ int main(void) {
                 TEST(the_host_writes_no_value_that_cannot_be_read),
                 TEST(the_host_changes_its_leave_and_no_cordon),
                 TEST(the_host_announces_its_shutdown_and_keeps_a_cordon),
+                TEST(the_host_takes_no_name_of_another_machine),
+                TEST(reports_about_the_host_have_a_rate),
                 TEST(the_host_only_reports_that_its_reboot_is_rejected),
                 TEST(a_host_with_keys_that_cannot_be_read_is_removed),
                 TEST(the_host_writes_below_the_prefixes_of_its_token),
