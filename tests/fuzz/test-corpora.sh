@@ -4,7 +4,7 @@
 # program with other --seed= and --mutate=. Takes 40 s.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${CHECK_BUILD:-build-check}
-[ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm # some write files, and sync them
+[ ! -w "${CHECK_TMP:-/dev/shm}" ] || export TMPDIR=${CHECK_TMP:-/dev/shm} # some write files, and sync them
 
 results=$(mktemp -d) || exit 1
 trap 'rm -rf "$results"' EXIT

@@ -10,6 +10,7 @@
 #   LAB_NSPAWN_OPTIONS  further options of systemd-nspawn for hosts that are booted while it is set
 #   LAB_REBOOTS "yes": a host that reboots boots again by itself; otherwise it powers off
 #   LAB_TOKENS  "yes": hosts have no key file and no configuration, and join by host_join
+#   LAB_CGROUP  the cgroup, a path below the mount of cgroup v2, in which the lab has its own; ./check sets it
 #   LAB_KEEP    "yes": the lab outlives the shell that created it (quickstart); otherwise it ends with it (tests)
 #
 # Functions return 0, or 1 after a message on stderr. Needs root, and the packages of tests/lab/deps.sh.
@@ -19,7 +20,8 @@ LAB_HOSTS=${LAB_HOSTS:-alpha beta gamma}
 LAB_KEEP=${LAB_KEEP:-no}
 LAB=/var/tmp/fleetd-lab-$LAB_NAME
 LAB_CG2=$(awk '{ for (i = 1; i <= NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
-LAB_CG=$LAB_CG2/fleetd-lab-$LAB_NAME
+LAB_CG=$LAB_CG2${LAB_CGROUP:-}/fleetd-lab-$LAB_NAME
+LAB_CG1=/sys/fs/cgroup/systemd${LAB_CGROUP:-}/fleetd-lab-$LAB_NAME
 
 # Units that hosts of a lab do not run: hardware, logins, timers that disturb measurements.
 LAB_MASKS="systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket
@@ -116,7 +118,7 @@ lab_down() {
                 wait_for 20 grep -q 'populated 0' "$LAB_CG/cgroup.events" || {
                         lab_error "processes of lab $LAB_NAME do not end"; return 1; }
         fi
-        for c in "$LAB_CG" "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME"; do
+        for c in "$LAB_CG" "$LAB_CG1"; do
                 cgroup_remove "$c" || return 1
         done
         [ -d "$LAB" ] || return 0
@@ -285,7 +287,7 @@ host_end() {
 host_clear() {
         local h=$1
         cgroup_remove "$LAB_CG/$h" || return 1
-        ! [ -d "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h" ] || cgroup_remove "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h"
+        ! [ -d "$LAB_CG1/$h" ] || cgroup_remove "$LAB_CG1/$h"
         # Later versions of nspawn leave a mount, and refuse to boot a host of that name again.
         in_lab sh -c "ip link del v$h; ip netns del $h; umount $LAB/$h/root
                       cd /run/systemd/nspawn/unix-export && umount $h; rmdir $h" 2>/dev/null

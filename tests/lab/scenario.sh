@@ -10,7 +10,7 @@
 export LC_ALL=C.UTF-8 # the output of fleetctl depends on it
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
-LAB_NAME=${LAB_NAME:-$(basename "$0" .sh)}
+LAB_NAME=${LAB_NAME:-$(basename "$0" .sh)}${LAB_CLONE:+-$LAB_CLONE} # set by ./check: other clones have labs of the same scenarios
 LAB_BUILD=${LAB_BUILD:-$top/build}
 LAB_TESTIMONY=${LAB_TESTIMONY:-$LAB_BUILD/lab-logs}
 . "$here/lab.sh"

@@ -146,7 +146,7 @@ a_backup_is_made_and_restored() {
 
 # From an empty machine to three hosts with units, by tokens, with a finished build: 60 s at most.
 the_quickstart_of_the_readme_works() {
-        local name=$LAB_NAME-readme took
+        local name=readme-$LAB_NAME took
         mkdir -p "$LAB_TESTIMONY"
         trap "LAB_NAME=$name $top/quickstart down" EXIT
         lab_down

@@ -58,7 +58,7 @@ equal_sources_give_equal_packages() {
         command -v faketime >/dev/null || skip "faketime is missing; ./check installs it on Debian 12"
         archive=$(ls "$LAB_BUILD"/fleetd-*.tar.xz)
         # A file system in memory lists a folder in the order of creation.
-        d=$(mktemp -d /dev/shm/fleetd-again.XXXXXX) && trap 'rm -rf "$d"' EXIT
+        d=$(mktemp -d "${CHECK_TMP:-/dev/shm}/fleetd-again.XXXXXX") && trap 'rm -rf "$d"' EXIT
         mkdir "$d/sorted" "$d/source"
         tar -xf "$archive" -C "$d/sorted" --strip-components=1
         (cd "$d/sorted" && find . ! -type d | sort -r | tar -c --no-recursion -T -) | tar -x -C "$d/source"

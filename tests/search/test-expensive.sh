@@ -5,10 +5,10 @@
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=${LAB_BUILD:-$top/build-lab}
-[ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+[ ! -w "${CHECK_TMP:-/dev/shm}" ] || export TMPDIR=${CHECK_TMP:-/dev/shm}
 [ "${CHECK_ALL:-}" = yes ] && scenes=20000 seed=$(($(date +%s) % 1000000)) || scenes=40 seed=1
 scenes=${SEARCH_SCENES:-$scenes} seed=${SEARCH_SEED:-$seed}
-scratch=$(mktemp -d /var/tmp/fleetd-search-XXXXXX)
+scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/fleetd-search-XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 . "$top/tests/mutants/scratch.sh"
 

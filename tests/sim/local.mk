@@ -14,10 +14,10 @@ SIM_STORES = tests/sim/libsim.a $(KVSTORE_LIBS)
 # Replaces calls of libc in the whole program: not for programs that want no such faults.
 SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 
-# Programs that ./check runs for many seeds (test-*.sh), and those that make check runs for a few.
-check_PROGRAMS += $(SIM_TESTS) tests/sim/test-cluster
+# make check runs a few seeds of each; ./check --full runs many of some (test-*.sh).
+check_PROGRAMS += $(SIM_TESTS)
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-singleton tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
+SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c

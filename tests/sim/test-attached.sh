@@ -4,7 +4,7 @@
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build}
 from=${ATTACHED_FROM:-2} runs=${ATTACHED_RUNS:-10}
-export TMPDIR=/dev/shm
+export TMPDIR=${CHECK_TMP:-/dev/shm}
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
 programs="rotate kinds attach rejoin reporting join overload frames"

@@ -7,7 +7,7 @@
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=tests/sim/test-cluster
-export TMPDIR=/dev/shm
+export TMPDIR=${CHECK_TMP:-/dev/shm}
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
 for dir in "$build" "$checked"; do

@@ -8,7 +8,7 @@ cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build}
 program=tests/sim/test-stores
 runs=${STORES_RUNS:-38} seconds=3600
-export TMPDIR=/dev/shm
+export TMPDIR=${CHECK_TMP:-/dev/shm}
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
 flock "$build/config.status" make -s -C "$build" $program >/dev/null || { echo "not ok builds: $program does not compile in $build"; exit 1; }
