@@ -313,6 +313,7 @@ static int daemon_publish_facts(Daemon *d, const Settings *s) {
                           .soft_reboot = d->io.logind && host_has_soft_reboot(),
                           .soft_reboots = daemon_soft_reboots(d),
                           .booting = d->io.systemd->ops->is_booting != NULL, /* until it is known */
+                          .takes_finished = true,
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 

@@ -18,6 +18,7 @@ int machine_copy(const Machine *from, Machine *ret) {
         _cleanup_machine_ Machine copy = { .raft_id = from->raft_id,
                                            .level = from->level,
                                            .quadlet = from->quadlet,
+                                           .takes_finished = from->takes_finished,
                                            .users = from->users,
                                            .soft_reboots = from->soft_reboots,
                                            .booting = from->booting,
@@ -43,7 +44,8 @@ bool machine_equal(const Machine *a, const Machine *b) {
                same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
                a->quadlet == b->quadlet && a->users == b->users && a->soft_reboots == b->soft_reboots &&
                same_string(a->checks, b->checks) && a->needs_reboot == b->needs_reboot &&
-               a->soft_reboot == b->soft_reboot && a->booting == b->booting;
+               a->soft_reboot == b->soft_reboot && a->booting == b->booting &&
+               a->takes_finished == b->takes_finished;
 }
 
 bool machine_id_is_valid(const char *id) {

@@ -30,6 +30,7 @@ typedef struct Machine {
         bool users;            /* accepts users with certificates (ListenTLS=) */
         bool quadlet;          /* has podman's generator for systemd, and so runs Quadlet files */
         uint64_t level;        /* feature level that its program supports; 0: not reported */
+        bool takes_finished;   /* its agent knows Assignment.finished */
 } Machine;
 
 void machine_done(Machine *machine);

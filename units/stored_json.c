@@ -31,6 +31,7 @@ static const JsonField facts_fields[] = {
         { "raftId", JSON_FIELD_U64, offsetof(Machine, raft_id) },
         { "softReboot", JSON_FIELD_BOOL, offsetof(Machine, soft_reboot) },
         { "softReboots", JSON_FIELD_U64, offsetof(Machine, soft_reboots) },
+        { "takesFinished", JSON_FIELD_BOOL, offsetof(Machine, takes_finished) },
         { "users", JSON_FIELD_BOOL, offsetof(Machine, users) },
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
@@ -58,6 +59,7 @@ static const JsonField member_fields[] = {
 
 static const JsonField assignment_fields[] = {
         { "base", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, base), .size = UNIT_HASH_SIZE },
+        { "finished", JSON_FIELD_BOOL, offsetof(Assignment, finished) },
         { "hash", JSON_FIELD_CHARS, offsetof(Assignment, hash), .size = UNIT_HASH_SIZE },
         { "hold", JSON_FIELD_U64, offsetof(Assignment, hold_ms) },
         { "instead", JSON_FIELD_CHARS_SKIPPED, offsetof(Assignment, instead), .size = MACHINE_ID_SIZE },

@@ -55,8 +55,8 @@ void stored_member_write(Text *t, const MemberRecord *member);
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
 /* /_fleet/machine/ID/unit/NAME:
- * {"base","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","own","reason","rev",
- * "since","term","unit","unlessRunning"} */
+ * {"base","finished","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","own","reason",
+ * "rev","since","term","unit","unlessRunning"} */
 typedef struct Assignment {
         AssignmentKind kind;
         uint64_t unit_index; /* modified index of the unit's key that it was planned on */
@@ -76,6 +76,8 @@ typedef struct Assignment {
         char instead[MACHINE_ID_SIZE]; /* of a surge instance: the machine whose instance stops when this one
                                           is available; "": none */
         bool unless_running;           /* of a stop: a unit that runs goes on, and the engine decides */
+        bool finished; /* the unit had finished on its former machine: its file is put in force, and it is not
+                          started */
 } Assignment;
 
 void assignment_done(Assignment *assignment);

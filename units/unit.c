@@ -17,6 +17,7 @@ Unit *unit_free(Unit *unit) {
         unit_file_done(&unit->file);
         placement_done(&unit->placement);
         warnings_done(&unit->warnings);
+        free(unit->triggered);
         free(unit->owner);
         free(unit->path);
         free(unit->from);
@@ -53,6 +54,7 @@ static int unit_measure_json(Unit *unit) {
 
 int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
         _cleanup_unit_ Unit *unit = NEW0(Unit, 1);
+        char triggered[UNIT_NAME_MAX + 1];
         int r;
 
         if (!unit)
@@ -80,6 +82,13 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
                 return r;
 
         memcpy(unit->base, unit->hash, sizeof(unit->base));
+
+        unit->class = unit_class(name, &unit->file);
+        r = unit_class_triggered(name, &unit->file, triggered);
+        if (r < 0)
+                return r;
+        if (triggered[0] && !(unit->triggered = strdup(triggered)))
+                return -ENOMEM;
 
         r = unit_measure_json(unit);
         if (r < 0)
@@ -392,6 +401,10 @@ static int unit_read_base(Unit *unit, uint64_t own_size) {
         if (r >= 0)
                 unit_set_own(unit, own_size);
         return r == -ENOMEM ? r : 0; /* otherwise the whole text counts */
+}
+
+bool unit_finishes(const Unit *unit) {
+        return unit_classes[unit->class].finishes;
 }
 
 bool unit_equal(const Unit *a, const Unit *b) {

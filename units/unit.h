@@ -3,6 +3,7 @@
  * The text keeps every byte, comments included; the hash is that of the canonical form. */
 #pragma once
 
+#include "units/class.h"
 #include "units/effect.h"
 #include "units/hash.h"
 #include "units/options.h"
@@ -26,7 +27,9 @@ typedef struct Unit {
         char systemd_hash[UNIT_HASH_SIZE]; /* of the same without [X-Fleet] */
         UnitFile file;
         Placement placement; /* specifiers replaced */
-        Warnings warnings;   /* only after unit_check() */
+        UnitClass class;
+        char *triggered;   /* the unit that a trigger starts (unit_class_triggered()); NULL: none */
+        Warnings warnings; /* only after unit_check() */
         char *owner;     /* id of the machine whose unit directory has the file; NULL: submitted by people */
         char *path;      /* of that file; NULL: none */
         char *from;      /* the template that it follows; NULL: none */
@@ -82,6 +85,8 @@ void unit_set_own(Unit *unit, size_t size);
 /* Read the text that an instance gets from the template: with the drop-ins of its own. 0 or a negative errno.
  */
 int unit_compose(const Unit *instance, const Unit *template, Unit **ret);
+
+bool unit_finishes(const Unit *unit); /* by its class */
 
 bool unit_equal(const Unit *a, const Unit *b); /* same hash */
 /* Return the effect of a text on the running unit that has the former text (units/effect.h). A singleton has

@@ -98,6 +98,12 @@ bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *see
                streq(seen->invocation_id, record->before);
 }
 
+/* Return whether the unit has finished. A global unit belongs to its host, and runs in each boot of it. */
+static bool plan_has_finished(const AssignmentRecord *record, const char *boot_id) {
+        return record->done && record->unit && unit_finishes(record->unit) &&
+               (!record->unit->placement.global || streq(record->started_boot, boot_id));
+}
+
 /* Return whether this assignment's start was already made: in this boot, or for good. */
 static bool plan_was_started(const AgentView *v) {
         const AssignmentRecord *record = v->record;
@@ -113,7 +119,8 @@ static bool plan_was_started(const AgentView *v) {
                      (record->since_ms > 0 ? record->since_ms == v->assignment->since_ms :
                                              record->unit_index != v->assignment->unit_index);
         same_text = unit_runs_same(record->unit, v->text);
-        return same_order && same_text && (record->done || streq(record->started_boot, v->boot_id));
+        return same_order && same_text &&
+               (plan_has_finished(record, v->boot_id) || streq(record->started_boot, v->boot_id));
 }
 
 /* Another start would end alike: a condition or an assertion does not hold, or systemd does not support the
@@ -124,9 +131,9 @@ static bool plan_start_is_futile(const AssignmentRecord *record, const SystemdUn
 }
 
 bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id) {
-        if (!record || record->kind != ASSIGNMENT_RUN || record->done || record->starting ||
-            !streq(record->started_boot, boot_id) || !streq(seen->active, "inactive") || seen->job ||
-            plan_start_is_futile(record, seen))
+        if (!record || record->kind != ASSIGNMENT_RUN || plan_has_finished(record, boot_id) ||
+            record->starting || !streq(record->started_boot, boot_id) || !streq(seen->active, "inactive") ||
+            seen->job || plan_start_is_futile(record, seen))
                 return false;
         if (seen->end == SYSTEMD_END_UNKNOWN)
                 return !record->stopped &&
@@ -143,7 +150,7 @@ static AgentStep plan_again(const AgentView *v, const char *else_reason, const c
         const AssignmentRecord *record = v->record;
         bool ended = agent_is_stopped_for(record, seen, v->boot_id) && !seen->held;
 
-        if (v->stopping || record->done || !ended)
+        if (v->stopping || !ended)
                 return plan_step(AGENT_NOTHING, else_reason, why);
         if (seen->need_reload || plan_lacks_file(seen))
                 return plan_step(AGENT_WRITE, "installing the unit file", why);
@@ -178,7 +185,7 @@ static AgentStep plan_started(const AgentView *v, bool differs, const char **why
 
         if (record->starting && !reloads)
                 return plan_step(AGENT_ADOPT, "the recorded start was made", why);
-        if ((differs || plan_lacks_file(seen) || (pending && seen->need_reload)) && !record->done)
+        if (differs || plan_lacks_file(seen) || (pending && seen->need_reload))
                 return plan_step(AGENT_WRITE, "installing the unit file", why);
         if (reloads && (seen->job || !streq(seen->active, "active")))
                 return plan_step(AGENT_NOTHING, "it is reloaded when its job has ended", why);
@@ -260,7 +267,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 static AgentStep plan_recorded(const AgentView *v, const char **why) {
         const AssignmentRecord *record = v->record;
         const char *reason;
-        bool started;
+        bool started, finished;
 
         if (record && record->stopping && v->fresh &&
             (!agent_is_started(v->seen) || plan_is_conflicting(v->seen, record, v->boot_id)))
@@ -274,9 +281,9 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
         started = streq(record->started_boot, v->boot_id) && !agent_start_got_lost(v->record, v->seen);
         if (started && record->starting)
                 return plan_step(AGENT_ADOPT, "the recorded start was made", why);
-        if (started || record->kind == ASSIGNMENT_LOAD) {
-                if (plan_lacks_file(v->seen) && !record->done &&
-                    (plan_is_owned(record, v->boot_id) || v->use_records))
+        finished = plan_has_finished(record, v->boot_id);
+        if (started || finished || record->kind == ASSIGNMENT_LOAD) {
+                if (plan_lacks_file(v->seen) && (plan_is_owned(record, v->boot_id) || v->use_records))
                         return plan_step(AGENT_WRITE, "installing the unit file", why);
                 return plan_again(v, "no newer assignment", why);
         }
@@ -285,7 +292,7 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
                 return plan_step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
         /* While host or daemon was down, the unit may have moved: another daemon waits, as with all
          * assignments. */
-        if ((!v->use_records && (!record->finishing || v->fresh)) || record->done || v->stopping)
+        if ((!v->use_records && (!record->finishing || v->fresh)) || v->stopping)
                 return plan_step(AGENT_NOTHING, "waiting for the cluster", why);
         reason = record->replacing ? "finishing a replacement" :
                                      "assigned before, and no contact with the cluster";
@@ -358,9 +365,9 @@ AgentStep agent_plan(const AgentView *v, const char **ret_reason) {
 
 bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id,
                    bool job_ended) {
-        if (!record || record->kind != ASSIGNMENT_RUN)
+        if (!record || record->kind != ASSIGNMENT_RUN || !record->unit || !unit_finishes(record->unit))
                 return false;
-        if (record->done)
+        if (plan_has_finished(record, boot_id))
                 return true;
         return job_ended && !record->starting && streq(record->started_boot, boot_id) && !seen->job &&
                streq(seen->active, "inactive") && (streq(seen->result, "success") || !seen->result[0]) &&
@@ -368,8 +375,15 @@ bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, cons
                 (seen->end == SYSTEMD_END_UNKNOWN && seen->oneshot && !seen->held && record->ran));
 }
 
-/* A state that precedes the assignment may be of an earlier run. It has no hash if the host had booted since
- * the run: no file of a completed unit is written. */
+bool agent_takes_finished(const ClusterAssignment *assignment, const Unit *text,
+                          const AssignmentRecord *record, const SystemdUnit *seen) {
+        return assignment && assignment->kind == ASSIGNMENT_RUN && assignment->finished && text &&
+               unit_finishes(text) && streq(seen->active, "inactive") && !seen->job &&
+               !(record && record->kind == ASSIGNMENT_RUN && record->since_ms == assignment->since_ms);
+}
+
+/* A state that precedes the assignment may be of an earlier run. It has no hash if the host of an older
+ * version had booted since the run. */
 bool agent_has_completed_before(const ClusterAssignment *assignment, const Unit *text,
                                 const ClusterState *published, const AssignmentRecord *record,
                                 const SystemdUnit *seen) {

@@ -75,6 +75,11 @@ bool agent_has_completed_before(const ClusterAssignment *assignment, const Unit 
                                 const ClusterState *published, const AssignmentRecord *record,
                                 const SystemdUnit *seen);
 
+/* Return whether the unit has completed on its former machine, and came from there by 'assignment', which
+ * this host has not executed yet. Any argument but 'seen' may be NULL. */
+bool agent_takes_finished(const ClusterAssignment *assignment, const Unit *text,
+                          const AssignmentRecord *record, const SystemdUnit *seen);
+
 /* Return whether a unit that was started here has completed, so that it runs nowhere again: it ended by
  * itself. A unit that was stopped, or whose condition did not hold, has not completed. If the end was not
  * observed, only a oneshot unit that was observed running counts as completed. */

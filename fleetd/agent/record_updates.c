@@ -57,6 +57,10 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                 agent_record_flag(a, &record->ran, true);
                 agent_record_flag(a, &record->done, false);
                 agent_record_flag(a, &record->stopped, false);
+        } else if (streq(u->seen.active, "failed") && record->done) {
+                /* Another unit, or a person, has started it: a later run than the one that finished. */
+                agent_record_flag(a, &record->done, false);
+                snprintf(record->started_boot, sizeof(record->started_boot), "%s", a->boot_id);
         } else if (streq(u->seen.active, "failed") ||
                    (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
                 agent_record_flag(a, &record->ran, false);
@@ -97,10 +101,12 @@ void agent_record_completed(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const Unit *text = agent_assigned_text(a, u);
         AssignmentRecord *record = records_get(&a->records, u->name);
+        bool moved = a->fresh && u->observed && agent_takes_finished(assignment, text, record, &u->seen);
 
-        if (!(a->fresh || a->adopting) || !u->observed || !u->precedes ||
-            !agent_has_completed_before(assignment, text, cluster_state(c, a->machine_id, u->name), record,
-                                        &u->seen) ||
+        if (!(a->fresh || a->adopting) || !u->observed ||
+            (!moved && (!u->precedes || !agent_has_completed_before(assignment, text,
+                                                                    cluster_state(c, a->machine_id, u->name),
+                                                                    record, &u->seen))) ||
             agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused))
                 return;
         if (agent_put_record(a, text, assignment, &record) < 0) {
@@ -108,9 +114,11 @@ void agent_record_completed(Agent *a, AgentUnit *u) {
                 return;
         }
         record->done = true;
+        record->starting = false;
         u->done_save = a->n_saves + 1;
-        log_info(((LogFields) { .unit = u->name, .index = assignment->index }),
-                 "%s: done (completed before, by the state in the cluster)", u->name);
+        log_info(((LogFields) { .unit = u->name, .index = assignment->index }), "%s: done (%s)", u->name,
+                 moved ? "it has finished on its former machine" :
+                         "completed before, by the state in the cluster");
 }
 
 void agent_record_since(Agent *a, const AgentUnit *u) {

@@ -269,11 +269,8 @@ static bool move_is_refused(const Request *request, const ClusterUnit *u, Error 
 static bool move_must_stay(const Cluster *c, const ClusterUnit *u, const ClusterAssignment *a, bool force,
                            Error *ret) {
         const char *name = cluster_machine_name(a->machine), *spared = scheduler_move_spares(u, a->machine);
-        const ClusterState *s = cluster_state_on(a->machine, u->name);
 
-        if (s && s->state.done)
-                error_set(ret, 409, "it has finished on %s, and is not run again", name);
-        else if (spared)
+        if (spared)
                 error_set(ret, 409, "%s", spared);
         else if (cluster_machine_is_draining(a->machine) && !scheduler_drain_spares(u, a->machine, c->now_ms))
                 error_set(ret, 409, "%s is being drained, and the drain moves it", name);

@@ -5,8 +5,9 @@
 
 enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
 
+/* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */
 bool drain_awaits(const ClusterAssignment *a) {
-        return !(a->of->unit && a->of->unit->placement.global) && !plan_has_finished(a);
+        return !(a->of->unit && a->of->unit->placement.global) && !move_stays_finished(a);
 }
 
 size_t drain_left(const ClusterMachine *m) {

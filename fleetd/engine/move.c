@@ -48,8 +48,7 @@ uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o) {
 void move_judge(const Pass *pass, Position *p) {
         const ClusterAssignment *o = p->assignment;
 
-        if (plan_has_finished(o) || o->machine->presence == PRESENCE_AWAY ||
-            cluster_machine_is_unreadable(o->machine)) {
+        if (o->machine->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(o->machine)) {
                 p->state = POSITION_HELD;
                 return;
         }
@@ -307,20 +306,6 @@ const char *move_cause(const Position *p) {
         }
 }
 
-MoveReason move_reason(const Position *p) {
-        const ClusterMachine *m = p->assignment->machine;
-
-        if (m->presence == PRESENCE_LEFT || m->maintenance)
-                return MOVE_DRAINED;
-        if (p->state == POSITION_GONE)
-                return MOVE_LOST;
-        if (p->rule == RULE_MOVE)
-                return MOVE_REQUESTED;
-        if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
-                return MOVE_CONFLICT;
-        return MOVE_EDITED;
-}
-
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
         bool unfit = p->state == POSITION_UNFIT && !move_leaves(p);
         char name[CLUSTER_LABEL_SIZE];
@@ -456,7 +441,7 @@ static void move_away(Pass *pass, const Positions *all) {
         const Position *back = move_failed(pass, all, all->n - 1), *drained = move_drained(all),
                        *last = drained ?: &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
-        bool found, soon;
+        bool found, soon, ended = move_is_of_finished(u);
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
@@ -478,12 +463,16 @@ static void move_away(Pass *pass, const Positions *all) {
         r = drain_pick(pass, last->assignment, &m, &why);
         soon = r == -EAGAIN;
         found = r >= 0 && !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
+        if (found && ended && !move_takes_finished(m)) {
+                plan_wait(pass, u, "%s: " MOVE_RUNS_AGAIN, cluster_machine_label(m, name));
+                return;
+        }
         if (!found && all->replaced != NO_POSITION) {
                 move_stay(pass, all, all->replaced);
                 return;
         }
 
-        if (drained && found && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
+        if (drained && found && !ended && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
                 move_stop_first(pass, all, drained);
                 return;
         }
@@ -491,7 +480,10 @@ static void move_away(Pass *pass, const Positions *all) {
                 const Position *p = &all->items[i];
 
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
-                 * selected again at once. A machine in maintenance waits for its last units. */
+                 * selected again at once. A machine in maintenance waits for its last units. Without the
+                 * assignment of a finished unit, it would be run again. */
+                if (move_stays_finished(p->assignment))
+                        continue;
                 if (move_is_overdue(pass, p) ||
                     (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
@@ -654,7 +646,7 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
 
         /* The unit has arrived, or has finished, in the newest position: the move is complete. */
         newest = &all.items[all.n - 1];
-        if (plan_has_finished(newest->assignment) ||
+        if ((newest->state == POSITION_HELD && plan_has_finished(newest->assignment)) ||
             (newest->state == POSITION_FITS && move_has_arrived(pass, &all, all.n - 1)))
                 all.fits = all.n - 1;
 

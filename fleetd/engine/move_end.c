@@ -8,6 +8,20 @@
 
 #include "fleetd/engine/plan_internal.h"
 
+MoveReason move_reason(const Position *p) {
+        const ClusterMachine *m = p->assignment->machine;
+
+        if (m->presence == PRESENCE_LEFT || m->maintenance)
+                return MOVE_DRAINED;
+        if (p->state == POSITION_GONE)
+                return MOVE_LOST;
+        if (p->rule == RULE_MOVE)
+                return MOVE_REQUESTED;
+        if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
+                return MOVE_CONFLICT;
+        return MOVE_EDITED;
+}
+
 /* The format gives the reason; of MOVE_RESULT_DONE, none. */
 _printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, MoveResult result, const char *format,
                                     ...) {
@@ -38,13 +52,6 @@ static const ClusterAssignment *move_drained_elsewhere(const Pass *pass, const C
                     !scheduler_drain_spares(u, a->machine, pass->cluster->now_ms))
                         return a;
         return NULL;
-}
-
-static bool move_has_finished(const ClusterUnit *u) {
-        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (cluster_assignment_is_active(a) && plan_has_finished(a))
-                        return true;
-        return false;
 }
 
 static bool move_is_only(const ClusterAssignment *there) {
@@ -105,6 +112,8 @@ static bool move_ends_before(Pass *pass, const ClusterUnit *u, const ClusterMach
 
         if (to->presence == PRESENCE_AWAY)
                 return false;
+        if (move_is_of_finished(u) && !move_takes_finished(to))
+                return move_end(pass, u, MOVE_RESULT_FAILED, MOVE_RUNS_AGAIN);
         if (!scheduler_fits(pass->view, u, to, false, &why))
                 return move_end(pass, u, MOVE_RESULT_FAILED, "%s", error_text(&why, 0));
         return scheduler_replaced_by(pass->view, u, to) &&
@@ -124,8 +133,6 @@ bool move_ends(Pass *pass, const ClusterUnit *u) {
         if (!to || presence_is_down(to->presence))
                 return move_end(pass, u, MOVE_RESULT_LOST,
                                 to && to->presence == PRESENCE_LEFT ? MOVE_WHY_SHUT_DOWN : MOVE_WHY_LOST);
-        if (move_has_finished(u))
-                return move_end(pass, u, MOVE_RESULT_ENDED, "it has finished");
         drained = move_drained_elsewhere(pass, u);
         if (drained)
                 return move_end(pass, u, MOVE_RESULT_ENDED, "%s is being drained",

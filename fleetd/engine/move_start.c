@@ -63,6 +63,26 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         return end_ms > now_ms ? end_ms - now_ms : 0;
 }
 
+bool move_stays_finished(const ClusterAssignment *o) {
+        const ClusterState *s = o->state;
+
+        return plan_has_finished(o) || (o->finished && o->kind == ASSIGNMENT_RUN &&
+                                        !(s && s->state.active && !streq(s->state.active, "inactive")));
+}
+
+bool move_is_of_finished(const ClusterUnit *u) {
+        const ClusterAssignment *o;
+
+        LIST_FOREACH(o, &u->assignments, of_unit)
+                if (cluster_assignment_is_active(o) && move_stays_finished(o))
+                        return u->unit && !u->unit->placement.global;
+        return false;
+}
+
+bool move_takes_finished(const ClusterMachine *m) {
+        return m->facts && m->facts->takes_finished;
+}
+
 bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other) {
         return kept->machine->since_ms >= other->since_ms;
 }

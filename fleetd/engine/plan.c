@@ -58,10 +58,11 @@ static void plan_pass_done(Pass *pass) {
 
 /* -- The state of an assignment -- */
 
+/* A daemon of an older version may publish that of a unit whose class does not finish. */
 bool plan_has_finished(const ClusterAssignment *o) {
         const ClusterState *s = o->state;
 
-        return s && s->state.done;
+        return s && s->state.done && (!o->of->unit || unit_finishes(o->of->unit));
 }
 
 /* The agent removes a state together with its assignment, so that a state is never of an earlier assignment.
@@ -71,7 +72,7 @@ bool plan_is_up(const ClusterAssignment *o) {
 
         if (!s)
                 return false;
-        if (s->state.done)
+        if (plan_has_finished(o))
                 return true;
         if (o->kind == ASSIGNMENT_LOAD)
                 return s->state.load && streq(s->state.load, "loaded");
@@ -254,6 +255,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
                 .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place && !starts && !again ? o->since_ms : pass->cluster->now_ms,
                 .hold_ms = plan_hold_ms(pass->cluster, u->unit, o, kind),
+                .finished = kind == ASSIGNMENT_RUN && !starts &&
+                            (in_place ? o->finished : move_is_of_finished(u)),
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));

@@ -154,6 +154,13 @@ bool move_ran_there(const ClusterAssignment *o);
 bool move_has_failed_there(const ClusterAssignment *o);
 /* Return whether it runs there, or starts, and was not available within UpdateDeadlineSec=. */
 bool move_is_late(const Pass *pass, const ClusterAssignment *o);
+/* Return whether the unit has finished there, or had on its former machine, and the new one has not reported
+ * yet: it needs no other machine to run, and no process of it ends. */
+bool move_stays_finished(const ClusterAssignment *o);
+/* The same of one of its machines: its next one gets its file, and does not run it. */
+bool move_is_of_finished(const ClusterUnit *u);
+bool move_takes_finished(const ClusterMachine *m);
+#define MOVE_RUNS_AGAIN "it has finished, and an older fleetd would run it again"
 /* Return whether the machine of an assignment was not up when the unit got another machine. */
 bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other);
 /* Return whether the newer of two positions continues, too, until the unit is available there, or fails: the

@@ -92,6 +92,14 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
+        /* No process of it runs: it needs not end first. Its next machine does not run it again. */
+        if (move_stays_finished(o)) {
+                if (scheduler_pick(pass->view, u, &other, &why) >= 0 && move_takes_finished(other))
+                        plan_change(pass, other, u, cluster_assignment(pass->cluster, other->id, u->name),
+                                    plan_wanted_kind(u), "%s %s; %s", cluster_machine_label(o->machine, name),
+                                    move_cause(p), error_text(&why, 0));
+                return;
+        }
         if (leaves && !drain_admits(pass, o, &why)) {
                 plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name), move_cause(p),
                           error_text(&why, 0));

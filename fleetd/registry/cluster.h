@@ -74,7 +74,7 @@ typedef struct ClusterAssignment {
         char base[UNIT_HASH_SIZE]; /* of the same without the drop-ins of the instance (Unit.base) */
         uint64_t own;              /* the hash of these (Unit.own) */
         char instead[MACHINE_ID_SIZE];
-        bool unless_running;
+        bool unless_running, finished;
         uint64_t known_ms; /* cluster time at which this view had it in its present form */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;

@@ -189,6 +189,7 @@ void cluster_facts_free(Machine *facts) {
 static int facts_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterMachine *m = e->machine;
         bool changes = !m->facts || !v->facts || m->facts->quadlet != v->facts->quadlet ||
+                       m->facts->takes_finished != v->facts->takes_finished ||
                        (!cluster_machine_is_restricted(m) &&
                         !pairs_equal(&m->facts->metadata, &v->facts->metadata));
 
@@ -352,6 +353,7 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
         memcpy(a->base, *v->assignment.base ? v->assignment.base : a->hash, sizeof(a->base));
         memcpy(a->instead, v->assignment.instead, sizeof(a->instead));
         a->unless_running = v->assignment.unless_running;
+        a->finished = v->assignment.finished;
         a->known_ms = c->now_ms;
         a->term = v->assignment.term;
         free(a->reason);

@@ -135,7 +135,7 @@ typedef struct AssignmentChange {
         char hash[UNIT_HASH_SIZE], base[UNIT_HASH_SIZE]; /* base: Unit.base; "": as the hash */
         uint64_t own;                                    /* Unit.own */
         char instead[MACHINE_ID_SIZE];                   /* Assignment.instead */
-        bool unless_running;                             /* Assignment.unless_running */
+        bool unless_running, finished;                   /* of Assignment */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
         uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one, but for a start
                                   * of a loaded unit */

@@ -36,6 +36,7 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
                 .move_after_ms = c->move_after_ms,
                 .revision = c->revision,
                 .unless_running = c->unless_running,
+                .finished = c->finished,
                 .own = c->own,
         };
 

@@ -106,6 +106,7 @@ void cluster_view_machine(ClusterView *p, const char *machine, const char *metad
         m.version = strdup("0");
         m.boot_id = strdup(m.id);
         assert(machine_metadata_parse(metadata, &m.metadata, NULL) >= 0);
+        m.takes_finished = true;
         stored_facts_write(&t, &m);
         put_text(p, LAYOUT_FACTS, NULL, machine, &t);
         cluster_view_presence(p, machine, presence);
@@ -281,6 +282,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                                           .move_after_ms = c->move_after_ms,
                                           .revision = c->revision,
                                           .unless_running = c->unless_running,
+                                          .finished = c->finished,
                                           .term = 1,
                                           .reason = strdup(c->reason) };
 

@@ -61,7 +61,11 @@ void machine_absent(SimMachine *m, uint64_t for_ms) {
 }
 
 static void machine_on_start(void *userdata, const char *unit) {
-        check_start(userdata, unit);
+        SimMachine *m = userdata;
+
+        check_start(m, unit);
+        if (m->cluster->on_start)
+                m->cluster->on_start(m, unit);
 }
 
 static void machine_on_stop(void *userdata, const char *unit, bool asked) {

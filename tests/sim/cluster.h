@@ -111,6 +111,7 @@ struct SimCluster {
         bool short_log;
         /* Decide the outcome of a health check; NULL: it passes. */
         SimProbe (*probe)(SimMachine *m, const ProbeRequest *request);
+        void (*on_start)(SimMachine *m, const char *unit); /* a daemon starts a process; NULL: no one asks */
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
         SimWriter writers[CLUSTER_WRITERS];

@@ -1,7 +1,7 @@
 # What the simulations share, compiled once. Each program takes of it what it uses.
 check_LIBRARIES += tests/sim/libsim.a
 tests_sim_libsim_a_SOURCES = \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd_internal.h tests/sim/systemd.c tests/sim/dependencies.c tests/sim/logind.h tests/sim/logind.c tests/sim/prober.h tests/sim/prober.c \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
@@ -17,7 +17,7 @@ SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 # make check runs a few seeds of each; ./check --full runs many of some (test-*.sh).
 check_PROGRAMS += $(SIM_TESTS)
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
+SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
@@ -26,6 +26,7 @@ tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
 tests_sim_test_old_image_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lost_LDADD = $(SIM_DAEMONS)
+tests_sim_test_jobs_LDADD = $(SIM_DAEMONS)
 tests_sim_test_restart_LDADD = $(SIM_DAEMONS)
 tests_sim_test_directory_LDADD = $(SIM_DAEMONS)
 tests_sim_test_budget_LDADD = $(SIM_DAEMONS)

@@ -1,49 +1,27 @@
-#include "tests/sim/systemd.h"
+#include "tests/sim/systemd_internal.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/memory.h"
 #include "units/singleton.h"
-#include "units/unit.h"
 
 enum {
         EXITS_MS = 200,
         FLAPS_MS = 1500,
+        ENDS_MS = 500,
+        TIMER_MS = 3000, /* OnUnitInactiveSec= of each timer */
         SLOW_MS = 3000,
         NEVER_MS = 10000, /* TimeoutStartSec= */
 };
 
 static const char *const qualities[] = {
         [SIM_GOOD] = "/bin/good ", [SIM_EXITS] = "/bin/exits ", [SIM_NEVER_READY] = "/bin/never ",
-        [SIM_SLOW] = "/bin/slow ", [SIM_FLAPS] = "/bin/flaps ",
+        [SIM_SLOW] = "/bin/slow ", [SIM_FLAPS] = "/bin/flaps ", [SIM_ENDS] = "/bin/ends ",
 };
-
-typedef struct SimUnit {
-        char name[256];
-        char file[41];    /* hash of the file in our folder; "" none */
-        char loaded[41];  /* hash that systemd holds; "" not loaded */
-        char running[41]; /* hash of what runs; "" nothing */
-        bool linked, failed, job;
-        SystemdEnd end;                                   /* how it ended last */
-        bool held;                                        /* what it is bound to does not run */
-        bool singleton;                                   /* of the file */
-        SimQuality file_quality, loaded_quality, quality; /* of 'file', 'loaded', 'running' */
-        bool starting, stopping;                          /* its start job, or its stop job, runs */
-        uint64_t due_ms; /* the world's time at which it behaves by its quality; 0: never */
-        uint32_t n_restarts;
-        bool ending;       /* its guard has ended */
-        uint64_t stop_ms;  /* of a singleton: its stop takes that long at most */
-        uint64_t lease_ms; /* the world's time when its guard's lease ends; 0: it has none */
-        uint64_t invocation;
-        Unit **texts; /* owned: of all files so far */
-        size_t n_texts;
-        LIST_ENTRY(SimUnit) of_systemd;
-} SimUnit;
 
 typedef enum SimCallKind {
         CALL_LIST,
@@ -71,28 +49,11 @@ typedef struct SimCall {
         LIST_ENTRY(SimCall) of_systemd;
 } SimCall;
 
-struct SimSystemd {
-        Systemd base;
-        World *world;
-        WorldLoop *loop; /* NULL: no daemon */
-        char name[32];
-        SimSystemdHooks hooks;
-        SystemdEvents events;
-        LIST_HEAD(, SimUnit) units; /* by name */
-        LIST_HEAD(, SimCall) calls;
-        bool ready;
-        char era[32];
-        unsigned n_eras;
-        uint64_t soft_reboots; /* of this boot */
-        uint64_t invocations, attached;
-        bool shows_stops; /* of units that are being stopped, as systemd does: they are deactivating */
-};
-
 static SimSystemd *of(Systemd *s) {
         return container_of(s, SimSystemd, base);
 }
 
-static SimUnit *unit_find(const SimSystemd *s, const char *name) {
+SimUnit *sim_unit_find(const SimSystemd *s, const char *name) {
         SimUnit *u;
 
         LIST_FOREACH(u, &s->units, of_systemd)
@@ -101,8 +62,8 @@ static SimUnit *unit_find(const SimSystemd *s, const char *name) {
         return NULL;
 }
 
-static SimUnit *unit_get(SimSystemd *s, const char *name) {
-        SimUnit *u = unit_find(s, name), *before = NULL, *at;
+SimUnit *sim_unit_get(SimSystemd *s, const char *name) {
+        SimUnit *u = sim_unit_find(s, name), *before = NULL, *at;
 
         if (u)
                 return u;
@@ -118,7 +79,7 @@ static SimUnit *unit_get(SimSystemd *s, const char *name) {
         return u;
 }
 
-static const Unit *unit_text(const SimUnit *u, const char *hash) {
+const Unit *sim_unit_text(const SimUnit *u, const char *hash) {
         for (size_t i = 0; i < u->n_texts; i++)
                 if (streq(u->texts[i]->hash, hash))
                         return u->texts[i];
@@ -128,7 +89,7 @@ static const Unit *unit_text(const SimUnit *u, const char *hash) {
 static void unit_keep_text(SimUnit *u, Unit *unit) {
         Unit **texts;
 
-        if (unit_text(u, unit->hash)) {
+        if (sim_unit_text(u, unit->hash)) {
                 unit_free(unit);
                 return;
         }
@@ -142,13 +103,13 @@ static void unit_keep_text(SimUnit *u, Unit *unit) {
 
 /* The process gets what systemd has in force, as far as that is possible without a restart. */
 static void unit_apply(SimUnit *u, UnitEffect at_most) {
-        const Unit *running = unit_text(u, u->running), *loaded = unit_text(u, u->loaded);
+        const Unit *running = sim_unit_text(u, u->running), *loaded = sim_unit_text(u, u->loaded);
 
         if (running && loaded && unit_effect(running, loaded) <= at_most)
                 memcpy(u->running, u->loaded, sizeof(u->running));
 }
 
-static void changed(SimSystemd *s, const char *unit) {
+void sim_unit_changed(SimSystemd *s, const char *unit) {
         if (s->loop && s->ready && s->events.on_changed)
                 s->events.on_changed(s->events.userdata, unit);
 }
@@ -162,7 +123,7 @@ static void unit_load(SimUnit *u) {
         u->loaded_quality = u->file_quality;
 }
 
-static void job_removed(SimSystemd *s, const char *unit, const char *result) {
+void sim_job_removed(SimSystemd *s, const char *unit, const char *result) {
         if (s->loop && s->ready && s->events.on_job_removed)
                 s->events.on_job_removed(s->events.userdata, unit, result);
 }
@@ -171,28 +132,41 @@ static void job_removed(SimSystemd *s, const char *unit, const char *result) {
 static void unit_begin(SimSystemd *s, SimUnit *u) {
         static const uint64_t after_ms[] = {
                 [SIM_GOOD] = 0,       [SIM_EXITS] = EXITS_MS, [SIM_NEVER_READY] = NEVER_MS,
-                [SIM_SLOW] = SLOW_MS, [SIM_FLAPS] = FLAPS_MS,
+                [SIM_SLOW] = SLOW_MS, [SIM_FLAPS] = FLAPS_MS, [SIM_ENDS] = ENDS_MS,
         };
 
+        uint64_t takes_ms;
+
         u->quality = u->loaded_quality;
-        u->starting = u->quality == SIM_SLOW || u->quality == SIM_NEVER_READY;
+        u->starting = u->quality == SIM_SLOW || u->quality == SIM_NEVER_READY || sim_unit_is_oneshot(u);
         u->job = u->starting;
         u->due_ms = 0;
-        if (u->quality == SIM_GOOD)
+        if (u->quality == SIM_GOOD && !sim_unit_is_timer(u))
                 return;
-        u->due_ms = world_now_ms(s->world) + after_ms[u->quality];
-        world_at(s->world, after_ms[u->quality], NULL, on_quality, s);
+        takes_ms = sim_unit_is_timer(u) ? TIMER_MS : after_ms[u->quality];
+        u->due_ms = world_now_ms(s->world) + takes_ms;
+        world_at(s->world, takes_ms, NULL, on_quality, s);
 }
 
-static int do_start(SimSystemd *s, const char *name) {
-        SimUnit *u = unit_get(s, name);
+bool sim_unit_load(SimSystemd *s, const char *name) {
+        SimUnit *u = sim_unit_get(s, name);
 
         if (!u->loaded[0] && u->linked && u->file[0])
                 unit_load(u);
-        if (!u->loaded[0])
+        return u->loaded[0];
+}
+
+int sim_unit_start(SimSystemd *s, const char *name, bool asked) {
+        SimUnit *u = sim_unit_get(s, name);
+        int r;
+
+        if (!sim_unit_load(s, name))
                 return -ENOENT;
         if (u->running[0])
                 return 0;
+        r = sim_unit_start_required(s, u);
+        if (r < 0)
+                return r;
         if (u->singleton && world_now_ms(s->world) >= u->lease_ms)
                 return -ENOLCK; /* the start job of its guard fails */
         u->ending = false;
@@ -203,11 +177,12 @@ static int do_start(SimSystemd *s, const char *name) {
         u->n_restarts = 0;
         unit_begin(s, u);
         world_trace(s->world, s->name, "systemd starts %s (%.7s)", name, u->running);
-        s->hooks.on_start(s->hooks.userdata, name);
+        if (asked)
+                s->hooks.on_start(s->hooks.userdata, name);
         return 0;
 }
 
-static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
+void sim_unit_stop(SimSystemd *s, SimUnit *u, bool asked) {
         if (!u->running[0])
                 return;
         u->running[0] = 0;
@@ -221,8 +196,8 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
 static void unit_restart(SimSystemd *s, SimUnit *u) {
         uint32_t n_restarts = u->n_restarts;
 
-        do_stop(s, u, false);
-        (void) do_start(s, u->name);
+        sim_unit_stop(s, u, false);
+        (void) sim_unit_start(s, u->name, true);
         u->n_restarts = n_restarts + 1;
 }
 
@@ -231,17 +206,26 @@ static void unit_behave(SimSystemd *s, SimUnit *u) {
         bool was_starting = u->starting;
 
         u->due_ms = 0;
-        if (u->quality == SIM_SLOW)
+        if (sim_unit_is_timer(u)) {
+                u->due_ms = world_now_ms(s->world) + TIMER_MS;
+                world_at(s->world, TIMER_MS, NULL, on_quality, s);
+                sim_unit_trigger(s, u);
+                return;
+        }
+        if (u->quality == SIM_SLOW || (u->quality == SIM_ENDS && sim_unit_remains(u)))
                 u->starting = u->job = false;
-        else if (u->quality == SIM_FLAPS) /* Restart=always */
+        else if (u->quality == SIM_ENDS) {
+                sim_unit_stop(s, u, false);
+                u->end = SYSTEMD_END_ITSELF;
+        } else if (u->quality == SIM_FLAPS) /* Restart=always */
                 unit_restart(s, u);
         else {
-                do_stop(s, u, false);
+                sim_unit_stop(s, u, false);
                 u->failed = true;
         }
         if (was_starting)
-                job_removed(s, u->name, u->failed ? "failed" : "done");
-        changed(s, u->name);
+                sim_job_removed(s, u->name, u->failed ? "failed" : "done");
+        sim_unit_changed(s, u->name);
 }
 
 static void on_quality(void *userdata) {
@@ -261,13 +245,15 @@ static void call_execute(SimCall *c) {
                 return;
         c->executed = true;
         if (c->kind == CALL_RELOAD)
-                LIST_FOREACH(u, &s->units, of_systemd)
+                LIST_FOREACH(u, &s->units, of_systemd) {
                         if (u->linked && u->file[0]) {
                                 unit_load(u);
                                 unit_apply(u, EFFECT_LIVE);
-                        }
+                        } else if (!u->running[0])
+                                u->loaded[0] = 0;
+                }
         for (size_t i = 0; i < c->n; i++) {
-                u = unit_get(s, c->names[i]);
+                u = sim_unit_get(s, c->names[i]);
                 switch (c->kind) {
                 case CALL_LINK:
                         u->linked = true;
@@ -276,19 +262,21 @@ static void call_execute(SimCall *c) {
                         break;
                 case CALL_UNLINK:
                         u->linked = false;
-                        if (!u->running[0])
+                        if (!u->running[0] && !sim_unit_is_held(s, u))
                                 u->loaded[0] = 0;
                         break;
                 case CALL_START:
-                        c->error = s->hooks.refuses && world_chance(s->world, 3) ? -ENOENT :
-                                                                                   do_start(s, c->names[i]);
+                        c->error = s->hooks.refuses && world_chance(s->world, 3) ?
+                                           -ENOENT :
+                                           sim_unit_start(s, c->names[i], true);
                         break;
                 case CALL_STOP:
-                        do_stop(s, u, true);
+                        sim_unit_stop(s, u, true);
+                        sim_unit_stop_requiring(s, u->name);
                         break;
                 case CALL_RESTART:
-                        do_stop(s, u, true);
-                        c->error = do_start(s, c->names[i]);
+                        sim_unit_stop(s, u, true);
+                        c->error = sim_unit_start(s, c->names[i], true);
                         break;
                 case CALL_RELOAD_UNIT:
                         unit_apply(u, EFFECT_RELOAD);
@@ -303,11 +291,10 @@ static void call_execute(SimCall *c) {
 }
 
 static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
-        SimUnit *u = unit_get(s, name);
+        SimUnit *u = sim_unit_get(s, name);
 
         *ret = (SystemdUnit) { .has_file = u->file[0] != 0, .job = u->job };
-        if (!u->loaded[0] && u->linked && u->file[0])
-                unit_load(u);
+        (void) sim_unit_load(s, name);
         snprintf(ret->name, sizeof(ret->name), "%s", name);
         snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
         snprintf(ret->active, sizeof(ret->active), "inactive");
@@ -333,13 +320,14 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
                 ret->end = u->end;
                 ret->held = u->held;
                 ret->unguarded = u->singleton;
+                ret->oneshot = sim_unit_is_oneshot(u) && !sim_unit_remains(u);
         }
         if (u->invocation > 0)
                 snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx",
                          (unsigned long long) u->invocation);
-        if (u->loaded[0])
+        ret->owner = u->loaded[0] && u->linked ? SYSTEMD_OURS : SYSTEMD_ABSENT;
+        if (ret->owner == SYSTEMD_OURS)
                 snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
-        ret->owner = u->loaded[0] ? SYSTEMD_OURS : SYSTEMD_ABSENT;
         ret->need_reload = u->loaded[0] && u->file[0] && !streq(u->loaded, u->file);
         memcpy(ret->hash, u->file, sizeof(ret->hash));
 }
@@ -351,11 +339,15 @@ static void call_answer(SimCall *c) {
         size_t n = 0;
 
         if (c->kind != CALL_LIST) {
-                c->done(c->userdata, c->error == -ENOLCK ? 0 : c->error,
-                        c->error < 0 ? "systemd refused the call" : "");
-                if ((c->kind == CALL_START || c->kind == CALL_RESTART) && c->n > 0 &&
-                    (c->error == 0 || c->error == -ENOLCK) && !unit_get(s, c->names[0])->starting)
-                        job_removed(s, c->names[0], c->error == 0 ? "done" : "dependency");
+                const char *result = c->error == -ENOLCK  ? "dependency" :
+                                     c->error == -ENOEXEC ? "failed" :
+                                                            "done";
+                bool queued = c->error == 0 || c->error == -ENOLCK || c->error == -ENOEXEC;
+
+                c->done(c->userdata, queued ? 0 : c->error, c->error < 0 ? "systemd refused the call" : "");
+                if ((c->kind == CALL_START || c->kind == CALL_RESTART) && c->n > 0 && queued &&
+                    !sim_unit_get(s, c->names[0])->starting)
+                        sim_job_removed(s, c->names[0], result);
                 return;
         }
         LIST_FOREACH(u, &s->units, of_systemd)
@@ -415,7 +407,7 @@ static void on_answer(void *userdata) {
 
                         call_free(c);
                         if (acted)
-                                changed(s, name);
+                                sim_unit_changed(s, name);
                 }
         }
         free(ref);
@@ -498,14 +490,14 @@ static int sim_list(Systemd *s, const char *const *names, size_t n, bool files, 
 static SimQuality quality_of(const Unit *unit) {
         const char *command = unit_file_get(&unit->file, "Service", "ExecStart");
 
-        for (SimQuality q = SIM_GOOD; command && q < _SIM_QUALITY_MAX; q++)
+        for (SimQuality q = SIM_GOOD; command && q < ELEMENTS(qualities); q++)
                 if (starts_with(command, qualities[q]))
                         return q;
         return SIM_GOOD;
 }
 
 static int sim_write_file(Systemd *s, const char *name, const char *text, size_t size) {
-        SimUnit *u = unit_get(of(s), name);
+        SimUnit *u = sim_unit_get(of(s), name);
         Unit *unit = NULL;
 
         if (unit_read(name, text, size, &unit, NULL) < 0)
@@ -523,8 +515,8 @@ static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t
 }
 
 static int sim_remove_file(Systemd *s, const char *name) {
-        unit_get(of(s), name)->file[0] = 0;
-        unit_get(of(s), name)->lease_ms = 0;
+        sim_unit_get(of(s), name)->file[0] = 0;
+        sim_unit_get(of(s), name)->lease_ms = 0;
         return 0;
 }
 
@@ -538,9 +530,9 @@ static void on_guarded_stop(void *userdata) {
         LIST_FOREACH(u, &s->units, of_systemd) {
                 if (!u->ending || !u->running[0] || world_now_ms(s->world) < u->lease_ms)
                         continue;
-                do_stop(s, u, false);
+                sim_unit_stop(s, u, false);
                 u->end = SYSTEMD_END_STOPPED_FOR;
-                changed(s, u->name);
+                sim_unit_changed(s, u->name);
         }
 }
 
@@ -562,7 +554,7 @@ static void on_lease_ended(void *userdata) {
 
 static int sim_guard(Systemd *base, const char *name, uint64_t until_ms, uint64_t token) {
         SimSystemd *s = of(base);
-        SimUnit *u = unit_get(s, name);
+        SimUnit *u = sim_unit_get(s, name);
         uint64_t now_ms = world_now_ms(s->world);
 
         if (u->ending) /* nothing stops a guard's end */
@@ -595,12 +587,12 @@ static void on_stopping(void *userdata) {
 
         LIST_FOREACH(u, &s->units, of_systemd)
                 if (u->stopping)
-                        changed(s, u->name);
+                        sim_unit_changed(s, u->name);
 }
 
 static int sim_stop(Systemd *base, const char *name, SystemdDone done, void *userdata) {
         SimSystemd *s = of(base);
-        SimUnit *u = unit_get(s, name);
+        SimUnit *u = sim_unit_get(s, name);
 
         if (!call_new(base, CALL_STOP, &name, 1, done, userdata))
                 return -ENOMEM;
@@ -682,7 +674,7 @@ void sim_systemd_power_cut(SimSystemd *s) {
         while (!LIST_EMPTY(&s->units)) {
                 SimUnit *u = LIST_FIRST(&s->units);
 
-                do_stop(s, u, false);
+                sim_unit_stop(s, u, false);
                 LIST_REMOVE(u, of_systemd);
                 for (size_t i = 0; i < u->n_texts; i++)
                         unit_free(u->texts[i]);
@@ -698,19 +690,25 @@ SimSystemd *sim_systemd_free(SimSystemd *s) {
 }
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit) {
-        const SimUnit *u = unit_find(s, unit);
+        const SimUnit *u = sim_unit_find(s, unit);
 
         return u && u->running[0];
 }
 
+bool sim_systemd_has(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = sim_unit_find(s, unit);
+
+        return u && u->linked && u->file[0];
+}
+
 const char *sim_systemd_hash(const SimSystemd *s, const char *unit) {
-        const SimUnit *u = unit_find(s, unit);
+        const SimUnit *u = sim_unit_find(s, unit);
 
         return u && u->running[0] ? u->running : NULL;
 }
 
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {
-        const SimUnit *u = unit_find(s, unit);
+        const SimUnit *u = sim_unit_find(s, unit);
 
         return u ? u->invocation : 0;
 }
@@ -720,19 +718,19 @@ void sim_systemd_show_stops(SimSystemd *s) {
 }
 
 void sim_systemd_change(SimSystemd *s, const char *unit) {
-        changed(s, unit);
+        sim_unit_changed(s, unit);
 }
 
 void sim_systemd_end(SimSystemd *s, const char *unit) {
-        SimUnit *u = unit_get(s, unit);
+        SimUnit *u = sim_unit_get(s, unit);
 
-        do_stop(s, u, false);
+        sim_unit_stop(s, u, false);
         u->failed = true;
-        changed(s, unit);
+        sim_unit_changed(s, unit);
 }
 
 void sim_systemd_restart(SimSystemd *s, const char *unit) {
-        SimUnit *u = unit_get(s, unit);
+        SimUnit *u = sim_unit_get(s, unit);
 
         if (!u->running[0])
                 return;
@@ -741,12 +739,19 @@ void sim_systemd_restart(SimSystemd *s, const char *unit) {
         u->n_restarts++;
         unit_begin(s, u);
         world_trace(s->world, s->name, "systemd restarts %s", unit);
-        changed(s, unit);
+        sim_unit_changed(s, unit);
+}
+
+void sim_systemd_trigger(SimSystemd *s, const char *unit) {
+        SimUnit *u = sim_unit_get(s, unit);
+
+        if (u->running[0])
+                sim_unit_trigger(s, u);
 }
 
 void sim_systemd_stop(SimSystemd *s, const char *unit) {
-        do_stop(s, unit_get(s, unit), false);
-        changed(s, unit);
+        sim_unit_stop(s, sim_unit_get(s, unit), false);
+        sim_unit_changed(s, unit);
 }
 
 void sim_systemd_hold(SimSystemd *s) {
@@ -755,10 +760,10 @@ void sim_systemd_hold(SimSystemd *s) {
         LIST_FOREACH(u, &s->units, of_systemd) {
                 if (!u->running[0])
                         continue;
-                do_stop(s, u, false);
+                sim_unit_stop(s, u, false);
                 u->end = SYSTEMD_END_STOPPED_FOR;
                 u->held = true;
-                changed(s, u->name);
+                sim_unit_changed(s, u->name);
         }
 }
 
@@ -773,7 +778,7 @@ void sim_systemd_isolate(SimSystemd *s) {
         SimUnit *u;
 
         LIST_FOREACH(u, &s->units, of_systemd) {
-                do_stop(s, u, false);
+                sim_unit_stop(s, u, false);
                 u->end = SYSTEMD_END_UNKNOWN; /* systemd unloads the unit */
         }
         snprintf(s->era, sizeof(s->era), "0.%u", ++s->n_eras);

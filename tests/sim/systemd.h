@@ -9,12 +9,13 @@ typedef struct SimSystemd SimSystemd;
 
 /* Of a text, by its ExecStart=; without one of these commands, it is good. */
 typedef enum SimQuality {
-        SIM_GOOD,        /* "/bin/good N" */
-        SIM_EXITS,       /* "/bin/exits N": it fails a moment after its start */
-        SIM_NEVER_READY, /* "/bin/never N": its start job times out */
-        SIM_SLOW,        /* "/bin/slow N": its start job takes 3 s */
-        SIM_FLAPS,       /* "/bin/flaps N": it ends after 1.5 s, and is restarted, again and again */
-        _SIM_QUALITY_MAX,
+        SIM_GOOD,         /* "/bin/good N" */
+        SIM_EXITS,        /* "/bin/exits N": it fails a moment after its start */
+        SIM_NEVER_READY,  /* "/bin/never N": its start job times out */
+        SIM_SLOW,         /* "/bin/slow N": its start job takes 3 s */
+        SIM_FLAPS,        /* "/bin/flaps N": it ends after 1.5 s, and is restarted, again and again */
+        _SIM_QUALITY_MAX, /* of texts that a rollout draws */
+        SIM_ENDS = _SIM_QUALITY_MAX, /* "/bin/ends N": it ends successfully after 0.5 s */
 } SimQuality;
 
 typedef struct SimSystemdHooks {
@@ -37,6 +38,7 @@ void sim_systemd_detach(SimSystemd *s);    /* the daemon was freed: execute its 
 void sim_systemd_power_cut(SimSystemd *s); /* end all processes, empty /run */
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit);
+bool sim_systemd_has(const SimSystemd *s, const char *unit);            /* its file is in force */
 const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of the running unit; NULL */
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* the current or the last one; 0 */
 void sim_systemd_change(SimSystemd *s, const char *unit); /* its properties change, for example its status */
@@ -44,6 +46,8 @@ void sim_systemd_end(SimSystemd *s, const char *unit);    /* its process fails *
 /* Its process fails, and systemd starts it again (Restart=). A unit that does not run stays so. */
 void sim_systemd_restart(SimSystemd *s, const char *unit);
 void sim_systemd_stop(SimSystemd *s, const char *unit); /* by hand */
+/* A client connects to a socket that runs, or a path appears. A timer fires by itself each 3 s. */
+void sim_systemd_trigger(SimSystemd *s, const char *unit);
 /* Stop all running units because a unit of the host that they need stops; it runs again after
  * sim_systemd_release(). */
 void sim_systemd_hold(SimSystemd *s);

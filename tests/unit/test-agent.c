@@ -2443,7 +2443,7 @@ static void a_host_that_boots_alone_waits_and_then_starts_its_last_assignments(v
         host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
         assert_int_equal(fixture->fake->starts, 1); /* neither the loaded unit nor the completed one */
         assert_int_equal(fixture->fake->stops, 0);
-        assert_false(has_file(fixture, "ended.service", ""));
+        assert_true(has_file(fixture, "ended.service", "/bin/one")); /* others may name it */
 }
 
 int main(int argc, char *argv[]) {

@@ -3129,7 +3129,6 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/e.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "and h.service is there; h.service is being unloaded: repeat the command when it has "
                   "ended" },
-                { "PUT /fleet/v1/units/f.service/move", "{}", 409, "it has finished on beta" },
                 { "PUT /fleet/v1/units/g.service/move", "{}", 409,
                   "to take it from a machine, with MachineMetadata= or Conflicts= in [X-Fleet]: fleetctl "
                   "edit g.service" },

@@ -500,13 +500,14 @@ static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_done(&p, "A", "j.service");
         maintain(&p, "A", "draining", "\"force\":true,");
-        plans(&p, "run m.service B");
+        plans(&p, "run j.service B; run m.service B");
         maintain(&p, "A", "draining", "\"deadline\":1000000,");
-        plans(&p, "stop m.service A; stop z.service A");
+        plans(&p, "stop j.service A; stop m.service A; stop z.service A");
         cluster_view_free(&p);
 }
 
 static void a_job_that_has_not_ended_may_end(void **state) {
+        char id[MACHINE_ID_SIZE];
         ClusterView p;
 
         two_machines(&p);
@@ -517,7 +518,9 @@ static void a_job_that_has_not_ended_may_end(void **state) {
         plans(&p, "");
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_done(&p, "A", "j.service");
-        plans(&p, "");
+        plans(&p, "run j.service B");
+        assert_true(cluster_assignment_on(cluster_machine(&p.cluster, cluster_view_id(id, "B")), "j.service")
+                            ->finished);
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
         cluster_view_free(&p);
 }

@@ -333,7 +333,7 @@ static void a_host_is_through_when_all_moves_from_it_are_complete(void **state) 
                 { lay_unreadable, "ABC", 100, "run y.service D" },
                 { lay_unwanted, "ABC", 100, "stop x.service A; run y.service D" },
                 { lay_global, "ABC", 100, "run x.service F; run y.service D" },
-                { lay_finished, "ABC", 100, "run y.service D" },
+                { lay_finished, "ABC", 100, "run x.service D; run y.service E" },
                 { lay_stopping, "ABC", 100, "run x.service D; run y.service E" },
                 { lay_for_a_alone, "ABC", 100, "run y.service D" },
                 { lay_also_on_one_that_is_away, "ABC", 100, "run y.service E" },

@@ -809,7 +809,19 @@ static void without_another_machine_the_assignment_remains(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_finished_unit_is_not_run_elsewhere(void **state) {
+static const ClusterAssignment *assignment_on(const ClusterView *p, const char *machine, const char *unit) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
+}
+
+static void takes_finished(ClusterView *p, const char *machine, bool takes) {
+        char id[MACHINE_ID_SIZE];
+
+        cluster_machine(&p->cluster, cluster_view_id(id, machine))->facts->takes_finished = takes;
+}
+
+static void a_finished_unit_moves_and_is_not_run(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -818,9 +830,20 @@ static void a_finished_unit_is_not_run_elsewhere(void **state) {
         cluster_view_done(&p, "A", "job.service");
         plans(&p, "");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
+        takes_finished(&p, "B", false);
+        plans(&p, ""); /* an older fleetd would run it again */
+        takes_finished(&p, "B", true);
+        plans(&p, "run job.service B");
+        assert_true(assignment_on(&p, "B", "job.service")->finished);
         plans(&p, "");
-        cluster_view_presence(&p, "A", PRESENCE_LEFT);
-        plans(&p, "");
+        cluster_view_done(&p, "B", "job.service");
+        plans(&p, "stop job.service A");
+        cluster_view_assign(&p, "A", "job.service", ASSIGNMENT_STOP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
+        cluster_view_state(&p, "B", "job.service", "activating"); /* its timer has started it */
+        cluster_view_presence(&p, "B", PRESENCE_LEFT);
+        plans(&p, "run job.service A");
+        assert_false(assignment_on(&p, "A", "job.service")->finished); /* its run was cut off */
         cluster_view_free(&p);
 }
 
@@ -2084,7 +2107,7 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_has_left_is_replaced_at_once),
                 cmocka_unit_test(a_move_has_a_reason_and_a_first_place_has_none),
                 cmocka_unit_test(without_another_machine_the_assignment_remains),
-                cmocka_unit_test(a_finished_unit_is_not_run_elsewhere),
+                cmocka_unit_test(a_finished_unit_moves_and_is_not_run),
                 cmocka_unit_test(a_failed_unit_is_not_moved),
                 cmocka_unit_test(a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop),
                 cmocka_unit_test(a_unit_that_runs_on_another_machine_than_assigned_stays_there),

@@ -1,0 +1,79 @@
+#include "units/class.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/parse.h"
+#include "units/quadlet.h"
+
+const UnitClassRules unit_classes[_CLASS_MAX] = {
+        [CLASS_ENDING] = { .finishes = true },
+        [CLASS_LASTING] = {},
+        [CLASS_TRIGGER] = { .triggers = true },
+        [CLASS_MOUNT] = {},
+        [CLASS_TARGET] = {},
+};
+
+/* The types with a class of their own; all others are services. */
+static const struct {
+        const char *type;
+        UnitClass class;
+        const char *section, *option; /* of the unit that it triggers; NULL: none names it */
+        const char *to;               /* its type, if it has the name of the trigger */
+} types[] = {
+        { "timer", CLASS_TRIGGER, "Timer", "Unit", "service" },
+        { "path", CLASS_TRIGGER, "Path", "Unit", "service" },
+        { "socket", CLASS_TRIGGER, "Socket", "Service", "service" },
+        { "automount", CLASS_TRIGGER, NULL, NULL, "mount" },
+        { "mount", CLASS_MOUNT, NULL, NULL, NULL },
+        { "swap", CLASS_MOUNT, NULL, NULL, NULL },
+        { "target", CLASS_TARGET, NULL, NULL, NULL },
+        /* podman's generator writes RemainAfterExit=yes for these. */
+        { "volume", CLASS_LASTING, NULL, NULL, NULL },
+        { "network", CLASS_LASTING, NULL, NULL, NULL },
+        { "image", CLASS_LASTING, NULL, NULL, NULL },
+        { "build", CLASS_LASTING, NULL, NULL, NULL },
+};
+
+static bool class_is_set(const UnitFile *file, const char *section, const char *option) {
+        const char *value = unit_file_get(file, section, option);
+        bool set;
+
+        return value && parse_bool(value, &set) >= 0 && set;
+}
+
+UnitClass unit_class(const char *name, const UnitFile *file) {
+        const char *restart = unit_file_get(file, "Service", "Restart");
+
+        for (size_t i = 0; i < ELEMENTS(types); i++)
+                if (streq(unit_name_type(name), types[i].type))
+                        return types[i].class;
+        if (restart && (streq(restart, "always") || streq(restart, "on-success")) &&
+            !unit_file_get(file, "Service", "RestartPreventExitStatus"))
+                return CLASS_LASTING;
+        return class_is_set(file, "Service", "RemainAfterExit") ? CLASS_LASTING : CLASS_ENDING;
+}
+
+int unit_class_triggered(const char *name, const UnitFile *file, char ret[static UNIT_NAME_MAX + 1]) {
+        const char *type = unit_name_type(name), *named;
+        _cleanup_free_ char *expanded = NULL;
+        size_t i = 0;
+
+        ret[0] = 0;
+        while (i < ELEMENTS(types) && !streq(type, types[i].type))
+                i++;
+        if (i == ELEMENTS(types) || !unit_classes[types[i].class].triggers ||
+            class_is_set(file, "Socket", "Accept"))
+                return 0;
+        named = types[i].option ? unit_file_get(file, types[i].section, types[i].option) : NULL;
+        if (!named || !*named) {
+                snprintf(ret, UNIT_NAME_MAX + 1, "%.*s.%s", (int) (type - name - 1), name, types[i].to);
+                return 0;
+        }
+        expanded = unit_name_expand(name, named);
+        if (!expanded)
+                return -ENOMEM;
+        snprintf(ret, UNIT_NAME_MAX + 1, "%s", expanded);
+        return 0;
+}
