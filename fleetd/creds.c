@@ -110,6 +110,11 @@ static void creds_on_exit(void *userdata, int status) {
                 creds_end(c, 0, "");
                 return;
         }
+        if (status < 0) {
+                snprintf(message, sizeof(message), "Failed to run systemd-creds: %s", strerror(-status));
+                creds_end(c, status, message);
+                return;
+        }
         creds_read_message(c->messages_fd, said, sizeof(said));
         snprintf(message, sizeof(message), "systemd-creds: %s", said[0] ? said : "no message");
         creds_end(c, -EIO, message);
@@ -135,9 +140,12 @@ static int creds_begin(Creds *c, const char *const argv[], const void *input, si
         if (c->messages_fd < 0)
                 return error_set(err, c->messages_fd, "Failed to create a file in memory: %s",
                                  strerror(-c->messages_fd));
-        r = child_spawn_with(&c->child, c->loop, argv,
-                             &(ChildFiles) { .input_fd = c->input_fd, .messages_fd = c->messages_fd },
-                             &creds_events, c, err);
+        /* Without the cluster key this host is none of the cluster: however busy it is, it gets the key. */
+        r = child_spawn(&c->child, loop_uv_base(c->loop), argv,
+                        &(ChildOptions) { .class = CHILD_NEEDED,
+                                          .files = &(ChildFiles) { .input_fd = c->input_fd,
+                                                                   .messages_fd = c->messages_fd } },
+                        &creds_events, c, err);
         return r < 0 ? r : timer_start(&c->timeout, loop_uv_base(c->loop), CREDS_MS);
 }
 

@@ -242,10 +242,10 @@ tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOS
 tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=scheduler_view_new,--wrap=kv_counts,--wrap=engine_counts,--wrap=engine_brake,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
-tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
+tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=child_stop
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_forward_SOURCES = tests/unit/test-forward.c $(QUIET_HOST)
-tests_unit_test_forward_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
+tests_unit_test_forward_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn
 tests_unit_test_forward_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_attached_SOURCES = tests/unit/test-attached.c $(QUIET_HOST)
 tests_unit_test_attached_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -345,7 +345,7 @@ FUZZERS += tests/fuzz/fuzz-keys_v2
 tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
 # Through all of the API's routes; no tool is run.
-WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
+WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn
 FUZZERS += tests/fuzz/fuzz-api
 tests_fuzz_fuzz_api_SOURCES = tests/fuzz/api.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_api_LDFLAGS = $(WITHOUT_CHILDREN)

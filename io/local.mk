@@ -30,7 +30,7 @@ check_PROGRAMS += tests/unit/test-loop_uv
 TESTS += tests/unit/test-loop_uv
 tests_unit_test_loop_uv_SOURCES = tests/unit/test-loop_uv.c
 tests_unit_test_loop_uv_CFLAGS = $(TEST_CFLAGS) $(UV_CFLAGS)
-tests_unit_test_loop_uv_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pipe2,--wrap=pidfd_open,--wrap=dup2,--wrap=fork,--wrap=waitpid,--wrap=read,--wrap=write \
+tests_unit_test_loop_uv_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pipe2,--wrap=pidfd_open,--wrap=dup2,--wrap=_Fork,--wrap=waitpid,--wrap=read,--wrap=write \
 	-Wl,--wrap=getppid,--wrap=prctl,--wrap=uv_poll_init,--wrap=uv_poll_start,--wrap=uv_pipe_open,--wrap=uv_read_start,--wrap=uv_queue_work \
 	-Wl,--wrap=uv_signal_init,--wrap=uv_signal_start,--wrap=uv_loop_init,--wrap=random_seed_from_system
 tests_unit_test_loop_uv_LDADD = $(IO_TEST_LIBS)

@@ -23,6 +23,8 @@ void *loop_uv_buffer(UvLoop *loop);
  * the second attributes the time since the last call to 'name' (static). */
 void loop_uv_enter(UvLoop *loop);
 void loop_uv_leave(UvLoop *loop, const char *name);
+/* Handles that loop_uv_free() need not find closed, because their end is near: one more, or one less. */
+void loop_uv_expect_end(UvLoop *loop, int n);
 
 /* Call 'on_signal' on the loop for each signal of that number. 0 or a negative errno. */
 int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*on_signal)(void *userdata, int signal_number),
@@ -44,25 +46,43 @@ typedef struct GuestOps {
 int guest_open(Guest **ret, UvLoop *loop, const GuestOps *ops, void *lib);
 Guest *guest_close(Guest *guest); /* stops at once and is freed later; returns NULL */
 
-/* A child process whose standard output and error are read. 'on_output' is called for each piece, 'on_exit'
- * once, after the last output, with the exit status or 128 + signal. It inherits a few variables of the
- * environment; its standard input is /dev/null. */
+/* A child process whose standard output and error are read. It inherits a few variables of the environment;
+ * its standard input is /dev/null. It starts off the loop, and ends with the daemon. */
 typedef struct Child Child;
 
 typedef struct ChildEvents {
+        void (*on_begin)(void *userdata); /* the program runs; NULL: of no interest */
         void (*on_output)(void *userdata, const void *bytes, size_t size);
+        /* Once, after the last output: the exit status, 128 + signal, or a negative errno: it did not run, or
+         * its output cannot be read. The process is gone. */
         void (*on_exit)(void *userdata, int status);
+        void (*on_gone)(void *userdata); /* the same after child_stop(); NULL: that is not called */
 } ChildEvents;
 
-int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                void *userdata, Error *err);
-/* The same with another standard input, and standard error apart from the output; both borrowed for the call,
- * -1: as above. */
+/* How much a child may disturb the daemon and the units of the host. The caller decides by what waits for it,
+ * and by who sets its cost. */
+typedef enum ChildClass {
+        CHILD_NEEDED, /* the cluster depends on it: scheduled as the daemon */
+        CHILD_BRIEF,  /* of little and known work, for which a person waits: nice */
+        CHILD_IDLE,   /* of any work: SCHED_IDLE, and the idle class of I/O. Beside programs that use all
+                         processors it takes a hundred times as long. */
+} ChildClass;
+
+/* Other files for its standard input, and for standard error apart from the output; both borrowed for the
+ * call, -1: as above. */
 typedef struct ChildFiles {
         int input_fd, messages_fd;
 } ChildFiles;
 
-int child_spawn_with(Child **ret, UvLoop *loop, const char *const argv[], const ChildFiles *files,
-                     const ChildEvents *events, void *userdata, Error *err);
+typedef struct ChildOptions {
+        ChildClass class;
+        unsigned cpu_s;          /* it is killed by SIGXCPU after this processor time; 0: no limit */
+        const ChildFiles *files; /* NULL: none */
+} ChildOptions;
+
+/* No event is called from inside. */
+int child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                const ChildEvents *events, void *userdata, Error *err);
 void child_pause(Child *child, bool paused); /* back-pressure: pause or resume reading its output */
+void child_stop(Child *child);               /* kill it; of its events, only on_gone() follows */
 Child *child_kill(Child *child);             /* kill it and cancel its events; returns NULL */

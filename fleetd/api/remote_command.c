@@ -27,8 +27,10 @@
 #include "units/name.h"
 
 enum {
-        JOURNALS_MAX = 32,            /* a reader may follow one without end */
-        COMMANDS_MAX = 8,             /* the others, which end soon: journals do not use up their limit */
+        JOURNALS_MAX = 32,  /* a reader may follow one without end */
+        COMMANDS_MAX = 8,   /* the others, which end soon: journals do not use up their limit */
+        JOURNAL_CPU_S = 60, /* processor time of one that ends */
+        COMMAND_CPU_S = 5,
         QUESTIONS_MAX = 7,            /* replicas that are asked to relay a call */
         QUESTION_MS = 1000,           /* for the first answer of each */
         CREDIT_WINDOW = 256 * 1024,   /* bytes by which another host may be ahead of the client */
@@ -192,8 +194,21 @@ static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
         return 0;
 }
 
+/* The sender of the request sets what reading a journal costs, by its bounds and its expression. A follower
+ * has no limit of processor time, because it does not end. What the other commands cost is known, and a
+ * person waits for them; a change ends what makes the host busy. */
+static ChildOptions command_options(const RemoteCommandSpec *spec) {
+        if (remote_command_reads_journal(spec->kind))
+                return (ChildOptions) { .class = CHILD_IDLE, .cpu_s = spec->follow ? 0 : JOURNAL_CPU_S };
+        return (ChildOptions) {
+                .class = remote_command_changes(spec->kind) ? CHILD_NEEDED : CHILD_BRIEF,
+                .cpu_s = COMMAND_CPU_S,
+        };
+}
+
 static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret, Error *err) {
         bool is_journal = remote_command_reads_journal(spec->kind);
+        ChildOptions options = command_options(spec);
         RemoteCommandLine command;
         Running *r;
         int e;
@@ -218,7 +233,7 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
         TAILQ_INSERT_TAIL(&api->calls->running, r, all);
         (*running_count(r))++;
         remote_command_spec_command(spec, &command);
-        e = child_spawn(&r->child, loop_uv(api->loop), command.argv, &running_events, r, err);
+        e = child_spawn(&r->child, api->loop, command.argv, &options, &running_events, r, err);
         if (e < 0) {
                 running_free(r);
                 return e;

@@ -25,15 +25,10 @@ static void host_forget(void) {
 }
 
 /* Run no program. */
-UvLoop *__wrap_loop_uv(Loop *base);
-UvLoop *__wrap_loop_uv(Loop *base) {
-        return NULL;
-}
-
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err) {
         size_t n = 0;
 
         while (argv[n])

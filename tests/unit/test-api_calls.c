@@ -34,15 +34,10 @@ static Child children[CHILDREN_MAX];
 static unsigned n_children;
 static bool spawn_fails;
 
-UvLoop *__wrap_loop_uv(Loop *base);
-UvLoop *__wrap_loop_uv(Loop *base) {
-        return NULL;
-}
-
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err) {
         Child *c = &children[n_children++];
 
         assert_true(n_children <= CHILDREN_MAX);

@@ -20,15 +20,10 @@
 
 /* -- No child is started -- */
 
-UvLoop *__wrap_loop_uv(Loop *base);
-UvLoop *__wrap_loop_uv(Loop *base) {
-        return NULL;
-}
-
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
-                       void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
+                       const ChildEvents *events, void *userdata, Error *err) {
         return error_set(err, -EAGAIN, "cannot run it");
 }
 

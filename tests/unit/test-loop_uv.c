@@ -11,8 +11,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <linux/ioprio.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <uv.h>
 
@@ -65,11 +69,15 @@ CALL(uv_signal_start, (uv_signal_t * s, uv_signal_cb cb, int number), s, cb, num
 CALL(uv_loop_init, (uv_loop_t * loop), loop)
 CALL(random_seed_from_system, (Random * r), r)
 
-pid_t __real_fork(void);
-pid_t __wrap_fork(void);
-pid_t __wrap_fork(void) {
+static pid_t forked_by;   /* thread */
+static int begin_fd = -1; /* a child reads a byte before it becomes the program; -1: it does not */
+
+pid_t __real__Fork(void);
+pid_t __wrap__Fork(void);
+pid_t __wrap__Fork(void) {
+        forked_by = gettid();
         errno = failure;
-        return fails("fork") ? -1 : __real_fork();
+        return fails("_Fork") ? -1 : __real__Fork();
 }
 
 pid_t __real_waitpid(pid_t pid, int *status, int options);
@@ -108,6 +116,10 @@ pid_t __wrap_getppid(void) {
 int __real_prctl(int option, unsigned long value);
 int __wrap_prctl(int option, unsigned long value);
 int __wrap_prctl(int option, unsigned long value) {
+        char byte;
+
+        if (begin_fd >= 0 && __real_read(begin_fd, &byte, 1) < 0)
+                abort();
         if (!fails("prctl"))
                 return __real_prctl(option, value);
         errno = failure;
@@ -122,7 +134,7 @@ typedef struct Lab {
         Timer tick;
         Child *child;
         Text output;
-        unsigned exits;
+        unsigned begins, exits, gone;
         int status;
         bool kills; /* it, at its first output */
 } Lab;
@@ -179,21 +191,35 @@ static void on_exit_of(void *userdata, int status) {
         lab->status = status;
 }
 
-static const ChildEvents events = { .on_output = on_output, .on_exit = on_exit_of };
+static void on_begin(void *userdata) {
+        ((Lab *) userdata)->begins++;
+}
 
-static int spawn(Lab *lab, const char *const argv[], Error *err) {
+static void on_gone(void *userdata) {
+        ((Lab *) userdata)->gone++;
+}
+
+static const ChildEvents events = {
+        .on_begin = on_begin, .on_output = on_output, .on_exit = on_exit_of, .on_gone = on_gone
+};
+
+static int spawn_with(Lab *lab, const char *const argv[], const ChildOptions *options) {
         text_clear(&lab->output);
         text_append(&lab->output, "");
-        lab->exits = 0;
+        lab->begins = lab->exits = lab->gone = 0;
         lab->child = NULL;
-        return child_spawn(&lab->child, lab->uv, argv, &events, lab, err);
+        return child_spawn(&lab->child, lab->loop, argv, options, &events, lab, NULL);
+}
+
+static int spawn(Lab *lab, const char *const argv[]) {
+        return spawn_with(lab, argv, &(ChildOptions) {});
 }
 
 /* Runs a script to its end; returns its status. */
 static int run(Lab *lab, const char *script) {
         const char *const argv[] = { "/bin/sh", "-c", script, NULL };
 
-        assert_int_equal(spawn(lab, argv, NULL), 0);
+        assert_int_equal(spawn(lab, argv), 0);
         UNTIL(lab, lab->exits > 0);
         assert_int_equal(lab->exits, 1);
         return lab->status;
@@ -215,46 +241,49 @@ static unsigned count_descriptors(void) {
         return n;
 }
 
+/* Return the status of a child that is not stopped. */
+static int status_of(Lab *lab, const char *const argv[]) {
+        assert_int_equal(spawn(lab, argv), 0);
+        UNTIL(lab, lab->exits > 0);
+        assert_int_equal(lab->exits, 1);
+        return lab->status;
+}
+
 static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
         static const struct {
                 const char *call;
                 unsigned nth;
                 int error;
-                const char *message;
         } rows[] = {
-                { "pipe2", 1, EMFILE, "Failed to run sleep: Too many open files" },
-                { "pipe2", 2, ENFILE, "Failed to run sleep: Too many open files in system" },
-                { "fork", 1, EAGAIN, "Failed to run sleep: Resource temporarily unavailable" },
-                { "dup2", 1, EIO, "Failed to run sleep: Input/output error" },
-                { "dup2", 2, EBUSY, "Failed to run sleep: Device or resource busy" },
-                { "dup2", 3, EIO, "Failed to run sleep: Input/output error" },
-                { "pidfd_open", 1, EMFILE, "Failed to monitor sleep: Too many open files" },
-                { "uv_poll_init", 1, ENOMEM, "Failed to monitor sleep: Cannot allocate memory" },
-                { "uv_pipe_open", 1, ENOTSOCK,
-                  "Failed to read the output of sleep: Socket operation on non-socket" },
-                { "uv_poll_start", 1, EBADF, "Failed to read the output of sleep: Bad file descriptor" },
-                { "uv_read_start", 1, EINVAL, "Failed to read the output of sleep: Invalid argument" },
+                { "pipe2", 1, EMFILE },         { "pipe2", 2, ENFILE },
+                { "_Fork", 1, EAGAIN },         { "dup2", 1, EIO },
+                { "dup2", 2, EBUSY },           { "dup2", 3, EIO },
+                { "pidfd_open", 1, EMFILE },    { "uv_poll_init", 1, ENOMEM },
+                { "uv_poll_start", 1, EBADF },  { "uv_pipe_open", 1, ENOTSOCK },
+                { "uv_pipe_open", 2, EBADF },   { "uv_read_start", 1, EINVAL },
+                { "uv_read_start", 2, ENOMEM },
         };
         static const char *const argv[] = { "sleep", "1000", NULL };
         Lab *lab = *state;
+        Error err = {};
         unsigned before;
 
         assert_int_equal(run(lab, "exit 0"), 0); /* what is opened once is open */
         before = count_descriptors();
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Error err = {};
-
                 fail_call(rows[i].call, rows[i].nth, rows[i].error);
-                assert_int_equal(spawn(lab, argv, &err), -rows[i].error);
+                assert_int_equal(status_of(lab, argv), -rows[i].error);
                 failing = NULL;
-                assert_string_equal(err.message, rows[i].message);
-                assert_null(lab->child);
-                UNTIL(lab, !has_children() && count_descriptors() == before);
-                assert_int_equal(lab->exits, 0);
+                assert_false(has_children());
+                UNTIL(lab, count_descriptors() == before);
                 assert_int_equal(run(lab, "echo next; exit 2"), 2);
                 assert_string_equal(lab->output.chars, "next\n");
                 UNTIL(lab, !has_children() && count_descriptors() == before);
         }
+        fail_call("uv_queue_work", 1, EAGAIN);
+        assert_int_equal(child_spawn(&lab->child, lab->loop, argv, &(ChildOptions) {}, &events, lab, &err),
+                         -EAGAIN);
+        assert_string_equal(err.message, "Failed to run sleep: Resource temporarily unavailable");
 }
 
 /* It would not end with the daemon: then it does not begin. */
@@ -269,25 +298,9 @@ static void a_child_without_parent_death_signal_executes_nothing(void **state) {
         }
 }
 
-static void an_interrupted_call_is_repeated(void **state) {
-        static const char *const nothing[] = { "/nonexistent/program", NULL }, *const sleeper[] = { "sleep",
-                                                                                                    "1000",
-                                                                                                    NULL };
+static void a_wake_up_for_nothing_is_no_end(void **state) {
         Lab *lab = *state;
 
-        fail_call("read", 1, EINTR);
-        assert_int_equal(spawn(lab, nothing, NULL), -ENOENT);
-        fail_call("waitpid", 1, EINTR);
-        assert_int_equal(spawn(lab, nothing, NULL), -ENOENT);
-        assert_int_equal(countdown, 0);
-        assert_false(has_children());
-        assert_int_equal(spawn(lab, sleeper, NULL), 0);
-        fail_call("waitpid", 1, EINTR);
-        lab->child = child_kill(lab->child);
-        UNTIL(lab, !has_children());
-        assert_int_equal(countdown, 0);
-
-        /* A wake-up for nothing is no end. */
         fail_call("waitpid", 1, ECHILD);
         assert_int_equal(run(lab, "exit 6"), 6);
 }
@@ -301,9 +314,7 @@ static void a_failed_oom_score_write_does_not_stop_the_child(void **state) {
         assert_string_equal(lab->output.chars, "it runs\n");
 
         fail_call("write", 2, EPIPE); /* the reason why it cannot run: no process reads it */
-        assert_int_equal(spawn(lab, nothing, NULL), 0);
-        UNTIL(lab, lab->exits > 0);
-        assert_int_equal(lab->status, 126);
+        assert_int_equal(status_of(lab, nothing), 126);
 }
 
 static void a_status_distinguishes_exit_codes_and_signals(void **state) {
@@ -333,7 +344,7 @@ static void a_child_has_ended_when_its_output_has_no_writer(void **state) {
         pid_t writer;
 
         for (unsigned round = 0; round < 2; round++) {
-                assert_int_equal(spawn(lab, argv, NULL), 0);
+                assert_int_equal(spawn(lab, argv), 0);
                 UNTIL(lab, strchr(lab->output.chars, '\n') && !has_children());
                 assert_int_equal(lab->exits, 0);
                 writer = atoi(lab->output.chars);
@@ -356,19 +367,98 @@ static void a_child_may_be_killed_from_its_own_output(void **state) {
         assert_int_equal(run(lab, "exit 0"), 0);
         before = count_descriptors();
         lab->kills = true;
-        assert_int_equal(spawn(lab, argv, NULL), 0);
+        assert_int_equal(spawn(lab, argv), 0);
+        UNTIL(lab, lab->output.size > 0);
         UNTIL(lab, !has_children() && count_descriptors() == before);
         assert_string_equal(lab->output.chars, "one\n");
         assert_int_equal(lab->exits, 0);
+}
 
-        lab->kills = false;
-        assert_int_equal(spawn(lab, argv, NULL),
-                         0); /* and before it has begun, without a thread to wait for its end */
-        lab->child = child_kill(lab->child);
-        fail_call("uv_queue_work", 1, EAGAIN);
-        UNTIL(lab, !has_children() && count_descriptors() == before);
-        assert_int_equal(countdown, 0);
-        assert_int_equal(lab->exits, 0);
+/* However long a fork takes, and a program until it begins. */
+static void the_loop_runs_while_a_child_starts(void **state) {
+        static const char *const argv[] = { "/bin/sh", "-c", "echo one; exit 3", NULL };
+        Lab *lab = *state;
+        int fds[2];
+
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(fcntl(fds[1], F_SETFD, FD_CLOEXEC), 0);
+        begin_fd = fds[0];
+        assert_int_equal(spawn(lab, argv), 0);
+        UNTIL(lab, has_children());
+        assert_int_not_equal(forked_by, getpid());
+        child_pause(lab->child, true);
+        child_pause(lab->child, false);
+        for (unsigned i = 0; i < 10; i++) {
+                assert_int_equal(timer_start(&lab->tick, lab->loop, 1), 0);
+                assert_true(loop_uv_run(lab->uv) >= 0);
+        }
+        assert_int_equal(lab->begins + lab->output.size + lab->exits, 0);
+        begin_fd = -1;
+        assert_int_equal(write(fds[1], "", 1), 1);
+        UNTIL(lab, lab->exits > 0);
+        assert_int_equal(lab->begins, 1);
+        assert_int_equal(lab->status, 3);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+/* Before the thread has it, while it starts, and while it runs. */
+static void a_stopped_child_is_gone_when_it_is_reaped(void **state) {
+        static const char *const argv[] = { "/bin/sh", "-c", "echo one; exec sleep 1000", NULL };
+        Lab *lab = *state;
+        unsigned before;
+
+        assert_int_equal(run(lab, "exit 0"), 0);
+        before = count_descriptors();
+        for (unsigned turns = 0; turns < 20; turns++) {
+                assert_int_equal(spawn(lab, argv), 0);
+                for (unsigned i = 0; i < turns && !lab->begins; i++)
+                        uv_run(loop_uv_handle(lab->uv), UV_RUN_NOWAIT);
+                if (turns > 15)
+                        UNTIL(lab, lab->output.size > 0);
+                child_stop(lab->child);
+                assert_int_equal(lab->gone, 0);
+                text_clear(&lab->output);
+                UNTIL(lab, lab->gone > 0);
+                assert_false(has_children());
+                assert_int_equal(lab->gone, 1);
+                assert_int_equal(lab->exits + lab->output.size, 0);
+        }
+        UNTIL(lab, count_descriptors() == before);
+}
+
+static void a_child_is_scheduled_by_its_class(void **state) {
+        static const char *const argv[] = { "/bin/sh", "-c", "echo $$; exec sleep 1000", NULL };
+        static const struct {
+                ChildOptions options;
+                int policy, nice, io;
+        } rows[] = {
+                { { .class = CHILD_NEEDED }, SCHED_OTHER, 0, IOPRIO_CLASS_NONE },
+                { { .class = CHILD_BRIEF, .cpu_s = 5 }, SCHED_OTHER, 10, IOPRIO_CLASS_NONE },
+                { { .class = CHILD_IDLE, .cpu_s = 60 }, SCHED_IDLE, 0, IOPRIO_CLASS_IDLE },
+        };
+        static const char *const endless[] = { "/bin/sh", "-c", "while :; do :; done", NULL };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                struct rlimit limit = {};
+                pid_t pid;
+
+                assert_int_equal(spawn_with(lab, argv, &rows[i].options), 0);
+                UNTIL(lab, strchr(lab->output.chars, '\n'));
+                pid = atoi(lab->output.chars);
+                assert_int_equal(sched_getscheduler(pid), rows[i].policy);
+                assert_int_equal(getpriority(PRIO_PROCESS, pid) - getpriority(PRIO_PROCESS, 0), rows[i].nice);
+                assert_int_equal(IOPRIO_PRIO_CLASS(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, pid)),
+                                 rows[i].io);
+                assert_int_equal(prlimit(pid, RLIMIT_CPU, NULL, &limit), 0);
+                if (rows[i].options.cpu_s > 0)
+                        assert_int_equal(limit.rlim_cur, rows[i].options.cpu_s);
+                lab->child = child_kill(lab->child);
+        }
+        assert_int_equal(spawn_with(lab, endless, &(ChildOptions) { .cpu_s = 1 }), 0);
+        UNTIL(lab, lab->exits > 0);
+        assert_int_equal(lab->status, 128 + SIGXCPU);
 }
 
 static void a_child_has_its_own_signals_descriptors_and_environment(void **state) {
@@ -411,7 +501,7 @@ static void a_child_has_its_own_signals_descriptors_and_environment(void **state
         close(fd);
 
         clearenv();
-        assert_int_equal(spawn(lab, empty, NULL), 0);
+        assert_int_equal(spawn(lab, empty), 0);
         UNTIL(lab, lab->exits > 0);
         assert_string_equal(lab->output.chars, "");
         setenv("PATH", path, 1);
@@ -421,7 +511,7 @@ static void a_child_has_its_own_signals_descriptors_and_environment(void **state
                 if (variables[i].kept)
                         text_printf(&expected, "%s=value\n", variables[i].name);
         }
-        assert_int_equal(spawn(lab, empty, NULL), 0);
+        assert_int_equal(spawn(lab, empty), 0);
         UNTIL(lab, lab->exits > 0);
         assert_string_equal(lab->output.chars, expected.chars);
         unsetenv("TMPDIR");
@@ -431,7 +521,7 @@ static void pausing_twice_equals_pausing_once(void **state) {
         static const char *const argv[] = { "/bin/sh", "-c", "echo one; exit 3", NULL };
         Lab *lab = *state;
 
-        assert_int_equal(spawn(lab, argv, NULL), 0);
+        assert_int_equal(spawn(lab, argv), 0);
         child_pause(lab->child, false); /* it is not paused */
         child_pause(lab->child, true);
         child_pause(lab->child, true);
@@ -637,11 +727,14 @@ int main(int argc, char *argv[]) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(a_failed_spawn_reports_its_reason_and_leaks_nothing),
                 T(a_child_without_parent_death_signal_executes_nothing),
-                T(an_interrupted_call_is_repeated),
+                T(a_wake_up_for_nothing_is_no_end),
                 T(a_failed_oom_score_write_does_not_stop_the_child),
                 T(a_status_distinguishes_exit_codes_and_signals),
                 T(a_child_has_ended_when_its_output_has_no_writer),
                 T(a_child_may_be_killed_from_its_own_output),
+                T(the_loop_runs_while_a_child_starts),
+                T(a_stopped_child_is_gone_when_it_is_reaped),
+                T(a_child_is_scheduled_by_its_class),
                 T(a_child_has_its_own_signals_descriptors_and_environment),
                 T(pausing_twice_equals_pausing_once),
                 T(each_failure_of_a_guest_is_reported),
