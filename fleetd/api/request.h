@@ -55,7 +55,8 @@ struct Api {
         Denials denials;
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
-        struct Calls *calls;            /* remote commands from and to other hosts */
+        struct Calls *calls;            /* remote commands that other hosts execute */
+        struct Executing *executing;    /* those that this host executes */
         TAILQ_HEAD(, CallRelay) relays; /* of calls, to hosts without a replica */
         struct Forwards *forwards;      /* requests that a replica answers */
         struct Servings *servings;      /* requests of hosts without a replica */
