@@ -6,34 +6,42 @@
 
 #include "base/bytes.h"
 #include "fleetd/api/call_relay.h"
+#include "fleetd/api/callers.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 
 enum {
-        JOURNALS_MAX = 32,  /* a reader may follow one without end */
-        COMMANDS_MAX = 8,   /* the others, which end soon: journals do not use up their limit */
         JOURNAL_CPU_S = 60, /* processor time of one that ends */
         COMMAND_CPU_S = 5,
         PEER_AHEAD_MAX = 1024 * 1024,
         PEER_LOOK_MS = 50,
 };
 
+typedef enum RunningState {
+        RUNNING_WAITS,   /* until the pace of its caller permits the start; or its child has ended */
+        RUNNING_CHILD,   /* 'child' is valid, until its end is reported */
+        RUNNING_STOPPED, /* its output has no reader; it keeps its place until the process is gone */
+} RunningState;
+
 /* A call that is executed here: a child, whose output goes to a request of this host, or to a session. */
 typedef struct Running {
         Api *api;
+        RunningState state;
+        RemoteCommandSpec spec;
+        Caller *caller; /* it has a place for 'work' */
+        CallerWork work;
         Child *child;
-        bool is_journal;
         Request *request; /* NULL: of another host */
         uint64_t session, number;
         uint64_t sent, credit; /* of another host; no credit: from an older version */
         Text held;             /* output that the client could not take yet */
-        Timer look;            /* checks the queue of the session again */
+        Timer timer;           /* for the start; then checks the queue of the session again */
         TAILQ_ENTRY(Running) all;
 } Running;
 
 struct Executing {
         TAILQ_HEAD(, Running) running;
-        unsigned n_journals, n_commands; /* children */
+        Callers callers;
 };
 
 /* -- Lines to the client: {"machine","data"}, {"exit"} -- */
@@ -57,30 +65,57 @@ void call_line_exit(Request *request, int status) {
 
 /* -- Calls that are executed here -- */
 
-static unsigned *running_count(Running *r) {
+static void running_free(Running *r) {
         struct Executing *executing = r->api->executing;
 
-        return r->is_journal ? &executing->n_journals : &executing->n_commands;
-}
-
-static void running_free(Running *r) {
-        TAILQ_REMOVE(&r->api->executing->running, r, all);
-        (*running_count(r))--;
-        timer_stop(&r->look);
-        r->child = r->child ? child_kill(r->child) : NULL;
+        TAILQ_REMOVE(&executing->running, r, all);
+        callers_give_back(&executing->callers, r->caller, r->work);
+        timer_stop(&r->timer);
         text_done(&r->held);
         free(r);
 }
 
+/* The client has left. A child that is killed costs what it does until it is gone: so long it has its
+ * place, and a caller that begins and ends calls all the time starts no more children than another one. */
+static void running_cancel(Running *r) {
+        timer_stop(&r->timer);
+        if (r->state == RUNNING_CHILD) {
+                r->state = RUNNING_STOPPED;
+                child_stop(r->child);
+        } else if (r->state == RUNNING_WAITS)
+                running_free(r);
+}
+
+static void running_on_gone(void *userdata) {
+        running_free(userdata);
+}
+
+/* Answer that it does not run: with 'error', and a message. */
+static void running_refuse(Running *r, int error, const Error *err) {
+        PeerSession *session = r->request ? NULL : peers_session(r->api->options.peers, r->session);
+
+        r->state = RUNNING_WAITS;
+        if (r->request && r->request->streams) {
+                request_cut(r->request, error_text(err, error));
+                return;
+        }
+        if (r->request) {
+                request_error(r->request, call_status(error), "%s", error_text(err, error));
+                return;
+        }
+        if (session)
+                call_refuse(session, r->number, error_text(err, error));
+        running_free(r);
+}
+
 /* Pause the child while the connection is full, or the credit of the other host is used up. */
-static void running_check_peer(void *userdata) {
-        Running *r = userdata;
+static void running_check_peer(Running *r) {
         PeerSession *session = peers_session(r->api->options.peers, r->session);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
 
         if (full)
-                (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
-        if (r->child)
+                (void) timer_start(&r->timer, r->api->loop, PEER_LOOK_MS);
+        if (r->state == RUNNING_CHILD)
                 child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
 }
 
@@ -104,11 +139,30 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
         running_check_peer(r);
 }
 
+/* The first chunk of another host's call is empty: it has begun, and may be silent for long. */
+static void running_on_begin(void *userdata) {
+        Running *r = userdata;
+        PeerSession *session = r->request ? NULL : peers_session(r->api->options.peers, r->session);
+
+        if (r->request)
+                request_begin(r->request, "application/x-ndjson", NULL);
+        else if (session)
+                (void) call_reply_chunk(session, r->number, "", 0);
+}
+
 static void running_on_exit(void *userdata, int status) {
         Running *r = userdata;
         PeerSession *session;
+        Error err = {};
 
         r->child = NULL;
+        if (status < 0) {
+                (void) error_set(&err, status, "Failed to run %s: %s",
+                                 r->work == CALLER_JOURNAL ? "journalctl" : "systemctl", strerror(-status));
+                running_refuse(r, status, &err);
+                return;
+        }
+        r->state = RUNNING_WAITS;
         if (r->request) {
                 assert(r->held.size == 0); /* a paused child does not end: its output is not read */
                 call_line_exit(r->request, status);
@@ -120,7 +174,10 @@ static void running_on_exit(void *userdata, int status) {
         running_free(r);
 }
 
-static const ChildEvents running_events = { .on_output = running_on_output, .on_exit = running_on_exit };
+static const ChildEvents running_events = { .on_begin = running_on_begin,
+                                            .on_output = running_on_output,
+                                            .on_exit = running_on_exit,
+                                            .on_gone = running_on_gone };
 
 static void running_on_drain(Request *request) {
         Running *r = request->state;
@@ -130,12 +187,12 @@ static void running_on_drain(Request *request) {
                         return;
                 text_clear(&r->held);
         }
-        if (r->child)
+        if (r->state == RUNNING_CHILD)
                 child_pause(r->child, false);
 }
 
 static void running_on_end(Request *request) {
-        running_free(request->state);
+        running_cancel(request->state);
 }
 
 /* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
@@ -165,49 +222,79 @@ static ChildOptions command_options(const RemoteCommandSpec *spec) {
         };
 }
 
-static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret, Error *err) {
-        bool is_journal = remote_command_reads_journal(spec->kind);
-        ChildOptions options = command_options(spec);
+static void running_start(Running *r) {
+        ChildOptions options = command_options(&r->spec);
         RemoteCommandLine command;
+        Error err = {};
+        int e;
+
+        remote_command_spec_command(&r->spec, &command);
+        e = child_spawn(&r->child, r->api->loop, command.argv, &options, &running_events, r, &err);
+        if (e < 0)
+                running_refuse(r, e, &err);
+        else
+                r->state = RUNNING_CHILD;
+}
+
+static void running_on_timer(void *userdata) {
+        Running *r = userdata;
+        uint64_t wait_ms;
+
+        if (r->state == RUNNING_CHILD) {
+                running_check_peer(r);
+                return;
+        }
+        wait_ms = callers_start(&r->api->executing->callers, r->caller, loop_now_ms(r->api->loop));
+        if (wait_ms == 0)
+                running_start(r);
+        else if (timer_start(&r->timer, r->api->loop, wait_ms) < 0)
+                running_refuse(r, -ENOMEM, NULL);
+}
+
+/* Begin the call for a caller. It starts later: no event is called from inside. */
+static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal *caller, Running **ret,
+                       Error *err) {
+        struct Executing *executing = api->executing;
+        char name[PRINCIPAL_TEXT_SIZE];
         Running *r;
         int e;
 
         e = remote_command_changes(spec->kind) ? check_unit_is_ours(api, spec->unit, err) : 0;
         if (e < 0)
                 return e;
-        if (is_journal && api->executing->n_journals >= JOURNALS_MAX)
-                return error_set(err, -EBUSY,
-                                 "%d journals are being read on this host, which is the limit; end one of "
-                                 "them, or try again later",
-                                 JOURNALS_MAX);
-        if (!is_journal && api->executing->n_commands >= COMMANDS_MAX)
-                return error_set(err, -EBUSY,
-                                 "%d commands about units are running on this host, which is the limit; try "
-                                 "again later",
-                                 COMMANDS_MAX);
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
-        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_check_peer, r) };
-        TAILQ_INSERT_TAIL(&api->executing->running, r, all);
-        (*running_count(r))++;
-        remote_command_spec_command(spec, &command);
-        e = child_spawn(&r->child, api->loop, command.argv, &options, &running_events, r, err);
+        *r = (Running) { .api = api,
+                         .spec = *spec,
+                         .work = remote_command_reads_journal(spec->kind) ? CALLER_JOURNAL : CALLER_COMMAND,
+                         .timer = TIMER(running_on_timer, r) };
+        e = timer_start(&r->timer, api->loop, 0);
+        if (e >= 0)
+                e = callers_take(&executing->callers, principal_text(caller, name), r->work,
+                                 loop_now_ms(api->loop), &r->caller, err);
         if (e < 0) {
-                running_free(r);
+                timer_stop(&r->timer);
+                free(r);
                 return e;
         }
+        TAILQ_INSERT_TAIL(&executing->running, r, all);
         *ret = r;
         return 0;
 }
 
 /* -- Calls of other hosts -- */
 
+static bool running_is_of(const Running *r, uint64_t session) {
+        return r->state != RUNNING_STOPPED && !r->request && r->session == session;
+}
+
 void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in);
+        Principal caller = { .kind = PRINCIPAL_MACHINE };
         RemoteCommandSpec spec;
         Running *r;
         Error err = {};
@@ -221,7 +308,8 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
                             "the other host rejected the request: this host is restricted or removed");
                 return;
         }
-        if (running_start(api, &spec, &r, &err) < 0) {
+        snprintf(caller.machine, sizeof(caller.machine), "%s", peer_handshake(session)->machine_id);
+        if (running_new(api, &spec, &caller, &r, &err) < 0) {
                 call_refuse(session, number, err.message);
                 return;
         }
@@ -238,8 +326,8 @@ void call_execute_on_cancel(void *userdata, PeerSession *session, PeerFrame type
 
         for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
                 next = TAILQ_NEXT(r, all);
-                if (!r->request && r->session == peer_number(session) && r->number == number)
-                        running_free(r);
+                if (running_is_of(r, peer_number(session)) && r->number == number)
+                        running_cancel(r);
         }
         call_relay_request(api, session, type, payload, size);
 }
@@ -254,33 +342,48 @@ void call_execute_on_credit(void *userdata, PeerSession *session, PeerFrame type
         if (reader_end(&in) < 0)
                 return;
         TAILQ_FOREACH(r, &api->executing->running, all) {
-                if (r->request || r->session != peer_number(session) || r->number != number)
+                if (!running_is_of(r, peer_number(session)) || r->number != number)
                         continue;
                 r->credit = MAX(r->credit, credit);
-                running_check_peer(r);
+                if (r->state == RUNNING_CHILD)
+                        running_check_peer(r);
         }
         call_relay_request(api, session, type, payload, size);
 }
 
-static unsigned start_status(int error) {
+/* -- Requests of this host -- */
+
+unsigned call_status(int error) {
         return error == -ENOENT ? 404 : error == -EEXIST ? 409 : 503;
 }
 
-void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
-        Running *running;
-        Error err = {};
-        int r;
+/* A host that forwards requests may claim any user: they have the places of that host. */
+Principal call_principal(const Request *request) {
+        Principal p = { .kind = PRINCIPAL_MACHINE };
 
-        r = running_start(request->api, spec, &running, &err);
-        if (r < 0) {
-                request_error(request, start_status(r), "%s", error_text(&err, r));
+        if (request->origin)
+                snprintf(p.machine, sizeof(p.machine), "%s", request->origin->machine);
+        else if (request->sender)
+                p = request->sender->principal;
+        p.n_groups = 0; /* a user chooses which of them to use */
+        return p;
+}
+
+void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
+        Principal caller = call_principal(request);
+        Running *r;
+        Error err = {};
+        int e;
+
+        e = running_new(request->api, spec, &caller, &r, &err);
+        if (e < 0) {
+                request_error(request, call_status(e), "%s", error_text(&err, e));
                 return;
         }
-        running->request = request;
-        request->state = running;
+        r->request = request;
+        request->state = r;
         request->on_end = running_on_end;
         request->on_drain = running_on_drain;
-        request_begin(request, "application/x-ndjson", NULL);
 }
 
 void call_execute_on_session_end(Api *api, uint64_t session) {
@@ -288,8 +391,8 @@ void call_execute_on_session_end(Api *api, uint64_t session) {
 
         for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
                 next = TAILQ_NEXT(r, all);
-                if (!r->request && r->session == session)
-                        running_free(r);
+                if (running_is_of(r, session))
+                        running_cancel(r);
         }
 }
 
@@ -298,12 +401,19 @@ int call_execute_new(Api *api) {
         if (!api->executing)
                 return -ENOMEM;
         TAILQ_INIT(&api->executing->running);
+        callers_init(&api->executing->callers);
         return 0;
 }
 
 void call_execute_free(Api *api) {
-        while (!TAILQ_EMPTY(&api->executing->running))
-                running_free(TAILQ_FIRST(&api->executing->running));
+        Running *r;
+
+        while ((r = TAILQ_FIRST(&api->executing->running))) {
+                if (r->state != RUNNING_WAITS)
+                        r->child = child_kill(r->child);
+                running_free(r);
+        }
+        callers_done(&api->executing->callers);
         free(api->executing);
         api->executing = NULL;
 }

@@ -17,6 +17,10 @@ void call_execute_on_credit(void *userdata, PeerSession *session, PeerFrame type
                             size_t size);
 void call_execute_on_session_end(Api *api, uint64_t session);
 
+/* Return the principal whose places the call of a request takes. */
+Principal call_principal(const Request *request);
+unsigned call_status(int error); /* of an HTTP answer */
+
 /* Lines to the client: {"machine","data"}, {"exit"}. The second one ends the answer. */
 int call_line_data(Request *request, const char *machine, const void *bytes, size_t size);
 void call_line_exit(Request *request, int status);

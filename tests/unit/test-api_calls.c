@@ -15,7 +15,7 @@
 
 enum {
         JOURNALS = 32,
-        COMMANDS = 8,
+        COMMANDS = 16,
         WINDOW = 256 * 1024,
         PIECE = 32 * 1024,
         CHILDREN_MAX = 64,
@@ -26,26 +26,38 @@ enum {
 struct Child {
         const ChildEvents *events;
         void *userdata;
+        ChildOptions options;
         char line[256];
-        bool paused, killed;
+        bool paused, killed, runs;
+        Deferred begin;
 };
 
 static Child children[CHILDREN_MAX];
 static unsigned n_children;
 static bool spawn_fails;
 
+static void child_begins(void *userdata) {
+        Child *c = userdata;
+
+        if (c->runs && !c->killed)
+                c->events->on_begin(c->userdata);
+}
+
 int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
                        const ChildEvents *events, void *userdata, Error *err);
 int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOptions *options,
                        const ChildEvents *events, void *userdata, Error *err) {
-        Child *c = &children[n_children++];
+        Child *c = &children[n_children++ % CHILDREN_MAX];
 
-        assert_true(n_children <= CHILDREN_MAX);
+        assert_false(c->runs);
         if (spawn_fails)
                 return error_set(err, -EAGAIN, "cannot run it");
-        *c = (Child) { .events = events, .userdata = userdata };
+        *c = (Child) { .events = events, .userdata = userdata, .options = *options, .runs = true };
         for (size_t i = 0; argv[i]; i++)
                 snprintf(c->line + strlen(c->line), sizeof(c->line) - strlen(c->line), "%s ", argv[i]);
+        c->begin = DEFERRED(child_begins, c);
+        loop_defer(loop, &c->begin);
+        loop_count_child(loop);
         *ret = c;
         return 0;
 }
@@ -57,9 +69,26 @@ void __wrap_child_pause(Child *child, bool paused) {
 
 Child *__wrap_child_kill(Child *child);
 Child *__wrap_child_kill(Child *child) {
-        if (child)
-                child->killed = true;
+        child->killed = true;
         return NULL;
+}
+
+void __wrap_child_stop(Child *child);
+void __wrap_child_stop(Child *child) {
+        assert_false(child->killed);
+        child->killed = true;
+}
+
+/* The process of a child that was stopped is gone. */
+static void child_is_gone(Child *c) {
+        assert_true(c->killed);
+        c->runs = false;
+        c->events->on_gone(c->userdata);
+}
+
+static void child_ends(Child *c, int status) {
+        c->runs = false;
+        c->events->on_exit(c->userdata, status);
 }
 
 static void child_says(Child *c, size_t size) {
@@ -107,6 +136,7 @@ static int host_setup(void **state) {
         QuietPeer *h = quiet_peer_new(false);
 
         n_children = 0;
+        memset(children, 0, sizeof(children));
         have_machine(h, QUIET_PEER_ID, "alpha");
         have_machine(h, QUIET_PEER_OTHER_ID, "beta");
         have_state(h, "web.service", "loaded");
@@ -286,33 +316,77 @@ static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(vo
         assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
 }
 
-static void journals_leave_commands_their_places(void **state) {
+static void peer_cancels(QuietPeer *h, uint64_t number) {
+        assert_true(quiet_peer_send(h, PEER_CALL_CANCEL, &number, sizeof(number)));
+}
+
+/* Another host, a user of this one, and root. */
+static void one_caller_leaves_places_to_the_others(void **state) {
+        static const char journal[] = "/fleet/v1/journal/web.service?machine=" QUIET_PEER_ID,
+                          command[] = "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID;
         _cleanup_text_ Text said = {};
         QuietPeer *h = *state;
 
-        for (unsigned i = 0; i < JOURNALS; i++)
+        for (unsigned i = 0; i < JOURNALS / 2; i++)
                 peer_calls(h, i, CALL_JOURNAL, "web.service", true);
-        assert_int_equal(n_children, JOURNALS);
         assert_int_equal(peer_hears(h, &said), -1);
         peer_calls(h, 100, CALL_JOURNAL, "web.service", true);
         assert_int_equal(peer_hears(h, &said), 1);
-        assert_says(said.chars, "32 journals are being read on this host, which is the limit");
-        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_ID), "32 journals");
-        assert_int_equal(n_children, JOURNALS);
-
-        for (unsigned i = 0; i < COMMANDS; i++)
+        assert_says(said.chars,
+                    "16 of 32 places for journals on this host are taken, 16 of them for this user "
+                    "or host, which is the limit");
+        for (unsigned i = 0; i < COMMANDS / 2; i++)
                 peer_calls(h, 200 + i, i % 2 ? CALL_STATUS : CALL_KILL, "web.service", false);
-        assert_int_equal(n_children, JOURNALS + COMMANDS);
         text_clear(&said);
         peer_calls(h, 300, CALL_STATUS, "web.service", false);
         assert_int_equal(peer_hears(h, &said), 1);
-        assert_says(said.chars, "8 commands about units are running on this host, which is the limit");
+        assert_says(said.chars, "8 of 16 places for commands about units");
+        quiet_peer_pass(h, 1000); /* to the starts of the last ones */
+        assert_int_equal(n_children, JOURNALS / 2 + COMMANDS / 2);
+        assert_says(ask(h, "GET", journal), "HTTP/1.1 200");
+        assert_says(ask(h, "GET", command), "HTTP/1.1 200");
 
-        children[0].events->on_exit(children[0].userdata, 0);
-        children[JOURNALS].events->on_exit(children[JOURNALS].userdata, 0);
+        /* A child that was killed has its place until it is gone. */
+        peer_cancels(h, 0);
+        text_clear(&said);
+        peer_calls(h, 301, CALL_JOURNAL, "web.service", true);
+        assert_int_equal(peer_hears(h, &said), 1);
+        child_is_gone(&children[0]);
+        child_ends(&children[JOURNALS / 2], 0);
         peer_calls(h, 400, CALL_JOURNAL, "web.service", true);
         peer_calls(h, 401, CALL_STATUS, "web.service", false);
-        assert_int_equal(n_children, JOURNALS + COMMANDS + 2);
+        assert_int_equal(n_children, JOURNALS / 2 + COMMANDS / 2 + 4);
+}
+
+/* Each pair costs its sender 53 bytes. */
+static void calls_that_are_cancelled_start_children_at_a_pace(void **state) {
+        enum { PAIRS = 10000, SECONDS = 10, BURST = 16, STARTS_S = 20 };
+        QuietPeer *h = *state;
+
+        for (unsigned i = 0; i < PAIRS; i++) {
+                peer_calls(h, i, i % 2 ? CALL_JOURNAL : CALL_STATUS, "web.service", true);
+                peer_cancels(h, i);
+                if (i % (PAIRS / SECONDS) == 0) {
+                        assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID),
+                                    "HTTP/1.1 200"); /* at once, for another caller */
+                        quiet_peer_leave(h);
+                        quiet_peer_pass(h, 1000);
+                }
+                for (unsigned c = 0; c < CHILDREN_MAX; c++)
+                        if (children[c].runs && children[c].killed)
+                                child_is_gone(&children[c]);
+        }
+        assert_in_range(n_children, BURST, BURST + STARTS_S * SECONDS + SECONDS);
+        assert_int_equal(loop_turns(&h->loop)->n_children, n_children);
+
+        /* What waits for its start, and is cancelled, has cost nothing. */
+        n_children = 0;
+        for (unsigned i = 0; i < BURST + 4; i++)
+                peer_calls(h, i, i % 2 ? CALL_JOURNAL : CALL_STATUS, "web.service", true);
+        for (unsigned i = 0; i < BURST + 4; i++)
+                peer_cancels(h, i);
+        quiet_peer_pass(h, 1000);
+        assert_in_range(n_children, 0, BURST);
 }
 
 static void a_child_waits_for_credit_of_the_host_that_asks(void **state) {
@@ -343,7 +417,7 @@ static void an_older_host_that_gives_no_credit_gets_all(void **state) {
         peer_calls(h, 7, CALL_JOURNAL, "web.service", false);
         for (size_t sent = 0; sent < 4 * WINDOW; sent += PIECE)
                 child_says(&children[0], PIECE);
-        children[0].events->on_exit(children[0].userdata, 3);
+        child_ends(&children[0], 3);
         assert_int_equal(peer_hears(h, &said), 3);
         assert_int_equal(said.size, 4 * WINDOW);
 }
@@ -545,10 +619,10 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
         assert_says(ask(h, "GET", WEB), "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"cannot run it\"");
         spawn_fails = false;
-        for (unsigned i = 0; i < JOURNALS; i++) { /* what failed has taken no place */
+        for (unsigned i = 0; i < JOURNALS / 2; i++) /* what failed has taken no place */
                 peer_calls(h, i, CALL_JOURNAL, "web.service", true);
-                assert_int_equal(n_children, i + 2);
-        }
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(n_children, JOURNALS / 2 + 1);
 
         quiet_peer_part(h);
         assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
@@ -626,7 +700,7 @@ static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
         assert_false(children[0].paused);
 
         children[0].events->on_output(children[0].userdata, "more", 4);
-        children[0].events->on_exit(children[0].userdata, 7);
+        child_ends(&children[0], 7);
         quiet_peer_run(h);
         assert_true(client_hears(h, "\"more\"}\n"));
         assert_true(client_hears(h, "{\"exit\":7}\n"));
@@ -666,7 +740,8 @@ int main(void) {
                 on_a_host(a_restricted_host_is_listed_with_its_prefixes),
                 on_a_host(a_restricted_host_reads_other_hosts_and_a_removed_one_does_not),
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
-                on_a_host(journals_leave_commands_their_places),
+                on_a_host(one_caller_leaves_places_to_the_others),
+                on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
                 on_a_host(an_older_host_that_gives_no_credit_gets_all),
                 on_a_host(a_slow_reader_of_another_hosts_journal_loses_nothing),

@@ -1,0 +1,83 @@
+#include "fleetd/api/callers.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+        unsigned max;
+        const char *things;
+} works[_CALLER_WORK_MAX] = {
+        [CALLER_JOURNAL] = { CALLER_JOURNALS_MAX, "journals" },
+        [CALLER_COMMAND] = { CALLER_COMMANDS_MAX, "commands about units" },
+};
+
+static void caller_free(Callers *c, Caller *caller) {
+        TAILQ_REMOVE(&c->all, caller, all);
+        free(caller);
+}
+
+/* A caller without a place is kept while its pace would still delay it: starts for all callers have a pace,
+ * too, and bound their number. */
+static Caller *callers_find(Callers *c, const char *name, uint64_t now_ms) {
+        Caller *caller, *next, *found = NULL;
+
+        for (caller = TAILQ_FIRST(&c->all); caller; caller = next) {
+                next = TAILQ_NEXT(caller, all);
+                if (streq(caller->name, name))
+                        found = caller;
+                else if (caller->n[CALLER_JOURNAL] + caller->n[CALLER_COMMAND] == 0 &&
+                         pace_wait_ms(&caller->pace, CALLER_STARTS_S, 1, now_ms) == 0)
+                        caller_free(c, caller);
+        }
+        return found;
+}
+
+void callers_init(Callers *c) {
+        *c = (Callers) {};
+        TAILQ_INIT(&c->all);
+}
+
+void callers_done(Callers *c) {
+        while (!TAILQ_EMPTY(&c->all))
+                caller_free(c, TAILQ_FIRST(&c->all));
+}
+
+int callers_take(Callers *c, const char *name, CallerWork work, uint64_t now_ms, Caller **ret, Error *err) {
+        Caller *caller = callers_find(c, name, now_ms);
+        unsigned own = caller ? caller->n[work] : 0;
+
+        if (!caller_may_take(own, c->n[work], works[work].max))
+                return error_set(err, -EBUSY,
+                                 "%u of %u places for %s on this host are taken, %u of them for this user or "
+                                 "host, which is the limit; end one of them, or try again later",
+                                 c->n[work], works[work].max, works[work].things, own);
+        if (!caller) {
+                caller = NEW0(Caller, 1);
+                if (!caller)
+                        return error_set(err, -ENOMEM, "out of memory");
+                snprintf(caller->name, sizeof(caller->name), "%s", name);
+                TAILQ_INSERT_TAIL(&c->all, caller, all);
+        }
+        caller->n[work]++;
+        c->n[work]++;
+        *ret = caller;
+        return 0;
+}
+
+void callers_give_back(Callers *c, Caller *caller, CallerWork work) {
+        caller->n[work]--;
+        c->n[work]--;
+}
+
+uint64_t callers_start(Callers *c, Caller *caller, uint64_t now_ms) {
+        uint64_t own_ms = pace_wait_ms(&caller->pace, CALLER_STARTS_S, CALLER_BURST, now_ms),
+                 all_ms = pace_wait_ms(&c->pace, CALLERS_STARTS_S, CALLERS_BURST, now_ms);
+
+        if (own_ms > 0 || all_ms > 0)
+                return MAX(own_ms, all_ms);
+        pace_take(&caller->pace, 1);
+        pace_take(&c->pace, 1);
+        return 0;
+}
