@@ -95,7 +95,7 @@ static void rollout_write_joiners(Text *t, const Request *request, const Rollout
                 return;
         json_open(t, "joiners", '[');
         for (size_t i = 0; i < MIN(set->n_joiners, (size_t) INSTANCES_MAX); i++)
-                if (set->joiners[i]->target > TARGET_INACTIVE)
+                if (set->joiners[i]->target > TARGET_INACTIVE && !set->joiners[i]->unit->from)
                         json_add_string(t, NULL, set->joiners[i]->name);
         json_close(t, ']');
 }

@@ -62,7 +62,8 @@ typedef struct RolloutSet {
         const ClusterUnit **followers; /* owned: without a machine, and with another text in their keys; first
                                           those to be launched */
         size_t n_followers, n_launched; /* of these, to be launched */
-        const ClusterUnit **joiners;    /* owned: they have the wanted text, and do not follow yet */
+        const ClusterUnit **joiners;    /* owned: they have the wanted text, and do not follow yet; or only
+                                           their keys have another one */
         size_t n_joiners;
         size_t n_waiting; /* further ones, to be launched and without a machine */
         size_t n_moving;  /* of these, those that are being stopped */

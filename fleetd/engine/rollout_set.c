@@ -44,10 +44,20 @@ static bool rollout_is_template(const ClusterUnit *head) {
         return unit_name_is_template(head->name);
 }
 
+/* Return whether an instance has the wanted text although its key has another one: that was begun on another
+ * machine only, and is abandoned. Its key gets the wanted text again. */
+static bool instance_kept_text(const ClusterUnit *head, const ClusterAssignment *a) {
+        const ClusterUnit *u = a->of;
+        _cleanup_unit_ Unit *whole = NULL;
+
+        return a->hash[0] && streq(a->base, head->unit->hash) && rollout_compose(head, u, &whole) >= 0 &&
+               streq(a->hash, (whole ?: head->unit)->hash);
+}
+
 /* Whether the assignment has the wanted text of the set. One that names no text has that of its unit key. */
 static bool instance_has_text(const ClusterUnit *head, const ClusterAssignment *a) {
         if (!streq(a->of->unit->base, head->unit->hash) && a->of != head)
-                return false;
+                return instance_kept_text(head, a);
         return plan_is_current(a);
 }
 
@@ -278,8 +288,13 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                 set->n_moving += u->target == TARGET_LAUNCHED && !LIST_EMPTY(&u->assignments);
                 return 0;
         }
-        state = instance_judge(set->head, newest, &why);
         former = rollout_replaced(newest);
+        if (former && former->machine->presence == PRESENCE_UP && !instance_has_text(set->head, newest) &&
+            instance_has_text(set->head, former)) { /* the one that was started on another machine ends */
+                newest = former;
+                former = NULL;
+        }
+        state = instance_judge(set->head, newest, &why);
         if (state == INSTANCE_SKIPPED && former) { /* it ends, and the former one runs on */
                 state = INSTANCE_FAILED;
                 why = "a condition is not met on the other machine";
@@ -398,12 +413,28 @@ static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit
 
 /* An instance that has a text of its own may have the wanted one by now: the template has got it, too. One
  * that is the file of a unit directory keeps the text of the file. */
-static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
+static bool set_is_joined_by(const RolloutSet *set, const ClusterUnit *u) {
         size_t own;
 
-        if (u->unit->from || cluster_unit_is_unreadable(u) ||
-            (u->unit->owner && !same_string(u->unit->owner, set->head->unit->owner)) ||
-            !unit_has_text_of(u->unit, set->head->unit, &own))
+        return (!u->unit->owner || same_string(u->unit->owner, set->head->unit->owner)) &&
+               unit_has_text_of(u->unit, set->head->unit, &own);
+}
+
+/* Return whether only the key of a follower has another text. */
+static bool set_lacks_key(const RolloutSet *set, const ClusterUnit *u) {
+        bool has_text = false;
+
+        if (streq(u->unit->base, set->head->unit->hash))
+                return false;
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (cluster_assignment_is_active(a) && !(has_text = instance_kept_text(set->head, a)))
+                        return false;
+        return has_text;
+}
+
+static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *u) {
+        if (cluster_unit_is_unreadable(u) ||
+            !(u->unit->from ? set_lacks_key(set, u) : set_is_joined_by(set, u)))
                 return 0;
         if (GROW(set->joiners, *capacity, set->n_joiners + 1) < 0)
                 return -ENOMEM;
@@ -427,6 +458,8 @@ static int set_read_followers(const Cluster *cluster, RolloutSet *set, size_t *c
                         continue;
                 }
                 r = set_add_follower(set, &n_followers, u);
+                if (r == 0)
+                        r = set_add_joiner(set, &n_joiners, u);
                 if (r == 0 && plan_is_wanted(u))
                         r = set_add_unit(set, capacity, u);
         }
