@@ -435,12 +435,28 @@ static void print_hint(const View *v) {
         output_words_and(&t, " ", &command, LABEL_WIDTH);
 }
 
-static int screen_print(const View *v, const Conditions *all, bool full) {
+/* The answer about the cluster of an attached host is that of its replica. */
+static void print_access(Client *c, const View *v) {
+        bool attached = streq(member_text(v->cluster, "role"), "attached");
+        _cleanup_json_ JsonValue *local = NULL;
+        _cleanup_text_ Text t = {};
+
+        if (attached && client_get_json(c, "/fleet/v1/local", &local, NULL) < 0)
+                return;
+        if (!*member_text(attached ? local : v->cluster, "clientAccess"))
+                return;
+        text_append(&t,
+                    "  hint     ListenClient= of this host is closed, because LocalRights= grants rights to "
+                    "keys; ClientAccess= opens it");
+        output_words(&t, LABEL_WIDTH);
+}
+
+static int screen_print(Client *c, const View *v, const Conditions *all) {
         _cleanup_text_ Text recent = {}, line = {};
         int r;
 
         print_summary(v, all->n);
-        r = problems_print(all, full);
+        r = problems_print(all, c->options.full);
         if (r < 0)
                 return r;
         print_voters(v);
@@ -456,6 +472,7 @@ static int screen_print(const View *v, const Conditions *all, bool full) {
                 output_words(&line, LABEL_WIDTH);
         }
         print_hint(v);
+        print_access(c, v);
         return 0;
 }
 
@@ -510,7 +527,7 @@ int overview(Client *c, Error *err) {
                 return all.error;
         if (!view_is_removed(&v))
                 client_note_stale(c);
-        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(&v, &all, c->options.full);
+        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(c, &v, &all);
         if (r < 0)
                 return r;
         return all.n > 0 ? EXIT_FAILED : EXIT_DONE;

@@ -427,14 +427,23 @@ static void daemon_each_unit(void *userdata, void (*each)(void *userdata, const 
                 agent_each_unit(d->agent, each, each_userdata);
 }
 
+static void daemon_log_access(const Settings *s) {
+        if (settings_client_access(s) == CLIENT_CLOSED && s->listen_client[0])
+                log_notice(NO_FIELDS,
+                           "ListenClient=%s is closed, because LocalRights= grants rights to keys: with "
+                           "ClientAccess=, it is open to all local users",
+                           s->listen_client);
+}
+
 static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
+        ClientAccess access = settings_client_access(s);
         ApiOptions options = { .network = d->io.network,
                                .peers = d->peers,
                                .store = d->store,
                                .registry = d->registry,
                                .machine_id = s->machine_id,
                                .name = s->name,
-                               .access = s->client_access,
+                               .access = access,
                                .local_rights = &s->local_rights,
                                .server_names = &s->server_names,
                                .metrics = daemon_metrics,
@@ -450,10 +459,11 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .limits = &s->limits,
                                .http = &s->http };
         const char *addresses[] = { [API_SOCKET] = s->listen_socket,
-                                    [API_LOOPBACK] = s->client_access == CLIENT_OFF ? "" : s->listen_client,
+                                    [API_LOOPBACK] = access > CLIENT_READ_ONLY ? "" : s->listen_client,
                                     [API_TLS] = s->listen_tls };
         int r;
 
+        daemon_log_access(s);
         r = s->listen_peer[0] && !d->io.unidentified ? daemon_listen(d, s->listen_peer, err) : 0;
         if (r >= 0 && (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0]))
                 r = api_new(&d->api, d->io.loop, &options);
@@ -511,7 +521,8 @@ int daemon_reload(Daemon *d, const Settings *settings) {
                 engine_set_brake(d->engine, settings->brake_ms);
         if (d->api) {
                 api_set_limits(d->api, &settings->limits, &settings->http);
-                api_set_local_rights(d->api, &settings->local_rights);
+                api_set_local_rights(d->api, &settings->local_rights, settings_client_access(settings));
+                daemon_log_access(settings);
         }
         if (d->membership)
                 membership_set_client(d->membership, settings->advertise_client);

@@ -113,8 +113,8 @@ static void process_restart(void *userdata) {
 }
 
 static void process_reserve_descriptors(Settings *s) {
-        host_reserve_descriptors((s->listen_socket[0] != 0) +
-                                         (s->listen_client[0] && s->client_access != CLIENT_OFF),
+        host_reserve_descriptors((s->listen_socket[0] != 0) + (s->listen_client[0] &&
+                                                               settings_client_access(s) <= CLIENT_READ_ONLY),
                                  s->sessions ?: (uint64_t) PEERS_SESSIONS, &s->http.connections);
 }
 

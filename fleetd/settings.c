@@ -337,6 +337,7 @@ void settings_done(Settings *s) {
 
 static int settings_defaults(Settings *s) {
         *s = (Settings) {
+                .client_access = CLIENT_UNSET,
                 .state_directory = strdup("/var/lib/fleet"),
                 .runtime_directory = strdup("/run/fleet"),
                 .unit_directory = strdup("/etc/fleet/units"),

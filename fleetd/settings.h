@@ -30,8 +30,8 @@ typedef struct Settings {
         char *machine_id;       /* 32 hex digits */
         Pairs metadata;
         bool agent, engine;
-        ClientAccess client_access;
-        Names local_rights; /* texts of local_rights_add() */
+        ClientAccess client_access; /* see settings_client_access() */
+        Names local_rights;         /* texts of local_rights_add() */
         uint64_t brake_ms, boot_wait_ms;
         uint64_t quota, quota_keys;  /* of users' keys: bytes, and number; 0: as many as the bytes allow */
         uint64_t voters;             /* 0: as many as there are hosts for, mostly 3 */
@@ -62,6 +62,9 @@ bool settings_has_replica(const Settings *s);
 
 /* Return whether a cluster has admitted this host, perhaps without a replica. */
 bool settings_has_cluster(const Settings *s);
+
+/* Return what ListenClient= permits; not CLIENT_UNSET (settings_check.c). */
+ClientAccess settings_client_access(const Settings *s);
 
 /* Check what concerns several settings (settings_check.c): settings_read() does. -EINVAL with the setting and
  * the remedy. */

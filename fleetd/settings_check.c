@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/parse.h"
+#include "fleetd/registry/local_rights.h"
 
 const char *settings_option_value(const char *name, int argc, char *const argv[], int *i) {
         size_t size = strlen(name);
@@ -85,6 +86,13 @@ bool settings_has_cluster(const Settings *s) {
 static bool settings_has_identity(const Settings *s) {
         return settings_has_file(s, "identity/key") || settings_has_file(s, "identity.new/entering") ||
                settings_has_replica(s) || s->restore;
+}
+
+/* A right to keys has no effect while each local user may write all keys. */
+ClientAccess settings_client_access(const Settings *s) {
+        if (s->client_access != CLIENT_UNSET)
+                return s->client_access;
+        return local_rights_have_keys(&s->local_rights) ? CLIENT_CLOSED : CLIENT_READ_WRITE;
 }
 
 int settings_check(const Settings *s, Error *err) {

@@ -70,7 +70,7 @@ void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
 /* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
  * a right. */
-void api_set_local_rights(Api *api, const Names *texts);
+void api_set_local_rights(Api *api, const Names *texts, ClientAccess access); /* access: of API_LOOPBACK */
 /* Call 'each' with the name ("socket", "loopback", "tls") and the counts of each listener. */
 void api_each_listener(const Api *api,
                        void (*each)(void *userdata, const char *name, const HttpCounts *counts),

@@ -130,6 +130,11 @@ void request_append_rejection(const Request *request, Text *t) {
                 text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
 }
 
+void request_append_access(const Request *request, Text *t) {
+        if (request->api->options.access == CLIENT_CLOSED)
+                json_add_string(t, "clientAccess", "closed");
+}
+
 /* Write the settings that the cluster has, and the value of the spread key that no other one can replace. */
 static void settings_write(Text *t, const Cluster *c, const KvState *state) {
         const ClusterSettings *settings = cluster_settings(c);
@@ -194,6 +199,8 @@ void cluster_handle(Request *request) {
         if (attempt_ms > 0)
                 json_add_u64(&t, "attemptMs", attempt_ms);
         brake_write(&t, request, c);
+        if (!request->origin)
+                request_append_access(request, &t);
         json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
         json_add_u64(&t, "floor", state.read_bound);
         json_add_u64(&t, "index", state.index);

@@ -518,7 +518,10 @@ void states_local_handle(Request *request) {
                 return;
         }
         /* Two pages as one object. */
-        text_append_bytes(&t, machines.chars, machines.size - 1);
+        json_open(&t, NULL, '{');
+        request_append_access(request, &t);
+        text_append(&t, t.size > 1 ? "," : "");
+        text_append_bytes(&t, machines.chars + 1, machines.size - 2);
         text_append(&t, states.size > 2 ? "," : "");
         text_append_bytes(&t, states.chars + 1, states.size - 1);
         /* Without X-Fleet-Stale: this is not state of the cluster. */

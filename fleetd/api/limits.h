@@ -3,7 +3,13 @@
 
 #include <stdint.h>
 
-typedef enum ClientAccess { CLIENT_READ_WRITE, CLIENT_READ_ONLY, CLIENT_OFF } ClientAccess;
+typedef enum ClientAccess {
+        CLIENT_READ_WRITE,
+        CLIENT_READ_ONLY,
+        CLIENT_OFF,
+        CLIENT_CLOSED, /* as off: it is not set, and LocalRights= grants rights to keys */
+        CLIENT_UNSET,  /* of the settings alone */
+} ClientAccess;
 
 /* Limits of one client's request; fleet-api(7) documents the responses above them. */
 typedef struct ApiLimits {

@@ -188,6 +188,8 @@ void request_refuse_target(Request *request);
 /* Append "10.0.0.1:2380: REASON" about a host that this one dials, and that rejects it or is rejected;
  * nothing if there is none. */
 void request_append_rejection(const Request *request, Text *t);
+/* Add "clientAccess" if the key API of this host is closed by its LocalRights=. */
+void request_append_access(const Request *request, Text *t);
 bool request_path_is_clean(const Request *request);
 void request_redirect_clean(Request *request); /* 301 */
 /* Send the head of a stream, with status 200; 'fields' NULL: none of its own. */

@@ -95,7 +95,7 @@ static int server_sender(ApiListenerState *listener, const Stream *stream, Sende
                 memcpy(p.machine, api->machine_id, sizeof(p.machine));
         if (listener->kind == API_LOOPBACK) {
                 p.kind = PRINCIPAL_ANONYMOUS;
-                facts.reads = api->options.access != CLIENT_OFF;
+                facts.reads = api->options.access <= CLIENT_READ_ONLY;
                 facts.writes = api->options.access == CLIENT_READ_WRITE;
         } else if (listener->kind == API_SOCKET)
                 r = server_read_peer(api, stream, &p, &facts);
@@ -535,9 +535,10 @@ static int api_read_local_rights(Api *api, const Names *texts) {
         return 0;
 }
 
-void api_set_local_rights(Api *api, const Names *texts) {
+void api_set_local_rights(Api *api, const Names *texts, ClientAccess access) {
         ApiListenerState *listener;
 
+        api->options.access = access;
         if (api_read_local_rights(api, texts) < 0) {
                 log_error(NO_FIELDS, "out of memory: LocalRights= stays as it was");
                 return;

@@ -115,6 +115,14 @@ int local_rights_of(const LocalRights *l, const uint32_t *groups, size_t n, Prin
         return 0;
 }
 
+bool local_rights_have_keys(const Names *texts) {
+        for (size_t i = 0; i < texts->n; i++)
+                for (const char *p = strchr(texts->items[i], ':'); p; p = strchr(p + 1, ','))
+                        if (starts_with(p + 1, "keys-"))
+                                return true;
+        return false;
+}
+
 int local_rights_set(const char *value, void *texts, Error *err) {
         _cleanup_local_rights_ LocalRights all = {};
         Names *names = texts;

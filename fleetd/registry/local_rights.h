@@ -28,6 +28,9 @@ int local_rights_add(LocalRights *l, const char *text, Error *err);
  * removes all. Return as local_rights_add(). */
 int local_rights_set(const char *value, void *texts, Error *err);
 
+/* Return whether one of these texts has a right to keys, also of a group that does not exist yet. */
+bool local_rights_have_keys(const Names *texts);
+
 /* Return the groups with rights among 'groups' in 'p', and the sum of their rights in *ret (NULL: none). 0 or
  * -ENOMEM. */
 int local_rights_of(const LocalRights *l, const uint32_t *groups, size_t n, Principal *p, RightList **ret);

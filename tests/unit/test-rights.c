@@ -49,6 +49,7 @@ typedef struct Fixture {
         Attached *attached; /* NULL: the listeners are those of 'host' */
         Api *replica_api;   /* with it: of 'host', which gets its requests */
         Api *api;
+        ClientAccess access;
         char *socket, tcp[64];
 } Fixture;
 
@@ -66,7 +67,7 @@ static void grant(Fixture *f, const char *text) {
         _cleanup_names_ Names names = {};
 
         assert_int_equal(names_add(&names, text, strlen(text)), 0);
-        api_set_local_rights(f->api, text[0] ? &names : NULL);
+        api_set_local_rights(f->api, text[0] ? &names : NULL, f->access);
 }
 
 static Api *api_on(const Host *h, const Attached *a) {
@@ -517,7 +518,9 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
         static const struct {
                 const char *target, *says;
                 bool forwarded; /* without a replica: then it is cut */
+                bool loopback;  /* of a local user without rights at the socket */
         } rows[] = {
+                { "/v2/keys/a?wait=true&recursive=true", "\"errorCode\":110", .loopback = true },
                 { "/v2/keys/a/b/c?wait=true", "\"errorCode\":110" },
                 { "/v2/keys/a/b?wait=true&recursive=true&stream=true", "\"errorCode\":110" },
                 { "/fleet/v1/kv/changes?prefix=/a/b", "the right to these changes has ended" },
@@ -538,7 +541,7 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
         peer.uid = USER;
         grant(f, "4711:keys-read:/a/b,keys-read:/c,units-see");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                client_open(&clients[i], f, API_SOCKET);
+                client_open(&clients[i], f, rows[i].loopback ? API_LOOPBACK : API_SOCKET);
                 client_send(&clients[i], "GET", rows[i].target, "text/plain", "");
                 UNTIL(f, (client_read(&clients[i]),
                           clients[i].in.size > 0 && strstr(clients[i].in.chars, "\r\n\r\n")));
@@ -546,6 +549,7 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                         fail_msg("%s: %s", rows[i].target, clients[i].in.chars);
         }
         before_ms = clock_monotonic_ms();
+        f->access = CLIENT_CLOSED;
         grant(f, "4711:keys-read:/c");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 UNTIL(f, (client_read(&clients[i]),
@@ -555,7 +559,10 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                 client_close(&clients[i]);
         }
         assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
-        print_message("6 streams ended %llu ms after the loss of a right\n",
+        client_open(&clients[0], f, API_LOOPBACK);
+        assert_int_equal(get(&clients[0], "/v2/keys/c"), 403);
+        client_close(&clients[0]);
+        print_message("7 streams ended %llu ms after the loss of a right\n",
                       (unsigned long long) (clock_monotonic_ms() - before_ms));
 }
 

@@ -84,7 +84,7 @@ static void without_settings_a_host_is_a_cluster_of_one(void **state) {
         assert_string_equal(s->machine_id, "0123456789abcdef0123456789abcdef");
         assert_true(s->name[0] != 0);
         assert_true(s->agent && s->engine);
-        assert_int_equal(s->client_access, CLIENT_READ_WRITE);
+        assert_int_equal(settings_client_access(s), CLIENT_READ_WRITE);
         assert_int_equal(s->join.n, 0);
         assert_int_equal(s->brake_ms, 30000);
 }
@@ -161,6 +161,33 @@ static void rights_of_local_groups_add_up_and_an_unknown_group_is_a_warning(void
         assert_int_equal(load_settings(fixture, "--local-rights=root:keys-read:/b", NULL, NULL), 0);
         assert_int_equal(fixture->settings.local_rights.n, 1);
         assert_string_equal(fixture->settings.local_rights.items[0], "root:keys-read:/b");
+}
+
+static void rights_to_keys_close_the_key_api_unless_its_access_is_set(void **state) {
+        static const struct {
+                const char *text;
+                ClientAccess expected;
+        } rows[] = {
+                { "LocalRights=root:units-see", CLIENT_READ_WRITE },
+                { "LocalRights=root:keys-read:/a", CLIENT_CLOSED },
+                { "LocalRights=root:units-see,keys-write:/a", CLIENT_CLOSED },
+                { "LocalRights=no-such-group:keys-read:/a", CLIENT_CLOSED },
+                { "LocalRights=root:keys-read:/a\nLocalRights=", CLIENT_READ_WRITE },
+                { "LocalRights=root:keys-read:/a\nClientAccess=read-write", CLIENT_READ_WRITE },
+                { "LocalRights=root:keys-read:/a\nClientAccess=read-only", CLIENT_READ_ONLY },
+                { "ClientAccess=off", CLIENT_OFF },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char text[128];
+
+                snprintf(text, sizeof(text), "[Fleetd]\n%s\n", rows[i].text);
+                config(fixture, text);
+                assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+                if (settings_client_access(&fixture->settings) != rows[i].expected)
+                        fail_msg("%s", rows[i].text);
+        }
 }
 
 static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
@@ -338,7 +365,7 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
         assert_true(running.debug);
         assert_string_equal(running.listen_client, "127.0.0.1:2379");
         assert_true(running.agent);
-        assert_int_equal(running.client_access, CLIENT_READ_WRITE);
+        assert_int_equal(settings_client_access(&running), CLIENT_READ_WRITE);
         assert_int_equal(running.quota, 256 << 20);
 }
 
@@ -645,6 +672,7 @@ int main(void) {
                 in_fixture(options_override_the_file),
                 in_fixture(lists_of_the_command_line_replace_those_of_the_file),
                 in_fixture(an_empty_value_in_the_file_clears_a_list),
+                in_fixture(rights_to_keys_close_the_key_api_unless_its_access_is_set),
                 in_fixture(rights_of_local_groups_add_up_and_an_unknown_group_is_a_warning),
                 in_fixture(a_bad_line_of_the_file_is_named_with_its_remedy),
                 in_fixture(a_bad_option_is_named_with_its_remedy),
