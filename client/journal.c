@@ -14,6 +14,7 @@
 enum {
         TURN_MS = 100,
         LINES_HELD_MAX = 1000000,
+        SAID_MAX = 4096,    /* bytes */
         LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
 };
 
@@ -32,6 +33,8 @@ typedef struct Source {
         const char *unit;          /* the same */
         Stream *stream;
         Text partial; /* the beginning of a line */
+        Text said;    /* lines before the first entry: messages of journalctl or of fleetd */
+        bool begun;   /* an entry has arrived */
         int status;   /* -1: the answer has not ended */
 } Source;
 
@@ -61,9 +64,9 @@ static Format format_of(const char *output) {
  * none. */
 static uint64_t time_of(Format format, const char *line) {
         static const char member[] = "\"__REALTIME_TIMESTAMP\":\"";
+        size_t n = 0, seconds = 0; /* digits before the fraction */
         uint64_t us = 0;
         char digits[32];
-        size_t n = 0;
 
         if (format == FORMAT_JSON) {
                 line = strstr(line, member);
@@ -76,7 +79,11 @@ static uint64_t time_of(Format format, const char *line) {
              line++)
                 if (*line != '.')
                         digits[n++] = *line;
+                else
+                        seconds = n;
         digits[n] = 0;
+        if (format != FORMAT_JSON && (n != seconds + 6 || *line != ' '))
+                return 0; /* a message that begins with a number */
         return parse_u64(digits, &us) < 0 ? 0 : us;
 }
 
@@ -111,6 +118,15 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
         return 0;
 }
 
+static int source_add(Source *s, const char *line, size_t size) {
+        s->begun = s->begun || time_of(s->merge->format, line) > 0;
+        if (s->begun)
+                return entry_add(s->merge, s - s->merge->sources, line, size);
+        text_append_bytes(&s->said, line,
+                          MIN(size, (size_t) SAID_MAX - MIN(s->said.size, (size_t) SAID_MAX)));
+        return s->said.error;
+}
+
 /* Split the output into lines: pieces of an answer end anywhere. */
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
@@ -125,7 +141,7 @@ static int on_answer(void *userdata, const char *json, size_t json_size) {
                 text_append_bytes(&s->partial, at, (size_t) (end - at));
                 r = s->partial.error;
                 if (r >= 0 && end[-1] == '\n') {
-                        r = entry_add(s->merge, s - s->merge->sources, s->partial.chars, s->partial.size);
+                        r = source_add(s, s->partial.chars, s->partial.size);
                         text_clear(&s->partial);
                 }
         }
@@ -177,6 +193,7 @@ static void merge_done(Merge *m) {
         for (size_t i = 0; i < m->n_sources; i++) {
                 stream_free(m->sources[i].stream);
                 text_done(&m->sources[i].partial);
+                text_done(&m->sources[i].said);
         }
         free(m->entries);
         free(m->sources);
@@ -254,6 +271,33 @@ static void source_note(const Source *s, const char *reason) {
                 client_note("Failed to read the journal of %s: %s", name, reason);
 }
 
+/* The answer has ended, with -ENODATA, or failed. What a journal says before its first entry is the reason,
+ * if the command has failed, and is printed otherwise. */
+static int source_end(Merge *m, size_t i, int r, const Error *lost) {
+        Source *s = &m->sources[i];
+        const char *reason = NULL;
+
+        s->stream = stream_free(s->stream);
+        if (r == -ENODATA && s->status == 0)
+                return s->said.size > 0 ? entry_add(m, i, s->said.chars, s->said.size) : 0;
+        if (r != -ENODATA)
+                reason = error_text(lost, r);
+        else if (s->status < 0)
+                reason = "connection lost before the end";
+        else if (s->status == UNIT_STATUS_LIMIT)
+                reason = UNIT_STATUS_LIMIT_TEXT;
+        else if (s->said.size > 0) {
+                s->said.chars[strcspn(s->said.chars, "\n")] = 0;
+                reason = s->said.chars;
+        }
+        if (!reason)
+                return 0;
+        entries_print(m, UINT64_MAX);
+        m->failed = true;
+        source_note(s, reason);
+        return 0;
+}
+
 /* Read the available lines of each source; without any, wait for TURN_MS. Print an error for a machine that
  * fails, and skip it. Return the number of open journals, or an error. */
 static int merge_turn(Merge *m, Error *err) {
@@ -278,13 +322,9 @@ static int merge_turn(Merge *m, Error *err) {
                         n_open++;
                         continue;
                 }
-                if (r != -ENODATA || s->status < 0) {
-                        entries_print(m, UINT64_MAX);
-                        m->failed = true;
-                        source_note(s,
-                                    r == -ENODATA ? "connection lost before the end" : error_text(&lost, r));
-                }
-                s->stream = stream_free(s->stream);
+                r = source_end(m, i, r, &lost);
+                if (r < 0)
+                        return r;
         }
         return (int) n_open;
 }

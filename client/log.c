@@ -337,6 +337,8 @@ static int source_read(Source *s, uint64_t ms) {
         reason = s->said.size > 0 ? s->said.chars : NULL;
         if (reason && starts_with(reason, "fleetd: "))
                 reason += strlen("fleetd: ");
+        if (r == -ENODATA && s->status == UNIT_STATUS_LIMIT)
+                reason = UNIT_STATUS_LIMIT_TEXT;
         if (r != -ENODATA) {
                 reason = reason_of(&err, r);
                 again = r != -EREMOTEIO || client_is_about_daemon(r, &err);

@@ -69,7 +69,9 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
                 client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
-        if (answer.status > 0 && !answer.any)
+        if (answer.status == UNIT_STATUS_LIMIT)
+                client_note("%s: %s", name, UNIT_STATUS_LIMIT_TEXT);
+        else if (answer.status > 0 && !answer.any)
                 client_note("%s: the command on its machine printed nothing, and ended with exit status %d",
                             name, answer.status);
         if (ret_any)

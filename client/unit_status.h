@@ -1,7 +1,14 @@
 /* Requests that run systemctl or journalctl for a unit on its machine. Any fleetd forwards them. */
 #pragma once
 
+#include <signal.h>
+
 #include "client/client.h"
+
+/* Exit status: fleetd limits the processor time of what reads a journal. */
+enum { UNIT_STATUS_LIMIT = 128 + SIGXCPU };
+#define UNIT_STATUS_LIMIT_TEXT \
+        "reading it took more processor time than fleetd permits; read less, by --since= or --lines="
 
 /* Append "/fleet/v1/KIND/NAME?machine=ID"; 'machine' NULL: the machine of the unit. */
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine);

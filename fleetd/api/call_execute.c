@@ -104,7 +104,7 @@ static void running_refuse(Running *r, int error, const Error *err) {
                 return;
         }
         if (session)
-                call_refuse(session, r->number, error_text(err, error));
+                call_refuse(session, r->number, call_status(error), error_text(err, error));
         running_free(r);
 }
 
@@ -298,19 +298,22 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         RemoteCommandSpec spec;
         Running *r;
         Error err = {};
+        int e;
 
         if (remote_command_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number, "the other host rejected the request: its version may differ");
+                call_refuse(session, number, 400,
+                            "the other host rejected the request: its version may differ");
                 return;
         }
         if (!call_is_permitted(api, session, api->machine_id, &spec)) {
-                call_refuse(session, number,
+                call_refuse(session, number, 403,
                             "the other host rejected the request: this host is restricted or removed");
                 return;
         }
         snprintf(caller.machine, sizeof(caller.machine), "%s", peer_handshake(session)->machine_id);
-        if (running_new(api, &spec, &caller, &r, &err) < 0) {
-                call_refuse(session, number, err.message);
+        e = running_new(api, &spec, &caller, &r, &err);
+        if (e < 0) {
+                call_refuse(session, number, call_status(e), err.message);
                 return;
         }
         r->session = peer_number(session);

@@ -2,12 +2,14 @@
 
 #include <stdio.h>
 
+#include "fleetd/api/callers.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/choosing.h"
 
 /* A call of the host at the session 'from', to the one at 'to'; each has a number of its own there. */
 typedef struct CallRelay {
         uint64_t from, from_number, to, to_number;
+        uint64_t left_ms; /* when it was cancelled; 0: it was not */
         TAILQ_ENTRY(CallRelay) all;
 } CallRelay;
 
@@ -80,11 +82,17 @@ void call_reply_end(PeerSession *session, uint64_t number, uint32_t status) {
                 (void) peer_reply(session, PEER_CALL_END, w.bytes, w.size);
 }
 
-void call_refuse(PeerSession *session, uint64_t number, const char *message) {
+void call_refuse(PeerSession *session, uint64_t number, unsigned status, const char *message) {
         char line[sizeof(((Error *) NULL)->message) + 1];
+        _cleanup_writer_ Writer w = {};
 
         snprintf(line, sizeof(line), "%s\n", message);
-        if (call_reply_chunk(session, number, line, strlen(line)) == 0)
+        write_u64(&w, number);
+        write_blob(&w, "", 0);
+        write_u32(&w, status);
+        write_string(&w, message);
+        if (w.error == 0 && peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size) == 0 &&
+            call_reply_chunk(session, number, line, strlen(line)) == 0)
                 call_reply_end(session, number, 1);
 }
 
@@ -107,22 +115,40 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
 
 /* -- Relaying -- */
 
+/* Return whether one session may have one more call relayed to another: a part of the places that this host
+ * has there. Forget calls that were cancelled long enough ago. */
+static bool relay_has_place(Api *api, uint64_t from, uint64_t to) {
+        uint64_t now_ms = loop_now_ms(api->loop);
+        unsigned n = 0, own = 0, taken = 0, own_taken = 0;
+        CallRelay *relay, *next;
+
+        for (relay = TAILQ_FIRST(&api->relays); relay; relay = next) {
+                next = TAILQ_NEXT(relay, all);
+                if (relay->left_ms > 0 && now_ms - relay->left_ms >= CALL_RELAY_LEFT_MS) {
+                        relay_free(api, relay);
+                        continue;
+                }
+                n++;
+                own += relay->from == from;
+                taken += relay->to == to;
+                own_taken += relay->from == from && relay->to == to;
+        }
+        return n < CALL_RELAYS_MAX && own < CALL_RELAYS_HOST_MAX &&
+               caller_may_take(own_taken, taken, CALLER_JOURNALS_MAX / 2);
+}
+
 /* Begin to relay. -ENOTCONN: this replica has no session to the machine. */
 static int relay_start(Api *api, PeerSession *session, uint64_t number, const char *machine,
                        const RemoteCommandSpec *spec) {
         PeerSession *to = call_session(api, machine);
-        CallRelay *relay, *other;
         _cleanup_writer_ Writer w = {};
-        size_t n = 0, own = 0;
+        CallRelay *relay = NULL;
         int r;
 
         if (!to || peer_handshake(to)->raft_id != 0)
                 return -ENOTCONN;
-        TAILQ_FOREACH(other, &api->relays, all) {
-                n++;
-                own += other->from == peer_number(session);
-        }
-        relay = n < CALL_RELAYS_MAX && own < CALL_RELAYS_HOST_MAX ? NEW0(CallRelay, 1) : NULL;
+        if (relay_has_place(api, peer_number(session), peer_number(to)))
+                relay = NEW0(CallRelay, 1);
         if (!relay)
                 return -EBUSY;
         *relay = (CallRelay) { .from = peer_number(session),
@@ -151,17 +177,18 @@ void call_relay_on_via(void *userdata, PeerSession *session, PeerFrame type, con
         int r;
 
         if (!machine || remote_command_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number, "the other host rejected the request: its version may differ");
+                call_refuse(session, number, 400,
+                            "the other host rejected the request: its version may differ");
                 return;
         }
         if (!call_is_permitted(api, session, machine, &spec)) {
-                call_refuse(session, number,
+                call_refuse(session, number, 403,
                             "the other host rejected the request: this host is restricted or removed");
                 return;
         }
         r = relay_start(api, session, number, machine, &spec);
         if (r == -EBUSY)
-                call_refuse(session, number, "too many calls are relayed: try again later");
+                call_refuse(session, number, 503, "too many calls are relayed: try again later");
         else if (r < 0)
                 call_reply_end(session, number, CALL_NOT_HERE);
 }
@@ -174,7 +201,8 @@ void call_relay_answer(Api *api, PeerSession *session, PeerFrame type, const voi
         TAILQ_FOREACH(relay, &api->relays, all) {
                 if (in.failed || relay->to != peer_number(session) || relay->to_number != number)
                         continue;
-                relay_send(api, relay->from, relay->from_number, type, payload, size);
+                if (relay->left_ms == 0)
+                        relay_send(api, relay->from, relay->from_number, type, payload, size);
                 if (type == PEER_CALL_END)
                         relay_free(api, relay);
                 return;
@@ -187,11 +215,12 @@ void call_relay_request(Api *api, PeerSession *session, PeerFrame type, const vo
         CallRelay *relay;
 
         TAILQ_FOREACH(relay, &api->relays, all) {
-                if (in.failed || relay->from != peer_number(session) || relay->from_number != number)
+                if (in.failed || relay->left_ms > 0 || relay->from != peer_number(session) ||
+                    relay->from_number != number)
                         continue;
                 relay_send(api, relay->to, relay->to_number, type, payload, size);
                 if (type == PEER_CALL_CANCEL)
-                        relay_free(api, relay);
+                        relay->left_ms = loop_now_ms(api->loop);
                 return;
         }
 }
@@ -205,7 +234,9 @@ void call_relay_on_session_end(Api *api, uint64_t session) {
                 next = TAILQ_NEXT(relay, all);
                 if (relay->from != session && relay->to != session)
                         continue;
-                if (relay->from == session)
+                if (relay->left_ms > 0)
+                        ; /* nothing is to be sent */
+                else if (relay->from == session)
                         relay_send(api, relay->to, relay->to_number, PEER_CALL_CANCEL, &(uint64_t) { 0 },
                                    sizeof(uint64_t));
                 else if (from && call_reply_chunk(from, relay->from_number, lost, sizeof(lost) - 1) == 0)

@@ -8,7 +8,11 @@
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
-enum { CALL_RELAYS_MAX = 256, CALL_RELAYS_HOST_MAX = 32 /* of one session */ };
+enum {
+        CALL_RELAYS_MAX = 256,
+        CALL_RELAYS_HOST_MAX = 32, /* of one session */
+        CALL_RELAY_LEFT_MS = 1000, /* one that was cancelled counts: its child is still to end */
+};
 
 /* Return a session on which a host can be called, or NULL. */
 PeerSession *call_session(const Api *api, const char *machine);
@@ -33,6 +37,7 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
                        const RemoteCommandSpec *spec);
 int call_reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size);
 void call_reply_end(PeerSession *session, uint64_t number, uint32_t status);
-void call_refuse(PeerSession *session, uint64_t number, const char *message);
+/* Refuse it, with the status of an HTTP answer. */
+void call_refuse(PeerSession *session, uint64_t number, unsigned status, const char *message);
 
 uint64_t calls_number(Api *api); /* remote_command.c: a new number of a call */

@@ -2,8 +2,10 @@
  * process, so that the loop reads nothing from disk, and the output is that of the tools. A session leads to
  * another host.
  *
- * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and
- * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
+ * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes; the first one
+ * is empty, when the command has begun) and PEER_CALL_END (number, u32 exit status). A chunk with u32 status
+ * and string message after its bytes is a refusal; older versions ignore it, and take the chunk and the end
+ * that follow for output. PEER_CALL_CANCEL (number) when the client has left.
  * PEER_CALL_CREDIT (number, u64 bytes): the total of bytes that may be sent; then the child is paused. A host
  * that gets no credit, from an older version, sends without a limit. A host that gives credit to an older
  * version ends the stream when it has to buffer too much.
@@ -20,6 +22,7 @@
 #include "base/parse.h"
 #include "fleetd/api/call_execute.h"
 #include "fleetd/api/call_relay.h"
+#include "fleetd/api/callers.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
 #include "fleetd/api/routes.h"
@@ -28,11 +31,8 @@
 #include "units/name.h"
 
 enum {
-        JOURNALS_MAX = 32,  /* a reader may follow one without end */
-        COMMANDS_MAX = 8,   /* the others, which end soon: journals do not use up their limit */
-        JOURNAL_CPU_S = 60, /* processor time of one that ends */
-        COMMAND_CPU_S = 5,
         QUESTIONS_MAX = 7,            /* replicas that are asked to relay a call */
+        BEGIN_MS = 2000,              /* for a host to begin or to refuse a call; its starts have a pace */
         QUESTION_MS = 1000,           /* for the first answer of each */
         CREDIT_WINDOW = 256 * 1024,   /* bytes by which another host may be ahead of the client */
         HELD_MAX = 2 * CREDIT_WINDOW, /* of output that the client could not take yet */
@@ -45,10 +45,11 @@ typedef struct Asking {
         Request *request;
         char machine[MACHINE_ID_SIZE];
         RemoteCommandSpec spec;
+        char caller[PRINCIPAL_TEXT_SIZE];
         uint64_t number, session;
-        unsigned questions;      /* replicas that were asked to relay the call */
-        bool relayed;            /* one of them was asked, and has not answered yet */
-        Timer patience;          /* with it */
+        unsigned questions; /* replicas that were asked to relay the call */
+        bool relayed;       /* one of them was asked, and has not answered yet */
+        Timer patience;     /* with it; then, and with the host, until the answer begins without output */
         uint64_t taken, granted; /* bytes: sent to the client; that the other host may send */
         Text held;               /* output that the client could not take yet */
         bool ended;              /* the other host has sent everything */
@@ -142,8 +143,8 @@ static int asking_call(Asking *a, PeerSession *session, bool relayed) {
         if (r == 0)
                 r = asking_grant(a); /* after the call, on the same session */
         a->relayed = relayed;
-        if (r == 0 && relayed)
-                r = timer_start(&a->patience, a->api->loop, QUESTION_MS);
+        if (r == 0)
+                r = timer_start(&a->patience, a->api->loop, relayed ? QUESTION_MS : BEGIN_MS);
         return r;
 }
 
@@ -168,7 +169,12 @@ static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const
         const char *name = cluster_name_of(c, machine),
                    *why = error == -ENOTCONN ? "no session to it is open" : strerror(-error);
 
-        if (spec->kind == CALL_LOG || !m || m->presence == PRESENCE_UP)
+        if (error == -EBUSY)
+                request_error(request, 503,
+                              "this user makes as many calls to %s as are left for one user: end one of "
+                              "them, or try again later",
+                              name);
+        else if (spec->kind == CALL_LOG || !m || m->presence == PRESENCE_UP)
                 request_error(request, 503, "%s cannot be reached from this host (%s)", name, why);
         else
                 request_error(request, 503, "%s is %s; the last reported state of %s: fleetctl why %s", name,
@@ -192,6 +198,10 @@ static void asking_ask_next(Asking *a, bool lost) {
 static void asking_on_patience(void *userdata) {
         Asking *a = userdata;
 
+        if (!a->relayed) { /* a host of an older version sends its first output, which may be late */
+                asking_begin(a);
+                return;
+        }
         (void) asking_send(a, PEER_CALL_CANCEL, 0);
         asking_ask_next(a, true);
 }
@@ -237,18 +247,40 @@ static void asking_on_drain(Request *request) {
                 request_cut(a->request, "the session to the other host has ended");
 }
 
+static void asking_on_refused(Asking *a, Reader *in) {
+        uint32_t status = read_u32(in);
+        _cleanup_free_ char *message = read_string(in, ERROR_MESSAGE_MAX);
+        const char *reason = message ?: "the other host rejected the request";
+
+        a->ended = true;
+        if (a->request->streams)
+                request_cut(a->request, reason);
+        else
+                request_error(a->request, status >= 400 && status < 600 ? status : 503, "%s", reason);
+}
+
 static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                            size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         Asking *a = asking_find(api, session, read_u64(&in));
-        size_t n;
+        size_t n = 0;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
+        bool relayed;
 
         if (!a) {
                 call_relay_answer(api, session, type, payload, size);
                 return;
         }
+        if (!in.failed && in.left > 0) {
+                asking_on_refused(a, &in);
+                return;
+        }
+        relayed = a->relayed;
+        a->relayed = false;
+        /* The first chunk of a relay is empty, too: it has sent the call. */
+        if (relayed && n == 0 && timer_start(&a->patience, api->loop, BEGIN_MS) == 0)
+                return;
         asking_begin(a);
 
         /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
@@ -286,7 +318,7 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
                 next_asking = TAILQ_NEXT(a, all);
                 if (a->session != number || a->ended)
                         continue;
-                if (a->relayed) {
+                if (!a->request->streams) {
                         asking_ask_next(a, true);
                         continue;
                 }
@@ -298,11 +330,32 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
         call_relay_on_session_end(api, number);
 }
 
+/* Users of this host share its places at the other one, as all callers share those of a host. */
+static bool asking_has_place(const Api *api, const char *caller, const char *machine,
+                             RemoteCommandKind kind) {
+        bool journal = remote_command_reads_journal(kind);
+        unsigned own = 0, taken = 0;
+        Asking *a;
+
+        TAILQ_FOREACH(a, &api->calls->asking, all) {
+                if (!streq(a->machine, machine) || remote_command_reads_journal(a->spec.kind) != journal)
+                        continue;
+                taken++;
+                own += streq(a->caller, caller);
+        }
+        return caller_may_take(own, taken, (journal ? CALLER_JOURNALS_MAX : CALLER_COMMANDS_MAX) / 2);
+}
+
 static int asking_start(Request *request, const char *machine, const RemoteCommandSpec *spec) {
+        Principal principal = call_principal(request);
+        char caller[PRINCIPAL_TEXT_SIZE];
         Api *api = request->api;
         PeerSession *session = call_session(api, machine);
-        Asking *a = NEW0(Asking, 1);
+        Asking *a;
 
+        if (!asking_has_place(api, principal_text(&principal, caller), machine, spec->kind))
+                return -EBUSY;
+        a = NEW0(Asking, 1);
         if (!a)
                 return -ENOMEM;
         *a = (Asking) { .api = api,
@@ -311,6 +364,7 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
                         .patience = TIMER(asking_on_patience, a),
                         .ended = true /* nothing to cancel yet */ };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
+        snprintf(a->caller, sizeof(a->caller), "%s", caller);
         TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
         request->state = a;
         request->on_end = asking_on_end;
@@ -356,8 +410,6 @@ static void command_begin(Request *request, const ClusterMachine *m, const Remot
                 r = asking_start(request, m->id, spec);
                 if (r < 0)
                         asking_refuse(request, spec, m->id, r);
-                else if (!((Asking *) request->state)->relayed)
-                        asking_begin(request->state);
                 return;
         }
         call_execute_request(request, spec);

@@ -189,7 +189,10 @@ static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
         assert_true(quiet_peer_send(h, PEER_CALL_CREDIT, w.bytes, w.size));
 }
 
-/* Return the bytes of chunks in 'ret', and the exit status; -1: not yet. */
+static unsigned refused; /* the status of the last refusal */
+
+/* Return the bytes of chunks in 'ret', and the exit status; -1: not yet. An older host skips the chunk of a
+ * refusal. */
 static int peer_hears(QuietPeer *h, Text *ret) {
         int status = -1;
         Frame f;
@@ -202,6 +205,11 @@ static int peer_hears(QuietPeer *h, Text *ret) {
                 (void) read_u64(&r);
                 if (f.type == PEER_CALL_CHUNK && (bytes = read_blob(&r, PEER_FRAME_MAX, &n)))
                         text_append_bytes(ret, bytes, n);
+                if (f.type == PEER_CALL_CHUNK && r.left > 0) {
+                        refused = read_u32(&r);
+                        free(read_string(&r, ERROR_MESSAGE_MAX));
+                        assert_int_equal(reader_end(&r), 0);
+                }
                 if (f.type == PEER_CALL_END)
                         status = read_u32(&r);
         }
@@ -332,6 +340,7 @@ static void one_caller_leaves_places_to_the_others(void **state) {
         assert_int_equal(peer_hears(h, &said), -1);
         peer_calls(h, 100, CALL_JOURNAL, "web.service", true);
         assert_int_equal(peer_hears(h, &said), 1);
+        assert_int_equal(refused, 503);
         assert_says(said.chars,
                     "16 of 32 places for journals on this host are taken, 16 of them for this user "
                     "or host, which is the limit");
@@ -463,16 +472,42 @@ static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
         (void) quiet_peer_send(h, PEER_CALL_END, w.bytes, w.size);
 }
 
+static bool client_hears(const QuietPeer *h, const char *what) {
+        return memmem(h->client.said.bytes, h->client.said.size, what, strlen(what));
+}
+
+static void a_refusal_of_another_host_is_an_error_with_its_status(void **state) {
+        static const char message[] = "16 of 32 places for journals are taken";
+        QuietPeer *h = *state;
+
+        for (unsigned i = 0; i < 3; i++) {
+                _cleanup_writer_ Writer w = {};
+                uint64_t credit = 0, number;
+
+                assert_string_equal(
+                        ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID), "");
+                number = asked(h, &credit);
+                write_u64(&w, number);
+                write_blob(&w, "", 0);
+                write_u32(&w, i == 1 ? 12 : 503);
+                write_string(&w, message);
+                if (i == 2)
+                        w.size--; /* cut */
+                assert_true(quiet_peer_send(h, PEER_CALL_CHUNK, w.bytes, w.size));
+                assert_true(client_hears(h, "HTTP/1.1 503"));
+                assert_true(client_hears(h, i < 2 ? message : "the other host rejected the request"));
+                peer_answers(h, number, 10); /* for an older host */
+                peer_ends(h, number, 1);
+                assert_false(client_hears(h, "\"exit\""));
+        }
+}
+
 static size_t client_has(const QuietPeer *h) {
         size_t n = 0;
 
         for (size_t i = 0; i < h->client.said.size; i++)
                 n += h->client.said.bytes[i] == '#';
         return n;
-}
-
-static bool client_hears(const QuietPeer *h, const char *what) {
-        return memmem(h->client.said.bytes, h->client.said.size, what, strlen(what));
 }
 
 static void client_reads(QuietPeer *h, bool reads) {
@@ -488,9 +523,10 @@ static void a_slow_reader_of_another_hosts_journal_loses_nothing(void **state) {
         uint64_t credit = 0, number;
         size_t sent = 0;
 
-        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
-                    "HTTP/1.1 200");
+        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID);
         number = asked(h, &credit);
+        peer_answers(h, number, 0);
+        assert_true(client_hears(h, "HTTP/1.1 200"));
         assert_int_equal(credit, WINDOW);
         for (; sent < 3 * WINDOW; sent += PIECE) { /* a fast one */
                 assert_true(sent < credit);
@@ -526,6 +562,7 @@ static void a_slow_reader_gets_what_came_before_the_other_host_was_lost(void **s
 
         (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID);
         number = asked(h, &credit);
+        peer_answers(h, number, 0);
         client_reads(h, false);
         peer_answers(h, number, PIECE);
         assert_true(quiet_peer_meet(h)); /* what was there before ends */
@@ -543,6 +580,9 @@ static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) 
 
         (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID);
         number = asked(h, &credit);
+        assert_false(client_hears(h, "HTTP/1.1"));
+        quiet_peer_pass(h, 2000); /* its first output may be late */
+        assert_true(client_hears(h, "HTTP/1.1 200"));
         client_reads(h, false);
         for (; credit > 0; sent += PIECE) {
                 assert_true(sent <= 4 * WINDOW);
@@ -744,6 +784,7 @@ int main(void) {
                 on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
                 on_a_host(an_older_host_that_gives_no_credit_gets_all),
+                on_a_host(a_refusal_of_another_host_is_an_error_with_its_status),
                 on_a_host(a_slow_reader_of_another_hosts_journal_loses_nothing),
                 on_a_host(a_slow_reader_gets_what_came_before_the_other_host_was_lost),
                 on_a_host(an_older_host_that_knows_no_credit_is_held_to_a_bound),
