@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "fleetd/api/kv_v1.h"
 #include "fleetd/registry/layout.h"
+#include "units/revision.h"
 #include "units/stored_json.h"
 
 static const char *const kinds[] = {
@@ -113,12 +114,15 @@ static const struct {
 } detail_kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { "unit", add_unit },
         [LAYOUT_TARGET] = { "target", add_text },
+        [LAYOUT_REVISION] = { "revision", NULL },
+        [LAYOUT_ROLLOUT] = { "rollout", NULL },
         [LAYOUT_FACTS] = { "machine", add_facts },
         [LAYOUT_ASSIGNMENT] = { "order", add_order },
         [LAYOUT_METADATA] = { "metadata", add_text },
         [LAYOUT_PRESENCE] = { "presence", add_presence },
         [LAYOUT_STATE] = { "state", add_state },
         [LAYOUT_PROBLEM] = { "problem", add_problem },
+        [LAYOUT_REPORTED] = { "reported", NULL },
         [LAYOUT_MEMBER] = { "member", NULL },
         [LAYOUT_CLUSTER] = { "cluster", NULL },
         [LAYOUT_MAINTENANCE] = { "maintenance", NULL },
@@ -147,9 +151,12 @@ static int details_line(KvWatchEvent *event, Shared **ret) {
         json_open(&t, NULL, '{');
         json_add_u64(&t, "index", e->index);
         json_add_string(&t, "kind", detail_kinds[key.kind].kind);
-        json_add_string(&t, "machine", key.machine);
+        if (key.kind != LAYOUT_REVISION)
+                json_add_string(&t, "machine", key.machine);
         json_add_string(&t, "name", key.unit);
         json_add_bool(&t, "removed", gone);
+        if (key.kind == LAYOUT_REVISION)
+                json_add_u64(&t, "revision", revision_parse_number(key.machine));
         json_add_u64(&t, "time", e->now_ms);
         if (!gone && detail_kinds[key.kind].add)
                 detail_kinds[key.kind].add(&t, &key, &e->node);

@@ -5521,6 +5521,9 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                   "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"too many are gone\"}" },
                 { "machine/" BETA "/presence", "{\"state\":\"lost\",\"reason\":\"it is silent\"}" },
                 { "target/a.service", "loaded" },
+                { "revision/a.service/3", "{}" },
+                { "rollout/a.service", "{\"state\":\"done\"}" },
+                { "machine/" BETA "/reported", "0000000000000007" },
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/units/a.service", NULL, NULL, 204, SERVER, "" },
@@ -5534,7 +5537,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         write_records(fixture, hosts, 3);
         write_records(fixture, units, 4);
         write_records(fixture, later, ELEMENTS(later));
-        fixture->base -= 10;
+        fixture->base -= 13;
         stream_says(fixture, &plain,
                     "{}\n"
                     "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
@@ -5546,7 +5549,10 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                     "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
                     "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\"}\n"
                     "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
-                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n");
+                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@11,\"kind\":\"revision\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@12,\"kind\":\"rollout\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@13,\"kind\":\"cluster\",\"machine\":\"" BETA "\"}\n");
         close(plain.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
@@ -5581,11 +5587,14 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                 "is silent\",\"was\":{\"presence\":\"up\"}}\n"
                 "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\","
                 "\"was\":{\"value\":\"launched\"}}\n"
-                "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                "{\"index\":@11,\"kind\":\"revision\",\"name\":\"a.service\",\"revision\":3,\"time\":$S}\n"
+                "{\"index\":@12,\"kind\":\"rollout\",\"name\":\"a.service\",\"time\":$S}\n"
+                "{\"index\":@13,\"kind\":\"reported\",\"machine\":\"" BETA "\",\"time\":$S}\n"
+                "{\"index\":@14,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
                 "\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
-                "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                "{\"index\":@15,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
                 "\"was\":{\"value\":\"loaded\"}}\n"
-                "{\"index\":@12}\n");
+                "{\"index\":@15}\n");
         leave(details.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
 }
