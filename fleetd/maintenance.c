@@ -19,7 +19,8 @@
 
 typedef struct Maintenance {
         const Settings *settings;
-        KeyFile keys; /* of a restore with the keys of the former cluster; or none */
+        KeyFile keys;          /* of a restore with the keys of the former cluster; or none */
+        RemovedRecord removed; /* the tombstone of this host, which ends; {}: it has none */
 } Maintenance;
 
 static void maintenance_done(Maintenance *m) {
@@ -27,12 +28,13 @@ static void maintenance_done(Maintenance *m) {
 }
 
 /* Return whether the maintenance was begun for a reboot or a shutdown, of which the new lineage knows
- * nothing. */
-static bool maintenance_is_of_boot(const KvNode *node) {
+ * nothing, or for the leave of this host, which is a member now. */
+static bool maintenance_ends(const KvNode *node, bool self) {
         MaintenanceRecord m = {};
 
         return stored_maintenance_read(node->value.data, node->value.size, &m, NULL) >= 0 &&
-               (streq(m.purpose, CLUSTER_FOR_REBOOT) || streq(m.purpose, CLUSTER_FOR_SHUTDOWN));
+               (streq(m.purpose, CLUSTER_FOR_REBOOT) || streq(m.purpose, CLUSTER_FOR_SHUTDOWN) ||
+                (self && streq(m.purpose, CLUSTER_FOR_LEAVE)));
 }
 
 /* Return whether a unit ended successfully: it is not to be run again, also if its host never reports. */
@@ -45,10 +47,12 @@ static bool maintenance_has_ended(const KvNode *node) {
 /* Return whether a key is dropped in a new lineage. These are members that have to join again, planned
  * reboots, by which a host would reboot again, requested moves, and stop assignments, which are about the
  * former lineage. The engine writes new ones when all hosts have reported. So each host publishes what runs
- * there: a state of the former lineage would stop a unit on the host where it runs meanwhile. After a restore
+ * there: a state of the former lineage would stop a unit on the host where it runs meanwhile. This host is
+ * the member of the new lineage, so its departure from the former one ends, as by a join. After a restore
  * also tokens, which may have been used or revoked since the backup. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
-        const Settings *s = ((const Maintenance *) userdata)->settings;
+        Maintenance *m = userdata;
+        const Settings *s = m->settings;
         _cleanup_assignment_ Assignment assignment = {};
         LayoutKey k;
 
@@ -57,7 +61,11 @@ static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         if (k.kind == LAYOUT_REPORTED || k.kind == LAYOUT_REBOOT || k.kind == LAYOUT_MOVE)
                 return true;
         if (k.kind == LAYOUT_MAINTENANCE)
-                return maintenance_is_of_boot(node);
+                return maintenance_ends(node, streq(k.machine, s->machine_id));
+        if (k.kind == LAYOUT_REMOVED && streq(k.machine, s->machine_id)) {
+                (void) stored_removed_read(node->value.data, node->value.size, &m->removed, NULL);
+                return true;
+        }
         if (k.kind == LAYOUT_STATE)
                 return !maintenance_has_ended(node);
         if (k.kind == LAYOUT_TOKEN)
@@ -105,6 +113,19 @@ static void maintenance_user(const char *host, char *ret, size_t size) {
                 snprintf(ret, size, "%s@%s", user->pw_name, host);
 }
 
+/* The tombstone of a compromised host ends, and its keys stay denied. */
+static int maintenance_deny(const Maintenance *m, const char *pin, KvOfflinePut *put, void *puts) {
+        DeniedRecord denied = { .since_ms = m->removed.since_ms };
+        char key[LAYOUT_KEY_MAX];
+        _cleanup_text_ Text t = {};
+
+        if (!pin[0] || !streq(m->removed.reason, CLUSTER_REMOVED_COMPROMISED))
+                return 0;
+        snprintf(denied.machine, sizeof(denied.machine), "%s", m->settings->machine_id);
+        stored_denied_write(&t, &denied);
+        return t.error ?: put(puts, layout_key(key, LAYOUT_DENIED, pin, NULL), t.chars);
+}
+
 /* Write the keys of a new lineage: the begin of the adoption, and the record of the lineage. */
 static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePut *put, void *puts,
                              Error *err) {
@@ -116,7 +137,9 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         _cleanup_text_ Text t = {};
         int r;
 
-        r = maintenance_store_keys(m, begun, err);
+        r = maintenance_store_keys(m, begun, err)                  ?:
+                    maintenance_deny(m, m->removed.pin, put, puts) ?:
+                    maintenance_deny(m, m->removed.pin2, put, puts);
         if (r < 0)
                 return r;
         snprintf(digits, sizeof(digits), "%llu", (unsigned long long) begun->cluster_ms);

@@ -11,6 +11,7 @@
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
+#define OFFLINE_NEXT "; restore a backup (fleetctl restore FILE), or join a cluster (fleetctl join)"
 enum { FULL_SIZE = 64 * 1024 }; /* bytes that are free on a disk that counts as full */
 
 /* -- The replica on disk -- */
@@ -45,8 +46,8 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         int r;
 
         if (access(o->tree_path, F_OK) < 0)
-                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
-                                 strerror(errno));
+                return error_set(err, -errno, "this host has no replica: cannot find %s: %s" OFFLINE_NEXT,
+                                 o->tree_path, strerror(errno));
         r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
         if (r < 0)
                 return r;
@@ -57,7 +58,8 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
                           &f->log, err);
         if (r == -ENOENT)
-                return error_set(err, r, "this host has no replica: there is no log beside %s", o->tree_path);
+                return error_set(err, r, "this host has no replica: there is no log beside %s" OFFLINE_NEXT,
+                                 o->tree_path);
         if (r < 0)
                 return r;
         r = bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err);

@@ -107,10 +107,10 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
                          state->lost ? "; requesting to join under a new ID. Without a quorum, run fleetd "
                                        "--recover on a host with an intact log" :
                                        "");
-        else if (!replica_core(p))
-                snprintf(ret, size, "%s", s->waits);
         else if (state->removed)
                 snprintf(ret, size, "%s", status_removed);
+        else if (!replica_core(p))
+                snprintf(ret, size, "%s", s->waits);
         else if (!state->ready && state->leader_id != 0)
                 snprintf(ret, size,
                          "this host is the new leader, and the first entry of its term is not committed yet: "

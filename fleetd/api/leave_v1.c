@@ -124,6 +124,10 @@ void leave_get_handle(Request *request) {
 
 /* -- POST -- */
 
+#define LEAVE_ALONE                                                                                \
+        ", or give up its units and keys: systemctl stop fleetd; fleetd --reset; systemctl start " \
+        "fleetd"
+
 /* Return whether another host can continue the cluster. */
 static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
@@ -131,6 +135,13 @@ static bool leave_has_others(const Cluster *c, const ClusterMachine *self) {
                     !cluster_machine_is_leaving(m))
                         return true;
         return false;
+}
+
+/* Return whether no other host is a member, also one that is lost. */
+static bool leave_is_alone(const Cluster *c, const ClusterMachine *self) {
+        const ClusterMachine *m = LIST_FIRST(&c->members);
+
+        return !m || (m == self && !LIST_NEXT(m, of_members));
 }
 
 static bool leave_is_braked(const Request *request, const Cluster *c, Error *ret) {
@@ -155,7 +166,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (state.removed)
+        if (state.removed || (!state.ready && state.cluster_id == 0 && state.problem[0]))
                 error_set(ret, 409, "%s", state.problem);
         else if (!state.ready || state.stopped)
                 error_set(ret, 409, "this host follows no leader, and cannot leave: fleetctl status");
@@ -177,8 +188,8 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         else if (!state.attached && !leave_has_others(c, self))
                 error_set(ret, 409,
                           "%s is the last voter: no other host is up that stays in the cluster; let another "
-                          "one join first (fleetctl token)",
-                          name);
+                          "one join first (fleetctl token)%s",
+                          name, leave_is_alone(c, self) ? LEAVE_ALONE : "");
         else if (!state.attached && leave_is_braked(request, c, ret))
                 return true;
         else

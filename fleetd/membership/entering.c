@@ -87,6 +87,7 @@ static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id,
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text names = {};
         size_t n = 0, n_others = 0;
+        bool alone = true;
 
         machines = cluster_machines_sorted(cluster, &n);
         if (!machines)
@@ -95,6 +96,7 @@ static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id,
                 if (streq(machines[i]->id, machine_id) ||
                     (cluster_machine_is_removed(machines[i]) && machines[i]->member.raft_id == 0))
                         continue;
+                alone = alone && machines[i]->member.raft_id == 0 && machines[i]->presence != PRESENCE_UP;
                 if (n_others++ < CONTENT_NAMES)
                         text_printf(&names, "%s%s", n_others > 1 ? ", " : "",
                                     cluster_machine_name(machines[i]));
@@ -107,11 +109,13 @@ static int entering_refuse_hosts(const Cluster *cluster, const char *machine_id,
                         "this host is leaving the cluster with %s%s: join when fleetctl leave, which "
                         "shows the step, reports the end; to stay: fleetctl leave --cancel",
                         names.chars, n_others > CONTENT_NAMES ? ", ..." : "");
-        return n_others == 0 ? 0 :
-                               error_set(err, -EEXIST,
-                                         "this host is joined already, to the cluster with %s%s; to leave it "
-                                         "first: fleetctl leave",
-                                         names.chars, n_others > CONTENT_NAMES ? ", ..." : "");
+        return n_others == 0 ?
+                       0 :
+                       error_set(err, -EEXIST, "this host is joined already, to the cluster with %s%s; to %s",
+                                 names.chars, n_others > CONTENT_NAMES ? ", ..." : "",
+                                 alone ? "give up that one first: systemctl stop fleetd; fleetd "
+                                         "--reset; systemctl start fleetd" :
+                                         "leave it first: fleetctl leave");
 }
 
 static int entering_count_key(void *userdata, const KvNode *node) {

@@ -2,12 +2,14 @@
 # A host joins another one by a token, on booted hosts without a configuration: fleetd starts itself again with its new identity, and
 # systemd restarts no service. Units of the host run on. A user of one host reaches the other one with a certificate. A host that was removed, and has no
 # /etc/fleet, joins again. The cluster
-# key is sealed in the sandbox of fleetd.service. Takes 30 s.
+# key is sealed in the sandbox of fleetd.service. A host that left, was wiped, is a member or was restored is restored, recovered and reset. Takes 60 s.
 LAB_HOSTS="alpha beta"
 . "$(dirname "$0")/scenario.sh"
 
 # What systemd knows of fleetd.service: its process and its invocation stay when the daemon starts itself again.
 service() { host_exec "$1" systemctl show -p MainPID,InvocationID,NRestarts,ActiveState fleetd.service local.service; }
+
+token() { host_exec alpha fleetctl token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1; }
 
 each_host_is_a_cluster_of_one() {
         local h
@@ -35,7 +37,7 @@ the_first_host_opens_its_cluster() {
 
 the_second_host_joins_by_one_command() {
         local token
-        token=$(host_exec alpha fleetctl token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+        token=$(token)
         [ -n "$token" ] || fail "no token"
         host_exec beta fleetctl join --discard "$token" >"$LAB/out" 2>&1 || fail "join: $(cat "$LAB/out")"
         grep -q "Joined: this host is up, with alpha" "$LAB/out" || fail "$(cat "$LAB/out")"
@@ -84,7 +86,7 @@ a_removed_host_without_configuration_joins_again() {
         host_exec beta systemctl start fleetd || fail "fleetd does not start"
         is_told() { host_exec beta systemctl status --no-pager fleetd | grep -q 'Status: "this host was removed from the cluster: '; }
         wait_for 30 is_told || fail "$(host_exec beta systemctl status --no-pager fleetd)"
-        token=$(host_exec alpha fleetctl token | grep -o 'fleet1-[A-Za-z0-9_-]*' | head -1)
+        token=$(token)
         host_exec beta fleetctl join "$token" >"$LAB/out" 2>&1 || fail "join: $(cat "$LAB/out")"
         wait_for 10 knows_machines alpha 2 && wait_for 10 knows_machines beta 2 || fail "$(machines beta)"
         wait_for 20 key_is beta /joined yes || fail "no key of alpha reaches beta"
@@ -111,6 +113,46 @@ a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
         WHAT="ListenTLS=" untouched "$(cat "$LAB/before")"
 }
 
+on_beta() { host_exec beta sh -c "$1" >"$LAB/out" 2>&1 || fail "$1: $(cat "$LAB/out")"; }
+beta_is_a_member() { wait_for 20 eval 'writes alpha && knows_machines alpha 2' && wait_for 20 key_is beta /joined yes || fail "$(machines alpha)"; }
+# Its assignments are executed again, also those of a unit that is new.
+beta_runs() { # UNIT
+        wait_for 20 host_exec beta fleetctl cluster stop-waiting --yes >"$LAB/out" 2>&1
+        runs_forever "$1" <<<$'[X-Fleet]\nMachineID='"$(host_exec beta cat /etc/machine-id)"
+        wait_for 20 fleetctl beta start "$1" >"$LAB/out" 2>&1 && runs_on "$1" beta || fail "$1 does not run: $(cat "$LAB/out") $(fleetctl beta why "$1" 2>&1)"
+}
+
+# Those that change beta while alpha is stopped end with beta as a cluster of one.
+each_verb_of_recovery_goes_on_from_a_former_state() {
+        local reset='systemctl stop fleetd; fleetd --reset; systemctl start fleetd'
+        host_exec alpha sh -c 'fleetctl backup --cluster-key=/root/keys --yes' >"$LAB/out" 2>&1 || fail "keys: $(cat "$LAB/out")"
+        on_beta "$reset"
+        beta_is_a_member
+        on_beta 'fleetctl leave --yes'
+        wait_for 20 knows_machines alpha 1 || fail "beta is a member after its leave: $(machines alpha)"
+        host_exec alpha fleetctl backup /root/backup >"$LAB/out" 2>&1 || fail "backup: $(cat "$LAB/out")"
+        host_exec alpha tar -C /root -c backup keys | host_exec beta tar -C /root -x || fail "the backup is not copied"
+        host_exec alpha systemctl stop fleetd
+
+        on_beta 'systemctl stop fleetd; fleetd --reset; fleetctl restore --cluster-key=/root/keys --yes=beta /root/backup'
+        beta_runs left.service
+        host_exec beta fleetctl leave --yes >"$LAB/out" 2>&1 && fail "the last voter leaves"
+        grep -qF "or give up its units and keys: $reset" "$LAB/out" || fail "leave of a restored host: $(cat "$LAB/out")"
+        on_beta 'systemctl stop fleetd; rm -rf /var/lib/fleet/*; fleetctl restore --cluster-key=/root/keys --yes=beta /root/backup'
+        beta_runs wiped.service
+
+        host_exec alpha systemctl start fleetd
+        on_beta "$reset"
+        on_beta "fleetctl join --discard $(wait_for 20 writes alpha && token)"
+        beta_is_a_member
+        host_exec alpha systemctl stop fleetd
+        on_beta 'fleetctl recover --yes=beta'
+        beta_runs recovered.service
+        identities >"$LAB/after"
+        ! grep -vxFf "$LAB/after" "$LAB/before" >"$LAB/out" || fail "touched: $(cat "$LAB/out")"
+}
+
 scenario each_host_is_a_cluster_of_one the_first_host_opens_its_cluster the_second_host_joins_by_one_command no_service_was_restarted \
         systemctl_status_shows_the_new_state a_removed_host_without_configuration_joins_again \
-        a_user_reaches_the_cluster_over_https_until_it_is_revoked the_cluster_key_is_sealed_in_the_sandbox
+        a_user_reaches_the_cluster_over_https_until_it_is_revoked the_cluster_key_is_sealed_in_the_sandbox \
+        each_verb_of_recovery_goes_on_from_a_former_state

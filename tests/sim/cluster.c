@@ -326,21 +326,33 @@ void machine_stop_daemon(SimMachine *m) {
         machine_bury(m);
 }
 
-void machine_recover(SimMachine *m) {
-        WorldLoop *loop = world_loop_new(m->cluster->world, "recovery");
+int machine_maintain(SimMachine *m, SimMaintenance what, const char *file, Error *err) {
+        WorldLoop *loop = world_loop_new(m->cluster->world, "maintenance");
         DaemonIo io = { .loop = world_loop(loop), .log_disk = &m->disk->base };
-        Error err = {};
+        Settings s = m->settings; /* borrows its members */
         int r;
 
         assert(!m->loop);
-        names_done(&m->settings.join);
-        m->settings.recover = m->settings.force = true;
+        s.recover = s.force = what == MAINTAIN_RECOVER;
+        s.reset = what == MAINTAIN_RESET;
+        s.backup = what == MAINTAIN_BACKUP ? (char *) file : NULL;
+        s.restore = what == MAINTAIN_RESTORE ? (char *) file : NULL;
         memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
-        r = maintenance_run(&m->settings, &io, &err);
-        m->settings.recover = m->settings.force = false;
+        r = maintenance_run(&s, &io, err);
+        if (r >= 0 && what == MAINTAIN_RESET) /* the log is not in the folder */
+                machine_new_disk(m);
+        world_loop_free(loop);
+        return r;
+}
+
+void machine_recover(SimMachine *m) {
+        Error err = {};
+        int r;
+
+        names_done(&m->settings.join);
+        r = machine_maintain(m, MAINTAIN_RECOVER, NULL, &err);
         if (r < 0)
                 world_failed(m->cluster->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));
-        world_loop_free(loop);
 }
 
 void machine_power_cut(SimMachine *m) {

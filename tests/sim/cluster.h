@@ -151,7 +151,15 @@ void machine_start_daemon(SimMachine *m);
 int machine_try_daemon(SimMachine *m, Error *err);
 void machine_crash_daemon(SimMachine *m); /* kill -9 */
 void machine_stop_daemon(SimMachine *m);  /* systemctl stop */
-/* fleetd --recover of a host whose daemon does not run: it is a cluster of one, of a new lineage. */
+typedef enum SimMaintenance {
+        MAINTAIN_RECOVER,
+        MAINTAIN_RESET,
+        MAINTAIN_BACKUP,
+        MAINTAIN_RESTORE,
+} SimMaintenance;
+/* fleetd --recover --force, --reset, --backup and --restore of a host whose daemon does not run. */
+int machine_maintain(SimMachine *m, SimMaintenance what, const char *file, Error *err);
+/* The same of a recovery that has to succeed: the host is a cluster of one, of a new lineage. */
 void machine_recover(SimMachine *m);
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);

@@ -17,7 +17,7 @@ SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 # make check runs a few seeds of each; ./check --full runs many of some (test-*.sh).
 check_PROGRAMS += $(SIM_TESTS)
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-frames tests/sim/test-level \
+SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-verbs tests/sim/test-frames tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
@@ -59,6 +59,9 @@ tests_sim_test_frames_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rejoin_SOURCES = tests/sim/test-rejoin.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rejoin_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rejoin_LDADD = $(SIM_DAEMONS)
+tests_sim_test_verbs_SOURCES = tests/sim/test-verbs.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_verbs_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
+tests_sim_test_verbs_LDADD = $(SIM_DAEMONS)
 tests_sim_test_migrate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_migrate_LDADD = $(SIM_DAEMONS)
 

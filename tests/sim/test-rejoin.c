@@ -127,25 +127,6 @@ static void old_image(void) {
         over();
 }
 
-/* A host, the founder among them, loses log and tree, and keeps its identity: it needs no token. */
-static void wiped_founder(void) {
-        for (unsigned i = 0; i < 2; i++) {
-                SimMachine *m;
-                uint64_t raft_id;
-
-                found(3, 3);
-                m = machine(i == 0 ? 0 : 1 + (unsigned) world_draw(world, 2));
-                raft_id = raft_id_of(m);
-                stop_host(m);
-                machine_wipe(m, WIPE_STORE);
-                run_ms(1000);
-                machine_start_daemon(m);
-                UNTIL("a-wiped-host-is-a-member-again", is_member(machine(1), m) && raft_id_of(m) != raft_id);
-                UNTIL("three-hosts-vote", all_vote(3));
-                over();
-        }
-}
-
 /* A host loses its state directory, and has its cluster file: it founds no cluster and waits. A token for any
  * host does not suffice, and the one that replaces it does. Its former key counts no more. */
 static void replaced_host(void) {
@@ -210,41 +191,6 @@ static void replaced_host(void) {
 static void on_removed(void *userdata, KvStatus status, const char *message, uint64_t index) {
         if (status != KV_OK)
                 world_failed(world, "a-lost-host-is-removed", "%s", message);
-}
-
-/* A host is lost, removed and started again with all its state: the others reject it. It reports that, and
- * joins with a token as a host that is new. */
-static void removed_host(void) {
-        char pin[DIGEST_SIZE] = "", after[DIGEST_SIZE] = "";
-        SimMachine *m, *leader;
-        MadeToken token;
-
-        found(3, 3);
-        m = machine((unsigned) world_draw(world, 3));
-        read_pin(m, pin);
-        run_ms(3000);
-        machine_power_cut(m);
-        UNTIL("a-silent-host-is-lost", (leader = leader_with(machine((m->index + 1) % 3))) && leader != m &&
-                                               seen(leader, m)->presence == PRESENCE_LOST);
-        if (registry_remove_machine(daemon_registry(leader->daemon), seen(leader, m), "root", NULL,
-                                    on_removed, NULL) < 0)
-                abort();
-        UNTIL("a-removed-host-is-no-member", seen(leader, m)->removed && state_of(leader).n_members == 2);
-        machine_power_on(m);
-        UNTIL("a-removed-host-reports-it", strstr(state_of(m).problem, "was removed from the cluster"));
-        run_ms(20000);
-        if (is_ready(m) || !strstr(state_of(m).problem, "was removed from the cluster: run fleetctl token"))
-                world_failed(world, "a-removed-host-waits", "%s", state_of(m).problem);
-        leader = leader_with(machine((m->index + 1) % 3));
-        token = make_token(leader, NULL);
-        user_of(m)->keeps = true; /* it needs no --discard */
-        join_with(m, &token);
-        UNTIL("a-removed-host-is-a-member", is_member(leader, m));
-        UNTIL("three-hosts-vote", all_vote(3));
-        read_pin(m, after);
-        if (!streq(pin, after) || !exists(m, "old/1/tree") || state_of(m).problem[0])
-                world_failed(world, "its-state-is-kept", "%s: %s", m->folder, state_of(m).problem);
-        over();
 }
 
 /* The host that leads now joined while a voter was off and was replaced: neither of them dials the other. */
@@ -490,14 +436,12 @@ static void renumber_all(void) {
 static void (*const scenarios[])(void) = {
         clone,
         old_image,
-        wiped_founder,
         replaced_host,
         an_unknown_leader,
         another_key_meanwhile,
         other_keys_of_all_replicas,
         renamed_host,
         renumber_all,
-        removed_host,
         removed_host_boots,
 };
 

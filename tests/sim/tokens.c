@@ -12,6 +12,7 @@
 World *world;
 SimCluster *cluster;
 unsigned program_level;
+bool api_listens;
 
 static void (*message_observer)(const char *message);
 static User users[CLUSTER_HOSTS_MAX];
@@ -197,6 +198,10 @@ void found(unsigned hosts, unsigned members) {
         cluster->may_attach = hosts > 5;
         for (unsigned i = 0; i < hosts; i++) {
                 machine(i)->level_max = program_level;
+                free(machine(i)->settings.listen_socket);
+                if (asprintf(&machine(i)->settings.listen_socket, api_listens ? "%s:80" : "",
+                             machine(i)->address) < 0)
+                        abort();
                 machine_start_daemon(machine(i));
         }
         UNTIL("a-host-founds-a-cluster", is_ready(machine(0)));

@@ -39,6 +39,9 @@ void run_ms(uint64_t ms);
 
 /* The feature level of the programs of the hosts that found() starts; 0: the highest. */
 extern unsigned program_level;
+/* The API of the hosts that found() starts listens, on port 80: a request of a simulated stream is of root.
+ */
+extern bool api_listens;
 
 /* Found a cluster of the first 'members' of 'hosts' hosts; the others are clusters of one. */
 void found(unsigned hosts, unsigned members);
