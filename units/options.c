@@ -134,6 +134,16 @@ static int take_move(Reading *r, const char *item) {
         return options_refuse(r, item, "expected start-first, stop-first or no");
 }
 
+static int take_target_state(Reading *r, const char *item) {
+        TargetState target = *item ? target_state_from_string(item) : TARGET_INACTIVE;
+
+        r->placement->target = MAX(target, TARGET_INACTIVE);
+        /* A stored unit may have a value of a later version, as in take_move(). */
+        if (*item && target <= TARGET_INACTIVE && !(r->name && !r->warnings))
+                return options_refuse(r, item, "expected loaded or launched");
+        return 0;
+}
+
 static int take_replace_after(Reading *r, const char *item) {
         uint64_t ms = 0;
 
@@ -205,6 +215,7 @@ static const struct {
         { "Singleton", take_singleton },
         { "KeepRevisions", take_keep_revisions },
         { "Move", take_move },
+        { "TargetState", take_target_state },
         { "ReplaceAfterSec", take_replace_after },
         { "OnPartition", take_on_partition },
         { "StopAfterSec", take_stop_after },

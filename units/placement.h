@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
+#include "units/state.h"
 #include "units/update.h"
 
 enum {
@@ -43,6 +44,7 @@ typedef struct Placement {
         bool global;      /* Global=: run on every machine that qualifies */
         bool singleton;   /* Singleton=: at most one process in the cluster (units/singleton.h) */
         PlacementMove move;
+        TargetState target;        /* TargetState=; TARGET_INACTIVE: it is not set */
         uint64_t replace_after_ms; /* ReplaceAfterSec=: from the loss of its machine to its replacement;
                                       REPLACE_NEVER */
         bool stops_alone;          /* OnPartition=stop: it stops on a host without contact to the cluster */

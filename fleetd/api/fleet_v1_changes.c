@@ -274,6 +274,8 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
                 error_set(err, r, "out of memory");
         if (r < 0)
                 return request_status_of(r);
+        if (!known && body->desired_state == _TARGET_INVALID && !unit_name_is_template(name))
+                target = ret->unit->placement.target;
         status = write_update(request, name, body, ret->unit, err);
         if (status > 0)
                 return status;

@@ -197,6 +197,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                                               "fleetctl directory retry %s --machine=%s",
                                               f->name, (unsigned long long) reverted, err.message, f->name,
                                               cluster_name_of(c, view->machine_id));
+                task.retargets = f->unit->placement.target != u->unit->placement.target;
         } else if (unit_equal(u->unit, f->unit)) {
                 const Problem *p = diff_problem(c, view, u, PROBLEM_UNOWNED);
 

@@ -57,6 +57,7 @@ typedef struct DirectoryTask {
         DirectoryTaskKind kind;
         const char *name; /* borrowed from file or cluster */
         const Unit *unit; /* borrowed; NULL for removals */
+        bool retargets;   /* an update, with another TargetState= */
         uint64_t expected_index;
 } DirectoryTask;
 

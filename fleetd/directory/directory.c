@@ -195,6 +195,14 @@ static void directory_on_sent(void *userdata, KvStatus status, const char *messa
         directory_compare_later(d, status == KV_OK ? 0 : RETRY_MS);
 }
 
+/* A file states that its unit is to run, unless it has TargetState=; a template has instances. */
+static TargetState directory_target(const DirectoryTask *task) {
+        if (!task->unit || unit_name_is_template(task->name))
+                return TARGET_INACTIVE;
+        return task->unit->placement.target != TARGET_INACTIVE ? task->unit->placement.target :
+                                                                 TARGET_LAUNCHED;
+}
+
 /* Return as many changes as fit into one transaction, with JSON's escapes; the rest follows. */
 static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
                                 UnitChange changes[static BATCH_MAX]) {
@@ -212,8 +220,8 @@ static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
                         .expected_index = task->expected_index,
                         .only_if_absent = task->kind == DIRECTORY_SUBMIT,
                         .remove = task->kind == DIRECTORY_REMOVE,
-                        .has_target = task->kind == DIRECTORY_SUBMIT,
-                        .target = unit_name_is_template(task->name) ? TARGET_INACTIVE : TARGET_LAUNCHED,
+                        .has_target = task->kind == DIRECTORY_SUBMIT || task->retargets,
+                        .target = directory_target(task),
                         .user = HISTORY_DIRECTORY,
                 };
                 snprintf(d->sent[n].name, sizeof(d->sent[n].name), "%s", task->name);

@@ -29,6 +29,18 @@ a_file_written_in_place_runs_too() {
         wait_for 2 runs_once inplace.service || fail "it runs on: $(hosts_running inplace.service | tr '\n' ' ')"
 }
 
+the_job_of_a_timer_runs_when_the_timer_elapses_and_not_before() {
+        local id
+        id=$(host_exec beta cat /etc/machine-id)
+        printf '[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo >>/run/job.ran"\n[X-Fleet]\nTargetState=loaded\nMachineID=%s\n' "$id" | drop gamma job.service
+        printf '[Timer]\nOnActiveSec=1d\nUnit=job.service\n[X-Fleet]\nMachineOf=job.service\n' | drop gamma job.timer
+        wait_for 20 lists alpha job.timer "active waiting" || fail "job.timer: $(fleetctl alpha why job.timer)"
+        host_exec beta test ! -e /run/job.ran || fail "the job ran at its deployment"
+        host_exec beta sh -c 'systemctl start job.service && test -s /run/job.ran' || fail "the job does not run when it is started"
+        host_exec gamma rm $FOLDER/job.timer $FOLDER/job.service
+        wait_for 20 host_exec beta sh -c '[ ! -e /run/fleet/units/job.timer ] && [ ! -e /run/fleet/units/job.service ]' || fail "a unit without its file stays"
+}
+
 an_edited_file_updates_its_unit_and_no_other() {
         local before
         before=$(identities | grep -v dropped.service)
@@ -136,7 +148,7 @@ print(*[m["hostname"] for m in json.load(sys.stdin)["machines"] if m["id"] == sy
 owned_by() { [ "$(owner "$1")" = "$2" ]; }
 
 scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
-        an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
+        the_job_of_a_timer_runs_when_the_timer_elapses_and_not_before an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
         an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
         files_dropped_while_the_daemon_was_away_are_found an_emptied_folder_does_not_remove_all_units \
         two_hosts_with_one_name_are_reported_and_one_of_them_wins \

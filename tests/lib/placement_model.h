@@ -51,7 +51,7 @@ _unused_ static bool placement_equal(const Placement *a, const Placement *b) {
         return same_string(a->machine_id, b->machine_id) && names_equal(&a->machine_of, &b->machine_of) &&
                pairs_equal(&a->metadata, &b->metadata) && names_equal(&a->conflicts, &b->conflicts) &&
                names_equal(&a->replaces, &b->replaces) && a->global == b->global &&
-               a->singleton == b->singleton && a->move == b->move &&
+               a->singleton == b->singleton && a->move == b->move && a->target == b->target &&
                a->replace_after_ms == b->replace_after_ms && a->stops_alone == b->stops_alone &&
                a->stop_after_ms == b->stop_after_ms && a->keeps_old == b->keeps_old &&
                a->keep_revisions == b->keep_revisions && update_policy_equal(&a->update, &b->update) &&

@@ -129,6 +129,7 @@ static void confirm(Fixture *fixture, const char *name) {
 
 #define ONE                        "[Service]\nExecStart=/bin/one\n"
 #define TWO                        "[Service]\nExecStart=/bin/two\n"
+#define LOADED                     "[X-Fleet]\nTargetState=loaded\n"
 #define UNTIL(fixture, expression) HOST_UNTIL((fixture)->host, expression)
 
 static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
@@ -157,15 +158,28 @@ static void a_new_file_becomes_a_launched_unit(void **state) {
         assert_false(is_there(fixture, "web.service.error"));
 }
 
-static void a_template_is_submitted_but_not_started(void **state) {
+static void a_file_states_its_target_state_and_a_template_has_none(void **state) {
+        static const struct {
+                const char *name, *text;
+                TargetState target;
+        } cases[] = {
+                { "job.service", ONE LOADED, TARGET_LOADED },
+                { "job.container", "[Container]\nImage=a\n" LOADED, TARGET_LOADED },
+                { "run.service", ONE "[X-Fleet]\nTargetState=launched\n", TARGET_LAUNCHED },
+                { "web@.service", ONE, TARGET_INACTIVE },
+                { "job@.service", ONE LOADED, TARGET_INACTIVE },
+                { "job@1.service", ONE LOADED, TARGET_LOADED },
+        };
         Fixture *fixture = *state;
 
-        write_unit(fixture, "web@.service", ONE);
-        UNTIL(fixture, unit(fixture, "web@.service"));
-        assert_int_equal(unit(fixture, "web@.service")->target, TARGET_INACTIVE);
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                write_unit(fixture, cases[i].name, cases[i].text);
+                UNTIL(fixture, unit(fixture, cases[i].name));
+                assert_int_equal(unit(fixture, cases[i].name)->target, cases[i].target);
+        }
 }
 
-static void an_edit_is_an_update_that_keeps_the_target_state(void **state) {
+static void an_edit_is_an_update_that_keeps_the_target_state_unless_it_changes_that(void **state) {
         Fixture *fixture = *state;
 
         write_unit(fixture, "web.service", ONE);
@@ -180,6 +194,17 @@ static void an_edit_is_an_update_that_keeps_the_target_state(void **state) {
         write_unit(fixture, "web.service", TWO);
         UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
         assert_int_equal(unit(fixture, "web.service")->target, TARGET_LOADED);
+
+        /* Its own line is an edit of the target state; the absence of one means "launched". */
+        write_unit(fixture, "web.service", ONE "[X-Fleet]\nTargetState=launched\n");
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/one"));
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LAUNCHED);
+        write_unit(fixture, "web.service", TWO LOADED);
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LOADED);
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/one"));
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LAUNCHED);
 }
 
 static void a_removed_file_removes_its_unit(void **state) {
@@ -864,8 +889,8 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 with_fixture(a_name_of_any_length_becomes_a_unit_or_a_problem),
                 with_fixture(a_new_file_becomes_a_launched_unit),
-                with_fixture(a_template_is_submitted_but_not_started),
-                with_fixture(an_edit_is_an_update_that_keeps_the_target_state),
+                with_fixture(a_file_states_its_target_state_and_a_template_has_none),
+                with_fixture(an_edit_is_an_update_that_keeps_the_target_state_unless_it_changes_that),
                 with_fixture(a_removed_file_removes_its_unit),
                 with_fixture(a_broken_file_gets_an_error_file_and_changes_nothing),
                 with_fixture(the_error_file_is_removed_with_the_broken_file),

@@ -306,6 +306,7 @@ static const struct {
         { MEMBER(global), "Global=true", NULL },
         { MEMBER(singleton), "Singleton=yes", NULL },
         { MEMBER(move), "Move=no", "Move=stop-first" },
+        { MEMBER(target), "TargetState=loaded", "TargetState=launched" },
         { MEMBER(replace_after_ms), "ReplaceAfterSec=1min", "ReplaceAfterSec=never" },
         { MEMBER(stops_alone), "OnPartition=stop", NULL },
         { MEMBER(stop_after_ms), "StopAfterSec=1min", "StopAfterSec=2min" },
