@@ -25,6 +25,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/move.c fleetd/engine/move_end.c fleetd/engine/move_start.c fleetd/engine/reconnect.c \
 	fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
+	fleetd/engine/bound.c \
 	fleetd/engine/brake.c \
 	fleetd/engine/waits.h fleetd/engine/waits.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \

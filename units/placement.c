@@ -109,6 +109,8 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 { surges && p->global, "MaxSurge= with Global=yes: each machine already runs an instance" },
                 { surges && p->singleton, "MaxSurge= with Singleton=yes: both instances would run" },
                 { surges && p->machine_id, "MaxSurge= with MachineID=: no other machine may run the unit" },
+                { surges && p->move == PLACEMENT_STAYS,
+                  "MaxSurge= with Move=no: an update would move the unit to another machine" },
         };
         const struct {
                 const Names *globs;
@@ -168,7 +170,8 @@ uint64_t placement_stop_after_ms(const Placement *p) {
 }
 
 bool placement_stops_first(const Placement *placement) {
-        return placement->singleton || placement->move == PLACEMENT_STOP_FIRST;
+        return placement->singleton || placement->move == PLACEMENT_STOP_FIRST ||
+               placement->move == PLACEMENT_STAYS;
 }
 
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {

@@ -23,7 +23,7 @@ typedef enum PlacementMove {
         PLACEMENT_MOVE_DEFAULT, /* start-first; with Singleton=yes stop-first */
         PLACEMENT_START_FIRST,  /* it runs on another machine before it stops */
         PLACEMENT_STOP_FIRST,   /* it stops before it starts on another machine */
-        PLACEMENT_STAYS,        /* no: only a deadline, --force or the loss of the machine moves it */
+        PLACEMENT_STAYS,        /* no: it moves by --force, and by the loss or removal of its machine only */
         PLACEMENT_MOVE_UNKNOWN, /* a value of a later version, in a stored unit: as the default */
 } PlacementMove;
 
@@ -72,7 +72,9 @@ int placement_check_patterns(const Placement *placement, Error *err);
 /* Return StopAfterSec= or its default, in ms. */
 uint64_t placement_stop_after_ms(const Placement *placement);
 
-/* Return whether the unit stops before it starts on another machine. */
+/* Return whether the unit stops before it starts on another machine: one with Move=no, too, where a user
+ * moves it.
+ */
 bool placement_stops_first(const Placement *placement);
 
 /* Whether MachineID= allows this machine. */

@@ -37,6 +37,7 @@ static const JsonField facts_fields[] = {
 };
 
 static const JsonField presence_fields[] = {
+        { "announced", JSON_FIELD_BOOL, offsetof(PresenceRecord, announced) },
         { "away", JSON_FIELD_U64, offsetof(PresenceRecord, away_ms) },
         { "losses", JSON_FIELD_U64, offsetof(PresenceRecord, losses) },
         { "lost", JSON_FIELD_U64, offsetof(PresenceRecord, lost_ms) },

@@ -18,7 +18,7 @@ int stored_facts_read(const char *id, const char *json, size_t size, Machine *re
 
 enum { PRESENCE_REASON_SIZE = 128 };
 
-/* /_fleet/machine/ID/presence: {"away","losses","lost","quiet","reason","since","state"} */
+/* /_fleet/machine/ID/presence: {"announced","away","losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms;                 /* cluster time, as all times here */
@@ -26,6 +26,7 @@ typedef struct PresenceRecord {
         uint64_t losses;                   /* in a row, each within FLAP_WINDOW_MS of the previous one */
         uint64_t lost_ms;                  /* of the last loss; 0: none */
         uint64_t hold_off_until_ms;        /* flap damping; 0: none */
+        bool announced;                    /* away or lost: its host had announced that it stops */
         char reason[PRESENCE_REASON_SIZE]; /* "" for none */
 } PresenceRecord;
 

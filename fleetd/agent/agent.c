@@ -278,6 +278,7 @@ bool agent_awaits_stop(const Agent *a, bool *ret_stopping) {
                 const AssignmentRecord *record = records_get(&a->records, u->name);
 
                 if (!record || !record->unit || !placement_stops_first(&record->unit->placement) ||
+                    record->unit->placement.move == PLACEMENT_STAYS || /* no other machine starts it */
                     u->seen.owner != SYSTEMD_OURS || !agent_is_started(&u->seen))
                         continue;
                 any = true;

@@ -5,9 +5,13 @@
 
 enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
 
+bool drain_is_for_reboot(const ClusterMachine *m) {
+        return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_REBOOT);
+}
+
 /* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */
 bool drain_awaits(const ClusterAssignment *a) {
-        return !(a->of->unit && a->of->unit->placement.global) && !move_stays_finished(a);
+        return !(a->of->unit && a->of->unit->placement.global) && !move_stays_finished(a) && !bound_waits(a);
 }
 
 size_t drain_left(const ClusterMachine *m) {
@@ -24,12 +28,14 @@ static void drain_end(DrainStep *step) {
         step->next.force = false;
 }
 
-/* Return whether the unit leaves a machine that is shutting down: another machine has it or can run it, or it
- * is being stopped, or is about to be, as one that was destroyed. */
+/* Return whether the unit leaves a machine that is shutting down, or reboots: another machine has it or can
+ * run it, or it is being stopped, or is about to be, as one that was destroyed. One that cannot be read
+ * delays a reboot. */
 static bool drain_can_go(const SchedulerView *view, const ClusterAssignment *a) {
         const ClusterMachine *to;
 
-        if (!cluster_assignment_is_active(a) || (!a->of->unit && !cluster_unit_is_unreadable(a->of)))
+        if (!cluster_assignment_is_active(a) || (!a->of->unit && !cluster_unit_is_unreadable(a->of)) ||
+            (cluster_unit_is_unreadable(a->of) && drain_is_for_reboot(a->machine)))
                 return true;
         for (const ClusterAssignment *o = LIST_FIRST(&a->of->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (o->machine != a->machine && cluster_assignment_is_active(o) &&
@@ -87,7 +93,7 @@ static DrainStep drain_step_shutdown(const Cluster *cluster, const ClusterMachin
 
 DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
         DrainStep step = { .next = *m->maintenance, .n_left = drain_left(m) };
-        bool reboots = streq(step.next.purpose, CLUSTER_FOR_REBOOT);
+        bool reboots = drain_is_for_reboot(m), overdue = cluster_machine_is_overdue(m, cluster->now_ms);
 
         if (cluster_machine_is_stopping(m) && !cluster->adopting && LIST_EMPTY(&m->unreadable))
                 return drain_step_shutdown(cluster, m);
@@ -101,11 +107,11 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
                 step.reason = m->presence == PRESENCE_LOST ?
                                       "cordoned: it was lost while it was drained" :
                                       "cordoned: it was shut down during the drain, which has ended";
-        } else if (m->presence == PRESENCE_UP && step.n_left == 0) {
+        } else if (m->presence == PRESENCE_UP &&
+                   (step.n_left == 0 || (reboots && overdue && !drain_any_can_go(cluster, m)))) {
                 step.next.mode = MAINTENANCE_DRAINED;
-                step.reason = cluster_machine_is_overdue(m, cluster->now_ms) ?
-                                      "drained: its deadline has passed" :
-                                      "drained: no unit is left to move";
+                step.reason = overdue ? "drained: its deadline has passed" :
+                                        "drained: no unit is left to move";
         }
         return step;
 }

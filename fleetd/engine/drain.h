@@ -12,7 +12,11 @@
  * elsewhere until it runs there. One that stops first does so without an assignment that names the machine it
  * has left: until it runs, or DRAIN_START_MS after it has got a machine, it counts for each drain. A leave is
  * a drain, too: membership/leaving.h takes the steps after it. From a machine that is shutting down, units
- * move at once, without a limit and also with Move=no; it is drained as soon as none of them can move. */
+ * move at once, and without a limit; it is drained as soon as none of them can move.
+ *
+ * A unit with Move=no stays, but for --force: at the deadline it is stopped, and waits (plan_keep()). At the
+ * deadline of a planned reboot, what no other machine can run stays, too: systemd stops it, and it starts
+ * with the boot. */
 #pragma once
 
 #include "fleetd/engine/plan.h"
@@ -43,8 +47,11 @@ typedef struct DrainStep {
 DrainStep drain_step(const Cluster *cluster, const ClusterMachine *machine);
 
 /* Return whether an assignment keeps the drain of its machine from its end: neither that of a global unit,
- * nor of one that has finished. */
+ * nor of one that has finished, nor of one that has stopped and waits for the machine (Move=no). */
 bool drain_awaits(const ClusterAssignment *assignment);
+
+/* Return whether the drain is that of a planned reboot. */
+bool drain_is_for_reboot(const ClusterMachine *machine);
 
 /* Return the number of assignments on the machine that do so. */
 size_t drain_left(const ClusterMachine *machine);

@@ -38,7 +38,11 @@ static int move_compare_age(const void *a, const void *b) {
 uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o) {
         uint64_t end_ms, now_ms = pass->cluster->now_ms;
 
-        if (o->machine->presence != PRESENCE_LOST || !o->of->unit || o->of->unit->placement.global)
+        if (!o->of->unit || o->of->unit->placement.global || cluster_machine_is_removed(o->machine))
+                return 0;
+        if (cluster_machine_has_stopped(o->machine) && bound_is(o))
+                return UINT64_MAX;
+        if (o->machine->presence != PRESENCE_LOST)
                 return 0;
         if (__builtin_add_overflow(o->machine->since_ms, o->of->unit->placement.replace_after_ms, &end_ms))
                 return UINT64_MAX;
@@ -383,7 +387,7 @@ bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
         return b && rollout_permits(&b->budget, b->n_stopping, ret_why);
 }
 
-/* Move=stop-first: the unit gets its other machine when it has ended on these ones. */
+/* Move=stop-first, or Move=no: the unit gets its other machine when it has ended on these ones. */
 static void move_stop_first(Pass *pass, const Positions *all, const Position *from) {
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
@@ -399,8 +403,9 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
                 const ClusterAssignment *o = all->items[i].assignment;
 
                 plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            "%s %s; it starts elsewhere when it has ended (Move=stop-first)",
-                            cluster_machine_label(o->machine, name), move_cause(&all->items[i]));
+                            "%s %s; it starts elsewhere when it has ended (Move=%s)",
+                            cluster_machine_label(o->machine, name), move_cause(&all->items[i]),
+                            o->of->unit->placement.move == PLACEMENT_STAYS ? "no" : "stop-first");
         }
         if (pass->error == 0)
                 pass->plan->changes[pass->plan->n - 1].move = move_reason(from);
@@ -451,6 +456,10 @@ static void move_away(Pass *pass, const Positions *all) {
                 move_back(pass, all, back);
                 return;
         }
+        if (bound_is_rejected(last)) {
+                bound_stop(pass, last);
+                return;
+        }
         if (move_has_arrived_on_the_way(pass, all)) {
                 move_stay(pass, all, all->n - 1);
                 return;
@@ -472,7 +481,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
 
-        if (drained && found && !ended && u->unit->placement.move == PLACEMENT_STOP_FIRST) {
+        if (drained && found && !ended && placement_stops_first(&u->unit->placement)) {
                 move_stop_first(pass, all, drained);
                 return;
         }
@@ -484,7 +493,7 @@ static void move_away(Pass *pass, const Positions *all) {
                  * assignment of a finished unit, it would be run again. */
                 if (move_stays_finished(p->assignment))
                         continue;
-                if (move_is_overdue(pass, p) ||
+                if ((move_is_overdue(pass, p) && (found || !drain_is_for_reboot(p->assignment->machine))) ||
                     (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
                         move_stop_unfit(pass, p);
@@ -526,8 +535,11 @@ static void move_wait(Pass *pass, const Positions *all) {
         }
         plan_keep(pass, o);
         if (plan_replace_left_ms(pass, o) > 0)
-                plan_wait(pass, all->unit, "%s is lost, and its unit waits for it (ReplaceAfterSec=)",
-                          cluster_machine_label(o->machine, name));
+                plan_wait(pass, all->unit, "%s %s, and its unit waits for it (%s)",
+                          cluster_machine_label(o->machine, name),
+                          o->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost",
+                          cluster_machine_has_stopped(o->machine) && bound_is(o) ? "Move=no" :
+                                                                                   "ReplaceAfterSec=");
         for (size_t i = all->n; i > 0; i--) {
                 const Position *p = &all->items[i - 1];
 
@@ -658,33 +670,4 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
                 move_wait(pass, &all);
         else
                 move_stay(pass, &all, all.replaced);
-}
-
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
-                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
-        EnginePlan plan = {};
-        Pass pass = { .cluster = cluster,
-                      .view = (SchedulerView *) view, /* no decision is recorded */
-                      .plan = &plan };
-        Position p = { .assignment = assignment };
-        int r;
-
-        r = brake_update(&pass, brake_ms);
-        if (r < 0)
-                return r;
-        move_judge(&pass, &p);
-        brake_done(&pass.brake);
-        *ret_why = p.why;
-        *ret = ENGINE_STAYS;
-        if (plan_has_finished(assignment))
-                *ret = ENGINE_FINISHED;
-        else if (p.state == POSITION_HELD && plan_replace_left_ms(&pass, assignment) > 0)
-                *ret = ENGINE_DELAYED;
-        else if (p.state == POSITION_HELD && presence_is_down(assignment->machine->presence))
-                *ret = ENGINE_BRAKED;
-        else if (p.state == POSITION_GONE)
-                *ret = ENGINE_GONE;
-        else if (p.state == POSITION_UNFIT)
-                *ret = ENGINE_UNFIT;
-        return 0;
 }

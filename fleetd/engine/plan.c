@@ -300,8 +300,18 @@ static void plan_retarget(Pass *pass, const ClusterAssignment *o) {
 
 void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
+        AssignmentKind kind = bound_kind(pass, o);
+        char name[CLUSTER_LABEL_SIZE];
 
-        if (o->kind != plan_wanted_kind(u) || plan_stops_again(o))
+        if (o->kind != kind && kind != plan_wanted_kind(u))
+                plan_change(pass, o->machine, u, o, kind,
+                            "the deadline of the drain of %s has passed, and it waits there (Move=no)",
+                            cluster_machine_label(o->machine, name));
+        else if (o->kind == ASSIGNMENT_LOAD && kind == ASSIGNMENT_RUN && bound_is(o) &&
+                 o->index > u->target_index)
+                plan_change(pass, o->machine, u, o, kind, "it has stayed on %s (Move=no)",
+                            cluster_machine_label(o->machine, name));
+        else if (o->kind != kind || plan_stops_again(o))
                 plan_retarget(pass, o);
         else if (!plan_names_texts(pass) && !plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
@@ -606,6 +616,38 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         plan.work = plan_work(&pass);
         *ret = plan;
         plan = (EnginePlan) {};
+        return 0;
+}
+
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
+                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
+        EnginePlan plan = {};
+        Pass pass = { .cluster = cluster,
+                      .view = (SchedulerView *) view, /* no decision is recorded */
+                      .plan = &plan };
+        Position p = { .assignment = assignment };
+        int r;
+
+        r = brake_update(&pass, brake_ms);
+        if (r < 0)
+                return r;
+        move_judge(&pass, &p);
+        brake_done(&pass.brake);
+        *ret_why = p.why;
+        *ret = ENGINE_STAYS;
+        if (plan_has_finished(assignment))
+                *ret = ENGINE_FINISHED;
+        else if (p.state == POSITION_HELD && plan_replace_left_ms(&pass, assignment) > 0)
+                *ret = ENGINE_DELAYED;
+        else if (p.state == POSITION_HELD && presence_is_down(assignment->machine->presence))
+                *ret = ENGINE_BRAKED;
+        else if (p.state == POSITION_GONE)
+                *ret = ENGINE_GONE;
+        else if (bound_is_rejected(&p) || (bound_is(assignment) && assignment->kind == ASSIGNMENT_LOAD &&
+                                           plan_wanted_kind(assignment->of) == ASSIGNMENT_RUN))
+                *ret = ENGINE_BOUND;
+        else if (p.state == POSITION_UNFIT)
+                *ret = ENGINE_UNFIT;
         return 0;
 }
 

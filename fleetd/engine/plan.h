@@ -95,9 +95,12 @@ typedef enum EngineVerdict {
         ENGINE_STAYS,    /* it remains; or its machine is away, and nothing moves yet */
         ENGINE_FINISHED, /* the unit has ended successfully, and runs on no machine again */
         ENGINE_BRAKED,   /* its machine is lost, and the mass-failure brake is on */
-        ENGINE_DELAYED,  /* its machine is lost, and ReplaceAfterSec= has not passed */
+        ENGINE_DELAYED,  /* its machine is lost, and ReplaceAfterSec= has not passed; or it was shut down, and
+                             the unit has Move=no */
         ENGINE_GONE,     /* its machine is lost, or has left: another machine takes over */
         ENGINE_UNFIT,    /* its machine rejects the unit: another machine takes over */
+        ENGINE_BOUND,    /* the unit stops, and waits until its machine qualifies, or its drain has ended
+                            (Move=no) */
 } EngineVerdict;
 
 /* 'why': of ENGINE_UNFIT. 0 or -ENOMEM. */

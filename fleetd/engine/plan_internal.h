@@ -111,8 +111,8 @@ bool plan_names_texts(const Pass *pass);
 void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
 bool plan_is_wanted(const ClusterUnit *u);
-/* Return how long the unit still waits for its lost machine (ReplaceAfterSec=): 0: no longer; UINT64_MAX: for
- * ever. */
+/* Return how long the unit still waits for its machine, which is lost (ReplaceAfterSec=) or was shut down
+ * (Move=no): 0: no longer; UINT64_MAX: for ever. For one that people have removed, none waits. */
 uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o);
 
 typedef enum PositionState {
@@ -173,6 +173,20 @@ bool move_awaits_stop(Pass *pass, const ClusterAssignment *o);
 void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
 /* Stop the unit in a position that no longer qualifies. */
 void move_stop_unfit(Pass *pass, const Position *p);
+
+/* bound.c: units with Move=no. Return whether only people, or the loss of its machine, move the unit away
+ * from it. */
+bool bound_is(const ClusterAssignment *o);
+/* Return what the unit does on its machine: the target state, or from the deadline of a drain until that
+ * ends, it is loaded only, and so keeps the machine. For a reboot or a shutdown, systemd stops it. */
+AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o);
+/* Return whether it has stopped, and waits for the end of the drain. */
+bool bound_waits(const ClusterAssignment *o);
+/* Return whether it stays in the position although its machine rejects it. One with MachineOf= goes to the
+ * machine of that unit. */
+bool bound_is_rejected(const Position *p);
+/* Stop it there. */
+void bound_stop(Pass *pass, const Position *p);
 
 /* reconnect.c. The last change of the plan stops the unit: on a lost machine it may hold only if the unit
  * does not run there. */

@@ -15,8 +15,8 @@
  * reachable and caught up, and no other one is about to reboot; this counts again when it is drained. While a
  * new lineage is adopted, no host begins; hosts that were queued in another lineage are not rebooted. When
  * only global units are left, the budgets of their sets permit that they stop, or the deadline of the drain
- * has passed. A record that cannot be read stops the queue. No time frees the place of a host that has not
- * returned. */
+ * has passed. After the deadline, what no other machine can run is left, too. A record that cannot be read
+ * stops the queue. No time frees the place of a host that has not returned. */
 #pragma once
 
 #include "fleetd/registry/registry.h"

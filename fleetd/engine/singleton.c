@@ -5,6 +5,7 @@
  * that the machine requested after the assignment was committed is granted together with the assignment, so
  * that the machine renews no guard by it. That time begins when this leader knows the assignment, and
  * again with each leader: a former one confirmed leases until the next one was elected, not after. */
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 #include "units/singleton.h"
 
@@ -65,7 +66,8 @@ static void singleton_judge(Pass *pass, Position *p) {
         uint64_t end_ms;
 
         move_judge(pass, p);
-        if (p->state != POSITION_HELD || m->presence != PRESENCE_AWAY || plan_has_finished(p->assignment))
+        if (p->state != POSITION_HELD || m->presence != PRESENCE_AWAY || plan_has_finished(p->assignment) ||
+            bound_is(p->assignment))
                 return;
         end_ms = m->since_ms + SINGLETON_WATCHDOG_MS +
                  singleton_lease_ms(cluster_settings(pass->cluster)->singleton_lease_ms);
@@ -105,7 +107,7 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
                           error_text(&why, 0));
                 return;
         }
-        if (leaves && drain_is_overdue(pass, o->machine))
+        if (leaves && drain_is_overdue(pass, o->machine) && !drain_is_for_reboot(o->machine))
                 move_stop_unfit(pass, p);
         else if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
                 if (leaves && !move_has_budget(pass, p, &why)) {
@@ -136,6 +138,8 @@ static void singleton_keep(Pass *pass, const ClusterUnit *u, const Position *p) 
                             "Singleton=yes is new: it starts again with a guard");
         else if (p->state == POSITION_FITS || p->state == POSITION_HELD)
                 plan_keep(pass, o);
+        else if (bound_is_rejected(p))
+                bound_stop(pass, p);
         else
                 singleton_leave(pass, u, p);
 }

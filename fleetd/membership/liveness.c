@@ -282,6 +282,7 @@ int liveness_changes(Liveness *l, const Cluster *cluster, PresenceChange **ret, 
                 changes[n].presence = h->now;
                 changes[n].expected_index = m->presence_index;
                 changes[n].away_ms = liveness_away_since(h, m);
+                changes[n].announced = h->cause == liveness_stopped;
                 snprintf(changes[n++].reason, sizeof(changes->reason), "%s", h->reason);
         }
 

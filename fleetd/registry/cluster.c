@@ -293,9 +293,20 @@ bool cluster_machine_is_stopping(const ClusterMachine *m) {
         return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_SHUTDOWN);
 }
 
+bool cluster_machine_has_stopped(const ClusterMachine *m) {
+        return m->presence == PRESENCE_LEFT || (m->presence == PRESENCE_LOST && m->announced);
+}
+
 bool cluster_machine_is_rebooting(const ClusterMachine *m) {
         return m->reboot && m->reboot->state != REBOOT_QUEUED && m->reboot->state != REBOOT_DRAINING &&
                m->reboot->state != REBOOT_FAILED;
+}
+
+bool cluster_machine_was_drained(const ClusterMachine *m) {
+        const char *drained = maintenance_mode_to_string(MAINTENANCE_DRAINED);
+
+        return m->maintenance && (m->maintenance->purpose[0] ? streq(m->maintenance->before, drained) :
+                                                               m->maintenance->mode == MAINTENANCE_DRAINED);
 }
 
 bool cluster_machine_is_draining(const ClusterMachine *m) {

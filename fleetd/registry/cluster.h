@@ -204,6 +204,7 @@ struct ClusterMachine {
         Pairs set;                      /* metadata set by people; "" hides the pair that the host reports */
         Pairs metadata;                 /* effective: 'set', and of an ordinary host its own */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
+        bool announced;                                       /* as that */
         char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
@@ -457,8 +458,13 @@ bool cluster_machine_is_leaving(const ClusterMachine *m);
 bool cluster_machine_is_drained(const ClusterMachine *m);
 /* Return whether the host of the machine has announced its shutdown. Its units move away at once. */
 bool cluster_machine_is_stopping(const ClusterMachine *m);
+/* Return whether it was shut down, or was lost after its host had announced that it stops. That is no loss
+ * for a unit with Move=no. */
+bool cluster_machine_has_stopped(const ClusterMachine *m);
 /* Return whether it goes down for a planned reboot, or has not finished its return. */
 bool cluster_machine_is_rebooting(const ClusterMachine *m);
+/* Return whether it is drained, or was by an operator before its host announced a shutdown or reboot. */
+bool cluster_machine_was_drained(const ClusterMachine *m);
 /* Return whether ordinary units move away from the machine, or wait for another one; also for a leave. */
 bool cluster_machine_is_draining(const ClusterMachine *m);
 /* Return whether the deadline of its drain has passed at this cluster time: the ordinary units that are left

@@ -256,6 +256,7 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         m->away_ms = v->presence.away_ms;
         m->losses = v->presence.losses;
         m->lost_ms = v->presence.lost_ms;
+        m->announced = v->presence.announced;
         m->hold_off_until_ms = v->presence.hold_off_until_ms;
         memcpy(m->presence_reason, v->presence.reason, sizeof(m->presence_reason));
         m->presence_index = v->modified;

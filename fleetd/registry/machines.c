@@ -66,7 +66,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                                   c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
                 machines_end_tombstone(&t, r, cluster_machine(cluster, c->machine), c->presence);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
-                                       cluster->now_ms);
+                                       c->announced, cluster->now_ms);
                 record.away_ms = c->away_ms;
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 stored_presence_write(&value, record);

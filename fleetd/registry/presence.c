@@ -10,9 +10,17 @@ static uint64_t presence_penalty_ms(uint64_t losses) {
         return MIN(ms, (uint64_t) HOLD_OFF_MAX_MS);
 }
 
-PresenceRecord presence_next(const ClusterMachine *was, Presence presence, bool planned, uint64_t now_ms) {
+static bool presence_was_announced(const ClusterMachine *was) {
+        return was->announced || cluster_machine_is_stopping(was) ||
+               (was->reboot && (was->reboot->state == REBOOT_REBOOTING || was->reboot->state == REBOOT_DOWN));
+}
+
+PresenceRecord presence_next(const ClusterMachine *was, Presence presence, bool planned, bool announced,
+                             uint64_t now_ms) {
         PresenceRecord record = { .presence = presence, .since_ms = now_ms };
 
+        if (presence == PRESENCE_AWAY || presence == PRESENCE_LOST)
+                record.announced = announced || (was && presence_was_announced(was));
         if (was) {
                 record.losses = was->losses;
                 record.lost_ms = was->lost_ms;

@@ -13,8 +13,10 @@ enum {
 
 /* Return the record of a machine whose presence becomes 'presence', without a reason. 'was' is NULL for an
  * unknown machine. 'planned': this loss does not count, because the cluster begins a new lineage, which its
- * hosts join one by one. */
-PresenceRecord presence_next(const ClusterMachine *was, Presence presence, bool planned, uint64_t now_ms);
+ * hosts join one by one. 'announced': its daemon has announced that it stops. A shutdown and a planned reboot
+ * are announced by the keys of the machine, too. */
+PresenceRecord presence_next(const ClusterMachine *was, Presence presence, bool planned, bool announced,
+                             uint64_t now_ms);
 
 /* Return whether reasons omit the machine: it has been lost for LONG_LOST_MS, or was replaced. */
 bool presence_is_omitted(const ClusterMachine *m, uint64_t now_ms);

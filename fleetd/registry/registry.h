@@ -223,6 +223,7 @@ typedef struct PresenceChange {
         Presence presence;
         uint64_t expected_index;
         uint64_t away_ms; /* as that of PresenceRecord */
+        bool announced;   /* as the same of presence_next() */
         char reason[PRESENCE_REASON_SIZE];
 } PresenceChange;
 

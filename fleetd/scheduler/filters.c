@@ -260,16 +260,20 @@ static bool is_running_job(const ClusterUnit *unit, const ClusterMachine *machin
         return s && s->state.active && streq(s->state.active, "activating") && is_oneshot(&unit->unit->file);
 }
 
-const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms) {
+bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine) {
         const MaintenanceRecord *maintenance = machine->maintenance;
 
-        if (!cluster_machine_is_draining(machine) || !unit->unit ||
-            cluster_machine_is_overdue(machine, now_ms))
+        return unit->unit && unit->unit->placement.move == PLACEMENT_STAYS && !unit->unit->placement.global &&
+               !(maintenance && maintenance->force && maintenance->mode != MAINTENANCE_CORDONED);
+}
+
+const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms) {
+        if (!cluster_machine_is_draining(machine) || !unit->unit)
                 return NULL;
-        if (unit->unit->placement.move == PLACEMENT_STAYS && !maintenance->force &&
-            !cluster_machine_is_stopping(machine))
+        if (scheduler_is_bound(unit, machine))
                 return "Move=no";
-        return is_running_job(unit, machine) ? JOB_RUNS : NULL;
+        return !cluster_machine_is_overdue(machine, now_ms) && is_running_job(unit, machine) ? JOB_RUNS :
+                                                                                               NULL;
 }
 
 const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine *machine) {
@@ -277,15 +281,19 @@ const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine 
 }
 
 /* A cordoned machine keeps its units. From one that is to be drained, ordinary units move; when it leaves the
- * cluster, its global units stop last. */
+ * cluster, its global units stop last. What is left on a host that goes down for a planned reboot starts
+ * there again. */
 static int filter_maintenance(const Candidate *c, Refusal *ret) {
         const MaintenanceRecord *maintenance = c->machine->maintenance;
 
         if (!maintenance)
                 return 0;
-        if (c->staying && (maintenance->mode == MAINTENANCE_CORDONED ||
-                           (c->placement->global && !cluster_machine_is_drained(c->machine)) ||
-                           scheduler_drain_spares(c->unit, c->machine, scheduler_view_now_ms(c->view))))
+        if (c->staying &&
+            (maintenance->mode == MAINTENANCE_CORDONED ||
+             (c->placement->global && !cluster_machine_is_drained(c->machine)) ||
+             scheduler_is_bound(c->unit, c->machine) ||
+             (cluster_machine_is_rebooting(c->machine) && !cluster_machine_was_drained(c->machine)) ||
+             scheduler_drain_spares(c->unit, c->machine, scheduler_view_now_ms(c->view))))
                 return 0;
         if (cluster_machine_is_leaving(c->machine))
                 return refusal_set(ret, "is leaving the cluster");

@@ -69,8 +69,12 @@ bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, con
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
 
+/* Return whether no drain, shutdown, reboot or deadline moves the unit away from the machine: it has Move=no,
+ * and the machine is not drained with --force. */
+bool scheduler_is_bound(const ClusterUnit *unit, const ClusterMachine *machine);
+
 /* Return why a unit stays on a machine that is being drained although it could move ("Move=no"), borrowed;
- * NULL: it moves, or the machine is not being drained. At the deadline each unit leaves. */
+ * NULL: it moves, or the machine is not being drained. At the deadline, one that is not bound leaves. */
 const char *scheduler_drain_spares(const ClusterUnit *unit, const ClusterMachine *machine, uint64_t now_ms);
 
 /* The same of a unit that is to move to another machine by a request; NULL: it moves. */

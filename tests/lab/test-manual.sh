@@ -15,6 +15,12 @@ run_examples() {
 }
 task() { run_examples man/fleet.7.scd "$@"; }
 
+# Put a unit file of fleet(7) on alpha.
+file_of_the_manual() {
+        awk -v name="# $1" '$0 == name { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/man/fleet.7.scd" | sed 's/\\\\/\\/g' >"$LAB/file"
+        host_exec alpha sh -c "cat >/root/work/$1" <"$LAB/file"
+}
+
 sample_units() {
         local h
         for h in $LAB_HOSTS; do
@@ -115,12 +121,13 @@ units_are_updated_moved_and_explained() {
         task update
         task directory
         task move
+        file_of_the_manual notes.service
+        task data
         task why
 }
 
 a_service_is_found() {
-        awk '/^# web-announce@.service$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/man/fleet.7.scd" | sed 's/\\\\/\\/g' >"$LAB/announce"
-        host_exec alpha sh -c 'cat >/root/work/web-announce@.service' <"$LAB/announce"
+        file_of_the_manual web-announce@.service
         task discovery
 }
 

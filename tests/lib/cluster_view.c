@@ -91,8 +91,9 @@ void cluster_view_presence(ClusterView *p, const char *machine, Presence presenc
         _cleanup_text_ Text t = {};
         char id[MACHINE_ID_SIZE];
 
-        stored_presence_write(&t, presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
-                                                presence, p->cluster.adopting, p->cluster.now_ms));
+        stored_presence_write(&t,
+                              presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
+                                            presence, p->cluster.adopting, p->announced, p->cluster.now_ms));
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 

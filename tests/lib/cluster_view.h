@@ -10,6 +10,7 @@ typedef struct ClusterView {
         uint64_t index;
         bool below_updates; /* the cluster is below KV_LEVEL_UPDATES: assignments name no text, and machines
                                publish no health */
+        bool announced;     /* of the presences that are set: the host has announced its stop */
 } ClusterView;
 
 /* As a cluster of the present level plans. */

@@ -101,14 +101,15 @@ static void all_units_leave_a_host_that_shuts_down_at_once(void **state) {
 
         two_machines(&p);
         put_units(&p, "A", "a", 40);
-        cluster_view_unit(&p, "stays.service", "Move=no", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "stays.service", "Move=no\nReplaceAfterSec=0", TARGET_LAUNCHED);
         run_on(&p, "A", "stays.service");
         cluster_view_unit(&p, "global.service", "Global=yes", TARGET_LAUNCHED);
         run_on(&p, "A", "global.service");
         run_on(&p, "B", "global.service");
         maintain(&p, "A", "draining", SHUTDOWN);
         plan = cluster_view_plan(&p, true);
-        assert_int_equal(count_of(plan, "run "), 41);
+        assert_int_equal(count_of(plan, "run "), 40);
+        assert_int_equal(count_of(plan, "stays"), 0);
         assert_int_equal(count_of(plan, "stop "), 0);
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_free(&p);
@@ -129,7 +130,8 @@ static void a_host_that_shuts_down_waits_for_units_that_can_move(void **state) {
                 const char *reason;
         } rows[] = {
                 { "draining", "", PRESENCE_UP, true, MAINTENANCE_DRAINING, NULL },
-                { "draining", "Move=no", PRESENCE_UP, true, MAINTENANCE_DRAINING, NULL },
+                { "draining", "Move=no", PRESENCE_UP, true, MAINTENANCE_DRAINED,
+                  "drained: no other machine can run the units that are left" },
                 { "draining", "", PRESENCE_UP, false, MAINTENANCE_DRAINED,
                   "drained: no other machine can run the units that are left" },
                 { "draining", "MachineMetadata=disk=ssd", PRESENCE_UP, true, MAINTENANCE_DRAINED,
@@ -435,10 +437,15 @@ static void units_that_are_left_stop_at_the_deadline(void **state) {
         p.cluster.now_ms = 1004999;
         plans(&p, "");
         p.cluster.now_ms = 1005000;
-        plans(&p, "stop a.service A; stop m.service A; stop n.service A; run n.service B");
+        plans(&p, "stop a.service A; stop m.service A; load n.service A");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_execute(&p);
         plans(&p, "");
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        maintain(&p, "A", "drained", "\"deadline\":1005000,");
+        plans(&p, "");
+        maintain(&p, "A", NULL, "");
+        plans(&p, "run m.service A; run n.service A; run s.service A");
         cluster_view_free(&p);
 }
 
@@ -454,6 +461,8 @@ static void move_no_stays_until_it_is_forced(void **state) {
         plans(&p, "");
         assert_int_equal(step_of(&p, "A").n_left, 1);
         maintain(&p, "A", "draining", "\"force\":true,");
+        plans(&p, "stop n.service A");
+        has_ended(&p, "A", "n.service");
         plans(&p, "run n.service B");
         cluster_view_free(&p);
 }
@@ -500,9 +509,9 @@ static void units_that_follow_one_that_moved_stay_or_move_as_others(void **state
         assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
         cluster_view_done(&p, "A", "j.service");
         maintain(&p, "A", "draining", "\"force\":true,");
-        plans(&p, "run j.service B; run m.service B");
+        plans(&p, "run j.service B; stop m.service A");
         maintain(&p, "A", "draining", "\"deadline\":1000000,");
-        plans(&p, "stop j.service A; stop m.service A; stop z.service A");
+        plans(&p, "stop j.service A; stop z.service A");
         cluster_view_free(&p);
 }
 
@@ -538,7 +547,7 @@ static void running_units_of_a_machine_in_maintenance_are_adopted(void **state) 
                   "run a.service B; stop s.service A" },
                 { "drained",
                   "run a.service A; run g.service A; run g.service B; run n.service A; run s.service A",
-                  "run a.service B; run n.service B; stop s.service A" },
+                  "run a.service B; stop s.service A" },
         };
         static const char *const units[][2] = { { "a.service", "" },
                                                 { "g.service", "Global=yes" },
@@ -745,6 +754,291 @@ static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state)
         }
 }
 
+/* -- Units that stay: Move=no -- */
+
+enum { SEQUENCES = 1000, SEQUENCES_ALL = 10000, STEPS = 10, STAYING = 6 };
+
+/* What moves a unit is written down here as it happens, and not derived from the keys. */
+typedef struct Stay {
+        ClusterView p;
+        Random random;
+        uint64_t seed;
+        const char *now;            /* the last event */
+        uint64_t lost_ms[MACHINES]; /* since when it is lost without an announcement; 0: it is not */
+        bool down[MACHINES], removed[MACHINES];
+        unsigned allowed[STAYING]; /* machines that the unit may be assigned to */
+        bool loose[STAYING], requested[STAYING];
+} Stay;
+
+static const char *const stay_options[STAYING] = {
+        "Move=no",
+        "Move=no\nReplaceAfterSec=1min",
+        "Move=no\nReplaceAfterSec=never",
+        "Move=no\nSingleton=yes",
+        "Move=no\nMachineOf=s0.service",
+        "Move=no\nConflicts=u*",
+};
+static const uint64_t stay_replace_ms[STAYING] = { 0, 60000, REPLACE_NEVER, 0, 0, 0 };
+
+static const char *letter(unsigned m) {
+        static const char *const names[MACHINES] = { "A", "B", "C", "D" };
+
+        return names[m];
+}
+
+static ClusterMachine *stay_machine(Stay *s, unsigned m) {
+        char id[MACHINE_ID_SIZE];
+
+        return cluster_machine(&s->p.cluster, cluster_view_id(id, letter(m)));
+}
+
+static const char *stay_unit(unsigned i) {
+        static char name[32];
+
+        snprintf(name, sizeof(name), "s%u.service", i);
+        return name;
+}
+
+static unsigned stay_assigned(Stay *s, unsigned i) {
+        unsigned mask = 0;
+
+        for (unsigned m = 0; m < MACHINES; m++) {
+                const ClusterMachine *machine = stay_machine(s, m);
+                const ClusterAssignment *a = machine ? cluster_assignment_on(machine, stay_unit(i)) : NULL;
+
+                mask |= a && cluster_assignment_is_active(a) ? 1u << m : 0;
+        }
+        return mask;
+}
+
+/* The four events. A unit follows another one that stays (MachineOf=) to wherever that is. */
+static bool stay_may_move(Stay *s, unsigned i, unsigned to) {
+        bool event = s->loose[i] || s->requested[i] || (i == 4 && stay_assigned(s, 0) & 1u << to);
+
+        for (unsigned m = 0; m < MACHINES; m++) {
+                const ClusterMachine *machine = stay_machine(s, m);
+                const MaintenanceRecord *r = machine ? machine->maintenance : NULL;
+
+                if (s->allowed[i] & 1u << m)
+                        event |= s->removed[m] || (r && r->force) ||
+                                 (s->lost_ms[m] > 0 && stay_replace_ms[i] != REPLACE_NEVER &&
+                                  s->p.cluster.now_ms >= s->lost_ms[m] + stay_replace_ms[i]);
+        }
+        return event;
+}
+
+static void stay_check(Stay *s, const char *plan) {
+        for (unsigned i = 0; i < STAYING; i++)
+                for (unsigned m = 0; m < MACHINES; m++) {
+                        if (!(stay_assigned(s, i) & ~s->allowed[i] & 1u << m))
+                                continue;
+                        if (!stay_may_move(s, i, m))
+                                fail_msg("seed %llu: after \"%s\", %s moves to %s: %s",
+                                         (unsigned long long) s->seed, s->now, stay_unit(i), letter(m), plan);
+                        s->allowed[i] |= 1u << m;
+                }
+}
+
+/* Write the steps of the drains. */
+static void stay_step(Stay *s) {
+        for (unsigned m = 0; m < MACHINES; m++) {
+                _cleanup_text_ Text t = {};
+                char key[LAYOUT_KEY_MAX];
+                DrainStep step;
+
+                if (!stay_machine(s, m) || !stay_machine(s, m)->maintenance)
+                        continue;
+                step = step_of(&s->p, letter(m));
+                if (!step.reason)
+                        continue;
+                stored_maintenance_write(&t, &step.next);
+                cluster_view_put(&s->p, layout_key(key, LAYOUT_MAINTENANCE, NULL, stay_machine(s, m)->id),
+                                 t.chars);
+        }
+}
+
+/* Plan and execute until nothing changes. A unit that stays runs then if its machine takes units. */
+static void stay_rest(Stay *s, const char *event) {
+        bool rests = false;
+
+        s->now = event;
+        for (unsigned round = 0; round < ROUNDS && !rests; round++) {
+                _cleanup_free_ char *plan = cluster_view_plan(&s->p, true);
+
+                stay_check(s, plan);
+                rests = !*plan;
+                cluster_view_execute(&s->p);
+                stay_step(s);
+        }
+        if (!rests)
+                fail_msg("seed %llu: the plans after \"%s\" do not end", (unsigned long long) s->seed, event);
+        for (unsigned i = 0; i < STAYING; i++) {
+                const ClusterUnit *u = cluster_unit(&s->p.cluster, stay_unit(i));
+                unsigned on = stay_assigned(s, i);
+
+                if (!on && i != 4 && !stay_may_move(s, i, 0))
+                        fail_msg("seed %llu: after \"%s\", %s has no machine", (unsigned long long) s->seed,
+                                 event, u->name);
+                s->loose[i] = !on;
+                s->allowed[i] = on ?: s->allowed[i];
+                s->requested[i] = u->move;
+                for (unsigned m = 0; m < MACHINES && i < 4; m++)
+                        if (on == 1u << m && !s->down[m] && !s->removed[m] &&
+                            !stay_machine(s, m)->maintenance &&
+                            cluster_assignment_on(stay_machine(s, m), u->name)->kind != ASSIGNMENT_RUN)
+                                fail_msg("seed %llu: after \"%s\", %s does not run on %s",
+                                         (unsigned long long) s->seed, event, u->name, letter(m));
+        }
+}
+
+static void stay_goes_down(Stay *s, unsigned m, Presence presence) {
+        cluster_view_presence(&s->p, letter(m), presence);
+        s->down[m] = true;
+}
+
+static void stay_drain(Stay *s, unsigned m, const char *more, const char *event) {
+        maintain(&s->p, letter(m), "draining", more);
+        stay_rest(s, event);
+}
+
+/* The deadline of a drain for 'purpose' passes. */
+static void stay_deadline(Stay *s, unsigned m, const char *purpose, const char *event) {
+        char more[64];
+
+        snprintf(more, sizeof(more), "%s\"deadline\":%llu,", purpose,
+                 (unsigned long long) s->p.cluster.now_ms + 5000);
+        stay_drain(s, m, more, event);
+        s->p.cluster.now_ms += 5000;
+        stay_rest(s, event);
+}
+
+/* A planned reboot, from which the host returns at once, or later. */
+static void stay_reboot(Stay *s, unsigned m) {
+        char key[LAYOUT_KEY_MAX];
+
+        stay_deadline(s, m, "\"for\":\"reboot\",", "deadline of a reboot");
+        if (stay_machine(s, m)->maintenance->mode != MAINTENANCE_DRAINED) /* the brake is on */
+                return;
+        cluster_view_put(&s->p, layout_key(key, LAYOUT_REBOOT, NULL, stay_machine(s, m)->id),
+                         "{\"kind\":\"reboot\",\"state\":\"rebooting\"}");
+        stay_rest(s, "reboot");
+        stay_goes_down(s, m, random_below(&s->random, 2) ? PRESENCE_LEFT : PRESENCE_LOST);
+        stay_rest(s, "down for a reboot");
+}
+
+static void stay_remove(Stay *s, unsigned m) {
+        static const LayoutKind kinds[] = { LAYOUT_MAINTENANCE, LAYOUT_REBOOT, LAYOUT_FACTS,
+                                            LAYOUT_PRESENCE };
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++)
+                cluster_view_remove(&s->p, layout_key(key, kinds[i], NULL, cluster_view_id(id, letter(m))));
+        s->removed[m] = true;
+        stay_rest(s, "remove");
+}
+
+static void stay_return(Stay *s, unsigned m) {
+        const ClusterMachine *machine;
+        char key[LAYOUT_KEY_MAX];
+
+        cluster_view_machine(&s->p, letter(m), "", PRESENCE_UP);
+        machine = stay_machine(s, m);
+        s->down[m] = s->removed[m] = false;
+        s->lost_ms[m] = 0;
+        if (machine->reboot) {
+                cluster_view_put(&s->p, layout_key(key, LAYOUT_REBOOT, NULL, machine->id),
+                                 "{\"kind\":\"reboot\",\"state\":\"back\"}");
+                stay_rest(s, "back after a reboot");
+                cluster_view_remove(&s->p, layout_key(key, LAYOUT_REBOOT, NULL, machine->id));
+        }
+        if (machine->maintenance && machine->maintenance->purpose[0])
+                maintain(&s->p, letter(m), NULL, "");
+        stay_rest(s, "return");
+}
+
+static void stay_move(Stay *s, unsigned m) {
+        unsigned i = random_below(&s->random, STAYING);
+        char key[LAYOUT_KEY_MAX], value[128];
+
+        if (i == 4 || (stay_assigned(s, i) & 1u << m))
+                return;
+        snprintf(value, sizeof(value), "{\"by\":\"ann\",\"since\":1,\"to\":\"%s\"}", stay_machine(s, m)->id);
+        cluster_view_put(&s->p, layout_key(key, LAYOUT_MOVE, stay_unit(i), NULL), value);
+        s->requested[i] = true;
+        stay_rest(s, "move --force");
+}
+
+static void stay_event(Stay *s) {
+        unsigned m = random_below(&s->random, MACHINES), event = random_below(&s->random, 12);
+
+        s->p.cluster.now_ms += random_below(&s->random, 50000);
+        if (s->down[m] && event < 6) {
+                if (event < 5 || s->removed[m])
+                        stay_return(s, m);
+                else
+                        stay_remove(s, m);
+                return;
+        }
+        if (s->down[m]) /* time passes */
+                stay_rest(s, "time");
+        else if (event == 0)
+                stay_drain(s, m, "", "drain");
+        else if (event == 1)
+                stay_drain(s, m, "\"force\":true,", "drain --force");
+        else if (event == 2)
+                stay_deadline(s, m, "", "deadline");
+        else if (event == 3) {
+                maintain(&s->p, letter(m), "cordoned", "");
+                stay_rest(s, "cordon");
+        } else if (event == 4 || event == 5) {
+                maintain(&s->p, letter(m), NULL, "");
+                stay_rest(s, "uncordon");
+        } else if (event == 6)
+                stay_reboot(s, m);
+        else if (event == 7) { /* its fleetd is stopped for too long */
+                s->p.announced = true;
+                cluster_view_presence(&s->p, letter(m), PRESENCE_AWAY);
+                s->p.announced = false;
+                stay_rest(s, "stop of fleetd");
+                stay_goes_down(s, m, PRESENCE_LOST);
+                stay_rest(s, "lost after a stop of fleetd");
+        } else if (event == 8) {
+                stay_goes_down(s, m, PRESENCE_LOST);
+                s->lost_ms[m] = s->p.cluster.now_ms;
+                stay_rest(s, "power cut");
+        } else if (event == 9)
+                stay_move(s, m);
+        else {
+                bool cordoned = stay_machine(s, m)->maintenance;
+
+                stay_drain(s, m, cordoned ? SHUTDOWN "\"before\":\"cordoned\"," : SHUTDOWN, "shutdown");
+                stay_goes_down(s, m, event == 10 ? PRESENCE_LEFT : PRESENCE_LOST);
+                stay_rest(s, "down");
+        }
+}
+
+static void a_unit_that_stays_moves_by_four_events_only(void **state) {
+        const uint64_t n = getenv("CHECK_ALL") ? SEQUENCES_ALL : SEQUENCES;
+
+        for (uint64_t seed = 1; seed <= n; seed++) {
+                Stay s = { .p.cluster.now_ms = 1000000, .seed = seed };
+
+                random_seed(&s.random, seed);
+                for (unsigned m = 0; m < MACHINES; m++)
+                        cluster_view_machine(&s.p, letter(m), "", PRESENCE_UP);
+                for (unsigned i = 0; i < STAYING; i++) {
+                        cluster_view_unit(&s.p, stay_unit(i), stay_options[i], TARGET_LAUNCHED);
+                        s.loose[i] = true;
+                }
+                cluster_view_unit(&s.p, "u0.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&s.p, "u1.service", "Move=stop-first", TARGET_LAUNCHED);
+                stay_rest(&s, "start");
+                for (unsigned i = 0; i < STEPS; i++)
+                        stay_event(&s);
+                cluster_view_free(&s.p);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_state_of_a_drain_has_its_next_one),
@@ -771,6 +1065,7 @@ int main(void) {
                 cmocka_unit_test(two_drains_finish),
                 cmocka_unit_test(nothing_moves_while_machines_were_lost_together),
                 cmocka_unit_test(each_drain_ends_or_each_unit_that_is_left_has_a_reason),
+                cmocka_unit_test(a_unit_that_stays_moves_by_four_events_only),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -513,7 +513,7 @@ static void the_deadline_waits_for_the_brake(void **state) {
         p.cluster.now_ms = 1029999;
         plans(&p, "");
         p.cluster.now_ms = 1030000;
-        plans(&p, "stop m.service A; stop n.service A; run n.service B; stop s00.service A");
+        plans(&p, "stop m.service A; load n.service A; stop s00.service A");
         cluster_view_free(&p);
 }
 

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "tests/lib/plans.h"
+#include "tests/lib/drains.h"
 
 /* -- The contents of an assignment -- */
 
@@ -454,39 +454,40 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         cluster_view_free(&p);
 }
 
-/* The time counts from the loss. An orderly shutdown is no loss. */
-static void a_unit_waits_for_its_lost_machine_as_long_as_it_says(void **state) {
+/* The time counts from the loss. An orderly shutdown is no loss, and its machine keeps a unit with Move=no. A
+ * removed machine keeps none. */
+static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
         static const struct {
                 const char *options;
+                Presence presence;
                 uint64_t after_ms;
                 const char *plan;
                 EngineVerdict verdict;
                 uint64_t again_ms;
         } rows[] = {
-                { "", 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=0", 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=1min", 1000, "", ENGINE_DELAYED, 59000 },
-                { "ReplaceAfterSec=1min", 59999, "", ENGINE_DELAYED, 1 },
-                { "ReplaceAfterSec=1min", 60000, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=never", 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
+                { "", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=0", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 1000, "", ENGINE_DELAYED, 59000 },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 59999, "", ENGINE_DELAYED, 1 },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 60000, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "ReplaceAfterSec=never", PRESENCE_LOST, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
+                { "ReplaceAfterSec=never", PRESENCE_LEFT, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "Move=no", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
+                { "Move=no\nReplaceAfterSec=0", PRESENCE_LEFT, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
+                { "Move=no\nSingleton=yes", PRESENCE_LEFT, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_(engine_plan_done) EnginePlan plan = {};
+                char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
                 Error why = {};
                 ClusterView p;
 
                 two_machines(&p);
                 cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
-                run_on(&p, "A", "a.service");
-                cluster_view_presence(&p, "A", PRESENCE_LEFT);
-                plans(&p, "run a.service B");
-                cluster_view_free(&p);
-
-                two_machines(&p);
-                cluster_view_unit(&p, "a.service", rows[i].options, TARGET_LAUNCHED);
-                run_on(&p, "A", "a.service");
-                cluster_view_presence(&p, "A", PRESENCE_LOST);
+                plans(&p, "run a.service A");
+                cluster_view_execute(&p);
+                cluster_view_presence(&p, "A", rows[i].presence);
                 p.cluster.now_ms += rows[i].after_ms;
                 assert_int_equal(verdict(&p, &why), rows[i].verdict);
                 assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
@@ -494,6 +495,13 @@ static void a_unit_waits_for_its_lost_machine_as_long_as_it_says(void **state) {
                 plans(&p, rows[i].plan);
                 cluster_view_presence(&p, "A", PRESENCE_UP);
                 plans(&p, *rows[i].plan ? "stop a.service B" : "");
+                has_ended(&p, "B", "a.service");
+
+                cluster_view_presence(&p, "A", rows[i].presence);
+                cluster_view_remove(&p, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
+                cluster_view_remove(&p, layout_key(key, LAYOUT_FACTS, NULL, id));
+                assert_true(cluster_machine_is_removed(cluster_machine(&p.cluster, id)));
+                plans(&p, strstr(rows[i].options, "Singleton") ? "stop a.service A" : "run a.service B");
                 cluster_view_free(&p);
         }
 }
@@ -666,7 +674,7 @@ int main(void) {
                 cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_revision_on_all_machines),
                 cmocka_unit_test(a_loaded_unit_has_moved_when_systemd_has_loaded_it),
                 cmocka_unit_test(of_two_units_of_one_plan_the_one_with_the_greater_name_yields),
-                cmocka_unit_test(a_unit_waits_for_its_lost_machine_as_long_as_it_says),
+                cmocka_unit_test(a_unit_waits_for_its_machine_as_long_as_it_says),
                 cmocka_unit_test(an_instance_that_ran_all_the_time_displaces_its_replacement_on_request),
                 cmocka_unit_test(an_instance_that_does_not_fit_or_has_another_text_displaces_none),
                 cmocka_unit_test(an_instance_that_fails_its_checks_displaces_none),

@@ -115,8 +115,9 @@ static void a_unit_that_is_not_available_there_in_time_stays(void **state) {
         cluster_view_free(&p);
 }
 
+/* The request has decided about Move=no, which --force overrides. */
 static void a_unit_that_stops_first_starts_there_when_it_has_ended(void **state) {
-        static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
+        static const char *const options[] = { "Move=stop-first", "Singleton=yes", "Move=no" };
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
                 ClusterView p;
@@ -148,15 +149,6 @@ static void a_unit_that_is_loaded_moves(void **state) {
         plans(&p, "stop web.service A");
         cluster_view_execute(&p);
         plans(&p, "moved to C");
-        cluster_view_free(&p);
-}
-
-/* The request has decided about Move=no, which --force overrides. */
-static void a_unit_with_move_no_moves_by_its_request(void **state) {
-        ClusterView p;
-
-        begin_move(&p, "Move=no");
-        plans(&p, "run web.service B");
         cluster_view_free(&p);
 }
 
@@ -431,7 +423,7 @@ static void moves_count_among_the_units_that_start_elsewhere(void **state) {
 
 /* An instance that stops first needs budget: at most one of three is unavailable. */
 static void a_unit_that_stops_first_moves_within_the_budget_of_its_set(void **state) {
-        static const char *const options[] = { "Move=stop-first", "Singleton=yes" };
+        static const char *const options[] = { "Move=stop-first", "Singleton=yes", "Move=no" };
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
                 Play play;
@@ -533,7 +525,6 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_is_not_available_there_in_time_stays),
                 cmocka_unit_test(a_unit_that_stops_first_starts_there_when_it_has_ended),
                 cmocka_unit_test(a_unit_that_is_loaded_moves),
-                cmocka_unit_test(a_unit_with_move_no_moves_by_its_request),
                 cmocka_unit_test(a_move_leaves_no_pin),
                 cmocka_unit_test(a_failed_unit_moves),
                 cmocka_unit_test(a_unit_that_fails_there_stays),

@@ -225,6 +225,51 @@ static void the_drain_of_a_reboot_ends_as_any_other(void **state) {
         cluster_view_free(&p);
 }
 
+/* At the deadline, units that fit another machine leave. The others stop and start with the host. */
+static void what_fits_no_other_machine_starts_with_the_boot(void **state) {
+        static const char *const options[] = { "MachineID=aaaaaaaa", "Move=no",
+                                               "Singleton=yes\nMachineID=aaaaaaaa", "MachineOf=u1.service" };
+        ClusterView p;
+        KvState kv;
+
+        two_machines(&p);
+        kv = voters(&p, "BA");
+        maintain(&p, "B", "cordoned", "");
+        for (size_t i = 0; i < ELEMENTS(options); i++)
+                cluster_view_unit(
+                        &p, (char[]) { 'u', (char) ('0' + i), '.', 's', 'e', 'r', 'v', 'i', 'c', 'e', 0 },
+                        options[i], TARGET_LAUNCHED);
+        cluster_view_unit(&p, "w.service", "", TARGET_LAUNCHED);
+        plans(&p, "run u0.service A; run u1.service A; run u2.service A; run u3.service A; run w.service A");
+        cluster_view_execute(&p);
+        p.cluster.now_ms += 1000;
+        maintain(&p, "A", "draining", "\"for\":\"reboot\",\"deadline\":1006000,");
+        reboots(&p, "A", "draining", "\"deadline\":5000,");
+        plans(&p, "");
+        maintain(&p, "B", NULL, "");
+        plans(&p, "run w.service B");
+        p.cluster.now_ms += 5000;
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINING);
+        plans(&p, "stop w.service A");
+        cluster_view_execute(&p);
+        plans(&p, "");
+        assert_int_equal(step_of(&p, "A").next.mode, MAINTENANCE_DRAINED);
+        assert_string_equal(step_of(&p, "A").reason, "drained: its deadline has passed");
+        maintain(&p, "A", "drained", "\"for\":\"reboot\",\"deadline\":1006000,");
+        comes_to(&p, &kv, "rebooting");
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+        plans(&p, "");
+        comes_to(&p, &kv, "down");
+        boots(&p, "A", 7);
+        plans(&p, "");
+        comes_to(&p, &kv, "back");
+        plans(&p, "");
+        p.cluster.now_ms += REBOOT_STEADY_MS;
+        comes_to(&p, &kv, "");
+        plans(&p, "");
+        cluster_view_free(&p);
+}
+
 static void a_reboot_keeps_the_cordon_of_an_operator(void **state) {
         const MaintenanceRecord cordon = { .by = "ann", .mode = MAINTENANCE_CORDONED, .why = "disk" },
                                 drain = { .mode = MAINTENANCE_DRAINING, .deadline_ms = 5, .force = true },
@@ -667,6 +712,7 @@ int main(void) {
                 cmocka_unit_test(each_state_of_a_reboot_has_its_next_one),
                 cmocka_unit_test(a_host_is_back_when_its_units_have_been_available_again),
                 cmocka_unit_test(the_drain_of_a_reboot_ends_as_any_other),
+                cmocka_unit_test(what_fits_no_other_machine_starts_with_the_boot),
                 cmocka_unit_test(a_reboot_keeps_the_cordon_of_an_operator),
                 cmocka_unit_test(hosts_reboot_one_by_one_with_the_leader_last),
                 cmocka_unit_test(several_slots_reboot_one_voter_at_a_time),

@@ -42,6 +42,7 @@ static void invalid_values_and_combinations_are_rejected(void **state) {
                   "MaxSurge= with Global=yes: each machine already runs an instance" },
                 { "", "Singleton=yes\nMaxSurge=1%", "MaxSurge= with Singleton=yes" },
                 { "", "MachineID=12345678\nMaxSurge=1", "MaxSurge= with MachineID=" },
+                { "", "Move=no\nMaxSurge=1", "MaxSurge= with Move=no" },
                 { "", "UpdateWatchSec=soon", "UpdateWatchSec=soon: expected a time span, for example 30s" },
                 { "", "UpdatePauseSec=18446744073709551s", "UpdatePauseSec=18446744073709551s: expected" },
                 { "", "UpdateDeadlineSec=10s",
@@ -299,7 +300,7 @@ static void a_reload_trigger_without_a_reload_is_a_warning(void **state) {
 }
 
 static void verify_warns_about_the_whole_file(void **state) {
-        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nReplaceAfterSec=never\n"
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nReplaceAfterSec=1h\n"
                                    "OnPartition=stop\nStopAfterSec=1min\n";
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
 

@@ -1,0 +1,48 @@
+/* Units that stay on their machine (Move=no), beside the data that they have there.
+ *
+ * Four events move such a unit: a request with --force, a drain with --force, the removal of its machine, and
+ * its loss. A shutdown is no loss, nor is what follows an announced stop. Where any other unit would be
+ * stopped and lose its assignment, this one is loaded only: its assignment is what binds it. */
+#include "fleetd/engine/plan_internal.h"
+
+bool bound_is(const ClusterAssignment *o) {
+        return scheduler_is_bound(o->of, o->machine) && !o->of->move &&
+               !cluster_machine_is_removed(o->machine);
+}
+
+AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o) {
+        const ClusterMachine *m = o->machine;
+        AssignmentKind wanted = plan_wanted_kind(o->of);
+        bool overdue = drain_is_overdue(pass, m), loaded = o->kind == ASSIGNMENT_LOAD;
+
+        if (wanted != ASSIGNMENT_RUN || !(overdue || (loaded && cluster_machine_was_drained(m))) ||
+            move_stays_finished(o) || !bound_is(o))
+                return wanted;
+        return loaded || !m->maintenance->purpose[0] ? ASSIGNMENT_LOAD : wanted;
+}
+
+bool bound_waits(const ClusterAssignment *o) {
+        const MaintenanceRecord *m = o->machine->maintenance;
+        const char *active = o->state ? o->state->state.active : NULL;
+
+        return m && m->deadline_ms > 0 && o->kind == ASSIGNMENT_LOAD && bound_is(o) && active &&
+               (streq(active, "inactive") || streq(active, "failed"));
+}
+
+bool bound_is_rejected(const Position *p) {
+        return p->state == POSITION_UNFIT && p->rule != RULE_MACHINE_OF && bound_is(p->assignment);
+}
+
+void bound_stop(Pass *pass, const Position *p) {
+        const ClusterAssignment *o = p->assignment;
+        char buffer[CLUSTER_LABEL_SIZE];
+        const char *name = cluster_machine_label(o->machine, buffer);
+
+        /* The assignment of a conflicting unit has no effect, and a finished one would be run again. */
+        if (o->kind != ASSIGNMENT_LOAD && p->rule != RULE_FOREIGN && !move_stays_finished(o))
+                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_LOAD,
+                            "%s no longer qualifies: %s; it waits there (Move=no)", name,
+                            error_text(&p->why, 0));
+        plan_wait(pass, o->of, "%s no longer qualifies (%s); it waits there (Move=no)", name,
+                  error_text(&p->why, 0));
+}
