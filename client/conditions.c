@@ -613,7 +613,7 @@ static void add_waiting_units(const View *v, Conditions *all) {
                 bool placed = u->machine_id && *u->machine_id;
                 const char *reason = placed ? "its machine does not report it" : "no machine yet";
 
-                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state >= u->desired_state ||
                     u->global || is_held_back(v, u) || (placed && is_being_placed(v, u)))
                         continue;
                 if (u->reason && *u->reason)

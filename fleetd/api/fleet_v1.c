@@ -112,11 +112,16 @@ static const char *waiting_reason(const Request *request, const SchedulerView *v
         return successor ? API_REASON_MOVING : API_REASON_WAITING;
 }
 
-/* Set the reason of a unit that waits for its lost machine. */
+/* Set the reason of a unit that waits for its machine, which is lost or was shut down. */
 static void delayed_reason(const Cluster *c, const ClusterUnit *u, const ClusterMachine *where, Error *ret) {
         uint64_t after_ms = u->unit->placement.replace_after_ms, end_ms;
 
-        if (__builtin_add_overflow(where->since_ms, after_ms, &end_ms))
+        if (cluster_machine_has_stopped(where) && scheduler_is_bound(u, where))
+                error_set(ret, 0,
+                          "waiting: %s was shut down, and no other machine takes over (Move=no); to move it: "
+                          "fleetctl move %s --force",
+                          cluster_machine_name(where), u->name);
+        else if (__builtin_add_overflow(where->since_ms, after_ms, &end_ms))
                 error_set(ret, 0,
                           "waiting: %s is lost, and no other machine takes over "
                           "(ReplaceAfterSec=never)",
@@ -155,6 +160,14 @@ static const char *order_reason(const Request *request, const SchedulerView *vie
                 return waiting_reason(request, view, u, where, NULL, ret);
         case ENGINE_UNFIT:
                 return waiting_reason(request, view, u, where, &why, ret);
+        case ENGINE_BOUND:
+                if (why.message[0])
+                        error_set(ret, 0,
+                                  "waiting: %s no longer qualifies (%s), and it stays there (Move=no)",
+                                  cluster_machine_name(where), why.message);
+                else
+                        error_set(ret, 0, "waiting: %s", order->reason ?: "");
+                return API_REASON_WAITING;
         default:
                 break;
         }
@@ -166,6 +179,25 @@ static const char *order_reason(const Request *request, const SchedulerView *vie
                 return API_REASON_WAITING;
         }
         error_set(ret, 0, "%s", order->reason ?: "");
+        return NULL;
+}
+
+/* Set the reason of a unit without an assignment to run, and return its kind. */
+static const char *unplaced_reason(const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+        const ClusterMachine *to;
+        Error why = {};
+
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (!cluster_machine_is_removed(a->machine) &&
+                    (a->hold_ms > 0 || !presence_is_down(a->machine->presence))) {
+                        error_set(ret, 0, "waiting: it has to end on %s", cluster_machine_name(a->machine));
+                        return API_REASON_WAITING;
+                }
+        if (scheduler_pick(view, u, &to, &why) < 0) {
+                *ret = why;
+                return API_REASON_WAITING;
+        }
+        error_set(ret, 0, "about to be assigned: %s", why.message);
         return NULL;
 }
 
@@ -193,8 +225,8 @@ const char *unit_reason(const Request *request, const SchedulerView *view, const
                 return order_reason(request, view, u, where, assignment, ret);
         if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "its target state is inactive");
-        else if (!u->unit->placement.global && scheduler_pick(view, u, &where, ret) < 0)
-                return API_REASON_WAITING;
+        else if (!u->unit->placement.global)
+                return unplaced_reason(view, u, ret);
         return NULL;
 }
 

@@ -1379,7 +1379,8 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         m = item_of(root, "machines", "hostname", "gamma");
         assert_non_null(json_value_member(m, "fits"));
         assert_non_null(json_value_member(m, "chosen"));
-        assert_string_equal(text_of(root, "reason"), "gamma was the only machine that qualified");
+        assert_string_equal(text_of(root, "reason"),
+                            "about to be assigned: gamma was the only machine that qualified");
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
         assert_says(fixture, "its target state is inactive");

@@ -3511,11 +3511,36 @@ typedef struct WaitRow {
 #define GET_DRAIN     "GET /fleet/v1/machines/" BETA "/maintenance"
 #define GET_MOVE      "GET /fleet/v1/units/m.service/move"
 #define GET_REBOOTS   "GET /fleet/v1/reboots"
+#define GET_WHY       "GET /fleet/v1/why/m.service"
 #define NO_BUDGET     "0 of 1 instances of m.service are unavailable (MaxUnavailable=1, MinAvailable=1)"
 #define NOT_REPORTED  "the cluster was recovered or restored, and not all hosts have reported"
 #define LOST_TOGETHER "machines were lost together, and nothing moves (BrakeSec=)"
 
+#define WAITS_THERE                                                                                          \
+        "waiting: beta was shut down, and no other machine takes over (Move=no); to move it: fleetctl move " \
+        "m.service --force"
+
 static const WaitRow drain_waits[] = {
+        { "Move=no\\n", { IS(BETA, "left") }, GET_WHY, WAITS_THERE },
+        { "Move=no\\n",
+          { { "machine/" BETA "/presence", "{\"announced\":true,\"since\":1,\"state\":\"lost\"}" } },
+          GET_WHY,
+          WAITS_THERE },
+        { "Move=no\\n",
+          { { "machine/" BETA "/unit/m.service",
+              "{\"order\":\"load\",\"reason\":\"the deadline has passed\"}" } },
+          GET_WHY,
+          "waiting: the deadline has passed" },
+        { "Move=no\\nMachineMetadata=a=b\\n",
+          {},
+          GET_WHY,
+          "waiting: beta no longer qualifies (MachineMetadata=a=b, and it has no a), and it stays there "
+          "(Move=no)" },
+        { "", { { "machine/" BETA "/unit/m.service", "" } }, GET_WHY, "about to be assigned: " },
+        { "",
+          { { "machine/" BETA "/unit/m.service", "{\"order\":\"stop\"}" } },
+          GET_WHY,
+          "waiting: it has to end on beta" },
         { "", { DRAINS }, GET_DRAIN, "\"state\":\"queued\"", "moving to gamma" },
         { "Move=no\\n",
           { DRAINS },
