@@ -251,6 +251,30 @@ static int unit_verify_options(const char *name, const UnitFile *file, Warnings 
         return warnings_add_rest(warnings);
 }
 
+/* Warn of options that keep a unit, or its data, on a machine for less than one may expect. They are no
+ * mistakes: only a user who asks reads this. */
+static int unit_warn_of_moves(const UnitFile *file, const Placement *p, Warnings *warnings) {
+        int r = 0;
+
+        for (size_t i = 0; i < file->n_options && r == 0 && !p->global && p->move != PLACEMENT_STAYS; i++) {
+                const UnitOption *o = &file->options[i];
+
+                if (streq(o->section, "Service") && streq(o->name, "StateDirectory") && *o->value &&
+                    !p->machine_id)
+                        r = warnings_add(
+                                warnings, o->line,
+                                "StateDirectory= remains on the machine when the unit moves; to keep the "
+                                "unit there: Move=no, or MachineID=");
+                else if (unit_file_section_is_ours(o->section) && streq(o->name, "ReplaceAfterSec") &&
+                         p->replace_after_ms == REPLACE_NEVER)
+                        r = warnings_add(
+                                warnings, o->line,
+                                "ReplaceAfterSec=never without Move=no: a drain and a shutdown of its "
+                                "machine move the unit");
+        }
+        return r;
+}
+
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_unit_ Unit *unit = NULL;
@@ -276,7 +300,7 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
                 return r == -ENOMEM ? r : unit_add_fault(faults, &err);
         warnings_done(warnings);
         *warnings = TAKE_STRUCT(unit->warnings);
-        return 0;
+        return unit_warn_of_moves(&file, &unit->placement, warnings);
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {

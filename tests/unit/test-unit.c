@@ -179,8 +179,15 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                 const char *name, *text;
                 size_t n_faults;
                 unsigned line; /* of the first */
+                const char *warning;
         } rows[] = {
                 { "a.service", "[Service]\nExecStart=/bin/true\n", 0, 0 },
+                { "a.service", "[Service]\nStateDirectory=a\n", 0, 0, "StateDirectory= remains" },
+                { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nMachineID=aaaaaaaa\n", 0, 0 },
+                { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nGlobal=yes\n", 0, 0 },
+                { "a.service", "[X-Fleet]\nReplaceAfterSec=never\n", 0, 0, "ReplaceAfterSec=never without" },
+                { "a.service", "[Service]\nStateDirectory=a\n[X-Fleet]\nReplaceAfterSec=never\nMove=no\n", 0,
+                  0 },
                 { "a.service", "[X-Fleet]\nMachineMetadata=a\nMachineMetadata=b\nGlobal=true\n", 2, 2 },
                 { "a.service", "[X-Fleet]\nGlobal=true\nMachineOf=b.service\n", 1, 0 },
                 { "a.service", "[Service\n", 1, 1 },
@@ -204,6 +211,10 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                                  faults.n > 0);
                 if (faults.n > 0)
                         assert_int_equal(faults.items[0].line, rows[i].line);
+                else
+                        assert_int_equal(warnings.n, rows[i].warning ? 1 : 0);
+                if (rows[i].warning)
+                        assert_non_null(strstr(warnings.items[0].message, rows[i].warning));
         }
 }
 
