@@ -1,7 +1,7 @@
 # Builds outside the source folder: sourced by ./quickstart and ./check. 'top' is the source folder.
 
 # build_tree DIR LOG [configure options...]: configures DIR once, and again when the options or the build rules changed,
-# then builds everything in it, with BUILD_TARGETS=none nothing.
+# then builds everything in it, or BUILD_TARGET.
 build_tree() {
         local dir=$1 log=$2 cc=gcc source=$top wanted
         shift 2
@@ -24,6 +24,6 @@ build_tree() {
                         (cd "$dir" && "$source/configure" --prefix=/usr --sysconfdir=/etc --localstatedir=/var "$@" CC="$cc") || return 1
                         echo "$wanted" >"$dir/configured"
                 fi
-                [ "${BUILD_TARGETS:-all}" = none ] || make -C "$dir" -j"$(nproc)"
+                make -C "$dir" -j"$(nproc)" "${BUILD_TARGET:-all}"
         } >"$log" 2>&1 </dev/null || { grep -E 'error|Error|\*\*\*' "$log" | head -20 >&2 || tail -20 "$log" >&2; echo "the build failed; all of its words: $log" >&2; return 1; }
 }
