@@ -277,7 +277,10 @@ static void draft_without_machine(const Draft *d, const ClusterUnit *u, const Cl
                                   const char *unfit, Text *t) {
         Error others = {}, why = {};
 
-        scheduler_explain(d->view, u, where, &others);
+        if (where && scheduler_is_bound(u, where))
+                error_set(&others, 0, "it waits there (Move=no)");
+        else
+                scheduler_explain(d->view, u, where, &others);
         if (where)
                 error_set(&why, 0, "%s no longer qualifies (%s); %s", cluster_machine_name(where), unfit,
                           others.message);
@@ -291,7 +294,9 @@ static int draft_place(Draft *d, const ClusterUnit *u, DraftPosition *p, Text *t
         Error why = {}, both = {};
         int r;
 
-        r = scheduler_pick(d->view, u, &to, &why);
+        r = where && scheduler_is_bound(u, where) && p->rule != RULE_MACHINE_OF ?
+                    -ENOENT :
+                    scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT && r != -EAGAIN)
                 return r;
         if (r == -EAGAIN && p->rule != RULE_CONFLICTS) {

@@ -1612,6 +1612,10 @@ static void a_plan_of_a_new_conflict_moves_or_stops_the_unit_with_the_new_text(v
                   "\"beta no longer qualifies (Conflicts=node.service, and node.service is there); no "
                   "other "
                   "machine qualifies (node is on gamma)\"" },
+                { PLANNED("a.service", "[X-Fleet]\\nConflicts=b.service\\nMove=no\\n"),
+                  "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
+                { PLANNED("a.service", "[X-Fleet]\\nConflicts=b.service\\nMove=no\\n"),
+                  "and b.service is there); it waits there (Move=no)\"" },
                 { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\"" },
                 { PLANNED("node.service", GLOBAL "Conflicts=a.service\\n"),
