@@ -449,6 +449,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
                                .metrics = daemon_metrics,
                                .brake_ms = daemon_brake_ms,
                                .is_foreign = daemon_is_foreign,
+                               .systemd = d->io.systemd,
                                .each_unit = daemon_each_unit,
                                .list_unit_files = daemon_list_unit_files,
                                .membership = d->membership,

@@ -47,6 +47,7 @@ typedef struct ApiOptions {
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_has_conflict(); may be NULL */
+        Systemd *systemd; /* of this host; may be NULL: it has only units of the cluster */
         /* agent_each_unit() of this host; NULL: it has no agent. */
         void (*each_unit)(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
                           void *each_userdata);

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "fleetd/api/call_relay.h"
 #include "fleetd/api/callers.h"
+#include "fleetd/api/fleet_v1.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 
@@ -33,11 +34,17 @@ typedef struct Running {
         Child *child;
         Request *request; /* NULL: of another host */
         uint64_t session, number;
-        uint64_t sent, credit; /* of another host; no credit: from an older version */
-        Text held;             /* output that the client could not take yet */
-        Timer timer;           /* for the start; then checks the queue of the session again */
+        uint64_t sent, credit;    /* of another host; no credit: from an older version */
+        Text held;                /* output that the client could not take yet */
+        Timer timer;              /* for the start; then checks the queue of the session again */
+        struct OwnerCheck *check; /* NULL: none is under way */
         TAILQ_ENTRY(Running) all;
 } Running;
+
+/* A question to systemd whose a unit is. */
+typedef struct OwnerCheck {
+        Running *running; /* NULL: cancelled */
+} OwnerCheck;
 
 struct Executing {
         TAILQ_HEAD(, Running) running;
@@ -71,6 +78,8 @@ static void running_free(Running *r) {
         TAILQ_REMOVE(&executing->running, r, all);
         callers_give_back(&executing->callers, r->caller, r->work);
         timer_stop(&r->timer);
+        if (r->check)
+                r->check->running = NULL;
         text_done(&r->held);
         free(r);
 }
@@ -197,7 +206,7 @@ static void running_on_end(Request *request) {
 
 /* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
  * not be published. */
-static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
+static int check_unit_is_ours(const Api *api, const char *unit, Error *err) {
         const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
                                                   unit);
 
@@ -208,6 +217,18 @@ static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
                 return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not of the cluster",
                                  unit);
         return 0;
+}
+
+/* Check what this host knows without a question to systemd. */
+static int check_unit_is_readable(const Api *api, const RemoteCommandSpec *spec, Error *err) {
+        const Cluster *c = registry_cluster(api->options.registry);
+
+        if (!spec->cluster_only || spec->kind == CALL_LOG)
+                return 0;
+        if (unit_is_of_cluster(c, cluster_machine(c, api->machine_id), spec->unit) &&
+            !(api->options.is_foreign && api->options.is_foreign(api->options.userdata, spec->unit)))
+                return 0;
+        return error_set(err, -ENOENT, "unit does not exist");
 }
 
 /* The sender of the request sets what reading a journal costs, by its bounds and its expression. A follower
@@ -236,6 +257,44 @@ static void running_start(Running *r) {
                 r->state = RUNNING_CHILD;
 }
 
+static void running_on_owner(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        OwnerCheck *check = userdata;
+        Running *r = check->running;
+        Error err = {};
+
+        free(check);
+        if (!r)
+                return;
+        r->check = NULL;
+        if (error >= 0 && n == 1 && units[0].owner != SYSTEMD_CONFLICTING) {
+                running_start(r);
+                return;
+        }
+        error = error < 0 ? -EIO : -ENOENT;
+        (void) error_set(&err, error, error == -ENOENT ? "unit does not exist" : "systemd does not answer");
+        running_refuse(r, error, &err);
+}
+
+/* The cluster may have a unit of this name on another host only, and this host its own, which no agent has
+ * looked for: systemd knows. */
+static void running_check(Running *r) {
+        const char *unit = r->spec.unit;
+        Systemd *systemd = r->api->options.systemd;
+
+        if (!r->spec.cluster_only || r->spec.kind == CALL_LOG || !systemd) {
+                running_start(r);
+                return;
+        }
+        r->check = NEW0(OwnerCheck, 1);
+        if (!r->check) {
+                running_refuse(r, -ENOMEM, NULL);
+                return;
+        }
+        r->check->running = r;
+        if (systemd->ops->list(systemd, &unit, 1, false, running_on_owner, r->check) < 0)
+                running_on_owner(r->check, -ENOMEM, NULL, 0);
+}
+
 static void running_on_timer(void *userdata) {
         Running *r = userdata;
         uint64_t wait_ms;
@@ -246,7 +305,7 @@ static void running_on_timer(void *userdata) {
         }
         wait_ms = callers_start(&r->api->executing->callers, r->caller, loop_now_ms(r->api->loop));
         if (wait_ms == 0)
-                running_start(r);
+                running_check(r);
         else if (timer_start(&r->timer, r->api->loop, wait_ms) < 0)
                 running_refuse(r, -ENOMEM, NULL);
 }
@@ -259,7 +318,10 @@ static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal 
         Running *r;
         int e;
 
-        e = remote_command_changes(spec->kind) ? check_unit_is_ours(api, spec->unit, err) : 0;
+        if (remote_command_changes(spec->kind))
+                e = check_unit_is_ours(api, spec->unit, err);
+        else
+                e = check_unit_is_readable(api, spec, err);
         if (e < 0)
                 return e;
         r = NEW0(Running, 1);

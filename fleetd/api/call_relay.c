@@ -97,7 +97,7 @@ void call_refuse(PeerSession *session, uint64_t number, unsigned status, const c
 }
 
 bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
-                       const RemoteCommandSpec *spec) {
+                       RemoteCommandSpec *spec) {
         const Cluster *c = registry_cluster(api->options.registry);
         Principal sender = { .kind = PRINCIPAL_LOCAL };
         PolicyFacts facts = {};
@@ -108,6 +108,7 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
         facts.is_operator = true;
         if (policy_allows(&sender, RIGHT_UNITS_CHANGE, (Resource) {}, &facts))
                 return true;
+        spec->cluster_only = true;
         return !remote_command_changes(spec->kind) &&
                policy_allows(&sender, RIGHT_UNITS_SEE, (Resource) {}, &facts) &&
                (spec->kind == CALL_LOG || unit_is_of_cluster(c, cluster_machine(c, machine), spec->unit));

@@ -32,9 +32,9 @@ void call_relay_free(Api *api);
 /* -- Answers to calls -- */
 
 /* Return whether the other host may send the command for a machine: its requests have no more rights than an
- * operator on it. */
+ * operator on it. If these see units only, restrict the command to those of the cluster. */
 bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
-                       const RemoteCommandSpec *spec);
+                       RemoteCommandSpec *spec);
 int call_reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size);
 void call_reply_end(PeerSession *session, uint64_t number, uint32_t status);
 /* Refuse it, with the status of an HTTP answer. */

@@ -432,7 +432,9 @@ void remote_command_handle(Request *request) {
         const char *unit = request->rest, *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
-        RemoteCommandSpec spec = { .kind = request->route->command };
+        RemoteCommandSpec spec = { .kind = request->route->command,
+                                   .cluster_only = request->sender &&
+                                                   !sender_may(request->sender, RIGHT_UNITS_CHANGE) };
         Error err = {};
 
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);

@@ -127,6 +127,9 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
         return filters_check(spec, err);
 }
 
+/* The signal of a command that only reads. Older hosts accept it, and pass it on. */
+#define CLUSTER_ONLY "CLUSTER"
+
 /* -- Between hosts: u8 version, u8 kind, the texts as strings, u32 lines, u8 follow -- */
 
 static size_t texts_of(RemoteCommandKind kind) {
@@ -136,8 +139,11 @@ static size_t texts_of(RemoteCommandKind kind) {
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w) {
         write_u8(w, CALL_VERSION);
         write_u8(w, spec->kind);
-        for (size_t i = 0; i < texts_of(spec->kind); i++)
-                write_string(w, (const char *) spec + remote_command_texts[i].offset);
+        for (size_t i = 0; i < texts_of(spec->kind); i++) {
+                const char *text = (const char *) spec + remote_command_texts[i].offset;
+
+                write_string(w, text == spec->signal && spec->cluster_only ? CLUSTER_ONLY : text);
+        }
         write_u32(w, spec->lines);
         write_u8(w, spec->follow);
 }
@@ -159,6 +165,7 @@ int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret) {
         spec.follow = read_u8(r);
         if (reader_end(r) < 0 || remote_command_spec_check(&spec, NULL) < 0)
                 return -EBADMSG;
+        spec.cluster_only = !commands[kind].changes && streq(spec.signal, CLUSTER_ONLY);
         *ret = spec;
         return 0;
 }

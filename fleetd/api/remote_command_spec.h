@@ -41,6 +41,7 @@ typedef enum RemoteCommandKind {
 typedef struct RemoteCommandSpec {
         RemoteCommandKind kind;
         bool follow;
+        bool cluster_only; /* the sender may read the units of the cluster, and none of the host's own */
         uint32_t lines;
         char unit[UNIT_NAME_MAX + 1]; /* log: empty, or fleetd.service */
         char output[32];              /* journal: as journalctl's */

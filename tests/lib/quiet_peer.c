@@ -135,7 +135,15 @@ static uint64_t wire_silent_ms(const Stream *s) {
 }
 
 static int wire_peer_uid(const Stream *s, uid_t *ret) {
-        *ret = 0;
+        *ret = container_of((Stream *) s, QuietPeerWire, base)->host->uid;
+        return 0;
+}
+
+static int wire_peer_groups(const Stream *s, gid_t **ret, size_t *ret_n) {
+        *ret = NEW0(gid_t, 1);
+        assert(*ret);
+        (*ret)[0] = container_of((Stream *) s, QuietPeerWire, base)->host->uid;
+        *ret_n = 1;
         return 0;
 }
 
@@ -146,6 +154,7 @@ static const StreamOps wire_ops = {
         .finish = wire_close,
         .kernel_silent_ms = wire_silent_ms,
         .peer_uid = wire_peer_uid,
+        .peer_groups = wire_peer_groups,
 };
 
 static void wire_on_end(void *userdata) {
@@ -194,6 +203,29 @@ static bool is_foreign(void *userdata, const char *unit) {
         return h->foreign && streq(h->foreign, unit);
 }
 
+static void systemd_answers(void *userdata) {
+        QuietPeer *h = userdata;
+        SystemdListed done = h->systemd.done;
+
+        h->systemd.done = NULL;
+        done(h->systemd.userdata, 0, &h->systemd.unit, 1);
+}
+
+/* One question at a time. */
+static int systemd_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
+                        void *userdata) {
+        QuietPeer *h = container_of(s, QuietPeer, systemd.base);
+
+        assert(!h->systemd.done && n == 1);
+        h->systemd.unit.owner = h->own && streq(h->own, names[0]) ? SYSTEMD_CONFLICTING : SYSTEMD_ABSENT;
+        h->systemd.done = done;
+        h->systemd.userdata = userdata;
+        loop_defer(&h->loop, &h->systemd.answer);
+        return 0;
+}
+
+static const SystemdOps systemd_ops = { .list = systemd_list };
+
 static int check_proposal(void *userdata, const char *relay, const char *machine_id, KvBytes principal,
                           const KvCommand *cmd, Error *err) {
         const QuietPeer *h = userdata;
@@ -234,6 +266,8 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
         must(kv_open(&h->store, &h->loop, &store, &err), &err);
         must(registry_new(&h->registry, &h->loop, h->store, QUIET_PEER_ID), &err);
         must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
+        h->systemd.base.ops = &systemd_ops;
+        h->systemd.answer = DEFERRED(systemd_answers, h);
         api = (ApiOptions) { .network = &h->network,
                              .peers = h->peers,
                              .store = h->store,
@@ -243,6 +277,7 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
                              .access = CLIENT_READ_WRITE,
                              .authority = membership_authority(h->membership),
                              .is_foreign = is_foreign,
+                             .systemd = &h->systemd.base,
                              .userdata = h };
         must(api_new(&h->api, &h->loop, &api), &err);
         must(api_listen(h->api, API_SOCKET, "/socket", &err), &err);

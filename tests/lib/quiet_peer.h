@@ -54,6 +54,15 @@ struct QuietPeer {
         QuietPeerWire third;                 /* the session that the third host dialed */
         QuietPeerWire more[QUIET_PEER_MORE]; /* the same of further hosts */
         const char *foreign;                 /* a conflicting unit of this name is on the host; NULL: none */
+        const char *own;                     /* the same of one that only systemd knows */
+        struct {
+                Systemd base;
+                SystemdUnit unit;
+                SystemdListed done; /* NULL: it is not asked */
+                void *userdata;
+                Deferred answer;
+        } systemd;
+        uid_t uid; /* of the client at the socket, and its group */
         bool closed;
         bool attached;        /* the other host has no replica */
         bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */

@@ -170,15 +170,18 @@ static const char *ask(QuietPeer *h, const char *method, const char *target) {
 
 #define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, const char *unit, bool follow) {
+static void peer_calls_by(QuietPeer *h, uint64_t number, RemoteCommandSpec spec, const char *unit) {
         _cleanup_writer_ Writer w = {};
-        RemoteCommandSpec spec = { .kind = kind, .follow = follow };
 
         snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
         assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
         write_u64(&w, number);
         remote_command_spec_write(&spec, &w);
         assert_true(quiet_peer_send(h, PEER_CALL, w.bytes, w.size));
+}
+
+static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, const char *unit, bool follow) {
+        peer_calls_by(h, number, (RemoteCommandSpec) { .kind = kind, .follow = follow }, unit);
 }
 
 static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
@@ -324,6 +327,65 @@ static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(vo
         assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
 }
 
+static void have_unit(QuietPeer *h, const char *name);
+
+/* The cluster has a unit of this name, on another host. */
+static void the_host_that_executes_a_call_decides_whose_a_unit_is(void **state) {
+        static const struct {
+                RemoteCommandKind kind;
+                bool cluster_only;
+                const char *foreign, *own; /* the agent knows it; systemd alone does */
+                bool reads;
+        } rows[] = {
+                { CALL_JOURNAL, true, NULL, NULL, true },
+                { CALL_JOURNAL, true, "db.service", NULL, false },
+                { CALL_JOURNAL, true, NULL, "db.service", false },
+                { CALL_STATUS, true, NULL, "db.service", false },
+                { CALL_SHOW, true, NULL, "db.service", false },
+                { CALL_DEPENDENCIES, true, NULL, "db.service", false },
+                { CALL_SHOW, false, NULL, "db.service", true }, /* an operator */
+                { CALL_LOG, true, NULL, NULL, true },
+        };
+        KvCommand restricts = { .op = KV_SET,
+                                .internal = true,
+                                .key = kv_string("/_fleet/cluster/host/" QUIET_PEER_OTHER_ID),
+                                .value = kv_string("{\"joined\":1,\"pins\":[\"" PIN
+                                                   "\"],\"restricted\":true}") };
+        _cleanup_text_ Text last = {};
+        QuietPeer *h = *state;
+
+        have_unit(h, "db.service");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text said = {};
+                unsigned before = n_children;
+
+                h->foreign = rows[i].foreign;
+                h->own = rows[i].own;
+                refused = 0;
+                peer_calls_by(
+                        h, i,
+                        (RemoteCommandSpec) { .kind = rows[i].kind, .cluster_only = rows[i].cluster_only },
+                        "db.service");
+                assert_int_equal(peer_hears(h, &said), rows[i].reads ? -1 : 1);
+                assert_int_equal(n_children - before, rows[i].reads);
+                assert_int_equal(refused, rows[i].reads ? 0 : 404);
+                if (!rows[i].reads)
+                        assert_string_equal(said.chars, "unit does not exist\n");
+        }
+        /* A restricted host sees what such a user sees. */
+        assert_done(h, registry_propose(
+                               h->registry,
+                               &(KvCommand) {
+                                       .op = KV_TXN, .internal = true, .writes = &restricts, .n_writes = 1 },
+                               on_done, done_));
+        quiet_peer_pass(h, 10);
+        h->own = "db.service";
+        peer_calls(h, 100, CALL_SHOW, "db.service", false);
+        assert_int_equal(peer_hears(h, &last), 1);
+        assert_int_equal(refused, 404);
+        assert_null(h->systemd.done);
+}
+
 static void peer_cancels(QuietPeer *h, uint64_t number) {
         assert_true(quiet_peer_send(h, PEER_CALL_CANCEL, &number, sizeof(number)));
 }
@@ -433,6 +495,8 @@ static void an_older_host_that_gives_no_credit_gets_all(void **state) {
 
 /* -- This host asks -- */
 
+static RemoteCommandSpec asked_spec;
+
 /* The question that was sent, and the credit behind it. */
 static uint64_t asked(QuietPeer *h, uint64_t *ret_credit) {
         uint64_t number = 0;
@@ -441,8 +505,10 @@ static uint64_t asked(QuietPeer *h, uint64_t *ret_credit) {
         while (quiet_peer_receive(&h->asked, &f)) {
                 Reader r = reader_over(f.payload, f.size);
 
-                if (f.type == PEER_CALL)
+                if (f.type == PEER_CALL) {
                         number = read_u64(&r);
+                        assert_int_equal(remote_command_spec_read(&r, &asked_spec), 0);
+                }
                 if (f.type == PEER_CALL_CREDIT) {
                         (void) read_u64(&r);
                         *ret_credit = read_u64(&r);
@@ -500,6 +566,27 @@ static void a_refusal_of_another_host_is_an_error_with_its_status(void **state) 
                 peer_ends(h, number, 1);
                 assert_false(client_hears(h, "\"exit\""));
         }
+}
+
+static void a_user_without_the_right_to_change_asks_for_units_of_the_cluster(void **state) {
+        static const char text[] = "1000:units-see";
+        _cleanup_names_ Names rights = {};
+        QuietPeer *h = *state;
+        uint64_t credit;
+
+        assert_int_equal(names_add(&rights, text, strlen(text)), 0);
+        api_set_local_rights(h->api, &rights, CLIENT_READ_WRITE);
+        have_unit(h, "db.service");
+        for (unsigned i = 0; i < 2; i++) {
+                h->uid = i ? 1000 : 0;
+                (void) ask(h, "GET", "/fleet/v1/show/db.service?machine=" QUIET_PEER_OTHER_ID);
+                assert_true(asked(h, &credit) > 0);
+                assert_int_equal(asked_spec.cluster_only, i);
+        }
+        h->own = "db.service";
+        assert_says(ask(h, "GET", "/fleet/v1/show/db.service?machine=" QUIET_PEER_ID), "HTTP/1.1 404");
+        h->uid = 0;
+        assert_says(ask(h, "GET", "/fleet/v1/show/db.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
 }
 
 static size_t client_has(const QuietPeer *h) {
@@ -780,6 +867,8 @@ int main(void) {
                 on_a_host(a_restricted_host_is_listed_with_its_prefixes),
                 on_a_host(a_restricted_host_reads_other_hosts_and_a_removed_one_does_not),
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
+                on_a_host(the_host_that_executes_a_call_decides_whose_a_unit_is),
+                on_a_host(a_user_without_the_right_to_change_asks_for_units_of_the_cluster),
                 on_a_host(one_caller_leaves_places_to_the_others),
                 on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),

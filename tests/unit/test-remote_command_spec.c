@@ -188,20 +188,28 @@ static void what_was_written_is_read_and_nothing_shorter(void **state) {
 
 /* A host of an older version reads seven texts, and nothing after the flag. */
 static void what_an_older_host_knows_is_written_as_before(void **state) {
-        RemoteCommandSpec spec = { .kind = CALL_STATUS, .unit = "a.service", .lines = 1 };
-        _cleanup_writer_ Writer w = {};
-        Reader r;
+        for (unsigned cluster_only = 0; cluster_only < 2; cluster_only++) {
+                RemoteCommandSpec spec = {
+                        .kind = CALL_STATUS, .unit = "a.service", .lines = 1, .cluster_only = cluster_only
+                };
+                RemoteCommandSpec read;
+                _cleanup_writer_ Writer w = {};
+                Reader r;
 
-        assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
-        remote_command_spec_write(&spec, &w);
-        r = reader_over(w.bytes, w.size);
-        assert_int_equal(read_u8(&r), 2);
-        assert_int_equal(read_u8(&r), 1);
-        for (size_t i = 0; i < 7; i++)
-                free(read_string(&r, 600));
-        assert_int_equal(read_u32(&r), 1);
-        assert_int_equal(read_u8(&r), 0);
-        assert_int_equal(reader_end(&r), 0);
+                assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
+                remote_command_spec_write(&spec, &w);
+                r = reader_over(w.bytes, w.size);
+                assert_int_equal(read_u8(&r), 2);
+                assert_int_equal(read_u8(&r), 1);
+                for (size_t i = 0; i < 7; i++)
+                        free(read_string(&r, 600));
+                assert_int_equal(read_u32(&r), 1);
+                assert_int_equal(read_u8(&r), 0);
+                assert_int_equal(reader_end(&r), 0);
+                r = reader_over(w.bytes, w.size);
+                assert_int_equal(remote_command_spec_read(&r, &read), 0);
+                assert_int_equal(read.cluster_only, cluster_only);
+        }
 }
 
 int main(void) {
