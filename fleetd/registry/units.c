@@ -69,9 +69,7 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
                 return;
         }
 
-        if (change->unit)
-                units_write_unit(t, former, r, request, change);
-        else if (change->expected_index == 0)
+        if (!change->unit && change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
         /* A new text for an existing unit keeps its target; a new unit gets one. The check covers a unit that
@@ -85,6 +83,10 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
                 units_write_target(t, r, change, TARGET_INACTIVE);
         } else if (change->unit && change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
+
+        /* After its target: a later index of the target means that it was requested again, without a text. */
+        if (change->unit)
+                units_write_unit(t, former, r, request, change);
 }
 
 /* Append the decision of a user: the text of the problem precedes it. */
