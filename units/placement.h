@@ -38,6 +38,7 @@ enum {
 typedef struct Placement {
         char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
         Names machine_of; /* MachineOf=: units that must all be on the same machine */
+        Names triggers;   /* the unit that this one starts, if it is a trigger (units/class.h); or none */
         Pairs metadata;   /* MachineMetadata=: keys are ANDed, values of one key ORed */
         Names conflicts;  /* Conflicts=: globs of units that must not be on the same machine */
         Names replaces;   /* Replaces=: globs of units that are moved away from it */

@@ -88,6 +88,8 @@ enum {
 /* The same of a unit whose end this host did not observe: its fleetd was stopped, for example. */
 #define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
 #define STATE_FAILURE_RESET      "it failed, and its failed state was reset" /* by reset-failed */
+/* The same of a unit whose class does not finish, as a mount that was unmounted. */
+#define STATE_ENDED_ITSELF "it ended by itself, and is not started again"
 /* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
  * that unit and STATE_STOPPED_FOR_END follow. */
 #define STATE_STOPPED_FOR     "stopped because of "

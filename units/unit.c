@@ -17,7 +17,6 @@ Unit *unit_free(Unit *unit) {
         unit_file_done(&unit->file);
         placement_done(&unit->placement);
         warnings_done(&unit->warnings);
-        free(unit->triggered);
         free(unit->owner);
         free(unit->path);
         free(unit->from);
@@ -87,14 +86,14 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         r = unit_class_triggered(name, &unit->file, triggered);
         if (r < 0)
                 return r;
-        if (triggered[0] && !(unit->triggered = strdup(triggered)))
-                return -ENOMEM;
 
         r = unit_measure_json(unit);
         if (r < 0)
                 return r;
 
         r = options_read(&unit->file, name, &unit->placement, NULL, err);
+        if (r >= 0 && triggered[0])
+                r = names_add(&unit->placement.triggers, triggered, strlen(triggered));
         if (r < 0)
                 return r;
 
@@ -429,6 +428,10 @@ static int unit_read_base(Unit *unit, uint64_t own_size) {
 
 bool unit_finishes(const Unit *unit) {
         return unit_classes[unit->class].finishes;
+}
+
+const char *unit_triggered(const Unit *unit) {
+        return unit->placement.triggers.n > 0 ? unit->placement.triggers.items[0] : NULL;
 }
 
 bool unit_equal(const Unit *a, const Unit *b) {

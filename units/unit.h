@@ -28,7 +28,6 @@ typedef struct Unit {
         UnitFile file;
         Placement placement; /* specifiers replaced */
         UnitClass class;
-        char *triggered;   /* the unit that a trigger starts (unit_class_triggered()); NULL: none */
         Warnings warnings; /* only after unit_check() */
         char *owner;     /* id of the machine whose unit directory has the file; NULL: submitted by people */
         char *path;      /* of that file; NULL: none */
@@ -87,6 +86,8 @@ void unit_set_own(Unit *unit, size_t size);
 int unit_compose(const Unit *instance, const Unit *template, Unit **ret);
 
 bool unit_finishes(const Unit *unit); /* by its class */
+/* Return the unit that a trigger starts, borrowed; NULL: it is none. */
+const char *unit_triggered(const Unit *unit);
 
 bool unit_equal(const Unit *a, const Unit *b); /* same hash */
 /* Return the effect of a text on the running unit that has the former text (units/effect.h). A singleton has

@@ -217,7 +217,7 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         bool refused = u->refused;
-        const char *reason;
+        const char *reason, *awaited;
         AgentStep s;
 
         u->planned = false;
@@ -234,6 +234,11 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         s = agent_next_step(a, u, &reason);
         if (u->reload && s != AGENT_STOP)
                 return AGENT_NOTHING;
+        if (agent_awaits_another(a, u, s, &awaited)) { /* which is dirty when it changes */
+                log_debug(((LogFields) { .unit = u->name }), "%s: %s waits (%s)", u->name,
+                          agent_step_to_string(s), awaited);
+                return AGENT_NOTHING;
+        }
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
                 u->n_writes = 0;
@@ -313,6 +318,7 @@ static void agent_plan_dirty(Agent *a) {
                 agent_retry_soon(a);
                 return;
         }
+        agent_find_triggered(a);
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
                 AgentStep s = agent_plan_unit(a, u);
 
@@ -562,6 +568,7 @@ static Agent *agent_end(Agent *a, bool save) {
         a->checks = checks_free(a->checks);
         a->publisher = publisher_free(a->publisher);
         agent_end_saves(a, save);
+        named_clear(&a->triggered);
         HASH_ITER(hh, a->units, u, next) {
                 agent_forget_text(u);
                 HASH_DEL(a->units, u);

@@ -18,6 +18,7 @@
 #include "fleetd/agent/plan.h"
 #include "fleetd/agent/publish.h"
 #include "units/name.h"
+#include "units/named.h"
 
 /* A former text of a unit that an assignment names, read from the tree. */
 typedef struct AgentText {
@@ -114,6 +115,7 @@ struct Agent {
         AgentUnit *units;                        /* by name */
         TAILQ_HEAD(AgentDirty, AgentUnit) dirty; /* units to be read, planned or published by the next pass */
         bool all_dirty;                          /* the next pass adds every unit that anything names */
+        Named *triggered; /* units that are to leave this host after their triggers; made by each pass */
         Publisher *publisher;
         RegistryObserver observer;
         Deferred pass;
@@ -187,6 +189,11 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* Return whether 'u' may have changed since it was read. Plans use such a state, or a unit that changes all
  * the time would never be planned. Calls to systemd require a newer one. */
 bool agent_is_stale(const AgentUnit *u);
+/* Find the units whose triggers run here, and leave this host, too: a trigger stops first. */
+void agent_find_triggered(Agent *a);
+/* Return whether a step waits for another unit on this host, with the reason: the stop of a unit for that of
+ * its trigger, and the start of a trigger until its unit is loaded. */
+bool agent_awaits_another(const Agent *a, const AgentUnit *u, AgentStep s, const char **ret_awaited);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 

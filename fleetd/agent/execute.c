@@ -145,6 +145,9 @@ static void agent_call_done(void *userdata, int error, const char *message) {
         }
         for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
+                /* The job of a trigger may still be refused. */
+                bool undecided = call->step == AGENT_START && error == 0 &&
+                                 agent_is_trigger(records_get(&a->records, u->name));
 
                 u->busy = false;
                 *(error < 0 ? &a->counts.failed[call->step] : &a->counts.done[call->step]) += 1;
@@ -152,6 +155,8 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 if (call->step == AGENT_WRITE)
                         u->link_refused = error == -EEXIST && !agent_has_started(a, u);
                 publisher_expedite(a->publisher, u->name);
+                if (undecided)
+                        continue;
                 u->start_refused = call->step == AGENT_START && agent_is_refusal(error);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step),
@@ -245,19 +250,25 @@ void agent_refresh(Agent *a) {
 /* -- Steps -- */
 
 /* A socket, a timer or a user may have started the unit since it was observed as stopped. Then its file and
- * record, which mark it as ours, stay, and it is stopped again. */
-static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
+ * record, which mark it as ours, stay, and it is stopped again. The record stays, too, while systemd has a
+ * unit that a trigger refers to: that could start it. Return whether a reload has to end that. */
+static bool agent_remove_one(Agent *a, const SystemdUnit *seen, bool reloaded) {
         int r;
 
         if (agent_is_started(seen) &&
             !agent_is_conflicting(seen, records_get(&a->records, seen->name), a->boot_id, false))
-                return;
+                return false;
         r = a->systemd->ops->remove_file(a->systemd, seen->name);
         if (r < 0 && r != -ENOENT)
                 log_warning(((LogFields) { .unit = seen->name, .error = r }),
                             "Failed to remove the file of %s: %s", seen->name, strerror(-r));
+        if (!reloaded && streq(seen->load, "loaded") && seen->owner != SYSTEMD_CONFLICTING)
+                return true;
         records_remove(&a->records, seen->name);
+        return false;
 }
+
+static void agent_on_links_changed(void *userdata, int error, const char *message);
 
 /* After linking: reload once for the batch if systemd has an older text of a unit, or does not have the unit.
  * systemd would start the older text of a failed or referenced unit. After unlinking: remove the files. */
@@ -275,7 +286,7 @@ static void agent_on_links_listed(void *userdata, int error, const SystemdUnit *
                 agent_mark_outdated(call, call->listing);
         for (size_t i = 0; i < n; i++) {
                 if (call->step == AGENT_REMOVE) {
-                        agent_remove_one(a, &units[i]);
+                        reload |= agent_remove_one(a, &units[i], call->reloaded);
                         continue;
                 }
                 agent_refresh_unit(a, &units[i], call->listing);
@@ -284,14 +295,14 @@ static void agent_on_links_listed(void *userdata, int error, const SystemdUnit *
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
-                r = a->systemd->ops->reload(a->systemd, agent_call_done, call);
+                r = a->systemd->ops->reload(
+                        a->systemd, call->step == AGENT_REMOVE ? agent_on_links_changed : agent_call_done,
+                        call);
                 if (r == 0)
                         return;
         }
         agent_call_done(call, r, "");
 }
-
-static void agent_on_links_changed(void *userdata, int error, const char *message);
 
 static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         AgentCall *call = agent_call_new(a, AGENT_WRITE, units, n);

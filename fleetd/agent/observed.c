@@ -244,6 +244,69 @@ static bool agent_inherits(const Cluster *c, const ClusterAssignment *assignment
         return assignment && lineage && assignment->index <= lineage->record.index;
 }
 
+/* Return the text of a trigger that runs here as ours, or NULL. */
+static const Unit *agent_running_trigger(const Agent *a, const AgentUnit *t) {
+        const AssignmentRecord *record = records_get(&a->records, t->name);
+        const Unit *text = record && record->unit ? record->unit : agent_assigned_text(a, t);
+
+        if (!text || !unit_triggered(text) || !t->observed || !agent_is_started(&t->seen) ||
+            t->seen.owner != SYSTEMD_OURS)
+                return NULL;
+        return text;
+}
+
+/* Return whether a trigger is to leave this host, as the unit that it starts is: it is assigned to stop, or
+ * the rules of placement keep it beside that unit, which is somewhere else. */
+static bool agent_trigger_leaves(const Agent *a, const AgentUnit *t, const Unit *text) {
+        const ClusterAssignment *assignment = agent_assignment(a, t->name);
+        const ClusterUnit *of = cluster_any_unit(registry_cluster(a->registry), unit_triggered(text));
+
+        if (!assignment || text->placement.global)
+                return assignment && assignment->kind == ASSIGNMENT_STOP;
+        return assignment->kind == ASSIGNMENT_STOP || (of && of->unit && of->target != TARGET_INACTIVE) ||
+               names_have(&text->placement.machine_of, unit_triggered(text));
+}
+
+void agent_find_triggered(Agent *a) {
+        bool any = false;
+        const AgentUnit *u;
+
+        named_clear(&a->triggered);
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
+                const ClusterAssignment *assignment = agent_assignment(a, u->name);
+
+                any |= assignment && assignment->kind == ASSIGNMENT_STOP;
+        }
+        for (u = any ? a->units : NULL; u; u = u->hh.next) {
+                const Unit *text = agent_running_trigger(a, u);
+
+                if (text && agent_trigger_leaves(a, u, text)) /* without memory, nothing waits */
+                        (void) named_get(&a->triggered, unit_triggered(text), sizeof(Named));
+        }
+}
+
+bool agent_awaits_another(const Agent *a, const AgentUnit *u, AgentStep s, const char **ret_awaited) {
+        const ClusterAssignment *assignment;
+        const AssignmentRecord *record;
+        const AgentUnit *triggered;
+        const Unit *text;
+
+        if (s == AGENT_STOP || s == AGENT_REMOVE) {
+                assignment = agent_assignment(a, u->name);
+                *ret_awaited = "its trigger runs here, and stops first";
+                return assignment && assignment->kind == ASSIGNMENT_STOP && named_find(a->triggered, u->name);
+        }
+        record = records_get(&a->records, u->name);
+        text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
+        if (s != AGENT_START || !text || !unit_triggered(text))
+                return false;
+        triggered = agent_unit((Agent *) a, unit_triggered(text), false);
+        assignment = triggered ? agent_assignment(a, triggered->name) : NULL;
+        *ret_awaited = "the unit that it triggers is not loaded yet";
+        return triggered && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&
+               (!triggered->observed || streq(triggered->seen.load, "not-found"));
+}
+
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const Cluster *c = registry_cluster(a->registry);

@@ -17,6 +17,10 @@ bool agent_is_started(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
+bool agent_is_trigger(const AssignmentRecord *record) {
+        return record && record->unit && unit_classes[record->unit->class].triggers;
+}
+
 static bool plan_is_owned(const AssignmentRecord *record, const char *boot_id) {
         return record && (streq(record->owned_boot, boot_id) || streq(record->started_boot, boot_id));
 }
@@ -206,6 +210,13 @@ static bool plan_is_lowered(const AgentView *v) {
                (record->since_ms > 0 && record->since_ms != v->assignment->since_ms);
 }
 
+/* Return whether a timer, another unit or a person has started the unit, which is loaded only: the run goes
+ * on, and the next one has the new text. */
+static bool plan_is_run_of_another(const AgentView *v) {
+        return v->assignment->kind == ASSIGNMENT_LOAD &&
+               (!v->record || (v->record->kind == ASSIGNMENT_LOAD && !v->record->stopping));
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const AssignmentRecord *record = v->record;
@@ -225,7 +236,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         differs = !seen->has_file || !streq(seen->hash, v->text->hash);
         other = record ? (record->replacing && !streq(record->started_boot, v->boot_id)) || !plan_runs_on(v) :
                          seen->has_file;
-        if (differs && other && agent_is_started(seen))
+        if (differs && other && agent_is_started(seen) && !plan_is_run_of_another(v))
                 return plan_step(AGENT_STOP,
                                  plan_is_inherited(v) ? "the restored or recovered cluster has another text" :
                                                         "its text has changed",

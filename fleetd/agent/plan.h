@@ -55,6 +55,9 @@ AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 /* Return whether the unit is neither inactive nor failed: it is up, or on the way to or from there. */
 bool agent_is_started(const SystemdUnit *seen);
 
+/* Return whether the unit is a trigger, which a failed start may leave inactive. */
+bool agent_is_trigger(const AssignmentRecord *record);
+
 /* Return whether a recorded start was never made, because the daemon died or the bus was lost. The unit
  * neither runs nor has a job, and its last invocation precedes the start. */
 bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen);

@@ -35,6 +35,27 @@ static void agent_record_job(Agent *a, AssignmentRecord *record, const char *job
         a->records.dirty = true;
 }
 
+/* systemd refuses the start of a trigger by a failed job, and leaves it inactive. It may permit the start
+ * later, as one that it rejects at once: it is repeated in the same way. The reasons are systemd's. */
+static void agent_record_refusal(Agent *a, AgentUnit *u, AssignmentRecord *record) {
+        const char *triggered = unit_triggered(record->unit);
+        const AgentUnit *other = triggered ? agent_unit(a, triggered, false) : NULL;
+        bool loaded = other && other->observed && streq(other->seen.load, "loaded");
+        char reason[sizeof(u->last_error)];
+
+        if (triggered && !loaded)
+                snprintf(reason, sizeof(reason), "refusing to start, unit %.200s to trigger not loaded",
+                         triggered);
+        else
+                snprintf(reason, sizeof(reason), "systemd refused to start it: journalctl -u %.190s",
+                         u->name);
+        agent_record_job(a, record, "");
+        agent_cancel_start(a, record, u);
+        u->start_refused = true;
+        agent_unit_failed(a, u, "start", reason);
+        publisher_expedite(a->publisher, u->name);
+}
+
 void agent_record_observed(Agent *a, AgentUnit *u) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool stopped_for;
@@ -53,6 +74,11 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                                           !agent_is_conflicting(&u->seen, record, a->boot_id, false));
                 u->n_restarts = 0;
                 u->restart_ms = 0;
+                if (agent_is_trigger(record) && u->start_refused) {
+                        u->start_refused = false;
+                        u->n_failures = 0;
+                        u->last_error[0] = 0;
+                }
                 agent_record_job(a, record, "");
                 agent_record_flag(a, &record->ran, true);
                 agent_record_flag(a, &record->done, false);
@@ -70,6 +96,10 @@ void agent_record_observed(Agent *a, AgentUnit *u) {
                                           streq(record->started_boot, a->boot_id));
         if (u->seen.end == SYSTEMD_END_SKIPPED)
                 agent_record_job(a, record, "condition");
+        else if (streq(record->job, "failed") && streq(u->seen.active, "inactive") && !u->seen.job)
+                agent_record_refusal(a, u, record);
+        else if (streq(record->job, "failed") && !u->seen.job)
+                agent_record_job(a, record, "");
         (void) agent_record_done(a, u, record);
         stopped_for = agent_is_stopped_for(record, &u->seen, a->boot_id);
         if (record->stopped_for == stopped_for || u->seen.job)
@@ -145,6 +175,8 @@ void agent_record_job_result(Agent *a, const char *unit, const char *result) {
 
         if (record && streq(result, "done"))
                 agent_record_job(a, record, "");
+        if (record && streq(result, "failed") && agent_is_trigger(record))
+                agent_record_job(a, record, result);
         for (size_t i = 0; record && i < ELEMENTS(never_began); i++)
                 if (streq(result, never_began[i]) && !streq(record->job, result)) {
                         log_warning(((LogFields) { .unit = unit }), "systemd did not start %s: %s", unit,
@@ -217,7 +249,8 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
 
         if (!record)
                 return;
-        if (s == AGENT_STOP) /* until the unit has stopped, this alone marks what runs as ours */
+        /* Until the unit has stopped, this alone marks what runs as ours. */
+        if (s == AGENT_STOP || unit->seen.owner == SYSTEMD_OURS)
                 snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
         /* Stopped without the cluster (OnPartition=stop): it starts again when the cluster is back. */
         if (s == AGENT_STOP && !a->fresh) {

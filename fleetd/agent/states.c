@@ -63,6 +63,9 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
                 text_append(t, STATE_FAILURE_RESET);
         else if (!record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_UNKNOWN)
                 text_append(t, STATE_STOPPED_UNOBSERVED);
+        else if (!u->seen.job && u->seen.end == SYSTEMD_END_ITSELF && record->unit &&
+                 !unit_finishes(record->unit))
+                text_append(t, STATE_ENDED_ITSELF);
 }
 
 /* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.

@@ -377,7 +377,7 @@ static void plan_add(Pass *pass, const ClusterUnit *u) {
         if (item) {
                 item->unit = u;
                 item->phase = PHASE_PLAIN;
-                if (p && p->machine_of.n > 0)
+                if (p && p->machine_of.n + p->triggers.n > 0)
                         item->phase = PHASE_FOLLOWING;
                 else if (p && p->replaces.n > 0)
                         item->phase = PHASE_REPLACING;
@@ -415,12 +415,16 @@ static void plan_add_related_on(Pass *pass, const ClusterUnit *u, const ClusterM
 /* Add the units that the changes of 'u' from the n-th on may affect: related units on those machines, and the
  * units that follow 'u'. The next plan considers those whose phase is over, as a full pass does. */
 static void plan_add_related(Pass *pass, const ClusterUnit *u, size_t n) {
-        const Pattern *followers = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name);
+        static const ClusterRule following[] = { CLUSTER_MACHINE_OF, CLUSTER_TRIGGERS };
 
         for (; n < pass->plan->n; n++)
                 plan_add_related_on(pass, u, cluster_machine(pass->cluster, pass->plan->changes[n].machine));
-        for (size_t i = 0; followers && i < followers->n; i++)
-                plan_add(pass, followers->units[i]);
+        for (size_t k = 0; k < ELEMENTS(following); k++) {
+                const Pattern *followers = patterns_find(&pass->cluster->rules[following[k]], u->name);
+
+                for (size_t i = 0; followers && i < followers->n; i++)
+                        plan_add(pass, followers->units[i]);
+        }
 }
 
 static int plan_compare_names(const PlanItem *a, const PlanItem *b) {

@@ -49,6 +49,7 @@ const Names *cluster_rule(const Placement *p, ClusterRule rule) {
                 [CLUSTER_CONFLICTS] = &p->conflicts,
                 [CLUSTER_REPLACES] = &p->replaces,
                 [CLUSTER_MACHINE_OF] = &p->machine_of,
+                [CLUSTER_TRIGGERS] = &p->triggers,
         };
 
         return names[rule];

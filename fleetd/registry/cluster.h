@@ -118,7 +118,8 @@ typedef enum ClusterList {
 typedef enum ClusterRule {
         CLUSTER_CONFLICTS,
         CLUSTER_REPLACES,
-        CLUSTER_MACHINE_OF, /* names, no patterns */
+        CLUSTER_MACHINE_OF, /* names, no patterns; so the next */
+        CLUSTER_TRIGGERS,   /* Unit= of a timer, for example */
         _CLUSTER_RULE_MAX,
 } ClusterRule;
 

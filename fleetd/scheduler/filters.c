@@ -119,10 +119,23 @@ static int refusal_of_cluster(Refusal *ret, const char *unit) {
         return refusal_of(ret, NULL, "MachineOf=%s, and the cluster has no unit %s", unit, unit);
 }
 
+/* Return the unit that a trigger follows: the one that it starts, if the cluster has that on a machine. A
+ * unit of the host may have the name. One that follows its trigger (MachineOf=) is placed after it. */
+static const char *filter_triggered(const Candidate *c) {
+        const char *name = unit_triggered(c->unit->unit);
+        const ClusterUnit *u = name ? cluster_unit(scheduler_view_cluster(c->view), name) : NULL;
+
+        if (!u || !u->unit || u->target == TARGET_INACTIVE || c->placement->global ||
+            names_have(&u->unit->placement.machine_of, c->unit->name))
+                return NULL;
+        return name;
+}
+
 /* While a machine is drained, filter_maintenance() alone decides when a unit leaves it, also one that follows
  * a unit that has moved. */
 static int filter_machine_of(const Candidate *c, Refusal *ret) {
         const Names *units = &c->placement->machine_of;
+        const char *triggered;
 
         if (c->staying && cluster_machine_is_draining(c->machine))
                 return 0;
@@ -135,7 +148,11 @@ static int filter_machine_of(const Candidate *c, Refusal *ret) {
                 return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
                                   units->items[i]);
         }
-        return 0;
+        triggered = filter_triggered(c);
+        if (!triggered || scheduler_view_has(c->view, c->machine, triggered))
+                return 0;
+        (void) refusal_set(ret, "has no unit %s", triggered);
+        return refusal_of(ret, NULL, "it triggers %s, which is not there", triggered);
 }
 
 /* -- Conflicts= -- */

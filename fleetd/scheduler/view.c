@@ -120,6 +120,10 @@ size_t scheduler_view_work(const SchedulerView *view) {
         return view->work;
 }
 
+const Cluster *scheduler_view_cluster(const SchedulerView *view) {
+        return view->cluster;
+}
+
 uint64_t scheduler_view_now_ms(const SchedulerView *view) {
         return view->now_ms;
 }

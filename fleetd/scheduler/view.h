@@ -24,6 +24,7 @@ int scheduler_view_remove(SchedulerView *view, const ClusterMachine *machine, co
 void scheduler_view_set_metadata(SchedulerView *view, const ClusterMachine *machine, const Pairs *metadata);
 const Pairs *scheduler_view_metadata(const SchedulerView *view, const ClusterMachine *machine);
 
+const Cluster *scheduler_view_cluster(const SchedulerView *view);
 uint64_t scheduler_view_now_ms(const SchedulerView *view);
 /* Return whether an active assignment, or a decision of this pass, has the unit on the machine. */
 bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit);

@@ -729,6 +729,14 @@ void sim_systemd_end(SimSystemd *s, const char *unit) {
         sim_unit_changed(s, unit);
 }
 
+void sim_systemd_finish(SimSystemd *s, const char *unit) {
+        SimUnit *u = sim_unit_get(s, unit);
+
+        sim_unit_stop(s, u, false);
+        u->end = SYSTEMD_END_ITSELF;
+        sim_unit_changed(s, unit);
+}
+
 void sim_systemd_restart(SimSystemd *s, const char *unit) {
         SimUnit *u = sim_unit_get(s, unit);
 

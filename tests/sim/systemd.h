@@ -43,6 +43,7 @@ const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of th
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* the current or the last one; 0 */
 void sim_systemd_change(SimSystemd *s, const char *unit); /* its properties change, for example its status */
 void sim_systemd_end(SimSystemd *s, const char *unit);    /* its process fails */
+void sim_systemd_finish(SimSystemd *s, const char *unit); /* it ends by itself, as a mount by umount */
 /* Its process fails, and systemd starts it again (Restart=). A unit that does not run stays so. */
 void sim_systemd_restart(SimSystemd *s, const char *unit);
 void sim_systemd_stop(SimSystemd *s, const char *unit); /* by hand */

@@ -247,7 +247,118 @@ static void a_finished_job_follows_the_unit_that_requires_it(void) {
         CHECK("a-finished-job-is-not-run-again", n_jobs == 0);
 }
 
+static bool connects; /* clients connect to the socket on all hosts each 0.4 s */
+
+static void on_client(void *userdata) {
+        if (!connects || !world)
+                return;
+        for (unsigned i = 0; i < HOSTS; i++)
+                sim_systemd_trigger(cluster->machines[i].systemd, "sock.socket");
+        world_at(world, 400, NULL, on_client, NULL);
+}
+
+static void nothing_is_left_where_a_socket_was(void) {
+        SimMachine *m;
+
+        form();
+        submit("sock.service", serve, TARGET_LOADED);
+        submit("sock.socket", "[Socket]\nListenStream=7778\n[X-Fleet]\nMachineOf=sock.service\n",
+               TARGET_LAUNCHED);
+        UNTIL("a-socket-listens", n_running("sock.socket") == 1);
+        m = host_of("sock.socket");
+        connects = true;
+        on_client(NULL);
+        UNTIL("a-client-starts-the-service", sim_systemd_runs(m->systemd, "sock.service"));
+        drain(m);
+        UNTIL("the-socket-is-elsewhere", n_running("sock.socket") == 1 && n_running("sock.service") == 1);
+        run_ms(AFTER_MS);
+        connects = false;
+        CHECK("nothing-is-left-there", !sim_systemd_runs(m->systemd, "sock.service") &&
+                                               !sim_systemd_has(m->systemd, "sock.service") &&
+                                               !sim_systemd_has(m->systemd, "sock.socket"));
+}
+
+static void a_timer_with_a_job_that_follows_it_survives_a_power_cut(void) {
+        form();
+        submit("job.timer", "[Timer]\nOnUnitActiveSec=3\n", TARGET_LAUNCHED);
+        submit("job.service",
+               "[Service]\nType=oneshot\nExecStart=/bin/ends 1\n[X-Fleet]\nMachineOf=job.timer\n",
+               TARGET_LAUNCHED);
+        UNTIL("a-timer-runs", n_running("job.timer") == 1);
+        run_ms(AFTER_MS);
+        lose(host_of("job.timer"));
+        UNTIL("the-timer-runs-elsewhere", n_running("job.timer") == 1);
+}
+
+static const UnitState *state_of(const char *unit) {
+        const ClusterUnit *u = view() ? cluster_any_unit(view(), unit) : NULL;
+        const ClusterState *s = u ? LIST_FIRST(&u->states) : NULL;
+
+        return s ? &s->state : NULL;
+}
+
+static void a_timer_without_its_service_is_refused_until_that_is_there(void) {
+        form();
+        submit("lone.timer", "[Timer]\nOnActiveSec=3\n", TARGET_LAUNCHED);
+        UNTIL("the-refusal-is-shown",
+              state_of("lone.timer") && streq(state_of("lone.timer")->job, "refused"));
+        CHECK("it-has-the-reason",
+              strstr(state_of("lone.timer")->reason, "lone.service to trigger not loaded"));
+        run_ms(PATIENCE_MS);
+        submit("lone.service", job, TARGET_LOADED);
+        UNTIL("it-runs-when-its-service-is-loaded", n_running("lone.timer") == 1);
+}
+
+static void an_edit_ends_no_run_of_a_loaded_unit(void) {
+        SimMachine *m;
+        uint64_t run;
+
+        form();
+        submit("sock.service", serve, TARGET_LOADED);
+        submit("sock.socket", "[Socket]\nListenStream=7778\n", TARGET_LAUNCHED);
+        UNTIL("a-socket-listens", n_running("sock.socket") == 1);
+        m = host_of("sock.socket");
+        sim_systemd_trigger(m->systemd, "sock.socket");
+        run_ms(1000);
+        run = sim_systemd_invocation(m->systemd, "sock.service");
+        submit("sock.service", "[Service]\nExecStart=/bin/good 2\n", TARGET_LOADED);
+        run_ms(4 * AFTER_MS);
+        CHECK("the-run-goes-on", sim_systemd_runs(m->systemd, "sock.service") &&
+                                         sim_systemd_invocation(m->systemd, "sock.service") == run);
+}
+
+static void a_mount_that_ended_has_not_finished(void) {
+        form();
+        submit("srv-d.mount", "[Mount]\nWhat=tmpfs\nWhere=/srv/d\n", TARGET_LAUNCHED);
+        UNTIL("it-is-mounted", n_running("srv-d.mount") == 1);
+        sim_systemd_finish(host_of("srv-d.mount")->systemd, "srv-d.mount");
+        run_ms(AFTER_MS);
+        CHECK("it-is-a-problem", state_of("srv-d.mount")->reason && !state_of("srv-d.mount")->done);
+        lose(host_of("srv-d.mount"));
+        UNTIL("it-is-mounted-elsewhere", n_running("srv-d.mount") == 1);
+}
+
+static void a_job_of_each_host_runs_in_each_boot(void) {
+        form();
+        submit("job.service", "[Service]\nType=oneshot\nExecStart=/bin/ends 1\n[X-Fleet]\nGlobal=true\n",
+               TARGET_LAUNCHED);
+        UNTIL("all-run", n_jobs == HOSTS && has_finished("job.service"));
+        boot(&cluster->machines[1]);
+        UNTIL("it-runs-in-the-next-boot", n_jobs == HOSTS + 1);
+        machine_crash_daemon(&cluster->machines[1]);
+        run_ms(1000);
+        machine_start_daemon(&cluster->machines[1]);
+        run_ms(PATIENCE_MS);
+        CHECK("it-runs-once-in-a-boot", n_jobs == HOSTS + 1);
+}
+
 static void (*const scenarios[])(void) = {
+        nothing_is_left_where_a_socket_was,
+        a_timer_with_a_job_that_follows_it_survives_a_power_cut,
+        a_timer_without_its_service_is_refused_until_that_is_there,
+        an_edit_ends_no_run_of_a_loaded_unit,
+        a_mount_that_ended_has_not_finished,
+        a_job_of_each_host_runs_in_each_boot,
         what_requires_a_job_of_each_host_runs_after_a_boot,
         a_timer_of_a_finished_job_survives_a_power_cut,
         a_timer_of_a_finished_job_leaves_a_drained_host,

@@ -1821,7 +1821,9 @@ static void a_new_reload_trigger_reloads_a_running_unit_once(void **state) {
         s = replaced(state, s->former, s->reload); /* no unit is reloaded that is to be loaded only */
         recorded(s, ASSIGNMENT_LOAD, boot_now);
         assigned(s, ASSIGNMENT_LOAD);
-        assert_step(s, AGENT_STOP);
+        assert_step(s, AGENT_WRITE); /* what a timer or a person has started goes on with its text */
+        in_force(s, s->reload, "active");
+        assert_step(s, AGENT_RECORD);
 }
 
 static void a_crash_in_any_step_of_a_reload_ends_with_a_reload(void **state) {
