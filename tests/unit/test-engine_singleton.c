@@ -182,11 +182,6 @@ static void a_former_text_keeps_its_guard(void **state) {
 
         with_former_text(&p, "Singleton=yes\n", "");
         memcpy(former, on(&p, "A")->hash, sizeof(former));
-        cluster_view_target(&p, ONE, TARGET_LOADED);
-        assert_int_equal(named(&p), 1);
-        assert_int_equal(on(&p, "A")->hold_ms, HOLD_MS);
-        cluster_view_target(&p, ONE, TARGET_LAUNCHED);
-        assert_int_equal(named(&p), 1);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(named(&p), 1);
         assert_int_equal(on(&p, "A")->kind, ASSIGNMENT_STOP);
