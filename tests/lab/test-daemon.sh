@@ -123,12 +123,14 @@ the_service_is_spared_and_its_helpers_end_with_it() {
         wait_for 5 has_helper gamma "$pid" || fail "no journal is followed"
         helper=$(host_exec gamma pgrep -P "$pid" | head -1)
         [ "$(host_exec gamma cat "/proc/$helper/oom_score_adj")" = 0 ] || fail "its helper is spared as it is"
+        said=$(host_exec gamma chrt -p "$helper"; host_exec gamma ionice -p "$helper")
+        [ "$(grep -cE 'SCHED_IDLE|^idle' <<<"$said")" = 2 ] || fail "its helper competes with it: $said"
         host_exec gamma kill -KILL "$pid"
         wait_for 5 is_gone gamma "$helper" || fail "its helper outlives it"
         wait_for 20 answers_as gamma "$pid" || fail "it does not come back"
         nothing_happened "the end of a helper"
 }
-has_helper() { host_exec "$1" pgrep -P "$2" >/dev/null; }
+has_helper() { host_exec "$1" pgrep -x -P "$2" journalctl >/dev/null; }
 is_gone() { ! host_exec "$1" test -d "/proc/$2"; }
 
 scenario a_cluster_with_units the_service_is_spared_and_its_helpers_end_with_it a_restart_on_one_host_touches_nothing a_restart_on_all_hosts_touches_nothing \
