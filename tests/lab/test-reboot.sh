@@ -41,6 +41,8 @@ units_of_a_host_that_reboots_run_elsewhere_before_it_is_down() {
         local u begin end units
         mapfile -t units < <(seq -f 'moves-%02g.service' 10)
         units_on beta "${units[@]}"
+        runs_forever stays.service <<<$'StateDirectory=stays\n[X-Fleet]\nMove=no'
+        start_on beta stays.service
         begin=$(now_ms)
         host_exec beta systemctl reboot || fail "systemctl reboot: exit $?"
         wait_for 60 is_released beta || fail "the shutdown of beta is not released: $(fleetctl alpha list-machines 2>&1)"
@@ -52,13 +54,17 @@ units_of_a_host_that_reboots_run_elsewhere_before_it_is_down() {
         [ $((end - begin)) -le 5000 ] || fail "the units moved in $((end - begin)) ms"
         wait_for 60 host_is_off beta || fail "beta does not end"
         host_clear beta
+        wait_for 20 has_left beta || fail "beta is not shut down: $(fleetctl alpha list-machines 2>&1)"
         hosts_up beta
         cluster_whole
+        wait_for 20 runs_on stays.service beta && runs_once stays.service || fail "stays.service runs on: $(hosts_running stays.service | tr '\n' ' ')"
+        [ -z "$(ls -d "$LAB"/{alpha,gamma}/up/var/lib/stays 2>/dev/null)" ] || fail "stays.service was started elsewhere"
         wait_for 20 is_not_maintained beta || fail "beta stays in maintenance: $(fleetctl alpha list-machines 2>&1)"
         for u in "${units[@]}"; do
                 runs_once "$u" || fail "$u runs on: $(hosts_running "$u" | tr '\n' ' ')"
         done
 }
+has_left() { fleetctl alpha list-machines --all --no-legend --fields=hostname,presence | grep -q "^$1[[:space:]]*left"; }
 is_released() { ! host_is_on "$1" || journal_of "$1" | grep -q 'the shutdown of this host goes on'; }
 journal_of() { journalctl --directory="$LAB/$1/up/var/log/journal" --no-pager -o cat -u fleetd 2>/dev/null; }
 is_not_maintained() { ! fleetctl alpha list-machines --no-legend --fields=machine,maintenance | grep -qE 'drain|cordon'; }
@@ -220,10 +226,10 @@ the_queue_stops_at_a_host_that_does_not_return() {
         host_is_on "$third" || fail "$third has rebooted"
         hosts_up "$second"
         cluster_whole
+        wait_for 20 runs_on pinned.service "$second" || fail "pinned.service does not start with the boot; it runs on: $(hosts_running pinned.service | tr '\n' ' ')"
         fleetctl "$third" reboot --cancel >"$LAB/out" 2>&1 || fail "cancel: $(cat "$LAB/out")"
         wait_for 10 queue_is_empty || fail "the queue remains: $(fleetctl "$third" reboot --status 2>&1)"
         is_not_maintained "$second" || fail "$second stays in maintenance"
-        wait_for 20 runs_on pinned.service "$second" || fail "pinned.service runs on: $(hosts_running pinned.service | tr '\n' ' ')"
         fleetctl "$third" destroy pinned.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
 }
 waits_for_the_pinned_unit() { fleetctl "$1" reboot --status 2>/dev/null | grep -q 'to stop pinned.service: fleetctl reboot .* --deadline=5min'; }
