@@ -261,10 +261,12 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
         case CURLE_COULDNT_CONNECT:
                 /* access() finds a reason that curl does not report; it is used for the message only. */
                 if (c->socket && access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
-                        return error_set(err, -EACCES,
-                                         "cannot reach fleetd at %s: permission denied; you are not in group "
-                                         "fleet (usermod -aG fleet $USER)",
-                                         where);
+                        return error_set(
+                                err, -EACCES,
+                                "cannot reach fleetd at %s: permission denied; it is for root and group "
+                                "fleet, whose members are root on all hosts; for less: LocalRights= in "
+                                "fleetd.conf(5)",
+                                where);
                 if (c->socket)
                         return error_set(err, -ECONNREFUSED,
                                          "no fleetd listens at %s; systemctl start fleetd", where);

@@ -86,6 +86,8 @@ int verb_init(Client *c, char **args, size_t n, Error *err) {
         r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
+        if (voters > 3 && client_is_interactive())
+                client_note("init: three hosts vote, until five have joined and caught up");
         return init_show(c, err);
 }
 

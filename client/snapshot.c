@@ -320,10 +320,10 @@ int snapshot_read(Client *c, Snapshot *ret, Error *err) {
                 if (r < 0)
                         continue;
                 if (!s.fleet.table)
-                        return error_set(
-                                err, -EREMOTEIO,
-                                "this endpoint shows no machine of the cluster: use the socket of a host, "
-                                "as root");
+                        return error_set(err, -EREMOTEIO,
+                                         "no machine of the cluster is visible at this endpoint, or to this "
+                                         "user: use the "
+                                         "socket of a host, as root");
                 HASH_SRT(hh, s.keys.table, by_key);
                 HASH_SRT(hh, s.fleet.table, by_key);
                 *ret = s;

@@ -415,20 +415,25 @@ static const char *options_nearest_section(const char *section) {
         return nearest;
 }
 
-/* Warn once about a section that is probably misspelt, at its first option. */
+/* Warn once about a section that is probably misspelt, at its name. */
 static int options_warn_section(Reading *r, const UnitFile *file) {
-        const UnitOption *o = r->option;
+        const UnitOption *o = r->option, at = { .line = o->section_line };
         const char *nearest;
+        int k;
 
         if (!*o->section || (o > file->options && streq(o[-1].section, o->section)) ||
             options_know_section(o->section))
                 return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest_section(o->section) : NULL;
-        if (nearest)
-                return options_warn(r, "section [%.64s] is ignored; did you mean [%s]?", o->section, nearest);
-        if (starts_with(o->section, "X-"))
+        if (!nearest && starts_with(o->section, "X-"))
                 return 0;
-        return options_warn(r, "section [%.64s] is ignored: it is none of systemd", o->section);
+        r->option = &at;
+        if (nearest)
+                k = options_warn(r, "section [%.64s] is ignored; did you mean [%s]?", o->section, nearest);
+        else
+                k = options_warn(r, "section [%.64s] is ignored: it is none of systemd", o->section);
+        r->option = o;
+        return k;
 }
 
 static int options_warn_option(Reading *r, const UnitFile *file) {

@@ -47,7 +47,8 @@ static int add(UnitFile *file, Span name, Span value, bool newline, unsigned lin
         UnitOption o = { .section = file->sections[file->n_sections - 1],
                          .name = block,
                          .value = block + n + 1,
-                         .line = line };
+                         .line = line,
+                         .section_line = line > 0 ? file->section_line : 0 };
 
         memcpy(o.name, name.start, n);
         o.name[n] = 0;
@@ -241,6 +242,7 @@ static int parse_literal(Scanner s, UnitFile *file, Error *err) {
                         for (; blank > 0; blank--)
                                 scanner_next(&s);
                 else if (*s.at == '[') {
+                        file->section_line = s.line;
                         s.at++;
                         r = scan_section(&s, &section, err);
                         if (r < 0)

@@ -18,9 +18,10 @@ enum {
 };
 
 typedef struct UnitOption {
-        const char *section; /* borrowed from UnitFile.sections */
-        char *name, *value;  /* one allocation, owned by 'name' */
-        unsigned line;       /* first line of the option; 0: not parsed from a text */
+        const char *section;   /* borrowed from UnitFile.sections */
+        char *name, *value;    /* one allocation, owned by 'name' */
+        unsigned line;         /* first line of the option; 0: not parsed from a text */
+        unsigned section_line; /* of the section's name; 0 as well */
 } UnitOption;
 
 typedef struct UnitFile {
@@ -28,6 +29,7 @@ typedef struct UnitFile {
         size_t n_options, capacity;
         char **sections; /* in order of appearance; a repeated section is repeated here */
         size_t n_sections, sections_capacity;
+        unsigned section_line; /* of the last one */
 } UnitFile;
 
 typedef enum UnitFileGrammar {

@@ -2201,7 +2201,7 @@ def a_socket_without_permission_is_an_error_with_the_group(t):
     os.chmod(t.socket, 0)
     p = subprocess.run([*command, "list-units"], env=t.env, text=True, capture_output=True, cwd="/")
     assert p.returncode == 1 and p.stderr == (f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; "
-                                              "you are not in group fleet (usermod -aG fleet $USER)\n"), p.stderr
+                                              "it is for root and group fleet, whose members are root on all hosts; for less: LocalRights= in fleetd.conf(5)\n"), p.stderr
 
 
 def an_unusable_store_is_reported_as_a_problem_of_the_daemon(t):
@@ -2246,8 +2246,8 @@ def a_socket_for_the_group_fleet_is_reported_as_such(t):
         p = subprocess.run([f"/proc/self/fd/{program.fileno()}", "list-units"], cwd="/", env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, text=True,
                            capture_output=True, timeout=60, pass_fds=[program.fileno()], **({"user": 65534} if os.geteuid() == 0 else {}))
     said = "".join(line for line in p.stderr.splitlines(True) if not line.startswith("profiling:"))  # of a build with coverage
-    assert (p.returncode, said) == (1, f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; you are not in group fleet "
-                                    "(usermod -aG fleet $USER)\n"), p
+    assert (p.returncode, said) == (1, f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; it is for root and group fleet, whose "
+                                    "members are root on all hosts; for less: LocalRights= in fleetd.conf(5)\n"), p
 
 
 def the_command_line_overrides_the_environment(t):

@@ -237,7 +237,7 @@ static void a_probable_mistake_is_a_warning(void **state) {
                 { "[Unti]\nA=b\n", "section [Unti] is ignored; did you mean [Unit]?" },
                 { "[Servce]\nA=b\n[Service]\nA=b\n", "section [Servce] is ignored; did you mean [Service]?" },
                 { "[service]\nA=b\n", "section [service] is ignored; did you mean [Service]?" },
-                { "[Foo]\nA=b\n", "section [Foo] is ignored: it is none of systemd" },
+                { "[Foo]\n\n# comment\nA=b\n", "section [Foo] is ignored: it is none of systemd" },
                 { "[X-Other]\nA=b\n[Install]\nA=b\n[Container]\nA=b\n", NULL },
                 { "MachineID=12345678\n", NULL },
                 { "MachineID=0123456789abcdef0123456789abcdef\n", NULL },
@@ -266,6 +266,8 @@ static void a_probable_mistake_is_a_warning(void **state) {
                 assert_int_equal(warnings.n, rows[i].message ? 1 : 0);
                 if (warnings.n > 0)
                         assert_string_equal(warnings.items[0].message, rows[i].message);
+                if (warnings.n > 0 && starts_with(rows[i].message, "section [Foo]"))
+                        assert_int_equal(warnings.items[0].line, 2);
         }
 }
 
