@@ -152,8 +152,8 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
         if (published->health == UNIT_HEALTH_FAILING)
                 text_format(s->why, sizeof(s->why), "%s", published->why ?: "");
         s->inherits = false;
-        s->available = published->available;
-        s->served = published->lapsed;
+        s->available |= published->available; /* or for the watch time of this daemon */
+        s->served |= published->lapsed;
         health_update(s, options, now_ms);
 }
 

@@ -255,7 +255,8 @@ static void agent_restart_unhealthy(Agent *a, AgentUnit *u) {
 
 /* -- The pass -- */
 
-/* A unit that changed is measured when it has been read again. */
+/* A unit that changed is measured when it has been read again. A view that has not reached what this host has
+ * published, or served, may have the health of before; nothing is published meanwhile. */
 void agent_update_health(Agent *a, AgentUnit *u) {
         const ClusterState *published = cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
         HealthOptions options = agent_health_options(a, u);
@@ -264,7 +265,8 @@ void agent_update_health(Agent *a, AgentUnit *u) {
         if (!u->observed || u->must_refresh || u->refreshing || agent_is_stale(u))
                 return;
         health_observe(&u->health, &u->seen, &options, now_ms);
-        health_inherit(&u->health, published ? &published->state : NULL, &options, now_ms);
+        if (a->fresh || a->adopting)
+                health_inherit(&u->health, published ? &published->state : NULL, &options, now_ms);
         if (u->health.due_ms > 0)
                 agent_health_wake_at(a, u->health.due_ms);
         agent_update_checks(a, u);

@@ -387,17 +387,19 @@ bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
         return b && rollout_permits(&b->budget, b->n_stopping, ret_why);
 }
 
-/* Move=stop-first, or Move=no: the unit gets its other machine when it has ended on these ones. */
+/* Move=stop-first, or Move=no: the unit gets its other machine when it has ended on these ones, on one of
+ * which it may be available while it is updated on the other. */
 static void move_stop_first(Pass *pass, const Positions *all, const Position *from) {
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
-        if (!move_has_budget(pass, from, &why)) {
-                plan_wait(pass, all->unit, "%s %s; %s",
-                          cluster_machine_label(from->assignment->machine, name), move_cause(from),
-                          error_text(&why, 0));
-                return;
-        }
+        for (size_t i = 0; i < all->n; i++)
+                if (!move_has_budget(pass, &all->items[i], &why)) {
+                        plan_wait(pass, all->unit, "%s %s; %s",
+                                  cluster_machine_label(from->assignment->machine, name), move_cause(from),
+                                  error_text(&why, 0));
+                        return;
+                }
 
         for (size_t i = 0; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;

@@ -487,7 +487,7 @@ static int rolling_pausing(Rolling *x) {
  * ended without them, UpdateOnFailure=continue) are not tried again. */
 static bool rolling_has_surges_left(const Rolling *x) {
         for (size_t i = 0; i < x->set.n; i++)
-                if (x->set.instances[i].state == INSTANCE_OLD &&
+                if ((x->set.instances[i].state == INSTANCE_OLD || rolling_serves(x, &x->set.instances[i])) &&
                     !rollout_failed_before(x->next, &x->set.instances[i]))
                         return true;
         return false;

@@ -266,10 +266,18 @@ bool rolling_awaits_machines(const Rolling *x) {
                !rolling_may_stop_none(x, unavailable - absent, available + absent);
 }
 
+bool rolling_serves(const Rolling *x, const RolloutInstance *p) {
+        const ClusterAssignment *a = p->assignment;
+
+        return x->max_surge > 0 && p->state == INSTANCE_BAD && !a->instead[0] &&
+               a->machine->presence == PRESENCE_UP && plan_is_healthy(a) &&
+               same_string(a->state->state.hash, a->hash);
+}
+
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
                unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived, n_stopped = 0;
+               n_surging = rolling_surging(x), n_stopped = 0;
         bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
         _cleanup_rollout_order_ RolloutOrder order = {};
         const RolloutInstance *p;
@@ -278,6 +286,9 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
 
         if (x->max_surge == 0) /* each of them takes the place of one that stops */
                 unavailable += n_surging;
+        for (size_t i = 0; i < x->step->n_updates && x->max_surge > 0;
+             i++) /* in this step, of other states */
+                n_surging += x->step->updates[i].to != NULL;
         if (x->set.n_of[state] == 0 || max == 0 ||
             (state == INSTANCE_OLD && rolling_is_exhausted(x, unavailable, available, n_surging)) ||
             (zones && !rolling_zone(x, &zone)))
@@ -285,7 +296,20 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
         r = rollout_order_begin(&x->set, state, &order);
         while (r == 0 && n < max && !rolling_is_full(x) && (p = rollout_order_next(&order))) {
                 const ClusterMachine *to = NULL;
+                bool serves = rolling_serves(x, p);
 
+                if (serves && (n_surging >= x->max_surge || x->next->state == ROLLOUT_DONE))
+                        continue;
+                if (serves) {
+                        r = rolling_find_machine(x, p, &to);
+                        if (r < 0 && r != -EAGAIN)
+                                return r;
+                        n_surging += r > 0;
+                        if (r == -EAGAIN) {
+                                r = 0;
+                                continue;
+                        }
+                }
                 if (state == INSTANCE_OLD) {
                         if (zones && (zone_precedes(zone, instance_zone(x, p)) ||
                                       zone_precedes(instance_zone(x, p), zone)))
@@ -308,7 +332,7 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         }
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
-                else if (state == INSTANCE_BAD && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
+                else if (state == INSTANCE_BAD && !to && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
                         break;
                 if (!to && state != INSTANCE_IDLE) {
                         r = rolling_place(x, p, &to);

@@ -61,6 +61,11 @@ static inline size_t rolling_available(const Rolling *x) {
                x->set.n_leaving;
 }
 
+/* Instances that run twice for their update: available ones whose former instances are still to stop, too. */
+static inline size_t rolling_surging(const Rolling *x) {
+        return x->set.n_of[INSTANCE_SURGING] + x->set.n_arrived + (x->max_surge > 0 ? x->set.n_doubled : 0);
+}
+
 /* Instances in an unfinished step. */
 static inline size_t rolling_steps(const Rolling *x) {
         return x->set.n_of[INSTANCE_UPDATING] + x->set.n_of[INSTANCE_SURGING];
@@ -79,6 +84,9 @@ int rolling_choose_all(Rolling *x, size_t max);
 /* Of the instances in this state, add those that may be updated now, 'max' at most. An unavailable one is
  * always updated, at most as many at a time as may be unavailable; an available one needs budget. */
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max);
+/* Return whether an instance runs, and passes its checks, but not for long enough to be available: with
+ * MaxSurge=, it is updated as an available one. */
+bool rolling_serves(const Rolling *x, const RolloutInstance *p);
 /* Find the machine for the wanted text of an instance. 1: its own one (*ret is NULL), or another one, on
  * which it starts first; 0: none qualifies; -EAGAIN: it is still being stopped there; -EBUSY: the step has
  * searched for long enough; -ENOMEM. A text does not start on a machine that it excludes while another one

@@ -82,14 +82,33 @@ static void a_unit_is_published_as_available_after_the_watch_time_and_then_nothi
         assert_true(has_health(fixture, "web.service", UNIT_HEALTH_PASSING));
 }
 
+/* Write the published state again, as it was before or after the end of the watch time. */
+static void put_available(Fixture *fixture, const char *unit, bool available) {
+        StateChange change = { .state = *state_of(fixture, unit) }; /* it borrows all */
+
+        snprintf(change.unit, sizeof(change.unit), "%s", unit);
+        change.state.available = available;
+        assert_int_equal(host_wait(fixture->host, registry_publish(fixture->host->registry, &change, 1,
+                                                                   host_on_done, fixture->host)),
+                         KV_OK);
+}
+
+/* At first, the view of the new daemon is older than what the former one has published. */
 static void availability_survives_a_restart_of_the_daemon_and_needs_no_write(void **state) {
         Fixture *fixture = *state;
         uint64_t index;
 
         run_available(fixture, "web.service");
-        index = index_of(fixture, "web.service");
         close_agent(fixture);
+        put_available(fixture, "web.service", false);
+        leader.hold = true;
         open_agent(fixture);
+        UNTIL(fixture, leader.held);
+        run_ms(fixture, 1000);
+        put_available(fixture, "web.service", true);
+        index = index_of(fixture, "web.service");
+        leader.hold = false;
+        leader.held->done(leader.held->userdata, KV_OK);
         for (unsigned i = 0; i < 3; i++) {
                 run_ms(fixture, 6000);
                 run_pending(fixture);

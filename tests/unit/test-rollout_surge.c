@@ -142,6 +142,42 @@ static void a_surge_instance_starts_before_the_former_one_stops(void **state) {
         end(&play);
 }
 
+/* Units that are to run on two machines. */
+static size_t count_doubled(Play *play) {
+        UnitPosition at = {};
+        ClusterUnit *u;
+        size_t n = 0;
+
+        while ((u = unit_order_next(&play->p.cluster.by_name, &at))) {
+                const ClusterAssignment *a;
+                size_t n_active = 0;
+
+                LIST_FOREACH(a, &u->assignments, of_unit)
+                        n_active += cluster_assignment_is_active(a);
+                n += n_active > 1;
+        }
+        return n;
+}
+
+/* Its daemon was restarted, for example: the watch time is not over, and its process serves. */
+static void a_healthy_instance_that_is_not_available_is_updated_by_surge(void **state) {
+        char id[MACHINE_ID_SIZE];
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        put_state(&play, 0, "active", false);
+        surge_plan(&play);
+        (void) surge_step(&play);
+        assert_int_equal(assignment_of(&play, 0)->revision, 1);
+        assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
+        while (surge_step(&play) != ROLLOUT_NOTHING)
+                ;
+        assert_int_equal(count_doubled(&play), 1);
+        surge_seconds(&play, 40, 3);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
+}
+
 /* Only the text with the drop-ins of the instance qualifies for the fifth machine alone. */
 static void a_surge_instance_is_placed_by_its_own_drop_ins(void **state) {
         char id[MACHINE_ID_SIZE];
@@ -158,23 +194,6 @@ static void a_surge_instance_is_placed_by_its_own_drop_ins(void **state) {
         assert_int_equal(count_assignments(&play, 2), 3);
         assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
         end(&play);
-}
-
-/* Units that are to run on two machines. */
-static size_t count_doubled(Play *play) {
-        UnitPosition at = {};
-        ClusterUnit *u;
-        size_t n = 0;
-
-        while ((u = unit_order_next(&play->p.cluster.by_name, &at))) {
-                const ClusterAssignment *a;
-                size_t n_active = 0;
-
-                LIST_FOREACH(a, &u->assignments, of_unit)
-                        n_active += cluster_assignment_is_active(a);
-                n += n_active > 1;
-        }
-        return n;
 }
 
 /* A surge instance counts until its former instance is to stop: the engine plans that after the next step. */
@@ -837,6 +856,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(a_healthy_instance_that_is_not_available_is_updated_by_surge),
                 cmocka_unit_test(a_surge_instance_is_placed_by_its_own_drop_ins),
                 cmocka_unit_test(no_step_exceeds_the_surge_of_the_set),
                 cmocka_unit_test(no_surge_instance_remains),
