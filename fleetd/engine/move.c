@@ -606,6 +606,19 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                 plan_wait(pass, u, "%s", error_text(&why, 0));
 }
 
+/* Return whether the update on the other machine goes on. A machine that is away may return, as in a drain.
+ */
+static bool move_keeps_surge(Pass *pass, const Position *p) {
+        uint64_t left_ms;
+
+        if (p->state != POSITION_HELD || p->assignment->machine->presence != PRESENCE_AWAY)
+                return p->state == POSITION_FITS;
+        left_ms = move_start_left_ms(pass, p->assignment);
+        if (left_ms > 0)
+                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+        return left_ms > 0;
+}
+
 /* An update starts the unit on another machine first: it stops on the former one when it is available there.
  * A surge instance without a rollout ends. Also a drain or a request waits for that: it would withdraw one
  * that fails, and the update would assign it again. While it is paused, it assigns none. False: there is
@@ -613,7 +626,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
 static bool move_surge(Pass *pass, const Positions *all) {
         const ClusterAssignment *surge = all->items[all->n - 1].assignment, *former = rollout_replaced(surge);
         const RolloutRecord *update = rollout_head(pass->cluster, all->unit)->rollout;
-        bool fits = all->items[all->n - 1].state == POSITION_FITS, leaves = false;
+        bool fits = former && move_keeps_surge(pass, &all->items[all->n - 1]), leaves = false;
         char name[CLUSTER_LABEL_SIZE];
 
         for (size_t i = 0; i < all->n; i++) {
@@ -623,7 +636,7 @@ static bool move_surge(Pass *pass, const Positions *all) {
                 fits &= p->assignment != former || p->state == POSITION_FITS ||
                         (move_leaves(p) && !move_is_overdue(pass, p));
         }
-        if (!former || !fits || all->n != 2)
+        if (!fits || all->n != 2)
                 return false;
         if (rollout_is_available(surge)) {
                 plan_keep(pass, surge);

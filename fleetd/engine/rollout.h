@@ -75,7 +75,7 @@ typedef struct RolloutSet {
                              reboot: no budget counts on them */
         size_t n_passed;  /* of these, unreachable ones */
         size_t n_arrived; /* available ones whose former instances are still to run on other machines */
-        size_t n_doubled; /* updating ones whose former instances are to run, and are not available */
+        size_t n_doubled; /* updating and unreachable ones whose former instances are to run */
         size_t n_untouched; /* failed ones that had the text before the rollout */
         size_t n_had_text;  /* unreachable ones that had it: they are not behind */
         size_t n_finished;  /* available ones that have finished their work: they have the text, and do not

@@ -310,7 +310,7 @@ static int set_add_unit(RolloutSet *set, size_t *capacity, const ClusterUnit *u)
                         why = other_why;
                 }
         set->n_arrived += state == INSTANCE_AVAILABLE && former;
-        set->n_doubled += state == INSTANCE_UPDATING && former;
+        set->n_doubled += (state == INSTANCE_UPDATING || state == INSTANCE_UNREACHABLE) && former;
         return set_add(set, capacity, u, newest, state, why);
 }
 

@@ -159,6 +159,26 @@ static size_t count_doubled(Play *play) {
         return n;
 }
 
+/* Its daemon may be restarted only: for half a minute, no further instance is started. */
+static void a_surge_instance_on_a_machine_that_is_away_is_given_up_later(void **state) {
+        char id[MACHINE_ID_SIZE];
+        Play play;
+
+        begin_surge(&play, "MaxSurge=1\nMaxUnavailable=0");
+        cluster_view_machine(&play.p, "E", "", PRESENCE_UP);
+        play.quality[2] = SLOW;
+        surge_seconds(&play, 2, 3);
+        cluster_view_presence(&play.p, "E", PRESENCE_AWAY);
+        for (unsigned s = 0; s < 29; s++) {
+                surge_seconds(&play, 1, 3);
+                assert_int_equal(count_doubled(&play), 1);
+        }
+        assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "E"), "web@1.service"));
+        surge_seconds(&play, 3, 3);
+        assert_non_null(cluster_assignment(&play.p.cluster, cluster_view_id(id, "F"), "web@1.service"));
+        end(&play);
+}
+
 /* Its daemon was restarted, for example: the watch time is not over, and its process serves. */
 static void a_healthy_instance_that_is_not_available_is_updated_by_surge(void **state) {
         char id[MACHINE_ID_SIZE];
@@ -856,6 +876,7 @@ static void an_unreadable_rollout_is_not_absent(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_surge_instance_starts_before_the_former_one_stops),
+                cmocka_unit_test(a_surge_instance_on_a_machine_that_is_away_is_given_up_later),
                 cmocka_unit_test(a_healthy_instance_that_is_not_available_is_updated_by_surge),
                 cmocka_unit_test(a_surge_instance_is_placed_by_its_own_drop_ins),
                 cmocka_unit_test(no_step_exceeds_the_surge_of_the_set),
