@@ -96,11 +96,12 @@ static void append_health(Text *t, const ApiState *s) {
         if (state_is_unhealthy(s))
                 text_printf(t, ", and unhealthy: %s", state_or(s->why, "a check is failing"));
         else if (streq(s->health, "starting"))
-                text_append(t, ", and not healthy yet");
+                text_printf(t, ", and not healthy yet%s%s", s->why ? ": " : "", s->why ?: "");
         else if (streq(s->health, "unknown"))
                 text_append(t, ", with unknown health");
         else if (streq(s->health, "passing"))
-                text_append(t, s->available ? ", and available" : ", healthy, and not available yet");
+                text_printf(t, ", %s%s%s", s->available ? "and available" : "healthy, and not available yet",
+                            s->why ? "; " : "", s->why ?: "");
 }
 
 /* Append the last event, without its time. Return true if it happened at the time of the last change. */

@@ -113,6 +113,7 @@ typedef struct UnitState {
         uint64_t kept; /* index of the assignment to stop unless it runs (Assignment.unless_running), although
                           which it runs; 0: none */
         bool lapsed;   /* it was available with 'hash', and is not any more, without having been stopped */
+        bool unchecked; /* its host cannot run a check ('why'): 'health' is that of before */
 } UnitState;
 
 void unit_state_done(UnitState *state);

@@ -102,6 +102,7 @@ static const JsonField state_fields[] = {
         { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, reason) },
         { "since", JSON_FIELD_U64, offsetof(UnitState, since_ms) },
         { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
+        { "unchecked", JSON_FIELD_BOOL, offsetof(UnitState, unchecked) },
         { "why", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, why) },
 };
 

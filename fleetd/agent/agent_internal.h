@@ -76,6 +76,7 @@ typedef struct AgentUnit {
         bool set_unanswered;                 /* a replica was asked for its set, and has not answered */
         uint64_t set_asked_ms, set_known_ms; /* 0: never */
         SetHealth set_others;                /* the answer, without this instance */
+        bool unchecked;                      /* health.unchecked, as counted and logged */
         bool singleton;                      /* assigned to run here, with Singleton=yes */
         AgentText *text;                     /* owned; NULL: no text was needed that only the tree has */
         bool dirty;                          /* in the dirty set */
@@ -145,11 +146,12 @@ struct Agent {
         Checks *checks; /* NULL: none */
         int (*on_checks)(void *userdata, const char *problem);
         int (*ask_set)(void *userdata, const char *unit);
-        bool checks_stretched;        /* as reported */
-        uint64_t checks_stretched_ms; /* when that was */
-        Timer health;                 /* the next unit that becomes available */
-        bool publishes_health;        /* the feature level of the cluster allows it */
-        bool attached;                /* the view has no states of other machines */
+        size_t n_unchecked;          /* AgentUnit.unchecked */
+        bool checks_reported;        /* that checks cannot run, or are stretched */
+        uint64_t checks_reported_ms; /* when that was */
+        Timer health;                /* the next unit that becomes available */
+        bool publishes_health;       /* the feature level of the cluster allows it */
+        bool attached;               /* the view has no states of other machines */
         AgentCounts counts;
 };
 
@@ -284,7 +286,7 @@ void agent_end_saves(Agent *a, bool save);
 /* Measure the health of 'u', as last read. */
 void agent_update_health(Agent *a, AgentUnit *u);
 void agent_on_health_tick(void *userdata);
-/* Report whether the checks exceed the limits of this host, if that changed. */
+/* Report whether checks cannot run on this host, or exceed its limits, if that changed. */
 void agent_report_checks(Agent *a);
 void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResult *result);
 /* The agent forgets 'u', or stops it. */

@@ -19,7 +19,7 @@ static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run,
         s->available = s->healthy = false;
         s->running &= same_run;
         memset(s->checks, 0, sizeof(s->checks));
-        s->why[0] = 0;
+        s->why[0] = s->unchecked[0] = 0;
         snprintf(s->invocation, sizeof(s->invocation), "%s", seen->invocation_id);
         snprintf(s->hash, sizeof(s->hash), "%s", seen->hash);
 }
@@ -44,11 +44,19 @@ static bool health_last_failed(const HealthState *s) {
         return false;
 }
 
-/* An available unit stays so until a check is failing. Before, a single failed probe is an interruption:
- * otherwise an instance that answers every second probe would become available. */
+/* Return whether the last results of a check, at least so many, are unknown. */
+static bool health_last_unknown(const HealthState *s, unsigned n) {
+        for (size_t i = 0; i < s->n_checks; i++)
+                if (s->checks[i].n_unknown >= n)
+                        return true;
+        return false;
+}
+
+/* An available unit stays so until a check is failing. Before, a single probe that did not pass is an
+ * interruption: otherwise an instance that answers every second probe would become available. */
 static void health_watch(HealthState *s, uint64_t watch_ms, uint64_t now_ms) {
         bool healthy = s->running && s->health == UNIT_HEALTH_PASSING &&
-                       (s->available || !health_last_failed(s));
+                       (s->available || (!health_last_failed(s) && !health_last_unknown(s, 1)));
 
         if (healthy && !s->healthy)
                 s->healthy_ms = now_ms;
@@ -76,6 +84,8 @@ static void health_note_end(HealthState *s, const SystemdUnit *seen) {
 
 static void health_update(HealthState *s, const HealthOptions *options, uint64_t now_ms) {
         s->health = s->running ? health_of_checks(s) : s->at_rest;
+        if (!s->running || !health_last_unknown(s, MAX(options->failures, 1u)))
+                s->unchecked[0] = 0;
         if (!s->running || s->health == UNIT_HEALTH_FAILING)
                 s->inherits = false;
         health_watch(s, options->watch_ms, now_ms);
@@ -178,13 +188,32 @@ static bool health_counts(const HealthState *s, const HealthCheck *check, const 
         return check->passed || now_ms - s->running_ms >= options->start_ms;
 }
 
+bool health_is_unknown(const HealthResult *result, size_t i, const HealthOptions *options) {
+        return result->unknown || (result->not_executed && options->ran & UINT32_C(1) << i);
+}
+
+/* An error of this host is no fact about the unit: it stays what it was. */
+static void health_note_unknown(HealthState *s, HealthCheck *check, const HealthResult *result,
+                                const HealthOptions *options) {
+        check->n_unknown = MIN(check->n_unknown + 1, (unsigned) INT_MAX);
+        if (check->n_unknown >= options->failures && !s->unchecked[0])
+                text_format(s->unchecked, sizeof(s->unchecked), "%s", result->why ?: "unknown");
+}
+
 void health_count(HealthState *s, size_t i, const HealthResult *result, const HealthOptions *options,
                   uint64_t now_ms) {
         HealthCheck *check = &s->checks[i];
 
         if (i >= s->n_checks || !s->running || result->late_ms > HEALTH_LATE_MAX_MS)
                 return;
+        if (health_is_unknown(result, i, options)) {
+                health_note_unknown(s, check, result, options);
+                health_update(s, options, now_ms);
+                return;
+        }
+        check->n_unknown = 0;
         check->last_failed = !result->passed;
+        check->not_executed = result->not_executed;
         if (result->passed) {
                 check->passed = true;
                 check->n_failed = 0;
@@ -205,10 +234,12 @@ void health_count(HealthState *s, size_t i, const HealthResult *result, const He
         health_update(s, options, now_ms);
 }
 
-/* A state that was published before this daemon began is no proof: the unit may have recovered since. */
+/* A state that was published before this daemon began is no proof, nor is one that cannot be checked: the
+ * unit may have recovered since. */
 bool health_is_failing_check(const HealthState *s) {
         for (size_t i = 0; s->running && i < s->n_checks; i++)
-                if (s->checks[i].state == UNIT_HEALTH_FAILING && s->checks[i].n_failed > 0)
+                if (s->checks[i].state == UNIT_HEALTH_FAILING && s->checks[i].n_failed > 0 &&
+                    s->checks[i].n_unknown == 0 && !s->checks[i].not_executed)
                         return true;
         return false;
 }

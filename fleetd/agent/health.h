@@ -27,6 +27,7 @@ typedef struct HealthOptions {
         size_t n_checks;
         unsigned failures,
                 successes; /* consecutive results that change the state of a check; 0 counts as 1 */
+        uint32_t ran;      /* by bit: the command of this check has run on this host */
         uint64_t watch_ms; /* UpdateWatchSec= */
         uint64_t start_ms; /* HealthStartSec=: failures of a check do not count before this time since the
                               start, unless that check has passed */
@@ -36,7 +37,9 @@ typedef struct HealthCheck {
         UnitHealth state;            /* UNIT_HEALTH_NONE: neither passing nor failing yet */
         bool passed;                 /* at least once */
         bool last_failed;            /* whether or not that counts */
+        bool not_executed;           /* that is the last result */
         unsigned n_passed, n_failed; /* consecutive results that count: one of them is 0 */
+        unsigned n_unknown;          /* consecutive ones, since the last other result */
 } HealthCheck;
 
 enum { HEALTH_ENDED_SIZE = 160 };
@@ -47,6 +50,8 @@ typedef struct HealthState {
         bool available;
         bool lapsed;                      /* it was available with this text, and is not any more */
         char why[UNIT_STATE_REASON_SIZE]; /* of a failing unit; "": systemd's state is the reason */
+        /* Why a check cannot run on this host: for so long that failures would count. "": each can. */
+        char unchecked[UNIT_STATE_REASON_SIZE];
         uint64_t due_ms; /* observe again at this time, when the unit becomes available; 0: none */
 
         /* Private. */
@@ -84,17 +89,22 @@ void health_inherit(HealthState *s, const UnitState *published, const HealthOpti
 
 typedef struct HealthResult {
         bool passed;
-        uint64_t late_ms; /* from its time until it began */
-        const char *why;  /* of a failure, for people: "HTTP 503 from 127.0.0.1:8080/ready" */
+        bool unknown;      /* it neither passed nor failed: this host could not run it */
+        bool not_executed; /* systemd could not execute the program: unknown if it ran here before */
+        uint64_t late_ms;  /* from its time until it began */
+        const char *why;   /* it did not pass, for people: "HTTP 503 from 127.0.0.1:8080/ready" */
 } HealthResult;
 
 /* Count the result of check 'i' and update the results. Discard it if the probe was late, or if the unit does
- * not run. */
+ * not run. An unknown result changes no health. */
 void health_count(HealthState *s, size_t i, const HealthResult *result, const HealthOptions *options,
                   uint64_t now_ms);
 
+/* Return whether the result is unknown: of a program that is missing, if it ran here before. */
+bool health_is_unknown(const HealthResult *result, size_t i, const HealthOptions *options);
+
 /* Return whether the unit runs, and one of its checks is failing; its last result, of this daemon, is a
- * failure. */
+ * failure of a check that ran. */
 bool health_is_failing_check(const HealthState *s);
 
 /* Return whether restarts are suspended: more than half of the set, and at least two instances, are

@@ -11,6 +11,7 @@ enum {
         NAME_SIZE = 160,
         REASON_SIZE = 200,
         CLOSE_MS = 1000,
+        ENDS_MS = 3000,      /* in which systemd kills a command at its timeout, and reports that */
         ADDRESSES_MS = 2000, /* a listing takes milliseconds on a host with hundreds of interfaces */
 };
 
@@ -32,7 +33,8 @@ struct Probe {
         char address[ADDRESS_SIZE]; /* "127.0.0.1:8080" */
         char *path;                 /* of HTTP */
         char why[REASON_SIZE];      /* of a probe that failed at once */
-        uint64_t late_ms;           /* as in the result of that */
+        bool unknown;               /* the result of that */
+        uint64_t late_ms;           /* of a command whose timeout is over */
         void *connecting;
         Stream *stream;
         Timer timeout;
@@ -40,7 +42,8 @@ struct Probe {
         char answer[PROBE_BYTES_MAX];
         size_t size;
         ProbeRun *run;
-        bool waits; /* for systemd, which has not begun the command */
+        bool waits;   /* for systemd, which has not begun the command */
+        bool overdue; /* the timeout of the command is over: systemd is to report its end */
         LIST_ENTRY(Probe) probes;
 };
 
@@ -134,43 +137,61 @@ static void probe_report(Probe *p, const HealthResult *result) {
                 done(p->userdata, result);
 }
 
-static void probe_fail(Probe *p, const char *why, uint64_t late_ms) {
+/* End the probe; 'why' of 'result' is completed with the name of the check. */
+static void probe_end(Probe *p, HealthResult result) {
         char text[REASON_SIZE + NAME_SIZE];
 
-        snprintf(text, sizeof(text), "%s from %s", why, p->name);
-        probe_report(p, &(HealthResult) { .why = text, .late_ms = late_ms });
+        snprintf(text, sizeof(text), "%s from %s", result.why, p->name);
+        result.why = text;
+        probe_report(p, &result);
         probe_free(p);
+}
+
+static void probe_fail(Probe *p, const char *why, bool unknown) {
+        probe_end(p, (HealthResult) { .why = why, .unknown = unknown });
 }
 
 static void probe_on_failed(void *userdata) {
         Probe *p = userdata;
 
-        probe_report(p, &(HealthResult) { .why = p->why, .late_ms = p->late_ms });
+        probe_report(p, &(HealthResult) { .why = p->why, .unknown = p->unknown });
         probe_free(p);
 }
 
-/* A lack of resources, or a systemd that is busy, says nothing about the unit: the result is discarded. */
-static uint64_t probe_error_late_ms(int error) {
-        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ? UINT64_MAX : 0;
+/* A lack of resources says nothing about the unit. */
+static bool probe_is_of_host(int error) {
+        return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
+               error == -EADDRNOTAVAIL; /* of the probe: all ports are in use */
+}
+
+static void probe_describe_timeout(const Probe *p, const char *what, char *ret, size_t size) {
+        _cleanup_text_ Text span = {};
+
+        span_describe(p->timeout_ms, &span);
+        snprintf(ret, size, "%s within %s", what, span.chars ?: "");
 }
 
 static void probe_on_timeout(void *userdata) {
         Probe *p = userdata;
-        uint64_t now_ms = loop_now_ms(p->io->loop);
-        _cleanup_text_ Text span = {};
+        uint64_t now_ms = loop_now_ms(p->io->loop), late_ms = now_ms - MIN(now_ms, p->timeout.due_ms);
         char why[64];
 
         if (!p->done) { /* the answer is longer than the timeout */
                 probe_free(p);
                 return;
         }
-        span_describe(p->timeout_ms, &span);
-        snprintf(why, sizeof(why), "%s within %s",
-                 p->waits                   ? "systemd has not begun it" :
-                 p->kind == UNIT_CHECK_EXEC ? "no end" :
-                                              "no answer",
-                 span.chars ?: "");
-        probe_fail(p, why, p->waits ? UINT64_MAX : now_ms - MIN(now_ms, p->timeout.due_ms));
+        if (p->kind != UNIT_CHECK_EXEC) {
+                probe_describe_timeout(p, "no answer", why, sizeof(why));
+                probe_end(p, (HealthResult) { .why = why, .late_ms = late_ms });
+        } else if (p->waits) {
+                probe_describe_timeout(p, "systemd has not begun it", why, sizeof(why));
+                probe_fail(p, why, true);
+        } else if (p->overdue || timer_start(&p->timeout, p->io->loop, ENDS_MS) < 0)
+                probe_fail(p, "systemd has not reported its end", true);
+        else { /* a systemd that stands still does not report the end of any command */
+                p->overdue = true;
+                p->late_ms = late_ms;
+        }
 }
 
 static void probe_on_read(void *userdata, const void *bytes, size_t size) {
@@ -180,7 +201,7 @@ static void probe_on_read(void *userdata, const void *bytes, size_t size) {
 
         if (size == 0) {
                 if (p->done)
-                        probe_fail(p, "no HTTP answer", 0);
+                        probe_fail(p, "no HTTP answer", false);
                 else
                         probe_free(p);
                 return;
@@ -200,7 +221,7 @@ static void probe_on_read(void *userdata, const void *bytes, size_t size) {
         if (status > 0 && !p->done && p->timeout.due_ms > loop_now_ms(p->io->loop) + CLOSE_MS)
                 (void) timer_start(&p->timeout, p->io->loop, CLOSE_MS);
         if (p->done && (status < 0 || p->size == sizeof(p->answer)))
-                probe_fail(p, "no HTTP answer", 0);
+                probe_fail(p, "no HTTP answer", false);
         else if (p->size == sizeof(p->answer))
                 probe_free(p);
 }
@@ -210,7 +231,7 @@ static void probe_on_close(void *userdata, int error, const char *reason) {
 
         p->stream = NULL;
         if (p->done)
-                probe_fail(p, error < 0 ? strerror(-error) : "no HTTP answer", probe_error_late_ms(error));
+                probe_fail(p, error < 0 ? strerror(-error) : "no HTTP answer", probe_is_of_host(error));
         else
                 probe_free(p);
 }
@@ -238,7 +259,7 @@ static void probe_on_connected(void *userdata, Stream *s, int error) {
         p->connecting = NULL;
         p->stream = s;
         if (!s)
-                probe_fail(p, strerror(-error), probe_error_late_ms(error));
+                probe_fail(p, strerror(-error), probe_is_of_host(error));
         else if (p->kind == UNIT_CHECK_HTTP)
                 probe_request(p);
         else {
@@ -247,8 +268,8 @@ static void probe_on_connected(void *userdata, Stream *s, int error) {
         }
 }
 
-static void probe_fail_soon(Probe *p, const char *why, uint64_t late_ms) {
-        p->late_ms = late_ms;
+static void probe_fail_soon(Probe *p, const char *why, bool unknown) {
+        p->unknown = unknown;
         text_format(p->why, sizeof(p->why), "%s", why);
         loop_defer(p->io->loop, &p->failed);
 }
@@ -303,14 +324,12 @@ static int address_is_own(ProbeIo *io, const char *address) {
 
 /* -- Commands -- */
 
-/* A lost connection to systemd says nothing about the unit. */
-static bool probe_was_not_run(int error) {
-        return error == -ENOTCONN || error == -ECONNRESET || error == -ECANCELED || error == -ETIMEDOUT;
-}
-
+/* Only a command that ran says something about the unit: not a call that systemd has rejected or not
+ * answered, because /run is full, for example. */
 static void probe_on_run(void *userdata, int error, const char *message) {
         ProbeRun *run = userdata;
         Probe *p = run->probe;
+        char why[REASON_SIZE];
 
         free(run);
         if (!p)
@@ -319,9 +338,17 @@ static void probe_on_run(void *userdata, int error, const char *message) {
         if (error == 0) {
                 probe_report(p, &(HealthResult) { .passed = true });
                 probe_free(p);
-        } else
-                probe_fail(p, error == -EREMOTEIO || !message || !*message ? "failure" : message,
-                           probe_was_not_run(error) ? UINT64_MAX : 0);
+                return;
+        }
+        text_format(why, sizeof(why), "%s", message && *message ? message : "failure");
+        if (error == -EREMOTEIO && p->overdue)
+                probe_describe_timeout(p, "no end", why, sizeof(why));
+        else if (error == -EREMOTEIO)
+                text_format(why, sizeof(why), "failure");
+        probe_end(p, (HealthResult) { .why = why,
+                                      .unknown = error != -EREMOTEIO && error != -ENOEXEC,
+                                      .not_executed = error == -ENOEXEC,
+                                      .late_ms = error == -EREMOTEIO ? p->late_ms : 0 });
 }
 
 static void probe_on_begun(void *userdata) {
@@ -342,12 +369,12 @@ static void probe_run(Probe *p, const ProbeRequest *request) {
                            .on_begun = probe_on_begun };
 
         if (!s || !s->ops->run_check || health_command_split(request->check->target, &argv) < 0) {
-                probe_fail_soon(p, "this host cannot execute HealthExec=", 0);
+                probe_fail_soon(p, "this host cannot execute HealthExec=", true);
                 return;
         }
         p->run = NEW0(ProbeRun, 1);
         if (!p->run) {
-                probe_fail_soon(p, "no memory for HealthExec=", UINT64_MAX);
+                probe_fail_soon(p, "no memory for HealthExec=", true);
                 return;
         }
         p->run->probe = p;
@@ -355,7 +382,7 @@ static void probe_run(Probe *p, const ProbeRequest *request) {
         if (s->ops->run_check(s, &run, probe_on_run, p->run) < 0) {
                 free(p->run);
                 p->run = NULL;
-                probe_fail_soon(p, "no memory for HealthExec=", UINT64_MAX);
+                probe_fail_soon(p, "no memory for HealthExec=", true);
         }
 }
 
@@ -372,7 +399,7 @@ static void probe_connect(Probe *p, const UnitCheck *check) {
                                  strerror(-own));
                 else
                         snprintf(why, sizeof(why), "%.64s is no address of this host", address);
-                probe_fail_soon(p, why, own < 0 ? UINT64_MAX : 0);
+                probe_fail_soon(p, why, own < 0);
                 return;
         }
         snprintf(p->address, sizeof(p->address), strchr(address, ':') ? "[%s]:%u" : "%s:%u", address,
@@ -381,7 +408,7 @@ static void probe_connect(Probe *p, const UnitCheck *check) {
                                                      probe_on_connected, p, &error);
         if (!p->connecting) {
                 snprintf(why, sizeof(why), "%s from %s", strerror(-error), p->name);
-                probe_fail_soon(p, why, probe_error_late_ms(error));
+                probe_fail_soon(p, why, probe_is_of_host(error));
         }
 }
 

@@ -24,6 +24,21 @@ AssignmentRecord *records_get(const AssignmentRecords *records, const char *name
         return record;
 }
 
+/* Return AssignmentRecord.checked for another text: of the commands that it has, too. */
+static uint64_t records_checked(const AssignmentRecord *record, const Unit *text) {
+        const HealthPolicy *to = &text->placement.health,
+                           *from = record->unit ? &record->unit->placement.health : NULL;
+        uint64_t checked = 0;
+
+        for (size_t i = 0; i < to->n_checks; i++)
+                for (size_t k = 0; from && k < from->n_checks; k++)
+                        if (to->checks[i].kind == UNIT_CHECK_EXEC &&
+                            from->checks[k].kind == UNIT_CHECK_EXEC && record->checked & UINT64_C(1) << k &&
+                            streq(to->checks[i].target, from->checks[k].target))
+                                checked |= UINT64_C(1) << i;
+        return checked;
+}
+
 int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
                 uint64_t index, AssignmentRecord **ret) {
         _cleanup_unit_ Unit *copy = NULL;
@@ -47,6 +62,7 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
         }
         record->text_stored = record->text_stored && unit_equal(record->unit, copy);
         records->dirty_texts |= !record->text_stored;
+        record->checked = records_checked(record, copy);
         unit_free(record->unit);
         record->unit = TAKE_PTR(copy);
         record->kind = kind;
@@ -163,6 +179,7 @@ static const JsonWords record_kinds = { assignment_kind_names, ASSIGNMENT_STOP, 
 /* The order of the members of an entry is part of the format; text and unit follow. */
 static const JsonField record_fields[] = {
         { "before", JSON_FIELD_CHARS, FIELD_CHARS(before) },
+        { "checked", JSON_FIELD_U64, FIELD(checked) },
         { "done", JSON_FIELD_BOOL, FIELD(done) },
         { "hash", JSON_FIELD_TEXT, offsetof(RecordEntry, hash) },
         { "index", JSON_FIELD_U64, FIELD(index) },

@@ -33,8 +33,9 @@ typedef struct AssignmentRecord {
         char invocation[INVOCATION_ID_SIZE]; /* last invocation observed with our file; written with other
                                                 changes, or when 'taken_over' changes */
         bool taken_over;                     /* another file has its name while it runs; not on disk */
-        bool ran;       /* observed running since its start, and not observed failed or stopped */
-        bool done;      /* completed */
+        uint64_t checked; /* by bit: HealthExec= of this check of 'unit' has run on this host */
+        bool ran;         /* observed running since its start, and not observed failed or stopped */
+        bool done;        /* completed */
         bool stopping;  /* assigned to stop and not gone yet, or assigned to be loaded and still running: the
                            running unit is ours. 'kind' is ASSIGNMENT_LOAD, so that nothing starts it */
         bool replacing; /* stopped so that 'unit' replaces the former text */

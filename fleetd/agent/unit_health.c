@@ -54,6 +54,7 @@ static HealthOptions agent_health_options(const Agent *a, const AgentUnit *u) {
                                  .n_checks = a->checks ? p->health.n_checks : 0,
                                  .failures = health_failures(&p->health),
                                  .successes = health_successes(&p->health),
+                                 .ran = (uint32_t) record->checked,
                                  .start_ms = p->health.start_ms };
 }
 
@@ -113,7 +114,30 @@ static void agent_update_checks(Agent *a, AgentUnit *u) {
                 agent_retry_soon(a);
 }
 
+/* Take over whether a check of 'u' cannot run. */
+static void agent_note_unchecked(Agent *a, AgentUnit *u, bool is) {
+        if (is == u->unchecked)
+                return;
+        if (is)
+                log_warning(((LogFields) { .unit = u->name }), "%s: a check cannot run on this host: %s",
+                            u->name, u->health.unchecked);
+        a->n_unchecked += is;
+        a->n_unchecked -= u->unchecked;
+        u->unchecked = is;
+        agent_dirty(a, u);
+}
+
+static void agent_append_unchecked(const Agent *a, Text *t) {
+        for (const AgentUnit *u = a->n_unchecked > 0 ? a->units : NULL; u; u = u->hh.next)
+                if (u->unchecked) {
+                        text_printf(t, "health checks of %zu unit%s cannot run, such as of %s: %s",
+                                    a->n_unchecked, plural(a->n_unchecked), u->name, u->health.unchecked);
+                        return;
+                }
+}
+
 void agent_end_checks(Agent *a, AgentUnit *u) {
+        agent_note_unchecked(a, u, false);
         if (a->checks)
                 checks_stop(a->checks, u->name);
 }
@@ -121,22 +145,40 @@ void agent_end_checks(Agent *a, AgentUnit *u) {
 void agent_report_checks(Agent *a) {
         uint64_t now_ms = loop_now_ms(a->loop);
         _cleanup_text_ Text problem = {};
-        bool stretched;
+        bool has;
 
         if (!a->checks)
                 return;
-        checks_append_problem(a->checks, &problem);
-        stretched = problem.size > 0;
-        if (!stretched && !a->checks_stretched)
+        agent_append_unchecked(a, &problem);
+        if (problem.size == 0)
+                checks_append_problem(a->checks, &problem);
+        has = problem.size > 0;
+        if (!has && !a->checks_reported)
                 return;
-        if (stretched && a->checks_stretched && now_ms - a->checks_stretched_ms < REPORT_MS)
+        if (has && a->checks_reported && now_ms - a->checks_reported_ms < REPORT_MS)
                 return;
-        if (stretched && !a->checks_stretched)
+        if (has && !a->checks_reported)
                 log_warning(NO_FIELDS, "%s", problem.chars);
         if (problem.error < 0 || (a->on_checks && a->on_checks(a->userdata, problem.chars ?: "") < 0))
                 return;
-        a->checks_stretched = stretched;
-        a->checks_stretched_ms = now_ms;
+        a->checks_reported = has;
+        a->checks_reported_ms = now_ms;
+}
+
+/* Record that the command of the check has run here: from then on, a missing program is the fault of the
+ * host.
+ */
+static void agent_record_check(Agent *a, const AgentUnit *u, size_t i, const HealthResult *result) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        uint64_t bit = UINT64_C(1) << i;
+
+        if (!record || !record->unit || !streq(u->health.policy, record->unit->hash) ||
+            i >= record->unit->placement.health.n_checks || record->checked & bit || result->not_executed ||
+            result->unknown || record->unit->placement.health.checks[i].kind != UNIT_CHECK_EXEC)
+                return;
+        record->checked |= bit;
+        a->records.dirty = true;
+        agent_wake(a);
 }
 
 void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResult *result) {
@@ -154,6 +196,8 @@ void agent_on_check(void *userdata, const char *unit, size_t i, const HealthResu
         available = u->health.available;
         due_ms = u->health.due_ms;
         health_count(&u->health, i, result, &options, loop_now_ms(a->loop));
+        agent_record_check(a, u, i, result);
+        agent_note_unchecked(a, u, u->health.unchecked[0] != 0);
         if (u->health.due_ms > 0 && u->health.due_ms != due_ms)
                 agent_health_wake_at(a, u->health.due_ms);
         if (u->health.health == health && u->health.available == available)
@@ -270,6 +314,7 @@ void agent_update_health(Agent *a, AgentUnit *u) {
         if (u->health.due_ms > 0)
                 agent_health_wake_at(a, u->health.due_ms);
         agent_update_checks(a, u);
+        agent_note_unchecked(a, u, u->health.unchecked[0] != 0);
         agent_restart_unhealthy(a, u);
 }
 
@@ -292,8 +337,11 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state) {
         state->health = refused || u->reload_failed ? UNIT_HEALTH_FAILING : u->health.health;
         state->available = u->health.available && !u->reload_failed && agent_measures_file_text(a, u);
         state->lapsed = u->health.lapsed;
+        state->unchecked = u->unchecked;
         if (!state->job[0])
                 text_append(&why, u->reload_failed ? u->last_error : u->health.why);
+        if (state->unchecked && state->health != UNIT_HEALTH_FAILING)
+                text_printf(&why, "a check cannot run there: %s", u->health.unchecked);
         if (u->restart_suspended)
                 text_append(&why, u->set_unanswered ?
                                           "; not restarted: no replica answers this attached host with the "

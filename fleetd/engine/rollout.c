@@ -212,8 +212,9 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         return 0;
 }
 
-static void rolling_pause(Rolling *x, const char *why) {
-        if (!text_equal(&x->next->completed, &x->next->to)) /* else all others have it */
+/* 'failed': the text has; otherwise, it is neither good nor bad. */
+static void rolling_pause(Rolling *x, const char *why, bool failed) {
+        if (failed && !text_equal(&x->next->completed, &x->next->to)) /* else all others have it */
                 rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
         rolling_note(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
@@ -271,31 +272,35 @@ static void rolling_describe_failure(Rolling *x, char *ret, size_t size) {
                  unfit ? unfit->unit->name : "");
 }
 
-/* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. */
-static int rolling_fail(Rolling *x) {
+/* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. 'late': its deadline is
+ * over, for which a host may be the cause. */
+static int rolling_fail(Rolling *x, bool late) {
         UpdateFailureAction action = x->policy.on_failure;
         char why[ROLLOUT_WHY_SIZE];
+        bool failed;
         int r;
 
         r = rolling_store_failures(x);
         if (r < 0)
                 return r;
-        rolling_describe_failure(x, why, sizeof(why));
+        failed = !late || !rollout_is_hindered(&x->set, why, sizeof(why));
+        if (failed)
+                rolling_describe_failure(x, why, sizeof(why));
         if (x->next->state == ROLLOUT_REVERTING) {
                 char text[ROLLOUT_WHY_SIZE + 64];
 
                 snprintf(text, sizeof(text), "revert to revision %llu failed: %s",
                          (unsigned long long) x->next->to.number, why);
-                rolling_pause(x, text);
+                rolling_pause(x, text, failed);
                 return 1;
         }
         if (action == UPDATE_CONTINUES)
                 return 0;
-        if (action == UPDATE_REVERTS && x->next->completed.number > 0 &&
+        if (failed && action == UPDATE_REVERTS && x->next->completed.number > 0 &&
             !text_equal(&x->next->completed, &x->next->to))
                 rolling_revert(x, why);
         else
-                rolling_pause(x, why);
+                rolling_pause(x, why, failed);
         return 1;
 }
 
@@ -329,7 +334,7 @@ static int rolling_check(Rolling *x) {
 
         if (x->next->state == ROLLOUT_REVERTING ? n[INSTANCE_FAILED] > x->set.n_untouched :
                                                   rolling_failures(x) > x->max_failures)
-                return rolling_fail(x);
+                return rolling_fail(x, false);
         if (!waits)
                 return 0;
         if (x->limits->braked || (x->next->state != ROLLOUT_REVERTING && rolling_awaits_machines(x))) {
@@ -337,7 +342,7 @@ static int rolling_check(Rolling *x) {
                 return 0;
         }
         if (x->cluster->now_ms >= rolling_deadline_ms(x))
-                return rolling_fail(x);
+                return rolling_fail(x, true);
         rolling_again(x, rolling_deadline_ms(x));
         return 0;
 }
@@ -445,7 +450,7 @@ static void rolling_continue(Rolling *x) {
 /* Return as rolling_fail(), if too many instances have failed; else 0. */
 static int rolling_check_failures(Rolling *x) {
         (void) rolling_note_progress(x);
-        return rolling_failures(x) > x->max_failures ? rolling_fail(x) : 0;
+        return rolling_failures(x) > x->max_failures ? rolling_fail(x, false) : 0;
 }
 
 static int rolling_held(Rolling *x) {

@@ -118,6 +118,9 @@ int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment
 
 /* Return whether systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
 bool rollout_is_skipped(const ClusterAssignment *assignment);
+/* Return whether a machine is the cause that an instance in progress is not available, and why: it cannot run
+ * a check, or, although it is up, does not execute the assignment (systemd stands still, /run is full). */
+bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size);
 
 /* Return the assignment that a surge instance replaces when it is available, or NULL. */
 const ClusterAssignment *rollout_replaced(const ClusterAssignment *surge);

@@ -106,6 +106,39 @@ static const char *instance_failure(const ClusterAssignment *a) {
         return NULL;
 }
 
+static bool instance_is_unchecked(const ClusterAssignment *a) {
+        const UnitState *s = instance_state(a);
+
+        return s && s->unchecked && s->hash && streq(s->hash, a->hash);
+}
+
+static bool instance_is_unexecuted(const ClusterAssignment *a) {
+        const ClusterState *s = a->state;
+
+        return a->machine->presence == PRESENCE_UP && a->hash[0] &&
+               (!s || !s->state.hash || !streq(s->state.hash, a->hash));
+}
+
+bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size) {
+        for (size_t i = 0; i < set->n; i++) {
+                const RolloutInstance *p = &set->instances[i];
+
+                if (p->state != INSTANCE_UPDATING && p->state != INSTANCE_SURGING)
+                        continue;
+                if (instance_is_unchecked(p->assignment))
+                        text_format(ret_why, size, "the check cannot run on %s: %s: %s", p->machine,
+                                    p->unit->name, p->assignment->state->state.why ?: "");
+                else if (instance_is_unexecuted(p->assignment))
+                        text_format(ret_why, size,
+                                    "%s has not executed the update of %s within UpdateDeadlineSec=",
+                                    p->machine, p->unit->name);
+                else
+                        continue;
+                return true;
+        }
+        return false;
+}
+
 /* With the text that is assigned: until its machine has executed the assignment, its step is unfinished. */
 static bool instance_is_available(const ClusterAssignment *a) {
         const ClusterState *s = a->state;

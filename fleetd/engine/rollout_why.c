@@ -35,6 +35,8 @@ static void explain_updating(const Explaining *x, const ClusterAssignment *a, Er
                 error_set(ret, 0, "it still runs another text; its host is about to start this one");
         else if (!active_state_is_up(s->state.active))
                 error_set(ret, 0, "%s", s->state.active ?: "starting");
+        else if (s->state.unchecked)
+                error_set(ret, 0, "%s", s->state.why ?: "a check cannot run there");
         else if (s->state.health == UNIT_HEALTH_FAILING)
                 error_set(ret, 0, "%s", s->state.why && *s->state.why ? s->state.why : "its checks fail");
         else if (s->state.health == UNIT_HEALTH_STARTING)

@@ -24,7 +24,9 @@ enum {
         BUS_REMOVED_JOBS = 64,
         BUS_NAME_SIZE = UNIT_NAME_MAX + 32, /* of a unit's name in systemd: quadlet_service() */
         BUS_JOB_SIZE = 128,                 /* of the object path of a job */
+        BUS_RESULT_SIZE = 32,               /* of a job, or of a service */
         BUS_MESSAGE_SIZE = 400,
+        BUS_CHECK_SIZE = 64, /* of the name of the service of a command */
 };
 
 typedef struct BusCall BusCall;
@@ -46,6 +48,9 @@ struct BusCall {
         uint64_t timeout_ms;              /* of a command, as the next one */
         void (*on_begun)(void *userdata); /* NULL: none */
         bool retried;                     /* the request for its slice */
+        char unit[BUS_CHECK_SIZE];        /* of a command: its service, and as signalled: */
+        int exit_code, exit_status;       /* ExecMainCode and ExecMainStatus; 0: unknown */
+        char result[BUS_RESULT_SIZE];     /* Result; "": unknown */
         Deferred finish;                  /* 'done' is never called from inside the call that began it */
         int error;
         char message[BUS_MESSAGE_SIZE];
@@ -106,8 +111,7 @@ struct SystemdBus {
         TAILQ_HEAD(, BusList) lists;
         /* The newest removed jobs: a signal may overtake the reply. */
         struct {
-                char path[BUS_JOB_SIZE];
-                bool failed;
+                char path[BUS_JOB_SIZE], result[BUS_RESULT_SIZE];
         } removed_jobs[BUS_REMOVED_JOBS];
         unsigned next_removed;
         Timer stopping_wait;

@@ -1,5 +1,6 @@
 /* One operation: from its call to the reply or, for a stop or a reload, to the end of its job. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -88,32 +89,54 @@ int job_call_send(BusCall *call, sd_bus_message *m, int error) {
 
 /* -- Jobs -- */
 
-/* Return whether the job was removed, and in *ret_failed whether it failed. */
-static bool job_is_removed(const SystemdBus *b, const char *job, bool *ret_failed) {
+/* Return the result of a job that was removed, or NULL. */
+static const char *job_is_removed(const SystemdBus *b, const char *job) {
         for (unsigned i = 0; i < BUS_REMOVED_JOBS; i++)
-                if (streq(b->removed_jobs[i].path, job)) {
-                        *ret_failed = b->removed_jobs[i].failed;
-                        return true;
-                }
-        return false;
+                if (streq(b->removed_jobs[i].path, job))
+                        return b->removed_jobs[i].result;
+        return NULL;
+}
+
+/* Only a command that ran has failed. Otherwise its job was canceled, or lacked resources, for example; or
+ * the process of systemd ended before it could execute the program, and has one of its exit statuses.
+ *
+ * Source: systemd.exec(5), "Process Exit Codes". */
+static void job_set_run_result(BusCall *call, const char *result) {
+        enum { EXIT_STATUS_MIN = 200, EXIT_STATUS_MAX = 245 };
+        static const char *const of_command[] = { "", "exit-code", "signal", "core-dump", "timeout" };
+
+        call->error = -ECANCELED;
+        for (size_t i = 0; i < ELEMENTS(of_command) && streq(result, "failed"); i++)
+                if (streq(call->result, of_command[i]))
+                        call->error = -EREMOTEIO;
+        if (call->error == -ECANCELED)
+                text_format(call->message, sizeof(call->message), "its job ended with: %s",
+                            streq(result, "failed") ? call->result : result);
+        else if (call->exit_code == CLD_EXITED && call->exit_status >= EXIT_STATUS_MIN &&
+                 call->exit_status <= EXIT_STATUS_MAX) {
+                call->error = -ENOEXEC;
+                text_format(call->message, sizeof(call->message),
+                            "systemd could not execute it: exit status %d", call->exit_status);
+        }
 }
 
 /* A stop that fails ends, too: the state of the unit shows the rest. */
-static void job_set_result(BusCall *call, bool failed) {
-        if (failed && streq(call->member, "StartTransientUnit"))
-                call->error = -EREMOTEIO;
-        if (!failed || !streq(call->member, "ReloadUnit"))
+static void job_set_result(BusCall *call, const char *result) {
+        if (streq(result, "done"))
+                return;
+        if (streq(call->member, "StartTransientUnit"))
+                job_set_run_result(call, result);
+        if (!streq(call->member, "ReloadUnit"))
                 return;
         call->error = -EIO;
         text_format(call->message, sizeof(call->message), "its reload has failed");
 }
 
 void job_await_on_reply(BusCall *call, sd_bus_message *reply) {
-        const char *job = "";
-        bool failed = false;
+        const char *job = "", *result = NULL;
 
-        if (sd_bus_message_read(reply, "o", &job) < 0 || job_is_removed(call->bus, job, &failed)) {
-                job_set_result(call, failed);
+        if (sd_bus_message_read(reply, "o", &job) < 0 || (result = job_is_removed(call->bus, job))) {
+                job_set_result(call, result ?: "done");
                 job_call_finish(call);
         } else
                 snprintf(call->job, sizeof(call->job), "%s", job);
@@ -124,11 +147,11 @@ void job_removed(SystemdBus *b, const char *job, const char *result) {
         BusCall *call;
 
         snprintf(b->removed_jobs[next].path, sizeof(b->removed_jobs[next].path), "%s", job);
-        b->removed_jobs[next].failed = !streq(result, "done");
+        snprintf(b->removed_jobs[next].result, BUS_RESULT_SIZE, "%s", result);
         TAILQ_FOREACH(call, &b->calls, calls) {
                 if (!call->job[0] || !streq(call->job, job))
                         continue;
-                job_set_result(call, b->removed_jobs[next].failed);
+                job_set_result(call, result);
                 loop_defer(b->loop, &call->finish);
         }
 }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "fleetd/systemd/bus_internal.h"
+#include "fleetd/systemd/transient.h"
 #include "units/name.h"
 #include "units/quadlet.h"
 #include "units/state.h"
@@ -26,6 +27,7 @@ typedef struct UnitSignal {
         SystemdChange change; /* 'active' NULL: none */
         bool is_job, with_target;
         int exit_code;          /* ExecMainCode; 0: none */
+        int exit_status;        /* ExecMainStatus, with that */
         const char *result;     /* of a service; NULL: none */
         const char *job_result; /* of a removed job; NULL: none */
 } UnitSignal;
@@ -106,6 +108,7 @@ static int signals_read_property(sd_bus_message *m, const char *name, UnitSignal
                 { "ActiveExitTimestampMonotonic", "t", &c->left_us },
                 { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
                 { "ExecMainCode", "i", &signal->exit_code },
+                { "ExecMainStatus", "i", &signal->exit_status },
                 { "Result", "s", &signal->result },
         };
         const char *path;
@@ -154,6 +157,22 @@ static void signals_read_properties(sd_bus_message *m, const char *unit, UnitSig
                 systemd_moves_add(&signal->bus->moves, unit, c->left_us, signal->bus->n_signals);
 }
 
+/* The service of a command is unloaded when it has ended: how it ended is in the signal alone. */
+static void signals_note_command(const UnitSignal *signal, const char *name) {
+        BusCall *call;
+
+        TAILQ_FOREACH(call, &signal->bus->calls, calls) {
+                if (!streq(call->unit, name))
+                        continue;
+                if (signal->exit_code != 0) {
+                        call->exit_code = signal->exit_code;
+                        call->exit_status = signal->exit_status;
+                }
+                if (signal->result && !streq(signal->result, "success"))
+                        snprintf(call->result, sizeof(call->result), "%s", signal->result);
+        }
+}
+
 static int signals_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         _cleanup_free_ char *name = NULL;
         SystemdBus *b = userdata;
@@ -162,6 +181,8 @@ static int signals_on_properties(sd_bus_message *m, void *userdata, sd_bus_error
         if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
                 return 0;
         signals_read_properties(m, name, &signal);
+        if (starts_with(name, TRANSIENT_PREFIX))
+                signals_note_command(&signal, name);
         signals_deliver_all(&signal, name);
         return 0;
 }

@@ -150,7 +150,8 @@ typedef struct SystemdOps {
         int (*guard)(Systemd *s, const char *name, uint64_t until_ms, uint64_t token);
 
         /* Run a command once, and kill it with all its children at its timeout. 'done' is called when it has
-         * ended: 0: with exit status 0; -EREMOTEIO: it failed, or was killed; other errors: it was not run.
+         * ended: 0: with exit status 0; -EREMOTEIO: it failed, or was killed; -ENOEXEC: the program could
+         * not be executed; other errors: it was not run.
          * NULL: no commands can be run. */
         int (*run_check)(Systemd *s, const SystemdRun *run, SystemdDone done, void *userdata);
 } SystemdOps;

@@ -84,12 +84,11 @@ static int transient_append_command(sd_bus_message *m, const Names *argv) {
 }
 
 static int transient_command_message(BusCall *call, sd_bus_message **ret) {
-        char name[64];
         int r;
 
-        snprintf(name, sizeof(name), "fleet-check-%016llx.service",
+        snprintf(call->unit, sizeof(call->unit), TRANSIENT_PREFIX "%016llx.service",
                  (unsigned long long) random_u64(loop_random(call->bus->loop)));
-        r = transient_begin(call->bus, name, "fail", ret);
+        r = transient_begin(call->bus, call->unit, "fail", ret);
         r = r < 0 ? r : transient_property_string(*ret, "Description", call->names.items[0]);
         r = r < 0 ? r : transient_property_string(*ret, "Slice", TRANSIENT_SLICE);
         /* The start of a oneshot service lasts as long as the command, and its timeout is that of the start:

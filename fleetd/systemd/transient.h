@@ -4,7 +4,8 @@
 
 #include "fleetd/systemd/systemd.h"
 
-#define TRANSIENT_SLICE "fleet-checks.slice"
+#define TRANSIENT_SLICE  "fleet-checks.slice"
+#define TRANSIENT_PREFIX "fleet-check-" /* of the names of these services */
 
 /* As run_check() of SystemdOps. */
 int transient_run(Systemd *s, const SystemdRun *run, SystemdDone done, void *userdata);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Health checks on a booted host: HTTP, TCP and commands, their time-outs and limits, and HealthAction=restart.
-# Takes 4 min.
+# Takes 6 min.
 LAB_HOSTS=${LAB_HOSTS:-alpha}
 . "$(dirname "$0")/scenario.sh"
 
@@ -127,6 +127,32 @@ END
         ! host_exec alpha journalctl --no-pager | grep -q 'Finished.*usr/local/bin/check' || fail "each check is logged"
 }
 
+# Its program is missing, and has run before; /run is full, so that systemd rejects the command; or systemd stands still.
+a_host_that_cannot_run_a_check_restarts_nothing() {
+        local before why
+        runs_again() { ! cannot_run ""; }
+        cannot_run() { [[ $(fleetctl alpha status) == *"health checks of 1 unit cannot run, such as of exec.service: $1"* ]]; }
+        host_exec alpha touch /run/fine
+        unit_file exec.service <<<$'[Service]\nExecStart=/bin/sleep 1d\nUser=daemon\n[X-Fleet]\nHealthExec=/usr/local/bin/check "a b"\nHealthIntervalSec=5s\nUpdateWatchSec=1s\nHealthFailures=2\nHealthAction=restart'
+        fleetctl alpha start --replace exec.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        wait_for 20 is_available exec.service || fail "$(shown exec.service health,why)"
+        before=$(invocation exec.service)
+        for why in "systemd could not execute it: exit status 203" "systemd rejected StartTransientUnit" "systemd has not begun it"; do
+                case $why in
+                *203) host_exec alpha mv /usr/local/bin/check /usr/local/bin/away ;;
+                *rejected*) host_exec alpha sh -c 'cat /dev/zero >/run/full 2>/dev/null' ;;
+                *) kill -STOP "$(host_init alpha)" ;;
+                esac
+                wait_for 60 cannot_run "$why" || fail "$why: $(fleetctl alpha status) $(shown exec.service health,why)"
+                [ "$(shown exec.service health,available)" = $'passing\ttrue' ] || fail "$why: $(shown exec.service health,available,why)"
+                kill -CONT "$(host_init alpha)"
+                host_exec alpha sh -c 'rm -f /run/full; mv /usr/local/bin/away /usr/local/bin/check 2>/dev/null; true'
+                wait_for 60 runs_again || fail "$why: $(fleetctl alpha status)"
+                [ "$(invocation exec.service)" = "$before" ] || fail "$why: it was restarted"
+        done
+        fleetctl alpha destroy exec.service >/dev/null 2>&1
+}
+
 # The command ignores SIGTERM and has children.
 forty_hanging_commands_end_at_their_time_out() {
         local i most=0 n memory memory_most=0
@@ -244,5 +270,5 @@ a_failing_unit_with_health_action_restart_is_restarted() {
 
 scenario a_unit_is_available_when_its_check_has_passed_for_the_watch_time a_check_that_fails_has_a_reason_and_restarts_nothing \
         availability_survives_a_restart_of_the_daemon endless_and_missing_answers_end a_command_runs_as_the_user_of_the_unit_within_its_slice \
-        forty_hanging_commands_end_at_their_time_out passing_checks_write_nothing_and_cost_little \
+        a_host_that_cannot_run_a_check_restarts_nothing forty_hanging_commands_end_at_their_time_out passing_checks_write_nothing_and_cost_little \
         a_hundred_passing_checks_cost_little a_daemon_that_stands_still_restarts_nothing_and_changes_no_health a_failing_unit_with_health_action_restart_is_restarted

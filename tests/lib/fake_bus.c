@@ -271,6 +271,7 @@ static int answer_transient(FakeBus *f, sd_bus_message *m, sd_bus_message *reply
         }
         text_append(&f->call_log, "; ");
         snprintf(job, sizeof(job), PATH "/job/%u", ++f->n_jobs);
+        snprintf(f->command, sizeof(f->command), "%s", name);
         if (f->signals_first)
                 fake_bus_job_removed(f, f->n_jobs, name, "failed");
         return sd_bus_message_append(reply, "o", job);
@@ -468,6 +469,15 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 void fake_bus_job_new(FakeBus *f, const char *unit) {
         assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", ++f->n_new_jobs, PATH "/job/1",
                                   unit) >= 0);
+}
+
+void fake_bus_exit(FakeBus *f, const char *unit, const char *result, int code, int status) {
+        char path[256];
+
+        unit_path(unit, path);
+        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as",
+                                  "org.freedesktop.systemd1.Service", 3, "Result", "s", result,
+                                  "ExecMainCode", "i", code, "ExecMainStatus", "i", status, 0) >= 0);
 }
 
 void fake_bus_reloading(FakeBus *f, bool active) {

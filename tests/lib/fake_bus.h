@@ -43,6 +43,7 @@ typedef struct FakeBus {
         bool deaf;     /* but held calls are executed, as when only the reply is lost */
         bool no_idle;  /* CPUWeight=idle is invalid, as before systemd 252 */
         bool signals_first;        /* JobRemoved precedes the reply that names the job */
+        char command[64];          /* the last transient service */
         const char *links;         /* folder in which runtime links are made and removed; NULL: none */
         unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd rejects the whole
                                       call */
@@ -68,6 +69,8 @@ void fake_bus_release(FakeBus *f);    /* reply to held calls */
 void fake_bus_disconnect(FakeBus *f); /* as when systemd is re-executed: held calls never get a reply */
 void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char *result);
 void fake_bus_job_new(FakeBus *f, const char *unit);
+/* The main process of a service has ended, and it has failed. */
+void fake_bus_exit(FakeBus *f, const char *unit, const char *result, int code, int status);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
 /* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended': it

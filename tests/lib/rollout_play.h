@@ -13,9 +13,11 @@
 enum { REVISIONS = 8, INSTANCES = PLAY_INSTANCES };
 
 typedef enum Quality {
-        GOOD,  /* it is available two seconds after its start */
-        FAILS, /* it exits */
-        SLOW,  /* it runs, and is never available */
+        GOOD,      /* it is available two seconds after its start */
+        FAILS,     /* it exits */
+        SLOW,      /* it runs, and is never available */
+        UNCHECKED, /* the same, and its host cannot run its check */
+        STUCK,     /* its host does not execute the assignment */
 } Quality;
 
 /* A set whose machines start what they are assigned. */
@@ -144,14 +146,16 @@ static inline void put_assignment(Play *play, const char *machine, const char *u
 
 static inline void put_state(Play *play, size_t i, const char *active, bool available) {
         const ClusterAssignment *a = assignment_of(play, i);
+        bool unchecked = play->quality[a->revision] == UNCHECKED;
         char key[LAYOUT_KEY_MAX], value[512];
 
         snprintf(value, sizeof(value),
                  "{\"active\":\"%s\",\"available\":%s,\"hash\":\"%s\",\"health\":\"%s\",\"load\":\"loaded\","
-                 "\"reason\":\"%s\",\"sub\":\"running\"}",
+                 "\"reason\":\"%s\",\"sub\":\"running\"%s}",
                  active, available ? "true" : "false", a->hash,
                  streq(active, "failed") ? "failing" : "passing",
-                 streq(active, "failed") ? play->failure ?: "exit status 1" : "");
+                 streq(active, "failed") ? play->failure ?: "exit status 1" : "",
+                 unchecked ? ",\"unchecked\":true,\"why\":\"no room\"" : "");
         cluster_view_put(&play->p,
                          layout_key(key, LAYOUT_STATE, play->instances[i].unit,
                                     machine_id(play->instances[i].machine)),
@@ -322,7 +326,7 @@ static inline void machines_act(Play *play) {
                                                           machine_id(play->instances[i].machine));
                 const ClusterAssignment *a = assignment_of(play, i);
 
-                if (!a || m->presence != PRESENCE_UP)
+                if (!a || m->presence != PRESENCE_UP || play->quality[a->revision] == STUCK)
                         continue;
                 if (play->instances[i].index != a->index && has_it(play, i))
                         play->instances[i].index = a->index;

@@ -31,6 +31,8 @@ static void run_free(SimRun *run) {
 static void run_end(void *userdata) {
         SimRun *run = userdata;
         HealthResult result = { .passed = run->outcome.passed,
+                                .unknown = run->outcome.unknown,
+                                .not_executed = run->outcome.not_executed,
                                 .late_ms = run->outcome.late_ms,
                                 .why = run->outcome.why ?: "no answer" };
         ProbeDone *done = run->done;

@@ -7,8 +7,8 @@
 typedef struct SimProber SimProber;
 
 typedef struct SimProbe {
-        bool passed;
-        uint64_t takes_ms; /* above the timeout of the probe: it fails at that */
+        bool passed, unknown, not_executed; /* as in the result */
+        uint64_t takes_ms;                  /* above the timeout of the probe: it fails at that */
         uint64_t late_ms;
         const char *why;
 } SimProbe;

@@ -530,14 +530,23 @@ static void a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assi
 }
 
 /* Also without a leader. */
-static void a_unit_that_the_administrator_replaces_is_published_as_foreign(void **state) {
+static void a_unit_is_published_as_foreign_while_the_administrator_replaces_it(void **state) {
         Fixture *fixture = *state;
+        char ours[sizeof(fixture->fake->units[0].fragment)];
+        FakeUnit *u;
 
         run_unit(fixture, "web.service", ONE);
+        memcpy(ours, fixture->fake->units[0].fragment, sizeof(ours));
         assert_false(agent_has_conflict(fixture->agent, "web.service"));
         assert_false(agent_has_conflict(fixture->agent, "none.service"));
-        (void) taken_over(fixture, "loaded", true);
+        u = taken_over(fixture, "loaded", true);
         UNTIL(fixture, agent_has_conflict(fixture->agent, "web.service"));
+        UNTIL(fixture, is_told_as(fixture, "web.service", "foreign", "inactive"));
+        memcpy(u->fragment, ours, sizeof(ours));
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, is_told_as(fixture, "web.service", "loaded", "active"));
+        assert_false(agent_has_conflict(fixture->agent, "web.service"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
 static void a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign(void **state) {
@@ -2464,7 +2473,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_removed_folder_is_restored_with_all_files_and_no_unit_stops),
                 in_fixture(a_conflicting_unit_is_not_touched_and_published_as_foreign),
                 in_fixture(a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assignment),
-                in_fixture(a_unit_that_the_administrator_replaces_is_published_as_foreign),
+                in_fixture(a_unit_is_published_as_foreign_while_the_administrator_replaces_it),
                 in_fixture(a_running_unit_stays_active_when_a_conflicting_file_comes_and_goes),
                 in_fixture(a_running_unit_with_a_conflicting_file_is_published_as_active_until_it_stops),
                 in_fixture(a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign),

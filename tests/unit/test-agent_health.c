@@ -353,6 +353,63 @@ static void a_failing_unit_is_restarted_by_its_action_also_without_a_quorum(void
         assert_true(n_starts - before <= 3);
 }
 
+#define BY_COMMAND(command) \
+        "[Service]\nExecStart=/bin/one\n[X-Fleet]\nHealthAction=restart\nHealthExec=" command "\n"
+
+static bool is_unchecked(Fixture *fixture, const char *why) {
+        const UnitState *s = state_of(fixture, "web.service");
+
+        return s && s->unchecked && s->why && streq(s->why, why);
+}
+
+/* The host cannot run it: as long as that lasts, the unit stays what it was. */
+static void a_check_that_cannot_run_restarts_nothing_and_is_a_problem_of_the_host(void **state) {
+        Fixture *fixture = *state;
+        unsigned before;
+
+        assign_to(fixture, "web.service", BY_COMMAND("/bin/check a"), ASSIGNMENT_RUN);
+        await_available(fixture, "web.service");
+        before = n_starts;
+        fixture->probed = (SimProbe) { .unknown = true, .why = "no room" };
+        run_ms(fixture, 600000);
+        run_pending(fixture);
+        assert_true(is_unchecked(fixture, "a check cannot run there: no room"));
+        assert_string_equal(fixture->checks,
+                            "health checks of 1 unit cannot run, such as of web.service: no room");
+        assert_true(is_available(fixture, "web.service"));
+        assert_int_equal(n_starts, before);
+        fixture->probed = (SimProbe) { .passed = true };
+        UNTIL(fixture, !state_of(fixture, "web.service")->unchecked && !fixture->checks[0]);
+        assert_null(state_of(fixture, "web.service")->why);
+
+        fixture->probed = (SimProbe) { .not_executed = true, .why = "no program" };
+        run_ms(fixture, 60000);
+        run_pending(fixture);
+        assert_true(is_unchecked(fixture, "a check cannot run there: no program"));
+        close_agent(fixture);
+        open_agent(fixture);
+        sim_systemd_restart(fixture->systemd, "web.service"); /* nothing but the record shows that it ran */
+        UNTIL(fixture, has_health(fixture, "web.service", UNIT_HEALTH_STARTING));
+        run_ms(fixture, 600000);
+        run_pending(fixture);
+        assert_true(is_unchecked(fixture, "a check cannot run there: no program"));
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_STARTING));
+        before = n_starts;
+
+        assign_to(fixture, "web.service", BY_COMMAND("/bin/check a") "UpdateWatchSec=20\n", ASSIGNMENT_RUN);
+        run_ms(fixture, 600000);
+        run_pending(fixture);
+        assert_true(is_unchecked(fixture, "a check cannot run there: no program"));
+        assert_int_equal(n_starts, before);
+        assign_to(fixture, "web.service", BY_COMMAND("/bin/check b"),
+                  ASSIGNMENT_RUN); /* a fault of the text */
+        run_ms(fixture, 60000);
+        run_pending(fixture);
+        assert_false(state_of(fixture, "web.service")->unchecked);
+        assert_true(has_health(fixture, "web.service", UNIT_HEALTH_FAILING));
+        assert_int_equal(n_starts, before); /* a start provides no program */
+}
+
 /* The other instances are on this host, too: the count is that of the cluster view. */
 static void no_unit_is_restarted_while_most_of_its_set_is_unhealthy(void **state) {
         Fixture *fixture = *state;
@@ -598,6 +655,7 @@ int main(int argc, char *argv[]) {
                 at_level_updates(the_checks_of_a_unit_that_does_not_run_are_not_probed),
                 at_level_updates(checks_of_a_new_daemon_keep_the_published_health),
                 at_level_updates(a_failing_unit_is_restarted_by_its_action_also_without_a_quorum),
+                at_level_updates(a_check_that_cannot_run_restarts_nothing_and_is_a_problem_of_the_host),
                 at_level_updates(no_unit_is_restarted_while_most_of_its_set_is_unhealthy),
                 at_level_updates(instances_that_are_loaded_only_suspend_no_restart),
                 at_level_updates(a_stalled_agent_restarts_nothing),

@@ -426,6 +426,67 @@ static void a_late_probe_is_discarded(void **state) {
         assert_health(&p, UNIT_HEALTH_FAILING, false);
 }
 
+static void end(Play *p, bool unknown, bool not_executed, unsigned times) {
+        for (unsigned i = 0; i < times; i++)
+                health_count(&p->state, 0,
+                             &(HealthResult) {
+                                     .unknown = unknown, .not_executed = not_executed, .why = "no room" },
+                             &p->options, p->now_ms);
+}
+
+/* It is known when it lasts, and is taken back by the next result, another process, and the end of this one.
+ */
+static void a_check_that_cannot_run_changes_no_health(void **state) {
+        Play p = play_of(&one_check);
+
+        change(&p, "active", "a");
+        end(&p, true, false, 10);
+        assert_health(&p, UNIT_HEALTH_STARTING, false);
+        assert_string_equal(p.state.unchecked, "no room");
+        probe(&p, true);
+        assert_health(&p, UNIT_HEALTH_PASSING, false);
+        assert_string_equal(p.state.unchecked, "");
+        pass_ms(&p, UPDATE_WATCH_MS - 1);
+        end(&p, true, false, 1); /* it is not known to be healthy meanwhile */
+        pass_ms(&p, 1);
+        assert_health(&p, UNIT_HEALTH_PASSING, false);
+        probe(&p, true);
+        pass_ms(&p, UPDATE_WATCH_MS);
+        assert_health(&p, UNIT_HEALTH_PASSING, true);
+        end(&p, true, false, 2);
+        assert_string_equal(p.state.unchecked, "");
+        end(&p, true, false, 8);
+        assert_string_equal(p.state.unchecked, "no room");
+        assert_health(&p, UNIT_HEALTH_PASSING, true);
+        change(&p, "active", "b");
+        assert_string_equal(p.state.unchecked, "");
+        end(&p, true, false, 3);
+        change(&p, "failed", "b");
+        assert_string_equal(p.state.unchecked, "");
+
+        change(&p, "active", "c"); /* a failing check may pass by now */
+        probe(&p, false);
+        probe(&p, false);
+        end(&p, true, false, 1);
+        assert_health(&p, UNIT_HEALTH_STARTING, false);
+        probe(&p, false);
+        assert_health(&p, UNIT_HEALTH_FAILING, false);
+        assert_true(health_is_failing_check(&p.state));
+        end(&p, true, false, 1);
+        assert_health(&p, UNIT_HEALTH_FAILING, false);
+        assert_false(health_is_failing_check(&p.state));
+
+        change(&p, "active", "d"); /* of a program that has never run here, the text is the cause */
+        end(&p, false, true, 3);
+        assert_health(&p, UNIT_HEALTH_FAILING, false);
+        assert_false(health_is_failing_check(&p.state));
+        p.options.ran = 1;
+        change(&p, "active", "e");
+        end(&p, false, true, 3);
+        assert_health(&p, UNIT_HEALTH_STARTING, false);
+        assert_string_equal(p.state.unchecked, "no room");
+}
+
 static void the_published_state_of_checks_survives_a_restart_of_the_daemon(void **state) {
         UnitState published = {
                 .hash = (char *) "one", .invocation = "a", .health = UNIT_HEALTH_PASSING, .available = true
@@ -590,6 +651,7 @@ int main(void) {
                 cmocka_unit_test(failures_in_the_start_period_do_not_count),
                 cmocka_unit_test(a_flapping_instance_is_never_available),
                 cmocka_unit_test(a_late_probe_is_discarded),
+                cmocka_unit_test(a_check_that_cannot_run_changes_no_health),
                 cmocka_unit_test(the_published_state_of_checks_survives_a_restart_of_the_daemon),
                 cmocka_unit_test(restarts_have_a_delay_that_doubles),
                 cmocka_unit_test(a_published_failure_alone_restarts_nothing),

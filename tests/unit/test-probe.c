@@ -36,7 +36,7 @@ typedef struct Server {
         unsigned n_done;
         bool passed;
         char why[256];
-        uint64_t late_ms;
+        bool unknown, not_executed;
 } Server;
 
 static Server *server;
@@ -99,7 +99,8 @@ static void on_accepted(void *userdata, Stream *s) {
 static void on_done(void *userdata, const HealthResult *result) {
         server->n_done++;
         server->passed = result->passed;
-        server->late_ms = result->late_ms;
+        server->unknown = result->unknown;
+        server->not_executed = result->not_executed;
         snprintf(server->why, sizeof(server->why), "%s", result->why ?: "");
 }
 
@@ -291,7 +292,7 @@ static void the_addresses_of_the_host_are_listed_again(void **state) {
 }
 
 /* The limit of open files is that of the host: it says nothing about the unit. */
-static void without_a_descriptor_the_result_is_discarded(void **state) {
+static void without_a_descriptor_the_result_is_unknown(void **state) {
         static const char *const checks[] = { "127.0.0.1:PORT", "192.0.2.1:80" };
         struct rlimit limit, none;
 
@@ -303,8 +304,7 @@ static void without_a_descriptor_the_result_is_discarded(void **state) {
                 start(UNIT_CHECK_TCP, checks[i]);
                 assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
                 until_ended(1);
-                assert_false(server->passed);
-                assert_int_equal(server->late_ms, UINT64_MAX);
+                assert_true(!server->passed && server->unknown);
         }
 }
 
@@ -359,12 +359,16 @@ static void commands(void **state) {
         static const struct {
                 int error;
                 const char *message, *why; /* 'why' NULL: it passes */
-                bool late;
+                bool unknown, not_executed;
         } rows[] = {
                 { 0, "", NULL },
                 { -EREMOTEIO, "", "failure from /bin/check 'a b'" },
-                { -EINVAL, "systemd rejected it", "systemd rejected it from /bin/check 'a b'" },
+                { -ENOEXEC, "exit status 203", "exit status 203 from /bin/check 'a b'", false, true },
+                { -EINVAL, "systemd rejected it", "systemd rejected it from /bin/check 'a b'", true },
+                { -ENOSPC, "/run is full", "/run is full from /bin/check 'a b'", true },
+                { -ETIMEDOUT, "no reply", "no reply from /bin/check 'a b'", true },
                 { -ECONNRESET, "lost the connection", "lost the connection from /bin/check 'a b'", true },
+                { -ECANCELED, "it was canceled", "it was canceled from /bin/check 'a b'", true },
                 { -ENOTCONN, "", "failure from /bin/check 'a b'", true },
         };
 
@@ -375,23 +379,35 @@ static void commands(void **state) {
                 end_command(rows[i].error, rows[i].message);
                 until_ended(1);
                 assert_result(!rows[i].why, rows[i].why ?: "");
-                assert_int_equal(server->late_ms > HEALTH_LATE_MAX_MS, rows[i].late);
+                assert_int_equal(server->unknown, rows[i].unknown);
+                assert_int_equal(server->not_executed, rows[i].not_executed);
         }
 }
 
+/* Begin a command, and return when its timeout is over. */
+static void await_timeout(const char *check) {
+        Loop *loop = loop_uv_base(server->uv);
+        uint64_t due_ms = loop_now_ms(loop) + TIMEOUT_MS;
+
+        start(UNIT_CHECK_EXEC, check);
+        while (loop_now_ms(loop) <= due_ms)
+                turn();
+        assert_int_equal(server->n_done, 0);
+}
+
 static void a_hanging_check_ends_at_its_timeout(void **state) {
-        start(UNIT_CHECK_EXEC, "/bin/hang");
-        until_ended(1);
-        assert_result(false, "no end within 300ms from /bin/hang");
+        await_timeout("/bin/hang");
         end_command(-EREMOTEIO, ""); /* killed by systemd */
         assert_int_equal(server->n_done, 1);
+        assert_result(false, "no end within 300ms from /bin/hang");
+        assert_false(server->unknown);
 
         server->n_done = 0;
         command.refuses = -ENOMEM;
         start(UNIT_CHECK_EXEC, "/bin/hang");
         until_ended(1);
         assert_result(false, "no memory for HealthExec=");
-        assert_int_equal(server->late_ms, UINT64_MAX);
+        assert_true(server->unknown);
 
         server->n_done = 0;
         command.refuses = 0;
@@ -404,14 +420,14 @@ static void a_hanging_check_ends_at_its_timeout(void **state) {
 }
 
 /* The time that systemd needs is not that of the command. */
-static void a_command_that_systemd_does_not_begin_is_discarded(void **state) {
+static void a_command_that_systemd_does_not_begin_or_end_is_unknown(void **state) {
         uint64_t begun_ms;
 
         command.stuck = true;
         start(UNIT_CHECK_EXEC, "/bin/check");
         until_ended(1);
         assert_result(false, "systemd has not begun it within 300ms from /bin/check");
-        assert_int_equal(server->late_ms, UINT64_MAX);
+        assert_true(server->unknown);
         command.on_begun(command.userdata); /* later */
         end_command(0, "");
         assert_int_equal(server->n_done, 1);
@@ -424,7 +440,8 @@ static void a_command_that_systemd_does_not_begin_is_discarded(void **state) {
         command.on_begun(command.userdata);
         begun_ms = loop_now_ms(loop_uv_base(server->uv));
         until_ended(1);
-        assert_result(false, "no end within 300ms from /bin/check");
+        assert_result(false, "systemd has not reported its end from /bin/check");
+        assert_true(server->unknown);
         assert_true(loop_now_ms(loop_uv_base(server->uv)) >= begun_ms + TIMEOUT_MS);
         end_command(-EREMOTEIO, "");
 }
@@ -494,10 +511,10 @@ int main(void) {
                 ROW(another_host_is_not_probed),
                 ROW(the_addresses_of_the_host_are_not_listed_for_each_probe),
                 ROW(the_addresses_of_the_host_are_listed_again),
-                ROW(without_a_descriptor_the_result_is_discarded),
+                ROW(without_a_descriptor_the_result_is_unknown),
                 cmocka_unit_test_setup_teardown(commands, command_setup, teardown),
                 cmocka_unit_test_setup_teardown(a_hanging_check_ends_at_its_timeout, command_setup, teardown),
-                cmocka_unit_test_setup_teardown(a_command_that_systemd_does_not_begin_is_discarded,
+                cmocka_unit_test_setup_teardown(a_command_that_systemd_does_not_begin_or_end_is_unknown,
                                                 command_setup, teardown),
                 ROW(a_probe_that_is_cancelled_reports_nothing),
                 cmocka_unit_test(the_status_is_read_of_any_prefix),

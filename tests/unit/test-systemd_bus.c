@@ -920,6 +920,46 @@ static void a_command_runs_in_a_slice_with_limits_and_ends_with_its_job(void **s
         assert_int_equal(fixture->error, -EREMOTEIO);
 }
 
+/* Only a command that ran has a result. */
+static void how_a_command_ends(void **state) {
+        static const struct {
+                const char *job, *result; /* NULL: no signal about the service */
+                int code, status, error;
+                const char *message;
+        } rows[] = {
+                { "done", "success", CLD_EXITED, 0, 0, "" },
+                { "failed", "exit-code", CLD_EXITED, 1, -EREMOTEIO, "" },
+                { "failed", "exit-code", CLD_EXITED, 199, -EREMOTEIO, "" },
+                { "failed", "exit-code", CLD_EXITED, 203, -ENOEXEC,
+                  "systemd could not execute it: exit status 203" },
+                { "failed", "exit-code", CLD_EXITED, 217, -ENOEXEC,
+                  "systemd could not execute it: exit status 217" },
+                { "failed", "exit-code", CLD_EXITED, 255, -EREMOTEIO, "" },
+                { "failed", "signal", CLD_KILLED, SIGKILL, -EREMOTEIO, "" },
+                { "failed", "core-dump", CLD_DUMPED, SIGSEGV, -EREMOTEIO, "" },
+                { "failed", "timeout", CLD_KILLED, SIGKILL, -EREMOTEIO, "" },
+                { "failed", "resources", 0, 0, -ECANCELED, "its job ended with: resources" },
+                { "failed", "oom-kill", CLD_KILLED, SIGKILL, -ECANCELED, "its job ended with: oom-kill" },
+                { "canceled", NULL, 0, 0, -ECANCELED, "its job ended with: canceled" },
+                { "dependency", NULL, 0, 0, -ECANCELED, "its job ended with: dependency" },
+        };
+        Fixture *fixture = *state;
+
+        for (unsigned i = 0; i < ELEMENTS(rows); i++) {
+                run_check(fixture, "");
+                await_signals(fixture);
+                if (rows[i].result)
+                        fake_bus_exit(fixture->fake, fixture->fake->command, rows[i].result, rows[i].code,
+                                      rows[i].status);
+                fake_bus_exit(fixture->fake, "fleet-check-other.service", "resources", CLD_EXITED, 203);
+                fake_bus_job_removed(fixture->fake, fixture->fake->n_jobs, fixture->fake->command,
+                                     rows[i].job);
+                UNTIL(fixture, fixture->done == i + 1);
+                assert_int_equal(fixture->error, rows[i].error);
+                assert_string_equal(fixture->message, rows[i].message);
+        }
+}
+
 static void an_older_systemd_gives_commands_the_least_weight(void **state) {
         Fixture *fixture = *state;
 
@@ -1426,6 +1466,7 @@ int main(void) {
                 in_fixture(a_reload_that_fails_is_an_error),
                 in_fixture(a_stop_whose_signal_overtakes_the_reply_ends_as_well),
                 in_fixture(a_command_runs_in_a_slice_with_limits_and_ends_with_its_job),
+                in_fixture(how_a_command_ends),
                 in_fixture(an_older_systemd_gives_commands_the_least_weight),
                 in_fixture(a_command_runs_if_its_slice_exists_or_is_refused),
                 in_fixture(a_command_ends_with_the_connection),
