@@ -61,7 +61,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.h fleetd/api/plan_v1.c fleetd/api/plan_steps.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
 	fleetd/api/events_v1.c fleetd/api/history_v1.c fleetd/api/reboots_v1.c \
 	fleetd/api/remote_command.c fleetd/api/call_execute.h fleetd/api/call_execute.c fleetd/api/callers.h fleetd/api/callers.c fleetd/api/call_relay.h fleetd/api/call_relay.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c \

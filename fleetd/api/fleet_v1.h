@@ -12,7 +12,7 @@ enum {
         PAGE_BYTES = 1024 * 1024, /* a page ends with the item that reaches it ... */
         PAGE_WORK = 100000,       /* ... or that exceeds this work of the scheduler (scheduler_view_work()):
                                      about 10 ms */
-        PLAN_WORK_MAX = 2000000,  /* the same of one plan, which blocks the loop; 1000 units with a pattern
+        PLAN_WORK_MAX = 2000000,  /* the same of one plan, which is made in steps; 1000 units with a pattern
                                      each need less */
         BATCH_MAX = 1000,         /* units */
         OPTIONS_READ_MAX = 45000, /* options and sections in the texts of one plan or batch, about 100 ms; one

@@ -1,12 +1,10 @@
-/* /fleet/v1/plan: where units would be placed that are not submitted yet. /fleet/v1/plan/machines: which
- * units a change of metadata would move or stop. Both use the table of rules of the engine, and change
- * nothing. */
+/* The units of a plan as they would be. It uses the table of rules of the engine, and changes nothing. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/plan_v1.h"
 #include "fleetd/engine/rollout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
@@ -14,40 +12,11 @@
 #include "units/name.h"
 
 enum {
-        PLAN_UNITS_MAX = 1000,
         INSTANCES_BYTES_MAX = 1024 * 1024,      /* texts of instances that follow a template */
         INSTANCES_WORK_MAX = PLAN_WORK_MAX / 2, /* beyond the work for the units of the request */
 };
 
-/* Where a unit is that is to leave its machine. */
-typedef struct DraftPosition {
-        const ClusterMachine *machine; /* NULL: none */
-        SchedulerRule rule;            /* that rejects the machine */
-        Error unfit;
-        size_t n_global; /* of a global unit: instances */
-        size_t n_new;    /* of a template: instances of the request with its text that do not exist yet */
-        bool stopped;    /* it stops there first, because no machine is free */
-        bool moved;
-} DraftPosition;
-
-/* The units as they would be, and a scheduler view that includes them. A new text has the greatest index. */
-typedef struct Draft {
-        ClusterUnit *units;       /* those of the request, then instances that follow a template of it */
-        ClusterUnit *by_name;     /* table of these */
-        DraftPosition *positions; /* of the units */
-        size_t n, n_given;        /* 'n_given' are of the request */
-        size_t n_options;         /* of the units of the request */
-        size_t text_size;         /* of the instances */
-        size_t instance_options;  /* of their texts */
-        bool partial;             /* some instances are not planned: a limit */
-        size_t given_work, spent; /* work of the scheduler for the units of the request; for the instances */
-        SchedulerView *view;
-        const Cluster *cluster;
-        ClusterMachine **machines; /* by id */
-        size_t n_machines;
-} Draft;
-
-static void draft_done(Draft *d) {
+void draft_done(Draft *d) {
         scheduler_view_free(d->view);
         HASH_CLEAR(hh, d->by_name);
         for (size_t i = 0; i < d->n; i++)
@@ -112,15 +81,43 @@ static int draft_count_new(Draft *d) {
         return 0;
 }
 
-static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
+/* The instances of global units that were decided are not kept: there may be one on each machine. */
+int draft_renew(Draft *d, const Cluster *c) {
+        size_t work = d->view ? scheduler_view_work(d->view) : 0;
+        int r = 0;
+
+        d->cluster = c;
+        d->view = scheduler_view_free(d->view);
+        free(d->machines);
+        d->machines = cluster_machines_sorted(c, &d->n_machines);
+        if (!d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < d->n; i++) {
+                ClusterUnit *u = &d->units[i];
+                DraftPosition *p = &d->positions[i];
+                const ClusterUnit *known = cluster_unit(c, u->name);
+                const ClusterMachine *to = p->to[0] ? cluster_machine(c, p->to) : NULL;
+
+                LIST_INIT(&u->assignments);
+                if (known)
+                        u->assignments = known->assignments; /* borrowed */
+                p->machine = p->id[0] ? cluster_machine(c, p->id) : NULL;
+                if (p->gone && p->machine)
+                        r = scheduler_view_remove(d->view, p->machine, u);
+                if (r >= 0 && to)
+                        r = scheduler_view_decide(d->view, to, u, true);
+        }
+        scheduler_view_set_work(d->view, work);
+        return MIN(r, 0);
+}
+
+int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
         size_t steps = 0;
         int r;
 
-        d->cluster = c;
         d->units = NEW0(ClusterUnit, page->n + PLAN_UNITS_MAX);
         d->positions = NEW0(DraftPosition, page->n + PLAN_UNITS_MAX);
-        d->machines = cluster_machines_sorted(c, &d->n_machines);
-        if (!d->units || !d->positions || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
+        if (!d->units || !d->positions || draft_renew(d, c) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 r = draft_add(d, &page->units[i], &steps, err);
@@ -161,9 +158,7 @@ static bool draft_is_full(const Draft *d) {
                d->text_size >= INSTANCES_BYTES_MAX || d->instance_options >= OPTIONS_READ_MAX;
 }
 
-/* Add the instances that get the drafted text of a template: the text may exclude their machines. 0 or
- * -ENOMEM. */
-static int draft_add_instances(Draft *d, const ClusterUnit *template) {
+int draft_add_instances(Draft *d, const ClusterUnit *template) {
         const ClusterUnit *known = cluster_unit(d->cluster, template->name), *x;
         UnitPosition at = {};
         size_t n;
@@ -309,6 +304,8 @@ static int draft_place(Draft *d, const ClusterUnit *u, DraftPosition *p, Text *t
                 return 0;
         }
         p->moved = where != NULL;
+        if (to)
+                memcpy(p->to, to->id, sizeof(p->to));
         if (p->stopped)
                 error_set(&both, 0,
                           "%s no longer qualifies (%s), and no other machine is free: it stops, and starts "
@@ -326,33 +323,29 @@ static void draft_position(const Draft *d, const ClusterUnit *u, DraftPosition *
         if (known)
                 (void) cluster_current_state(d->cluster, known, &ret->machine);
         if (ret->machine)
+                memcpy(ret->id, ret->machine->id, sizeof(ret->id));
+        if (ret->machine)
                 ret->rule = scheduler_refusal(d->view, u, ret->machine, true, &ret->unfit);
 }
 
-/* Whether no further unit is planned. The limit of the instances is their own: the units of the request are
- * planned without them, too. */
-static bool draft_is_exhausted(const Draft *d, size_t i) {
+bool draft_is_exhausted(const Draft *d, size_t i) {
         return i < d->n_given ? scheduler_view_work(d->view) > PLAN_WORK_MAX :
                                 scheduler_view_work(d->view) - d->given_work > INSTANCES_WORK_MAX;
 }
 
-/* Find the units from 'i' to 'end' that stop because no machine is free for them; not more once the plan is
- * too large. */
-static void draft_find_stopped(Draft *d, size_t i, size_t end) {
-        for (; i < end && !draft_is_exhausted(d, i); i++) {
-                const ClusterUnit *u = &d->units[i];
-                const ClusterMachine *to;
-                DraftPosition p;
+void draft_find_stopped(Draft *d, size_t i) {
+        const ClusterUnit *u = &d->units[i];
+        const ClusterMachine *to;
+        DraftPosition p;
 
-                if (unit_name_is_template(u->name) || u->unit->placement.global)
-                        continue;
-                draft_position(d, u, &p);
-                if (!p.machine || p.rule == RULE_NONE || !draft_stops(p.machine, p.rule) ||
-                    scheduler_pick(d->view, u, &to, NULL) != -ENOENT)
-                        continue;
-                p.stopped = true;
-                d->positions[i] = p;
-        }
+        if (draft_is_exhausted(d, i) || unit_name_is_template(u->name) || u->unit->placement.global)
+                return;
+        draft_position(d, u, &p);
+        if (!p.machine || p.rule == RULE_NONE || !draft_stops(p.machine, p.rule) ||
+            scheduler_pick(d->view, u, &to, NULL) != -ENOENT)
+                return;
+        p.stopped = true;
+        d->positions[i] = p;
 }
 
 static void draft_template(const Draft *d, const ClusterUnit *u, Text *t) {
@@ -363,8 +356,7 @@ static void draft_template(const Draft *d, const ClusterUnit *u, Text *t) {
         entry_write_effect(t, u, "keep", draft_effect(d, u), NULL, why.message);
 }
 
-/* An instance of a drafted template has an entry only if it does not stay. */
-static int draft_unit(Draft *d, size_t i, Text *t) {
+int draft_unit(Draft *d, size_t i, Text *t) {
         const ClusterUnit *u = &d->units[i];
         DraftPosition *p = &d->positions[i];
         Error why = {};
@@ -385,56 +377,6 @@ static int draft_unit(Draft *d, size_t i, Text *t) {
                 return 0;
         }
         return draft_place(d, u, p, t);
-}
-
-static bool plan_is_too_large(Request *request, const Draft *draft) {
-        if (scheduler_view_work(draft->view) - draft->spent <= PLAN_WORK_MAX)
-                return false;
-        request_error(request, 400,
-                      "the plan compares too much (more than %d steps): plan fewer units at once",
-                      PLAN_WORK_MAX);
-        return true;
-}
-
-/* Plan the units from 'from' to 'end' that stop first, or the others. Units that stop or move leave their
- * machines to those that had to stop: two units exchange their machines. */
-static int draft_units(Request *request, Draft *d, bool stopped, size_t from, size_t end, Text *t) {
-        int r = 0;
-
-        for (size_t i = from; r >= 0 && i < end; i++)
-                if (stopped && (d->positions[i].moved || d->positions[i].stopped))
-                        r = scheduler_view_remove(d->view, d->positions[i].machine, &d->units[i]);
-        for (size_t i = from; r >= 0 && i < end; i++) {
-                if (d->positions[i].stopped != stopped)
-                        continue;
-                if (i < d->n_given && plan_is_too_large(request, d))
-                        return -E2BIG;
-                if (!draft_is_exhausted(d, i))
-                        r = draft_unit(d, i, t);
-        }
-        return r;
-}
-
-/* Plan the units of the request. 0 or an error; -E2BIG: the request is answered. */
-static int draft_given(Request *request, Draft *d, Text *t) {
-        int r;
-
-        draft_find_stopped(d, 0, d->n_given);
-        r = draft_units(request, d, false, 0, d->n_given, t);
-        return r < 0 ? r : draft_units(request, d, true, 0, d->n_given, t);
-}
-
-/* Plan the instances of the templates of the request, which do not stop the units of the request. */
-static int draft_followers(Request *request, Draft *d, Text *t) {
-        int r;
-
-        d->given_work = scheduler_view_work(d->view);
-        draft_find_stopped(d, d->n_given, d->n);
-        r = draft_units(request, d, false, d->n_given, d->n, t);
-        if (r >= 0)
-                r = draft_units(request, d, true, d->n_given, d->n, t);
-        d->spent = scheduler_view_work(d->view) - d->given_work;
-        return r;
 }
 
 /* Return how many instances the set of a drafted unit has: those that follow a template, and those of the
@@ -475,129 +417,31 @@ static void draft_write_rollout(const ClusterUnit *u, const char *effect, size_t
         json_close(t, '}');
 }
 
-/* Below KV_LEVEL_UPDATES there are no rollouts. 0, or -E2BIG if the request is answered: it is too large. */
-static int draft_write_rollouts(Request *request, const Draft *d, Text *t) {
-        bool open = false;
-        KvState state;
+int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t) {
+        const ClusterUnit *u = &d->units[i];
+        const char *effect = draft_effect(d, u);
+        _cleanup_text_ Text warnings = {};
+        size_t n = draft_instances(d, i);
 
-        kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_UPDATES)
-                return 0;
-        for (size_t i = 0; i < d->n_given; i++) {
-                const ClusterUnit *u = &d->units[i];
-                const char *effect = draft_effect(d, u);
-                _cleanup_text_ Text warnings = {};
-                size_t n = draft_instances(d, i);
-
-                if (plan_is_too_large(request, d))
-                        return -E2BIG;
-                rollout_write_warnings(&warnings, u, n);
-                t->error = t->error ?: warnings.error;
-                if (n == 0 || (!effect && warnings.size == 0))
-                        continue;
-                if (!open)
-                        json_open(t, "rollouts", '[');
-                open = true;
-                draft_write_rollout(u, effect, n, &warnings, t);
-        }
-        if (open)
-                json_close(t, ']');
-        return 0;
+        rollout_write_warnings(&warnings, u, n);
+        if (n == 0 || (!effect && warnings.size == 0))
+                return warnings.error;
+        if (!*open)
+                json_open(t, "rollouts", '[');
+        *open = true;
+        draft_write_rollout(u, effect, n, &warnings, t);
+        return warnings.error;
 }
 
-void plan_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_api_page_ ApiPage page = {};
-        _cleanup_(draft_done) Draft draft = {};
-        _cleanup_text_ Text t = {};
-        Error err = {};
-        int r;
-
-        r = api_units_read(request->http->body, request->http->body_size, PLAN_UNITS_MAX, &page, &err);
-        if (r == -E2BIG) {
-                request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);
-                return;
-        }
-        if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s",
-                              error_text(&err, r));
-                return;
-        }
-        r = draft_make(&draft, c, &page, &err);
-        if (r < 0) {
-                request_refuse(request, r, &err);
-                return;
-        }
-        for (size_t i = 0; r >= 0 && i < draft.n_given; i++)
-                r = draft_add_instances(&draft, &draft.units[i]);
-        json_open(&t, NULL, '{');
-        json_open(&t, "units", '[');
-        if (r >= 0)
-                r = draft_given(request, &draft, &t);
-        if (r >= 0)
-                r = draft_followers(request, &draft, &t);
-        if (r == -E2BIG)
-                return;
-        json_close(&t, ']');
-        if (draft_write_rollouts(request, &draft, &t) < 0)
-                return;
-        json_close(&t, '}');
-        if (r < 0)
-                t.error = r;
-        request_answer_json(request, 200, &t);
-}
-
-/* -- The plan of metadata -- */
-
-/* The metadata of the machines as it would be; by machine, in the order of the request. */
-typedef struct DraftMetadata {
-        struct {
-                const ClusterMachine *machine;
-                Pairs pairs;
-        } * items;
-        size_t n;
-} DraftMetadata;
-
-static void draft_metadata_done(DraftMetadata *all) {
-        for (size_t i = 0; i < all->n; i++)
-                pairs_done(&all->items[i].pairs);
-        free(all->items);
-}
-
-static int draft_metadata_make(const Cluster *c, const MetadataPatch *patch, DraftMetadata *ret) {
-        ret->items = calloc(patch->n + 1, sizeof(*ret->items));
-        if (!ret->items)
-                return -ENOMEM;
-        for (size_t i = 0; i < patch->n; i++) {
-                const MetadataChange *change = &patch->changes[i];
-                const ClusterMachine *m = cluster_machine(c, change->machine);
-                size_t k = 0;
-
-                if (!m)
-                        continue;
-                while (k < ret->n && ret->items[k].machine != m)
-                        k++;
-                if (k == ret->n) {
-                        ret->items[ret->n++].machine = m;
-                        if (pairs_copy(&m->metadata, &ret->items[k].pairs) < 0)
-                                return -ENOMEM;
-                }
-                if (pairs_set(&ret->items[k].pairs, change->key, *change->value ? change->value : NULL) < 0)
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-/* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
-static bool draft_may_leave(const ClusterAssignment *o) {
+bool draft_may_leave(const ClusterAssignment *o) {
         const ClusterState *s = o->state;
 
         return cluster_assignment_is_active(o) && o->of->unit && !cluster_unit_is_unreadable(o->of) &&
                o->of->target != TARGET_INACTIVE && !(s && s->state.done);
 }
 
-/* Plan a unit that is on the machine. Return 1 if it leaves, 2 if it is to leave and waits. */
-static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, Text *t) {
+int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, char to[static MACHINE_ID_SIZE],
+                Text *t) {
         DraftPosition p = { .machine = m };
         int r = 0;
 
@@ -610,69 +454,8 @@ static int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, 
                 r = draft_place(d, u, &p, t);
         if (r > 0)
                 return 2;
+        memcpy(to, p.to, sizeof(p.to));
         if (r == 0)
                 r = scheduler_view_decide(d->view, m, u, false);
         return r < 0 ? r : 1;
-}
-
-/* Plan the units on a machine by their names, until no more leave: units follow others (MachineOf=). */
-static int draft_machine(Request *request, Draft *d, const ClusterMachine *m, Text *t) {
-        size_t n = HASH_COUNT(m->assignments), n_names = 0;
-        _cleanup_free_ const char **names = NEW0(const char *, n + 1);
-        bool again = true;
-
-        if (!names)
-                return -ENOMEM;
-        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
-                if (draft_may_leave(o))
-                        names[n_names++] = o->unit;
-        qsort(names, n_names, sizeof(*names), text_compare);
-        while (again) {
-                again = false;
-                for (size_t i = 0; i < n_names; i++) {
-                        const ClusterUnit *u = names[i] ? cluster_unit(d->cluster, names[i]) : NULL;
-                        int r;
-
-                        if (!u || !scheduler_view_has(d->view, m, names[i]))
-                                continue;
-                        if (plan_is_too_large(request, d))
-                                return -E2BIG;
-                        r = draft_leave(d, m, u, t);
-                        if (r < 0)
-                                return r;
-                        if (r == 2)
-                                names[i] = NULL;
-                        again = again || r == 1;
-                }
-        }
-        return 0;
-}
-
-void plan_machines_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_(draft_metadata_done) DraftMetadata metadata = {};
-        _cleanup_(metadata_patch_done) MetadataPatch patch = {};
-        _cleanup_(draft_done) Draft draft = {};
-        _cleanup_text_ Text t = {};
-        ApiPage no_units = {};
-        int r;
-
-        if (!metadata_patch_read(request, &patch))
-                return;
-        r = draft_make(&draft, c, &no_units, NULL);
-        if (r >= 0)
-                r = draft_metadata_make(c, &patch, &metadata);
-        for (size_t i = 0; r >= 0 && i < metadata.n; i++)
-                scheduler_view_set_metadata(draft.view, metadata.items[i].machine, &metadata.items[i].pairs);
-        json_open(&t, NULL, '{');
-        json_open(&t, "units", '[');
-        for (size_t i = 0; r >= 0 && i < metadata.n; i++)
-                r = draft_machine(request, &draft, metadata.items[i].machine, &t);
-        if (r == -E2BIG)
-                return;
-        json_close(&t, ']');
-        json_close(&t, '}');
-        if (r < 0)
-                t.error = r;
-        request_answer_json(request, 200, &t);
 }

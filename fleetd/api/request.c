@@ -507,13 +507,19 @@ bool request_may_list(Request *request, void (*again)(Request *request)) {
 
         if (api->lists || (TAILQ_EMPTY(&api->listings) && has_room_to_list(api)))
                 return true;
+        request_list_later(request, again);
+        return false;
+}
+
+void request_list_later(Request *request, void (*again)(Request *request)) {
+        Api *api = request->api;
+
         if (TAILQ_EMPTY(&api->listings))
                 api->listed_turn = loop_turns(api->loop)->n;
         request->on_turn = again;
         request->listing = true;
         TAILQ_INSERT_TAIL(&api->listings, request, listings);
         loop_defer(api->loop, &api->list);
-        return false;
 }
 
 void api_on_list(void *userdata) {

@@ -4,6 +4,7 @@
 
 #include <sys/queue.h>
 
+#include "base/pace.h"
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/api.h"
@@ -19,8 +20,15 @@ enum {
         API_LARGE_NODES = 1000, /* an answer with more nodes or bytes is made by a worker ... */
         API_LARGE_BYTES = 1024 * 1024,
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and one that visits more nodes, shown or not */
+        PLAN_PACES_MAX = 64,                     /* senders of plans at a time */
         REQUEST_DECISIONS_MAX = 5,               /* on one change, while its keys change */
 };
+
+/* The pace of one sender of plans. */
+typedef struct PlanPace {
+        char name[PRINCIPAL_TEXT_SIZE];
+        Pace pace;
+} PlanPace;
 
 /* The form of errors, redirects and paths that are no route: as fleet's server answers, or etcd's. */
 typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
@@ -71,7 +79,8 @@ struct Api {
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
         bool lists;                     /* a waiting listing runs */
-        bool backing_up;                /* a backup is being made or sent; one at a time */
+        PlanPace plans[PLAN_PACES_MAX];
+        bool backing_up; /* a backup is being made or sent; one at a time */
         Deferred list;
 };
 
@@ -262,6 +271,8 @@ void request_list(Request *request, const KvRange *range, const KvListOps *ops, 
  * large listings must not delay small requests: they begin in a turn with little work. The nodes of a listing
  * count as work when they are visited, its bytes when they are sent or dropped. */
 bool request_may_list(Request *request, void (*again)(Request *request));
+/* Call 'again' in a later turn, after the listings that wait already. */
+void request_list_later(Request *request, void (*again)(Request *request));
 void api_on_list(void *userdata); /* Api.list */
 
 /* Return why this host, which has no replica, reaches none: for a read that failed with 'error'. 'state'

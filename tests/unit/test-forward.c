@@ -534,18 +534,18 @@ static void relay_writes(QuietPeer *h, size_t n) {
         relay_commands(h, &cmd, ROOT, n);
 }
 
-/* n transactions, each with so many writes of the host about itself. They are no KvReport, which has a lower
- * limit. */
-static void relay_reports(QuietPeer *h, size_t n_writes, size_t n) {
-        KvCommand writes[100],
-                txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = n_writes };
+/* n transactions, each with so many problems of one unit file: facts and states have a lower limit. */
+static void relay_problems(QuietPeer *h, size_t n_problems, size_t n) {
+        static const char value[] = "{\"kind\":\"refused\"}";
+        KvCommand writes[100], txn = { .op = KV_TXN, .internal = true, .writes = writes };
 
-        for (size_t i = 0; i < n_writes; i++)
+        for (size_t i = 0; i < n_problems; i++)
                 writes[i] = (KvCommand) { .op = KV_SET,
                                           .internal = true,
                                           .key = kv_string("/_fleet/machine/" QUIET_PEER_OTHER_ID
-                                                           "/reported"),
-                                          .value = kv_string("0123456789abcdef") };
+                                                           "/problem/x.service"),
+                                          .value = kv_string(value) };
+        txn.n_writes = n_problems;
         relay_commands(h, &txn, "", n);
 }
 
@@ -610,23 +610,23 @@ static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void 
 /* The host itself sets that a command is of its components. They have a limit of their own, by the weight of
  * their commands: so many writes of users have no effect on it. */
 static void the_reports_of_a_host_have_a_limit_by_their_weight(void **state) {
-        enum { PER_SECOND = 250, BURST = 800, WRITES = 100 };
+        enum { PER_SECOND = 250, BURST = 800, PROBLEMS = 100 };
         QuietPeer *h = *state;
 
-        relay_reports(h, 1, 900);
+        relay_problems(h, 1, 900);
         assert_in_range(n_accepted(h), BURST, BURST + PER_SECOND / 10);
-        relay_reports(h, 1, 900);
+        relay_problems(h, 1, 900);
         assert_in_range(n_accepted(h), 0, PER_SECOND / 10);
         relay_writes(h, 100);
         assert_int_equal(n_accepted(h), 100);
         quiet_peer_pass(h, 1000);
         (void) n_accepted(h);
-        relay_reports(h, 1, 900);
+        relay_problems(h, 1, 900);
         assert_in_range(n_accepted(h), PER_SECOND, PER_SECOND + PER_SECOND / 10);
         quiet_peer_pass(h, 1000 * BURST / PER_SECOND);
         (void) n_accepted(h);
-        relay_reports(h, WRITES, 90);
-        assert_in_range(n_accepted(h), BURST * 10 / WRITES, 1 + (BURST + PER_SECOND / 10) * 10 / WRITES);
+        relay_problems(h, PROBLEMS, 90);
+        assert_in_range(n_accepted(h), BURST * 10 / PROBLEMS, 1 + (BURST + PER_SECOND / 10) * 10 / PROBLEMS);
 }
 
 static int count_row(void *userdata, const KvHistoryRow *row) {

@@ -871,6 +871,52 @@ static void forwarded_requests_have_the_rights_of_the_host(void **state) {
         assert_int_equal(forward(h, "GET", "/fleet/v1/cluster/tokens", "user:ann"), 403);
 }
 
+/* 250 units that exclude each other by 12 patterns each: about a million comparisons. The cluster view
+ * changes between the steps. */
+static void a_plan_is_made_in_steps_and_each_sender_has_a_pace(void **state) {
+        enum { UNITS = 250, PATTERNS = 12, STEPS_MIN = 10, PLANS = 4, PACED_MS = 2000 };
+        PresenceChange up = { .machine = QUIET_PEER_OTHER_ID, .presence = PRESENCE_UP };
+        _cleanup_text_ Text body = {}, request = {};
+        KvStatus status = KV_UNKNOWN;
+        QuietPeer *h = *state;
+        uint64_t begin_ms, n_turns;
+
+        write_key(h, OWN "/facts", "{\"name\":\"beta\"}");
+        assert_int_equal(registry_presence(h->registry, 0, &up, 1, on_done, &status), 0);
+        for (unsigned i = 0; i < 100 && status == KV_UNKNOWN; i++)
+                quiet_peer_pass(h, 10);
+        for (unsigned i = 0; i < UNITS; i++) {
+                text_printf(&body, "%s{\"name\":\"%u.service\",\"text\":\"[X-Fleet]\\nConflicts=",
+                            i > 0 ? "," : "{\"units\":[", i);
+                for (unsigned k = 0; k < PATTERNS; k++)
+                        text_printf(&body, "x%u* ", k);
+                text_append(&body, "\"}");
+        }
+        text_append(&body, "]}");
+        text_printf(&request,
+                    "POST /fleet/v1/plan HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+                    "Content-Length: %zu\r\n\r\n%s",
+                    body.size, body.chars);
+        begin_ms = h->now_ms;
+        for (unsigned i = 0; i < PLANS; i++) {
+                const Writer *said;
+
+                n_turns = h->loop.turns.n;
+                said = quiet_peer_request(h, API_SOCKET, request.chars, request.size);
+                for (unsigned k = 0; k < 100 && said->size == 0; k++) {
+                        char facts[64];
+
+                        snprintf(facts, sizeof(facts), "{\"name\":\"b%u\"}", k);
+                        write_key(h, OWN "/facts", facts);
+                        quiet_peer_pass(h, 100);
+                }
+                assert_true(starts_with((const char *) said->bytes, "HTTP/1.1 200"));
+                assert_true(h->loop.turns.n - n_turns >= STEPS_MIN);
+                quiet_peer_leave(h);
+        }
+        assert_true(h->now_ms - begin_ms >= PACED_MS);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
@@ -889,6 +935,7 @@ int main(void) {
                 TEST(the_host_adds_rows_about_itself_only),
                 TEST(the_host_relays_for_no_other_one),
                 TEST(forwarded_requests_have_the_rights_of_the_host),
+                TEST(a_plan_is_made_in_steps_and_each_sender_has_a_pace),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
