@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/subprocess.h"
+#include "client/temporary.h"
 
 enum {
         SILENCE_MS = 120000, /* of the daemon, which first makes the copy */
@@ -74,6 +76,7 @@ typedef struct Draft {
 static void draft_done(Draft *d) {
         if (d->path && d->path[0])
                 (void) unlink(d->path);
+        temporary_forget(d->path);
         closep(&d->fd);
         free(d->path);
 }
@@ -90,8 +93,10 @@ static int draft_open(Draft *d, const char *file, Error *err) {
                 return -ENOMEM;
         }
         d->fd = mkostemp(d->path, O_CLOEXEC); /* with the mode 0600 */
-        if (d->fd >= 0)
+        if (d->fd >= 0) {
+                temporary_add(d->path);
                 return 0;
+        }
         if (errno == ENOENT)
                 r = error_set(err, -ENOENT, "Failed to create %s: its folder does not exist", file);
         else
@@ -111,19 +116,23 @@ static int draft_commit(Draft *d, const char *file, Error *err) {
         folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fsync(d->fd) < 0 || renameat2(AT_FDCWD, d->path, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
                 return error_set(err, -errno, "Failed to write %s: %s", file, strerror(errno));
+        temporary_forget(d->path);
         d->path[0] = 0;
         if (folder < 0 || fsync(folder) < 0)
                 return error_set(err, -errno, "Failed to sync %s: %s", parent, strerror(errno));
         return 0;
 }
 
-/* Receive a backup in the draft. */
+/* Receive a backup in the draft. An answer without end does not fill the disk. */
 static int receive(Client *c, const Draft *draft, const char *file, Error *err) {
         _cleanup_reply_ Reply reply = {};
+        struct statvfs disk;
+        uint64_t limit = fstatvfs(draft->fd, &disk) < 0 ? UINT64_MAX :
+                                                          disk.f_bavail * disk.f_frsize / 16 * 15;
         int r;
 
-        r = connection_download(c->connection, "/fleet/v1/cluster/backup", draft->fd, SILENCE_MS, &reply,
-                                err);
+        r = connection_download(c->connection, "/fleet/v1/cluster/backup", draft->fd, limit, SILENCE_MS,
+                                &reply, err);
         if (r == -ENOSPC || r == -EDQUOT || r == -EIO || r == -EFBIG)
                 return error_prefix(err, r, "Failed to write %s", file);
         return r < 0 ? r : reply_check(&reply, err);

@@ -175,8 +175,8 @@ typedef struct ListingKeys {
 /* All units, states or machines: the items of all pages. Strings and files borrow from 'pages'. */
 typedef struct Listing {
         ApiPage *pages;
-        size_t n_pages, capacity;
-        union { /* of the type that was read */
+        size_t n_pages, capacity, size; /* size: of their texts, in bytes */
+        union {                         /* of the type that was read */
                 ApiUnit *units;
                 ApiState *states;
                 ApiMachine *machines;

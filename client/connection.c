@@ -374,6 +374,7 @@ bool connection_is_stale(const Connection *c) {
 typedef struct Download {
         CURL *easy;
         int fd, error;
+        uint64_t rest; /* bytes that may follow */
         Reply *reply;
 } Download;
 
@@ -384,14 +385,15 @@ static size_t on_download(char *bytes, size_t one, size_t n, void *userdata) {
         (void) curl_easy_getinfo(d->easy, CURLINFO_RESPONSE_CODE, &status);
         if (status != 200)
                 return on_body(bytes, one, n, d->reply);
-        d->error = write_all(d->fd, bytes, one * n);
+        d->error = one * n > d->rest ? -EFBIG : write_all(d->fd, bytes, one * n);
+        d->rest -= MIN(d->rest, one * n);
         return d->error < 0 ? 0 : one * n;
 }
 
-int connection_download(Connection *c, const char *path, int fd, uint64_t silence_ms, Reply *ret,
-                        Error *err) {
+int connection_download(Connection *c, const char *path, int fd, uint64_t limit, uint64_t silence_ms,
+                        Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        Download d = { .easy = c->easy, .fd = fd, .reply = &reply };
+        Download d = { .easy = c->easy, .fd = fd, .rest = limit, .reply = &reply };
         CURLcode code;
 
         curl_easy_reset(c->easy);

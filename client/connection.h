@@ -62,9 +62,10 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                        const Text *body, Reply *ret, Error *err);
 
 /* Send a GET request, and write the body of a success to 'fd', as it arrives: it may be of any size, and
- * takes any time while at least one byte arrives in 'silence_ms'. *ret is as that of connection_request(),
- * without that body. */
-int connection_download(Connection *c, const char *path, int fd, uint64_t silence_ms, Reply *ret, Error *err);
+ * takes any time while at least one byte arrives in 'silence_ms'. -EFBIG above 'limit' bytes. *ret is as that
+ * of connection_request(), without that body. */
+int connection_download(Connection *c, const char *path, int fd, uint64_t limit, uint64_t silence_ms,
+                        Reply *ret, Error *err);
 
 /* Limit later requests to 'limit_ms' below their timeout; 0 removes the limit. */
 void connection_limit(Connection *c, uint64_t limit_ms);

@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "client/snapshot.h"
+#include "client/temporary.h"
 #include "units/machine.h"
 
 typedef struct Exporter {
@@ -33,6 +34,7 @@ typedef struct Exporter {
 static void exporter_done(Exporter *x) {
         if (x->temporary && x->temporary[0])
                 (void) remove_tree_at(AT_FDCWD, x->temporary);
+        temporary_forget(x->temporary);
         closep(&x->fd);
         free(x->temporary);
         free(x->path);
@@ -71,6 +73,7 @@ static int exporter_open(Exporter *x, const char *dir, Error *err) {
                 x->temporary[0] = 0;
                 return r;
         }
+        temporary_add(x->temporary);
         x->fd = open(x->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (x->fd < 0 || mkdirat(x->fd, "units", 0700) < 0)
                 return error_set(err, -errno, "Failed to create %s: %s", x->temporary, strerror(errno));
@@ -106,6 +109,7 @@ static int exporter_commit(Exporter *x, Error *err) {
         if (rename(x->temporary, x->path) < 0)
                 return error_set(err, -errno, "Failed to rename %s to %s: %s", x->temporary, x->path,
                                  strerror(errno));
+        temporary_forget(x->temporary);
         x->temporary[0] = 0;
         return syncfs(x->fd) < 0 ? error_set(err, -errno, "Failed to sync %s: %s", x->path, strerror(errno)) :
                                    0;

@@ -97,10 +97,15 @@ int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err) {
         return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
+/* Of all pages: no answer is without end. */
+static const uint64_t KV_PAGES_SIZE_MAX = 1ull << 36;
+
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
         _cleanup_json_ JsonValue *page = NULL;
+        _cleanup_free_ char *former = NULL;
         const char *token = NULL; /* of the previous page, borrowed */
+        uint64_t size = 0;
 
         do {
                 _cleanup_reply_ Reply reply = {};
@@ -118,6 +123,12 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 if (r < 0)
                         return r;
 
+                size += reply.body.size;
+                if (size > KV_PAGES_SIZE_MAX)
+                        return error_set(err, -EBADMSG, "fleetd's answer has more than %llu bytes",
+                                         (unsigned long long) KV_PAGES_SIZE_MAX);
+                free(former);
+                former = token ? strdup(token) : NULL;
                 token = NULL;
                 page = json_value_free(page);
                 r = json_value_parse(reply.body.chars, reply.body.size, &page, err);
@@ -137,6 +148,8 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 r = json_read_string(page, "nextPageToken", &token, err);
                 if (r < 0)
                         return r;
+                if (token && same_string(token, former))
+                        return error_set(err, -EBADMSG, "fleetd's answer repeats a page");
         } while (token);
         return 0;
 }

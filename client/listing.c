@@ -1,7 +1,8 @@
 /* Lists of the API, page by page, and their items by name. */
 #include "client/client.h"
 
-enum { PAGES_MAX = 100000 };
+/* Of all pages: an answer without end does not fill the memory. */
+enum { PAGES_MAX = 100000, LISTING_SIZE_MAX = 1 << 30 };
 
 typedef struct ListingKind {
         int (*read)(const char *json, size_t size, ApiPage *ret, Error *err);
@@ -121,6 +122,9 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer to %s", path);
         page = &l->pages[l->n_pages++];
+        l->size += reply.body.size;
+        if (l->n_pages > 1 && same_string(page[-1].next_token, page->next_token))
+                return error_set(err, -EBADMSG, "fleetd's answer to %s repeats a page", path);
         if (grow(&l->items, &l->items_capacity, l->n + page->n, kind->item_size) < 0)
                 return -ENOMEM;
         memcpy(&items, (const char *) page + kind->offset, sizeof(items));
@@ -138,9 +142,10 @@ static int listing_read(Client *c, const char *path, const ListingKind *kind, Li
                 r = listing_read_page(c, path, kind, l, err);
                 if (r < 0)
                         return r;
-                if (l->n_pages > PAGES_MAX)
-                        return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path,
-                                         PAGES_MAX);
+                if (l->n_pages > PAGES_MAX || l->size > LISTING_SIZE_MAX)
+                        return error_set(err, -EBADMSG,
+                                         "fleetd's answer to %s has more than %d pages, or %d bytes", path,
+                                         PAGES_MAX, LISTING_SIZE_MAX);
         } while (l->pages[l->n_pages - 1].next_token);
         return listing_sort(l);
 }

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/subprocess.h"
+#include "client/temporary.h"
 
 extern char **environ;
 
@@ -255,6 +256,7 @@ Tunnel *tunnel_close(Tunnel *t) {
         if (t->port == 0)
                 (void) unlink(t->local);
         (void) rmdir(t->folder);
+        temporary_forget(t->folder);
         free(t);
         return NULL;
 }
@@ -349,6 +351,7 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
         snprintf(t->folder, sizeof(t->folder), "/tmp/fleetctl-XXXXXX");
         if (!mkdtemp(t->folder))
                 return error_set(err, -errno, "%s: %s", t->folder, strerror(errno));
+        temporary_add(t->folder);
         r = tunnel_choose_ends(t, endpoint, &remote, err);
         if (r < 0)
                 return r;

@@ -1697,6 +1697,29 @@ def an_interrupted_lock_ends_in_time_while_fleetd_hangs(t):
     assert not os.path.exists(os.path.join(t.dir, "ran"))
 
 
+def a_signal_removes_temporary_files_and_folders(t):
+    """A backup is written beside its final name, and an export."""
+    for args, sent in ((["backup", "b"], signal.SIGTERM), (["export", "e"], signal.SIGINT), (["export", "f"], signal.SIGHUP)):
+        hung, running, seen = threading.Event(), [], []
+
+        def on_request(method, path):
+            left = [name for name in os.listdir(t.dir) if ".new-" in name]
+            if left and not seen:
+                seen.extend(left)
+                running[0].send_signal(sent)
+                hung.wait(50)
+
+        t.cluster.before_request = on_request
+        running.append(subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stderr=subprocess.DEVNULL))
+        try:
+            status = running[0].wait(40)
+        finally:
+            hung.set()
+        t.cluster.before_request = lambda method, path: None
+        assert (status, len(seen)) == (-sent, 1), (args, status, seen)
+        assert not [name for name in os.listdir(t.dir) if ".new-" in name], os.listdir(t.dir)
+
+
 def a_lock_ends_with_all_descendants_of_its_command(t):
     """The pipe ends with the last descendant of the command."""
     def run(script, *args):
