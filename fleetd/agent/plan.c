@@ -122,7 +122,9 @@ static bool plan_was_started(const AgentView *v) {
         same_order = record->index == v->assignment->index ||
                      (record->since_ms > 0 ? record->since_ms == v->assignment->since_ms :
                                              record->unit_index != v->assignment->unit_index);
-        same_text = unit_runs_same(record->unit, v->text);
+        /* One that has finished gets another text for its next run, which a trigger or a user begins. */
+        same_text = unit_runs_same(record->unit, v->text) ||
+                    (v->assignment->finished && plan_has_finished(record, v->boot_id));
         return same_order && same_text &&
                (plan_has_finished(record, v->boot_id) || streq(record->started_boot, v->boot_id));
 }

@@ -218,6 +218,8 @@ static RolloutInstanceState instance_judge(const ClusterUnit *head, const Cluste
         *ret_why = NULL;
         if (instance_is_unreadable(a))
                 return INSTANCE_UNREADABLE;
+        if (plan_has_finished(a) && !has_text && up && m->facts && m->facts->takes_finished)
+                return INSTANCE_IDLE; /* it gets the text for its next run, and is not run */
         if (plan_has_finished(a))
                 return has_text ? INSTANCE_AVAILABLE : INSTANCE_ENDED;
         if (a->kind == ASSIGNMENT_LOAD)

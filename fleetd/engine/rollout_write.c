@@ -14,6 +14,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 .expected_index = o->index,
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
+                .finished = !p->to && move_stays_finished(o),
                 .since_ms = rollout_starts_again(text, p) ? cluster->now_ms : o->since_ms,
         };
 

@@ -15,7 +15,9 @@ enum { HOSTS = 3, PATIENCE_MS = 90000, STEP_MS = 20, AFTER_MS = 5000 };
 
 static World *world;
 static SimCluster *cluster;
-static unsigned n_jobs; /* runs of a oneshot that a daemon began */
+static unsigned n_jobs;       /* runs of a oneshot that a daemon began */
+static const char *main_unit; /* of the cell of the table that is tested now, */
+static unsigned n_starts;     /* and how often a daemon has started it since its event */
 
 static const char job[] = "[Service]\nType=oneshot\nExecStart=/bin/ends 1\n";
 static const char serve[] = "[Service]\nExecStart=/bin/good 1\n";
@@ -53,6 +55,7 @@ static void on_host(void *userdata) {
 
 static void on_start(SimMachine *m, const char *unit) {
         n_jobs += streq(unit, "job.service");
+        n_starts += main_unit && streq(unit, main_unit);
 }
 
 static const Cluster *view(void) {
@@ -352,6 +355,254 @@ static void a_job_of_each_host_runs_in_each_boot(void) {
         CHECK("it-runs-once-in-a-boot", n_jobs == HOSTS + 1);
 }
 
+/* -- Each class and state, and each event -- */
+
+typedef enum Event {
+        EVENT_BOOT,
+        EVENT_POWER_CUT,
+        EVENT_DRAIN,
+        EVENT_MOVE,
+        EVENT_EDIT,
+        EVENT_STOP,
+        EVENT_DESTROY,
+        _EVENT_MAX,
+} Event;
+
+static const char *const event_names[] = { "boot", "power cut", "drain", "move", "edit", "stop", "destroy" };
+
+typedef enum Reach {
+        REACH_RUNS,
+        REACH_FINISHES,
+        REACH_FAILS,
+        REACH_LOADED,
+        REACH_TRIGGERED, /* it is loaded, and its socket has started it */
+        REACH_ENDED,     /* it has run, and ended by itself */
+        REACH_ASSIGNED,  /* its host has no contact to systemd */
+} Reach;
+
+#define JOB   "[Service]\nType=oneshot\nExecStart=/bin/ends "
+#define SERVE "[Service]\nExecStart=/bin/good "
+
+/* A unit in one state, and what is left of it some time after each event: on which host its file is, and
+ * whether it is active there, how often a daemon has started it for that, and the same of its trigger. */
+static const struct {
+        const char *class_and_state, *unit, *text, *edited;
+        Reach state;
+        const char *trigger, *trigger_text, *lead, *lead_text; /* 'lead' is started before it; or NULL */
+        const char *outcomes[_EVENT_MAX];
+} cells[] = {
+        { "work that ends, running", "a.service", SERVE "1\n", SERVE "2\n", REACH_RUNS,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "work that ends, finished", "a.service", JOB "1\n", JOB "2\n", REACH_FINISHES,
+          .outcomes = { "there finished 0", "elsewhere finished 0", "elsewhere finished 0",
+                        "elsewhere finished 0", "there finished 0", "there inactive 0", "gone 0" } },
+        { "work that ends, finished, with a path", "a.service", JOB "1\n", JOB "2\n", REACH_FINISHES,
+          "a.path", "[Path]\nPathExists=/srv/a\n",
+          .outcomes = { "there finished 0, there active", "elsewhere finished 0, elsewhere active",
+                        "elsewhere finished 0, elsewhere active", "elsewhere finished 0, elsewhere active",
+                        "there finished 0, there active", "there inactive 0, there active",
+                        "gone 0, there active" } },
+        { "work that ends, failed", "a.service", "[Service]\nExecStart=/bin/exits 1\n", JOB "2\n",
+          REACH_FAILS,
+          .outcomes = { "there failed 1", "elsewhere failed 1", "elsewhere failed 1", "elsewhere failed 1",
+                        "there finished 1", "there failed 0", "gone 0" } },
+        { "work that ends, loaded", "a.service", JOB "1\n", JOB "2\n", REACH_LOADED,
+          .outcomes = { "there inactive 0", "elsewhere inactive 0", "elsewhere inactive 0",
+                        "elsewhere inactive 0", "there inactive 0", "there inactive 0", "gone 0" } },
+        { "work that ends, triggered", "a.service", SERVE "1\n", SERVE "2\n", REACH_TRIGGERED, "a.socket",
+          "[Socket]\nListenStream=7778\n",
+          .outcomes = { "there inactive 0, there active", "elsewhere inactive 0, elsewhere active",
+                        "elsewhere inactive 0, elsewhere active", "elsewhere inactive 0, elsewhere active",
+                        "there active 0, there active", "there inactive 0, there active",
+                        "gone 0, there active" } },
+        { "work that ends, assigned", "a.service", SERVE "1\n", SERVE "2\n", REACH_ASSIGNED,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "work that does not end, running", "a.service", SERVE "1\nRestart=always\n",
+          SERVE "2\nRestart=always\n", REACH_RUNS,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "work that does not end, of a oneshot that remains", "a.service", JOB "1\nRemainAfterExit=yes\n",
+          JOB "2\nRemainAfterExit=yes\n", REACH_RUNS,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "trigger, running", "a.timer", "[Timer]\nOnUnitInactiveSec=3\n", "[Timer]\nOnUnitInactiveSec=4\n",
+          REACH_RUNS, .lead = "a.service", .lead_text = JOB "1\n",
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "there active 0",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "trigger, assigned", "a.path", "[Path]\nPathExists=/srv/a\n", "[Path]\nPathExists=/srv/b\n",
+          REACH_ASSIGNED, .lead = "a.service", .lead_text = JOB "1\n",
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "there active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "mount, running", "srv-a.mount", "[Mount]\nWhat=tmpfs\nWhere=/srv/a\n",
+          "[Mount]\nWhat=none\nWhere=/srv/a\n", REACH_RUNS,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "mount, ended", "srv-a.mount", "[Mount]\nWhat=tmpfs\nWhere=/srv/a\n",
+          "[Mount]\nWhat=none\nWhere=/srv/a\n", REACH_ENDED,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+        { "mount, running, with an automount", "srv-a.mount", "[Mount]\nWhat=tmpfs\nWhere=/srv/a\n",
+          "[Mount]\nWhat=none\nWhere=/srv/a\n", REACH_RUNS, "srv-a.automount", "[Automount]\nWhere=/srv/a\n",
+          .outcomes = { "there active 1, there active", "elsewhere active 1, elsewhere active",
+                        "elsewhere active 1, elsewhere active", "elsewhere active 1, elsewhere active",
+                        "there active 1, there active", "there inactive 0, there active",
+                        "gone 0, there active" } },
+        { "target, running", "a.target", "[Unit]\nDescription=1\n", "[Unit]\nWants=b.service\n", REACH_RUNS,
+          .outcomes = { "there active 1", "elsewhere active 1", "elsewhere active 1", "elsewhere active 1",
+                        "there active 1", "there inactive 0", "gone 0" } },
+};
+
+static void cell_append(char *ret, size_t size, const char *unit, const SimMachine *home, bool starts) {
+        const ClusterUnit *u = cluster_any_unit(view(), unit);
+        const char *state = "inactive", *place = "gone";
+        unsigned n_files = 0;
+        size_t n = strlen(ret);
+
+        for (unsigned i = 0; i < HOSTS; i++) {
+                const SimMachine *m = &cluster->machines[i];
+
+                if (!m->power)
+                        continue;
+                if (sim_systemd_runs(m->systemd, unit) && !sim_systemd_has(m->systemd, unit))
+                        place = "orphaned";
+                if (!sim_systemd_has(m->systemd, unit))
+                        continue;
+                place = n_files++ > 0 ? "twice" : m == home ? "there" : "elsewhere";
+        }
+        if (n_running(unit) > 0)
+                state = "active";
+        for (const ClusterState *s = u ? LIST_FIRST(&u->states) : NULL; s; s = LIST_NEXT(s, of_unit))
+                if (s->machine->presence == PRESENCE_UP && n_running(unit) == 0)
+                        state = s->state.done                    ? "finished" :
+                                streq(s->state.active, "failed") ? "failed" :
+                                                                   state;
+        snprintf(ret + n, size - n, "%s%s%s%s", n > 0 ? ", " : "", place, n_files > 0 ? " " : "",
+                 n_files > 0 ? state : "");
+        n = strlen(ret);
+        if (starts)
+                snprintf(ret + n, size - n, " %u", n_starts);
+}
+
+static bool has_reached(const char *unit, Reach state) {
+        const UnitState *s = state_of(unit);
+
+        if (!s)
+                return false;
+        if (state == REACH_FINISHES)
+                return s->done;
+        if (state == REACH_FAILS)
+                return streq(s->active, "failed");
+        if (state == REACH_LOADED || state == REACH_TRIGGERED)
+                return streq(s->load, "loaded");
+        return streq(s->active, "active");
+}
+
+static SimMachine *cell_begin(size_t i) {
+        bool loaded = cells[i].state == REACH_LOADED || cells[i].state == REACH_TRIGGERED;
+        SimMachine *home;
+
+        form();
+        main_unit = cells[i].unit;
+        if (cells[i].lead) {
+                submit(cells[i].lead, cells[i].lead_text, TARGET_LAUNCHED);
+                UNTIL("the-lead-finishes", has_reached(cells[i].lead, REACH_FINISHES));
+        }
+        if (cells[i].state == REACH_ASSIGNED) /* of hosts with equal loads, the first one is chosen */
+                sim_systemd_drop_bus(cluster->machines[0].systemd, 10000);
+        submit(cells[i].unit, cells[i].text, loaded ? TARGET_LOADED : TARGET_LAUNCHED);
+        if (cells[i].state == REACH_ASSIGNED) {
+                run_ms(1000);
+                n_starts = 0;
+                return &cluster->machines[0];
+        }
+        UNTIL("the-state-is-reached", has_reached(cells[i].unit, cells[i].state));
+        home = host_of(cells[i].unit);
+        if (cells[i].trigger) {
+                submit(cells[i].trigger, cells[i].trigger_text, TARGET_LAUNCHED);
+                UNTIL("its-trigger-runs", n_running(cells[i].trigger) == 1);
+        }
+        if (cells[i].state == REACH_TRIGGERED) {
+                sim_systemd_trigger(home->systemd, cells[i].trigger);
+                UNTIL("it-is-triggered", sim_systemd_runs(home->systemd, cells[i].unit));
+        }
+        if (cells[i].state == REACH_ENDED)
+                sim_systemd_finish(home->systemd, cells[i].unit);
+        run_ms(1000);
+        n_starts = 0;
+        return home;
+}
+
+static void cell_move(const char *unit, const SimMachine *from) {
+        static int done;
+        Registry *r = registry();
+        MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(world) };
+
+        memcpy(move.to, cluster->machines[(from->index + 1) % HOSTS].machine_id, sizeof(move.to));
+        if (registry_move(r, cluster_unit(registry_cluster(r), unit), &move, "move", on_done, &done) < 0)
+                abort();
+        run_ms(2 * AFTER_MS);
+        UNTIL("a-move-ends", view() && LIST_EMPTY(&view()->lists[CLUSTER_MOVING]));
+}
+
+static void cell_event(size_t i, SimMachine *home, Event event) {
+        bool loaded = cells[i].state == REACH_LOADED || cells[i].state == REACH_TRIGGERED;
+        UnitChange change = { .name = cells[i].unit };
+
+        switch (event) {
+        case EVENT_BOOT:
+                boot(home);
+                break;
+        case EVENT_POWER_CUT:
+                lose(home);
+                break;
+        case EVENT_DRAIN:
+                drain(home);
+                break;
+        case EVENT_MOVE:
+                cell_move(cells[i].unit, home);
+                break;
+        case EVENT_EDIT:
+                submit(cells[i].unit, cells[i].edited, loaded ? TARGET_LOADED : TARGET_LAUNCHED);
+                break;
+        case EVENT_STOP:
+                change.has_target = true;
+                change.target = TARGET_LOADED;
+                request(&change);
+                break;
+        default:
+                change.remove = true;
+                request(&change);
+                break;
+        }
+        run_ms(4 * AFTER_MS);
+}
+
+/* An edited text is in force everywhere, also of what does not run. */
+static bool has_former_text(const char *unit, const SimMachine *home) {
+        const ClusterUnit *u = cluster_any_unit(view(), unit);
+        const ClusterState *s = cluster_state(view(), home->machine_id, unit);
+
+        return !u || !u->unit || !s || !s->state.hash || !streq(s->state.hash, u->unit->hash);
+}
+
+static void each_cell_of_the_classes_has_its_outcome(size_t i, Event event) {
+        char outcome[128] = "", name[128];
+        SimMachine *home = cell_begin(i);
+
+        cell_event(i, home, event);
+        cell_append(outcome, sizeof(outcome), cells[i].unit, home, true);
+        if (cells[i].trigger)
+                cell_append(outcome, sizeof(outcome), cells[i].trigger, home, false);
+        main_unit = NULL;
+        snprintf(name, sizeof(name), "%s: %s", cells[i].class_and_state, event_names[event]);
+        if (event == EVENT_EDIT && has_former_text(cells[i].unit, home))
+                world_failed(world, name, "its file has the former text");
+        if (!streq(outcome, cells[i].outcomes[event]))
+                world_failed(world, name, "%s, not %s", outcome, cells[i].outcomes[event]);
+}
+
 static void (*const scenarios[])(void) = {
         nothing_is_left_where_a_socket_was,
         a_timer_with_a_job_that_follows_it_survives_a_power_cut,
@@ -365,6 +616,20 @@ static void (*const scenarios[])(void) = {
         a_finished_job_follows_the_unit_that_requires_it,
 };
 
+static void in_world(const Seeds *o, uint64_t seed, void (*scenario)(void), size_t cell, Event event) {
+        World *w = world_new(seed, o->trace);
+
+        world_set_replay(w, "tests/sim/test-jobs");
+        world = w;
+        if (scenario)
+                scenario();
+        else
+                each_cell_of_the_classes_has_its_outcome(cell, event);
+        world = NULL;
+        cluster_free(cluster);
+        world_free(w);
+}
+
 int main(int argc, char *argv[]) {
         Seeds o = { .seed = 1, .runs = 1 };
 
@@ -373,18 +638,15 @@ int main(int argc, char *argv[]) {
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 
-        for (uint64_t i = 0; i < o.runs; i++)
-                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
-                        World *w = world_new(o.seed + i, o.trace);
-
-                        world_set_replay(w, "tests/sim/test-jobs");
-                        world = w;
-                        scenarios[k]();
-                        world = NULL;
-                        cluster_free(cluster);
-                        world_free(w);
-                }
-        printf("%llu times %zu scenarios: units of each class go where they are wanted, and jobs run once\n",
-               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        for (uint64_t i = 0; i < o.runs; i++) {
+                for (size_t k = 0; k < ELEMENTS(scenarios); k++)
+                        in_world(&o, o.seed + i, scenarios[k], 0, 0);
+                for (size_t k = 0; k < ELEMENTS(cells) * _EVENT_MAX; k++)
+                        in_world(&o, o.seed + i, NULL, k / _EVENT_MAX, (Event) (k % _EVENT_MAX));
+        }
+        printf("%llu times %zu scenarios and %zu cells: units of each class go where they are wanted, and "
+               "jobs "
+               "run once\n",
+               (unsigned long long) o.runs, ELEMENTS(scenarios), ELEMENTS(cells) * _EVENT_MAX);
         return 0;
 }
