@@ -293,16 +293,11 @@ static void forward_set_position(Forward *f) {
 static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                             size_t size) {
         Api *api = userdata;
+        Forward *f = forward_find(api, session, forward_head_number(payload, size));
         ForwardHead head;
-        Forward *f;
 
-        if (forward_head_read(payload, size, &head) < 0)
+        if (!f || f->headed || forward_head_read(payload, size, &head) < 0)
                 return;
-        f = forward_find(api, session, head.number);
-        if (!f || f->headed) {
-                free(head.texts);
-                return;
-        }
         (*forward_count(f))--;
         f->headed = true;
         f->head = head;

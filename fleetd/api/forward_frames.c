@@ -240,6 +240,13 @@ static void read_fields(Reader *r, ForwardHead *head) {
         }
 }
 
+uint32_t forward_head_number(const void *bytes, size_t size) {
+        Reader r = reader_over(bytes, size);
+
+        (void) read_u8(&r);
+        return read_u32(&r);
+}
+
 int forward_head_read(const void *bytes, size_t size, ForwardHead *ret) {
         Reader r = reader_over(bytes, size);
         ForwardHead head = {};

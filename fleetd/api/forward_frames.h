@@ -76,6 +76,7 @@ typedef struct ForwardHead {
 } ForwardHead;
 
 void forward_head_write(const ForwardHead *head, Writer *w);
+uint32_t forward_head_number(const void *bytes, size_t size);            /* before the rest is read */
 int forward_head_read(const void *bytes, size_t size, ForwardHead *ret); /* as forward_request_read() */
 
 /* PEER_FORWARD_CHUNK: bytes of the body, borrowed. */
