@@ -75,7 +75,7 @@ inside='kvstore/(tree/|raft/|apply/|(hub|propose|serving|budget|estimate|read_bo
 sources_of fleetd/ client/ units/ peers/ io/ base/ | xargs -r grep -nE "#include \"$inside" | rule only_the_store_includes_its_internals
 sources_of kvstore/ | grep -E '^kvstore/((kvstore|watch|offline)\.h|command/.*\.h)$' | some 'public headers of the store' | xargs -r grep -nE "#include \"$inside" |
         rule the_public_headers_of_the_store_include_no_internals
-sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(fuzz/(frames|host_files)|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
+sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(bench/prices|fuzz/(frames|host_files)|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
         rule tests_of_other_components_use_the_public_store
 
 # A header of internals serves one folder: no other one accesses the fields of a Replica, for example.
@@ -220,6 +220,17 @@ routes=$(grep -E '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c | some 'routes of ro
 grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,; s,^.*/\*/,/,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
+
+# A test measures what each type of frame and each route costs.
+{
+        grep -ohE '^ +PEER_[A-Z_]+( = [0-9]+)?,' peers/frame.h kvstore/command/peer_frames.h fleetd/membership/frame_types.h fleetd/api/{forward_frames,remote_command_spec}.h |
+                grep -oE 'PEER_[A-Z_]+' | grep -vxE 'PEER_(SESSION|FRAME)_TYPES' | some 'types of frames' | while read -r type; do
+                grep -qF "{ ROW($type, " tests/sim/test-shares.c || echo "tests/sim/test-shares.c has no row for $type"
+        done
+        tr '\n' ' ' <fleetd/api/routes.c | grep -oE '\{ ROUTE_[A-Z]+, +(NULL|"[A-Z ]+"), +"[^"]+"' | sed -E 's/ROUTE_[A-Z]+, +//; s/, +/, /' | some 'routes' | while read -r route; do
+                grep -qF "$route" tests/sim/test-shares.c || echo "tests/sim/test-shares.c has no row for the route $route"
+        done
+} | rule every_frame_and_route_has_its_cost
 
 # A route names the right that its sender needs; only the server distinguishes listeners.
 grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right

@@ -1,6 +1,8 @@
 /* What the costliest entries take: the charged cost, and the thread's processor time beside it. The prices of
  * kvstore/command/cost.h were found with it: an entry of COST_ENTRY_MAX should take at most COST_ENTRY_MS.
  *
+ * Then the prices of single calls.
+ *
  *     cost [--level N] [NAME...] */
 #include <assert.h>
 #include <stdarg.h>
@@ -11,6 +13,7 @@
 
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/applied.h"
+#include "tests/bench/prices.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7 };
@@ -532,5 +535,7 @@ int main(int argc, char **argv) {
                 free(path);
                 scratch = path = NULL;
         }
+        if (!named || streq(argv[argc - 1], "prices"))
+                prices();
         return 0;
 }

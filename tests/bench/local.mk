@@ -3,8 +3,9 @@
 EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd tests/bench/cost tests/bench/step tests/bench/herd
 tests_bench_load_LDADD = base/libbase.a
 tests_bench_crowd_LDADD = base/libbase.a
-tests_bench_cost_SOURCES = tests/bench/cost.c tests/lib/scratch.h tests/lib/scratch.c
-tests_bench_cost_LDADD = $(KVSTORE_LIBS)
+tests_bench_cost_SOURCES = tests/bench/cost.c tests/bench/prices.h tests/bench/prices.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
+tests_bench_cost_CFLAGS = $(TEST_CFLAGS)
+tests_bench_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_bench_step_SOURCES = tests/bench/step.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_bench_step_CFLAGS = $(TEST_CFLAGS)
 tests_bench_step_LDADD = $(FLEETD_PURE_LIBS)

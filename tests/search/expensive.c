@@ -3,9 +3,8 @@
  * A scene (scene.h) is a state of the store and a request that some clients send at once. Scenes are drawn
  * from a seed; the most expensive of each kind of request are changed in part and tried again. Each runs on a
  * host of real parts: loop, store, API over a socket. Work is counted, not timed, so that a run finds the
- * same on every machine: bytes that this program's own code allocates, bytes put into LMDB, calls of LMDB at
- * WORK_CALL each, steps of comparing names with patterns and with option names. Only the loop's thread
- * counts: a worker delays no other request.
+ * same on every machine (tests/search/work.h). Only the loop's thread counts: a worker delays no other
+ * request.
  *
  *   expensive --seed N --scenes N [--rows N] [--only KIND]
  *           Search; print the most expensive scenes. With one kind, stop at the first scene that fails.
@@ -17,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <lmdb.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,9 +33,9 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/search/scene.h"
+#include "tests/search/work.h"
 
 enum {
-        WORK_CALL = 256,                  /* of a call of LMDB */
         WORK_TURN_MAX = 64 * 1024 * 1024, /* an entry of COST_ENTRY_MAX, with its copies and answers */
         WORK_PER_BYTE = 64,               /* for each byte of all requests that arrive together */
         STATE_MAX = 24 * 1024 * 1024,     /* bytes of a scene's keys and values */
@@ -50,43 +48,9 @@ enum {
 
 static pthread_t loop_thread;
 static bool counts;
-static uint64_t work;
 
-static void count(uint64_t n) {
-        if (counts && pthread_equal(pthread_self(), loop_thread))
-                work += n;
-}
-
-#define WRAP(type, name, parameters, arguments, cost) \
-        type __real_##name parameters;                \
-        type __wrap_##name parameters;                \
-        type __wrap_##name parameters {               \
-                count(cost);                          \
-                return __real_##name arguments;       \
-        }
-
-WRAP(void *, malloc, (size_t size), (size), size)
-WRAP(void *, calloc, (size_t n, size_t size), (n, size), n *size)
-WRAP(void *, realloc, (void *p, size_t size), (p, size), size / 2) /* growing buffers double */
-WRAP(int, mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data),
-     WORK_CALL)
-WRAP(int, mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
-     (txn, dbi, key, data, flags), WORK_CALL + data->mv_size)
-WRAP(int, mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data),
-     WORK_CALL)
-WRAP(int, mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op),
-     (cursor, key, data, op), WORK_CALL)
-WRAP(int, mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags), WORK_CALL)
-WRAP(size_t, text_distance, (const char *a, const char *b), (a, b), strlen(a) * strlen(b))
-
-bool __real_glob_match_counted(const char *pattern, const char *name, size_t *steps);
-bool __wrap_glob_match_counted(const char *pattern, const char *name, size_t *steps);
-bool __wrap_glob_match_counted(const char *pattern, const char *name, size_t *steps) {
-        size_t before = *steps;
-        bool result = __real_glob_match_counted(pattern, name, steps);
-
-        count(*steps - before);
-        return result;
+static bool loop_counts(void) {
+        return counts && pthread_equal(pthread_self(), loop_thread);
 }
 
 /* -- Its keys -- */
@@ -486,14 +450,14 @@ static void caller_done(Caller *c) {
 /* One turn of the loop, whether there is something to do in it or not. */
 static void turn(Place *p, Scene *s) {
         Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = p->host->uv };
-        uint64_t before = work;
+        uint64_t before = work_done;
 
         loop_defer(p->host->loop, &stop);
         counts = true;
         loop_uv_run(p->host->uv);
         counts = false;
         deferred_cancel(&stop);
-        s->turn = MAX(s->turn, work - before);
+        s->turn = MAX(s->turn, work_done - before);
 }
 
 static void play(Place *p, Scene *s) {
@@ -517,7 +481,7 @@ static void play(Place *p, Scene *s) {
         }
         host_pause(h, 5);
 
-        work = 0;
+        work_done = 0;
         for (size_t i = 0; i < n; i++) {
                 callers[i] = (Caller) { .fd = -1 };
                 caller_open(&callers[i], p);
@@ -534,7 +498,7 @@ static void play(Place *p, Scene *s) {
                 for (size_t i = 0; i < n_watchers; i++)
                         (void) caller_go_on(&watchers[i]);
         } while (more && loop_now_ms(h->loop) < end_ms);
-        s->work = work;
+        s->work = work_done;
         (void) sscanf(callers[n - 1].head, "HTTP/1.1 %u", &s->status);
 
         for (size_t i = 0; i < n; i++)
@@ -688,6 +652,7 @@ int main(int argc, char **argv) {
                         return 2;
         }
         loop_thread = pthread_self();
+        work_counts = loop_counts;
         memset(value, 'x', sizeof(value) - 1);
         log_set_sink(no_log, NULL);
         if (!plays)

@@ -50,6 +50,7 @@ typedef struct SimMachine {
          * now. */
         const char *unreadable, *running_unreadable;
         bool power, dying, start_wanted;
+        bool is_played; /* the test sends in its place: what is said about it is not checked */
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may declare it lost in between */
         unsigned maintained;                        /* the state of its maintenance that drains.c has seen */

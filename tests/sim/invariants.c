@@ -145,7 +145,7 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
         if (!fields->machine || !strstr(message, " is lost: no message from its fleetd or its kernel"))
                 return;
         for (unsigned i = 0; i < c->n; i++)
-                if (streq(c->machines[i].machine_id, fields->machine))
+                if (streq(c->machines[i].machine_id, fields->machine) && !c->machines[i].is_played)
                         lost = &c->machines[i];
         for (unsigned i = 0; lost && i < c->n; i++) {
                 const SimMachine *m = &c->machines[i];

@@ -11,13 +11,15 @@ tests_sim_libsim_a_SOURCES = \
 	tests/lib/scratch.h tests/lib/scratch.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c
 SIM_DAEMONS = tests/sim/libsim.a $(FLEETD_LIBS)
 SIM_STORES = tests/sim/libsim.a $(KVSTORE_LIBS)
+# A host that the test plays, beside whole daemons.
+SIM_GUEST = tests/sim/guest.h tests/sim/guest.c
 # Replaces calls of libc in the whole program: not for programs that want no such faults.
 SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 
 # make check runs a few seeds of each; ./check --full runs many of some (test-*.sh).
 check_PROGRAMS += $(SIM_TESTS)
 TESTS += $(SIM_TESTS)
-SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-verbs tests/sim/test-frames tests/sim/test-level \
+SIM_TESTS = tests/sim/test-cluster tests/sim/test-singleton tests/sim/test-jobs tests/sim/test-health tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-reboots tests/sim/test-budget tests/sim/test-restart tests/sim/test-directory tests/sim/test-members tests/sim/test-migrate tests/sim/test-join tests/sim/test-attach tests/sim/test-overload tests/sim/test-reporting tests/sim/test-kinds tests/sim/test-rotate tests/sim/test-rejoin tests/sim/test-verbs tests/sim/test-frames tests/sim/test-shares tests/sim/test-level \
 	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
 tests_sim_test_cluster_SOURCES = tests/sim/test-cluster.c tests/sim/cluster_faults.h tests/sim/cluster_faults.c tests/sim/tokens.h tests/sim/tokens.c
@@ -53,9 +55,13 @@ tests_sim_test_join_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rotate_SOURCES = tests/sim/test-rotate.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rotate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rotate_LDADD = $(SIM_DAEMONS)
-tests_sim_test_frames_SOURCES = tests/sim/test-frames.c tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_frames_SOURCES = tests/sim/test-frames.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=session_send -Wl,--wrap=peer_reply
 tests_sim_test_frames_LDADD = $(SIM_DAEMONS)
+tests_sim_test_shares_SOURCES = tests/sim/test-shares.c tests/search/work.h tests/search/work.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
+tests_sim_test_shares_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
+tests_sim_test_shares_LDFLAGS = $(AM_LDFLAGS) $(WORK_WRAP) -Wl,--wrap=api_new,--wrap=session_send,--wrap=peer_reply,--wrap=child_spawn,--wrap=child_stop,--wrap=child_kill,--wrap=child_pause
+tests_sim_test_shares_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rejoin_SOURCES = tests/sim/test-rejoin.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rejoin_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rejoin_LDADD = $(SIM_DAEMONS)

@@ -8,58 +8,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/membership/frame_types.h"
-#include "fleetd/membership/identity.h"
-#include "fleetd/membership/revocation.h"
-#include "io/tls_credentials.h"
-#include "peers/session.h"
-#include "tests/sim/attached.h"
+#include "tests/sim/guest.h"
 
 enum {
         ANSWER_MS = 40,    /* there and back, with the delays of the simulated links */
         CUTS_MAX = 200,    /* of one frame: of a longer one, each n-th byte */
         PAYLOAD_SIZE = 64, /* of a type that no daemon has sent */
-        ATTACHED = 5,      /* among the machines, as the next one */
-        GUEST = 6,
-        MOVES = 300, /* of a host between two replicas, ten in a second */
+        MOVES = 300,       /* of a host between two replicas, ten in a second */
         MOVES_WRITES_MAX = 30,
 };
-
-/* -- What the members send -- */
-
-typedef struct Recorded {
-        uint8_t *payload;
-        size_t size;
-} Recorded;
-
-static Recorded recorded[PEER_FRAME_TYPES];
-static bool records; /* only what the daemons send */
-
-static void record(PeerFrame type, const void *payload, size_t size) {
-        Recorded *r = &recorded[type];
-
-        if (!records || type < PEER_SESSION_TYPES || r->payload || size == 0 || size >= 65536)
-                return;
-        r->payload = malloc(size);
-        memcpy(r->payload, payload, size);
-        r->size = size;
-}
-
-int __real_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        record(type, payload, size);
-        return __real_session_send(s, type, payload, size);
-}
-
-int __real_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        record(type, payload, size);
-        return __real_peer_reply(s, type, payload, size);
-}
 
 /* -- The other host -- */
 
@@ -130,13 +89,6 @@ static const struct {
         { "health of a set", 63, MEMBERS },
 };
 
-typedef struct Guest {
-        SimMachine *to; /* it dials this one */
-        WorldLoop *loop;
-        Peers *peers;
-        bool closed;
-} Guest;
-
 static bool may_send(Role role, PeerFrame type) {
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 if (rows[i].type == type)
@@ -144,55 +96,8 @@ static bool may_send(Role role, PeerFrame type) {
         return true; /* unknown: dropped */
 }
 
-/* As the first replica knows the others. */
-static void guest_known(void *userdata, const char *machine_id, PeerKnown *ret) {
-        Daemon *d = machine(0)->daemon;
-
-        revocation_known(daemon_store(d), daemon_registry(d), NULL, false, machine_id, ret);
-}
-
-static void guest_open(Guest *g, SimMachine *m, SimMachine *to, const TlsCredentials *credentials,
-                       const TlsPin *root, uint64_t raft_id) {
-        KvState state = state_of(machine(0));
-        PeersOptions options = { .self = { .nonce = 7, .start_number = 1000, .raft_id = raft_id },
-                                 .credentials = credentials,
-                                 .known = guest_known,
-                                 .token_root = root,
-                                 .token_cluster_id = state.cluster_id };
-        PeerAddress known = {};
-
-        *g = (Guest) { .to = to, .loop = world_loop_new(world, "guest") };
-        memcpy(options.self.machine_id, m->machine_id, sizeof(options.self.machine_id));
-        snprintf(options.self.name, sizeof(options.self.name), "guest");
-        snprintf(options.self.address, sizeof(options.self.address), "%s:2380", m->address);
-        if (!root) {
-                options.self.cluster_id = state.cluster_id;
-                options.self.lineage = state.lineage;
-        }
-        snprintf(known.address, sizeof(known.address), "%s", to->settings.listen_peer);
-        if (peers_new(&g->peers, world_loop(g->loop), sim_host_network(m->host, g->loop), &options) < 0 ||
-            peers_set_known(g->peers, &known, 1) < 0)
-                abort();
-}
-
-static void on_closed(void *userdata) {
-        ((Guest *) userdata)->closed = true;
-}
-
-static void guest_close(Guest *g, SimMachine *m) {
-        peers_close(g->peers, "", on_closed, g);
-        UNTIL("sessions-end", g->closed);
-        sim_host_reset(m->host, true);
-        world_loop_free(g->loop);
-}
-
-static PeerSession *guest_session(Guest *g) {
-        UNTIL("a-host-has-a-session", peers_dialed(g->peers, g->to->machine_id));
-        return peers_dialed(g->peers, g->to->machine_id);
-}
-
 /* A join that the guest repeats gives it another Raft ID, if it has reached a replica. */
-static void guest_follow_id(Guest *g, const SimMachine *m) {
+static void guest_follow_id(SimGuest *g, const SimMachine *m) {
         PeerHandshake self = *peers_self(g->peers);
 
         run_ms(1000);
@@ -202,8 +107,8 @@ static void guest_follow_id(Guest *g, const SimMachine *m) {
 }
 
 /* Send a frame. Return whether its session is open afterwards. */
-static bool guest_sends(Guest *g, PeerFrame type, const void *payload, size_t size) {
-        uint64_t number = peer_number(guest_session(g));
+static bool guest_sends(SimGuest *g, PeerFrame type, const void *payload, size_t size) {
+        uint64_t number = peer_number(sim_guest_session(g));
 
         if (peers_send(g->peers, g->to->machine_id, type, payload, size) < 0)
                 world_failed(world, "a-frame-is-sent", "type %u, %zu bytes", type, size);
@@ -216,10 +121,10 @@ static bool guest_sends(Guest *g, PeerFrame type, const void *payload, size_t si
 static unsigned n_frames;
 
 static SimMachine *attached_host(void) {
-        return machine(ATTACHED);
+        return machine(GUEST_ATTACHED);
 }
 
-static void check_cluster(const Guest *g, Role role, unsigned type, size_t size) {
+static void check_cluster(const SimGuest *g, Role role, unsigned type, size_t size) {
         SimMachine *host = attached_host();
 
         n_frames++;
@@ -230,7 +135,7 @@ static void check_cluster(const Guest *g, Role role, unsigned type, size_t size)
         UNTIL("an-attached-host-has-a-replica-in-use", state_of(host).ready);
 }
 
-static void send_all(Guest *g, SimMachine *m, Role role) {
+static void send_all(SimGuest *g, SimMachine *m, Role role) {
         for (unsigned type = PEER_SESSION_TYPES; type < PEER_FRAME_TYPES; type++) {
                 uint8_t bytes[PAYLOAD_SIZE];
                 const uint8_t *payload = recorded[type].payload;
@@ -265,7 +170,7 @@ static void send_all(Guest *g, SimMachine *m, Role role) {
 
 /* Frames of the session itself. A host without a replica cannot declare the replica that it dials outdated,
  * and a host without a certificate gets no answers to pings and no room for large frames. */
-static void send_session_frames(Guest *g, Role role) {
+static void send_session_frames(SimGuest *g, Role role) {
         static const uint8_t large[PEER_JOIN_FRAME_MAX + 1];
         const struct {
                 PeerFrame type;
@@ -277,14 +182,15 @@ static void send_session_frames(Guest *g, Role role) {
                 _cleanup_writer_ Writer w = {};
 
                 rejection_write(&w, cause, "no");
-                (void) __real_session_send(guest_session(g), PEER_REJECTED, w.bytes, w.size);
+                (void) __real_session_send(sim_guest_session(g), PEER_REJECTED, w.bytes, w.size);
                 run_ms(ANSWER_MS);
                 check_cluster(g, role, PEER_REJECTED, w.size);
         }
         for (size_t i = 0; i < ELEMENTS(pings) && role == JOINING; i++) {
-                uint64_t number = peer_number(guest_session(g));
+                uint64_t number = peer_number(sim_guest_session(g));
 
-                (void) __real_session_send(guest_session(g), pings[i].type, pings[i].payload, pings[i].size);
+                (void) __real_session_send(sim_guest_session(g), pings[i].type, pings[i].payload,
+                                           pings[i].size);
                 run_ms(ANSWER_MS);
                 if (peers_session(g->peers, number))
                         world_failed(world, "a-joining-host-has-small-limits", "type %u, %zu bytes",
@@ -293,28 +199,24 @@ static void send_session_frames(Guest *g, Role role) {
         }
 }
 
-static void on_admitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        *(bool *) userdata = true;
-}
-
 static void frames_of_others(SimMachine *m, const TlsCredentials *none, const TlsCredentials *own,
                              const TlsPin *root) {
-        Guest g;
+        SimGuest g;
 
-        guest_open(&g, m, machine(0), none, root, 0);
+        sim_guest_open(&g, m, machine(0), none, root, 0);
         send_session_frames(&g, JOINING);
         send_all(&g, m, JOINING);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 
-        guest_open(&g, m, machine(0), own, NULL, 0);
+        sim_guest_open(&g, m, machine(0), own, NULL, 0);
         send_session_frames(&g, HOST);
         send_all(&g, m, HOST);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 
-        guest_open(&g, m, machine(0), own, NULL, state_of(machine(1)).raft_id);
+        sim_guest_open(&g, m, machine(0), own, NULL, state_of(machine(1)).raft_id);
         send_session_frames(&g, WRONG_ID);
         send_all(&g, m, WRONG_ID);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 }
 
 /* A host that says ten times a second that it uses the other one of two replicas: the leader writes little
@@ -323,9 +225,9 @@ static void moves_ten_times_a_second(SimMachine *m, const TlsCredentials *own) {
         static const uint8_t idle[] = { 0, 3, 0 }, in_use[] = { 0, 3, 1 };
         PeerAddress known[2] = {};
         uint64_t before;
-        Guest g;
+        SimGuest g;
 
-        guest_open(&g, m, machine(0), own, NULL, 0);
+        sim_guest_open(&g, m, machine(0), own, NULL, 0);
         for (unsigned k = 0; k < 2; k++)
                 snprintf(known[k].address, sizeof(known[k].address), "%s", machine(k)->settings.listen_peer);
         if (peers_set_known(g.peers, known, 2) < 0)
@@ -343,85 +245,48 @@ static void moves_ten_times_a_second(SimMachine *m, const TlsCredentials *own) {
         before = kv_index(daemon_store(machine(0)->daemon)) - before;
         if (before > MOVES_WRITES_MAX)
                 world_failed(world, "moves-cost-few-writes", "%llu", (unsigned long long) before);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 }
 
 /* An attached host listens to replicas only. */
 static void attached_host_rejects(SimMachine *m, const TlsCredentials *own, uint64_t raft_id) {
-        Guest g;
+        SimGuest g;
 
-        guest_open(&g, m, attached_host(), own, NULL, raft_id);
+        sim_guest_open(&g, m, attached_host(), own, NULL, raft_id);
         run_ms(5000);
         if (peers_dialed(g.peers, g.to->machine_id))
                 world_failed(world, "an-attached-host-listens-to-replicas", "another host has a session");
         check_cluster(&g, HOST, PEER_HANDSHAKE, 0);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 }
 
 static void frames_of_a_replica(SimMachine *m, SimMachine *to, const TlsCredentials *own) {
-        Guest g;
+        SimGuest g;
 
-        guest_open(&g, m, to, own, NULL, seen(machine(0), m)->member.raft_id);
+        sim_guest_open(&g, m, to, own, NULL, seen(machine(0), m)->member.raft_id);
         send_all(&g, m, REPLICA);
-        guest_close(&g, m);
+        sim_guest_close(&g, m);
 }
 
 static void frames_of_each_role(void) {
-        const TokenRequest restricted = { .uses = 1, .restricted = true, .write = "/app", .by = "root" };
-        _cleanup_(tls_credentials_freep) TlsCredentials *none = NULL, *own = NULL;
-        uint64_t raft_id = 0;
-        bool admitted = false;
-        Error err = {};
-        MadeToken made;
-        TlsPin root;
+        SimGuestHost host;
         SimMachine *m;
-        Token token;
 
-        records = true;
-        found(GUEST + 1, 3);
-        made = make_token_of(machine(0), &restricted);
-        join_with(attached_host(), &made);
-        UNTIL("a-host-is-attached", state_of(attached_host()).attached && state_of(attached_host()).ready);
-        UNTIL("an-attached-host-has-facts", seen(machine(0), attached_host())->facts);
-        request_unit(machine(0), "a.service", attached_host());
-        UNTIL("a-unit-runs-on-an-attached-host", sim_systemd_runs(attached_host()->systemd, "a.service"));
-        (void) write_key(attached_host(), "/app/a", "1");
-        expect_key(attached_host(), "/app/a", "1");
-        made = make_token(machine(0), NULL);
-        m = machine(GUEST);
-        UNTIL("a-host-is-ready", is_ready(m));
-        (void) command(m, false, made.text);
-        UNTIL_EACH(TOKENS_PATIENCE_MS, 1, "its-certificate-is-stored", exists(m, "identity.new/entering"));
-        machine_crash_daemon(m);
-        UNTIL("a-daemon-ends", !m->loop);
-        records = false;
+        sim_guest_host_new(&host);
+        m = host.m;
+        frames_of_others(m, host.none, host.own, &host.root);
+        attached_host_rejects(m, host.own, 0);
+        attached_host_rejects(m, host.own, state_of(machine(1)).raft_id);
+        moves_ten_times_a_second(m, host.own); /* the leader gives it a replica */
 
-        if (tls_credentials_new(NULL, NULL, NULL, &none, &err) < 0 ||
-            identity_begin(m->folder, m->settings.cluster_file, &err) < 0 ||
-            identity_read_credentials(m->folder, &own, &err) < 0 || token_read(made.text, &token, &err) < 0)
-                world_failed(world, "a-host-has-an-identity", "%s", err.message);
-        memcpy(root.bytes, token.root, sizeof(root.bytes));
-        frames_of_others(m, none, own, &root);
-        attached_host_rejects(m, own, 0);
-        attached_host_rejects(m, own, state_of(machine(1)).raft_id);
-        moves_ten_times_a_second(m, own); /* the leader gives it a replica */
-
-        UNTIL("there-is-a-leader", leader_with(machine(0)));
-        if (registry_admit(daemon_registry(leader_with(machine(0))->daemon), m->machine_id, "10.0.0.7:2380",
-                           &raft_id, on_admitted, &admitted) < 0)
-                abort();
-        UNTIL("the-host-gets-a-raft-id", admitted && seen(machine(0), m)->member.raft_id != 0);
-        frames_of_a_replica(m, machine(0), own);
-        frames_of_a_replica(m, attached_host(), own);
+        sim_guest_host_admit(&host);
+        frames_of_a_replica(m, machine(0), host.own);
+        frames_of_a_replica(m, attached_host(), host.own);
 
         run_ms(2000);
         if (n_voters(machine(0)) != 3)
                 world_failed(world, "no-frame-disturbs-the-cluster", "%zu voters", n_voters(machine(0)));
-        for (unsigned i = 0; i < PEER_FRAME_TYPES; i++) {
-                free(recorded[i].payload);
-                recorded[i] = (Recorded) {};
-        }
-        cluster = cluster_free(cluster);
+        sim_guest_host_done(&host);
 }
 
 static void (*const scenarios[])(void) = { frames_of_each_role };

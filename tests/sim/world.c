@@ -261,6 +261,10 @@ static void run_counted(World *w, const Event *e) {
                              (unsigned long long) work.bytes, EVENT_BYTES_MAX);
 }
 
+bool world_is_at_work(void) {
+        return at_work;
+}
+
 void world_read(uint64_t bytes) {
         if (!at_work)
                 n_read += bytes;

@@ -63,6 +63,7 @@ const WorldLoop *world_running_loop(const World *w); /* the loop of the event th
  * before a power cut. */
 void world_loop_drop_work(WorldLoop *l, bool tear);
 bool world_loop_is_working(const WorldLoop *l);       /* work is in flight */
+bool world_is_at_work(void);                          /* now, in a worker of a loop */
 void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* hold its events, then run them at once; 0: resume */
 void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* duration of work */
 void world_loop_set_drift(WorldLoop *l, int ppm); /* from now on its monotonic clock runs that much faster */
