@@ -38,7 +38,6 @@ enum {
 typedef struct Placement {
         char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
         Names machine_of; /* MachineOf=: units that must all be on the same machine */
-        Names triggers;   /* the unit that this one starts, if it is a trigger (units/class.h); or none */
         Pairs metadata;   /* MachineMetadata=: keys are ANDed, values of one key ORed */
         Names conflicts;  /* Conflicts=: globs of units that must not be on the same machine */
         Names replaces;   /* Replaces=: globs of units that are moved away from it */
@@ -54,6 +53,7 @@ typedef struct Placement {
         unsigned keep_revisions;   /* KeepRevisions=; 0: REVISIONS_KEPT */
         UpdatePolicy update;
         HealthPolicy health;
+        Names triggers; /* no option: the unit that this one starts, if it is a trigger (units/class.h) */
 } Placement;
 
 void placement_done(Placement *placement);
@@ -74,8 +74,7 @@ int placement_check_patterns(const Placement *placement, Error *err);
 uint64_t placement_stop_after_ms(const Placement *placement);
 
 /* Return whether the unit stops before it starts on another machine: one with Move=no, too, where a user
- * moves it.
- */
+ * moves it. */
 bool placement_stops_first(const Placement *placement);
 
 /* Whether MachineID= allows this machine. */
