@@ -472,7 +472,7 @@ static bool is_launched(const View *v, const char *name) {
 static bool is_stopped(const View *v, const ApiState *s) {
         return (same_string(s->reason, STATE_STOPPED_BY_HAND) ||
                 same_string(s->reason, STATE_STOPPED_UNOBSERVED) ||
-                same_string(s->reason, STATE_FAILURE_RESET)) &&
+                same_string(s->reason, STATE_FAILURE_RESET) || same_string(s->reason, STATE_ENDED_ITSELF)) &&
                is_launched(v, s->name);
 }
 

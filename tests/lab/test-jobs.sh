@@ -22,7 +22,7 @@ hosts_on() { local h; for h in $LAB_HOSTS; do ! host_is_on "$h" || echo "$h"; do
 finished() { fleetctl alpha list-units --no-legend --fields=unit,finished 2>/dev/null | grep -qE "^$1[[:space:]]+true"; }
 refused() { fleetctl alpha why "$1" 2>&1 | grep -q "$2"; }
 boots() {
-        host_exec "$1" systemctl reboot
+        host_exec "$1" systemctl reboot >"$LAB/out" 2>&1
         wait_for 30 host_is_off "$1" || fail "$1 does not reboot"
         hosts_up "$1"
         cluster_whole "$1"
@@ -115,7 +115,7 @@ a_run_of_a_loaded_unit_ends_by_a_stop_alone() {
         ctl submit --replace ld.service
         wait_for 10 host_exec "$h" grep -q A=2 /run/fleet/units/ld.service || fail "$h has the former text"
         [ "$run" = "$(host_exec "$h" systemctl show -P InvocationID ld.service)" ] || fail "a new text has ended the run"
-        fleetctl alpha list-unit-files --no-legend --fields=unit,target 2>/dev/null | grep -qE '^ld.service[[:space:]]+loaded' || fail "it is not loaded: $(fleetctl alpha list-unit-files 2>&1)"
+        fleetctl alpha list-unit-files --no-legend --fields=unit,dstate 2>/dev/null | grep -qE '^ld.service[[:space:]]+loaded' || fail "it is not loaded: $(fleetctl alpha list-unit-files 2>&1)"
         ctl stop ld.service
         ! active_on "$h" ld.service || fail "stop leaves it running"
 }
@@ -126,16 +126,19 @@ updates_touch_what_they_have_to() {
         wait_for 30 fleetctl alpha is-active rl.service
         unit_file rl.service <<<$'[Service]\nExecReload=/bin/true\n'"$SLEEPS"$'\n[X-Fleet]\nReloadTrigger=2\nUpdateWatchSec=2s'
         ctl start --replace rl.service
+        wait_for 30 rolled rl.service || fail "a reload is no success: $(fleetctl alpha rollout rl.service 2>&1)"
         unit_file sur@.service <<<$'[Service]\n'"$SLEEPS"$'\n[X-Fleet]\nMaxSurge=1\nMaxUnavailable=0\nUpdateWatchSec=2s'
         ctl submit sur@.service
         ctl start sur@1.service sur@2.service
+        wait_for 30 both_available || fail "not available: $(fleetctl alpha rollout sur@.service 2>&1)"
         before=$(identities | awk '$2 ~ /^sur@/ { print $2, $5 }' | sort)
         unit_file sur@.service <<<$'[Service]\nExecStart=/bin/sh -c "sleep 1; exit 1"\n[X-Fleet]\nMaxSurge=1\nMaxUnavailable=0\nUpdateWatchSec=2s'
         fleetctl alpha submit --replace --on-failure=revert sur@.service >"$LAB/out" 2>&1
-        wait_for 60 reverted || fail "no revert: $(fleetctl alpha rollout sur@.service 2>&1)"
+        wait_for 60 both_available || fail "no revert: $(fleetctl alpha rollout sur@.service 2>&1)"
         [ "$before" = "$(identities | awk '$2 ~ /^sur@/ { print $2, $5 }' | sort)" ] || fail "instances were replaced: $before, and $(identities | grep sur@ | xargs)"
 }
-reverted() { fleetctl alpha rollout sur@.service 2>&1 | grep -qi 'revision 1.*done\|return.*done'; }
+rolled() { fleetctl alpha rollout "$1" 2>&1 | head -1 | grep -q 'done'; }
+both_available() { fleetctl alpha rollout sur@.service 2>&1 | head -1 | grep -q 'revision 1 .*2 of 2 available'; }
 
 scenario a_cluster_with_jobs what_requires_a_job_is_active_after_a_boot timers_and_a_mount_are_elsewhere_after_a_power_cut \
         nothing_is_left_of_a_socket_on_a_drained_host a_timer_without_its_service_is_refused_until_that_is_loaded \
