@@ -77,3 +77,25 @@ int unit_class_triggered(const char *name, const UnitFile *file, char ret[static
         snprintf(ret, UNIT_NAME_MAX + 1, "%s", expanded);
         return 0;
 }
+
+/* Replace the end 'from' of a name by 'to'. False: it has another end, an instance, or the name is too long.
+ */
+static bool class_rename(const char *name, const char *from, const char *to,
+                         char ret[static UNIT_NAME_MAX + 1]) {
+        size_t n = strlen(name), n_from = strlen(from);
+
+        if (n <= n_from || !streq(name + n - n_from, from) || memchr(name, '@', n - n_from) ||
+            n - n_from + strlen(to) > UNIT_NAME_MAX)
+                return false;
+        snprintf(ret, UNIT_NAME_MAX + 1, "%.*s%s", (int) (n - n_from), name, to);
+        return true;
+}
+
+bool unit_class_accepts(const char *name, const UnitFile *file, char ret[static UNIT_NAME_MAX + 1]) {
+        return class_rename(name, ".socket", "@.service", ret) &&
+               (!file || class_is_set(file, "Socket", "Accept"));
+}
+
+bool unit_class_accepting(const char *template, char ret[static UNIT_NAME_MAX + 1]) {
+        return class_rename(template, "@.service", ".socket", ret);
+}

@@ -32,3 +32,9 @@ UnitClass unit_class(const char *name, const UnitFile *file);
  * Source: Unit= in systemd.timer(5) and systemd.path(5), Service= in systemd.socket(5), systemd.automount(5).
  */
 int unit_class_triggered(const char *name, const UnitFile *file, char ret[static UNIT_NAME_MAX + 1]);
+
+/* Set 'ret' to the template whose instances a socket starts, one for each connection: foo@.service of a
+ * foo.socket with Accept=yes. False: it starts none. 'file' NULL: Accept= is not considered. */
+bool unit_class_accepts(const char *name, const UnitFile *file, char ret[static UNIT_NAME_MAX + 1]);
+/* Set 'ret' to the socket that starts instances of the template if it has Accept=yes. False: it is none. */
+bool unit_class_accepting(const char *template, char ret[static UNIT_NAME_MAX + 1]);

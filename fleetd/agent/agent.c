@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
+#include "units/class.h"
 
 enum {
         PERIOD_MS = 10000,
@@ -213,6 +214,22 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
         return true;
 }
 
+/* Return whether the next step may be executed: a socket with Accept=yes starts when its template is in
+ * force. One that the host has from another source is a conflict, as one of the unit itself. */
+static bool agent_has_template(Agent *a, AgentUnit *u, AgentStep s) {
+        int r;
+
+        if (s == AGENT_STOP || s == AGENT_REMOVE || s == AGENT_DONE || s == AGENT_REFUSE)
+                return true;
+        r = agent_put_template(a, u);
+        if (r >= 0)
+                return true;
+        if (u->retry_ms <= loop_now_ms(a->loop))
+                agent_unit_failed(a, u, "put the template in force of", strerror(-r));
+        u->link_refused |= r == -EEXIST && !agent_has_started(a, u);
+        return s != AGENT_WRITE && s != AGENT_START;
+}
+
 /* Return the next step of 'u': AGENT_NOTHING if there is none (u->planned), or not yet. */
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         const ClusterAssignment *assignment = agent_assignment(a, u->name);
@@ -242,6 +259,10 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
                 u->n_writes = 0;
+        if (!agent_has_template(a, u, s)) {
+                agent_wake_at(a, u->retry_ms);
+                return AGENT_NOTHING;
+        }
         if (!agent_may_restart(a, u, s))
                 return AGENT_NOTHING;
         if (s == AGENT_NOTHING || s == AGENT_DONE) {
@@ -367,6 +388,7 @@ static void agent_pass(void *userdata) {
 static void agent_on_change(void *userdata, const RegistryChange *change) {
         Agent *a = userdata;
         const Cluster *c = registry_cluster(a->registry);
+        char socket[UNIT_NAME_MAX + 1];
         const char *name = change->unit;
         AgentUnit *u;
         bool make;
@@ -380,6 +402,9 @@ static void agent_on_change(void *userdata, const RegistryChange *change) {
         agent_wake(a); /* the view may have reached the index of the records */
         if (!name)
                 return;
+        if (change->kind == CHANGED_UNIT && unit_class_accepting(name, socket) &&
+            (u = agent_unit(a, socket, false)))
+                agent_dirty(a, u);
         make = agent_assignment(a, name) || cluster_state(c, a->machine_id, name);
         u = agent_unit(a, name, make);
         if (u)

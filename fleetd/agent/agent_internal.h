@@ -208,6 +208,13 @@ const Unit *agent_assigned_text(const Agent *a, const AgentUnit *u);
 /* Read that text from the tree if it is not known; when the read has ended, the unit is dirty. Forget a text
  * that is not needed any more. */
 void agent_read_text(Agent *a, AgentUnit *u);
+/* Return the text to put in force: the assigned one, or the record's while the view is not fresh. */
+const Unit *agent_unit_text(const Agent *a, const AgentUnit *u);
+/* Put the template of a socket with Accept=yes in force, and record its text. 0, also for any other unit, or
+ * a negative errno. */
+int agent_put_template(Agent *a, const AgentUnit *u);
+/* The unit is removed, and with it what is in force for it. */
+void agent_remove_template(Agent *a, const char *name);
 void agent_forget_text(AgentUnit *u);
 
 /* -- lease.c -- */

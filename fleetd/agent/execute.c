@@ -264,6 +264,7 @@ static bool agent_remove_one(Agent *a, const SystemdUnit *seen, bool reloaded) {
                             "Failed to remove the file of %s: %s", seen->name, strerror(-r));
         if (!reloaded && streq(seen->load, "loaded") && seen->owner != SYSTEMD_CONFLICTING)
                 return true;
+        agent_remove_template(a, seen->name);
         records_remove(&a->records, seen->name);
         return false;
 }
@@ -349,17 +350,6 @@ static void agent_on_links_changed(void *userdata, int error, const char *messag
         }
         if (a->closing || r < 0)
                 agent_call_done(call, r, message);
-}
-
-/* Return the text to put in force: the assigned one, or the record's while the view is not fresh. */
-static const Unit *agent_unit_text(const Agent *a, const AgentUnit *u) {
-        const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const AssignmentRecord *record = records_get(&a->records, u->name);
-        const Unit *assigned = agent_assigned_text(a, u);
-
-        if (a->fresh && assignment && assignment->kind != ASSIGNMENT_STOP && assigned)
-                return assigned;
-        return record ? record->unit : NULL;
 }
 
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {

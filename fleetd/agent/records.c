@@ -84,6 +84,7 @@ void records_remove(AssignmentRecords *records, const char *name) {
         records->dirty_texts |= record->text_stored;
         HASH_DEL(records->table, record);
         unit_free(record->unit);
+        free(record->template);
         free(record);
         records->dirty = true;
 }
@@ -197,6 +198,7 @@ static const JsonField record_fields[] = {
         { "stopped", JSON_FIELD_BOOL, FIELD(stopped) },
         { "stoppedFor", JSON_FIELD_BOOL, FIELD(stopped_for) },
         { "stopping", JSON_FIELD_BOOL, FIELD(stopping) },
+        { "template", JSON_FIELD_TEXT, FIELD(template) },
 };
 
 /* The members of the file before lineage and units. */
@@ -445,6 +447,9 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         if (r < 0)
                 return r;
 
+        if (read->template && !(read->template = strdup(read->template)))
+                return -ENOMEM;
+        free(record->template);
         read->unit = record->unit;
         read->text_stored = stored != NULL;
         read->hh = record->hh;

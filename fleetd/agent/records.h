@@ -45,7 +45,9 @@ typedef struct AssignmentRecord {
         char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of
                          the job; "": it began, or is about to */
         bool text_stored;          /* 'unit' is in a file of its own */
-        bool stopped;     /* stopped by hand since its start: not started again because of another unit */
+        char *template; /* owned; of a socket with Accept=yes: the text whose instances it starts; NULL: none
+                         */
+        bool stopped;   /* stopped by hand since its start: not started again because of another unit */
         bool stopped_for; /* systemd stopped it because of another unit: it is started again when that unit is
                              back; until it is observed running */
         UT_hash_handle hh;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
+#include "units/class.h"
 
 enum { TEXT_RETRY_MS = 1000 };
 
@@ -131,4 +132,51 @@ void agent_read_text(Agent *a, AgentUnit *u) {
                            .done = agent_on_text,
                            .userdata = u };
         kv_get(registry_store(a->registry), &t->get);
+}
+
+/* -- Texts in force -- */
+
+const Unit *agent_unit_text(const Agent *a, const AgentUnit *u) {
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *assigned = agent_assigned_text(a, u);
+
+        if (a->fresh && assignment && assignment->kind != ASSIGNMENT_STOP && assigned)
+                return assigned;
+        return record ? record->unit : NULL;
+}
+
+/* Without the cluster, as at a boot, the recorded text counts; so it does when the template was destroyed. */
+int agent_put_template(Agent *a, const AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        const Unit *text = agent_unit_text(a, u);
+        char template[UNIT_NAME_MAX + 1];
+        const ClusterUnit *known;
+        const char *content;
+        char *copy;
+        int r;
+
+        if (!text || !a->systemd->ops->put_template || !unit_class_accepts(u->name, &text->file, template))
+                return 0;
+        known = a->fresh ? cluster_unit(registry_cluster(a->registry), template) : NULL;
+        content = known ? known->unit->text : record ? record->template : NULL;
+        if (!content)
+                return 0;
+        r = a->systemd->ops->put_template(a->systemd, template, content, strlen(content));
+        if (r < 0 || !record || (record->template && streq(record->template, content)))
+                return r;
+        copy = strdup(content);
+        if (!copy)
+                return -ENOMEM;
+        free(record->template);
+        record->template = copy;
+        a->records.dirty = true;
+        return 0;
+}
+
+void agent_remove_template(Agent *a, const char *name) {
+        char template[UNIT_NAME_MAX + 1];
+
+        if (a->systemd->ops->put_template && unit_class_accepts(name, NULL, template))
+                (void) a->systemd->ops->put_template(a->systemd, template, NULL, 0);
 }

@@ -3,15 +3,27 @@
 #include <stdio.h>
 
 #include "fleetd/registry/kinds.h"
+#include "units/class.h"
 
 /* Of the other keys below /_fleet/cluster. */
 static const char *const named[] = { CLUSTER_ADOPTING, "level" };
 
+/* A machine with a socket gets the template whose instances that may start. */
 static bool slice_has_unit(const Cluster *c, const char *machine, const char *unit) {
         const ClusterUnit *u = cluster_any_unit(c, unit);
         const ClusterMachine *m = cluster_machine(c, machine);
+        char socket[UNIT_NAME_MAX + 1];
 
-        return (m && cluster_assignment_on(m, unit)) || (u && u->owner && streq(u->owner->machine, machine));
+        return (m && cluster_assignment_on(m, unit)) ||
+               (u && u->owner && streq(u->owner->machine, machine)) ||
+               (m && unit_class_accepting(unit, socket) && cluster_assignment_on(m, socket));
+}
+
+/* Return the template of a socket, or NULL. */
+static ClusterUnit *slice_template(const Cluster *c, const char *socket) {
+        char template[UNIT_NAME_MAX + 1];
+
+        return unit_class_accepts(socket, NULL, template) ? cluster_any_unit(c, template) : NULL;
 }
 
 static bool slice_is_member(const Cluster *c, const char *machine) {
@@ -90,6 +102,7 @@ static int slice_each_unit(SliceEach *s, ClusterUnit *u) {
 
 /* Its assignments and states are keys of units and of machines: the enumeration by machine omits them. */
 static int slice_each_own(SliceEach *s, ClusterMachine *m) {
+        ClusterUnit *template;
         int r;
 
         r = kinds_each(s->cluster, &(KindEntries) { .machine = m }, slice_on_key, s);
@@ -97,6 +110,9 @@ static int slice_each_own(SliceEach *s, ClusterMachine *m) {
                 r = slice_on_key(s, LAYOUT_ASSIGNMENT, a->unit, m->id);
                 if (r == 0)
                         r = slice_each_unit(s, a->of);
+                template = r == 0 ? slice_template(s->cluster, a->unit) : NULL;
+                if (template && !(template->owner && streq(template->owner->machine, m->id)))
+                        r = slice_each_unit(s, template);
         }
         for (const ClusterState *state = m->states; state && r == 0; state = state->hh.next)
                 r = slice_on_key(s, LAYOUT_STATE, state->unit, m->id);
@@ -176,7 +192,8 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
         SliceRoute route = { .touched = touched, .userdata = userdata };
         const LayoutKey *k = change->key;
         ClusterMachine *of = k ? cluster_machine(c, k->machine) : NULL;
-        const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL;
+        const ClusterUnit *u = k ? cluster_any_unit(c, k->unit) : NULL, *socket;
+        LayoutKey other = { .kind = _LAYOUT_OTHER }; /* of a socket or of its template */
 
         if (!k)
                 return;
@@ -203,15 +220,21 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
                         touched(userdata, a->machine->id, k);
                 if (u && u->owner)
                         touched(userdata, u->owner->machine, k);
+                socket = unit_class_accepting(k->unit, other.unit) ? cluster_any_unit(c, other.unit) : NULL;
+                for (const ClusterAssignment *a = socket ? LIST_FIRST(&socket->assignments) : NULL; a;
+                     a = LIST_NEXT(a, of_unit))
+                        touched(userdata, a->machine->id, k);
                 break;
         default:
                 break;
         }
 
         /* A change of these keys adds others to the slice, or takes them away. */
-        if (k->kind == LAYOUT_ASSIGNMENT)
+        if (k->kind == LAYOUT_ASSIGNMENT) {
                 slice_touch_unit(touched, userdata, k->machine, k);
-        else if (k->kind == LAYOUT_MEMBER && of)
+                if (unit_class_accepts(k->unit, NULL, other.unit))
+                        slice_touch_unit(touched, userdata, k->machine, &other);
+        } else if (k->kind == LAYOUT_MEMBER && of)
                 (void) kinds_each(c, &(KindEntries) { .machine = of }, slice_on_member_key, &route);
         else if (k->kind == LAYOUT_UNIT && u && u->owner)
                 slice_touch_unit(touched, userdata, u->owner->machine, k);

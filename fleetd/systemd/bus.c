@@ -361,6 +361,15 @@ static int bus_remove_file(Systemd *s, const char *name) {
         return runtime_dir_remove(dir, name);
 }
 
+static int bus_put_template(Systemd *s, const char *name, const char *text, size_t size) {
+        SystemdBus *b = systemd_bus(s);
+        int r = text ? bus_check_folder(b) : 0;
+
+        if (!text)
+                runtime_dir_remove_template(&b->dir, name);
+        return r < 0 || !text ? r : runtime_dir_put_template(&b->dir, name, text, size);
+}
+
 static void bus_set_events(Systemd *s, const SystemdEvents *events) {
         systemd_bus(s)->events = events ? *events : (SystemdEvents) {};
 }
@@ -413,6 +422,7 @@ static const SystemdOps bus_ops = {
         .guard = bus_guard,
         .write_file = bus_write_file,
         .remove_file = bus_remove_file,
+        .put_template = bus_put_template,
         .link = job_link,
         .unlink = job_unlink,
         .reload = job_reload,

@@ -77,9 +77,8 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
         for (int i = 0; i < n; i++) {
                 const char *name = names[i]->d_name;
 
-                if (name[0] != '.') {
-                        bool unit = unit_name_check(name, NULL) == 0 &&
-                                    !unit_name_is_template(name); /* templates are never put in force */
+                if (name[0] != '.' && !unit_name_is_template(name)) { /* that of a socket has no entry */
+                        bool unit = unit_name_check(name, NULL) == 0;
                         int r = unit ? runtime_dir_read(d, name, &(FileStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
@@ -195,6 +194,39 @@ static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char 
         target[n] = 0;
         snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
         return streq(target, ours);
+}
+
+/* Where systemd finds templates of the host. */
+static const char *const host_folders[] = { "/etc/systemd/system", "/usr/local/lib/systemd/system",
+                                            "/usr/lib/systemd/system", "/lib/systemd/system" };
+
+int runtime_dir_put_template(const RuntimeDir *d, const char *name, const char *text, size_t size) {
+        char link[RUNTIME_PATH_SIZE], path[RUNTIME_PATH_SIZE];
+        int linked, r;
+
+        for (size_t i = 0; i < ELEMENTS(host_folders); i++) {
+                snprintf(path, sizeof(path), "%s/%s", host_folders[i], name);
+                if (access(path, F_OK) == 0)
+                        return -EEXIST;
+        }
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        linked = runtime_dir_follow(d, name, link);
+        if (linked == 0 || (linked < 0 && linked != -ENOENT))
+                return linked == 0 ? -EEXIST : linked;
+        r = file_holds_at(d->fd, name, text, size) ? 0 : write_file_at(d->fd, name, text, size, 0644);
+        if (r < 0 || linked == 1)
+                return r;
+        snprintf(path, sizeof(path), "%s/%s", d->path, name);
+        return symlink(path, link) < 0 ? -errno : 0;
+}
+
+void runtime_dir_remove_template(const RuntimeDir *d, const char *name) {
+        char link[RUNTIME_PATH_SIZE];
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        if (runtime_dir_follow(d, name, link) == 1)
+                (void) unlink(link);
+        (void) unlinkat(d->fd, name, 0);
 }
 
 int runtime_dir_offer(RuntimeDir *d, const char *name) {

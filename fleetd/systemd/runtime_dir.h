@@ -57,6 +57,11 @@ static inline RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char 
  * Read a changed file again; drop the entry of a removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);
 
+/* Put the file of a template in force, for the instances that a socket starts: systemd reads it for each new
+ * one. -EEXIST: the host has a template of that name. */
+int runtime_dir_put_template(const RuntimeDir *d, const char *name, const char *text, size_t size);
+void runtime_dir_remove_template(const RuntimeDir *d, const char *name);
+
 /* Link a Quadlet file into the folder that podman's generator reads, which is made if necessary. -EEXIST: the
  * folder has a file of that name that is not ours. */
 int runtime_dir_offer(RuntimeDir *d, const char *name);

@@ -126,6 +126,10 @@ typedef struct SystemdOps {
          * systemd reads. */
         int (*stage_file)(Systemd *s, const char *name, const char *text, size_t size);
         int (*remove_file)(Systemd *s, const char *name);
+        /* Put the file of a template in force, or remove it ('text' NULL), at once: systemd starts its
+         * instances for a socket with Accept=yes. It is no unit of a listing. 0 or a negative errno; -EEXIST:
+         * the host has a template of that name. */
+        int (*put_template)(Systemd *s, const char *name, const char *text, size_t size);
 
         /* LinkUnitFiles(runtime), and EnableUnitFiles(runtime) for files with [Install]. Links of others
          * stay. */

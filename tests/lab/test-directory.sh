@@ -41,6 +41,18 @@ the_job_of_a_timer_runs_when_the_timer_elapses_and_not_before() {
         wait_for 20 host_exec beta sh -c '[ ! -e /run/fleet/units/job.timer ] && [ ! -e /run/fleet/units/job.service ]' || fail "a unit without its file stays"
 }
 
+an_accepting_socket_starts_instances_of_its_template() {
+        printf '[Service]\nExecStart=/bin/echo once\nStandardInput=socket\n' | drop gamma echo@.service
+        printf '[Socket]\nListenStream=127.0.0.1:7790\nAccept=yes\n[X-Fleet]\nMachineID=%s\n' "$(host_exec beta cat /etc/machine-id)" | drop gamma echo.socket
+        answers() { [ "$(host_exec beta bash -c 'exec 3<>/dev/tcp/127.0.0.1/7790; cat <&3')" = "$1" ]; }
+        wait_for 20 answers once || fail "no answer: $(fleetctl alpha why echo.socket)"
+        printf '[Service]\nExecStart=/bin/echo again\nStandardInput=socket\n' | drop gamma echo@.service
+        wait_for 20 answers again || fail "the template keeps its former text"
+        host_exec gamma rm $FOLDER/echo.socket $FOLDER/echo@.service
+        wait_for 20 host_exec beta sh -c '[ ! -e /run/fleet/units/echo.socket ] && [ ! -e /run/fleet/units/echo@.service ] && [ ! -L /run/systemd/system/echo@.service ]' ||
+                fail "the template stays"
+}
+
 an_edited_file_updates_its_unit_and_no_other() {
         local before
         before=$(identities | grep -v dropped.service)
@@ -148,7 +160,8 @@ print(*[m["hostname"] for m in json.load(sys.stdin)["machines"] if m["id"] == sy
 owned_by() { [ "$(owner "$1")" = "$2" ]; }
 
 scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
-        the_job_of_a_timer_runs_when_the_timer_elapses_and_not_before an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
+        the_job_of_a_timer_runs_when_the_timer_elapses_and_not_before \
+        an_accepting_socket_starts_instances_of_its_template an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
         an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
         files_dropped_while_the_daemon_was_away_are_found an_emptied_folder_does_not_remove_all_units \
         two_hosts_with_one_name_are_reported_and_one_of_them_wins \

@@ -50,6 +50,8 @@ const char *sim_unit_triggers(const SimUnit *u) {
                         continue;
                 if (named)
                         return named;
+                if (unit_option(u, "Socket", "Accept")) /* instances, for each connection */
+                        return NULL;
                 snprintf(name, sizeof(name), "%.*s%s", (int) (strlen(u->name) - strlen(rows[i].type)),
                          u->name, rows[i].to);
                 return name;

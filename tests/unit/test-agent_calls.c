@@ -216,6 +216,69 @@ static void without_the_cluster_a_missing_file_is_restored_from_its_record(void 
         assert_string_equal(last_written, TWO);
 }
 
+#define SOCKET "[Socket]\nListenStream=7\nAccept=yes\n"
+
+/* Its file is in force before the socket starts, follows the cluster, and goes with the socket. */
+static char template[64];
+static int template_error;
+static unsigned template_first; /* calls before a start */
+
+static int put_recorded(Systemd *s, const char *name, const char *text, size_t size) {
+        assert_string_equal(name, "echo@.service");
+        if (template_error < 0 && text)
+                return template_error;
+        snprintf(template, sizeof(template), "%.*s", (int) size, text ?: "");
+        template_first += n_starts == 0;
+        return 0;
+}
+
+static void a_socket_that_accepts_has_its_template_beside_it(void **state) {
+        Fixture *fixture = *state;
+
+        bent.put_template = put_recorded;
+        template[0] = template_first = 0;
+        template_error = -ENOSPC;
+        host_unit(fixture->host, "echo@.service", ONE, TARGET_INACTIVE);
+        assign_to(fixture, "echo.socket", SOCKET, ASSIGNMENT_RUN);
+        run_ms(fixture, START_MS);
+        assert_int_equal(n_starts, 0);
+        template_error = 0;
+        UNTIL(fixture, is_published(fixture, "echo.socket", "active"));
+        assert_string_equal(template, ONE);
+        assert_true(template_first > 0);
+        assert_null(state_of(fixture, "echo@.service"));
+        host_unit(fixture->host, "echo@.service", TWO, TARGET_INACTIVE);
+        UNTIL(fixture, streq(template, TWO));
+        assert_int_equal(n_starts, 1);
+        UNTIL(fixture, records_contain(fixture, "/bin/two"));
+
+        /* Without the cluster, the recorded text counts. */
+        close_agent(fixture);
+        template[0] = 0;
+        leader.gone = true;
+        open_agent(fixture);
+        UNTIL(fixture, streq(template, TWO));
+        leader.gone = false;
+        agent_state_changed(fixture->agent);
+        host_order(fixture->host, "echo.socket", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "echo.socket"));
+        assert_string_equal(template, "");
+}
+
+static void a_template_of_the_host_is_a_conflict_of_the_socket(void **state) {
+        Fixture *fixture = *state;
+
+        bent.put_template = put_recorded;
+        template_error = -EEXIST;
+        host_unit(fixture->host, "echo@.service", ONE, TARGET_INACTIVE);
+        assign_to(fixture, "echo.socket", SOCKET, ASSIGNMENT_RUN);
+        UNTIL(fixture, state_of(fixture, "echo.socket") &&
+                               streq(state_of(fixture, "echo.socket")->load, STATE_FOREIGN));
+        assert_int_equal(n_starts, 0);
+        template_error = 0;
+        UNTIL(fixture, is_published(fixture, "echo.socket", "active"));
+}
+
 static void units_that_could_not_be_read_are_read_again_after_half_a_second(void **state) {
         Fixture *fixture = *state;
         uint64_t began_ms;
@@ -1189,6 +1252,8 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(systemd_is_reloaded_when_a_linked_file_is_not_in_force),
                 in_a_faulty_fixture(a_unit_that_is_not_loaded_after_its_link_is_linked_again),
                 in_a_faulty_fixture(without_the_cluster_a_missing_file_is_restored_from_its_record),
+                in_a_faulty_fixture(a_socket_that_accepts_has_its_template_beside_it),
+                in_a_faulty_fixture(a_template_of_the_host_is_a_conflict_of_the_socket),
                 in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
                 in_a_faulty_fixture(a_rejected_start_is_not_recorded_as_made),

@@ -109,7 +109,7 @@ static void files_that_are_not_our_units_are_ignored_with_a_warning(void **state
         assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
         log_set_sink(NULL, NULL);
         snprintf(warned + strlen(warned), sizeof(warned) - strlen(warned), "%u", warnings);
-        assert_string_equal(warned, "README:-22 c@.service:-22 e.service:-74 f.service:-22 4");
+        assert_string_equal(warned, "README:-22 e.service:-74 f.service:-22 3");
         assert_int_equal(HASH_COUNT(lab->dir.entries), 2);
         assert_true(entry(lab, "a.service")->install);
         assert_non_null(entry(lab, "d@1.service"));
@@ -265,6 +265,36 @@ static void a_link_for_the_generator_replaces_nothing(void **state) {
         assert_int_equal(rmdir(blocked), 0);
         make_link(lab->scratch, "containers", "nowhere");
         assert_true(runtime_dir_offer(&lab->dir, "a.container") < 0);
+}
+
+static void the_template_of_a_socket_is_linked_unless_the_host_has_one(void **state) {
+        _cleanup_free_ char *link = NULL, *ours = NULL;
+        Lab *lab = *state;
+        char target[300] = "";
+
+        link = scratch_path(lab->links, "a@.service");
+        ours = scratch_path(lab->path, "a@.service");
+        for (unsigned i = 0; i < 2; i++)
+                assert_int_equal(runtime_dir_put_template(&lab->dir, "a@.service", TWO, strlen(TWO)), 0);
+        assert_true(readlink(link, target, sizeof(target) - 1) > 0);
+        assert_string_equal(target, ours);
+        assert_true(file_holds_at(lab->dir.fd, "a@.service", TWO, strlen(TWO)));
+        assert_int_equal(runtime_dir_put_template(&lab->dir, "a@.service", "# 3\n", 4), 0);
+        assert_true(file_holds_at(lab->dir.fd, "a@.service", "# 3\n", 4));
+        assert_int_equal(HASH_COUNT(lab->dir.entries), 0); /* no unit of a listing */
+        runtime_dir_remove_template(&lab->dir, "a@.service");
+        assert_int_equal(access(ours, F_OK), -1);
+        assert_int_equal(readlink(link, target, sizeof(target)), -1);
+
+        make_link(lab->links, "b@.service", "/dev/null");
+        assert_int_equal(runtime_dir_put_template(&lab->dir, "b@.service", TWO, strlen(TWO)), -EEXIST);
+        runtime_dir_remove_template(&lab->dir, "b@.service");
+        link = (free(link), scratch_path(lab->links, "b@.service"));
+        assert_true(readlink(link, target, sizeof(target)) > 0);
+        /* Each host of systemd has it. */
+        if (access("/usr/lib/systemd/system/getty@.service", F_OK) == 0)
+                assert_int_equal(runtime_dir_put_template(&lab->dir, "getty@.service", TWO, strlen(TWO)),
+                                 -EEXIST);
 }
 
 /* In paths, "U" is our folder, "Q" that of the generator, and "L" that of runtime links. */
@@ -575,6 +605,7 @@ int main(int argc, char *argv[]) {
                 T(an_entry_follows_the_content_of_its_file),
                 T(a_folder_that_was_removed_is_made_again),
                 T(a_link_for_the_generator_replaces_nothing),
+                T(the_template_of_a_socket_is_linked_unless_the_host_has_one),
                 T(a_fragment_is_ours_by_its_path_or_its_target),
                 T(links_are_followed_from_name_to_name_up_to_a_limit),
                 T(the_names_of_an_install_section_are_read_from_the_file),

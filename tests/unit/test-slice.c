@@ -16,7 +16,7 @@
 enum { MACHINES = 5, KEYS_MAX = 400 };
 
 static const char *const machine_names[MACHINES] = { "A", "B", "C", "D", "E" };
-static const char *const unit_names[] = { "a.service", "b.service", "c@1.service", "d.timer", "e.service" };
+static const char *const unit_names[] = { "a.service", "b.service", "c@1.service", "d.socket", "d@.service" };
 
 /* A key that exists, and the index of its last change. */
 typedef struct Key {
@@ -271,7 +271,8 @@ static void no_slice_has_tokens_rights_or_the_key_of_the_ca(void **state) {
 }
 
 static void a_machine_receives_a_unit_with_its_assignment_and_not_before(void **state) {
-        const LayoutKey text = { .kind = LAYOUT_UNIT, .unit = "a.service" };
+        const LayoutKey text = { .kind = LAYOUT_UNIT, .unit = "a.service" },
+                        template = { .kind = LAYOUT_UNIT, .unit = "a@.service" };
         ClusterView v = {};
         char a[MACHINE_ID_SIZE], b[MACHINE_ID_SIZE];
 
@@ -284,6 +285,10 @@ static void a_machine_receives_a_unit_with_its_assignment_and_not_before(void **
         cluster_view_assign(&v, "A", "a.service", ASSIGNMENT_RUN);
         assert_true(slice_has(&v.cluster, a, &text));
         assert_false(slice_has(&v.cluster, b, &text));
+        assert_false(slice_has(&v.cluster, a, &template));
+        cluster_view_assign(&v, "A", "a.socket", ASSIGNMENT_RUN); /* it may start instances */
+        assert_true(slice_has(&v.cluster, a, &template));
+        assert_false(slice_has(&v.cluster, b, &template));
         cluster_view_free(&v);
 }
 
