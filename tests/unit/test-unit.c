@@ -551,6 +551,45 @@ static void an_instance_follows_a_template_if_only_drop_ins_of_its_own_come_afte
         }
 }
 
+static void units_have_classes_by_type_and_text(void **state) {
+        static const struct {
+                const char *name, *text;
+                UnitClass class;
+                const char *triggered;
+        } rows[] = {
+                { "a.service", "[Service]\nExecStart=/bin/a\n", CLASS_ENDING, NULL },
+                { "a.service", "[Service]\nType=oneshot\nExecStart=/bin/a\nRestart=on-failure\n",
+                  CLASS_ENDING, NULL },
+                { "a.service", "[Service]\nExecStart=/bin/a\nRestart=always\n", CLASS_LASTING, NULL },
+                { "a.service", "[Service]\nExecStart=/bin/a\nRestart=on-success\n", CLASS_LASTING, NULL },
+                { "a.service", "[Service]\nExecStart=/bin/a\nRestart=always\nRestartPreventExitStatus=0\n",
+                  CLASS_ENDING, NULL },
+                { "a.service", "[Service]\nType=oneshot\nExecStart=/bin/a\nRemainAfterExit=true\n",
+                  CLASS_LASTING, NULL },
+                { "a.container", "[Container]\nImage=a\n", CLASS_ENDING, NULL },
+                { "a.volume", "[Volume]\n", CLASS_LASTING, NULL },
+                { "a@1.timer", "[Timer]\nOnBootSec=1\n", CLASS_TRIGGER, "a@1.service" },
+                { "a@1.timer", "[Timer]\nUnit=b-%i.service\n", CLASS_TRIGGER, "b-1.service" },
+                { "a.timer", "[Timer]\nUnit=b.service\nUnit=\n", CLASS_TRIGGER, "a.service" },
+                { "a.path", "[Path]\nPathExists=/a\nUnit=b.target\n", CLASS_TRIGGER, "b.target" },
+                { "a.socket", "[Socket]\nListenStream=1\nService=b.service\n", CLASS_TRIGGER, "b.service" },
+                { "a.socket", "[Socket]\nListenStream=1\nAccept=yes\n", CLASS_TRIGGER, NULL },
+                { "srv-a.automount", "[Automount]\nWhere=/srv/a\n", CLASS_TRIGGER, "srv-a.mount" },
+                { "srv-a.mount", "[Mount]\nWhat=a\nWhere=/srv/a\n", CLASS_MOUNT, NULL },
+                { "dev-a.swap", "[Swap]\nWhat=/dev/a\n", CLASS_MOUNT, NULL },
+                { "a.target", "[Unit]\nDescription=a\n", CLASS_TARGET, NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = unit_of(rows[i].name, rows[i].text);
+                const char *triggered = unit_triggered(unit);
+
+                assert_int_equal(unit->class, rows[i].class);
+                assert_int_equal(unit_finishes(unit), rows[i].class == CLASS_ENDING);
+                assert_string_equal(triggered ? triggered : "", rows[i].triggered ? rows[i].triggered : "");
+        }
+}
+
 static void the_samples_are_units_without_a_warning(void **state) {
         const char *srcdir = getenv("srcdir");
         _cleanup_free_ char *path = NULL;
@@ -602,6 +641,7 @@ int main(void) {
                 cmocka_unit_test(the_own_drop_ins_of_an_instance_are_those_that_its_template_has_not),
                 cmocka_unit_test(
                         an_instance_follows_a_template_if_only_drop_ins_of_its_own_come_after_its_text),
+                cmocka_unit_test(units_have_classes_by_type_and_text),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 
