@@ -38,8 +38,8 @@ enum {
         PAIRS_MS = 2000,
         REQUESTS = 200,                 /* of a cell */
         BURST_CHANGES = COST_ENTRY_MAX, /* of proposals: the store limits their cost (kvstore/budget.h) */
-        BURST_PLANS = 256 * BODY_MAX,   /* a plan compares all units with all machines, */
-        TURN_PLANS = 128 * BODY_MAX,    /* in one turn */
+        BURST_PLANS = 256 * BODY_MAX,   /* each plan reserves memory for the largest one, */
+        TURN_PLANS = 128 * BODY_MAX,    /* which it hardly touches */
         BURST_ANSWERS = 64 * BODY_MAX,  /* of the requests of one host that run at once */
         REQUEST_MAX = 240 * 1024,       /* bytes of a body */
 };
