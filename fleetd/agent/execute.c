@@ -84,11 +84,6 @@ static bool agent_reply_is_lost(int error) {
         return error == -ETIMEDOUT || error == -ECONNRESET || error == -ECANCELED;
 }
 
-/* Return whether systemd has answered, and rejected the call. */
-static bool agent_is_refusal(int error) {
-        return error < 0 && !agent_reply_is_lost(error) && error != -ENOTCONN && error != -ENOMEM;
-}
-
 /* The outcome of a start. If the reply was lost, the state of the unit decides whether the start was made. */
 static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
         AssignmentRecord *record = records_get(&a->records, u->name);
@@ -157,7 +152,7 @@ static void agent_call_done(void *userdata, int error, const char *message) {
                 publisher_expedite(a->publisher, u->name);
                 if (undecided)
                         continue;
-                u->start_refused = call->step == AGENT_START && agent_is_refusal(error);
+                u->start_refused = call->step == AGENT_START && systemd_is_refusal(error);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step),
                                           message && message[0] ? message : strerror(-error));

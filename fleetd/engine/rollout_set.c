@@ -116,7 +116,7 @@ static bool instance_is_unexecuted(const ClusterAssignment *a) {
         const ClusterState *s = a->state;
 
         return a->machine->presence == PRESENCE_UP && a->hash[0] &&
-               (!s || !s->state.hash || !streq(s->state.hash, a->hash));
+               (!s || !s->state.hash || !streq(s->state.hash, a->hash) || streq(s->state.active, "inactive"));
 }
 
 bool rollout_is_hindered(const RolloutSet *set, char *ret_why, size_t size) {

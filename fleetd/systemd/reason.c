@@ -1,4 +1,5 @@
 /* Why a unit failed, from the properties of systemd. */
+#include <errno.h>
 #include <signal.h>
 
 #include "fleetd/systemd/systemd.h"
@@ -132,4 +133,14 @@ void systemd_append_reason(Text *t, const SystemdUnit *u) {
                         text_printf(t, ", after %u restart%s", u->n_restarts, plural(u->n_restarts));
         } else if (streq(u->active, "inactive"))
                 text_append(t, u->load_error);
+}
+
+bool systemd_is_refusal(int error) {
+        static const int of_host[] = { ETIMEDOUT, ECONNRESET, ECANCELED, ENOTCONN, ENOMEM, ENOSPC,
+                                       EDQUOT,    EROFS,      EIO,       EMFILE,   ENFILE, ENOBUFS };
+
+        for (size_t i = 0; i < ELEMENTS(of_host); i++)
+                if (error == -of_host[i])
+                        return false;
+        return error < 0;
 }

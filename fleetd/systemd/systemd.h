@@ -77,6 +77,10 @@ bool systemd_is_restarting(const SystemdUnit *u);
  * Sources: systemd.service(5), $SERVICE_RESULT in systemd.exec(5), and "Process Exit Codes" there. */
 void systemd_append_reason(Text *t, const SystemdUnit *u);
 
+/* Return whether the error of a call means that systemd has answered, and rejected the unit: a reply that was
+ * lost and a lack of resources are troubles of the host. Pure. */
+bool systemd_is_refusal(int error);
+
 /* 'error' is 0, or a negative errno with its message. */
 typedef void (*SystemdDone)(void *userdata, int error, const char *message);
 typedef void (*SystemdListed)(void *userdata, int error, const SystemdUnit *units, size_t n); /* borrowed */

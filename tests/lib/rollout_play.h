@@ -18,6 +18,7 @@ typedef enum Quality {
         SLOW,      /* it runs, and is never available */
         UNCHECKED, /* the same, and its host cannot run its check */
         STUCK,     /* its host does not execute the assignment */
+        UNSTARTED, /* the same after the stop */
 } Quality;
 
 /* A set whose machines start what they are assigned. */
@@ -334,7 +335,11 @@ static inline void machines_act(Play *play) {
                         play->instances[i].index = a->index;
                         play->instances[i].started_ms = play->p.cluster.now_ms;
                         play->instances[i].n_starts++;
-                        put_state(play, i, play->quality[a->revision] == FAILS ? "failed" : "active", false);
+                        put_state(play, i,
+                                  play->quality[a->revision] == FAILS     ? "failed" :
+                                  play->quality[a->revision] == UNSTARTED ? "inactive" :
+                                                                            "active",
+                                  false);
                 } else if (play->instances[i].started_ms > 0 && play->quality[a->revision] == GOOD &&
                            play->p.cluster.now_ms >= play->instances[i].started_ms + 2000) {
                         play->instances[i].started_ms = 0;

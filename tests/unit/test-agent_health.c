@@ -166,6 +166,16 @@ static void a_unit_that_failed_or_that_systemd_refused_is_failing(void **state) 
         assign(fixture, "other.service");
         UNTIL(fixture, has_health(fixture, "other.service", UNIT_HEALTH_FAILING));
         assert_string_equal(state_of(fixture, "other.service")->job, STATE_JOB_REFUSED);
+
+        vain = (Vain) { .unit = "third.service", .error = -ENOSPC, .message = "no room" }; /* on the host */
+        assign(fixture, "third.service");
+        UNTIL(fixture, is_published(fixture, "third.service", "inactive"));
+        UNTIL(fixture, state_of(fixture, "third.service")->reason);
+        assert_string_equal(state_of(fixture, "third.service")->reason, "no room");
+        assert_string_equal(state_of(fixture, "third.service")->job, "");
+        assert_true(has_health(fixture, "third.service", UNIT_HEALTH_NONE));
+        bent.start = real_ops->start;
+        UNTIL(fixture, has_health(fixture, "third.service", UNIT_HEALTH_PASSING));
 }
 
 /* systemd answers a start when it has queued the job. Until it runs that, the unit has failed as before. */

@@ -776,6 +776,8 @@ static void without_progress_until_the_deadline_the_rollout_ends(void **state) {
                 { "revert", UNCHECKED, ROLLOUT_PAUSED, "the check cannot run on A: web@1.service: no room" },
                 { "revert", STUCK, ROLLOUT_PAUSED,
                   "A has not executed the update of web@1.service within UpdateDeadlineSec=" },
+                { "revert", UNSTARTED, ROLLOUT_PAUSED,
+                  "A has not executed the update of web@1.service within UpdateDeadlineSec=" },
                 { "continue", STUCK, ROLLOUT_ROLLING, "" },
         };
 
@@ -793,7 +795,7 @@ static void without_progress_until_the_deadline_the_rollout_ends(void **state) {
                 seconds(&play, 2);
                 assert_rollout(&play, rows[i].state, rows[i].state == ROLLOUT_REVERTING ? 1 : 2);
                 assert_string_equal(record_of(&play)->why, rows[i].why);
-                if (rows[i].quality == UNCHECKED || rows[i].quality == STUCK) {
+                if (rows[i].quality >= UNCHECKED) {
                         assert_null(rollout_record_outcome(record_of(&play), head_of(&play)->unit->hash));
                         assert_int_equal(record_of(&play)->reverted.number, 0);
                 }
