@@ -294,9 +294,9 @@ static bool remove_is_confirmed(Client *c, const ApiMachine *m, const char *name
         if (c->options.compromised)
                 return client_confirm(
                         c, "Remove it?",
-                        "Machine %s is removed, and does not return without a new token. The cluster gets "
-                        "another cluster key and another root of its CA; all tokens end. No other unit is "
-                        "touched.%s",
+                        "Machine %s does not return without a new token. The cluster gets another cluster "
+                        "key "
+                        "and another root of its CA; all tokens end. No other unit is touched.%s",
                         name, vote.chars ?: "");
         if (c->options.force)
                 return client_confirm(

@@ -17,7 +17,9 @@
 #include "io/tls_key_internal.h"
 
 enum {
-        HANDSHAKE_MS = 10000,
+        HANDSHAKE_MS = 10000, /* of a client */
+        FIRST_BYTE_MS = 1000, /* of a server, and then: */
+        HANDSHAKE_REST_MS = 4000,
         RECORD_SIZE = 16 * 1024,
         RECORD_ADDED = 32,            /* more than a record adds to its bytes */
         OUTPUT_KEPT = 1024,           /* of the buffer, in bytes: frames of an idle session are smaller */
@@ -49,6 +51,7 @@ typedef struct TlsStream {
         size_t input_at;
         Text output;
         bool has_input; /* a byte has arrived */
+        bool in_rest;   /* of a server: the time after the first byte */
         bool inner_ended, reported_end, paused, closing, finishing;
         int error;
         char reason[256];
@@ -164,9 +167,17 @@ static void tls_handshake_end(TlsStream *t, Stream *secure, int error, const cha
 
 static void tls_on_deadline(void *userdata) {
         TlsStream *t = userdata;
+        const char *reason = t->side == TLS_CLIENT ? "no TLS handshake within 10 s" :
+                             t->has_input          ? "no TLS handshake within 5 s" :
+                                                     "no byte of a TLS handshake within 1 s";
 
-        tls_end(t, -ETIMEDOUT, "no TLS handshake within 10 s");
-        tls_handshake_end(t, NULL, -ETIMEDOUT, "no TLS handshake within 10 s");
+        if (t->side == TLS_SERVER && t->has_input && !t->in_rest) {
+                t->in_rest = true;
+                if (timer_start(&t->deadline, t->loop, HANDSHAKE_REST_MS) >= 0)
+                        return;
+        }
+        tls_end(t, -ETIMEDOUT, reason);
+        tls_handshake_end(t, NULL, -ETIMEDOUT, reason);
 }
 
 /* Write the cause of a failed handshake that was not lost. */
@@ -538,7 +549,7 @@ static int tls_prepare(TlsStream *t) {
         r = tls_set_credentials(t);
         if (r < 0)
                 return r;
-        return timer_start(&t->deadline, t->loop, HANDSHAKE_MS);
+        return timer_start(&t->deadline, t->loop, t->side == TLS_SERVER ? FIRST_BYTE_MS : HANDSHAKE_MS);
 }
 
 static void ignore_read(void *userdata, const void *bytes, size_t size) {}

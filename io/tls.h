@@ -55,7 +55,7 @@ typedef void TlsDone(void *userdata, Stream *secure, int error, const char *reas
  * from inside this call, and not after a failure: with the paused secure stream, or with NULL, a message that
  * is borrowed for the call, and a negative errno:
  *   -EKEYREJECTED   the peer has another key, or none, or rejected the certificate of this host
- *   -ETIMEDOUT      after 10 s
+ *   -ETIMEDOUT      a client after 10 s; a server after 1 s without a byte, or 5 s
  *   others          of tls_verify()
  * In TLS 1.3 a client is done before the server has checked its certificate. The first bytes from the server
  * are the confirmation. *ret is for tls_cancel(); 'ret' may be NULL. */

@@ -8,7 +8,8 @@
 #include "base/parse.h"
 
 enum {
-        NAME_MAX_BYTES = 253, /* of a DNS name */
+        PRIVATE_VALUE_SIZE = 32, /* bytes, of P-256 */
+        NAME_MAX_BYTES = 253,    /* of a DNS name */
         LABEL_MAX_BYTES = 63,
         COMMON_NAME_MAX = 64, /* bytes: ub-common-name of RFC 5280 */
         HEX_ID_DIGITS = 16,
@@ -189,17 +190,36 @@ static int private_key_set_pin(TlsPrivateKey *key, Error *err) {
         return r < 0 ? tls_failed(err, r, "hash the public key") : 0;
 }
 
-int tls_private_key_new(TlsPrivateKey **ret, Error *err) {
-        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = private_key_alloc();
-        int r;
+/* GnuTLS exports the private value as a number, with 33 bytes if the first bit is set, and with fewer than 32
+ * if the first byte is 0. RFC 5915, 3: it has 32, and strict readers reject others. Return whether it has. */
+static int private_key_is_strict(const TlsPrivateKey *key) {
+        gnutls_datum_t value = {};
+        int r = gnutls_x509_privkey_export_ecc_raw(key->key, NULL, NULL, NULL, &value),
+            size = (int) value.size;
 
-        if (!key)
-                return error_set(err, -ENOMEM, "Failed to generate a key: out of memory");
-
-        r = gnutls_x509_privkey_generate(key->key, GNUTLS_PK_ECDSA,
-                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
         if (r < 0)
-                return tls_failed(err, r, "generate a key");
+                return r;
+        gnutls_memset(value.data, 0, value.size);
+        gnutls_free(value.data);
+        return size == PRIVATE_VALUE_SIZE;
+}
+
+int tls_private_key_new(TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        int r = 0;
+
+        while (r == 0) { /* twice, on average */
+                tls_private_key_free(key);
+                key = private_key_alloc();
+                if (!key)
+                        return error_set(err, -ENOMEM, "Failed to generate a key: out of memory");
+                r = gnutls_x509_privkey_generate(key->key, GNUTLS_PK_ECDSA,
+                                                 GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+                if (r >= 0)
+                        r = private_key_is_strict(key);
+                if (r < 0)
+                        return tls_failed(err, r, "generate a key");
+        }
         r = private_key_set_pin(key, err);
         if (r < 0)
                 return r;

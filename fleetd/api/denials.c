@@ -96,6 +96,7 @@ void denials_add(Denials *d, const Principal *sender, const char *host, const ch
                  const char *path) {
         Principal from = { .kind = PRINCIPAL_MACHINE };
         char principal[PRINCIPAL_TEXT_SIZE], row_principal[PRINCIPAL_TEXT_SIZE];
+        bool stated; /* by another host, which may have made it up */
         uint64_t now_ms = loop_now_ms(d->loop);
         _cleanup_text_ Text what = {};
         Denial *row;
@@ -105,6 +106,7 @@ void denials_add(Denials *d, const Principal *sender, const char *host, const ch
         else
                 from = *sender;
         sender = sender ?: &from;
+        stated = host && sender->kind == PRINCIPAL_USER;
         principal_text(sender, principal);
         row = denials_row(d, principal_text(&from, row_principal), now_ms);
         text_printf(&what, "%.16s ", method);
@@ -117,6 +119,7 @@ void denials_add(Denials *d, const Principal *sender, const char *host, const ch
                 return;
         }
         denial_flush(row, now_ms);
-        log_notice(denial_fields(principal), "denied %s: %s", principal, what.chars ?: method);
+        log_notice(denial_fields(stated ? row_principal : principal), "denied %s%s%s: %s", principal,
+                   stated ? ", as stated by " : "", stated ? row_principal : "", what.chars ?: method);
         denials_note(d, sender, principal, method, path);
 }

@@ -1058,8 +1058,27 @@ static void pins_have_64_digits(void **state) {
         assert_int_equal(tls_pin_parse(text, &again), -EINVAL);
 }
 
+/* RFC 5915: the private value has 32 bytes. Half of the keys had 33 bytes, and a longer text. */
+static void each_private_key_has_a_text_of_one_length(void **state) {
+        size_t first = 0;
+
+        for (unsigned i = 0; i < 32; i++) {
+                _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+                Error err = {};
+                size_t size;
+                char *pem;
+
+                OK(tls_private_key_new(&key, &err));
+                OK(tls_private_key_print(key, &pem, &size, &err));
+                first = first > 0 ? first : size;
+                assert_int_equal(size, first);
+                tls_secret_free(pem, size);
+        }
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_private_key_has_a_text_of_one_length),
 #define T(f) cmocka_unit_test_setup(f, reset)
                 T(an_issued_certificate_is_accepted_by_its_pin),
                 T(the_role_of_a_known_machine_is_that_of_the_cluster),
