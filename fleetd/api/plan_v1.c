@@ -111,12 +111,24 @@ int draft_renew(Draft *d, const Cluster *c) {
         return MIN(r, 0);
 }
 
+/* Return how many instances of the templates of the request the plan may have. */
+static size_t draft_count_instances(const Cluster *c, const ApiPage *page) {
+        UnitPosition at = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < page->n && n < PLAN_UNITS_MAX; i++)
+                if (page->units[i].name && unit_name_is_template(page->units[i].name))
+                        n += unit_order_instances(&c->by_name, page->units[i].name, &at);
+        return MIN(n, (size_t) PLAN_UNITS_MAX);
+}
+
 int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
         size_t steps = 0;
         int r;
 
-        d->units = NEW0(ClusterUnit, page->n + PLAN_UNITS_MAX);
-        d->positions = NEW0(DraftPosition, page->n + PLAN_UNITS_MAX);
+        d->capacity = page->n + draft_count_instances(c, page);
+        d->units = NEW0(ClusterUnit, d->capacity + 1);
+        d->positions = NEW0(DraftPosition, d->capacity + 1);
         if (!d->units || !d->positions || draft_renew(d, c) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
@@ -154,7 +166,7 @@ static int draft_add_instance(Draft *d, const ClusterUnit *template, const Clust
 static bool draft_is_full(const Draft *d) {
         size_t n = d->n - d->n_given;
 
-        return n >= PLAN_UNITS_MAX || n * (d->n_machines + 1) >= INSTANCES_WORK_MAX ||
+        return d->n >= d->capacity || n * (d->n_machines + 1) >= INSTANCES_WORK_MAX ||
                d->text_size >= INSTANCES_BYTES_MAX || d->instance_options >= OPTIONS_READ_MAX;
 }
 

@@ -28,6 +28,7 @@ typedef struct Draft {
         ClusterUnit *by_name;     /* table of these */
         DraftPosition *positions; /* of the units */
         size_t n, n_given;        /* 'n_given' are of the request */
+        size_t capacity;          /* of the instances, too: their pointers are kept */
         size_t n_options;         /* of the units of the request */
         size_t text_size;         /* of the instances */
         size_t instance_options;  /* of their texts */

@@ -38,8 +38,6 @@ enum {
         PAIRS_MS = 2000,
         REQUESTS = 200,                 /* of a cell */
         BURST_CHANGES = COST_ENTRY_MAX, /* of proposals: the store limits their cost (kvstore/budget.h) */
-        BURST_PLANS = 256 * BODY_MAX,   /* each plan reserves memory for the largest one, */
-        TURN_PLANS = 128 * BODY_MAX,    /* which it hardly touches */
         BURST_ANSWERS = 64 * BODY_MAX,  /* of the requests of one host that run at once */
         REQUEST_MAX = 240 * 1024,       /* bytes of a body */
 };
@@ -477,8 +475,7 @@ static const struct {
         { "DELETE", "/fleet/v1/machines/*", "DELETE", "/fleet/v1/machines/x" },
         { NULL, "/fleet/v1/machines/*", AT_ITS_HOST },
         { "GET", "/fleet/v1/why/*", "GET", "/fleet/v1/why/a.service" },
-        { "POST", "/fleet/v1/plan", "POST", "/fleet/v1/plan", "{\"units\":[" UNIT "]}", .burst = BURST_PLANS,
-          .turn = TURN_PLANS },
+        { "POST", "/fleet/v1/plan", "POST", "/fleet/v1/plan", "{\"units\":[" UNIT "]}" },
         { "POST", "/fleet/v1/plan/machines", "POST", "/fleet/v1/plan/machines", "{}" },
         { "GET", "/fleet/v1/directory", "GET", "/fleet/v1/directory" },
         { "POST", "/fleet/v1/directory", "POST", "/fleet/v1/directory", "{}" },
