@@ -317,7 +317,7 @@ int verb_is(Client *c, char **args, size_t n, Error *err) {
                 if (r > 0)
                         word = state_of_all(&states, name);
                 exists = exists || r > 0;
-                any = any || streq(word, state);
+                any = any || (streq(state, "active") ? active_state_is_up(word) : streq(word, state));
                 if (c->options.quiet)
                         continue;
                 puts(word);

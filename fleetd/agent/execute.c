@@ -364,28 +364,27 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 agent_link(a, units, written);
 }
 
-/* Ignore the result: the removal of the unit continues, and reports its own errors. */
+/* Ignore the result: the removal or the start of the unit continues, and reports its own errors. */
 static void agent_on_reset(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
 
         (void) agent_call_ended(call->agent);
 }
 
+static void agent_reset_failed(Agent *a, AgentStep step, AgentUnit *u) {
+        bool failed = streq(u->seen.active, "failed") && u->seen.owner == SYSTEMD_OURS;
+        AgentCall *reset = failed ? agent_call_new(a, step, &u, 1) : NULL;
+
+        if (reset && a->systemd->ops->reset_failed(a->systemd, u->name, agent_on_reset, reset) < 0)
+                agent_on_reset(reset, 0, "");
+}
+
 static void agent_remove(AgentCall *call) {
         Agent *a = call->agent;
         int r;
 
-        for (size_t i = 0; i < call->names.n; i++) {
-                AgentUnit *u = agent_call_unit(call, i);
-                AgentCall *reset;
-
-                if (!streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS ||
-                    !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
-                        continue;
-                r = a->systemd->ops->reset_failed(a->systemd, u->name, agent_on_reset, reset);
-                if (r < 0)
-                        agent_on_reset(reset, r, "");
-        }
+        for (size_t i = 0; i < call->names.n; i++)
+                agent_reset_failed(a, AGENT_REMOVE, agent_call_unit(call, i));
 
         r = a->systemd->ops->unlink(a->systemd, agent_call_names(call), call->names.n, agent_on_links_changed,
                                     call);
@@ -458,6 +457,8 @@ static void agent_begin_call(AgentCall *call) {
                 u->job_ended = u->ended_first = false;
                 u->start_counts = true;
                 u->ends = 0;
+                agent_reset_failed(a, AGENT_START,
+                                   u); /* an assigned start is not limited by those of before */
         }
         if (call->step == AGENT_STOP)
                 agent_end_guard(a, u);

@@ -973,6 +973,7 @@ static int remove_once(Systemd *s, const char *name) {
 }
 
 static bool resets_fail;
+static unsigned n_before; /* resets before the last start */
 
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_resets++;
@@ -1006,6 +1007,28 @@ static void a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts(v
                 assert_int_equal(real_ops->stop(fixture->bus, "web.service", ignore, NULL), 0);
                 run_ms(fixture, 4000);
         }
+}
+
+static int start_after_resets(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        n_before = n_resets;
+        return real_ops->start(s, name, done, userdata);
+}
+
+/* systemd would refuse it after its start limit. */
+static void a_failed_state_is_reset_before_an_assigned_start(void **state) {
+        Fixture *fixture = *state;
+
+        bent.reset_failed = reset_counted;
+        bent.start = start_after_resets;
+        n_resets = resets_fail = 0;
+        run_unit(fixture, "web.service");
+        assert_int_equal(n_before, 0);
+        change(fixture, "failed", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+        assert_int_equal(real_ops->stop(fixture->bus, "web.service", ignore, NULL), 0);
+        run_ms(fixture, 4000);
+        assign_to(fixture, "web.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, n_before == 1);
 }
 
 static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment(void **state) {
@@ -1287,6 +1310,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_faulty_fixture(each_start_is_published_with_its_time),
                 in_a_faulty_fixture(a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts),
+                in_a_faulty_fixture(a_failed_state_is_reset_before_an_assigned_start),
                 in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment),
                 in_a_faulty_fixture(a_failed_unit_gets_no_step_until_its_removal_has_ended),
                 in_a_faulty_fixture(changes_during_a_save_are_saved_even_while_systemd_does_not_reply),
