@@ -296,6 +296,8 @@ static int rolling_fail(Rolling *x, bool late) {
         }
         if (action == UPDATE_CONTINUES)
                 return 0;
+        if (failed && action == UPDATE_REVERTS && x->next->completed.number == 0)
+                text_format(why + strlen(why), sizeof(why) - strlen(why), "; no revision to return to");
         if (failed && action == UPDATE_REVERTS && x->next->completed.number > 0 &&
             !text_equal(&x->next->completed, &x->next->to))
                 rolling_revert(x, why);

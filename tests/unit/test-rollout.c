@@ -608,6 +608,8 @@ static void without_a_completed_text_a_failure_pauses(void **state) {
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_PAUSED, 2);
         assert_int_equal(record_of(&play)->completed.number, 0);
+        assert_string_equal(record_of(&play)->why,
+                            "one.service on A: exit status 1; no revision to return to");
         end(&play);
 }
 
