@@ -713,6 +713,10 @@ uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {
         return u ? u->invocation : 0;
 }
 
+void sim_systemd_refuse_none(SimSystemd *s) {
+        s->hooks.refuses = false;
+}
+
 void sim_systemd_show_stops(SimSystemd *s) {
         s->shows_stops = true;
 }

@@ -29,6 +29,8 @@ typedef struct SimSystemdHooks {
 SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks);
 SimSystemd *sim_systemd_free(SimSystemd *s);
 
+void sim_systemd_refuse_none(SimSystemd *s); /* SimSystemdHooks.refuses does not hold */
+
 /* Report units as deactivating while their stop jobs run, as systemd does; without it, as active. */
 void sim_systemd_show_stops(SimSystemd *s);
 
