@@ -53,7 +53,8 @@ a_cluster_with_jobs() {
 what_requires_a_job_is_active_after_a_boot() {
         boots gamma
         wait_for 30 active_on_all serve.service || fail "serve.service is active on: $(hosts_with serve.service | xargs)"
-        [ "$(host_exec gamma journalctl -b -o cat -u prep.service | grep -c Finished)" = 1 ] || fail "prep.service did not run once in this boot of gamma"
+        # Perhaps twice: a later start of serve.service requires what has ended.
+        host_exec gamma journalctl -b -o cat -u prep.service | grep -q Finished || fail "prep.service did not run in this boot of gamma"
         wait_for 30 active_once jb.timer && wait_for 30 active_once t2.timer || fail "a timer is active nowhere: $(fleetctl alpha list-units 2>&1)"
 }
 
@@ -84,7 +85,7 @@ nothing_is_left_of_a_socket_on_a_drained_host() {
         (while [ -e "$LAB/supervisor" ]; do host_exec "$from" timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7778'; sleep 0.4; done) >/dev/null 2>&1 &
         client=$!
         wait_for 10 active_on "$from" sk.service || fail "no client starts sk.service: $(host_exec "$from" systemctl status sk.socket 2>&1 | head -5)"
-        timeout 90 bash -c ". '$here/lab.sh'; LAB_NAME=$LAB_NAME host_fleetctl alpha drain $from" >"$LAB/out" 2>&1 || fail "the drain does not end: $(cat "$LAB/out")"
+        FLEETCTL_LIMIT=90 fleetctl "$(hosts_on | head -1)" drain "$from" >"$LAB/out" 2>&1 || fail "the drain does not end: $(cat "$LAB/out")"
         sleep 2 # clients go on
         kill $client
         ! active_on "$from" sk.service && ! active_on "$from" sk.socket && ! has_file "$from" sk.service || fail "left on $from: $(host_exec "$from" systemctl is-active sk.service sk.socket | xargs)"
