@@ -6,8 +6,9 @@
 
 enum {
         PROBLEMS_SHOWN = 20,
-        WHAT_WIDTH = 60,      /* columns in a pipe; longer descriptions are not aligned with others */
-        WHAT_MIN = 28,        /* columns on a terminal: with less space, the next command is left out */
+        WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
+        WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
+        REVERTED_SHOWN = 3,
         LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
         HISTORY_MS = 3600000, /* rows of this time are read, */
         HISTORY_MAX = 1000,   /* up to this number */
@@ -423,6 +424,28 @@ static void print_rollouts(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
+/* Print the texts that failed and were abandoned: no problem, as their units run, but nobody may have seen
+ * it. */
+static void print_reverted(const View *v) {
+        const JsonValue *all = json_value_member(v->cluster, "reverted");
+        size_t n = json_value_count(all);
+
+        for (size_t i = 0; i < MIN(n, (size_t) REVERTED_SHOWN); i++) {
+                const JsonValue *r = json_value_item(all, i);
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "  reverted ");
+                text_append_printable(&t, member_text(r, "name"));
+                text_printf(&t, " revision %llu, ", (unsigned long long) member_number(r, "revision"));
+                append_span(&t, member_number(r, "ageMs"));
+                text_append(&t, " ago: ");
+                text_append_printable(&t, member_text(r, "why"));
+                if (i + 1 == REVERTED_SHOWN && n > REVERTED_SHOWN)
+                        text_printf(&t, "; and %zu more", n - REVERTED_SHOWN);
+                output_words(&t, LABEL_WIDTH);
+        }
+}
+
 /* A cluster with a key file, whose hosts do not need it any more. */
 static void print_hint(const View *v) {
         const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
@@ -464,6 +487,7 @@ static int screen_print(Client *c, const View *v, const Conditions *all) {
         print_maintenance(v);
         print_reboots(v);
         print_rollouts(v);
+        print_reverted(v);
         r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
         if (r < 0)
                 return r;

@@ -11,9 +11,10 @@
 #include "units/json.h"
 
 enum {
-        INSTANCES_MAX = 1000, /* in an answer about one set ... */
-        ROLLOUTS_MAX = 1000,  /* ... and rollouts in the list, which has no instances */
-        SUMMARIES_MAX = 100,  /* rollouts in the answer about the cluster */
+        INSTANCES_MAX = 1000,   /* in an answer about one set ... */
+        ROLLOUTS_MAX = 1000,    /* ... and rollouts in the list, which has no instances */
+        REVERTED_MS = 86400000, /* the answer about the cluster has what was reverted since then */
+        SUMMARIES_MAX = 100,    /* rollouts in the answer about the cluster */
 };
 
 /* -- GET -- */
@@ -205,17 +206,24 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         return t->error;
 }
 
+/* Return whether the set returned to a former text within the last day, and has got no other text since. */
+static bool rollout_is_recently_reverted(const Cluster *c, const ClusterUnit *head) {
+        return rollout_was_reverted(head) && rollout_age(c, head->rollout->progress_ms) < REVERTED_MS;
+}
+
 static int rollouts_compare(const void *a, const void *b) {
         return strcmp((*(const ClusterUnit *const *) a)->name, (*(const ClusterUnit *const *) b)->name);
 }
 
-/* Set *ret to the sets whose rollouts have not ended, by their names, and return their number. */
-static size_t rollouts_find(const Cluster *c, const ClusterUnit ***ret, Text *t) {
+/* Set *ret to the sets of the list, CLUSTER_ROLLING or CLUSTER_REVERTED, by their names, and return their
+ * number. */
+static size_t rollouts_find(const Cluster *c, ClusterList list, const ClusterUnit ***ret, Text *t) {
         const ClusterUnit *u;
         size_t n = 0, capacity = 0;
 
-        LIST_FOREACH(u, &c->lists[CLUSTER_ROLLING], lists[CLUSTER_ROLLING]) {
-                if (!u->unit || !u->rollout)
+        LIST_FOREACH(u, &c->lists[list], lists[list]) {
+                if (!u->unit || !u->rollout ||
+                    (list == CLUSTER_REVERTED && !rollout_is_recently_reverted(c, u)))
                         continue;
                 if (GROW(*ret, capacity, n + 1) < 0) {
                         t->error = -ENOMEM;
@@ -252,10 +260,31 @@ static void rollout_write_failure(Text *t, const Cluster *c, const RolloutRecord
         json_close(t, '}');
 }
 
+static void rollouts_write_reverted(Text *t, const Cluster *c) {
+        _cleanup_free_ const ClusterUnit **heads = NULL;
+        size_t n = rollouts_find(c, CLUSTER_REVERTED, &heads, t);
+
+        if (n == 0)
+                return;
+        json_open(t, "reverted", '[');
+        for (size_t i = 0; i < MIN(n, (size_t) SUMMARIES_MAX); i++) {
+                const RolloutRecord *r = heads[i]->rollout;
+
+                json_open(t, NULL, '{');
+                json_add_u64(t, "ageMs", rollout_age(c, r->progress_ms));
+                json_add_string(t, "name", heads[i]->name);
+                json_add_u64(t, "revision", r->reverted.number);
+                json_add_string(t, "why", r->why);
+                json_close(t, '}');
+        }
+        json_close(t, ']');
+}
+
 void rollouts_write(Text *t, const Cluster *c) {
         _cleanup_free_ const ClusterUnit **heads = NULL;
-        size_t n = rollouts_find(c, &heads, t);
+        size_t n = rollouts_find(c, CLUSTER_ROLLING, &heads, t);
 
+        rollouts_write_reverted(t, c);
         if (n == 0)
                 return;
         json_open(t, "rollouts", '[');
@@ -330,7 +359,7 @@ void rollouts_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         _cleanup_text_ Text t = {};
-        size_t n = rollouts_find(c, &heads, &t);
+        size_t n = rollouts_find(c, CLUSTER_ROLLING, &heads, &t);
 
         json_open(&t, NULL, '{');
         json_open(&t, "rollouts", '[');

@@ -109,6 +109,7 @@ typedef enum ClusterList {
         CLUSTER_REPLACING,   /* Replaces= */
         CLUSTER_STOPS_FIRST, /* Move=stop-first or Singleton=, to be launched, and active on no machine */
         CLUSTER_ROLLING,     /* a rollout that has not ended */
+        CLUSTER_REVERTED,    /* a rollout that has ended, and before it one whose text was abandoned */
         CLUSTER_MOVING,      /* moves to a machine by a request */
         CLUSTER_SURPLUS,     /* stored revisions that its key does not name (cluster_revision_is_surplus()) */
         _CLUSTER_LIST_MAX,

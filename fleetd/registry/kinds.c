@@ -57,6 +57,8 @@ void cluster_update_lists(Cluster *c, ClusterUnit *u) {
                          p && p->machine_of.n + p->triggers.n + p->conflicts.n + p->replaces.n > 0);
         cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
         cluster_list_set(c, CLUSTER_ROLLING, u, u->rollout && u->rollout->state != ROLLOUT_DONE);
+        cluster_list_set(c, CLUSTER_REVERTED, u,
+                         u->rollout && u->rollout->state == ROLLOUT_DONE && u->rollout->reverted.number > 0);
         cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
         cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
         cluster_list_set(c, CLUSTER_STOPS_FIRST, u,

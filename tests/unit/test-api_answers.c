@@ -2659,6 +2659,47 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                       "\"problem\":\"line 3\",\"problemKind\":\"refused\"");
 }
 
+static void a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_until_the_next_text(
+        void **state) {
+#define OF_R     "\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}"
+#define REVERTED "{\"how\":\"reverted\"," FORMER OF_R
+#define FORMER   "\"revs\":[{\"hash\":\"2222222222222222222222222222222222222222\",\"rev\":2}],"
+        static const struct {
+                const char *unit, *state;
+                uint64_t ago_ms;
+                bool listed;
+        } rows[] = {
+                { REVERTED, "done", 3600000, true },
+                { REVERTED, "reverting", 3600000, false },
+                { REVERTED, "done", 86400000, false },
+                { "{" FORMER OF_R, "done", 3600000, false },
+        };
+        Fixture *fixture = *state;
+
+        raise_level(fixture, KV_LEVEL_UPDATES);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                uint64_t now_ms = registry_cluster(fixture->host->registry)->now_ms;
+                char record[256];
+
+                snprintf(record, sizeof(record),
+                         "{\"progress\":%" PRIu64 ",\"reverted\":2,\"revertedHash\":\"2222\",\"since\":1,"
+                         "\"state\":\"%s\",\"to\":1,\"toHash\":\"1111\",\"why\":\"exit status 1\"}",
+                         now_ms - rows[i].ago_ms, rows[i].state);
+                write_now(fixture,
+                          (const Record[]) { { "unit/r.service", rows[i].unit },
+                                             { "rollout/r.service", record } },
+                          2);
+                assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
+                              rows[i].listed ?
+                                      "\"name\":\"r.service\",\"revision\":2,\"why\":\"exit status 1\"}]" :
+                                      "");
+                assert_int_equal(strstr(fixture->answer, "\"reverted\":[") != NULL, rows[i].listed);
+        }
+#undef OF_R
+#undef REVERTED
+#undef FORMER
+}
+
 /* The host reboots or shuts down, and is cordoned or drained afterwards. */
 static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **state) {
         static const Record records[] = {
@@ -5903,6 +5944,8 @@ int main(void) {
                 in_a_fixture(the_failure_that_paused_a_rollout_is_reported_once),
                 in_a_fixture(a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine),
                 in_a_fixture(a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason),
+                in_a_fixture(
+                        a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_until_the_next_text),
                 in_a_fixture(a_host_that_reboots_or_shuts_down_is_cordoned_afterwards),
                 in_a_fixture(an_instance_follows_its_template_after_a_request_with_its_text),
                 in_a_fixture(
