@@ -162,13 +162,6 @@ static bool rolling_has_canaries(const Rolling *x) {
         return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
 }
 
-/* Return whether a former rollout of the text has failed: it is no text to which a revert can return. */
-static bool rolling_has_failed(const RolloutRecord *r, const RolloutText *text) {
-        const RolloutOutcome *outcome = rollout_record_outcome(r, text->hash);
-
-        return outcome && outcome->result != ROLLOUT_COMPLETED;
-}
-
 /* A text is wanted that instances do not have. 0 or -ENOMEM. */
 static int rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
@@ -184,6 +177,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
         if (!supersedes && r->completed.number == 0 && rolling_only_joins(x))
                 r->completed = r->to;
+        rolling_note_failed_texts(x);
         rollout_record_drop_outcomes(r, r->to.hash, &x->set.head->unit->revisions);
         if (text_equal(&r->reverted, &r->to)) /* it is wanted again */
                 r->reverted = (RolloutText) {};

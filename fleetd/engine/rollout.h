@@ -133,6 +133,9 @@ int rollout_compose(const ClusterUnit *head, const ClusterUnit *u, Unit **ret);
 bool rollout_is_available(const ClusterAssignment *assignment);
 /* Return whether it was, by the last state that a machine published which is not up now. */
 bool rollout_was_available(const ClusterAssignment *assignment);
+/* Return whether an instance on a machine that is up has failed with the text that it is assigned, and was
+ * not available before. */
+bool rollout_has_failed(const ClusterAssignment *assignment);
 
 /* Return whether a change of the unit may change the rollout of its set, of this head. */
 bool rollout_is_due(const ClusterUnit *unit, const ClusterUnit *head);

@@ -438,6 +438,23 @@ int rolling_choose_abandoned(Rolling *x) {
         return r;
 }
 
+bool rolling_has_failed(const RolloutRecord *r, const RolloutText *text) {
+        const RolloutOutcome *outcome = rollout_record_outcome(r, text->hash);
+
+        return outcome && outcome->result != ROLLOUT_COMPLETED;
+}
+
+void rolling_note_failed_texts(Rolling *x) {
+        for (size_t i = 0; i < x->set.n; i++) {
+                const RolloutInstance *p = &x->set.instances[i];
+                const char *hash = rollout_hash_of(x->set.head, p->assignment);
+
+                if (p->state == INSTANCE_BAD && *hash && !streq(hash, x->next->completed.hash) &&
+                    !rollout_record_outcome(x->next, hash) && rollout_has_failed(p->assignment))
+                        (void) rollout_record_end(x->next, hash, ROLLOUT_FAILED);
+        }
+}
+
 size_t rolling_count_stuck(Rolling *x) {
         const ClusterMachine *m;
         size_t n = 0;

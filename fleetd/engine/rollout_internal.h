@@ -103,6 +103,10 @@ int rolling_choose_joiners(Rolling *x);
  * machines would start it once more, however often it has ended them. Once the wanted text has run. 0 or
  * -ENOMEM. */
 int rolling_choose_abandoned(Rolling *x);
+/* Return whether the text has failed: it is none to which a revert can return. */
+bool rolling_has_failed(const RolloutRecord *r, const RolloutText *text);
+/* Another text is wanted: note the ones that failed and never ended a rollout, as the first of a unit. */
+void rolling_note_failed_texts(Rolling *x);
 /* Return how many instances have no machine, and fit none. They are not unavailable because of that; one that
  * moves has a machine soon. */
 size_t rolling_count_stuck(Rolling *x);

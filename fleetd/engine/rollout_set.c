@@ -106,6 +106,12 @@ static const char *instance_failure(const ClusterAssignment *a) {
         return NULL;
 }
 
+bool rollout_has_failed(const ClusterAssignment *a) {
+        const UnitState *s = instance_state(a);
+
+        return s && !s->lapsed && instance_failure(a);
+}
+
 static bool instance_is_unchecked(const ClusterAssignment *a) {
         const UnitState *s = instance_state(a);
 

@@ -112,6 +112,27 @@ static void a_text_that_failed_before_is_an_update_and_no_revert(void **state) {
         end(&play);
 }
 
+/* The first text of the unit fails at its start, without a rollout; one that ran before is no failed one. */
+static void a_first_text_that_failed_is_an_update_and_no_revert_when_it_is_submitted_again(void **state) {
+        for (size_t i = 0; i < 2; i++) {
+                Play play;
+
+                begin(&play, "one.service", "");
+                add(&play, "one.service", "A");
+                if (i > 0)
+                        second(&play);
+                fail_instance(&play, 0);
+                ((ClusterState *) assignment_of(&play, 0)->state)->state.lapsed = i > 0;
+                want(&play, 2);
+                seconds(&play, 60);
+                assert_rollout(&play, ROLLOUT_DONE, 2);
+                put_unit(&play, play.head, 1, NULL, REVISION_REVERTED);
+                second(&play);
+                assert_rollout(&play, i > 0 ? ROLLOUT_REVERTING : ROLLOUT_ROLLING, 1);
+                end(&play);
+        }
+}
+
 static void a_pause_between_batches_ends_although_an_instance_failed(void **state) {
         Play play;
 
@@ -677,6 +698,8 @@ int main(void) {
                 cmocka_unit_test(a_revert_skips_hosts_that_are_not_up),
                 cmocka_unit_test(a_revert_does_not_fail_because_of_what_had_failed),
                 cmocka_unit_test(a_text_that_failed_before_is_an_update_and_no_revert),
+                cmocka_unit_test(
+                        a_first_text_that_failed_is_an_update_and_no_revert_when_it_is_submitted_again),
                 cmocka_unit_test(a_pause_between_batches_ends_although_an_instance_failed),
                 cmocka_unit_test(with_continue_a_failed_canary_does_not_hold_the_rollout_for_ever),
                 cmocka_unit_test(a_text_that_fits_no_machine_is_reverted),
