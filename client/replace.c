@@ -278,6 +278,13 @@ static void stops_read(const JsonValue *entries, ReplaceStops *ret, Text *ret_wh
         *ret = stops;
 }
 
+bool replace_ask(Client *c, bool only_warns, const char *effect) {
+        if (!only_warns || (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
+                return client_confirm(c, "Change it?", "%s", effect);
+        client_note("warning: %s", effect);
+        return true;
+}
+
 int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, Text *ret_where, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
@@ -302,11 +309,7 @@ int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, 
                             stops.reason);
         if (effect.error < 0)
                 return effect.error;
-        if (only_warns && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO))) {
-                client_note("warning: %s", effect.chars);
-                return 0;
-        }
-        return client_confirm(c, "Change it?", "%s", effect.chars) ? 0 : -ECANCELED;
+        return replace_ask(c, only_warns, effect.chars) ? 0 : -ECANCELED;
 }
 
 /* -- Sets -- */

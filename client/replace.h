@@ -58,6 +58,10 @@ void replace_note(const Client *c, size_t n_units, size_t n_sets);
  * there are none. */
 void replace_note_rest(const Client *c, const char *done, const RolloutGoals *goals, size_t at);
 
+/* Ask at a terminal whether a change with this effect is wanted. Elsewhere the answer is no; with
+ * 'only_warns', it is yes, after a warning. */
+bool replace_ask(Client *c, bool only_warns, const char *effect);
+
 /* Plan new texts. Print before a change which units would stop, because no machine qualifies for the new
  * text, and ask at a terminal. Elsewhere the answer is no; yes if 'only_warns'. Nothing is printed if the
  * daemon does not plan them. *ret_where: the machines on which the units stop, or "". 0 or an error;

@@ -217,8 +217,10 @@ static int find_followed(Client *c, Submissions *all, Submission *s, bool togeth
                                     s->name, template->name, template->name);
                 else if (replace_template_lacks(template, s->name))
                         text_printf(&note, "%s follows %s from now on", s->name, template->name);
-        } else if (replace_template_has(template, s->name))
+        } else if (replace_template_has(template, s->name)) {
+                s->leaves = true;
                 replace_append_apart(&note, template, s->name);
+        }
         s->note = note.size > 0 ? text_take(&note, NULL) : NULL;
         return note.error;
 }

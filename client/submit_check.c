@@ -1,7 +1,10 @@
 /* Warnings of a submission, and the question before units stop. */
 #include "client/submit_internal.h"
 
-enum { REQUIRED_MAX = 100 }; /* units whose places are read for warnings */
+enum {
+        REQUIRED_MAX = 100, /* units whose places are read for warnings */
+        LEAVING_SHOWN = 8,
+};
 
 /* Return whether a unit of that text may run on another machine than 'by', which requires it. */
 static bool may_be_apart(const Unit *required, const char *by) {
@@ -81,10 +84,28 @@ void submit_warn_failed(Client *c, const Submissions *all) {
                         warn_failed(c, &all->items[i]);
 }
 
+/* As submit_confirm(). */
+static int confirm_leaving(Client *c, const Submissions *all) {
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < all->n; i++)
+                if (all->items[i].leaves && ++n <= LEAVING_SHOWN)
+                        text_printf(&names, "%s%s", n > 1 ? ", " : "", all->items[i].name);
+        if (n > LEAVING_SHOWN)
+                text_printf(&names, " and %zu more", n - LEAVING_SHOWN);
+        if (n == 0 || names.error < 0)
+                return names.error;
+        text_printf(&names, " get%s a text of %s own, and no longer follow%s %s template", n == 1 ? "s" : "",
+                    n == 1 ? "its" : "their", n == 1 ? "s" : "", n == 1 ? "its" : "their");
+        return replace_ask(c, true, names.chars) ? names.error : -ECANCELED;
+}
+
 int submit_confirm(Client *c, const Submissions *all, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         _cleanup_text_ Text where = {};
         size_t n = 0;
+        int r;
 
         for (size_t i = 0; units && i < all->n; i++) {
                 const Submission *s = &all->items[i];
@@ -96,5 +117,6 @@ int submit_confirm(Client *c, const Submissions *all, Error *err) {
         }
         if (!units)
                 return -ENOMEM;
-        return n > 0 ? replace_confirm(c, units, n, true, &where, err) : 0;
+        r = confirm_leaving(c, all);
+        return r < 0 || n == 0 ? r : replace_confirm(c, units, n, true, &where, err);
 }

@@ -21,6 +21,7 @@ typedef struct Submission {
         bool rolls;    /* its text is replaced step by step, by the daemons; its target state stays */
         const char *follows; /* with 'rolls': the template with the same text; NULL: none. Borrowed from
                                 Submissions.templates */
+        bool leaves;         /* the template that it follows */
         const char *goal; /* hash of the text of the set that it follows; "": of any; NULL: it follows none.
                              Borrowed */
         char *note;       /* that it follows a template, or no longer; NULL: there is nothing to note */
@@ -44,6 +45,7 @@ void submit_warn_required(Client *c, Submissions *all, const Submission *s);
 /* Warn of texts whose last rollout failed or was reverted. */
 void submit_warn_failed(Client *c, const Submissions *all);
 
-/* Print which units the new texts stop, because no machine qualifies for them, and ask at a terminal. 0 or an
+/* Print which instances leave their templates, and which units the new texts stop, because no machine
+ * qualifies for them, and ask at a terminal; elsewhere, both are warnings. 0 or an
  * error; -ECANCELED: the answer was no. */
 int submit_confirm(Client *c, const Submissions *all, Error *err);
