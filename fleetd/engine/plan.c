@@ -222,12 +222,14 @@ static bool plan_lacks_text(Pass *pass, const ClusterUnit *u) {
 
 /* Return whether the target state of a loaded unit was requested again after its assignment: what runs of it,
  * by a timer or by hand, stops. A target state that was written with a text has the index of the text. While
- * the unit moves, the times of its assignments have the order of its machines. */
+ * the unit moves, the times of its assignments have the order of its machines. A request from before the
+ * upgrade of the machine stops nothing, as it did then: other facts followed it. */
 static bool plan_stops_again(const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
         return o->kind == ASSIGNMENT_LOAD && u->unit && u->target == TARGET_LOADED &&
-               u->target_index > MAX(o->index, u->index) &&
+               u->target_index > MAX(o->index, u->index) && move_takes_finished(o->machine) &&
+               u->target_index > o->machine->place_index &&
                (u->unit->placement.global || (LIST_FIRST(&u->assignments) == o && !LIST_NEXT(o, of_unit)));
 }
 

@@ -277,6 +277,15 @@ static void a_loaded_unit_is_not_started(void **state) {
                 o = cluster_assignment(&p.cluster, id, "a.service");
                 assert_int_not_equal(o->since_ms, since_ms);
         }
+        /* A request that an older version ignored stops nothing after the upgrade of the machine. */
+        cluster_view_execute(&p);
+        cluster_machine(&p.cluster, cluster_view_id(id, "A"))->facts->takes_finished = false;
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
+        plans(&p, "");
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        plans(&p, "");
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
+        plans(&p, "load a.service A");
         cluster_view_free(&p);
 }
 
