@@ -1,6 +1,6 @@
 # Packages for building and testing, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
-DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client debootstrap nftables"
+DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl openssl etcd-client debootstrap nftables"
 DEPS_FORMAT=   # set by ./check: checks of layout, metrics and packages, on Debian 12 only
 DEPS_APT=      # set by ./check: options of apt-get
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
