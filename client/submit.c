@@ -15,6 +15,7 @@ static void submissions_done(Submissions *all) {
         }
         free(all->items);
         names_done(&all->required);
+        names_done(&all->instances);
         replace_templates_done(&all->templates);
 }
 

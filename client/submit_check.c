@@ -24,11 +24,50 @@ static bool runs_elsewhere(Client *c, const Submissions *all, const char *name, 
                 may_be_apart(unit, by));
 }
 
+/* Return whether 'name' is, or becomes, a unit of the cluster. */
+static bool is_of_cluster(Client *c, const Submissions *all, const char *name) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
+
+        for (size_t i = 0; i < all->n; i++)
+                if (streq(all->items[i].name, name))
+                        return true;
+        return client_unit(c, name, &stored, NULL) > 0;
+}
+
+/* Warn of an instance that only systemd would make of a template of the cluster: no machine has its file. */
+static void warn_instance(Client *c, Submissions *all, const Submission *s, const UnitOption *o,
+                          const char *instance) {
+        _cleanup_free_ char *template = unit_name_template(instance);
+
+        if (!template || !unit_name_is_instance(instance) || names_have(&all->instances, instance) ||
+            all->instances.n >= REQUIRED_MAX || names_add(&all->instances, instance, strlen(instance)) < 0 ||
+            !is_of_cluster(c, all, template) || is_of_cluster(c, all, instance))
+                return;
+        client_note("%s: line %u: warning: %s=%s is no unit of the cluster, which gives %s to no machine; to "
+                    "have it there: fleetctl load %s, with MachineOf=%s in [X-Fleet]",
+                    s->name, o->line, o->name, instance, template, instance, s->name);
+}
+
+static void warn_instances(Client *c, Submissions *all, const Submission *s) {
+        for (size_t i = 0; i < s->unit->file.n_options; i++) {
+                const UnitOption *o = &s->unit->file.options[i];
+                _cleanup_free_ char *words = unit_option_starts(o) ? unit_name_expand(s->name, o->value) :
+                                                                     NULL;
+                char *rest = words, *word;
+
+                while (rest && (word = strsep(&rest, " \t\n")))
+                        if (*word && !strpbrk(word, "%\\"))
+                                warn_instance(c, all, s, o, word);
+        }
+}
+
 /* A unit that is bound to its machines cannot follow another one. */
 void submit_warn_required(Client *c, Submissions *all, const Submission *s) {
         const Placement *placement = &s->unit->placement;
         const UnitFile *file = &s->unit->file;
 
+        if (!unit_name_is_template(s->name))
+                warn_instances(c, all, s);
         for (size_t i = 0; i < file->n_options && !placement->global && !placement->machine_id; i++) {
                 const UnitOption *o = &file->options[i];
                 _cleanup_free_ char *words = NULL;

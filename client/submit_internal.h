@@ -35,11 +35,12 @@ typedef struct Submissions {
         size_t n;
         bool rolls; /* the daemons roll texts out */
         ReplaceTemplates templates;
-        Names required; /* units that others require, and whose places were read for warnings */
+        Names instances; /* that units start, and that were looked up for warnings */
+        Names required;  /* units that others require, and whose places were read for warnings */
 } Submissions;
 
-/* Warn of a unit that is required, and may run on another machine: systemd would not find it. Each such unit
- * is asked for once. */
+/* Warn of a unit that is required, and may run on another machine: systemd would not find it; and of an
+ * instance that is no unit of the cluster, as its template is. Each such unit is asked for once. */
 void submit_warn_required(Client *c, Submissions *all, const Submission *s);
 
 /* Warn of texts whose last rollout failed or was reverted. */

@@ -274,6 +274,30 @@ static int unit_warn_of_moves(const UnitFile *file, const Placement *p, Warnings
         return r;
 }
 
+bool unit_option_starts(const UnitOption *o) {
+        return streq(o->section, "Unit") &&
+               text_has_word("OnFailure OnSuccess Upholds Wants Requires Requisite BindsTo", o->name);
+}
+
+/* Warn of an instance that is named after the unit: it is no unit of the cluster, and systemd has no file. */
+static int unit_warn_of_instances(const UnitFile *file, Warnings *warnings) {
+        int r = 0;
+
+        for (size_t i = 0; i < file->n_options && r == 0; i++) {
+                const UnitOption *o = &file->options[i];
+                char message[256];
+
+                if (!unit_option_starts(o) || (!strstr(o->value, "@%n") && !strstr(o->value, "@%N")))
+                        continue;
+                snprintf(message, sizeof(message),
+                         "%s=%.64s: the cluster gives this template to no machine; systemd starts it only "
+                         "where the host has its file",
+                         o->name, o->value);
+                r = warnings_add(warnings, o->line, message);
+        }
+        return r;
+}
+
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_unit_ Unit *unit = NULL;
@@ -299,7 +323,8 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
                 return r == -ENOMEM ? r : unit_add_fault(faults, &err);
         warnings_done(warnings);
         *warnings = TAKE_STRUCT(unit->warnings);
-        return unit_warn_of_moves(&file, &unit->placement, warnings);
+        r = unit_warn_of_moves(&file, &unit->placement, warnings);
+        return r < 0 ? r : unit_warn_of_instances(&file, warnings);
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {

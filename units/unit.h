@@ -55,6 +55,9 @@ int unit_check(Unit *unit, size_t *steps, Error *err);
  * name of the unit or of an instance that follows it. */
 int unit_check_expanded(const Unit *unit, const char *name, Error *err);
 
+/* Return whether the option makes systemd start, or look for, the units that it names. */
+bool unit_option_starts(const UnitOption *option);
+
 /* Add every fault for which unit_parse() would reject the text, not only the first, and every warning. A text
  * that does not parse as a file has one fault. Line 0: the file as a whole. Return 0 or -ENOMEM. */
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings);
