@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "client/follow.h"
 #include "client/progress.h"
+#include "client/state_text.h"
 
 enum { DRAIN_POLL_MS = 300, DRAIN_SILENT_MS = 60000 };
 
@@ -283,7 +284,11 @@ static int unit_end(Drain *d, LeavingUnit *u) {
                 return unit_print(d, u, PROGRESS_FAILED, "", "stopped", unit.reason ?: "");
         append_machine_name(&place, &d->machines, unit.machine_id);
         return place.error < 0 ? place.error :
-                                 unit_print(d, u, PROGRESS_DONE, place.chars, "active", time.chars);
+                                 unit_print(d, u, PROGRESS_DONE, place.chars,
+                                            unit_has_finished(&unit)            ? "finished" :
+                                            unit.desired_state == TARGET_LOADED ? "loaded" :
+                                                                                  "active",
+                                            time.chars);
 }
 
 /* Read all machines. Return 1 if an answer is missing. */
