@@ -424,8 +424,7 @@ static void print_rollouts(const View *v) {
                 output_words(&t, LABEL_WIDTH);
 }
 
-/* Print the texts that failed and were abandoned: no problem, as their units run, but nobody may have seen
- * it. */
+/* Print the texts that failed and were abandoned. It is no problem, as their units run. */
 static void print_reverted(const View *v) {
         const JsonValue *all = json_value_member(v->cluster, "reverted");
         size_t n = json_value_count(all);
