@@ -65,6 +65,8 @@ typedef struct Checkpoints {
 
 /* -- replica_inputs.c -- */
 
+enum { WRITE_TICK_MS = 1000 }; /* while a write is in flight, a tick is due at least that often */
+
 /* How long the oldest write to the log has been in flight. */
 typedef struct WriteWatch {
         uint64_t ticked_ms, since_ms, waited_ms;

@@ -38,7 +38,7 @@ void replica_notify_later(Replica *p, unsigned changed) {
 /* -- Around an input -- */
 
 void replica_arm(Replica *p) {
-        uint64_t now = loop_now_ms(p->loop), due;
+        uint64_t now = loop_now_ms(p->loop), due, oldest = p->log ? raft_log_oldest_write_ms(p->log) : 0;
 
         if (!p->core) {
                 timer_stop(&p->tick);
@@ -47,6 +47,9 @@ void replica_arm(Replica *p) {
 
         replica_contact_watch(p);
         due = raft_core_timeout_ms(p->core);
+        /* The Raft heartbeats of a leader postpone the timeout of a follower again and again. */
+        if (oldest > 0)
+                due = MIN(due, MAX(oldest, p->write_watch.ticked_ms) + WRITE_TICK_MS);
         if (due == UINT64_MAX) {
                 timer_stop(&p->tick);
                 return;

@@ -322,10 +322,11 @@ static unsigned n_voters(void) {
         return n;
 }
 
-/* Writes go on: the view of a replica that does not write them is too old for a lease. */
-static void keep_running(const SimMachine *m, const char *what, uint64_t for_ms) {
+/* Writes go on, one in 'every_ms': the view of a replica that does not write them is too old for a lease. If
+ * its disk hangs, this begins when the leader has sent as much as it may without an acknowledgement. */
+static void keep_running(const SimMachine *m, const char *what, uint64_t for_ms, uint64_t every_ms) {
         for (uint64_t ms = 0; ms < for_ms; ms += STEP_MS) {
-                if (ms % 1000 == 0)
+                if (ms % every_ms == 0)
                         request("", NULL);
                 run_ms(STEP_MS);
                 if (!sim_systemd_runs(m->systemd, name))
@@ -333,10 +334,10 @@ static void keep_running(const SimMachine *m, const char *what, uint64_t for_ms)
         }
 }
 
-/* Another replica is used before a lease ends: after a failure in operation, and from the begin of each
- * process that cannot use its own one. */
+/* Another replica is used before a lease ends: if a write to the disk hangs, after a failure in operation,
+ * and from the begin of each process that cannot use its own one. */
 static void singleton_of_a_failed_replica(void) {
-        enum { LEASES_MS = 30000, RESTARTS = 3 };
+        enum { HANGS_MS = 20000, LEASES_MS = 30000, RESTARTS = 3 };
         char path[256];
         SimMachine *m;
         FILE *f;
@@ -349,8 +350,15 @@ static void singleton_of_a_failed_replica(void) {
         snprintf(place, sizeof(place), "MachineMetadata=host=%s\n", m->name);
         request("", NULL);
         UNTIL("a-singleton-starts", sim_systemd_runs(m->systemd, name));
+        run_ms(world_draw(world, 2000)); /* of the time since the last renewal */
+        world_loop_set_work_ms(m->loop, HANGS_MS, HANGS_MS);
+        keep_running(m, "the begin of a write that hangs", HANGS_MS - 5000, STEP_MS);
+        if (!state_of(m).attached)
+                world_failed(world, "a-host-leaves-a-replica-that-hangs", "%s", m->name);
+        world_loop_set_work_ms(m->loop, 0, 2);
+        UNTIL("a-replica-works-again", !state_of(m).attached);
         memory_disk_set_error(m->disk, -EIO, true);
-        keep_running(m, "a failure", LEASES_MS);
+        keep_running(m, "a failure", LEASES_MS, 1000);
         if (!state_of(m).attached)
                 world_failed(world, "a-host-leaves-a-failed-replica", "%s", m->name);
         snprintf(path, sizeof(path), "%s/tree/lost", m->folder); /* as after data_dir_quarantine() */
@@ -358,11 +366,11 @@ static void singleton_of_a_failed_replica(void) {
                 abort();
         for (unsigned i = 0; i < RESTARTS; i++) {
                 machine_crash_daemon(m);
-                keep_running(m, "the end of its daemon", world_draw(world, 2000));
+                keep_running(m, "the end of its daemon", world_draw(world, 2000), 1000);
                 machine_start_daemon(m);
                 if (!state_of(m).lost)
                         world_failed(world, "a-replica-is-quarantined", "%s", m->name);
-                keep_running(m, "a restart of its daemon", LEASES_MS);
+                keep_running(m, "a restart of its daemon", LEASES_MS, 1000);
         }
 }
 

@@ -329,40 +329,43 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_end();
 }
 
-static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) {
+static void a_write_that_hangs_for_5_s_of_ticks_ends_the_replica(void **state) {
         parts_begin();
-        parts.oldest_ms = 900;
-        p->tick.fire(p);
-        assert_int_equal(p->write_watch.waited_ms, 0);
-        for (unsigned i = 1; i <= 10; i++) {
+        parts.oldest_ms = fake.now_ms;
+        parts.timeout_ms = fake.now_ms + 90000; /* heartbeats of a leader postpone it */
+        replica_arm(p);
+        for (unsigned i = 1; i < 5; i++) {
+                assert_int_equal(p->tick.due_ms, fake.now_ms + 1000);
                 fake.now_ms += i == 1 ? 100000 : 1000; /* a span without ticks counts as one second */
                 p->tick.fire(p);
                 assert_int_equal(p->write_watch.waited_ms, i * 1000);
+                parts.timeout_ms = fake.now_ms + 90000;
+                replica_arm(p);
         }
         assert_int_equal(p->error, 0);
-        fake.now_ms++;
+        fake.now_ms += 1000;
         parts_forget();
         p->tick.fire(p);
         expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1 error -110 \"a write to the log has "
-                     "not completed for 10 s: the disk hangs\" failing waited 10001 stop!\n");
+                     "not completed for 5 s: the disk hangs\" failing waited 5000 tick+1000 stop!\n");
         parts_end();
 
         /* Another write, none, and no log begin from the start. */
         for (unsigned i = 0; i < 3; i++) {
                 parts_begin();
-                parts.oldest_ms = 900;
+                parts.oldest_ms = fake.now_ms - 3;
                 p->tick.fire(p);
                 fake.now_ms += 7;
                 p->tick.fire(p);
-                assert_int_equal(p->write_watch.waited_ms, 7);
-                parts.oldest_ms = i == 0 ? 901 : i == 1 ? 0 : 900;
+                assert_int_equal(p->write_watch.waited_ms, 10);
+                parts.oldest_ms = i == 0 ? fake.now_ms + 7 : i == 1 ? 0 : parts.oldest_ms;
                 RaftLog *log = p->log;
                 p->log = i == 2 ? NULL : log;
                 fake.now_ms += 7;
                 p->tick.fire(p);
                 assert_int_equal(p->write_watch.waited_ms, 0);
                 p->log = log;
-                parts.oldest_ms = 901;
+                parts.oldest_ms = fake.now_ms;
                 p->tick.fire(p);
                 fake.now_ms += 7;
                 p->tick.fire(p);
@@ -1225,7 +1228,7 @@ int main(void) {
                 cmocka_unit_test(what_the_core_answers_may_end_the_replica),
                 cmocka_unit_test(each_input_asks_whether_there_is_a_core),
                 cmocka_unit_test(an_input_that_fails_ends_the_replica),
-                cmocka_unit_test(a_write_that_hangs_for_10_s_of_ticks_ends_the_replica),
+                cmocka_unit_test(a_write_that_hangs_for_5_s_of_ticks_ends_the_replica),
                 cmocka_unit_test(a_failed_replica_observes_the_leader),
                 cmocka_unit_test(frames_of_others_are_dropped),
                 cmocka_unit_test(messages_are_counted),
