@@ -140,6 +140,7 @@ waiting_to_the_end_reports_how_a_unit_ended() {
         grep -q badly.service "$LAB/out" || fail "it failed: $(cat "$LAB/out")"
         fleetctl beta start --wait everywhere.service >"$LAB/out" 2>&1 || fail "a global unit: exit $?, $(cat "$LAB/out")"
         grep -q 'on 3 of 3 machines' "$LAB/out" && runs_nowhere everywhere.service || fail "a global unit: $(cat "$LAB/out")"
+        fleetctl beta destroy everywhere.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")" # it would run in each boot of a host
 
         # A stop ends the wait, which is no failure.
         runs_forever stopped.service </dev/null
