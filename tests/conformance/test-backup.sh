@@ -223,7 +223,7 @@ bad_file_names_are_refused() {
         fleetctl one backup "$scratch/two.backup" 2>"$scratch/why"
         [ $? = 1 ] && says "two.backup exists: a backup does not replace a file; choose another name" || return 1
         fleetctl one backup "$scratch/none/x" 2>"$scratch/why"
-        [ $? = 1 ] && says "Failed to create a file beside $scratch/none/x: No such file or directory" || return 1
+        [ $? = 1 ] && says "Failed to create $scratch/none/x: its folder does not exist" || return 1
         fleetctl one backup --verify "$scratch" 2>"$scratch/why"
         [ $? = 1 ] && says "is no file: expected a backup" || return 1
         timeout 60 "$build/client/fleetctl" --endpoint="http://${addresses[one]}" backup "$scratch/denied" 2>"$scratch/why"
