@@ -13,13 +13,14 @@ enum { PATHS_MAX = 4 };
 /* A signal handler has no argument for it. */
 static const char *volatile paths[PATHS_MAX];
 
-/* A folder is removed by another program: a handler may neither allocate nor read a folder. */
+/* A folder is removed by another program: a handler may neither allocate nor read a folder. _Fork() takes no
+ * lock, which the interrupted code may hold. */
 static void temporary_remove(const char *path) {
         pid_t child;
 
         if (unlink(path) == 0 || errno != EISDIR)
                 return;
-        child = fork();
+        child = _Fork();
         if (child == 0) {
                 (void) execl("/bin/rm", "rm", "-rf", "--", path, NULL);
                 _exit(127);

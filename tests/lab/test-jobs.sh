@@ -19,8 +19,7 @@ active_on_all() { [ "$(hosts_with "$1" | wc -l)" = 3 ]; }
 has_file() { host_exec "$1" test -e "/run/fleet/units/$2"; }
 host_of() { fleetctl "$(hosts_on | head -1)" list-units --no-legend --fields=hostname,unit 2>/dev/null | awk -v u="$1" '$2 == u { print $1 }'; }
 hosts_on() { local h; for h in $LAB_HOSTS; do ! host_is_on "$h" || echo "$h"; done; }
-finished() { fleetctl alpha list-units --no-legend --fields=unit,finished 2>/dev/null | grep -qE "^$1[[:space:]]+true"; }
-refused() { fleetctl alpha why "$1" 2>&1 | grep -q "$2"; }
+has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 boots() {
         host_exec "$1" systemctl reboot >"$LAB/out" 2>&1
         wait_for 30 host_is_off "$1" || fail "$1 does not reboot"
@@ -82,11 +81,12 @@ timers_and_a_mount_are_elsewhere_after_a_power_cut() {
 nothing_is_left_of_a_socket_on_a_drained_host() {
         local from client
         from=$(host_of sk.socket)
-        (while [ -e "$LAB/supervisor" ]; do host_exec "$from" timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7778'; sleep 0.4; done) >/dev/null 2>&1 &
+        (while [ -e "$LAB/supervisor" ]; do host_exec "$from" timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7778'; echo >>"$LAB/connects"; sleep 0.4; done) >/dev/null 2>&1 &
         client=$!
         wait_for 10 active_on "$from" sk.service || fail "no client starts sk.service: $(host_exec "$from" systemctl status sk.socket 2>&1 | head -5)"
         FLEETCTL_LIMIT=90 fleetctl "$(hosts_on | head -1)" drain "$from" >"$LAB/out" 2>&1 || fail "the drain does not end: $(cat "$LAB/out")"
-        sleep 2 # clients go on
+        : >"$LAB/connects"
+        wait_for 30 has_lines "$LAB/connects" 4 || fail "no client goes on"
         kill $client
         ! active_on "$from" sk.service && ! active_on "$from" sk.socket && ! has_file "$from" sk.service || fail "left on $from: $(host_exec "$from" systemctl is-active sk.service sk.socket | xargs)"
         for u in jb.timer t2.timer site.service sk.socket; do
