@@ -171,7 +171,7 @@ static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *assignmen
                 return;
         u->assignment_index = index;
         u->n_failures = u->n_writes = u->n_restarts = 0;
-        u->retry_ms = u->restart_ms = u->recheck_ms = 0;
+        u->retry_ms = u->restart_ms = u->recheck_ms = u->trigger_until_ms = 0;
         u->reload_failed = false;
 }
 

@@ -60,6 +60,7 @@ typedef struct AgentUnit {
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */
         uint64_t retry_ms;             /* no step before this time */
+        uint64_t trigger_until_ms; /* so long its stop waits for that of its trigger; 0: did not wait yet */
         uint64_t recheck_ms; /* of a unit stopped because of another one: the next check or start; 0: none */
         uint64_t restart_ms; /* no further start of such a unit before this time */
         unsigned n_restarts; /* such starts in a row after which the unit did not run */
@@ -193,9 +194,10 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 bool agent_is_stale(const AgentUnit *u);
 /* Find the units whose triggers run here, and leave this host, too: a trigger stops first. */
 void agent_find_triggered(Agent *a);
-/* Return whether a step waits for another unit on this host, with the reason: the stop of a unit for that of
- * its trigger, and the start of a trigger until its unit is loaded. */
-bool agent_awaits_another(const Agent *a, const AgentUnit *u, AgentStep s, const char **ret_awaited);
+/* Return whether a step waits for another unit on this host, with the reason: the start of a trigger until
+ * its unit is loaded, and the stop of a unit for that of its trigger. The latter waits for TRIGGER_MS only:
+ * the engine may leave the trigger here (Move=no), or be of a version that does not let it follow. */
+bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited);
 /* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 

@@ -6,6 +6,7 @@
 
 enum {
         RETRY_MIN_MS = 500,
+        TRIGGER_MS = 10000, /* a trigger that follows is stopped within a few turns of the engine */
         RETRY_MAX_MS = 60000,
         RETRY_DOUBLINGS = 7,
 };
@@ -285,7 +286,7 @@ void agent_find_triggered(Agent *a) {
         }
 }
 
-bool agent_awaits_another(const Agent *a, const AgentUnit *u, AgentStep s, const char **ret_awaited) {
+bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited) {
         const ClusterAssignment *assignment;
         const AssignmentRecord *record;
         const AgentUnit *triggered;
@@ -294,13 +295,20 @@ bool agent_awaits_another(const Agent *a, const AgentUnit *u, AgentStep s, const
         if (s == AGENT_STOP || s == AGENT_REMOVE) {
                 assignment = agent_assignment(a, u->name);
                 *ret_awaited = "its trigger runs here, and stops first";
-                return assignment && assignment->kind == ASSIGNMENT_STOP && named_find(a->triggered, u->name);
+                if (!assignment || assignment->kind != ASSIGNMENT_STOP || !named_find(a->triggered, u->name))
+                        return false;
+                if (u->trigger_until_ms == 0)
+                        u->trigger_until_ms = loop_now_ms(a->loop) + TRIGGER_MS;
+                if (loop_now_ms(a->loop) >= u->trigger_until_ms)
+                        return false;
+                agent_wake_at(a, u->trigger_until_ms);
+                return true;
         }
         record = records_get(&a->records, u->name);
         text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
         if (s != AGENT_START || !text || !unit_triggered(text))
                 return false;
-        triggered = agent_unit((Agent *) a, unit_triggered(text), false);
+        triggered = agent_unit(a, unit_triggered(text), false);
         assignment = triggered ? agent_assignment(a, triggered->name) : NULL;
         *ret_awaited = "the unit that it triggers is not loaded yet";
         return triggered && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&

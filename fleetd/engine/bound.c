@@ -25,6 +25,8 @@ bool bound_waits(const ClusterAssignment *o) {
         const MaintenanceRecord *m = o->machine->maintenance;
         const char *active = o->state ? o->state->state.active : NULL;
 
+        if (bound_is(o) && cluster_has_conflicting_unit(o->of, o->machine))
+                return true;
         return m && m->deadline_ms > 0 && o->kind == ASSIGNMENT_LOAD && bound_is(o) && active &&
                (streq(active, "inactive") || streq(active, "failed"));
 }

@@ -441,6 +441,17 @@ static void move_complete_reason(const Position *from, const ClusterMachine *to,
                 error_set(why, 0, "%s %s; %s", name, move_cause(from), chosen.message);
 }
 
+/* Return whether the unit triggers one that is being stopped there and starts elsewhere: the trigger stops
+ * before, and follows. */
+static bool move_precedes(const Pass *pass, const Position *p) {
+        const ClusterAssignment *o = p->assignment, *triggered = NULL;
+        const char *name = unit_triggered(o->of->unit);
+
+        if (name && move_leaves(p))
+                triggered = cluster_assignment(pass->cluster, o->machine->id, name);
+        return triggered && triggered->kind == ASSIGNMENT_STOP;
+}
+
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid, also while the other machine has a hold-off. If no other machine
  * is available, it remains where another unit replaces it. */
@@ -495,7 +506,8 @@ static void move_away(Pass *pass, const Positions *all) {
                  * assignment of a finished unit, it would be run again. */
                 if (move_stays_finished(p->assignment))
                         continue;
-                if ((move_is_overdue(pass, p) && (found || !drain_is_for_reboot(p->assignment->machine))) ||
+                if ((!found && move_precedes(pass, p)) ||
+                    (move_is_overdue(pass, p) && (found || !drain_is_for_reboot(p->assignment->machine))) ||
                     (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
                         move_stop_unfit(pass, p);

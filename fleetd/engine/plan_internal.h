@@ -180,7 +180,8 @@ bool bound_is(const ClusterAssignment *o);
 /* Return what the unit does on its machine: the target state, or from the deadline of a drain until that
  * ends, it is loaded only, and so keeps the machine. For a reboot or a shutdown, systemd stops it. */
 AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o);
-/* Return whether it has stopped, and waits for the end of the drain. */
+/* Return whether it has stopped, and waits for the end of the drain, or does not run because the machine has
+ * another unit of that name. */
 bool bound_waits(const ClusterAssignment *o);
 /* Return whether it stays in the position although its machine rejects it. One with MachineOf= goes to the
  * machine of that unit. */

@@ -548,8 +548,8 @@ bool rollout_starts_again(const Unit *text, const RolloutInstance *p) {
         const ClusterAssignment *a = p->assignment;
         const ClusterState *s = a->state;
 
-        return (a->hash[0] && streq(a->hash, text->hash)) ||
-               (s && s->state.active && streq(s->state.active, "failed"));
+        return a->kind == ASSIGNMENT_RUN && ((a->hash[0] && streq(a->hash, text->hash)) ||
+                                             (s && s->state.active && streq(s->state.active, "failed")));
 }
 
 bool rollout_joins(const RolloutSet *set, const RolloutInstance *p) {

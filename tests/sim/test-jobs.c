@@ -169,19 +169,24 @@ static bool is_drained(const SimMachine *m) {
         return known(m) && known(m)->maintenance && known(m)->maintenance->mode == MAINTENANCE_DRAINED;
 }
 
-static void drain(SimMachine *m) {
-        MaintenanceRecord next = { .by = "root@sim", .mode = MAINTENANCE_DRAINING };
+/* 'next': NULL ends the maintenance. */
+static void maintain(SimMachine *m, const MaintenanceRecord *next) {
         static int done;
 
         do {
                 Registry *r = registry();
+                const ClusterMachine *machine = cluster_machine(registry_cluster(r), m->machine_id);
 
                 done = 0;
-                if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &next,
-                                      "drain", on_done, &done) < 0)
+                if ((next ? registry_maintain(r, 0, machine, next, "drain", on_done, &done) :
+                            registry_end_maintenance(r, machine, "root@sim", "ends", on_done, &done)) < 0)
                         abort();
                 UNTIL("a-request-is-answered", done != 0);
         } while (done < 0);
+}
+
+static void drain(SimMachine *m) {
+        maintain(m, &(MaintenanceRecord) { .by = "root@sim", .mode = MAINTENANCE_DRAINING });
         UNTIL("a-drain-ends", is_drained(m));
         run_ms(AFTER_MS);
 }
@@ -193,6 +198,51 @@ static void lose(SimMachine *m) {
 }
 
 /* -- Scenarios -- */
+
+/* A unit whose trigger stays on the drained host, or has to leave it first, runs on another one, and only
+ * there. */
+static void a_drain_ends_for_a_unit_and_its_trigger(void) {
+        static const struct {
+                const char *unit, *trigger;
+                bool force, stays;
+        } pairs[] = {
+                { "", "" },
+                { "Move=stop-first\n", "" },
+                { "Move=stop-first\n", "MachineOf=a.service\n" },
+                { "Singleton=yes\n", "" },
+                { "Move=no\n", "Move=no\n", .force = true },
+                { "", "Move=no\n", .stays = true },
+                { "", "MachineID=" },
+        };
+        char text[512], name[64];
+
+        form();
+        for (size_t i = 0; i < ELEMENTS(pairs); i++) {
+                MaintenanceRecord next = { .by = "root@sim", .mode = MAINTENANCE_DRAINING };
+                SimMachine *m;
+
+                snprintf(name, sizeof(name), "pair-%zu-leaves", i);
+                snprintf(text, sizeof(text), "%s[X-Fleet]\n%s", serve, pairs[i].unit);
+                submit("a.service", text, TARGET_LAUNCHED);
+                UNTIL(name, n_running("a.service") == 1);
+                m = host_of("a.service");
+                snprintf(text, sizeof(text), "[Socket]\nListenStream=7778\n[X-Fleet]\n%s%s", pairs[i].trigger,
+                         streq(pairs[i].trigger, "MachineID=") ? m->machine_id : "");
+                submit("a.socket", text, TARGET_LAUNCHED);
+                UNTIL(name, n_running("a.socket") == 1);
+                next.force = pairs[i].force;
+                maintain(m, &next);
+                UNTIL(name, (pairs[i].stays || is_drained(m)) && n_running("a.service") == 1 &&
+                                    !sim_systemd_runs(m->systemd, "a.service"));
+                if (sim_systemd_runs(m->systemd, "a.socket") != pairs[i].stays)
+                        world_failed(world, name, "its trigger %s",
+                                     pairs[i].stays ? "has left" : "runs on the former host");
+                for (int k = 0; k < 2; k++)
+                        request(&(UnitChange) { .name = k == 0 ? "a.socket" : "a.service", .remove = true });
+                UNTIL(name, n_running("a.service") == 0 && n_running("a.socket") == 0);
+                maintain(m, NULL);
+        }
+}
 
 static void what_requires_a_job_of_each_host_runs_after_a_boot(void) {
         char text[512];
@@ -330,6 +380,20 @@ static void an_edit_ends_no_run_of_a_loaded_unit(void) {
         run_ms(4 * AFTER_MS);
         CHECK("the-run-goes-on", sim_systemd_runs(m->systemd, "sock.service") &&
                                          sim_systemd_invocation(m->systemd, "sock.service") == run);
+
+        /* A run that failed is what the cluster knows when the text is edited, and another one has begun. */
+        sim_systemd_end(m->systemd, "sock.service");
+        run_ms(AFTER_MS);
+        machine_crash_daemon(m);
+        run_ms(500);
+        sim_systemd_trigger(m->systemd, "sock.socket");
+        run = sim_systemd_invocation(m->systemd, "sock.service");
+        submit("sock.service", "[Service]\nExecStart=/bin/good 3\n", TARGET_LOADED);
+        run_ms(AFTER_MS);
+        machine_start_daemon(m);
+        run_ms(4 * AFTER_MS);
+        CHECK("the-next-run-goes-on", sim_systemd_runs(m->systemd, "sock.service") &&
+                                              sim_systemd_invocation(m->systemd, "sock.service") == run);
 }
 
 static void a_mount_that_ended_has_not_finished(void) {
@@ -606,6 +670,7 @@ static void each_cell_of_the_classes_has_its_outcome(size_t i, Event event) {
 }
 
 static void (*const scenarios[])(void) = {
+        a_drain_ends_for_a_unit_and_its_trigger,
         nothing_is_left_where_a_socket_was,
         a_timer_with_a_job_that_follows_it_survives_a_power_cut,
         a_timer_without_its_service_is_refused_until_that_is_there,

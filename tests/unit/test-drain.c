@@ -17,37 +17,39 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
                 const char *mode, *more;
                 Presence presence;
                 const char *unit; /* options of a unit that runs there; NULL: there is none */
-                bool finished;
+                enum { RUNS, FINISHED, FOREIGN } unit_is;
                 MaintenanceMode next;
                 const char *reason;
         } rows[] = {
-                { "cordoned", "", PRESENCE_UP, NULL, false, MAINTENANCE_CORDONED, NULL },
-                { "cordoned", "", PRESENCE_LOST, NULL, false, MAINTENANCE_CORDONED, NULL },
-                { "draining", "", PRESENCE_UP, "", false, MAINTENANCE_DRAINING, NULL },
-                { "draining", "", PRESENCE_UP, "Move=no", false, MAINTENANCE_DRAINING, NULL },
-                { "draining", "", PRESENCE_UP, "Global=yes", false, MAINTENANCE_DRAINED,
+                { "cordoned", "", PRESENCE_UP, NULL, RUNS, MAINTENANCE_CORDONED, NULL },
+                { "cordoned", "", PRESENCE_LOST, NULL, RUNS, MAINTENANCE_CORDONED, NULL },
+                { "draining", "", PRESENCE_UP, "", RUNS, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_UP, "Move=no", RUNS, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_UP, "Move=no", FOREIGN, MAINTENANCE_DRAINED,
                   "drained: no unit is left to move" },
-                { "draining", "", PRESENCE_UP, "", true, MAINTENANCE_DRAINED,
+                { "draining", "", PRESENCE_UP, "Global=yes", RUNS, MAINTENANCE_DRAINED,
                   "drained: no unit is left to move" },
-                { "draining", "", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED,
+                { "draining", "", PRESENCE_UP, "", FINISHED, MAINTENANCE_DRAINED,
                   "drained: no unit is left to move" },
-                { "draining", "\"deadline\":999999,", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED,
+                { "draining", "", PRESENCE_UP, NULL, RUNS, MAINTENANCE_DRAINED,
+                  "drained: no unit is left to move" },
+                { "draining", "\"deadline\":999999,", PRESENCE_UP, NULL, RUNS, MAINTENANCE_DRAINED,
                   "drained: its deadline has passed" },
-                { "draining", "\"deadline\":999999,", PRESENCE_UP, "", false, MAINTENANCE_DRAINING, NULL },
-                { "draining", "", PRESENCE_AWAY, NULL, false, MAINTENANCE_DRAINING, NULL },
-                { "draining", "", PRESENCE_LOST, "", false, MAINTENANCE_CORDONED,
+                { "draining", "\"deadline\":999999,", PRESENCE_UP, "", RUNS, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_AWAY, NULL, RUNS, MAINTENANCE_DRAINING, NULL },
+                { "draining", "", PRESENCE_LOST, "", RUNS, MAINTENANCE_CORDONED,
                   "cordoned: it was lost while it was drained" },
-                { "draining", "", PRESENCE_LEFT, "", false, MAINTENANCE_CORDONED,
+                { "draining", "", PRESENCE_LEFT, "", RUNS, MAINTENANCE_CORDONED,
                   "cordoned: it was shut down during the drain, which has ended" },
                 { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LOST, "",
-                  false, MAINTENANCE_CORDONED, "cordoned: it was lost while it was drained" },
+                  RUNS, MAINTENANCE_CORDONED, "cordoned: it was lost while it was drained" },
                 { "draining", "\"deadline\":1300000,\"force\":true,\"why\":\"disk\",", PRESENCE_LEFT, "",
-                  false, MAINTENANCE_CORDONED,
+                  RUNS, MAINTENANCE_CORDONED,
                   "cordoned: it was shut down during the drain, which has ended" },
-                { "draining", "\"for\":\"leave\",", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINING, NULL },
-                { "draining", "\"for\":\"leave\",", PRESENCE_LOST, NULL, false, MAINTENANCE_DRAINING, NULL },
-                { "drained", "", PRESENCE_UP, NULL, false, MAINTENANCE_DRAINED, NULL },
-                { "drained", "", PRESENCE_LOST, NULL, false, MAINTENANCE_DRAINED, NULL },
+                { "draining", "\"for\":\"leave\",", PRESENCE_UP, NULL, RUNS, MAINTENANCE_DRAINING, NULL },
+                { "draining", "\"for\":\"leave\",", PRESENCE_LOST, NULL, RUNS, MAINTENANCE_DRAINING, NULL },
+                { "drained", "", PRESENCE_UP, NULL, RUNS, MAINTENANCE_DRAINED, NULL },
+                { "drained", "", PRESENCE_LOST, NULL, RUNS, MAINTENANCE_DRAINED, NULL },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -59,8 +61,10 @@ static void each_state_of_a_drain_has_its_next_one(void **state) {
                         cluster_view_unit(&p, "a.service", rows[i].unit, TARGET_LAUNCHED);
                         run_on(&p, "A", "a.service");
                 }
-                if (rows[i].finished)
+                if (rows[i].unit_is == FINISHED)
                         cluster_view_done(&p, "A", "a.service");
+                if (rows[i].unit_is == FOREIGN)
+                        cluster_view_conflicting(&p, "A", "a.service");
                 if (rows[i].presence != PRESENCE_UP)
                         cluster_view_presence(&p, "A", rows[i].presence);
                 maintain(&p, "A", rows[i].mode, rows[i].more);
