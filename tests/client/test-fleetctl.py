@@ -28,6 +28,7 @@ import fake_fleetd  # noqa: E402
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
 AT_ONCE = 8
 TEST_SECONDS = 600  # of one test, on a slow and busy machine
+WAIT_SECONDS = 300  # for one event, likewise
 STOPS_LATER = "has not stopped yet; its target state is launched again: it keeps running, or starts when it has stopped"
 UNIT_TEXT = "[Unit]\nDescription=Example\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
@@ -40,7 +41,8 @@ class Test:
         self.socket = os.path.join(self.dir, "sock")
         self.cluster = fake_fleetd.start(self.socket)
         self.runs = 0  # the first one is searched for leaks, which takes as long as the rest of it; so are all cases of test-client
-        self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "FLEETCTL_ENDPOINT": "unix://" + self.socket}
+        self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "FLEETCTL_ENDPOINT": "unix://" + self.socket,
+                    "FLEETCTL_REQUEST_TIMEOUT": str(WAIT_SECONDS)}
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "GCOV_PREFIX"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
@@ -59,7 +61,7 @@ class Test:
             self.env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         self.runs += 1
         p = subprocess.run([PROGRAM, *args], cwd=self.dir, env={**self.env, **(env or {})}, input=stdin, text=True,
-                           capture_output=True, timeout=30)
+                           capture_output=True, timeout=WAIT_SECONDS)
         return p.returncode, p.stdout, p.stderr
 
     def expect(self, args, status=0, out="", err=""):
@@ -115,20 +117,20 @@ class Terminal:
         self.said += part or b""
         return part
 
-    def wait_for(self, what, seconds=20):
-        """Wait until the screen contains this text."""
-        end = time.monotonic() + seconds
-        while not any(what in line for line in self.screen()):
+    def wait_for(self, what):
+        """Wait until the screen contains this text; with a colour: until it has been printed."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not any(what in line for line in ([self.said.decode(errors="replace")] if "\033" in what else self.screen())):
             assert time.monotonic() < end and self.read(1) != b"", f"no {what!r} on the screen: {self.screen()!r}"
 
-    def end(self, seconds=30):
+    def end(self):
         """Read all output and return the exit status."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + WAIT_SECONDS
         while self.read(1) != b"":
             assert time.monotonic() < end, f"goes on: {self.screen()!r}"
         os.close(self.me)
         assert self.said.rfind(b"\033[?7l") <= self.said.rfind(b"\033[?7h"), "lines would not be wrapped any more"
-        return self.process.wait(10)
+        return self.process.wait(WAIT_SECONDS)
 
     def screen(self):
         """Return the visible lines. Only the control sequences of fleetctl are supported."""
@@ -373,11 +375,9 @@ def many_units_start_in_parallel_and_are_followed_by_events(t):
     for name in names:
         t.file(name)
     t.cluster.delay = 0.2
-    began = time.monotonic()
     got = t.expect(["start", *names], out=[f"Unit {n} launched on " for n in names])
     assert got.count("\n") == 24
-    assert time.monotonic() - began < 5
-    assert ("GET", "/fleet/v1/events") in t.cluster.requests
+    assert t.cluster.requests.count(("GET", "/fleet/v1/events")) == 1, t.cluster.requests
 
 
 def ask(t, kind, digit, *names):
@@ -457,18 +457,16 @@ def block_attempts_end_the_wait(t):
     t.expect("start --block-attempts=1 nowhere.service", 1, out="Unit nowhere.service inactive\n",
              err=["Error waiting for units: " + said, "Error waiting for unit states, exit status: " + said,
                   "fleetctl: nowhere.service: needs metadata region=mars, no machine has it; to cancel: fleetctl unload nowhere.service\n"])
-    assert 1.5 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 1.5
     t.expect("list-unit-files --no-legend --fields=unit,target,reason",
              out="nowhere.service\t-\tneeds metadata region=mars, no machine has it\n")
 
 
 def a_unit_that_fails_ends_the_wait_at_once(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
-    began = time.monotonic()
     said = "Failed to find an active unit bad.service: it is failed on alpha\n"
     t.expect("start bad.service", 1, out=["Unit bad.service launched on 11111111.../10.0.0.1\n"],
              err="Error waiting for units: " + said.rstrip("\n") + "; fleetctl journal bad.service\n")
-    assert time.monotonic() - began < 2
 
 
 def a_job_that_ended_successfully_counts_as_started(t):
@@ -546,14 +544,13 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
     t.file("s.service", UNIT_TEXT.replace("Example", "slow"))
 
     def move():
-        while ("s.service", "1" * 32) not in t.cluster.states:
-            time.sleep(0.01)
-        time.sleep(0.3)
+        until(lambda: ("GET", "/fleet/v1/events") in t.cluster.requests, "no wait")
+        has_read(t, "s.service")
         with t.cluster.lock:
             del t.cluster.states["s.service", "1" * 32]
             t.cluster.units["s.service"].update(currentState="inactive", machineID="")
             t.cluster.notify(kind="unit", name="s.service")
-        time.sleep(0.3)
+        has_read(t, "s.service")
         with t.cluster.lock:
             t.cluster.units["s.service"].update(currentState="launched", machineID="2" * 32)
             t.cluster.put_state("s.service", "2" * 32, "launched", UNIT_TEXT)
@@ -1123,7 +1120,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             args = [a for a in call if a != "wait"] + (["--no-block"] if "wait" in call and mode == "everything" else [])
             terminal = t.terminal(*args, columns=300)
             try:
-                terminal.end(20)
+                terminal.end()
             except AssertionError as e:
                 assert False, f"{mode}, fleetctl {args}: {e}"
             said = terminal.said.decode()
@@ -1367,12 +1364,12 @@ def a_command_inherits_blocked_signals_except_those_that_end_it(t):
     os.chmod(os.path.join(t.dir, "bin/ssh"), 0o755)
     blocked = [signal.SIGUSR1, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     p = subprocess.run([PROGRAM, "ssh", "alpha"], cwd=t.dir, env={**t.env, "PATH": t.dir + "/bin:" + t.env["PATH"]}, text=True, capture_output=True,
-                       timeout=60, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
+                       timeout=WAIT_SECONDS, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
     assert p.returncode == 0 and int(p.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1), p
 
 
 def a_closed_standard_output_is_an_error_and_not_the_connection(t):
-    p = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", PROGRAM, "list-machines"], env=t.env, stderr=subprocess.PIPE, text=True, timeout=60)
+    p = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", PROGRAM, "list-machines"], env=t.env, stderr=subprocess.PIPE, text=True, timeout=WAIT_SECONDS)
     assert (p.returncode, p.stderr) == (1, "fleetctl: Failed to write to standard output: Bad file descriptor\n"), p
 
 
@@ -1381,7 +1378,7 @@ def the_exit_status_of_a_child_is_read_even_if_SIGCHLD_was_ignored(t):
     t.file("a.service")
     t.expect("submit a.service", out=["inactive"])
     t.file("a.service", UNIT_TEXT.replace("Example", "Bye"))
-    p = subprocess.run([PROGRAM, "diff", "a.service"], cwd=t.dir, env=t.env, text=True, capture_output=True, timeout=60,
+    p = subprocess.run([PROGRAM, "diff", "a.service"], cwd=t.dir, env=t.env, text=True, capture_output=True, timeout=WAIT_SECONDS,
                        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert p.returncode == 1 and "+Description=Bye" in p.stdout, p
 
@@ -1412,7 +1409,7 @@ def fd_forward_connects_the_streams_with_a_socket(t):
     p = subprocess.Popen([PROGRAM, "fd-forward", t.socket], env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     p.stdin.write(request)
     p.stdin.flush()
-    assert "alpha" in p.stdout.read() and p.wait(10) == 0
+    assert "alpha" in p.stdout.read() and p.wait(WAIT_SECONDS) == 0
     t.expect("fd-forward", 1, err="Provide a single argument\n")
     t.expect("fd-forward /no/socket", 1, err=["Failed dialing remote address: "])
     t.expect(["fd-forward", "x" * 200], 1, err=["Unable to use \""])
@@ -1441,7 +1438,7 @@ def a_tunnel_forwards_the_socket_by_ssh(t):
                          env={**t.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "begun\n" and len(t.cluster.keys) == 1, p.stderr.read()
     p.send_signal(signal.SIGTERM)
-    said = p.communicate(timeout=30)[1]
+    said = p.communicate(timeout=WAIT_SECONDS)[1]
     assert (p.returncode, said, list(t.cluster.keys)) == (128 + signal.SIGTERM, "", []), (p.returncode, said, t.cluster.keys)
 
     t.file("bin/ssh", "#!/bin/sh\nexit 255\n")
@@ -1661,11 +1658,9 @@ def an_interrupted_lock_leaves_the_queue(t):
         t.cluster.before_request = lambda method, path: moment == (method, path.split("?")[1:]) and p.send_signal(signal_sent)
         t.cluster.before_answer = lambda method, key: moment == method and p.send_signal(signal_sent)
         if moment == "watch":
-            while not any("wait=true" in path for _, path in t.cluster.requests):
-                assert p.poll() is None, p.stderr.read()
-                time.sleep(0.01)
+            until(lambda: any("wait=true" in path for _, path in t.cluster.requests) or p.poll() is not None, "no watch")
             p.send_signal(signal_sent)
-        status, said = p.wait(20), p.stderr.read()
+        status, said = p.wait(WAIT_SECONDS), p.stderr.read()
         p.stderr.close()
         t.cluster.before_request = t.cluster.before_answer = lambda method, key: None
         return status, said, sorted(t.cluster.keys)
@@ -1682,11 +1677,11 @@ def an_interrupted_lock_leaves_the_queue(t):
 def an_interrupted_lock_ends_in_time_while_fleetd_hangs(t):
     """The answer with its key is missing."""
     hung = threading.Event()
-    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--request-timeout=60", "--", "touch", "ran"], cwd=t.dir, env=t.env, stderr=subprocess.PIPE,
+    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--request-timeout=600", "--", "touch", "ran"], cwd=t.dir, env=t.env, stderr=subprocess.PIPE,
                          text=True)
-    t.cluster.before_answer = lambda method, key: (p.send_signal(signal.SIGTERM), hung.wait(50))
+    t.cluster.before_answer = lambda method, key: (p.send_signal(signal.SIGTERM), hung.wait())
     try:
-        status = p.wait(40)
+        status = p.wait(WAIT_SECONDS)
     finally:
         hung.set()
     said = p.stderr.read()
@@ -1707,12 +1702,12 @@ def a_signal_removes_temporary_files_and_folders(t):
             if left and not seen:
                 seen.extend(left)
                 running[0].send_signal(sent)
-                hung.wait(50)
+                hung.wait()
 
         t.cluster.before_request = on_request
         running.append(subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stderr=subprocess.DEVNULL))
         try:
-            status = running[0].wait(40)
+            status = running[0].wait(WAIT_SECONDS)
         finally:
             hung.set()
         t.cluster.before_request = lambda method, path: None
@@ -1730,9 +1725,9 @@ def a_lock_ends_with_all_descendants_of_its_command(t):
         return p, os.fdopen(ours)
 
     def end(p, out):
-        ready, _, _ = select.select([out], [], [], 30)
+        ready, _, _ = select.select([out], [], [], WAIT_SECONDS)
         assert ready and out.read() == "", "something that the command has begun goes on"
-        status, said = p.wait(20), p.stderr.read()
+        status, said = p.wait(WAIT_SECONDS), p.stderr.read()
         p.stderr.close()
         out.close()
         return status, said, list(t.cluster.keys)
@@ -1742,8 +1737,7 @@ def a_lock_ends_with_all_descendants_of_its_command(t):
         p, out = run("setsid env --default-signal=INT sleep 1000 & echo begun; wait")
         said = out.readline()
         assert said == "begun\n", (said, p.poll())
-        while not descends_from(p.pid, "sleep"):
-            time.sleep(0.01)
+        until(lambda: descends_from(p.pid, "sleep"), "no child process")
         p.send_signal(sent)
         got = end(p, out)
         assert got == (128 + sent, "", []), got
@@ -1765,8 +1759,7 @@ def a_lock_ends_with_all_descendants_of_its_command(t):
     p.send_signal(signal.SIGTERM)
     said = out.readline()
     assert said == "got\n", said
-    while os.path.exists(f"/proc/{child}"):
-        time.sleep(0.01)
+    until(lambda: not os.path.exists(f"/proc/{child}"), "it goes on")
     assert len(t.cluster.keys) == 1 and p.poll() is None, (t.cluster.keys, p.poll())
     with open(os.path.join(t.dir, "go"), "w") as go:
         go.write("\n")
@@ -1776,7 +1769,7 @@ def a_lock_ends_with_all_descendants_of_its_command(t):
     # Background processes of a command that has ended by itself do not hold the lock.
     p, out = run("sleep 1000 & echo $!")
     left = int(out.readline())
-    assert (p.wait(20), list(t.cluster.keys)) == (0, [])
+    assert (p.wait(WAIT_SECONDS), list(t.cluster.keys)) == (0, [])
     os.kill(left, signal.SIGTERM)
     got = end(p, out)
     assert got == (0, "", []), got
@@ -1786,10 +1779,7 @@ def a_lock_reaps_the_orphans_of_its_command(t):
     p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do (/bin/true &); done | cat; echo begun; read go"], cwd=t.dir,
                          env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "begun\n", p.poll()
-    end = time.monotonic() + 20
-    while descends_from(p.pid, "true") and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not descends_from(p.pid, "true")
+    until(lambda: not descends_from(p.pid, "true"), "an orphan is left")
     p.communicate("go\n")
     assert (p.returncode, list(t.cluster.keys)) == (0, [])
 
@@ -1797,7 +1787,7 @@ def a_lock_reaps_the_orphans_of_its_command(t):
 def a_lock_ends_its_command_without_proc(t):
     """/proc of its mount namespace is hidden while it runs."""
     for sent in (signal.SIGTERM, None):
-        p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=3", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
+        p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=30" if sent else "--ttl=3", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
                              env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert p.stdout.readline() == "begun\n", p.stderr.read()
         subprocess.run(["nsenter", f"--mount=/proc/{p.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", "/proc"], check=True)
@@ -1805,7 +1795,7 @@ def a_lock_ends_its_command_without_proc(t):
             p.send_signal(sent)
         else:
             t.cluster.keys.clear()
-        said = p.communicate(timeout=20)[1]
+        said = p.communicate(timeout=WAIT_SECONDS)[1]
         assert p.returncode == (128 + signal.SIGTERM if sent else 1), (p.returncode, said)
         assert ("lock lost" in said) == (not sent), said
 
@@ -1833,8 +1823,7 @@ def descends_from(pid, name):
 def a_watch_prints_changes_in_order(t):
     p = subprocess.Popen([PROGRAM, "kv", "watch", "--recursive", "--forever", "/w"], cwd=t.dir, env=t.env, text=True,
                          stdout=subprocess.PIPE)
-    while not any("wait=true" in path for _, path in t.cluster.requests):
-        time.sleep(0.01)
+    until(lambda: any("wait=true" in path for _, path in t.cluster.requests), "no watch")
     t.expect("kv set /w/a 1", out="1\n")
     assert p.stdout.readline() == "set /w/a 1\n"
     t.expect("kv set /w/b 2", out="2\n")
@@ -1850,10 +1839,9 @@ def a_watch_from_an_index_outside_the_window_continues_from_now(t):
     done = []
     thread = threading.Thread(target=lambda: done.append(t.run("kv", "watch", "--after-index=1", "/k")))
     thread.start()
-    while sum("wait=true" in path for _, path in t.cluster.requests) < 2:
-        time.sleep(0.01)
+    until(lambda: sum("wait=true" in path for _, path in t.cluster.requests) == 2, "no second watch")
     t.expect("kv set /k 1", out="1\n")
-    thread.join(10)
+    thread.join(WAIT_SECONDS)
     status, out, err = done[0]
     assert (status, out) == (0, "set /k 1\n") and "no longer in the event window" in err, done
 
@@ -1892,20 +1880,30 @@ class Watch:
         got = self.process.stderr.readline()
         assert got.startswith("fleetctl: " + start), (start, got)
 
-    def end(self, sent=None):
-        """Return the exit status and the output that was not read."""
+    def end(self, sent=None, notes=False):
+        """Return the exit status and the output that was not read; without notes of an interruption, which is long on a slow machine."""
         if sent:
             self.process.send_signal(sent)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=WAIT_SECONDS)
         self.t.cluster.end_watches()
-        return self.process.returncode, out, err
+        return self.process.returncode, out, err if notes else re.sub("fleetctl: (the watch is interrupted|fleetd answers again).*\n", "", err)
 
 
 def until(condition, what):
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.01)
+
+
+def has_read(t, name, process=None):
+    """Wait until a client that waits for this unit has read what there is now. Its second read follows the answer to the first one."""
+    for _ in range(2):
+        with t.cluster.lock:
+            n = len(t.cluster.requests)
+            t.cluster.notify(kind="state", name=name)
+        until(lambda: any(method == "GET" and "/events" not in path for method, path in t.cluster.requests[n:]) or (process and process.poll() is not None), "no read")
+    assert not process or process.poll() is None, "it runs, and no client waits for its end"
 
 
 FOREVER = (("watch", "--forever"), ("exec-watch",))
@@ -1952,7 +1950,7 @@ def a_watch_that_is_interrupted_for_more_than_a_second_reports_that_and_its_end(
         t.cluster.end_watches(broken=Watch.WITHOUT_A_LEADER)
         w.says(f"the watch is interrupted, and continues when fleetd answers: Raft Internal Error ({bad_input.NO_LEADER})")
         w.asks()
-        assert w.end(signal.SIGINT) == (-signal.SIGINT, "", ""), args
+        assert w.end(signal.SIGINT, notes=True) == (-signal.SIGINT, "", ""), args
         t.cluster.broken = None
 
 
@@ -2134,7 +2132,7 @@ def completion_offers_topics(t):
     script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
     run = '. "$0"; COMP_WORDS=(fleetctl help "$1"); COMP_CWORD=2; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
     for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\n")):
-        p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=60,
+        p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=WAIT_SECONDS,
                            env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
         assert (p.stdout, p.stderr) == (offered, ""), p
 
@@ -2168,7 +2166,7 @@ def completion_offers_names_fields_and_unit_files(t):
     run = 'compopt() { :; }; . "$0"; COMP_WORDS=(fleetctl "$@"); COMP_CWORD=$#; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
 
     def complete(*words):
-        p = subprocess.run(["bash", "-c", run, script, *words], cwd=t.dir, capture_output=True, text=True, timeout=60,
+        p = subprocess.run(["bash", "-c", run, script, *words], cwd=t.dir, capture_output=True, text=True, timeout=WAIT_SECONDS,
                            env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
         assert p.stderr == "", p.stderr
         return sorted(p.stdout.split())
@@ -2267,7 +2265,7 @@ def a_socket_for_the_group_fleet_is_reported_as_such(t):
     os.chmod(t.socket, 0)
     with open(PROGRAM, "rb") as program:  # its folder may be readable by root only
         p = subprocess.run([f"/proc/self/fd/{program.fileno()}", "list-units"], cwd="/", env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, text=True,
-                           capture_output=True, timeout=60, pass_fds=[program.fileno()], **({"user": 65534} if os.geteuid() == 0 else {}))
+                           capture_output=True, timeout=WAIT_SECONDS, pass_fds=[program.fileno()], **({"user": 65534} if os.geteuid() == 0 else {}))
     said = "".join(line for line in p.stderr.splitlines(True) if not line.startswith("profiling:"))  # of a build with coverage
     assert (p.returncode, said) == (1, f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; it is for root and group fleet, whose "
                                     "members are root on all hosts; for less: LocalRights= in fleetd.conf(5)\n"), p
@@ -2373,6 +2371,7 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     t.file("a.service")
     terminal = t.terminal("start", "a", "nowhere", columns=200)
     terminal.wait_for("needs metadata region=mars")
+    terminal.wait_for("\033[32mrunning")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
     assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service; the target state stays launched; to cancel: fleetctl unload nowhere.service",
@@ -2445,15 +2444,11 @@ def wait_returns_the_result_of_the_units(t):
 
     def ends(*args, how, status, said="", waits=1):
         p = subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 20
-        while sum(path.startswith("/fleet/v1/events") for _, path in t.cluster.requests) < waits:
-            assert time.monotonic() < end and p.poll() is None, p.stderr.read()
-            time.sleep(0.02)
-        time.sleep(0.3)
-        assert p.poll() is None, "it runs, and no client waits for its end"
+        until(lambda: p.poll() is not None or sum(path.startswith("/fleet/v1/events") for _, path in t.cluster.requests) == waits, "no wait")
+        has_read(t, args[-1] + ".service", p)
         with t.cluster.lock:
             how()
-        assert p.wait(20) == status, args
+        assert p.wait(WAIT_SECONDS) == status, args
         got = p.stderr.read()
         p.stderr.close()
         assert said in got and (said or got == ""), got
@@ -2492,7 +2487,7 @@ def changes_of_other_clients_end_the_wait(t):
         with t.cluster.lock:
             how(t.cluster.units["slow.service"])
             t.cluster.notify(kind="target", name="slow.service")
-        assert p.wait(20) == 1
+        assert p.wait(WAIT_SECONDS) == 1
         assert said in p.stderr.read()
         p.stdout.close()
         p.stderr.close()

@@ -207,7 +207,7 @@ KvStatus three_hosts_put(ThreeHostsHost *h, const char *key, const char *value) 
 
 /* -- Cutting the log -- */
 
-enum { CUTS_MAX = 100, CUT_KEYS = 10, CUT_MS = 20 };
+enum { CUT_KEYS = 10, CUT_MS = 20 };
 
 static bool is_removed(void *path) {
         return access(path, F_OK) < 0;
@@ -215,6 +215,7 @@ static bool is_removed(void *path) {
 
 void three_hosts_cut_log(ThreeHostsHost *h,
                          void (*put_many)(ThreeHostsHost *h, const char *prefix, unsigned n)) {
+        uint64_t end_ms = loop_now_ms(h->trio->loop) + TRIO_PATIENCE_MS;
         char prefix[32], path[PATH_MAX], last[PATH_MAX] = "";
 
         for (unsigned number = 1; number < 1000; number++) {
@@ -222,7 +223,7 @@ void three_hosts_cut_log(ThreeHostsHost *h,
                 if (access(path, F_OK) == 0)
                         memcpy(last, path, sizeof(path));
         }
-        for (unsigned i = 0; i < CUTS_MAX && !is_removed(last); i++) {
+        for (unsigned i = 0; loop_now_ms(h->trio->loop) < end_ms && !is_removed(last); i++) {
                 snprintf(prefix, sizeof(prefix), "cut%u", i);
                 put_many(h, prefix, CUT_KEYS);
                 (void) three_hosts_until_for(h->trio, CUT_MS, is_removed, last);

@@ -6,7 +6,7 @@
 #include "base/sizes.h"
 #include "kvstore/kvstore.h"
 
-enum { TRIO_MAX = 3, TRIO_PATIENCE_MS = 20000 };
+enum { TRIO_MAX = 3, TRIO_PATIENCE_MS = 300000 };
 
 typedef struct ThreeHosts ThreeHosts;
 
