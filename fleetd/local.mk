@@ -26,6 +26,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/global.c fleetd/engine/singleton.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/bound.c \
+	fleetd/engine/reported.c \
 	fleetd/engine/brake.c \
 	fleetd/engine/waits.h fleetd/engine/waits.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \

@@ -239,10 +239,7 @@ bool agent_is_stale(const AgentUnit *u) {
 
 /* Return whether the assignment is of the state from which the cluster was restored or recovered. */
 static bool agent_inherits(const Cluster *c, const ClusterAssignment *assignment) {
-        char name[LINEAGE_SIZE];
-        const ClusterLineage *lineage = cluster_lineage(c, hex64_print(c->lineage, name));
-
-        return assignment && lineage && assignment->index <= lineage->record.index;
+        return assignment && assignment->index <= cluster_begun_index(c);
 }
 
 /* Return the text of a trigger that runs here as ours, or NULL. */

@@ -149,7 +149,9 @@ static bool agent_agrees(const Agent *a, const AgentUnit *u, const ClusterAssign
         bool runs = assignment && assignment->kind == ASSIGNMENT_RUN;
         const ClusterState *s = cluster_state(registry_cluster(a->registry), a->machine_id, u->name);
 
-        return agent_is_started(&u->seen) ? runs : !runs || (s && s->state.done);
+        if (!agent_is_started(&u->seen))
+                return !runs || (s && s->state.done);
+        return runs && (!assignment->hash[0] || streq(assignment->hash, u->seen.hash));
 }
 
 /* Return whether the engine of this lineage has decided about each unit that runs here, or is assigned to
@@ -157,14 +159,13 @@ static bool agent_agrees(const Agent *a, const AgentUnit *u, const ClusterAssign
  * that has not reported yet. A unit without a unit key gets no assignment. */
 static bool agent_is_answered(const Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
-        char lineage[LINEAGE_SIZE];
-        const ClusterLineage *begun = cluster_lineage(c, hex64_print(c->lineage, lineage));
+        uint64_t begun = cluster_begun_index(c);
 
         for (const AgentUnit *u = a->units; u; u = u->hh.next) {
                 const ClusterAssignment *assignment = agent_assignment(a, u->name);
 
                 if (cluster_any_unit(c, u->name) && !agent_agrees(a, u, assignment) &&
-                    !(assignment && begun && assignment->index > begun->record.index))
+                    !(assignment && begun > 0 && assignment->index > begun))
                         return false;
         }
         return true;

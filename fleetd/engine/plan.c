@@ -144,7 +144,7 @@ void plan_set_text(AssignmentChange *c, const ClusterAssignment *of) {
 }
 
 /* Return the assignment whose text another one of the unit gets, too: no move and no replacement changes a
- * text. NULL: it gets the wanted text. */
+ * text. NULL: it gets the wanted text, also if the text was reported, and the cluster does not have it. */
 static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
         const ClusterAssignment *newest = NULL, *stopped = NULL;
 
@@ -154,7 +154,7 @@ static const ClusterAssignment *plan_text_source(const ClusterUnit *u) {
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
                 const ClusterAssignment **of = cluster_assignment_is_active(a) ? &newest : &stopped;
 
-                if (a->hash[0] && (of == &newest || a->index > u->target_index) &&
+                if (a->revision > 0 && a->hash[0] && (of == &newest || a->index > u->target_index) &&
                     (!*of || cluster_assignment_is_newer(a, *of)))
                         *of = a;
         }
@@ -241,6 +241,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
          * not start a unit again for the same assignment. */
         bool starts = in_place && kind == ASSIGNMENT_RUN && o->kind == ASSIGNMENT_LOAD;
         bool again = in_place && plan_stops_again(o);
+        const char *reported = kind == ASSIGNMENT_RUN ? reported_text(pass, m, u) : NULL;
         AssignmentChange *c;
         int r;
         va_list ap;
@@ -264,6 +265,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         memcpy(c->unit, u->name, sizeof(c->unit));
         if (starts && plan_is_alone(pass, u))
                 plan_set_wanted_text(c, u);
+        else if (reported)
+                reported_set_text(c, rollout_head(pass->cluster, u), reported);
         else if (kind != ASSIGNMENT_STOP)
                 plan_choose_text(pass, c, u, o, in_place ? o : NULL);
         else if (o) {
@@ -317,7 +320,8 @@ void plan_keep(Pass *pass, const ClusterAssignment *o) {
                 plan_retarget(pass, o);
         else if (!plan_names_texts(pass) && !plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
-        else if (plan_names_texts(pass) && plan_is_current(o) && !o->hash[0])
+        else if ((plan_names_texts(pass) && plan_is_current(o) && !o->hash[0]) ||
+                 reported_text(pass, o->machine, u))
                 plan_change(pass, o->machine, u, o, o->kind, "%s", o->reason ?: "");
 }
 

@@ -88,6 +88,11 @@ void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterM
 /* scheduler_pick() of another machine than the one on which the unit failed, if there is one. */
 int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **ret, Error *ret_why);
 
+/* reported.c. Return the hash of the text that runs on the machine, by its report to a restored or recovered
+ * cluster, if the assignment there is older, and has another text or is missing; else NULL. */
+const char *reported_text(const Pass *pass, const ClusterMachine *machine, const ClusterUnit *u);
+void reported_set_text(AssignmentChange *c, const ClusterUnit *head, const char *hash);
+
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);

@@ -555,6 +555,7 @@ static int rolling_done(Rolling *x) {
 static bool rolling_has_fix(const Rolling *x) {
         for (size_t i = 0; i < x->set.n && text_equal(&x->next->completed, &x->next->to); i++)
                 if (rollout_joins(&x->set, &x->set.instances[i]) &&
+                    !rollout_has_unknown_text(x->set.instances[i].assignment) &&
                     rollout_failed_before(x->next, &x->set.instances[i]))
                         return true;
         return false;

@@ -163,8 +163,10 @@ void rollout_order_done(RolloutOrder *order);
 /* Return whether the instance is one of RolloutSet.n_absent: of a global unit, only machines that are up
  * count, and those that reboot as planned. */
 bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *instance);
+/* Return whether it has a text that the cluster does not have (engine/reported.c). */
+bool rollout_has_unknown_text(const ClusterAssignment *assignment);
 /* Return whether an instance that runs with a text of its own has joined the set: its key has the wanted
- * text, and its assignment not. A step writes both. */
+ * text, and its assignment not. A step writes both. Also whether its text is unknown. */
 bool rollout_joins(const RolloutSet *set, const RolloutInstance *instance);
 /* Return whether the record has it as failed, of a text that was not reverted. */
 bool rollout_failed_before(const RolloutRecord *record, const RolloutInstance *instance);

@@ -552,11 +552,16 @@ bool rollout_starts_again(const Unit *text, const RolloutInstance *p) {
                                              (s && s->state.active && streq(s->state.active, "failed")));
 }
 
-bool rollout_joins(const RolloutSet *set, const RolloutInstance *p) {
-        const Unit *wanted = set->head->unit;
+bool rollout_has_unknown_text(const ClusterAssignment *a) {
+        return a->hash[0] && a->revision == 0;
+}
 
-        return p->unit != set->head && streq(p->unit->unit->base, wanted->hash) &&
-               !streq(p->assignment->hash, p->unit->unit->hash);
+bool rollout_joins(const RolloutSet *set, const RolloutInstance *p) {
+        const ClusterAssignment *a = p->assignment;
+
+        return rollout_has_unknown_text(a) ||
+               (p->unit != set->head && streq(p->unit->unit->base, set->head->unit->hash) &&
+                !streq(a->hash, p->unit->unit->hash));
 }
 
 bool rollout_failed_before(const RolloutRecord *r, const RolloutInstance *p) {

@@ -80,6 +80,13 @@ ClusterPrincipal *cluster_principal(const Cluster *c, const char *name) {
         return TABLE_FIND(c->principals, name);
 }
 
+uint64_t cluster_begun_index(const Cluster *c) {
+        char name[LINEAGE_SIZE];
+        const ClusterLineage *begun = cluster_lineage(c, hex64_print(c->lineage, name));
+
+        return begun ? begun->record.index : 0;
+}
+
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage) {
         return TABLE_FIND(c->lineages, lineage);
 }

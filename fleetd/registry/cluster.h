@@ -380,6 +380,9 @@ ClusterToken *cluster_token(const Cluster *c, const char *id);
 bool cluster_is_denied(const Cluster *c, const char *pin);
 ClusterPrincipal *cluster_principal(const Cluster *c, const char *name);
 ClusterLineage *cluster_lineage(const Cluster *c, const char *lineage); /* 16 hex digits */
+/* Return the index at which the cluster was recovered or restored, by the record of its lineage; 0: neither.
+ */
+uint64_t cluster_begun_index(const Cluster *c);
 const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: without a key, all members are 0 */
 
 /* A key of the cluster itself: ca/roots, a token, ... */

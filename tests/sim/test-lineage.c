@@ -3,7 +3,8 @@
  * or was silent for five minutes, or an operator ends the wait. Then each running unit has an assignment to
  * its machine. A host that comes later executes assignments as soon as the engine of the new lineage has
  * decided about all that it would start or stop, or after 30 s: a unit may run on another host that has not
- * reported.
+ * reported. The instances of a template have a later text than the old state: they get its text as in each
+ * rollout.
  *
  *      test-lineage [--seed N] [--runs N] [--trace]
  */
@@ -18,7 +19,16 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 
-enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000, LATE_MS = 15000 };
+enum {
+        PATIENCE_MS = 60000,
+        UNITS = 6,
+        APART_MS = 45000,
+        QUIET_MS = 30000,
+        LATE_MS = 15000,
+        ROLLED = 6, /* instances of the template */
+        WATCH_MS = 2000,
+        SAMPLE_MS = 50,
+};
 
 static World *tracing;
 static bool held; /* the units of a lost machine do not move in the time of this program */
@@ -133,6 +143,126 @@ static void swap_two(SimCluster *c, const SimMachine *first) {
         UNTIL(c, "units-run", all_run_once(c));
 }
 
+/* -- A template -- */
+
+/* The instances before the recovery, and which of them have stopped since. */
+static struct {
+        char names[ROLLED][16], restored[UNIT_HASH_SIZE]; /* the hash of the text of the old state, */
+        bool is_bad;                                      /* which fails */
+        bool surges;                                      /* an instance starts elsewhere first */
+        SimMachine *where[ROLLED];
+        uint64_t invocations[ROLLED], touched_ms;
+        bool touched[ROLLED];
+        unsigned n_touched;
+} rolled;
+
+static void submit_rolled(SimCluster *c, const char *name, const char *command, bool launched) {
+        UnitChange change = { .name = name, .has_target = launched, .target = TARGET_LAUNCHED };
+        char text[192];
+        bool done = false;
+        Unit *unit;
+
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/%s\n[X-Fleet]\nUpdateWatchSec=2s\n%s%s",
+                 command, rolled.surges ? "MaxSurge=1\nMaxUnavailable=0\n" : "",
+                 held ? "ReplaceAfterSec=1h\n" : "");
+        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(cluster_leader(c)->daemon), &change, 1, on_asked, &done) <
+            0)
+                abort();
+        UNTIL(c, "users-are-answered", done);
+        if (!launched && !rolled.restored[0])
+                snprintf(rolled.restored, sizeof(rolled.restored), "%s", unit->hash);
+        unit_free(unit);
+}
+
+static bool all_rolled_run(const SimCluster *c) {
+        SimMachine *m;
+
+        for (unsigned i = 0; i < ROLLED; i++)
+                if (places(c, rolled.names[i], &m) != 1)
+                        return false;
+        return true;
+}
+
+/* With the text of the old state. */
+static void launch_rolled(SimCluster *c, bool is_bad) {
+        const char *command = is_bad ? "exits 1" : "good 1";
+
+        memset(&rolled, 0, sizeof(rolled));
+        rolled.is_bad = is_bad;
+        rolled.surges = world_draw(c->world, 3) == 0;
+        submit_rolled(c, "roll@.service", command, false);
+        for (unsigned i = 0; i < ROLLED; i++) {
+                snprintf(rolled.names[i], sizeof(rolled.names[i]), "roll@%u.service", i);
+                c->units[c->n_units] = (SimUserUnit) { .touched_ms = UINT64_MAX, .stopping_ms = UINT64_MAX };
+                snprintf(c->units[c->n_units++].name, sizeof(c->units->name), "%s", rolled.names[i]);
+                submit_rolled(c, rolled.names[i], command, true);
+        }
+        UNTIL(c, "units-run", rolled.is_bad || all_rolled_run(c));
+}
+
+/* 'updates': with a text that the old state does not have. */
+static void note_rolled(SimCluster *c, bool updates) {
+        if (updates)
+                submit_rolled(c, "roll@.service", "good 2", false);
+        world_run(c->world, world_now_ms(c->world) + ROLLED * 3 * WATCH_MS);
+        for (unsigned i = 0; i < ROLLED; i++) {
+                if (places(c, rolled.names[i], &rolled.where[i]) != 1 ||
+                    streq(sim_systemd_hash(rolled.where[i]->systemd, rolled.names[i]), rolled.restored) ==
+                            updates)
+                        world_failed(c->world, "a-template-is-updated", "%s is not", rolled.names[i]);
+                rolled.invocations[i] = sim_systemd_invocation(rolled.where[i]->systemd, rolled.names[i]);
+        }
+}
+
+/* One is stopped when the one before is available, and none after one that has failed. One that runs on
+ * another machine has started there first. */
+static void check_rolled(const SimCluster *c, const SimMachine *gone) {
+        uint64_t now_ms = world_now_ms(c->world);
+
+        for (unsigned i = 0; i < ROLLED; i++) {
+                const SimSystemd *s = rolled.where[i]->systemd;
+                SimMachine *m;
+
+                if (rolled.where[i] == gone || rolled.touched[i] ||
+                    (sim_systemd_invocation(s, rolled.names[i]) == rolled.invocations[i] &&
+                     (sim_systemd_runs(s, rolled.names[i]) || places(c, rolled.names[i], &m) > 0)))
+                        continue;
+                rolled.touched[i] = true;
+                if (rolled.n_touched++ > 0 && (rolled.is_bad || now_ms < rolled.touched_ms + WATCH_MS))
+                        world_failed(c->world, "a-restored-text-is-rolled-out",
+                                     "%s was stopped %u ms after another instance%s", rolled.names[i],
+                                     (unsigned) (now_ms - rolled.touched_ms),
+                                     rolled.is_bad ? ", and the text is bad" : "");
+                rolled.touched_ms = now_ms;
+        }
+}
+
+/* Return whether the instance has the text of the old state or, if that fails, was stopped for it. */
+static bool is_rolled(const SimCluster *c, unsigned i) {
+        SimMachine *m;
+
+        if (rolled.is_bad)
+                return rolled.touched[i];
+        return places(c, rolled.names[i], &m) == 1 &&
+               streq(sim_systemd_hash(m->systemd, rolled.names[i]), rolled.restored);
+}
+
+static void end_rolled(SimCluster *c, const SimMachine *gone) {
+        unsigned n = 0, min = rolled.is_bad ? !gone && !rolled.surges : ROLLED;
+
+        for (uint64_t end_ms = world_now_ms(c->world) + PATIENCE_MS; world_now_ms(c->world) < end_ms;) {
+                world_run(c->world, world_now_ms(c->world) + SAMPLE_MS);
+                check_rolled(c, gone);
+        }
+        for (unsigned i = 0; i < ROLLED; i++)
+                n += is_rolled(c, i);
+        if (n < min)
+                world_failed(c->world, "a-restored-text-is-rolled-out", "to %u of %u instances", n, min);
+}
+
 typedef struct Before {
         SimMachine *where[UNITS];
         uint64_t invocations[UNITS];
@@ -166,8 +296,9 @@ static void check_untouched(const SimCluster *c, const Before *before, const Sim
 
 static void run_and_check(SimCluster *c, uint64_t for_ms, const Before *before, const SimMachine *gone) {
         for (uint64_t end_ms = world_now_ms(c->world) + for_ms; world_now_ms(c->world) < end_ms;) {
-                world_run(c->world, world_now_ms(c->world) + 50);
+                world_run(c->world, world_now_ms(c->world) + SAMPLE_MS);
                 check_untouched(c, before, gone);
+                check_rolled(c, gone);
         }
 }
 
@@ -204,6 +335,15 @@ static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join, bool keep
         m->disk = world_disk_new(c->world);
 }
 
+static void maintain(SimMachine *m, SimMaintenance what) {
+        _cleanup_free_ char *file = scratch_path(m->folder, "backup");
+        Error err = {};
+        int r = machine_maintain(m, what, file, &err);
+
+        if (r < 0)
+                world_failed(m->cluster->world, "a-backup-can-be-restored", "%s", error_text(&err, r));
+}
+
 static bool is_adopting(const SimMachine *m) {
         return m->daemon && registry_cluster(daemon_registry(m->daemon))->adopting;
 }
@@ -237,7 +377,7 @@ static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
                 if (world_now_ms(c->world) > until_ms)
                         world_failed(c->world, "the-adoption-ends-when-all-have-reported", "not within %d s",
                                      PATIENCE_MS / 1000);
-                run_and_check(c, 50, before, NULL);
+                run_and_check(c, SAMPLE_MS, before, NULL);
         }
 }
 
@@ -320,6 +460,7 @@ static void check_no_reboot(const SimCluster *c, const SimMachine *from) {
 static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
         Ending ending = (Ending) (seed % _ENDING_MAX);
+        bool restores = seed / _ENDING_MAX % 2 == 0; /* a backup; else the state of the host itself */
         SimMachine *first, *late;
         Before before;
         SimCluster *c;
@@ -328,11 +469,15 @@ static void run_once(uint64_t seed, const Seeds *o) {
         held = ending == TWO_ARE_LATE || (ending == ONE_IS_LATE && world_draw(w, 2) == 0);
         world_set_replay(w, "tests/sim/test-lineage");
         c = cluster_new(w, 3);
-        for (unsigned i = 0; i < c->n; i++)
+        for (unsigned i = 0; i < c->n; i++) {
+                if (restores) /* it is the old text alone that may fail */
+                        sim_systemd_refuse_none(c->machines[i].systemd);
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        }
         UNTIL(c, "a-cluster-forms", voters(c) == 3);
         launch_all(c);
         UNTIL(c, "units-run", all_run_once(c));
+        launch_rolled(c, restores && world_draw(w, 2) == 0);
         world_run(w, world_now_ms(w) + 3000);
 
         /* One host stops and has an old state. Meanwhile two units change places. */
@@ -342,14 +487,24 @@ static void run_once(uint64_t seed, const Seeds *o) {
         world_run(w, world_now_ms(w) + 1000);
         stop(c, first);
         UNTIL(c, "the-others-continue", cluster_leader(c));
+        if (restores) {
+                maintain(first, MAINTAIN_BACKUP);
+                machine_start_daemon(first);
+                UNTIL(c, "a-cluster-forms", voters(c) == 3);
+        }
         swap_two(c, first);
+        note_rolled(c, restores);
         world_run(w, world_now_ms(w) + 3000);
         note(c, &before);
 
         for (unsigned i = 0; i < c->n; i++)
-                if (&c->machines[i] != first)
+                if (&c->machines[i] != first || restores)
                         stop(c, &c->machines[i]);
-        machine_recover(first);
+        if (restores) {
+                maintain(first, MAINTAIN_RESET);
+                maintain(first, MAINTAIN_RESTORE);
+        } else
+                machine_recover(first);
         machine_start_daemon(first);
         UNTIL(c, "the-recovered-one-leads", cluster_leader(c) == first);
 
@@ -373,6 +528,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
                 end_without(c, first, late, ending, &before);
 
         run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT || ending == TWO_ARE_LATE ? NULL : late);
+        end_rolled(c, ending == ALL_REPORT || ending == TWO_ARE_LATE ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
                 if (c->machines[i].daemon && is_adopting(&c->machines[i]))
                         world_failed(w, "the-adoption-has-ended-everywhere", "but not on %s",

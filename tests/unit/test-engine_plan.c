@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/sizes.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
@@ -1005,6 +1006,69 @@ static void after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up(v
                 assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
                 cluster_view_free(&p);
         }
+}
+
+/* Rollouts replace them. A text that the cluster does not have can start on no other machine. */
+static void after_a_restore_assignments_get_the_texts_that_run(void **state) {
+        static const struct {
+                const char *unit, *options, *machine;
+                bool assigned, is_kept;
+        } rows[] = {
+                { "a.service", "", "A", true, true },
+                { "b.service", "", "B", false, true }, /* it was moved after the backup */
+                { "g.service", "Global=yes\n", "A", true, true },
+                { "s.service", "Singleton=yes\n", "A", true, false },
+        };
+        static const char later[] = "0123456789012345678901234567890123456789";
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE], text[192];
+        _cleanup_rollout_step_ RolloutStep step = {};
+        const ClusterAssignment *a;
+        ClusterView p;
+
+        two_machines(&p);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                cluster_view_unit(&p, rows[i].unit, rows[i].options, TARGET_LAUNCHED);
+                if (rows[i].assigned)
+                        cluster_view_assign(&p, rows[i].machine, rows[i].unit, ASSIGNMENT_RUN);
+        }
+        p.cluster.lineage = 0xab;
+        snprintf(
+                text, sizeof(text),
+                "{\"ancestor\":\"00000000000000aa\",\"index\":%llu,\"kind\":\"restored\",\"machine\":\"%s\"}",
+                (unsigned long long) p.index, cluster_view_id(id, "A"));
+        cluster_view_put(&p, "/_fleet/cluster/lineage/00000000000000ab", text);
+        snprintf(
+                text, sizeof(text),
+                "{\"active\":\"active\",\"hash\":\"%s\",\"load\":\"loaded\",\"since\":1,\"sub\":\"running\"}",
+                later);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                cluster_view_put(
+                        &p, layout_key(key, LAYOUT_STATE, rows[i].unit, cluster_view_id(id, rows[i].machine)),
+                        text);
+        plans(&p, "run a.service A; run b.service B; run g.service A; run g.service B; stop s.service A");
+        plans(&p, "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                a = cluster_assignment(&p.cluster, cluster_view_id(id, rows[i].machine), rows[i].unit);
+                assert_int_equal(streq(a->hash, later), rows[i].is_kept);
+                assert_int_equal(a->revision, rows[i].is_kept ? 0 : 1);
+        }
+
+        /* Also of a set whose last rollout has ended: that begins again, so that it stops at a failure. */
+        a = cluster_assignment(&p.cluster, cluster_view_id(id, "A"), "g.service");
+        snprintf(text, sizeof(text),
+                 "{\"completed\":1,\"completedHash\":\"%s\",\"state\":\"done\",\"to\":1,\"toHash\":\"%s\"}",
+                 a->of->unit->hash, a->of->unit->hash);
+        cluster_view_put(&p, layout_key(key, LAYOUT_ROLLOUT, "g.service", NULL), text);
+        assert_int_equal(rollout_step(&p.cluster, a->of, &(RolloutLimits) {}, &step), 0);
+        assert_true(step.has_record);
+        assert_int_equal(step.next.state, ROLLOUT_ROLLING);
+
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
+        free(cluster_view_plan(&p, true));
+        a = cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service");
+        assert_string_equal(a->hash, a->of->unit->hash);
+        assert_int_equal(a->revision, 1);
+        cluster_view_free(&p);
 }
 
 static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
@@ -2121,6 +2185,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop),
                 cmocka_unit_test(a_unit_that_runs_on_another_machine_than_assigned_stays_there),
                 cmocka_unit_test(after_a_restore_a_lost_host_that_reports_is_awaited_until_it_is_up),
+                cmocka_unit_test(after_a_restore_assignments_get_the_texts_that_run),
                 cmocka_unit_test(a_unit_in_conflict_on_one_machine_runs_on_another),
                 cmocka_unit_test(a_unit_in_conflict_is_planned_when_a_machine_joins),
                 cmocka_unit_test(
