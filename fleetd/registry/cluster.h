@@ -172,6 +172,7 @@ typedef struct ClusterClaim {
         size_t n;
         ClusterMachine
                 *first; /* an ordinary host; among restricted ones, the one whose facts are the oldest */
+        LIST_HEAD(, ClusterMachine) machines; /* all of them, unsorted */
         UT_hash_handle hh;
         char text[];
 } ClusterClaim;
@@ -198,8 +199,11 @@ struct ClusterMachine {
         Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
         ClusterClaim *claims[_CLAIM_MAX]; /* count it; NULL: it states none, or there was no memory */
-        Machine *facts;                   /* NULL: none reported */
+        LIST_ENTRY(ClusterMachine) of_claim[_CLAIM_MAX];
+        Machine *facts; /* NULL: none reported */
         uint64_t facts_index, facts_created;
+        uint64_t claimed_created; /* as the claims know it, and whether it is restricted */
+        bool claimed_restricted;
         uint64_t place_index;           /* of the last facts that changed what the scheduler reads of them */
         MaintenanceRecord *maintenance; /* owned; NULL: none, or it is unreadable */
         RebootRecord *reboot;           /* owned; NULL: none is planned, or it is unreadable */
@@ -294,7 +298,7 @@ typedef struct Cluster {
         ClusterUnit *units;                /* table by name */
         UnitOrder by_name;                 /* the same, sorted */
         Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
-        TurnWork filed;                    /* work of keeping these, for the loop's account */
+        TurnWork filed;                    /* work of keeping these, and claims, for the loop's account */
         ClusterMachine *machines;          /* table by id */
         ClusterClaim *claims[_CLAIM_MAX];  /* tables by text */
         size_t counts[_MACHINES_MAX];      /* machines */

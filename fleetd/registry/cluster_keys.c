@@ -43,12 +43,15 @@ static bool claim_precedes(const ClusterMachine *m, const ClusterMachine *other)
         return m->facts_created < other->facts_created;
 }
 
-/* The search costs time only where machines state the same. */
-static void claim_choose(const Cluster *c, ClusterClaim *claim, ClusterClaimKind kind) {
+static void claim_choose(Cluster *c, ClusterClaim *claim, ClusterClaimKind kind) {
+        ClusterMachine *m;
+
         claim->first = NULL;
-        for (ClusterMachine *m = c->draining ? NULL : c->machines; m; m = m->hh.next)
-                if (m->claims[kind] == claim && (!claim->first || claim_precedes(m, claim->first)))
+        for (m = c->draining ? NULL : LIST_FIRST(&claim->machines); m; m = LIST_NEXT(m, of_claim[kind])) {
+                c->filed.nodes++;
+                if (!claim->first || claim_precedes(m, claim->first))
                         claim->first = m;
+        }
 }
 
 static void cluster_claim_remove(Cluster *c, ClusterMachine *m, ClusterClaimKind kind) {
@@ -57,6 +60,7 @@ static void cluster_claim_remove(Cluster *c, ClusterMachine *m, ClusterClaimKind
         m->claims[kind] = NULL;
         if (!former)
                 return;
+        LIST_REMOVE(m, of_claim[kind]);
         if (--former->n == 0) {
                 HASH_DEL(c->claims[kind], former);
                 free(former);
@@ -82,23 +86,37 @@ static ClusterClaim *cluster_claim_get(Cluster *c, ClusterClaimKind kind, const 
 
 /* Count the machine with what it states now. Without memory it is not counted: the label of an ordinary host
  * is searched, and the statement of a restricted one does not count. */
-static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind kind) {
+static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind kind, bool ranks_anew) {
         const char *text = cluster_machine_claim(m, kind);
         ClusterClaim *claim;
 
         if (!m->claims[kind] || !text || !streq(m->claims[kind]->text, text)) {
                 cluster_claim_remove(c, m, kind);
                 m->claims[kind] = text ? cluster_claim_get(c, kind, text) : NULL;
-                if (m->claims[kind])
+                if (m->claims[kind]) {
                         m->claims[kind]->n++;
+                        LIST_INSERT_HEAD(&m->claims[kind]->machines, m, of_claim[kind]);
+                }
         }
         claim = m->claims[kind];
         if (!claim)
                 return;
         if (!claim->first || claim_precedes(m, claim->first))
                 claim->first = m;
-        else if (claim->first == m && claim->n > 1 && cluster_machine_is_restricted(m))
-                claim_choose(c, claim, kind); /* it may have become one */
+        else if (claim->first == m && claim->n > 1 && ranks_anew && m->claimed_restricted)
+                claim_choose(c, claim, kind);
+}
+
+/* What a machine states has to be compared with others only if its rank among them has changed: a host writes
+ * other keys of its own as often as it likes. */
+static void cluster_claims_update(Cluster *c, ClusterMachine *m) {
+        bool restricted = cluster_machine_is_restricted(m),
+             ranks_anew = m->claimed_restricted != restricted || m->claimed_created != m->facts_created;
+
+        m->claimed_restricted = restricted;
+        m->claimed_created = m->facts_created;
+        for (ClusterClaimKind kind = 0; kind < _CLAIM_MAX; kind++)
+                cluster_claim_update(c, m, kind, ranks_anew);
 }
 
 static void cluster_count_as(Cluster *c, ClusterMachine *m, unsigned now) {
@@ -204,8 +222,7 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                         cluster_drop_unit(c, e->unit);
         }
         if (e->machine) {
-                for (ClusterClaimKind kind = 0; kind < _CLAIM_MAX; kind++)
-                        cluster_claim_update(c, e->machine, kind);
+                cluster_claims_update(c, e->machine);
                 cluster_count_machine(c, e->machine);
         }
         if (e->machine && !e->machine->assignments && !e->machine->states &&

@@ -297,6 +297,29 @@ static void a_machine_whose_address_another_one_has_is_replaced(void **state) {
         cluster_view_free(&p);
 }
 
+/* A host writes other keys of its own as often as it likes. */
+static void machines_that_state_the_same_are_compared_only_when_the_order_may_change(void **state) {
+        char machine[8], name[8], key[160], id[MACHINE_ID_SIZE];
+        ClusterView p = {};
+
+        for (unsigned i = 0; i < 40; i++) {
+                snprintf(machine, sizeof(machine), "A%u", i);
+                snprintf(name, sizeof(name), "h%u", i);
+                set_restricted(&p, machine, i < 3);
+                state_facts(&p, machine, name, i < 3 ? "1.1.1.1" : name);
+        }
+        p.cluster.filed = (TurnWork) {};
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/problem/a.service", cluster_view_id(id, "A0"));
+        for (unsigned i = 0; i < 10; i++)
+                cluster_view_put(&p, key, "{\"kind\":\"refused\"}");
+        assert_int_equal(p.cluster.filed.nodes, 0);
+        set_restricted(&p, "A0", false);
+        assert_int_equal(p.cluster.filed.nodes, 0);
+        set_restricted(&p, "A0", true);
+        assert_int_equal(p.cluster.filed.nodes, 3);
+        cluster_view_free(&p);
+}
+
 /* The number of machines of a name saves a search of all machines; without it, the search decides. */
 static void check_labels(const Cluster *c) {
         for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
@@ -1240,6 +1263,7 @@ int main(void) {
                 cmocka_unit_test(metadata_set_by_people_overrides_that_of_the_machine),
                 cmocka_unit_test(the_metadata_of_a_restricted_host_are_those_of_people),
                 cmocka_unit_test(a_restricted_host_takes_no_name_or_address_of_another_machine),
+                cmocka_unit_test(machines_that_state_the_same_are_compared_only_when_the_order_may_change),
                 cmocka_unit_test(an_entry_is_dropped_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
                 cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),
