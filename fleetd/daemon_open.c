@@ -184,7 +184,7 @@ static int daemon_check_proposal(void *userdata, const char *relay, const char *
         if (!d->registry || !registry_ready(d->registry))
                 return -ENOMEM;
         r = proposal_check(registry_cluster(d->registry), relay, machine_id, principal, cmd, err);
-        return r < 0 ? r : (int) proposal_report(machine_id, cmd);
+        return r < 0 ? r : (int) proposal_reports(machine_id, cmd);
 }
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {

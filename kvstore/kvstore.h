@@ -94,9 +94,10 @@ typedef struct KvEvents {
 
 #define KV_WAITS_FOR_ADMISSION "this host waits for admission to a cluster"
 
-/* What a command reports about the host that proposes it. Each has a rate on the replica that takes it from a
- * host without one: the host repeats a rejected report with its values of then. */
-typedef enum KvReport { KV_REPORT_NONE, KV_REPORT_STATE, KV_REPORT_MAINTENANCE, _KV_REPORT_MAX } KvReport;
+/* What a command reports about the host that proposes it; a set of them has a bit for each. Each has a rate
+ * on the replica that takes it from a host without one: the host repeats a rejected report with its values of
+ * then. */
+typedef enum KvReport { KV_REPORT_STATE, KV_REPORT_MAINTENANCE, KV_REPORT_OTHER, _KV_REPORT_MAX } KvReport;
 
 typedef struct KvOptions {
         const char *tree_path;       /* directory of the tree, its checkpoint and received copies */
@@ -125,8 +126,8 @@ typedef struct KvOptions {
         uint64_t compare_every;    /* entries; 0: 1000 */
         size_t window;             /* 0: HUB_WINDOW */
         KvEvents events;
-        /* Return whether another host may propose a command, on the leader from KV_LEVEL_IDENTITY on: 0, a
-         * KvReport, or a negative errno and a message (-ENOMEM: later). 'principal' is the text that it
+        /* Return whether another host may propose a command, on the leader from KV_LEVEL_IDENTITY on: a set
+         * of KvReport, or a negative errno and a message (-ENOMEM: later). 'principal' is the text that it
          * claims; size 0: the host itself. 'relay' is the machine that has sent it for that host; NULL: that
          * host itself. Called with events.userdata; NULL: every command is accepted. */
         int (*check_proposal)(void *userdata, const char *relay, const char *machine_id, KvBytes principal,

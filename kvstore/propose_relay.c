@@ -45,7 +45,9 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
 uint64_t proposal_weight(const KvCommand *cmd, size_t size) {
         size_t writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
 
-        return MAX((uint64_t) 1, MAX(writes / PROPOSE_WEIGHT_WRITES, size / PROPOSE_WEIGHT_BYTES));
+        writes = (writes + PROPOSE_WEIGHT_WRITES - 1) / PROPOSE_WEIGHT_WRITES;
+        size = (size + PROPOSE_WEIGHT_BYTES - 1) / PROPOSE_WEIGHT_BYTES;
+        return MAX((uint64_t) 1, MAX(writes, size));
 }
 
 static bool relay_pace_is_used(const Proposals *p, Pace *pace, uint64_t burst) {
@@ -86,10 +88,14 @@ static bool host_reports_are_used(const Proposals *p, HostWrites *h, KvReport re
                             loop_now_ms(p->options.loop)) > 0;
 }
 
-static bool host_takes_report(const Proposals *p, HostWrites *h, KvReport report) {
-        if (!h || host_reports_are_used(p, h, report))
-                return false;
-        pace_take(&h->reports[report], 1);
+/* Take one of each report of the set, or none. */
+static bool host_takes_reports(const Proposals *p, HostWrites *h, unsigned reports) {
+        for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
+                if (reports & 1u << report && (!h || host_reports_are_used(p, h, report)))
+                        return false;
+        for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
+                if (reports & 1u << report)
+                        pace_take(&h->reports[report], 1);
         return true;
 }
 
@@ -384,7 +390,7 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                 if (r < 0)
                         return r;
                 *ret_status = KV_BUSY;
-                if (r > 0 && !host_takes_report(p, host_writes(p, machine), (KvReport) r))
+                if (r > 0 && !host_takes_reports(p, host_writes(p, machine), (unsigned) r))
                         return error_set(err, -EBUSY, "this host reports more than once a second");
         }
         r = relayed_take_rows(p, i);

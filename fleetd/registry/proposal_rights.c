@@ -403,21 +403,23 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
                          denied.size > 0 ? (const char *) denied.data : "");
 }
 
-KvReport proposal_report(const char *machine_id, const KvCommand *cmd) {
-        static const KvReport reports[_LAYOUT_MAX] = {
-                [LAYOUT_FACTS] = KV_REPORT_STATE,
-                [LAYOUT_STATE] = KV_REPORT_STATE,
-                [LAYOUT_MAINTENANCE] = KV_REPORT_MAINTENANCE,
-                [LAYOUT_REBOOT] = KV_REPORT_MAINTENANCE,
+unsigned proposal_reports(const char *machine_id, const KvCommand *cmd) {
+        static const uint8_t bits[_LAYOUT_MAX] = {
+                [LAYOUT_FACTS] = 1u << KV_REPORT_STATE,
+                [LAYOUT_STATE] = 1u << KV_REPORT_STATE,
+                [LAYOUT_MAINTENANCE] = 1u << KV_REPORT_MAINTENANCE,
+                [LAYOUT_REBOOT] = 1u << KV_REPORT_MAINTENANCE,
+                [LAYOUT_PROBLEM] = 1u << KV_REPORT_OTHER,
+                [LAYOUT_REPORTED] = 1u << KV_REPORT_OTHER,
         };
         const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
         size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
-        KvReport report = KV_REPORT_NONE;
+        unsigned reports = 0;
         LayoutKey key;
 
         for (size_t i = 0; i < n; i++)
                 if (kv_path_is_ours(writes[i].key) && layout_parse(writes[i].key, &key) &&
                     key.kind < _LAYOUT_MAX && streq(key.machine, machine_id))
-                        report = MAX(report, reports[key.kind]);
-        return report;
+                        reports |= bits[key.kind];
+        return reports;
 }

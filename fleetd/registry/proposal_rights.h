@@ -22,8 +22,8 @@ enum {
 int proposal_check(const Cluster *cluster, const char *relay, const char *machine_id, KvBytes principal,
                    const KvCommand *cmd, Error *err);
 
-/* Return what a permitted command reports about the host; 0: nothing. */
-KvReport proposal_report(const char *machine_id, const KvCommand *cmd);
+/* Return what a permitted command reports about the host, as a set of KvReport. */
+unsigned proposal_reports(const char *machine_id, const KvCommand *cmd);
 
 /* Return whether clients of the host, with the rights that it has itself, may read a key. A host receives its
  * slice without this right. */

@@ -234,7 +234,7 @@ static int check_proposal(void *userdata, const char *relay, const char *machine
         if (!h->registry || !registry_ready(h->registry))
                 return -ENOMEM;
         r = proposal_check(registry_cluster(h->registry), relay, machine_id, principal, cmd, err);
-        return r < 0 ? r : (int) proposal_report(machine_id, cmd);
+        return r < 0 ? r : (int) proposal_reports(machine_id, cmd);
 }
 
 static void quiet_peer_open(QuietPeer *h, bool joins) {

@@ -534,19 +534,18 @@ static void relay_writes(QuietPeer *h, size_t n) {
         relay_commands(h, &cmd, ROOT, n);
 }
 
-/* n transactions, each with so many problems of one unit file: facts and states have a lower limit. */
-static void relay_problems(QuietPeer *h, size_t n_problems, size_t n) {
-        static const char value[] = "{\"kind\":\"refused\"}";
+/* n transactions, each with so many writes of a pair of metadata: what the host reports has a lower limit. */
+static void relay_metadata(QuietPeer *h, size_t n_writes, size_t n) {
         KvCommand writes[100], txn = { .op = KV_TXN, .internal = true, .writes = writes };
 
-        for (size_t i = 0; i < n_problems; i++)
+        for (size_t i = 0; i < n_writes; i++)
                 writes[i] = (KvCommand) { .op = KV_SET,
                                           .internal = true,
                                           .key = kv_string("/_fleet/machine/" QUIET_PEER_OTHER_ID
-                                                           "/problem/x.service"),
-                                          .value = kv_string(value) };
-        txn.n_writes = n_problems;
-        relay_commands(h, &txn, "", n);
+                                                           "/metadata/zone"),
+                                          .value = kv_string("a") };
+        txn.n_writes = n_writes;
+        relay_commands(h, &txn, ROOT, n);
 }
 
 /* Return how many writes of the frames that have arrived were accepted. */
@@ -609,24 +608,24 @@ static void the_writes_of_a_host_and_its_forwarded_requests_have_one_limit(void 
 
 /* The host itself sets that a command is of its components. They have a limit of their own, by the weight of
  * their commands: so many writes of users have no effect on it. */
-static void the_reports_of_a_host_have_a_limit_by_their_weight(void **state) {
-        enum { PER_SECOND = 250, BURST = 800, PROBLEMS = 100 };
+static void the_components_of_a_host_have_a_limit_by_weight(void **state) {
+        enum { PER_SECOND = 250, BURST = 800, WRITES = 19 /* as 20 */ };
         QuietPeer *h = *state;
 
-        relay_problems(h, 1, 900);
+        relay_metadata(h, 1, 900);
         assert_in_range(n_accepted(h), BURST, BURST + PER_SECOND / 10);
-        relay_problems(h, 1, 900);
+        relay_metadata(h, 1, 900);
         assert_in_range(n_accepted(h), 0, PER_SECOND / 10);
         relay_writes(h, 100);
         assert_int_equal(n_accepted(h), 100);
         quiet_peer_pass(h, 1000);
         (void) n_accepted(h);
-        relay_problems(h, 1, 900);
+        relay_metadata(h, 1, 900);
         assert_in_range(n_accepted(h), PER_SECOND, PER_SECOND + PER_SECOND / 10);
         quiet_peer_pass(h, 1000 * BURST / PER_SECOND);
         (void) n_accepted(h);
-        relay_problems(h, PROBLEMS, 90);
-        assert_in_range(n_accepted(h), BURST * 10 / PROBLEMS, 1 + (BURST + PER_SECOND / 10) * 10 / PROBLEMS);
+        relay_metadata(h, WRITES, 450);
+        assert_in_range(n_accepted(h), BURST / 2, 1 + (BURST + PER_SECOND / 10) / 2);
 }
 
 static int count_row(void *userdata, const KvHistoryRow *row) {
@@ -845,7 +844,7 @@ int main(void) {
                 TEST(answers_that_are_not_taken_are_not_kept),
                 TEST(answers_to_requests_that_waited_are_bounded),
                 TEST(the_writes_of_a_host_and_its_forwarded_requests_have_one_limit),
-                TEST(the_reports_of_a_host_have_a_limit_by_their_weight),
+                TEST(the_components_of_a_host_have_a_limit_by_weight),
                 TEST(a_host_adds_a_limited_number_of_rows_to_the_history),
                 TEST(a_turn_without_budget_begins_one_request),
                 TEST(answers_to_all_hosts_are_bounded_and_others_get_their_places),
