@@ -8,6 +8,8 @@
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 
+enum { CHAIN_MAX = 16 }; /* units that follow each other */
+
 int refusal_set(Refusal *ret, const char *format, ...) {
         va_list ap;
 
@@ -119,14 +121,32 @@ static int refusal_of_cluster(Refusal *ret, const char *unit) {
         return refusal_of(ret, NULL, "MachineOf=%s, and the cluster has no unit %s", unit, unit);
 }
 
+/* Return whether a unit follows another one (MachineOf=), also by way of some others. */
+static bool filter_follows(const Cluster *cluster, const Unit *follower, const char *name) {
+        const Unit *chain[CHAIN_MAX] = { follower };
+        size_t n = 1;
+
+        for (size_t i = 0; i < n; i++)
+                for (size_t k = 0; k < chain[i]->placement.machine_of.n; k++) {
+                        const char *next = chain[i]->placement.machine_of.items[k];
+                        const ClusterUnit *u = cluster_unit(cluster, next);
+
+                        if (streq(next, name))
+                                return true;
+                        if (u && u->unit && n < CHAIN_MAX)
+                                chain[n++] = u->unit;
+                }
+        return false;
+}
+
 /* Return the unit that a trigger follows: the one that it starts, if the cluster has that on a machine. A
- * unit of the host may have the name. One that follows its trigger (MachineOf=) is placed after it. */
+ * unit of the host may have the name. One that follows its trigger is placed after it. */
 static const char *filter_triggered(const Candidate *c) {
         const char *name = unit_triggered(c->unit->unit);
         const ClusterUnit *u = name ? cluster_unit(scheduler_view_cluster(c->view), name) : NULL;
 
         if (!u || !u->unit || u->target == TARGET_INACTIVE || c->placement->global ||
-            names_have(&u->unit->placement.machine_of, c->unit->name))
+            filter_follows(scheduler_view_cluster(c->view), u->unit, c->unit->name))
                 return NULL;
         return name;
 }

@@ -2100,6 +2100,20 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
 }
 
 /* The rest consists of ordinary units, or of the last machine of a global unit. */
+static void a_trigger_that_its_unit_follows_is_placed_first(void **state) {
+        ClusterView p;
+        char *plan;
+
+        two_machines(&p);
+        cluster_view_unit(&p, "t.service", "MachineOf=x.service", TARGET_LOADED);
+        cluster_view_unit(&p, "x.service", "MachineOf=t.timer", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "t.timer", "", TARGET_LAUNCHED);
+        plan = cluster_view_plan(&p, true);
+        assert_string_equal(plan, "load t.service A; run t.timer A; run x.service A");
+        free(plan);
+        cluster_view_free(&p);
+}
+
 static void a_large_plan_consists_of_parts(void **state) {
         for (unsigned with_global = 0; with_global < 2; with_global++) {
                 unsigned n_units = with_global ? ENGINE_PLAN_MAX - 1 : ENGINE_PLAN_MAX + 200;
@@ -2201,6 +2215,7 @@ int main(void) {
                 cmocka_unit_test(an_assignment_affects_the_units_on_its_machine_that_have_rules),
                 cmocka_unit_test(marks_that_could_not_be_expanded_remain),
                 cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
+                cmocka_unit_test(a_trigger_that_its_unit_follows_is_placed_first),
                 cmocka_unit_test(a_large_plan_consists_of_parts),
                 cmocka_unit_test(all_units_that_a_change_affects_are_part_of_the_same_plan),
                 cmocka_unit_test(followers_are_part_of_the_plan_that_places_their_unit),
