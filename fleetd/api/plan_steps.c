@@ -365,7 +365,8 @@ static bool plan_next_machine(Planning *p) {
                 }
                 p->leaving[p->n_leaving++] = (Leaving) { .unit = name, .from = p->n_begun };
         }
-        qsort(p->leaving + p->first, p->n_leaving - p->first, sizeof(*p->leaving), leaving_compare);
+        if (p->n_leaving > p->first)
+                qsort(p->leaving + p->first, p->n_leaving - p->first, sizeof(*p->leaving), leaving_compare);
         p->n_begun++;
         return true;
 }

@@ -50,7 +50,7 @@ class Cluster:
         self.events = True     # whether the stream of events is served
         self.broken = None     # (status, body) of all answers
         self.spoil = lambda value: value  # replaces values in all answers
-        self.delay = 0.0       # until a change takes effect
+        self.delay = 0.0       # until a change takes effect; or an event
         self.reports = {}
         self.lag = 0.0         # until its machine reports it; None: it never does
         self.problem = None    # of the store
@@ -173,7 +173,10 @@ class Cluster:
             return
 
         def run():
-            time.sleep(self.delay)
+            if isinstance(self.delay, threading.Event):
+                self.delay.wait()
+            else:
+                time.sleep(self.delay)
             with self.lock:
                 self.reach_target(name)
         threading.Thread(target=run, daemon=True).start()

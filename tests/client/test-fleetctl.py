@@ -1743,7 +1743,7 @@ def a_lock_ends_with_all_descendants_of_its_command(t):
         assert got == (128 + sent, "", []), got
 
     # Lost: processes that ignore SIGTERM are killed before the next client may start.
-    p, out = run("setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 1; done' & wait", "--ttl=3")
+    p, out = run("setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 1; done' & wait", "--ttl=15")
     said = out.readline()
     assert said == "begun\n", (said, p.poll())
     t.cluster.keys.clear()
@@ -1787,7 +1787,7 @@ def a_lock_reaps_the_orphans_of_its_command(t):
 def a_lock_ends_its_command_without_proc(t):
     """/proc of its mount namespace is hidden while it runs."""
     for sent in (signal.SIGTERM, None):
-        p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=30" if sent else "--ttl=3", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
+        p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=15", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
                              env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert p.stdout.readline() == "begun\n", p.stderr.read()
         subprocess.run(["nsenter", f"--mount=/proc/{p.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", "/proc"], check=True)
@@ -2304,9 +2304,10 @@ def a_terminal_shows_the_reason_of_a_delay(t):
 def progress_lines_are_redrawn_in_place(t):
     t.file("a.service")
     t.file("long-name-of-a-unit@7.service")
-    t.cluster.delay = 0.5
+    t.cluster.delay = threading.Event()
     terminal = t.terminal("start", "a", "long-name-of-a-unit@7.service")
     terminal.wait_for("waiting")
+    t.cluster.delay.set()
     assert terminal.end() == 0
     first, second, *rest = terminal.screen()
     assert re.fullmatch(r"a\.service {22}(alpha|beta ) +running     \d+\.\d\d s", first), first

@@ -4500,6 +4500,9 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
                 { "POST /fleet/v1/plan/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/unknown/metadata/a\",\"value\":\"b\"}]", 200, JSON SERVER,
                   "{\"units\":[]}" },
+                { "POST /fleet/v1/plan/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/a\",\"value\":\"b\"}]", 200, JSON SERVER,
+                  "{\"units\":[]}" },
                 { "POST /fleet/v1/plan/machines", JSON, "{}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
                   "operations\"}}" },
