@@ -109,23 +109,30 @@ def circles(graph):
 
 def words(files):
     """Lines with a word of tests/words. CamelCase counts as several words; a match inside an allowed context is none."""
-    rows, exempt = [], []
+    rows, exempt, known = [], [], {}
     for line in open(os.path.join(os.path.dirname(__file__), "words")):
         fields = line.rstrip("\n").split("\t")
         if fields[0] == "exempt":
             exempt.append(fields[1])
         elif fields[0] and not line.startswith("#"):
+            if not re.fullmatch("[a-z?|]+", fields[0]):
+                sys.exit(f"tests/words: {fields[0]}: only letters, '?' and '|'")
             rows.append((re.compile(rf"(?<![a-z])(?:{fields[0]})(?![a-z])", re.I), fields[1],
                          re.compile(fields[2], re.I) if len(fields) > 2 else None))
-    some = re.compile("|".join(row[0].pattern for row in rows), re.I)
     for path in files:
         if any(fnmatch.fnmatch(path, pattern) for pattern in exempt):
             continue
-        text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", open(path, errors="replace").read())
-        if not some.search(text):
+        text = open(path, errors="replace").read()
+        # Each different word is compared once, with all rows.
+        found = set(re.findall("[A-Z]+[a-z]*|[a-z]+", text))
+        for word in found - known.keys():
+            known[word] = [i for i, row in enumerate(rows) if row[0].fullmatch(word)]
+        here = [rows[i] for i in sorted({i for word in found for i in known[word]})]
+        if not here:
             continue
+        text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", text)
         for n, line in enumerate(text.split("\n"), 1):
-            for word, instead, allowed in rows if some.search(line) else ():
+            for word, instead, allowed in here:
                 m = word.search(allowed.sub(" ", line) if allowed else line)
                 if m:
                     print(f"{path}:{n}: '{m.group(0)}' ({instead}): {line.strip()[:90]}")
