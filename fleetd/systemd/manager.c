@@ -24,8 +24,8 @@ struct BusProperty {
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
-        bool names;    /* without 'read': a list of unit names; otherwise a property of a related unit */
-        int kind;      /* the kind of relation */
+        bool all;      /* without 'read': all properties of an interface, of an inactive unit; */
+        int kind;      /* otherwise of a related unit, by the kind of relation */
         char *related; /* owned; the unit, if this is a property of a related one */
         TAILQ_ENTRY(BusProperty) properties;
 };
@@ -99,7 +99,7 @@ static int manager_read_load_error(sd_bus_message *m, SystemdUnit *u) {
         const char *name, *message;
         int r = sd_bus_message_read(m, "v", "(ss)", &name, &message);
 
-        if (r >= 0)
+        if (r >= 0 && !streq(u->load, "loaded"))
                 bus_copy_message(u->load_error, sizeof(u->load_error), message);
         return r;
 }
@@ -143,7 +143,7 @@ static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
         r = sd_bus_message_read_array(m, 'y', &id, &size);
         for (size_t i = 0; r >= 0 && size == 16 && i < size; i++)
                 snprintf(u->invocation_id + 2 * i, 3, "%02x", ((const uint8_t *) id)[i]);
-        return r;
+        return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 static void manager_property_free(BusProperty *p) {
@@ -174,7 +174,9 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
         if (r < 0)
                 return r;
         r = sd_bus_message_enter_container(m, 'a', "s");
-        for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
+        for (unsigned n = 0; r >= 0 && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
+                if (n >= RELATED_MAX)
+                        continue;
                 if (e && e->trace.undecided &&
                     systemd_moves_have(list->bus->moves, name,
                                        e->trace.stopped_us - MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US),
@@ -188,6 +190,8 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
                 if (kind == PROPERTY_CONFLICTS)
                         manager_list_get_related(list, unit, name, "Job", PROPERTY_JOB);
         }
+        for (unsigned i = 0; r >= 0 && i < 2; i++)
+                r = sd_bus_message_exit_container(m);
         return r;
 }
 
@@ -235,6 +239,79 @@ static bool manager_is_missing(const sd_bus_error *e) {
         return false;
 }
 
+/* 'oneshot' is set before: both properties may take it back, in any order. */
+static int manager_read_type(sd_bus_message *m, SystemdUnit *u) {
+        const char *v;
+        int r = sd_bus_message_read(m, "v", "s", &v);
+
+        u->oneshot &= r >= 0 && streq(v, "oneshot");
+        return r;
+}
+
+static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
+        int v, r = sd_bus_message_read(m, "v", "b", &v);
+
+        u->oneshot &= r >= 0 && !v;
+        return r;
+}
+
+/* Return whether to read why an inactive unit of ours may have been stopped, and whether related units
+ * prevent its start. */
+static bool manager_reads_relations(const BusList *list, size_t unit) {
+        const RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
+
+        return e && (e->trace.undecided || e->trace.end == SYSTEMD_END_STOPPED_FOR ||
+                     e->trace.end == SYSTEMD_END_UNKNOWN);
+}
+
+/* Read one property of an inactive unit; skip those that are not needed. */
+static int manager_list_read_one(BusList *list, size_t unit, bool needed, const char *name,
+                                 sd_bus_message *m) {
+        static const struct {
+                const char *name;
+                int (*read)(sd_bus_message *m, SystemdUnit *u); /* NULL: names of related units, */
+                int kind;                                       /* of this kind */
+        } rows[] = {
+                { "FragmentPath", manager_read_fragment },   { "NeedDaemonReload", manager_read_need_reload },
+                { "InvocationID", manager_read_invocation }, { "LoadError", manager_read_load_error },
+                { "Result", manager_read_result },           { "Type", manager_read_type },
+                { "RemainAfterExit", manager_read_remain },  { "BindsTo", NULL, PROPERTY_BOUND },
+                { "Conflicts", NULL, PROPERTY_CONFLICTS },   { "ConflictedBy", NULL, PROPERTY_CONFLICTS },
+                { "Requisite", NULL, PROPERTY_BOUND },       { "Requires", NULL, PROPERTY_NEEDED },
+                { "PartOf", NULL, PROPERTY_NEEDED },         { "StopPropagatedFrom", NULL, PROPERTY_NEEDED },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                if (!streq(name, rows[i].name) || (rows[i].kind == PROPERTY_NEEDED) != needed)
+                        continue;
+                if (rows[i].read)
+                        return rows[i].read(m, &list->units[unit]);
+                if (manager_reads_relations(list, unit))
+                        return manager_list_read_relation(list, unit, rows[i].kind, m);
+        }
+        return sd_bus_message_skip(m, "v");
+}
+
+/* Which of the needed units matter depends on those that have caused the stop: read them last. */
+static int manager_list_read_all(BusList *list, size_t unit, sd_bus_message *m) {
+        const char *name;
+        int r = 0;
+
+        for (unsigned needed = 0; r >= 0 && needed < 2; needed++) {
+                r = sd_bus_message_rewind(m, true);
+                if (r >= 0)
+                        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+                while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                        r = sd_bus_message_read(m, "s", &name);
+                        if (r >= 0)
+                                r = manager_list_read_one(list, unit, needed, name, m);
+                        if (r >= 0)
+                                r = sd_bus_message_exit_container(m);
+                }
+        }
+        return r;
+}
+
 static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
         BusProperty *p = userdata;
@@ -243,13 +320,15 @@ static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_b
 
         if (!e && p->read)
                 r = p->read(reply, &list->units[p->unit]);
-        else if (!e && p->names)
-                r = manager_list_read_relation(list, p->unit, p->kind, reply);
+        else if (!e && p->all)
+                r = manager_list_read_all(list, p->unit, reply);
         else if (!e)
                 r = manager_list_read_related(list, p, reply);
         else if (!manager_is_missing(e))
                 r = -sd_bus_error_get_errno(e);
-        else if (!p->read && !p->names) /* the state of a related unit is unknown */
+        else if (p->all)
+                list->units[p->unit].oneshot = false;
+        else if (!p->read) /* the state of a related unit is unknown */
                 manager_hold(&list->units[p->unit], p);
         if (r < 0) /* unread is not "none": the caller lists again */
                 list->error = r;
@@ -272,8 +351,9 @@ static void manager_list_send(BusList *list, const BusProperty *like, const char
         *p = *like;
         p->list = list;
         TAILQ_INSERT_TAIL(&list->properties, p, properties);
-        r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get",
-                                     manager_property_on_reply, p, "ss", interface, name);
+        r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES,
+                                     p->all ? "GetAll" : "Get", manager_property_on_reply, p,
+                                     p->all ? "s" : "ss", interface, name);
         if (r < 0) {
                 list->error = r;
                 manager_property_free(p);
@@ -299,31 +379,6 @@ static void manager_list_get_related(BusList *list, size_t unit, const char *nam
                                   path, SYSTEMD ".Unit", property);
 }
 
-/* Read why an inactive unit of ours may have been stopped, and whether related units prevent its start. */
-static void manager_list_get_relations(BusList *list, size_t unit, const char *path) {
-        static const struct {
-                const char *property;
-                int kind;
-        } relations[] = {
-                { "BindsTo", PROPERTY_BOUND },
-                { "Conflicts", PROPERTY_CONFLICTS },
-                { "ConflictedBy", PROPERTY_CONFLICTS },
-                { "Requisite", PROPERTY_BOUND },
-                { "Requires", PROPERTY_NEEDED },
-                { "PartOf", PROPERTY_NEEDED },
-                { "StopPropagatedFrom", PROPERTY_NEEDED },
-        };
-        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
-
-        if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR &&
-                   e->trace.end != SYSTEMD_END_UNKNOWN))
-                return;
-        for (size_t i = 0; i < ELEMENTS(relations); i++)
-                manager_list_send(list,
-                                  &(BusProperty) { .unit = unit, .names = true, .kind = relations[i].kind },
-                                  path, SYSTEMD ".Unit", relations[i].property);
-}
-
 /* Return the interface with the property Result: the unit type, capitalized. NULL: none. */
 static const char *manager_result_interface(const char *name, char buffer[static 64]) {
         const char *type = quadlet_is(name) ? "service" : unit_name_type(name);
@@ -336,37 +391,22 @@ static const char *manager_result_interface(const char *name, char buffer[static
         return buffer;
 }
 
-static int manager_read_type(sd_bus_message *m, SystemdUnit *u) {
-        const char *v;
-        int r = sd_bus_message_read(m, "v", "s", &v);
-
-        u->oneshot = r >= 0 && streq(v, "oneshot");
-        return r;
-}
-
-static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
-        int v, r = sd_bus_message_read(m, "v", "b", &v);
-
-        u->oneshot &= r >= 0 && !v;
-        return r;
-}
-
 /* Read why a unit that is not loaded, has failed or is restarted does not run: no properties of other units.
  */
 static void manager_list_get_reason(BusList *list, size_t i, const char *path) {
         const SystemdUnit *u = &list->units[i];
-        bool failed = streq(u->active, "failed"), restarts = systemd_is_restarting(u);
+        bool failed = streq(u->active, "failed");
         const char *interface;
         char buffer[64];
 
         if (!streq(u->load, "loaded"))
                 manager_list_get(list, i, path, SYSTEMD ".Unit", "LoadError", manager_read_load_error);
-        if (!failed && !restarts && !streq(u->active, "inactive"))
+        if (!failed && !systemd_is_restarting(u))
                 return;
         interface = manager_result_interface(u->name, buffer);
         if (!interface)
                 return;
-        if ((failed || restarts) && streq(interface, SYSTEMD ".Service")) {
+        if (streq(interface, SYSTEMD ".Service")) {
                 manager_list_get(list, i, path, interface, "ExecMainCode", manager_read_exec_code);
                 manager_list_get(list, i, path, interface, "ExecMainStatus", manager_read_exec_status);
                 if (failed)
@@ -374,6 +414,20 @@ static void manager_list_get_reason(BusList *list, size_t i, const char *path) {
         }
         /* After the status, which a start resets, too: a start in between leaves "success" and no reason. */
         manager_list_get(list, i, path, interface, "Result", manager_read_result);
+}
+
+/* systemd loads a unit that does not run for each call, with its files, and unloads it again. */
+static void manager_list_get_inactive(BusList *list, size_t i, const char *path) {
+        SystemdUnit *u = &list->units[i];
+        char buffer[64];
+        const char *interface = manager_result_interface(u->name, buffer);
+
+        u->oneshot = interface && streq(interface, SYSTEMD ".Service");
+        manager_list_send(list, &(BusProperty) { .unit = i, .all = true }, path, SYSTEMD ".Unit", NULL);
+        if (interface)
+                manager_list_send(list, &(BusProperty) { .unit = i, .all = true }, path, interface, NULL);
+        if (quadlet_is(u->name)) /* after the first: manager_read_source() replaces the fragment */
+                manager_list_get(list, i, path, SYSTEMD ".Unit", "SourcePath", manager_read_source);
 }
 
 /* Add the state of the i-th unit, and read its properties. A service and a Quadlet file may share one name in
@@ -389,19 +443,16 @@ static void manager_list_add_state(BusList *list, size_t i, const char *load, co
         u->job = job;
         if (streq(load, "not-found"))
                 return;
+        if (streq(active, "inactive")) {
+                manager_list_get_inactive(list, i, path);
+                return;
+        }
         manager_list_get(list, i, path, SYSTEMD ".Unit", "FragmentPath", manager_read_fragment);
         if (quadlet_is(u->name)) /* after it: manager_read_source() replaces the fragment */
                 manager_list_get(list, i, path, SYSTEMD ".Unit", "SourcePath", manager_read_source);
         manager_list_get(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", manager_read_need_reload);
         manager_list_get(list, i, path, SYSTEMD ".Unit", "InvocationID", manager_read_invocation);
         manager_list_get_reason(list, i, path);
-        if (streq(active, "inactive")) {
-                manager_list_get(list, i, path, SYSTEMD ".Service", "Type", manager_read_type);
-                manager_list_get(list, i, path, SYSTEMD ".Service", "RemainAfterExit",
-                                 manager_read_remain); /* after it */
-                manager_list_get_relations(list, i, path);
-                return;
-        }
         if (!streq(active, "failed")) /* else it is read with the reason */
                 manager_list_get(list, i, path, SYSTEMD ".Service", "NRestarts", manager_read_restarts);
         if (e && !streq(active, "failed"))

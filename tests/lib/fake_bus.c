@@ -71,13 +71,12 @@ static int append_conflicts(const FakeUnit *u, sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
-static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
-        const char *interface, *property;
+static int append_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, const char *interface,
+                           const char *property) {
         char *name = NULL;
         FakeUnit *u;
         int r;
 
-        assert(sd_bus_message_read(m, "ss", &interface, &property) >= 0);
         if (streq(property, "SystemState"))
                 return sd_bus_message_append(reply, "v", "s", f->state);
         if (streq(property, "InhibitDelayMaxUSec"))
@@ -139,6 +138,38 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         r = sd_bus_message_open_container(reply, 'v', "ay");
         if (r >= 0)
                 r = sd_bus_message_append_array(reply, 'y', u->invocation, u->invocation_size);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        const char *interface, *property;
+
+        assert(sd_bus_message_read(m, "ss", &interface, &property) >= 0);
+        return append_property(f, m, reply, interface, property);
+}
+
+/* Requires= precedes Conflicts=, as in systemd's replies. */
+static int answer_all(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        static const char *const of_units[] = { "LoadError",        "FragmentPath", "SourcePath",
+                                                "Requires",         "BindsTo",      "Conflicts",
+                                                "NeedDaemonReload", "InvocationID", NULL };
+        static const char *const of_services[] = { "RemainAfterExit", "Type", "Result", NULL };
+        const char *interface;
+        int r;
+
+        assert(sd_bus_message_read(m, "s", &interface) >= 0);
+        r = sd_bus_message_open_container(reply, 'a', "{sv}");
+        for (const char *const *p = streq(interface, "org.freedesktop.systemd1.Unit") ? of_units :
+                                                                                        of_services;
+             r >= 0 && *p; p++) {
+                r = sd_bus_message_open_container(reply, 'e', "sv");
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "s", *p);
+                if (r >= 0)
+                        r = append_property(f, m, reply, interface, *p);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
+        }
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -342,8 +373,9 @@ static void answer(FakeBus *f, sd_bus_message *m) {
                 return;
         }
         assert(sd_bus_message_new_method_return(m, &reply) >= 0);
-        r = sd_bus_message_is_method_call(m, PROPERTIES, "Get") ? answer_property(f, m, reply) :
-                                                                  answer_manager(f, m, reply, member);
+        r = sd_bus_message_is_method_call(m, PROPERTIES, "Get")    ? answer_property(f, m, reply) :
+            sd_bus_message_is_method_call(m, PROPERTIES, "GetAll") ? answer_all(f, m, reply) :
+                                                                     answer_manager(f, m, reply, member);
         if (r < 0)
                 (void) sd_bus_reply_method_errorf(m, error_name(r), "%s", strerror(-r));
         else

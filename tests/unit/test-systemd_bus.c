@@ -1283,6 +1283,20 @@ static void a_unit_is_held_by_the_states_of_its_dependencies(void **state) {
         }
 }
 
+/* For each call, systemd reads the files of a unit that does not run. */
+static void an_inactive_unit_is_read_by_three_calls(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "web.service");
+        unsigned before;
+
+        scratch_write(file, "[Service]\n");
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead")->oneshot = true;
+        before = fixture->fake->calls;
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->fake->calls - before, 3);
+        assert_true(fixture->units[0].oneshot);
+}
+
 /* It does not describe the unit, and must not be read as "none"; a property that the unit type lacks is
  * "none". */
 static void a_missing_or_invalid_property_fails_the_listing(void **state) {
@@ -1482,6 +1496,7 @@ int main(void) {
                 in_fixture(a_lost_connection_ends_all_calls_under_way_and_is_reopened),
                 in_fixture(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
                 in_fixture(a_unit_is_held_by_the_states_of_its_dependencies),
+                in_fixture(an_inactive_unit_is_read_by_three_calls),
                 in_fixture(a_missing_or_invalid_property_fails_the_listing),
                 in_fixture(a_connection_without_the_system_state_is_closed_and_reopened),
                 in_fixture(without_a_connection_calls_fail),
