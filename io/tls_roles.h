@@ -190,8 +190,8 @@ typedef struct TlsDer {
  *   -EXDEV         of another cluster
  *   -EACCES        the role is not allowed here
  *   -EKEYREVOKED   the subject was removed
- *   -EKEYREJECTED  the subject has another key
- *   -ENOKEY        the subject is unknown, and its chain does not count
+ *   -EKEYREJECTED  the machine has another key
+ *   -ENOKEY        the machine is unknown, and its chain does not count; no user with this key
  *   -EPERM         the chain leads to no trusted root
  *   -EKEYEXPIRED   expired, not yet valid, or issued too early
  *   -ENOMEM */

@@ -436,6 +436,15 @@ static int verify_waits(const TlsUri *uri, Error *err) {
                          uri->subject);
 }
 
+/* The peer has proved nothing: whether there is such a user is not said. The ID of a machine cannot be
+ * guessed. */
+static int verify_no_user(const TlsUri *uri, Error *err) {
+        return error_set(err, -ENOKEY,
+                         "no user %s of this cluster has this key: unknown, revoked, or replaced by a later "
+                         "'fleetctl cert %s --replace'",
+                         uri->subject, uri->subject);
+}
+
 /* Of a machine that the tree does not know yet, or with another key, the pins are those of an earlier time.
  */
 static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x509_crt_t leaf,
@@ -443,11 +452,7 @@ static int verify_unknown(const TlsCheck *check, const TlsKnown *known, gnutls_x
         const TlsCertificate *fields = &ret->leaf;
 
         if (fields->uri.role == TLS_ROLE_USER)
-                return error_set(
-                        err, -ENOKEY,
-                        "user %s is unknown to this cluster, or was revoked: 'fleetctl cert %s' on one "
-                        "of its hosts",
-                        fields->uri.subject, fields->uri.subject);
+                return verify_no_user(&fields->uri, err);
         ret->replica = true;
         if (known->chain_counts && known_has_pin(known, &fields->pin)) {
                 ret->by_pin = true;
@@ -482,11 +487,7 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
                                  "%s %s was removed from the cluster: it joins again with a new token",
                                  role_kind(uri->role), uri->subject);
         if (!known_has_pin(known, &ret->leaf.pin) && uri->role == TLS_ROLE_USER)
-                return error_set(
-                        err, -EKEYREJECTED,
-                        "user %s has another key since a later 'fleetctl cert %s --replace': use the newer "
-                        "certificate and key",
-                        uri->subject, uri->subject);
+                return verify_no_user(uri, err);
         if (!known_has_pin(known, &ret->leaf.pin) && verify_is_later(check, known, leaf, &ret->leaf)) {
                 ret->replica = true;
                 return 0;

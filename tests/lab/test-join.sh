@@ -109,7 +109,7 @@ a_user_reaches_the_cluster_over_https_until_it_is_revoked() {
         user cert ls && fail "users are listed without a right"
         host_exec alpha fleetctl cert revoke ops >"$LAB/out" 2>&1 || fail "revoke: $(cat "$LAB/out")"
         user list-machines && fail "a revoked user is served"
-        grep -q "user ops is unknown to this cluster, or was revoked" "$LAB/out" || fail "$(cat "$LAB/out")"
+        grep -q "no user ops of this cluster has this key" "$LAB/out" || fail "$(cat "$LAB/out")"
         WHAT="ListenTLS=" untouched "$(cat "$LAB/before")"
 }
 
