@@ -43,15 +43,19 @@ typedef struct Answer {
 
 static int print_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *source = NULL;
+        _cleanup_free_ char *data = NULL;
         Answer *answer = userdata;
-        const char *data = "";
+        const char *text = NULL;
+        size_t n = 0;
         int r;
 
-        r = unit_status_line_read(line, size, &source, &data, &answer->status);
+        r = unit_status_line_read(line, size, &source, &text, &answer->status);
+        if (r >= 0) /* an exported journal has any bytes */
+                r = json_read_bytes(source, "data", &data, &n, NULL);
         if (r < 0)
                 return r;
-        answer->any = answer->any || *data;
-        r = output_text(data, strlen(data));
+        answer->any = answer->any || n > 0;
+        r = output_text(data, n);
         return output_flush() ?: r;
 }
 

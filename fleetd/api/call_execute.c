@@ -54,11 +54,18 @@ struct Executing {
 /* -- Lines to the client: {"machine","data"}, {"exit"} -- */
 
 int call_line_data(Request *request, const char *machine, const void *bytes, size_t size) {
+        const char *output = request_parameter(request, "output");
         _cleanup_text_ Text t = {};
 
-        text_printf(&t, "{\"machine\":\"%s\",\"data\":\"", machine);
-        text_append_json(&t, bytes, size);
-        text_append(&t, "\"}\n");
+        text_printf(&t, "{\"machine\":\"%s\"", machine);
+        if (output && streq(output, "export"))
+                json_add_bytes(&t, "data", bytes, size);
+        else {
+                text_append(&t, ",\"data\":\"");
+                text_append_json(&t, bytes, size);
+                text_append_char(&t, '"');
+        }
+        text_append(&t, "}\n");
         return t.error ?: http_chunk(request->http, t.chars, t.size);
 }
 

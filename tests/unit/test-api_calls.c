@@ -807,6 +807,30 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
         }
 }
 
+/* A field of an exported journal may have any bytes; readers of other formats get text. */
+static void an_exported_journal_has_its_bytes(void **state) {
+        static const struct {
+                const char *output, *data;
+        } rows[] = {
+                { "export", "\"data64\":\"AP8K\"" },
+                { "cat", "\"data\":\"\\u0000\\ufffd\\n\"" },
+        };
+        QuietPeer *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char target[100], line[100];
+
+                snprintf(target, sizeof(target),
+                         "/fleet/v1/journal/web.service?output=%s&machine=" QUIET_PEER_ID, rows[i].output);
+                assert_says(ask(h, "GET", target), "HTTP/1.1 200");
+                children[i].events->on_output(children[i].userdata, "\0\xff\n", 3);
+                quiet_peer_run(h);
+                snprintf(line, sizeof(line), "{\"machine\":\"" QUIET_PEER_ID "\",%s}\n", rows[i].data);
+                assert_true(client_hears(h, line));
+                quiet_peer_leave(h);
+        }
+}
+
 static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
         QuietPeer *h = *state;
 
@@ -879,6 +903,7 @@ int main(void) {
                 on_a_host(an_older_host_that_knows_no_credit_is_held_to_a_bound),
                 on_a_host(what_is_wrong_with_a_call_is_said),
                 on_a_host(what_a_client_asks_for_is_what_is_run),
+                on_a_host(an_exported_journal_has_its_bytes),
                 on_a_host(a_slow_client_holds_up_the_child_and_gets_all),
                 on_a_host(a_host_that_cancels_or_is_lost_ends_its_own_calls_alone),
         };
