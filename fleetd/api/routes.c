@@ -249,7 +249,7 @@ static void route_not_found(Request *request, RouteFamily family) {
                 request_error(request, request->path[root] ? 404 : 405, "%s", "");
 }
 
-static void route_forbid(Request *request, Right right) {
+void route_forbid(Request *request, Right right) {
         char text[PRINCIPAL_TEXT_SIZE];
 
         request_denied(request);

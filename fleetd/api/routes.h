@@ -12,3 +12,5 @@ const Route *route_find(RouteFamily family, const char *method, const char *path
 
 /* Check the path and the right of the sender, and call the handler. */
 void route_request(Request *request);
+/* Answer 403: the sender lacks a right that the route needs. */
+void route_forbid(Request *request, Right right);

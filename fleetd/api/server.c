@@ -184,15 +184,26 @@ static bool server_allows_method(Request *request) {
 
 /* -- Rights that end -- */
 
+static void server_refuse(Request *request, const char *cause) {
+        if (starts_with(request->path, "/v2/"))
+                keys_v2_refuse(request, cause);
+        else
+                request_error(request, 503, "%s", cause);
+}
+
 static void request_revoke(Request *request) {
         char text[PRINCIPAL_TEXT_SIZE];
 
-        log_debug(NO_FIELDS, "ended a stream of %s: it has lost a right",
+        log_debug(NO_FIELDS, "ended a request of %s: it has lost a right",
                   principal_text(&request->sender->principal, text));
         if (request->on_revoked)
                 request->on_revoked(request);
-        else
+        else if (request->streams)
                 request_cut(request, "the right to this stream has ended");
+        else if (sender_may(request->sender, request->route->right))
+                server_refuse(request, "the rights of the sender have changed: try again");
+        else
+                route_forbid(request, request->route->right);
 }
 
 /* Return whether the cluster view still states the same about the sender: mostly, without a new one. */
@@ -212,8 +223,9 @@ static bool server_is_current(const Api *api, const Sender *sender) {
         return same;
 }
 
-/* Give each request the sender that it would have now. Answers that last end if a right is lost; a request
- * without an answer so far was permitted when it arrived. */
+/* Give each request the sender that it would have now. If a right is lost, answers that last end, and reads
+ * are not answered: a stream may still begin. A change without an answer so far was permitted when it
+ * arrived. */
 static void server_review(void *userdata) {
         Api *api = userdata;
         Request *request, *next;
@@ -232,7 +244,8 @@ static void server_review(void *userdata) {
                 kept = sender_keeps(now, request->sender);
                 sender_unref(request->sender);
                 request->sender = now;
-                if (!kept && (request->watching || request->streams))
+                if (!kept &&
+                    (request->watching || request->streams || (request->route && forward_reads(request))))
                         request_revoke(request);
         }
         api->regrant = false;
@@ -271,10 +284,7 @@ static void gate_refuse(Request *request) {
                                           "this host served states beyond",
                          (unsigned long long) state.index,
                          state.problem[0] ? state.problem : "the leader does not answer");
-        if (starts_with(request->path, "/v2/"))
-                keys_v2_refuse(request, cause);
-        else
-                request_error(request, 503, "%s", cause);
+        server_refuse(request, cause);
 }
 
 static void gate_on_synced(Request *request, KvStatus status) {

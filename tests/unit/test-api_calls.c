@@ -597,6 +597,50 @@ static size_t client_has(const QuietPeer *h) {
         return n;
 }
 
+/* Before the first chunk, and after it: the settings are read again, with fewer rights. */
+static void a_right_that_ends_ends_the_journal_that_it_permitted(void **state) {
+        static const struct {
+                const char *rights[2];
+                bool streams;
+                const char *answer;
+        } rows[] = {
+                { { "1000:units-see" }, false, "HTTP/1.1 403" },
+                { { "1000:units-see" }, true, "HTTP/1.1 200" },
+                { { "1000:units-see,units-change", "1000:units-see" }, false, "HTTP/1.1 503" },
+                { { "1000:units-see", "1000:units-see,units-change" }, false, "" },
+        };
+        QuietPeer *h = *state;
+
+        have_unit(h, "db.service");
+        h->uid = 1000;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                bool kept = rows[i].answer[0] == 0;
+                uint64_t credit = 0, number = 0;
+
+                for (unsigned k = 0; k < 2; k++) {
+                        const char *text = rows[i].rights[k];
+                        _cleanup_names_ Names rights = {};
+
+                        if (text)
+                                assert_int_equal(names_add(&rights, text, strlen(text)), 0);
+                        api_set_local_rights(h->api, text ? &rights : NULL, CLIENT_READ_WRITE);
+                        quiet_peer_pass(h, 10);
+                        if (k == 1)
+                                break;
+                        (void) ask(h, "GET",
+                                   "/fleet/v1/journal/db.service?follow=true&machine=" QUIET_PEER_OTHER_ID);
+                        number = asked(h, &credit);
+                        if (rows[i].streams)
+                                peer_answers(h, number, 10);
+                }
+                assert_true(client_hears(h, rows[i].answer));
+                (void) asked(h, &credit);
+                assert_int_equal(credit, kept ? WINDOW : 0); /* 0: cancelled */
+                peer_answers(h, number, 3000);
+                assert_int_equal(client_has(h), kept ? 3000 : rows[i].streams ? 10 : 0);
+        }
+}
+
 static void client_reads(QuietPeer *h, bool reads) {
         h->client.base.held = reads ? 0 : 1 << 30;
         if (!reads)
@@ -893,6 +937,7 @@ int main(void) {
                 on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
                 on_a_host(the_host_that_executes_a_call_decides_whose_a_unit_is),
                 on_a_host(a_user_without_the_right_to_change_asks_for_units_of_the_cluster),
+                on_a_host(a_right_that_ends_ends_the_journal_that_it_permitted),
                 on_a_host(one_caller_leaves_places_to_the_others),
                 on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
