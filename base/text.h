@@ -19,6 +19,11 @@ typedef struct Text {
 void text_done(Text *t);
 #define _cleanup_text_ _cleanup_(text_done)
 
+/* Return the text; "" if it is empty, or has failed. */
+static inline const char *text_chars(const Text *t) {
+        return t->error >= 0 && t->chars ? t->chars : "";
+}
+
 /* Grow the capacity by 'more' bytes. Return false if the text has failed. */
 bool text_reserve(Text *t, size_t more);
 

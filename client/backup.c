@@ -15,7 +15,7 @@
 #include "client/temporary.h"
 
 enum {
-        SILENCE_MS = 120000, /* of the daemon, which first makes the copy */
+        BACKUP_SILENCE_MS = 120000, /* of the daemon, which first makes the copy */
         EXIT_NOT_FOUND = 127,
         HOSTS_NAMED_MAX = 20,
 };
@@ -68,12 +68,12 @@ void backup_append_description(Text *t, const BackupDescription *d) {
 /* -- Writing -- */
 
 /* A file beside its final name, without which it is removed. */
-typedef struct Draft {
+typedef struct BackupDraft {
         char *path; /* "" once it is renamed */
         int fd;
-} Draft;
+} BackupDraft;
 
-static void draft_done(Draft *d) {
+static void backup_draft_done(BackupDraft *d) {
         if (d->path && d->path[0])
                 (void) unlink(d->path);
         temporary_forget(d->path);
@@ -81,7 +81,7 @@ static void draft_done(Draft *d) {
         free(d->path);
 }
 
-static int draft_open(Draft *d, const char *file, Error *err) {
+static int draft_open(BackupDraft *d, const char *file, Error *err) {
         struct stat st;
         int r;
 
@@ -105,7 +105,7 @@ static int draft_open(Draft *d, const char *file, Error *err) {
         return r;
 }
 
-static int draft_commit(Draft *d, const char *file, Error *err) {
+static int draft_commit(BackupDraft *d, const char *file, Error *err) {
         _cleanup_close_ int folder = -1;
         const char *slash = strrchr(file, '/');
         _cleanup_free_ char *parent = slash ? strndup(file, slash == file ? 1 : (size_t) (slash - file)) :
@@ -124,15 +124,15 @@ static int draft_commit(Draft *d, const char *file, Error *err) {
 }
 
 /* Receive a backup in the draft. An answer without end does not fill the disk. */
-static int receive(Client *c, const Draft *draft, const char *file, Error *err) {
+static int receive(Client *c, const BackupDraft *draft, const char *file, Error *err) {
         _cleanup_reply_ Reply reply = {};
         struct statvfs disk;
         uint64_t limit = fstatvfs(draft->fd, &disk) < 0 ? UINT64_MAX :
                                                           disk.f_bavail * disk.f_frsize / 16 * 15;
         int r;
 
-        r = connection_download(c->connection, "/fleet/v1/cluster/backup", draft->fd, limit, SILENCE_MS,
-                                &reply, err);
+        r = connection_download(c->connection, "/fleet/v1/cluster/backup", draft->fd, limit,
+                                BACKUP_SILENCE_MS, &reply, err);
         if (r == -ENOSPC || r == -EDQUOT || r == -EIO || r == -EFBIG)
                 return error_prefix(err, r, "Failed to write %s", file);
         return r < 0 ? r : reply_check(&reply, err);
@@ -194,7 +194,7 @@ static int verify(const Client *c, const char *path, const char *name, BackupDes
 
 static int backup_write(Client *c, const char *file, Error *err) {
         _cleanup_backup_description_ BackupDescription d = {};
-        _cleanup_(draft_done) Draft draft = { .fd = -1 };
+        _cleanup_(backup_draft_done) BackupDraft draft = { .fd = -1 };
         bool known = false;
         int r;
 

@@ -278,12 +278,12 @@ int verb_cert(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 int (*run)(Client *c, char **args, size_t n, Error *err);
-        } verbs[] = {
+        } cert_verbs[] = {
                 { "create", cert_create }, { "ls", cert_list }, { "revoke", cert_revoke }, { "set", cert_set }
         };
 
-        for (size_t i = 0; n > 0 && i < ELEMENTS(verbs); i++)
-                if (streq(verbs[i].name, args[0]))
-                        return verbs[i].run(c, args + 1, n - 1, err);
+        for (size_t i = 0; n > 0 && i < ELEMENTS(cert_verbs); i++)
+                if (streq(cert_verbs[i].name, args[0]))
+                        return cert_verbs[i].run(c, args + 1, n - 1, err);
         return cert_create(c, args, n, err);
 }

@@ -3,7 +3,7 @@
 #include "base/parse.h"
 #include "client/client.h"
 
-enum { LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
+enum { CLUSTER_LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
 /* Append all names but 'except'. */
 static void cluster_append_names(Text *t, const JsonValue *names, const char *except) {
@@ -55,7 +55,7 @@ static void cluster_print_peer_auth(const JsonValue *root) {
         }
         if (names.size > 0)
                 text_printf(&line, "; without a certificate: %s", names.chars);
-        output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
+        output_words_and(&line, command.size > 0 ? " " : "", &command, CLUSTER_LABEL_WIDTH);
 }
 
 /* Append the argument that selects the machine of a label: its name, or of "gamma (9dc1c8e5)" the ID. */
@@ -86,13 +86,13 @@ static void cluster_print_return(const JsonValue *awaited, const char *self) {
                 "machine ID is new, else");
         text_append(&command, "fleetctl token --replace=");
         append_label_argument(&command, name);
-        output_words_and(&line, " ", &command, LABEL_WIDTH);
+        output_words_and(&line, " ", &command, CLUSTER_LABEL_WIDTH);
         text_clear(&line);
         text_clear(&command);
         text_append(&line, "           to remove one that is gone for ever:");
         text_append(&command, "fleetctl remove --force ");
         append_label_argument(&command, name);
-        output_words_and(&line, " ", &command, LABEL_WIDTH);
+        output_words_and(&line, " ", &command, CLUSTER_LABEL_WIDTH);
 }
 
 static int cluster_print(const JsonValue *root) {
@@ -132,14 +132,14 @@ static int cluster_print(const JsonValue *root) {
                             supported);
                 text_printf(&command, "fleetctl cluster level %llu", supported);
         }
-        output_words_and(&line, command.size > 0 ? " " : "", &command, LABEL_WIDTH);
+        output_words_and(&line, command.size > 0 ? " " : "", &command, CLUSTER_LABEL_WIDTH);
         cluster_print_peer_auth(root);
         if (problem.size > 0)
                 printf("problem    %s\n", problem.chars);
         if (names.size == 0 && json_value_count(awaited) > 0) {
                 text_clear(&line);
                 text_append(&line, "waits for  this host: it is about to report its running units");
-                output_words(&line, LABEL_WIDTH);
+                output_words(&line, CLUSTER_LABEL_WIDTH);
         } else if (awaited) {
                 text_clear(&line);
                 text_printf(&line,
@@ -147,7 +147,7 @@ static int cluster_print(const JsonValue *root) {
                             "are gone for ever:",
                             names.chars ?: "no host");
                 text_append(&stop, "fleetctl cluster stop-waiting");
-                output_words_and(&line, " ", &stop, LABEL_WIDTH);
+                output_words_and(&line, " ", &stop, CLUSTER_LABEL_WIDTH);
                 cluster_print_return(awaited, member_text(root, "name"));
         }
         putchar('\n');
@@ -301,22 +301,22 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
                 int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
-        } verbs[] = { { "level", cluster_level },
-                      { "rekey", cluster_rekey },
-                      { "secure", cluster_secure },
-                      { "stop-waiting", cluster_stop_waiting } };
+        } cluster_verbs[] = { { "level", cluster_level },
+                              { "rekey", cluster_rekey },
+                              { "secure", cluster_secure },
+                              { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         size_t which = 0;
         int r;
 
-        while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
+        while (n > 0 && which < ELEMENTS(cluster_verbs) && !streq(cluster_verbs[which].name, args[0]))
                 which++;
-        if (which == ELEMENTS(verbs)) {
+        if (which == ELEMENTS(cluster_verbs)) {
                 Suggestion suggestion = { .typed = args[0] };
 
-                for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                        suggest_consider(&suggestion, verbs[i].name);
+                for (size_t i = 0; i < ELEMENTS(cluster_verbs); i++)
+                        suggest_consider(&suggestion, cluster_verbs[i].name);
                 return client_fail_verb("cluster", &suggestion,
                                         "cluster [level [N] | rekey | secure | stop-waiting]");
         }
@@ -326,7 +326,7 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (n > 0)
-                return verbs[which].run(c, root, args + 1, n - 1, err);
+                return cluster_verbs[which].run(c, root, args + 1, n - 1, err);
         if (streq(c->options.output, "json"))
                 (void) output_text(reply.body.chars, reply.body.size);
         else

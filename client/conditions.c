@@ -10,7 +10,7 @@
 
 enum {
         PLACING_MS = 10000, /* a unit that was assigned or changed since then may not be reported yet */
-        NAMES_SHOWN = 3,
+        CONDITION_NAMES_SHOWN = 3,
         MACHINES_MEASURED = 10000, /* the supported maximum: nothing breaks at these numbers */
         UNITS_MEASURED = 100000,
 };
@@ -23,10 +23,6 @@ void conditions_done(Conditions *all) {
         }
         free(all->items);
         *all = (Conditions) {};
-}
-
-static const char *chars(const Text *t) {
-        return t->chars ?: "";
 }
 
 enum { SHORT_ID = 8, HELD_MS = 60000 }; /* HELD_MS: a rollout that is held for longer is a problem */
@@ -57,8 +53,8 @@ static void add(Conditions *all, const char *kind, const char *name, const char 
         c = &all->items[all->n++];
         *c = (Condition) { .kind = kind,
                            .name = strndup(name, (size_t) size),
-                           .what = strdup(chars(&t)),
-                           .next = strdup(chars(&command)) };
+                           .what = strdup(text_chars(&t)),
+                           .next = strdup(text_chars(&command)) };
         if (!c->name || !c->what || !c->next)
                 all->error = -ENOMEM;
 }
@@ -98,7 +94,7 @@ static void add_replica(const View *v, Conditions *all) {
                 text_append(&t, " for ");
                 append_span(&t, stale_s * 1000);
         }
-        add(all, "no-leader", "cluster", "cluster", "%s%s%s", chars(&t), *rest ? ": " : "", rest);
+        add(all, "no-leader", "cluster", "cluster", "%s%s%s", text_chars(&t), *rest ? ": " : "", rest);
         all->error = all->error ?: t.error;
 }
 
@@ -122,7 +118,7 @@ static void add_adoption(const View *v, Conditions *all) {
         add(all, "adoption", "cluster", "cluster",
             "recovered or restored: no unit is started or moved until all hosts have reported their "
             "units%s%s",
-            names.size > 0 ? "; missing: " : "", chars(&names));
+            names.size > 0 ? "; missing: " : "", text_chars(&names));
         all->error = all->error ?: names.error;
 }
 
@@ -137,22 +133,18 @@ static void add_leaves(const View *v, Conditions *all) {
 
                 if (n == 0)
                         continue;
-                for (size_t k = 0; k < n && k < NAMES_SHOWN; k++)
+                for (size_t k = 0; k < n && k < CONDITION_NAMES_SHOWN; k++)
                         text_printf(&names, "%s%s", k > 0 ? ", " : "",
                                     json_value_string(json_value_item(waiting, k)) ?: "");
-                if (n > NAMES_SHOWN)
-                        text_printf(&names, " and %zu more", n - NAMES_SHOWN);
+                if (n > CONDITION_NAMES_SHOWN)
+                        text_printf(&names, " and %zu more", n - CONDITION_NAMES_SHOWN);
                 text_printf(&next, "why %s", json_value_string(json_value_item(waiting, 0)) ?: "");
-                add(all, "leave", member_text(m, "name"), chars(&next),
+                add(all, "leave", member_text(m, "name"), text_chars(&next),
                     "its leave is blocked: %s cannot move; unload %s, or on that host: fleetctl "
                     "leave --cancel",
-                    chars(&names), n == 1 ? "it" : "them");
+                    text_chars(&names), n == 1 ? "it" : "them");
                 all->error = all->error ?: names.error ?: next.error;
         }
-}
-
-static bool is_presence(const ApiMachine *m, const char *presence) {
-        return m->presence && streq(m->presence, presence);
 }
 
 /* Return whether the brake holds anything back: a unit of a lost machine, or a drain. While a new lineage
@@ -166,7 +158,7 @@ static bool brake_has_effect(const View *v) {
                 const ApiUnit *u = &v->units.units[i];
                 const ApiMachine *m = u->machine_id ? listing_machine(&v->machines, u->machine_id) : NULL;
 
-                if (m && is_presence(m, "lost") && u->desired_state > TARGET_INACTIVE && !u->global &&
+                if (m && machine_is_presence(m, "lost") && u->desired_state > TARGET_INACTIVE && !u->global &&
                     !unit_has_finished(u))
                         return true;
         }
@@ -185,7 +177,7 @@ static void add_brake(const View *v, Conditions *all) {
         append_clock(&end, member_number(brake, "until"), true);
         add(all, "brake", "cluster", "",
             "units are held back until %s: %llu of %llu machines were lost within a minute (BrakeSec=)",
-            chars(&end), (unsigned long long) member_number(brake, "lost"),
+            text_chars(&end), (unsigned long long) member_number(brake, "lost"),
             (unsigned long long) member_number(brake, "of"));
         all->error = all->error ?: end.error;
 }
@@ -234,18 +226,18 @@ static void add_voters(const View *v, Conditions *all) {
                         continue;
                 append_member_name(&name, &v->machines, member);
                 next = append_voter(&t, v, member, n, n_reachable);
-                add(all, "voter", chars(&name), next, "%s", chars(&t));
+                add(all, "voter", text_chars(&name), next, "%s", text_chars(&t));
                 all->error = all->error ?: t.error ?: name.error;
         }
 }
 
 bool view_is_new(const View *v, const ApiMachine *m) {
-        return is_presence(m, "lost") && m->since_ms == 0 &&
+        return machine_is_presence(m, "lost") && m->since_ms == 0 &&
                same_string(m->id, member_text(v->cluster, "machine"));
 }
 
 static bool is_gone(const View *v, const ApiMachine *m) {
-        return is_presence(m, "lost") && machine_is_gone(v->cluster, m);
+        return machine_is_presence(m, "lost") && machine_is_gone(v->cluster, m);
 }
 
 /* A host was installed again, or another one has its address. The old machine cannot return there. */
@@ -255,8 +247,8 @@ static void add_replaced(const View *v, const ApiMachine *m, Conditions *all) {
         append_machine_name(&name, &v->machines, m->id);
         append_machine_name(&successor, &v->machines, m->replaced_by);
         text_printf(&next, "remove %.8s", m->id);
-        add(all, "replaced", chars(&name), chars(&next), "replaced by %s, which has its address: remove it",
-            chars(&successor));
+        add(all, "replaced", text_chars(&name), text_chars(&next),
+            "replaced by %s, which has its address: remove it", text_chars(&successor));
         all->error = all->error ?: name.error ?: successor.error ?: next.error;
 }
 
@@ -269,15 +261,15 @@ static const char *lost_units(const View *v, const ApiMachine *m) {
                                                         "its units move to other machines";
 }
 
-static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
+static void add_machine_condition(const View *v, const ApiMachine *m, Conditions *all) {
         _cleanup_text_ Text since = {}, label = {};
         const char *name;
 
-        if (is_presence(m, "up") && !m->problem && !m->identity_problem && !m->checks_problem &&
+        if (machine_is_presence(m, "up") && !m->problem && !m->identity_problem && !m->checks_problem &&
             !m->clock_problem && !m->session_problem)
                 return;
         append_machine_name(&label, &v->machines, m->id);
-        name = chars(&label);
+        name = text_chars(&label);
         if (m->problem && *m->problem &&
             !(*member_text(v->cluster, "problem") && streq(m->id, member_text(v->cluster, "machine"))))
                 add(all, "replica", name, "", "its replica: %s", m->problem);
@@ -292,11 +284,12 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
         append_since(&since, v->cluster, m);
         if (machine_is_replaced(m))
                 add_replaced(v, m, all);
-        else if (is_presence(m, "away"))
-                add(all, "away", name, "events --machine=", "away%s: no answer; %s", chars(&since),
+        else if (machine_is_presence(m, "away"))
+                add(all, "away", name, "events --machine=", "away%s: no answer; %s", text_chars(&since),
                     m->agentless ? "it runs no units" : "its units stay as last reported");
-        else if (is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !view_awaits(v, m))
-                add(all, "lost", name, "events --machine=", "lost%s: %s", chars(&since), lost_units(v, m));
+        else if (machine_is_presence(m, "lost") && !is_gone(v, m) && !view_is_new(v, m) && !view_awaits(v, m))
+                add(all, "lost", name, "events --machine=", "lost%s: %s", text_chars(&since),
+                    lost_units(v, m));
         all->error = all->error ?: since.error ?: label.error;
 }
 
@@ -313,20 +306,20 @@ static void add_gone_machines(const View *v, Conditions *all) {
                         continue;
                 if (n++ == 0)
                         first = m;
-                else if (n <= NAMES_SHOWN + 1)
+                else if (n <= CONDITION_NAMES_SHOWN + 1)
                         text_printf(&others, "%s%s", n == 2 ? "; so are " : ", ", machine_name(m));
         }
         if (!first)
                 return;
-        if (n > NAMES_SHOWN + 1)
-                text_printf(&others, " and %zu more", n - NAMES_SHOWN - 1);
+        if (n > CONDITION_NAMES_SHOWN + 1)
+                text_printf(&others, " and %zu more", n - CONDITION_NAMES_SHOWN - 1);
         /* A host that was reinstalled may have the same name. */
         text_printf(&next, "remove %s",
                     listing_find_machine(&v->machines, machine_name(first), &unused) > 1 ?
                             first->id :
                             machine_name(first));
-        add(all, "gone", machine_name(first), chars(&next),
-            "lost for more than an hour; if it does not return, remove it%s", chars(&others));
+        add(all, "gone", machine_name(first), text_chars(&next),
+            "lost for more than an hour; if it does not return, remove it%s", text_chars(&others));
         all->error = all->error ?: others.error ?: next.error;
 }
 
@@ -378,14 +371,14 @@ static void add_rollouts(const View *v, Conditions *all) {
                 if (streq(state, "paused")) {
                         append_paused_file(&file, v, name);
                         add(all, "rollout", name, "rollout ", "the rollout of revision %llu is paused: %s%s",
-                            revision, member_text(r, "why"), chars(&file));
+                            revision, member_text(r, "why"), text_chars(&file));
                 }
                 if (!streq(state, "held") || member_number(r, "progressMs") < HELD_MS)
                         continue;
                 append_span(&age, member_number(r, "progressMs"));
                 add(all, "rollout", name, "rollout promote ",
                     "the rollout of revision %llu is held for %s; to return: fleetctl revert %s", revision,
-                    chars(&age), name);
+                    text_chars(&age), name);
         }
 }
 
@@ -416,7 +409,7 @@ static void add_machines(const View *v, Conditions *all) {
                 const ApiMachine *m = &v->machines.machines[i];
 
                 if (m->id && !is_unreachable_voter(v, m))
-                        add_machine(v, m, all);
+                        add_machine_condition(v, m, all);
         }
         add_gone_machines(v, all);
         add_drains(v, all);
@@ -431,7 +424,7 @@ static void add_level(const View *v, Conditions *all) {
         unsigned long long level = member_number(v->cluster, "level"),
                            known = member_number(v->cluster, "levelKnown");
 
-        if (m && is_presence(m, "lost") && known > level && !view_awaits(v, m))
+        if (m && machine_is_presence(m, "lost") && known > level && !view_awaits(v, m))
                 add(all, "level", machine_name(m), "cluster",
                     "lost: it keeps the feature level at %llu (%llu is supported)", level, known);
 }
@@ -487,52 +480,53 @@ static void add_stopped(const View *v, const ApiState *s, const char *place, Con
                 text_printf(&what, "is inactive on %s: %s", place, s->reason);
         if (global)
                 text_printf(&what, "; on that host: systemctl start %s", s->name);
-        add(all, "stopped", s->name, global ? "" : "restart ", "%s", chars(&what));
+        add(all, "stopped", s->name, global ? "" : "restart ", "%s", text_chars(&what));
         all->error = all->error ?: what.error;
 }
 
-static void add_state(const View *v, const ApiState *s, Conditions *all) {
+static void add_state_condition(const View *v, const ApiState *s, Conditions *all) {
         const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
         const ApiMachine *m = listing_machine(&v->machines, s->machine_id);
-        bool away = m && is_presence(m, "away");
+        bool away = m && machine_is_presence(m, "away");
         _cleanup_text_ Text place = {};
 
         append_machine_name(&place, &v->machines, s->machine_id ?: "");
         if (state_kind(s) == STATE_RUNS && !listing_unit(&v->units, s->name))
                 add(all, "absent", s->name, "why ", "runs on %s%s, and is no unit of the cluster%s",
-                    chars(&place), away ? ", which is away" : "",
+                    text_chars(&place), away ? ", which is away" : "",
                     away ? "; if it was destroyed, it stops when the machine is back" : "");
         else if (state_cannot_load(s->load))
                 add(all, "load", s->name, streq(state_load_verb(s->load), "journal") ? "journal " : "status ",
-                    "systemd cannot load it on %s (%s)%s%s", chars(&place), s->load, colon, reason);
+                    "systemd cannot load it on %s (%s)%s%s", text_chars(&place), s->load, colon, reason);
         else if ((is_failed(s) && view_is_paused_by(v, s)) ||
                  ((is_failed(s) || state_is_restarting(s)) && view_has_left(v, s->name, s->machine_id)))
                 return; /* the problem of the rollout has the failure, or there is none now */
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
-                add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
+                add(all, "failed", s->name, "journal ", "failed on %s%s%s", text_chars(&place), colon,
+                    reason);
         } else if (state_is_restarting(s) && !is_in_loop(v, s)) { /* all that is published of a fast loop */
                 append_age(&place, s->since_ms);
                 add(all, "restarting", s->name, "journal ", "failed on %s, and is restarted%s%s",
-                    chars(&place), colon, reason);
+                    text_chars(&place), colon, reason);
         } else if (is_refused(v, s))
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
-                    streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
+                    streq(s->job, "refused") ? "refused to start" : "did not start", text_chars(&place),
                     *reason ? reason : s->job);
         else if (is_stopped(v, s))
-                add_stopped(v, s, chars(&place), all);
+                add_stopped(v, s, text_chars(&place), all);
         else if (state_is_stopped_for(s, NULL) && is_launched(v, s->name))
-                add(all, "stopped", s->name, "why ", "is inactive on %s: %s", chars(&place), reason);
+                add(all, "stopped", s->name, "why ", "is inactive on %s: %s", text_chars(&place), reason);
         else if (state_is_unhealthy(s))
                 add(all, "unhealthy", s->name, "journal ", "is active on %s, and unhealthy: %s",
-                    chars(&place), s->why ?: "a check is failing");
+                    text_chars(&place), s->why ?: "a check is failing");
         all->error = all->error ?: place.error;
 }
 
 static void add_states(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->states.n; i++)
                 if (v->states.states[i].name)
-                        add_state(v, &v->states.states[i], all);
+                        add_state_condition(v, &v->states.states[i], all);
 }
 
 static bool has_failed_on(const View *v, const char *name, const char *machine) {
@@ -555,8 +549,8 @@ static void add_loops(const View *v, Conditions *all) {
                     has_failed_on(v, name, machine))
                         continue;
                 append_machine_name(&place, &v->machines, machine);
-                history_append_loop(&what, row, chars(&place));
-                add(all, "loop", name, "journal ", "%s", chars(&what));
+                history_append_loop(&what, row, text_chars(&place));
+                add(all, "loop", name, "journal ", "%s", text_chars(&what));
                 all->error = all->error ?: place.error ?: what.error;
         }
 }
@@ -566,7 +560,7 @@ static bool is_held_back(const View *v, const ApiUnit *u) {
         const ApiMachine *m = listing_machine(&v->machines, u->machine_id);
 
         return json_value_member(v->cluster, "waitsFor") ||
-               (json_value_member(v->cluster, "brake") && m && is_presence(m, "lost"));
+               (json_value_member(v->cluster, "brake") && m && machine_is_presence(m, "lost"));
 }
 
 /* Return whether the unit was assigned or changed a moment ago: its machine is about to report it. */
@@ -574,7 +568,7 @@ static bool is_being_placed(const View *v, const ApiUnit *u) {
         static const char *const kinds[] = { "submitted", "updated", "target", "assigned" };
         const ApiMachine *m = listing_machine(&v->machines, u->machine_id);
 
-        if (!m || !is_presence(m, "up"))
+        if (!m || !machine_is_presence(m, "up"))
                 return false;
         for (size_t i = v->n_history; i > 0; i--) {
                 const JsonValue *row = v->history[i - 1];
@@ -657,11 +651,11 @@ static void add_directories(const View *v, Conditions *all) {
                 append_machine_name(&place, &v->machines, member_text(p, "machineID"));
                 append_first_line(&reason, member_text(p, "reason"), name);
                 if (streq(problem_kind(p), "warning"))
-                        add(all, "warning", name, "directory", "file on %s: %s", chars(&place),
-                            chars(&reason));
+                        add(all, "warning", name, "directory", "file on %s: %s", text_chars(&place),
+                            text_chars(&reason));
                 else
                         add(all, problem_kind(p), name, "directory", "file %s on %s: %s",
-                            member_text(p, "kind"), chars(&place), chars(&reason));
+                            member_text(p, "kind"), text_chars(&place), text_chars(&reason));
                 all->error = all->error ?: place.error ?: reason.error;
         }
 }

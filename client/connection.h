@@ -12,7 +12,8 @@
 
 enum {
         REPLY_SIZE_MAX = 16 * 1024 * 1024, /* bytes of an answer */
-        LINE_SIZE_MAX = 4 * 1024 * 1024,   /* bytes of one line of a stream */
+        HTTP_NOT_FOUND = 404,
+        LINE_SIZE_MAX = 4 * 1024 * 1024, /* bytes of one line of a stream */
 };
 
 typedef struct Connection Connection;

@@ -16,7 +16,6 @@ static bool waits_for(const Client *c, bool global) {
 /* -- The units before the change -- */
 
 enum {
-        MANY = 8,           /* more units are read with one list */
         CLEAR_MS = 3000,    /* a unit that another client starts is inactive for less */
         CLEAR_GAP_MS = 200, /* between two reads of it */
 };
@@ -130,7 +129,7 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
 /* Read all units of found->names, in order, whether they exist or not. */
 static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
-        bool many = found->names.n > MANY;
+        bool many = found->names.n > UNITS_MANY;
         int r = 0;
 
         found->items = NEW0(Found, found->names.n + 1);

@@ -6,8 +6,8 @@
 #define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_state() */
 
 enum {
-        NAMES_MAX = 100, /* in one request */
-        NAMED_MAX = 8,   /* units of which the result has the names */
+        NAMES_MAX = 100,      /* in one request */
+        RESULT_NAMES_MAX = 8, /* units of which the result has the names */
 };
 
 /* The problems that a verb resolves: of one kind, and of the given machine and units. */
@@ -145,8 +145,8 @@ static int check_names(const Question *q, const char *machine, const JsonValue *
 }
 
 /* Print the units with the result. */
-static void print_result(size_t n, const Text *names, const char *result) {
-        if (n > NAMED_MAX)
+static void directory_print_result(size_t n, const Text *names, const char *result) {
+        if (n > RESULT_NAMES_MAX)
                 printf("%zu units: %s\n", n, result);
         else
                 printf("%s: %s\n", names->chars ?: "", result);
@@ -166,7 +166,7 @@ static int print_nothing(const Question *q, const JsonValue *items) {
                 text_append_printable(&names, member_text(p, "name"));
         }
         if (n > 0)
-                print_result(n, &names, "confirmed already; the machine acts next");
+                directory_print_result(n, &names, "confirmed already; the machine acts next");
         else
                 printf("No unit is %s: nothing was %s\n", q->kind,
                        streq(q->kind, "held") ? "removed" : "changed");
@@ -207,11 +207,11 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         q->machine = q->machine ?: given;
         if (n_sent == 0)
                 return print_nothing(q, items);
-        print_result(n_sent, &names, q->done);
+        directory_print_result(n_sent, &names, q->done);
         return names.error;
 }
 
-static bool has_name(const JsonValue *items, const char *name) {
+static bool items_have_name(const JsonValue *items, const char *name) {
         for (size_t i = 0; i < json_value_count(items); i++)
                 if (streq(member_text(json_value_item(items, i), "name"), name))
                         return true;
@@ -272,8 +272,8 @@ static const ApiState *unloaded_find(const Unloaded *u, const JsonValue *problem
 }
 
 /* Add a unit that systemd cannot load. 'other': its other problem, or "". */
-static int add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner,
-                     const char *other) {
+static int directory_add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner,
+                               const char *other) {
         const char *reason = s->reason ?: "";
         size_t size = strlen(reason);
         _cleanup_text_ Text t = {};
@@ -298,7 +298,7 @@ static int add_problems(Table *table, const JsonValue *items, const Listing *mac
                 const ApiState *s = unloaded_find(u, p);
 
                 text_printf(kinds, " %s", s ? NOT_LOADED : kind);
-                r = s ? add_state(table, machines, s, id, member_text(p, "reason")) :
+                r = s ? directory_add_state(table, machines, s, id, member_text(p, "reason")) :
                         add_problem(table, machines, member_text(p, "name"), id, kind,
                                     member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
                                                                   member_text(p, "reason"));
@@ -307,16 +307,16 @@ static int add_problems(Table *table, const JsonValue *items, const Listing *mac
                 const ApiState *s = &u->states.states[i];
                 const char *owner = unloaded_owner(u, s);
 
-                if (!owner || has_name(items, s->name))
+                if (!owner || items_have_name(items, s->name))
                         continue;
                 text_append(kinds, " " NOT_LOADED);
-                r = add_state(table, machines, s, owner, "");
+                r = directory_add_state(table, machines, s, owner, "");
         }
         return r < 0 ? r : kinds->error;
 }
 
 /* Print the problems, and on a terminal the next step for each kind of them. */
-static int print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
+static int directory_print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
         _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
         _cleanup_unloaded_ Unloaded unloaded = {};
         _cleanup_text_ Text kinds = {};
@@ -383,6 +383,7 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return r;
         items = json_value_member(root, "problems");
-        r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(c, items, &machines, err);
+        r = q.kind ? resolve(c, &q, items, &machines, err) :
+                     directory_print_problems(c, items, &machines, err);
         return r < 0 ? client_fail_after(r, err, "fleetctl: ") : r;
 }

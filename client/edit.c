@@ -12,17 +12,17 @@
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
 /* A temporary folder below $TMPDIR with one file. */
-typedef struct Draft {
+typedef struct EditDraft {
         char *folder, *path; /* owned */
-} Draft;
+} EditDraft;
 
 /* Keep a text that was rejected, and print its path. */
-static void draft_keep(Draft *d) {
+static void draft_keep(EditDraft *d) {
         fprintf(stderr, "fleetctl: the edited text is kept in %s\n", d->path);
         d->path = (free(d->path), NULL);
 }
 
-static void draft_done(Draft *d) {
+static void edit_draft_done(EditDraft *d) {
         if (d->path)
                 (void) unlink(d->path);
         if (d->folder)
@@ -31,7 +31,7 @@ static void draft_done(Draft *d) {
         free(d->folder);
 }
 
-static int draft_make(Draft *d, const char *name, const Text *text, Error *err) {
+static int draft_make(EditDraft *d, const char *name, const Text *text, Error *err) {
         const char *tmp = getenv("TMPDIR");
         _cleanup_close_ int fd = -1;
         int r;
@@ -105,7 +105,7 @@ int verb_cat(Client *c, char **args, size_t n, Error *err) {
 /* -- diff -- */
 
 /* Write a text for diff(1), which prints all bytes: on a terminal, control characters are escaped. */
-static int draft_show(Draft *d, const char *name, const Text *text, Error *err) {
+static int draft_show(EditDraft *d, const char *name, const Text *text, Error *err) {
         _cleanup_text_ Text printable = {};
 
         if (!isatty(STDOUT_FILENO))
@@ -134,7 +134,7 @@ static int diff_write(const char *name, const Text *text, const Text *other_text
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
 static int diff_texts(const Client *c, const char *name, const char *label, const Text *text,
                       const char *other_label, const Text *other_text) {
-        _cleanup_(draft_done) Draft draft = {}, other = {};
+        _cleanup_(edit_draft_done) EditDraft draft = {}, other = {};
         Error err = {};
         int r;
 
@@ -429,7 +429,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         ApiUnit change;
         EditedRun before = {};
-        _cleanup_(draft_done) Draft draft = {};
+        _cleanup_(edit_draft_done) EditDraft draft = {};
         _cleanup_text_ Text text = {}, where = {}, apart = {};
         int r;
 

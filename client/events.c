@@ -8,9 +8,7 @@
 #include "client/times.h"
 
 enum {
-        FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
-        PAUSE_MS = 1000,   /* between two attempts to reconnect */
-        HTTP_NOT_FOUND = 404,
+        EVENTS_PAUSE_MS = 1000, /* between two attempts to reconnect */
         HTTP_CONFLICT = 409,
 };
 
@@ -172,7 +170,7 @@ static int catch_up(Events *all, uint64_t oldest_ms) {
         return r < 0 || all->client->options.follow ? r : -ECANCELED;
 }
 
-static int add_row(Events *all, EventRow *row) {
+static int events_add_row(Events *all, EventRow *row) {
         if (GROW(all->rows, all->rows_capacity, all->n_rows + 1) < 0)
                 return -ENOMEM;
         all->rows[all->n_rows++] = TAKE_STRUCT(*row);
@@ -196,7 +194,7 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
                 r = add_removed(&all->removed, root);
         if (r < 0 || !is_selected(all, &row))
                 return r;
-        return all->caught_up ? print_row(all, &row, true) : add_row(all, &row);
+        return all->caught_up ? print_row(all, &row, true) : events_add_row(all, &row);
 }
 
 /* -- The stream -- */
@@ -255,14 +253,14 @@ static int follow_once(Events *all) {
         return 1;
 }
 
-static void follow(Events *all) {
+static void events_follow(Events *all) {
         bool noted = false;
 
         while (follow_once(all) == 0) {
                 if (!noted)
                         client_note("connection to fleetd lost; reconnecting");
                 noted = true;
-                (void) usleep(PAUSE_MS * 1000);
+                (void) usleep(EVENTS_PAUSE_MS * 1000);
         }
 }
 
@@ -574,7 +572,7 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         r = client_all_machines(c, &all.machines, err);
         if (r < 0)
                 return r;
-        follow(&all);
+        events_follow(&all);
         if (all.none && all.status == EXIT_DONE) {
                 r = explain_none(&all, err);
                 if (r < 0)

@@ -8,7 +8,7 @@
 
 enum {
         WIDTH_DEFAULT = 80,
-        INDENT = 4,            /* of a text below the columns */
+        EVENT_INDENT = 4,      /* of a text below the columns */
         TEXT_WIDTH_MIN = 24,   /* a narrower text is printed below the columns */
         INDEX_WIDTH_MIN = 100, /* a terminal from this width on has the index, too */
         NARROW_WIDTH = 60,     /* a narrower one has no columns: names are cut */
@@ -302,8 +302,8 @@ static void append_on_terminal(Text *t, const EventColumns *c, const EventRow *r
                 indent = output_width(t->chars ?: "") + 2;
                 text_append(t, "  ");
         } else {
-                indent = INDENT;
-                used = INDENT;
+                indent = EVENT_INDENT;
+                used = EVENT_INDENT;
                 index[0] = 0;
                 append_indent(t, indent);
         }

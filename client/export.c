@@ -87,7 +87,8 @@ static int create_file(const Exporter *x, const char *name, int *ret_fd, Error *
                        0;
 }
 
-static int write_file(const Exporter *x, const char *name, const void *bytes, size_t size, Error *err) {
+static int export_write_file(const Exporter *x, const char *name, const void *bytes, size_t size,
+                             Error *err) {
         _cleanup_close_ int fd = -1;
         int r;
 
@@ -99,7 +100,7 @@ static int write_file(const Exporter *x, const char *name, const void *bytes, si
 }
 
 static int write_text(const Exporter *x, const char *name, const Text *t, Error *err) {
-        return t->error < 0 ? t->error : write_file(x, name, t->chars, t->size, err);
+        return t->error < 0 ? t->error : export_write_file(x, name, t->chars, t->size, err);
 }
 
 /* Sync all files, and rename the folder. */
@@ -142,7 +143,7 @@ static int write_unit(Exporter *x, const SnapshotNode *node, Text *targets, Erro
                 return error_prefix(err, r, "%s", name);
         if (asprintf(&path, "units/%s", name) < 0)
                 return -ENOMEM;
-        r = write_file(x, path, unit->text, unit->text_size, err);
+        r = export_write_file(x, path, unit->text, unit->text_size, err);
         if (r < 0)
                 return r;
         text_append(targets, x->n_units++ > 0 ? ",\n  \"" : "\n  \"");
@@ -154,8 +155,8 @@ static int write_unit(Exporter *x, const SnapshotNode *node, Text *targets, Erro
 }
 
 /* Append "ID": {"KEY": "VALUE"}; 'machine' is that of the previous pair. */
-static void append_metadata(Exporter *x, const SnapshotNode *node, char machine[static MACHINE_ID_SIZE],
-                            Text *t) {
+static void export_append_metadata(Exporter *x, const SnapshotNode *node,
+                                   char machine[static MACHINE_ID_SIZE], Text *t) {
         const char *id = node->key + strlen(machine_prefix), *name = id + MACHINE_ID_SIZE - 1;
         bool same;
 
@@ -177,7 +178,7 @@ static void append_metadata(Exporter *x, const SnapshotNode *node, char machine[
         x->n_metadata++;
 }
 
-static int write_units(Exporter *x, Error *err) {
+static int export_write_units(Exporter *x, Error *err) {
         _cleanup_text_ Text targets = {}, metadata = {};
         char machine[MACHINE_ID_SIZE] = "";
         int r;
@@ -188,7 +189,7 @@ static int write_units(Exporter *x, Error *err) {
                 if (n->dir)
                         continue;
                 if (starts_with(n->key, machine_prefix))
-                        append_metadata(x, n, machine, &metadata);
+                        export_append_metadata(x, n, machine, &metadata);
                 if (!starts_with(n->key, unit_prefix))
                         continue;
                 r = write_unit(x, n, &targets, err);
@@ -271,7 +272,7 @@ static int exporter_run(Client *c, Exporter *x, const char *dir, Error *err) {
         r = snapshot_read(c, &x->snapshot, err);
         if (r < 0)
                 return r;
-        r = write_units(x, err);
+        r = export_write_units(x, err);
         if (r < 0)
                 return r;
         r = write_keys(x, err);
@@ -281,7 +282,7 @@ static int exporter_run(Client *c, Exporter *x, const char *dir, Error *err) {
         return r < 0 ? r : exporter_commit(x, err);
 }
 
-static void print_result(const Client *c, const Exporter *x) {
+static void export_print_result(const Client *c, const Exporter *x) {
         _cleanup_text_ Text t = {};
 
         if (streq(c->options.output, "json")) {
@@ -314,6 +315,6 @@ int verb_export(Client *c, char **args, size_t n, Error *err) {
         r = exporter_run(c, &x, args[0], err);
         if (r < 0)
                 return r;
-        print_result(c, &x);
+        export_print_result(c, &x);
         return EXIT_DONE;
 }

@@ -125,7 +125,7 @@ static int read_target(const JsonValue *job, TargetState *ret, Error *err) {
         return 0;
 }
 
-static int read_unit(Fleet *f, const char *name, const JsonValue *job, Error *err) {
+static int fleet_read_unit(Fleet *f, const char *name, const JsonValue *job, Error *err) {
         const char *object = member_text(child(job, "object"), "value");
         _cleanup_json_ JsonValue *value = NULL;
         _cleanup_free_ char *text = NULL;
@@ -151,11 +151,11 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
 
         if (!child(job, "object"))
                 return 0; /* a destroyed unit */
-        r = read_unit(f, name, job, err);
+        r = fleet_read_unit(f, name, job, err);
         return r < 0 ? error_prefix(err, r, "%s", name) : 0;
 }
 
-static int read_metadata(Fleet *f) {
+static int fleet_read_metadata(Fleet *f) {
         const JsonValue *machines = json_value_member(json_value_member(f->machines, "node"), "nodes");
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
@@ -208,7 +208,7 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                 if (r < 0)
                         return r;
         }
-        return read_metadata(f);
+        return fleet_read_metadata(f);
 }
 
 /* -- The verb -- */

@@ -80,7 +80,7 @@ static int read_description(const Folder *f, Error *err) {
                        0;
 }
 
-static int read_unit(Folder *f, int units_fd, const char *name, Error *err) {
+static int folder_read_unit(Folder *f, int units_fd, const char *name, Error *err) {
         const char *word = json_value_string(json_value_member(f->targets, name));
         TargetState target = word ? target_state_from_string(word) : TARGET_INACTIVE;
         char *text = NULL;
@@ -131,7 +131,7 @@ static int read_units(Folder *f, Error *err) {
                 return error_set(err, r, "Failed to list %s/units: %s", f->path,
                                  r == -E2BIG ? "more than 100000 files" : strerror(-r));
         for (size_t i = 0; i < n && r >= 0; i++)
-                r = read_unit(f, fd, names[i], err);
+                r = folder_read_unit(f, fd, names[i], err);
         strings_free(names, n);
         return r;
 }
@@ -143,7 +143,7 @@ static int add_metadata(void *userdata, const char *name, const JsonValue *v) {
         return value ? import_add_metadata(&f->units, f->machine, name, value) : -EBADMSG;
 }
 
-static int add_machine(void *userdata, const char *name, const JsonValue *v) {
+static int folder_add_machine(void *userdata, const char *name, const JsonValue *v) {
         Folder *f = userdata;
 
         f->machine = name;
@@ -152,14 +152,14 @@ static int add_machine(void *userdata, const char *name, const JsonValue *v) {
                        -EBADMSG;
 }
 
-static int read_metadata(Folder *f, Error *err) {
+static int folder_read_metadata(Folder *f, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         int r;
 
         r = read_object(f, "metadata.json", &root, err);
         if (r < 0)
                 return r;
-        r = json_value_each(root, add_machine, f);
+        r = json_value_each(root, folder_add_machine, f);
         return r == -EBADMSG ?
                        error_set(err, r, "%s/metadata.json: expected {\"MACHINE ID\":{\"KEY\":\"VALUE\"}}",
                                  f->path) :
@@ -235,7 +235,7 @@ static int compare_keys(Folder *f, Error *err) {
 
 /* -- The verb -- */
 
-static int read_all(Folder *f, Error *err) {
+static int folder_read_all(Folder *f, Error *err) {
         int r;
 
         f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -247,7 +247,7 @@ static int read_all(Folder *f, Error *err) {
         r = read_units(f, err);
         if (r < 0)
                 return r;
-        r = read_metadata(f, err);
+        r = folder_read_metadata(f, err);
         if (r < 0)
                 return r;
         r = import_compare(f->client, &f->units, f->client->options.replace, err);
@@ -316,7 +316,7 @@ int import_folder(Client *c, const char *dir, Error *err) {
         size_t n_units, n_keys;
         int r;
 
-        r = read_all(&f, err);
+        r = folder_read_all(&f, err);
         if (r < 0)
                 return import_fail_unchanged(r, err);
         if (json)

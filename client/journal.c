@@ -14,8 +14,7 @@
 enum {
         TURN_MS = 100,
         LINES_HELD_MAX = 1000000,
-        SAID_MAX = 4096,    /* bytes */
-        LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
+        SAID_MAX = 4096, /* bytes */
 };
 
 typedef enum Format { FORMAT_SHORT, FORMAT_UNIX, FORMAT_JSON, FORMAT_OTHER } Format;

@@ -397,8 +397,8 @@ static int kv_mk(Client *c, char **args, size_t n, Error *err) {
 enum {
         WATCH_CLEARED = 400, /* errors of etcd: an open watch lacks changes; */
         WATCH_OUTSIDE = 401, /* changes after its index are no longer kept */
-        PAUSE_MS = 200,      /* before the next attempt, doubled up to PAUSE_MAX_MS */
-        PAUSE_MAX_MS = 1000,
+        KV_PAUSE_MS = 200,   /* before the next attempt, doubled up to PAUSE_MAX_MS */
+        KV_PAUSE_MAX_MS = 1000,
         LOST_NOTE_MS = 1000, /* of a shorter interruption, nothing is printed */
         LOST_POLL_MS = 100,
         WAIT_MS = 60000,
@@ -563,7 +563,8 @@ static void watch_pause(Watch *watch, int r, const Reply *reply, const Error *er
                 (void) error_set(&watch->why, r, "fleetd ended the answer without a change");
         if (watch->lost_ms == 0)
                 watch->lost_ms = clock_monotonic_ms();
-        watch->pause_ms = watch->pause_ms > 0 ? MIN(watch->pause_ms * 2, (uint64_t) PAUSE_MAX_MS) : PAUSE_MS;
+        watch->pause_ms = watch->pause_ms > 0 ? MIN(watch->pause_ms * 2, (uint64_t) KV_PAUSE_MAX_MS) :
+                                                KV_PAUSE_MS;
         (void) usleep((useconds_t) watch->pause_ms * 1000);
         watch_note(watch, false);
 }
@@ -603,7 +604,7 @@ static int watch_run(Watch *watch, Error *err) {
         return EXIT_DONE;
 }
 
-static int follow(Client *c, const char *key, char **command, Error *err) {
+static int kv_follow(Client *c, const char *key, char **command, Error *err) {
         Watch watch = { .client = c,
                         .key = key,
                         .json = streq(c->options.output, "json"),
@@ -619,12 +620,12 @@ static int kv_watch(Client *c, char **args, size_t n, Error *err) {
         if (c->options.all)
                 return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/", err) :
                                 client_usage("kv watch --all: expected at most one key");
-        return n == 1 ? follow(c, args[0], NULL, err) :
+        return n == 1 ? kv_follow(c, args[0], NULL, err) :
                         client_usage("kv watch: expected one key; kv watch --all watches all keys");
 }
 
 static int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
-        return n >= 2 ? follow(c, args[0], args + 1, err) :
+        return n >= 2 ? kv_follow(c, args[0], args + 1, err) :
                         client_usage("kv exec-watch: expected a key and a command: fleetctl kv exec-watch "
                                      "/config -- "
                                      "systemctl reload web");

@@ -32,7 +32,7 @@ typedef struct Exporting {
         Error err;
 } Exporting;
 
-static bool is_below(const char *path, size_t size, const char *dir, size_t dir_size) {
+static bool path_is_below(const char *path, size_t size, const char *dir, size_t dir_size) {
         return size > dir_size && path[dir_size] == '/' && memcmp(path, dir, dir_size) == 0;
 }
 
@@ -62,7 +62,7 @@ static void write_json(Exporting *ex, const char *path, size_t size, const KvLis
 }
 
 /* Write a file, or with 'file' NULL a folder, and the folders of its path. */
-static int write_file(Exporting *ex, const char *path, size_t size, const KvListed *file) {
+static int kv_write_file(Exporting *ex, const char *path, size_t size, const KvListed *file) {
         _cleanup_close_ int fd = fcntl(ex->dir_fd, F_DUPFD_CLOEXEC, 3);
         _cleanup_free_ char *copy = strndup(path, size);
         char *name = copy, *slash;
@@ -105,7 +105,7 @@ static int flush_json(Exporting *ex) {
 
 static int write_one(Exporting *ex, const char *path, size_t size, const KvListed *file) {
         if (ex->dir_fd >= 0)
-                return write_file(ex, path, size, file);
+                return kv_write_file(ex, path, size, file);
         write_json(ex, path, size, file);
         return ex->json_fd >= 0 && ex->json.size >= JSON_PART ? flush_json(ex) : ex->json.error;
 }
@@ -140,7 +140,7 @@ static int export_node(void *userdata, const KvListed *node) {
                 ex->is_file = !node->dir;
                 return 0;
         }
-        if (!is_below(node->key, node->key_size, ex->base, ex->base_size) ||
+        if (!path_is_below(node->key, node->key_size, ex->base, ex->base_size) ||
             !has_names(path, node->key_size - ex->base_size - 1))
                 return error_set(&ex->err, -EBADMSG, "fleetd's answer: %.*s is no key below %s",
                                  (int) MIN(node->key_size, (size_t) 200), node->key,
@@ -148,7 +148,7 @@ static int export_node(void *userdata, const KvListed *node) {
         size = node->key_size - ex->base_size - 1;
         if (!ex->all && kv_is_hidden(node, ex->base_size))
                 return 0;
-        if (ex->empty && is_below(path, size, ex->empty, ex->empty_size))
+        if (ex->empty && path_is_below(path, size, ex->empty, ex->empty_size))
                 free(TAKE_PTR(ex->empty));
         r = flush_empty(ex);
         if (r < 0 || !node->dir)
@@ -327,14 +327,14 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
 
 /* -- A file of all keys -- */
 
-typedef struct Line {
+typedef struct ImportLine {
         int (*each)(void *userdata, const KvListed *node, Error *err);
         void *userdata;
         Error *err;
-} Line;
+} ImportLine;
 
 static int line_member(void *userdata, const char *name, const JsonValue *v) {
-        Line *line = userdata;
+        ImportLine *line = userdata;
         _cleanup_kv_listed_ KvListed node = {};
         int r;
 
@@ -343,7 +343,7 @@ static int line_member(void *userdata, const char *name, const JsonValue *v) {
 }
 
 /* Read one line: a member, and the comma after it. */
-static int line_read(Line *line, const char *text, size_t size) {
+static int line_read(ImportLine *line, const char *text, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text object = {};
         int r;
@@ -361,7 +361,7 @@ static int line_read(Line *line, const char *text, size_t size) {
 
 int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node, Error *err), void *userdata,
                     Error *err) {
-        Line line = { .each = each, .userdata = userdata, .err = err };
+        ImportLine line = { .each = each, .userdata = userdata, .err = err };
         _cleanup_free_ char *text = NULL;
         size_t capacity = 0, number = 0;
         bool ended = false;
@@ -435,7 +435,7 @@ static int no_dots(const struct dirent *d) {
         return !streq(d->d_name, ".") && !streq(d->d_name, "..");
 }
 
-static int import_folder(Importing *im, int dir_fd, const char *path, unsigned level);
+static int kv_import_folder(Importing *im, int dir_fd, const char *path, unsigned level);
 
 static int import_entry(Importing *im, int dir_fd, const char *path, const char *name, unsigned level) {
         _cleanup_text_ Text child = {};
@@ -452,7 +452,7 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
                 fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 return fd < 0 ? error_set(&im->err, -errno, "Failed to read %s: %s", child.chars,
                                           strerror(errno)) :
-                                import_folder(im, fd, child.chars, level + 1);
+                                kv_import_folder(im, fd, child.chars, level + 1);
         }
         r = read_file_at(dir_fd, name, KV_VALUE_READ_MAX, &value, &size);
         if (r < 0)
@@ -461,7 +461,7 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
         return import_key(im, child.chars, child.size, value, size);
 }
 
-static int import_folder(Importing *im, int dir_fd, const char *path, unsigned level) {
+static int kv_import_folder(Importing *im, int dir_fd, const char *path, unsigned level) {
         struct dirent **names;
         int n, r = 0;
 
@@ -491,7 +491,7 @@ int kv_import(Client *c, char **args, size_t n, Error *err) {
         im.base = args[0];
         if (n == 2)
                 fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = fd >= 0 ? import_folder(&im, fd, "", 0) : import_json(&im, n == 2 ? args[1] : NULL);
+        r = fd >= 0 ? kv_import_folder(&im, fd, "", 0) : import_json(&im, n == 2 ? args[1] : NULL);
         if (r < 0) {
                 if (im.n > 0)
                         client_note("set before this error: %zu key%s", im.n, plural(im.n));

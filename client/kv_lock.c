@@ -16,8 +16,8 @@
 enum {
         TTL_S = 30,
         TTL_MAX_S = 86400,
-        REFRESH_MS = 1000,
-        INTERRUPTED_MS = 3000,
+        LOCK_REFRESH_MS = 1000,
+        LOCK_INTERRUPTED_MS = 3000,
         KILL_AGAIN_MS = 100,
         CODE_NOT_FOUND = 100
 };
@@ -115,7 +115,7 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
 static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
         if (!lock->interrupted && subprocess_wait_signal(&lock->signals, wait_ms) != 0) {
                 lock->interrupted = true;
-                connection_limit(lock->client->connection, INTERRUPTED_MS);
+                connection_limit(lock->client->connection, LOCK_INTERRUPTED_MS);
         }
         return lock->interrupted;
 }
@@ -198,12 +198,12 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
         text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
         r = stream_new(lock->client->connection, "GET", client_path(&path), on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
-                r = stream_wait(stream, REFRESH_MS, &err);
+                r = stream_wait(stream, LOCK_REFRESH_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
                         return false;
         }
         /* After an error, read the queue again, but not at once. */
-        return changed || r == -ENODATA || !lock_interrupted(lock, REFRESH_MS);
+        return changed || r == -ENODATA || !lock_interrupted(lock, LOCK_REFRESH_MS);
 }
 
 static int lock_acquire(Lock *lock) {
@@ -216,7 +216,7 @@ static int lock_acquire(Lock *lock) {
         while (waiting && !lock_interrupted(lock, 0) &&
                (r = lock_read_queue(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
                 if (r < 0)
-                        waiting = !lock_interrupted(lock, REFRESH_MS) && lock_refresh_if_due(lock);
+                        waiting = !lock_interrupted(lock, LOCK_REFRESH_MS) && lock_refresh_if_due(lock);
                 else
                         waiting = lock_wait(lock, before.chars, index);
         }

@@ -5,8 +5,9 @@
 #include "client/kv.h"
 
 enum {
-        PART_MAX = 1000,   /* nodes of one listing, and of one transaction */
-        ATTEMPTS_MAX = 60, /* without progress: the server is busy, or other clients write below the key */
+        PART_MAX = 1000, /* nodes of one listing, and of one transaction */
+        REMOVE_ATTEMPTS_MAX =
+                60, /* without progress: the server is busy, or other clients write below the key */
         PAUSE_US = 1000000,
 };
 
@@ -48,7 +49,7 @@ static int part_add(void *userdata, const KvListed *node) {
         return 0;
 }
 
-static bool is_below(const struct PartNode *node, const struct PartNode *above) {
+static bool part_is_below(const struct PartNode *node, const struct PartNode *above) {
         return node->size > above->size && node->key[above->size] == '/' &&
                memcmp(node->key, above->key, above->size) == 0;
 }
@@ -58,7 +59,7 @@ static bool is_below(const struct PartNode *node, const struct PartNode *above) 
 static bool is_leaf(const Part *part, size_t i) {
         if (i == 0)
                 return false; /* the directory of the request */
-        return i + 1 < part->n ? !is_below(&part->nodes[i + 1], &part->nodes[i]) :
+        return i + 1 < part->n ? !part_is_below(&part->nodes[i + 1], &part->nodes[i]) :
                                  !part->nodes[i].dir || !part->more;
 }
 
@@ -120,7 +121,7 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
         bool busy;
         int r = 0;
 
-        for (bool more = true; r >= 0 && more && in_vain < ATTEMPTS_MAX; part_clear(&part)) {
+        for (bool more = true; r >= 0 && more && in_vain < REMOVE_ATTEMPTS_MAX; part_clear(&part)) {
                 r = kv_pages(c, key, "values=false&limit=1000", part_add, &part, err);
                 if (r < 0 && r != -ECANCELED)
                         break;
@@ -136,7 +137,7 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
         part_clear(&part);
         if (r < 0)
                 return r;
-        return in_vain == ATTEMPTS_MAX ? error_set(err, -EBUSY, "%s", message_incomplete) : 0;
+        return in_vain == REMOVE_ATTEMPTS_MAX ? error_set(err, -EBUSY, "%s", message_incomplete) : 0;
 }
 
 /* Remove a directory. Retry while the server is busy: such a request had no effect. */
@@ -144,7 +145,7 @@ static int remove_below(Client *c, const char *key, KvRequest *request, Error *e
         bool in_parts = false;
         int r;
 
-        for (unsigned in_vain = 0; in_vain < ATTEMPTS_MAX; in_vain++) {
+        for (unsigned in_vain = 0; in_vain < REMOVE_ATTEMPTS_MAX; in_vain++) {
 
                 r = kv_send(c, request, err);
                 if (r == -EREMOTEIO && request->code == CODE_TOO_MANY) {

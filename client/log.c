@@ -13,35 +13,32 @@
 #include "units/journal_filter.h"
 
 enum {
-        TURN_MS = 100,
+        LOG_TURN_MS = 100,
         WINDOW_MS = 500,
-        RETRY_MS = 2000,        /* with --follow, after a machine was lost */
-        SILENCE_MS = 1000,      /* until it is printed which machine has not answered: on a terminal, */
+        LOG_RETRY_MS = 2000,    /* with --follow, after a machine was lost */
+        LOG_SILENCE_MS = 1000,  /* until it is printed which machine has not answered: on a terminal, */
         SILENCE_PIPE_MS = 5000, /* and elsewhere */
         GIVE_UP_MS = 30000,     /* then the entries of the others are printed without it */
-        HTTP_NOT_FOUND = 404,
         HELD_MAX = 256 * 1024,  /* bytes of entries of one machine */
-        FOLLOW_LINES = 10,      /* past entries before new ones, as in journalctl */
-        LINES_MAX = 100000,     /* fleetd's limit for a number of lines */
         EXIT_UNREACHABLE = 255, /* from fleetd: the session to the machine has ended */
-        SAID_MAX = 500,         /* bytes of a message about a failure */
+        LOG_SAID_MAX = 500,     /* bytes of a message about a failure */
         PRIORITY_DEFAULT = 6,
 };
 
 typedef enum LogOutput { LOG_SHORT, LOG_JSON, LOG_CAT, _LOG_OUTPUT_MAX } LogOutput;
 
-typedef struct Entry {
-        TAILQ_ENTRY(Entry) all;
-        struct Source *source;
+typedef struct LogEntry {
+        TAILQ_ENTRY(LogEntry) all;
+        struct LogSource *source;
         uint64_t at_us, arrived_ms;
         unsigned priority;
         char *text; /* owned: the message, or the line of JSON */
         size_t size;
-} Entry;
+} LogEntry;
 
-TAILQ_HEAD(Entries, Entry);
+TAILQ_HEAD(Entries, LogEntry);
 
-typedef struct Source {
+typedef struct LogSource {
         struct Log *log;
         const ApiMachine *machine; /* borrowed */
         Stream *stream;            /* NULL: closed */
@@ -54,13 +51,13 @@ typedef struct Source {
         uint64_t last_us;       /* time of the last entry that was received; 0: none */
         bool noted;             /* the present problem of this machine was printed */
         bool awaited;           /* it was printed that this machine has not answered */
-} Source;
+} LogSource;
 
 typedef struct Log {
         Client *client;
         LogOutput output;
         Listing machines;
-        Source *sources;
+        LogSource *sources;
         size_t n_sources;
         Text filters;             /* parameters of all requests */
         uint64_t since_ms, lines; /* LINES_ALL: no limit */
@@ -72,14 +69,14 @@ typedef struct Log {
         bool failed, is_older; /* is_older: it was printed that this fleetd has no log */
 } Log;
 
-static void entry_free(struct Entries *list, Entry *e) {
+static void entry_free(struct Entries *list, LogEntry *e) {
         TAILQ_REMOVE(list, e, all);
         free(e->text);
         free(e);
 }
 
-static void source_drop_first(Source *s) {
-        Entry *e = TAILQ_FIRST(&s->entries);
+static void source_drop_first(LogSource *s) {
+        LogEntry *e = TAILQ_FIRST(&s->entries);
 
         s->held -= e->size;
         s->n_entries--;
@@ -88,7 +85,7 @@ static void source_drop_first(Source *s) {
 
 static void log_done(Log *l) {
         for (size_t i = 0; i < l->n_sources; i++) {
-                Source *s = &l->sources[i];
+                LogSource *s = &l->sources[i];
 
                 while (!TAILQ_EMPTY(&s->entries))
                         entry_free(&s->entries, TAILQ_FIRST(&s->entries));
@@ -105,7 +102,7 @@ static void log_done(Log *l) {
 
 /* -- Printing -- */
 
-static void append_name(Text *t, const Source *s) {
+static void append_name(Text *t, const LogSource *s) {
         _cleanup_text_ Text name = {};
 
         append_machine_name(&name, &s->log->machines, s->machine->id);
@@ -138,7 +135,7 @@ static const char *priority_colour(unsigned priority) {
         return output_has_colours() && priority < ELEMENTS(colours) ? colours[priority] : "";
 }
 
-static int entry_print(Log *l, const Entry *e) {
+static int log_entry_print(Log *l, const LogEntry *e) {
         const char *colour = priority_colour(e->priority);
         _cleanup_text_ Text t = {};
         size_t before;
@@ -162,15 +159,15 @@ static int entry_print(Log *l, const Entry *e) {
 
 /* Print the first entry of a machine, or, with a limit of lines, keep it until later ones exceed the limit.
  */
-static int source_print_first(Source *s) {
-        Entry *e = TAILQ_FIRST(&s->entries);
+static int source_print_first(LogSource *s) {
+        LogEntry *e = TAILQ_FIRST(&s->entries);
         Log *l = s->log;
         int r;
 
         s->held -= e->size;
         s->n_entries--;
         if (l->client->options.follow || l->lines == LINES_ALL) {
-                r = entry_print(l, e);
+                r = log_entry_print(l, e);
                 entry_free(&s->entries, e);
                 return r;
         }
@@ -197,11 +194,11 @@ static void append_message(Text *t, const JsonValue *entry) {
 }
 
 /* Take a line of journalctl. One that is no entry is a message of journalctl or of fleetd. */
-static int source_add(Source *s, const char *line, size_t size) {
+static int log_source_add(LogSource *s, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text text = {};
         uint64_t at_us = 0, priority = PRIORITY_DEFAULT;
-        Entry *e;
+        LogEntry *e;
         int r;
 
         size -= size > 0 && line[size - 1] == '\n';
@@ -210,7 +207,7 @@ static int source_add(Source *s, const char *line, size_t size) {
                 return r;
         if (r < 0 || parse_u64(member_text(root, "__REALTIME_TIMESTAMP"), &at_us) < 0) {
                 text_clear(&s->said);
-                text_append_bytes(&s->said, line, MIN(size, (size_t) SAID_MAX));
+                text_append_bytes(&s->said, line, MIN(size, (size_t) LOG_SAID_MAX));
                 return s->said.error;
         }
         (void) parse_u64(member_text(root, "PRIORITY"), &priority);
@@ -221,14 +218,14 @@ static int source_add(Source *s, const char *line, size_t size) {
         text_append(&text, ""); /* terminated, even if empty */
         if (text.error < 0)
                 return text.error;
-        e = NEW0(Entry, 1);
+        e = NEW0(LogEntry, 1);
         if (!e)
                 return -ENOMEM;
-        *e = (Entry) { .source = s,
-                       .at_us = at_us,
-                       .arrived_ms = clock_monotonic_ms(),
-                       .priority = (unsigned) MIN(priority, (uint64_t) 100),
-                       .size = text.size };
+        *e = (LogEntry) { .source = s,
+                          .at_us = at_us,
+                          .arrived_ms = clock_monotonic_ms(),
+                          .priority = (unsigned) MIN(priority, (uint64_t) 100),
+                          .size = text.size };
         e->text = text_take(&text, NULL);
         s->held += e->size;
         s->last_us = at_us;
@@ -241,7 +238,7 @@ static int source_add(Source *s, const char *line, size_t size) {
 
 /* Split the output into lines: pieces of an answer end anywhere. */
 static int source_on_answer(void *userdata, const char *json, size_t json_size) {
-        Source *s = userdata;
+        LogSource *s = userdata;
         _cleanup_json_ JsonValue *answer = NULL;
         const char *data = "";
         int r;
@@ -253,14 +250,14 @@ static int source_on_answer(void *userdata, const char *json, size_t json_size) 
                 text_append_bytes(&s->partial, at, (size_t) (end - at));
                 r = s->partial.size > LINE_SIZE_MAX ? -EFBIG : s->partial.error;
                 if (r >= 0 && end[-1] == '\n') {
-                        r = source_add(s, s->partial.chars, s->partial.size);
+                        r = log_source_add(s, s->partial.chars, s->partial.size);
                         text_clear(&s->partial);
                 }
         }
         return r;
 }
 
-static int source_open(Source *s, Error *err) {
+static int source_open(LogSource *s, Error *err) {
         const Log *l = s->log;
         _cleanup_text_ Text path = {};
 
@@ -284,7 +281,7 @@ static int source_open(Source *s, Error *err) {
 }
 
 /* Report once that a machine does not answer. */
-static void source_note(Source *s, const char *reason, bool again) {
+static void log_source_note(LogSource *s, const char *reason, bool again) {
         _cleanup_text_ Text name = {}, absence = {};
 
         s->log->failed = true;
@@ -319,7 +316,7 @@ static bool log_note_older(Log *l, long status, const Error *err) {
 }
 
 /* Receive for at most 'ms'. Return 1 after some output, else 0; the stream is closed at its end. */
-static int source_read(Source *s, uint64_t ms) {
+static int source_read(LogSource *s, uint64_t ms) {
         bool again = false, is_older;
         const char *reason;
         Error err = {};
@@ -347,21 +344,21 @@ static int source_read(Source *s, uint64_t ms) {
                 again = true;
         }
         if (s->log->client->options.follow && again)
-                s->retry_ms = clock_monotonic_ms() + RETRY_MS;
+                s->retry_ms = clock_monotonic_ms() + LOG_RETRY_MS;
         if (reason)
-                source_note(s, reason, s->retry_ms > 0);
+                log_source_note(s, reason, s->retry_ms > 0);
         return 0;
 }
 
 /* -- Merging -- */
 
 /* Return the machine with the earliest first entry; NULL: there is none. */
-static Source *log_earliest(const Log *l) {
-        Source *best = NULL;
+static LogSource *log_earliest(const Log *l) {
+        LogSource *best = NULL;
 
         for (size_t i = 0; i < l->n_sources; i++) {
-                Source *s = &l->sources[i];
-                const Entry *e = TAILQ_FIRST(&s->entries);
+                LogSource *s = &l->sources[i];
+                const LogEntry *e = TAILQ_FIRST(&s->entries);
 
                 if (e && (!best || e->at_us < TAILQ_FIRST(&best->entries)->at_us))
                         best = s;
@@ -370,15 +367,15 @@ static Source *log_earliest(const Log *l) {
 }
 
 /* Print which machine the others wait for, and in the end go on without it. */
-static void source_note_silence(Source *s, uint64_t silent_ms) {
+static void source_note_silence(LogSource *s, uint64_t silent_ms) {
         _cleanup_text_ Text name = {};
 
         if (silent_ms >= GIVE_UP_MS) {
                 s->stream = stream_free(s->stream);
-                source_note(s, "no answer for 30 s", false);
+                log_source_note(s, "no answer for 30 s", false);
                 return;
         }
-        if (s->awaited || silent_ms < (isatty(STDERR_FILENO) ? SILENCE_MS : SILENCE_PIPE_MS))
+        if (s->awaited || silent_ms < (isatty(STDERR_FILENO) ? LOG_SILENCE_MS : SILENCE_PIPE_MS))
                 return;
         s->awaited = true;
         (void) output_flush();
@@ -391,11 +388,11 @@ static int log_fill(Log *l) {
         uint64_t begin_ms = clock_monotonic_ms();
 
         for (;;) {
-                Source *waiting = NULL;
+                LogSource *waiting = NULL;
                 int r = 0;
 
                 for (size_t i = 0; i < l->n_sources && r >= 0; i++) {
-                        Source *s = &l->sources[i];
+                        LogSource *s = &l->sources[i];
 
                         if (s->stream && TAILQ_EMPTY(&s->entries))
                                 r = source_read(s, 0);
@@ -404,7 +401,7 @@ static int log_fill(Log *l) {
                 }
                 if (r < 0 || !waiting)
                         return r;
-                r = source_read(waiting, TURN_MS);
+                r = source_read(waiting, LOG_TURN_MS);
                 if (r < 0)
                         return r;
                 if (waiting->stream && TAILQ_EMPTY(&waiting->entries))
@@ -413,7 +410,7 @@ static int log_fill(Log *l) {
 }
 
 static int log_merge(Log *l) {
-        Source *s;
+        LogSource *s;
         int r;
 
         do {
@@ -422,8 +419,8 @@ static int log_merge(Log *l) {
                 if (r >= 0 && s)
                         r = source_print_first(s);
         } while (r >= 0 && s && !output_has_failed());
-        for (Entry *e; r >= 0 && (e = TAILQ_FIRST(&l->last)); entry_free(&l->last, e))
-                r = entry_print(l, e);
+        for (LogEntry *e; r >= 0 && (e = TAILQ_FIRST(&l->last)); entry_free(&l->last, e))
+                r = log_entry_print(l, e);
         return r;
 }
 
@@ -440,7 +437,7 @@ static void log_begin(Log *l) {
         size_t n = 0;
 
         for (size_t i = 0; i < l->n_sources; i++) {
-                const Entry *e;
+                const LogEntry *e;
 
                 TAILQ_FOREACH(e, &l->sources[i].entries, all)
                         n++;
@@ -452,7 +449,7 @@ static void log_begin(Log *l) {
 
 static int log_print_due(Log *l) {
         uint64_t now_ms = clock_monotonic_ms();
-        Source *s;
+        LogSource *s;
         int r = 0;
 
         while (r >= 0 && (s = log_earliest(l)) && !output_has_failed()) {
@@ -471,12 +468,12 @@ static int log_print_due(Log *l) {
 /* Read from all machines that have room; without any output, wait for TURN_MS. Return the number of machines
  * that are open or will be. */
 static int log_turn(Log *l, Error *err) {
-        Source *last = NULL;
+        LogSource *last = NULL;
         bool any = false;
         int n = 0, r;
 
         for (size_t i = 0; i < l->n_sources; i++) {
-                Source *s = &l->sources[i];
+                LogSource *s = &l->sources[i];
 
                 if (s->retry_ms > 0 && clock_monotonic_ms() >= s->retry_ms) {
                         r = source_open(s, err);
@@ -493,9 +490,9 @@ static int log_turn(Log *l, Error *err) {
                 n += s->stream || s->retry_ms > 0;
         }
         if (!any && last)
-                r = source_read(last, TURN_MS);
+                r = source_read(last, LOG_TURN_MS);
         else
-                r = any || n == 0 ? 0 : usleep(TURN_MS * 1000);
+                r = any || n == 0 ? 0 : usleep(LOG_TURN_MS * 1000);
         return r == -ENOMEM ? r : n;
 }
 
@@ -508,7 +505,7 @@ static int log_follow(Log *l, Error *err) {
         } while (n > 0 && r >= 0 && !output_has_failed());
         if (!l->begun)
                 log_begin(l);
-        for (Source *s; r >= 0 && (s = log_earliest(l)) && !output_has_failed();)
+        for (LogSource *s; r >= 0 && (s = log_earliest(l)) && !output_has_failed();)
                 r = source_print_first(s);
         return r;
 }
@@ -605,12 +602,12 @@ static int log_set_filters(Log *l, char **args, size_t n, uint64_t until_ms) {
 
 static int log_add_source(Log *l, const ApiMachine *machine) {
         _cleanup_text_ Text name = {};
-        Source *s = &l->sources[l->n_sources];
+        LogSource *s = &l->sources[l->n_sources];
 
         for (size_t i = 0; i < l->n_sources; i++)
                 if (l->sources[i].machine == machine)
                         return 0;
-        *s = (Source) { .log = l, .machine = machine };
+        *s = (LogSource) { .log = l, .machine = machine };
         TAILQ_INIT(&s->entries);
         l->n_sources++;
         append_name(&name, s);
@@ -636,7 +633,7 @@ static int log_select(Log *l) {
         char *rest = l->client->options.machine ? copy : NULL;
         int r;
 
-        l->sources = NEW0(Source, l->machines.n + 1);
+        l->sources = NEW0(LogSource, l->machines.n + 1);
         if (!copy || !l->sources)
                 return -ENOMEM;
         r = rest ? 0 : log_select_recent(l);

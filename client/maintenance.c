@@ -114,7 +114,7 @@ static void host_print(const Host *h, const char *text) {
 
 /* -- One change of each machine -- */
 
-static int print_json(Drain *d, Error *err) {
+static int drain_print_json(Drain *d, Error *err) {
         _cleanup_text_ Text t = {};
         int r;
 
@@ -188,7 +188,7 @@ int verb_cordon(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return host_fail(&d.hosts[i], c->verb->name, r, err);
         }
-        return client_prints_json(c) ? print_json(&d, err) : EXIT_DONE;
+        return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
 }
 
 /* -- The units that leave -- */
@@ -517,5 +517,5 @@ int verb_drain(Client *c, char **args, size_t n, Error *err) {
                 if (r != EXIT_DONE)
                         return r;
         }
-        return client_prints_json(c) ? print_json(&d, err) : EXIT_DONE;
+        return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
 }

@@ -10,7 +10,11 @@
 #include "base/error.h"
 #include "base/text.h"
 
-enum { LINES_DEFAULT = 10 };
+enum {
+        LINES_DEFAULT = 10,
+        FOLLOW_LINES = 10,  /* past ones before new ones, as in journalctl */
+        LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
+};
 #define LINES_ALL UINT64_MAX
 
 typedef enum FlagGroup {

@@ -9,11 +9,11 @@ enum {
         WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
         WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
         REVERTED_SHOWN = 3,
-        LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
-        HISTORY_MS = 3600000, /* rows of this time are read, */
-        HISTORY_MAX = 1000,   /* up to this number */
-        LOOP_MS = 120000,     /* a unit restarts in a loop if its last restart is not older, */
-        LOOP_COUNT = 5,       /* and this was one of as many */
+        LABEL_WIDTH = 11,         /* columns before the text of a line below the problems */
+        HISTORY_MS = 3600000,     /* rows of this time are read, */
+        HISTORY_MAX = 1000,       /* up to this number */
+        RESTART_LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,           /* and this was one of as many */
 };
 
 void view_done(View *v) {
@@ -131,7 +131,7 @@ bool history_is_loop(const JsonValue *row) {
         uint64_t last_ms = member_number(row, "last");
 
         return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
-               last_ms + LOOP_MS >= clock_real_ms() &&
+               last_ms + RESTART_LOOP_MS >= clock_real_ms() &&
                (starts_with(reason, "activating (auto-restart)") ||
                 starts_with(reason, "active (auto-restart)"));
 }
@@ -172,13 +172,13 @@ static int view_read(Client *c, View *v, Error *err) {
 /* -- The screen -- */
 
 /* The widths of the columns of problems. On a terminal, 'columns' is its width. */
-typedef struct Widths {
+typedef struct OverviewWidths {
         size_t columns, name, what;
-} Widths;
+} OverviewWidths;
 
 /* Return the columns for the description of a problem: a problem with its next command fits one line. Without
  * enough space, set *ret_next to "". SIZE_MAX: no limit. */
-static size_t width_of_what(const Widths *w, const char **ret_next) {
+static size_t width_of_what(const OverviewWidths *w, const char **ret_next) {
         size_t next = **ret_next ? strlen("    fleetctl ") + output_width(*ret_next) : 0,
                rest = w->columns - MIN(w->columns, w->name + strlen("      "));
 
@@ -192,7 +192,7 @@ static size_t width_of_what(const Widths *w, const char **ret_next) {
 }
 
 /* Return 1 if the line lacks a part of the description, or the command; 0 or -ENOMEM. */
-static int problem_print(const Condition *p, const Widths *w) {
+static int problem_print(const Condition *p, const OverviewWidths *w) {
         const char *next = p->next;
         _cleanup_text_ Text name = {}, what = {}, safe = {}, line = {};
         size_t width = width_of_what(w, &next), used;
@@ -217,7 +217,7 @@ static int problem_print(const Condition *p, const Widths *w) {
 }
 
 static int problems_print(const Conditions *all, bool full) {
-        Widths w = { .columns = full ? 0 : output_columns() };
+        OverviewWidths w = { .columns = full ? 0 : output_columns() };
         size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
         bool cut = false;
 

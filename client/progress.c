@@ -14,16 +14,16 @@ enum {
         NOTE_MIN = 8,    /* below this a note is left out */
 };
 
-typedef struct Line {
+typedef struct ProgressLine {
         ProgressMark mark;
         uint64_t begun_ms, ended_ms; /* 0: not yet */
         char word[WORD_MAX];
         Text place, note;
-} Line;
+} ProgressLine;
 
 struct Progress {
-        const Names *names; /* borrowed */
-        Line *lines;        /* of the first names: the caller may add others */
+        const Names *names;  /* borrowed */
+        ProgressLine *lines; /* of the first names: the caller may add others */
         size_t n_lines, capacity;
         size_t n_written; /* lines above the cursor */
 };
@@ -41,7 +41,7 @@ static void add_lines(Progress *p) {
         if (GROW(p->lines, p->capacity, p->names->n) < 0)
                 return;
         for (; p->n_lines < p->names->n; p->n_lines++) {
-                p->lines[p->n_lines] = (Line) {};
+                p->lines[p->n_lines] = (ProgressLine) {};
                 snprintf(p->lines[p->n_lines].word, WORD_MAX, "waiting");
         }
 }
@@ -78,7 +78,7 @@ void progress_set(Progress *p, const char *name, ProgressMark mark, const char *
         if (p)
                 add_lines(p);
         for (size_t i = 0; p && i < p->n_lines; i++) {
-                Line *line = &p->lines[i];
+                ProgressLine *line = &p->lines[i];
 
                 if (!streq(p->names->items[i], name))
                         continue;
@@ -96,10 +96,6 @@ void progress_set(Progress *p, const char *name, ProgressMark mark, const char *
         }
 }
 
-static const char *chars(const Text *t) {
-        return t->error >= 0 && t->chars ? t->chars : "";
-}
-
 /* Append a cell, then spaces up to the next column. */
 static void append_cell(Text *t, const char *s, size_t width, bool in_middle) {
         output_cut(t, s, width, in_middle);
@@ -107,21 +103,21 @@ static void append_cell(Text *t, const char *s, size_t width, bool in_middle) {
 }
 
 /* Columns of each part of a line. In a narrow window the name is cut first, then the note is left out. */
-typedef struct Widths {
+typedef struct ProgressWidths {
         size_t name, place, word, note;
-} Widths;
+} ProgressWidths;
 
 static size_t columns_of(const struct winsize *window) {
         return window->ws_col > 1 ? window->ws_col - 1U : 79;
 }
 
-static Widths widths_of(const Progress *p, size_t columns) {
-        Widths w = { .place = 1, .word = WORD_WIDTH };
+static ProgressWidths widths_of(const Progress *p, size_t columns) {
+        ProgressWidths w = { .place = 1, .word = WORD_WIDTH };
         size_t others;
 
         for (size_t i = 0; i < p->n_lines; i++) {
                 w.name = MAX(w.name, output_width(p->names->items[i]));
-                w.place = MAX(w.place, output_width(chars(&p->lines[i].place)));
+                w.place = MAX(w.place, output_width(text_chars(&p->lines[i].place)));
                 w.word = MAX(w.word, output_width(p->lines[i].word));
         }
         w.place = MIN(w.place, columns / 3);
@@ -142,8 +138,10 @@ static const char *colour_of(ProgressMark mark) {
         return output_state_colour(mark == PROGRESS_DONE ? "active" : "failed");
 }
 
-static void append_line(Text *t, const char *name, const Line *line, const Widths *w, uint64_t now_ms) {
-        const char *place = *chars(&line->place) ? chars(&line->place) : "–", *colour = colour_of(line->mark);
+static void append_line(Text *t, const char *name, const ProgressLine *line, const ProgressWidths *w,
+                        uint64_t now_ms) {
+        const char *place = *text_chars(&line->place) ? text_chars(&line->place) : "–",
+                   *colour = colour_of(line->mark);
         uint64_t ms = line->begun_ms ? (line->ended_ms ?: now_ms) - line->begun_ms : 0;
         _cleanup_text_ Text note = {};
 
@@ -151,13 +149,13 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
         append_cell(t, place, w->place, false);
         text_printf(t, "%s%s%s", colour, line->word, *colour ? COLOUR_OFF : "");
 
-        if (*chars(&line->note))
-                text_append(&note, chars(&line->note));
+        if (*text_chars(&line->note))
+                text_append(&note, text_chars(&line->note));
         else if (line->begun_ms)
                 text_printf(&note, ms < 60000 ? "%.2f s" : "%.0f s", ms / 1000.0);
         if (note.size > 0 && w->note > 0) {
                 text_printf(t, "%*s", (int) (w->word + 2 - output_width(line->word)), "");
-                output_cut(t, chars(&note), w->note, false);
+                output_cut(t, text_chars(&note), w->note, false);
         }
         text_append(t, "\033[K\n");
 }
@@ -194,18 +192,18 @@ static void append_rest(Text *t, const Progress *p, const bool *selected, size_t
         for (size_t i = 0, any = 0; i < ELEMENTS(words); i++)
                 if (n[i] > 0)
                         text_printf(&rest, "%s %zu %s", any++ ? "," : "", n[i], words[i]);
-        output_cut(t, chars(&rest), columns, false);
+        output_cut(t, text_chars(&rest), columns, false);
         text_append(t, "\033[K\n");
 }
 
 bool progress_is_cut(const Progress *p) {
         struct winsize window = {};
-        Widths w;
+        ProgressWidths w;
 
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         w = widths_of(p, columns_of(&window));
         for (size_t i = 0; i < p->n_lines; i++)
-                if (output_width(chars(&p->lines[i].note)) > w.note)
+                if (output_width(text_chars(&p->lines[i].note)) > w.note)
                         return true;
         return false;
 }
@@ -216,7 +214,7 @@ void progress_draw(Progress *p) {
         _cleanup_free_ bool *selected = NULL;
         _cleanup_text_ Text t = {};
         size_t columns, room, n;
-        Widths w;
+        ProgressWidths w;
 
         if (!p)
                 return;

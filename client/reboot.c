@@ -19,19 +19,19 @@ static const char reboots_path[] = "/fleet/v1/reboots";
 static const char no_reboot[] = "No reboot is planned.";
 
 /* A machine of the arguments. */
-typedef struct Host {
+typedef struct RebootHost {
         const ApiMachine *machine; /* borrowed */
         Text name;                 /* for messages */
         Text line;                 /* as printed last */
         char state[16];            /* "": no record */
         bool seen, known;          /* it is in this answer; it was in one */
         bool back;                 /* it was up again */
-} Host;
+} RebootHost;
 
 typedef struct Reboot {
         Client *client;
         Listing machines;
-        Host *hosts;
+        RebootHost *hosts;
         size_t n;
         uint64_t began_ms;
 } Reboot;
@@ -48,7 +48,7 @@ static void reboot_done(Reboot *b) {
 /* -- Machines -- */
 
 static int host_add(Reboot *b, const ApiMachine *machine) {
-        Host *h = &b->hosts[b->n];
+        RebootHost *h = &b->hosts[b->n];
 
         if (b->client->options.if_needed && !machine->needs_reboot)
                 return 0;
@@ -65,9 +65,9 @@ static int host_add(Reboot *b, const ApiMachine *machine) {
 static void hosts_put_leader_last(Reboot *b) {
         for (size_t i = 0; i + 1 < b->n; i++)
                 if (same_string(b->hosts[i].machine->role, "leader")) {
-                        Host leader = b->hosts[i];
+                        RebootHost leader = b->hosts[i];
 
-                        memmove(&b->hosts[i], &b->hosts[i + 1], (b->n - 1 - i) * sizeof(Host));
+                        memmove(&b->hosts[i], &b->hosts[i + 1], (b->n - 1 - i) * sizeof(RebootHost));
                         b->hosts[b->n - 1] = leader;
                         return;
                 }
@@ -77,12 +77,12 @@ static bool is_up(const ApiMachine *m) {
         return (same_string(m->presence, "up") || same_string(m->presence, "away")) && !m->agentless;
 }
 
-static int hosts_find(Reboot *b, char **args, size_t n, Error *err) {
+static int reboot_hosts_find(Reboot *b, char **args, size_t n, Error *err) {
         int r = client_all_machines(b->client, &b->machines, err);
 
         if (r < 0)
                 return error_prefix(err, r, "Failed to read the machines");
-        b->hosts = NEW0(Host, MAX(n, b->machines.n) + 1);
+        b->hosts = NEW0(RebootHost, MAX(n, b->machines.n) + 1);
         if (!b->hosts)
                 return -ENOMEM;
         for (size_t i = 0; b->client->options.all && i < b->machines.n && r >= 0; i++)
@@ -110,7 +110,7 @@ static void print_printable(const Text *text) {
 }
 
 /* Append what the state of a host is; 'r' is its record. */
-static void append_state(Text *t, const JsonValue *r) {
+static void append_reboot_state(Text *t, const JsonValue *r) {
         const char *state = member_text(r, "state"), *reason = member_text(r, "reason"),
                    *unit = member_text(r, "unit");
         unsigned long long units = member_number(r, "unitsLeft");
@@ -130,7 +130,7 @@ static void append_state(Text *t, const JsonValue *r) {
 }
 
 /* Print the line of a host if it has changed. */
-static int host_print(const Reboot *b, Host *h, const Text *line) {
+static int reboot_host_print(const Reboot *b, RebootHost *h, const Text *line) {
         if (line->error < 0)
                 return line->error;
         if (client_prints_json(b->client) || (h->line.chars && follow_is_same(h->line.chars, line->chars)))
@@ -141,19 +141,19 @@ static int host_print(const Reboot *b, Host *h, const Text *line) {
         return h->line.error;
 }
 
-static int host_refresh(const Reboot *b, Host *h, const JsonValue *r) {
+static int host_refresh(const Reboot *b, RebootHost *h, const JsonValue *r) {
         _cleanup_text_ Text line = {};
 
         h->seen = h->known = true;
         snprintf(h->state, sizeof(h->state), "%s", member_text(r, "state"));
         h->back |= streq(h->state, "back");
         text_printf(&line, "%s: ", h->name.chars);
-        append_state(&line, r);
-        return host_print(b, h, &line);
+        append_reboot_state(&line, r);
+        return reboot_host_print(b, h, &line);
 }
 
 /* The record is gone, or not there yet. */
-static int host_end(const Reboot *b, Host *h) {
+static int host_end(const Reboot *b, RebootHost *h) {
         _cleanup_text_ Text line = {};
 
         if (!h->known && clock_monotonic_ms() - b->began_ms < REBOOT_BEGIN_MS) {
@@ -162,7 +162,7 @@ static int host_end(const Reboot *b, Host *h) {
         }
         text_printf(&line, "%s: %s", h->name.chars, h->back ? "rebooted" : "cancelled");
         h->state[0] = 0;
-        return host_print(b, h, &line);
+        return reboot_host_print(b, h, &line);
 }
 
 /* -- Waiting -- */
@@ -179,7 +179,7 @@ static int reboot_look(void *userdata, Error *err) {
                 return client_is_final(b->client, r) ? r : -ENODATA;
         all = json_value_member(root, "reboots");
         for (size_t i = 0; i < b->n && r >= 0; i++) {
-                Host *h = &b->hosts[i];
+                RebootHost *h = &b->hosts[i];
 
                 h->seen = false;
                 for (size_t k = 0; k < json_value_count(all) && r >= 0; k++)
@@ -208,7 +208,7 @@ static void reboot_left(void *userdata, const char *why) {
 
 static void reboot_lost(void *userdata, const char *why) {
         const Reboot *b = userdata;
-        const Host *down = NULL;
+        const RebootHost *down = NULL;
 
         for (size_t i = 0; i < b->n; i++)
                 if (streq(b->hosts[i].state, "rebooting") || streq(b->hosts[i].state, "down"))
@@ -238,7 +238,7 @@ static int reboot_wait(Reboot *b, Error *err) {
 
 /* -- The queue -- */
 
-static int print_json(Client *c, Error *err) {
+static int reboots_print_json(Client *c, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text line = {};
         int r = client_request(c, "GET", reboots_path, NULL, &reply, err);
@@ -256,7 +256,7 @@ static int reboot_status(Client *c, Error *err) {
         int r;
 
         if (client_prints_json(c))
-                return print_json(c, err);
+                return reboots_print_json(c, err);
         r = client_get_json(c, reboots_path, &root, err);
         if (r < 0)
                 return r;
@@ -266,7 +266,7 @@ static int reboot_status(Client *c, Error *err) {
                 _cleanup_text_ Text line = {};
 
                 text_printf(&line, "%s: ", member_name(item, "name"));
-                append_state(&line, item);
+                append_reboot_state(&line, item);
                 print_printable(&line);
                 failed |= streq(member_text(item, "state"), "failed");
         }
@@ -290,7 +290,7 @@ static int reboot_change(Client *c, const char *method, const char *path, const 
         if (r < 0)
                 return r;
         if (client_prints_json(c))
-                return print_json(c, err);
+                return reboots_print_json(c, err);
         puts(none ? no_reboot : text);
         return EXIT_DONE;
 }
@@ -379,7 +379,7 @@ int verb_reboot(Client *c, char **args, size_t n, Error *err) {
         if (o->cancel)
                 return reboot_change(c, "DELETE", reboots_path,
                                      "Cancelled. A host that is about to reboot continues.", err);
-        r = hosts_find(&b, args, n, err);
+        r = reboot_hosts_find(&b, args, n, err);
         if (r == -ENOENT) {
                 client_note("%s", error_text(err, r));
                 return EXIT_ABSENT;
@@ -399,5 +399,5 @@ int verb_reboot(Client *c, char **args, size_t n, Error *err) {
                 r = reboot_wait(&b, err);
         if (r != EXIT_DONE)
                 return r;
-        return client_prints_json(c) ? print_json(c, err) : EXIT_DONE;
+        return client_prints_json(c) ? reboots_print_json(c, err) : EXIT_DONE;
 }

@@ -10,7 +10,7 @@
 #include "client/backup.h"
 #include "client/subprocess.h"
 
-enum { POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
+enum { RECOVER_POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
 
 typedef struct Recovery {
         Client *client;
@@ -184,7 +184,7 @@ static bool majority_answers(const JsonValue *cluster) {
  * meantime.
  */
 static int recover_wait(Recovery *r, Error *err) {
-        for (unsigned ms = 0; r->cluster; ms += POLL_MS) {
+        for (unsigned ms = 0; r->cluster; ms += RECOVER_POLL_MS) {
                 bool stale = member_number(r->cluster, "staleSec") > 0;
                 int e;
 
@@ -202,7 +202,7 @@ static int recover_wait(Recovery *r, Error *err) {
                                          "status, and repeat this command if the majority stays lost");
                 if (ms == NOTE_MS)
                         client_note("waiting until each other host has had the time to answer");
-                (void) usleep(POLL_MS * 1000);
+                (void) usleep(RECOVER_POLL_MS * 1000);
                 r->cluster = json_value_free(r->cluster);
                 e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
                 if (e < 0)

@@ -10,7 +10,7 @@
         "has not stopped yet; its target state is launched again: it keeps running, or starts when it has " \
         "stopped"
 
-enum { START_AGAIN_MS = 60000, RETRY_MS = 500, QUIET_MS = 1000 };
+enum { START_AGAIN_MS = 60000, RESTART_RETRY_MS = 500, RESTART_QUIET_MS = 1000 };
 
 bool restart_is_refused(Client *c, const char *name, const Names *machines, Listing *all) {
         for (size_t i = 0; i < machines->n; i++) {
@@ -75,9 +75,9 @@ int restart_start(Client *c, const char *name, Error *err) {
                 if (r >= 0 || r == -ENOMEM || r == -EFBIG || r == -E2BIG ||
                     (r == -EREMOTEIO && !client_is_about_daemon(r, err)))
                         break; /* no temporary failure */
-                (void) usleep(RETRY_MS * 1000);
+                (void) usleep(RESTART_RETRY_MS * 1000);
                 passed_ms = clock_monotonic_ms() - began_ms;
-                if (!reported && passed_ms >= QUIET_MS) {
+                if (!reported && passed_ms >= RESTART_QUIET_MS) {
                         client_note("%s is not started again yet, trying for %d s: %s", name,
                                     START_AGAIN_MS / 1000, error_text(err, r));
                         reported = true;

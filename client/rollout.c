@@ -14,7 +14,7 @@
 #include "client/wait.h"
 
 enum {
-        POLL_MS = 300,
+        ROLLOUT_POLL_MS = 300,
         SILENT_MS = 60000,
         SEEN_MS = 5000, /* within it, each daemon of the cluster has the new text */
         PLACED_MS =
@@ -22,9 +22,9 @@ enum {
 };
 
 /* An instance as printed last. */
-typedef struct Line {
+typedef struct RolloutLine {
         char *name, *state; /* owned; name: unit and machine */
-} Line;
+} RolloutLine;
 
 typedef struct Set {
         char *name;       /* owned: the unit of the arguments */
@@ -37,7 +37,7 @@ typedef struct Set {
         bool gone;          /* destroyed meanwhile */
         uint64_t placed_ms; /* since then, only instances without a machine lack the text; 0: others do */
         char *head;         /* owned: its state as printed last */
-        Line *lines;
+        RolloutLine *lines;
         size_t n_lines, capacity;
 } Set;
 
@@ -83,7 +83,7 @@ static int sets_add(Sets *s, char *name, const char *hash) {
         return set->path.error;
 }
 
-static const char *set_text(const Set *set, const char *member) {
+static const char *rollout_set_text(const Set *set, const char *member) {
         return member_text(set->answer, member);
 }
 
@@ -112,14 +112,14 @@ int rollout_is_supported(Client *c, Error *err) {
 
 /* Return whether another text is wanted than that of the rollout: the leader is about to take it over. */
 static bool set_begins(const Set *set) {
-        return !streq(set_text(set, "hash"), set_text(set, "wanted"));
+        return !streq(rollout_set_text(set, "hash"), rollout_set_text(set, "wanted"));
 }
 
 /* Return the exit status of a set in its present state; EXIT_CONTINUES while it is under way. */
 static int set_status(const Set *set) {
         bool begins = set_begins(set);
 
-        if (set->hash && !streq(set_text(set, "wanted"), set->hash))
+        if (set->hash && !streq(rollout_set_text(set, "wanted"), set->hash))
                 return set->seen ? EXIT_FAILED :
                                    EXIT_CONTINUES; /* another text has taken over, or a revert */
         if (begins && !set_is(set, "done") && !set_is(set, "none"))
@@ -169,9 +169,9 @@ static int line_print(Set *set, const JsonValue *instance) {
         const char *state = member_text(instance, "state"), *why = member_text(instance, "why");
         bool changed, failed = streq(state, "failed");
         _cleanup_text_ Text name = {}, t = {};
-        Line *line = NULL;
+        RolloutLine *line = NULL;
 
-        rollout_append_instance(&name, instance, set_text(set, "name"));
+        rollout_append_instance(&name, instance, rollout_set_text(set, "name"));
         if (name.error < 0)
                 return name.error;
         for (size_t i = 0; i < set->n_lines && !line; i++)
@@ -181,7 +181,7 @@ static int line_print(Set *set, const JsonValue *instance) {
                 if (GROW(set->lines, set->capacity, set->n_lines + 1) < 0)
                         return -ENOMEM;
                 line = &set->lines[set->n_lines];
-                *line = (Line) { .name = TAKE_PTR(name.chars) };
+                *line = (RolloutLine) { .name = TAKE_PTR(name.chars) };
                 set->n_lines++;
                 changed = streq(state, "updating") || failed;
         } else
@@ -193,7 +193,7 @@ static int line_print(Set *set, const JsonValue *instance) {
                 return -ENOMEM;
         if (!changed)
                 return 0;
-        text_printf(&t, "%s: ", set_text(set, "name"));
+        text_printf(&t, "%s: ", rollout_set_text(set, "name"));
         text_append(&t, line->name);
         text_append(&t, " ");
         text_append_printable(&t, state);
@@ -207,9 +207,9 @@ static int line_print(Set *set, const JsonValue *instance) {
 
 /* Print the state of the rollout if it has changed. */
 static int head_print(Set *set) {
-        const char *state = set_text(set, "state");
+        const char *state = rollout_set_text(set, "state");
         bool fixed = (set_is(set, "done") || set_is(set, "none")) &&
-                     (!set->hash || !streq(set_text(set, "hash"), set->hash));
+                     (!set->hash || !streq(rollout_set_text(set, "hash"), set->hash));
         _cleanup_text_ Text key = {}, t = {};
 
         text_printf(&key, "%s %" PRIu64, state, set_number(set, "revision"));
@@ -218,12 +218,12 @@ static int head_print(Set *set) {
         if (set->head && streq(set->head, key.chars))
                 return 0;
         if (set->head || !fixed) {
-                text_append_printable(&t, set_text(set, "name"));
+                text_append_printable(&t, rollout_set_text(set, "name"));
                 text_printf(&t, ": revision %" PRIu64 ": ", set_number(set, "revision"));
                 rollout_append_summary(&t, set->answer);
                 if (set_is(set, "paused")) {
                         text_append(&t, ": ");
-                        text_append_printable(&t, set_text(set, "why"));
+                        text_append_printable(&t, rollout_set_text(set, "why"));
                 }
                 output_words(&t, 2);
         }
@@ -250,14 +250,14 @@ static int set_print_changes(Set *set) {
 /* Print why a rollout has not ended well, and the next command. */
 static void set_print_end(const Set *set) {
         const uint64_t n = set_number(set, "waiting");
-        bool template = unit_name_is_template(set_text(set, "name"));
+        bool template = unit_name_is_template(rollout_set_text(set, "name"));
         _cleanup_text_ Text t = {}, next = {};
 
         rollout_append_next(&next, set->answer);
         if (set_number(set, "reverted") > 0 && set_status(set) == EXIT_FAILED)
                 rollout_append_reverted(&t, set->answer);
         else if (set_is(set, "paused"))
-                text_printf(&t, "the rollout is paused: %s", set_text(set, "why"));
+                text_printf(&t, "the rollout is paused: %s", rollout_set_text(set, "why"));
         else if (set_is(set, "held"))
                 text_append(&t, "the rollout is held");
         else if (set_status(set) == EXIT_CONTINUES)
@@ -265,20 +265,20 @@ static void set_print_end(const Set *set) {
                             "%" PRIu64
                             " instance%s without a machine get%s the text with one: %sfleetctl why %s",
                             n, plural(n), n == 1 ? "s" : "", template ? "fleetctl list-units, " : "",
-                            template ? "UNIT" : set_text(set, "name"));
+                            template ? "UNIT" : rollout_set_text(set, "name"));
         else if (set_status(set) == EXIT_FAILED)
                 text_printf(&t, "another text has been submitted meanwhile: fleetctl history %s",
-                            set_text(set, "name"));
+                            rollout_set_text(set, "name"));
         if (t.size > 0)
-                client_note("%s: %s%s%s", set_text(set, "name"), t.chars, next.size > 0 ? "; " : "",
+                client_note("%s: %s%s%s", rollout_set_text(set, "name"), t.chars, next.size > 0 ? "; " : "",
                             next.chars ?: "");
 }
 
 /* Of several units of one set, the first one stands for it. */
 static void sets_note_repeated(Sets *s, size_t i) {
         for (size_t k = 0; k < i; k++)
-                s->sets[i].repeated |= !s->sets[k].repeated &&
-                                       streq(set_text(&s->sets[i], "name"), set_text(&s->sets[k], "name"));
+                s->sets[i].repeated |= !s->sets[k].repeated && streq(rollout_set_text(&s->sets[i], "name"),
+                                                                     rollout_set_text(&s->sets[k], "name"));
 }
 
 /* Read all sets, and print what has changed. Return 0, or 1 if an answer is missing. */
@@ -302,7 +302,7 @@ static int sets_read(Sets *s, Error *err) {
                 sets_note_repeated(s, i);
                 if (set->repeated)
                         continue;
-                set->seen |= set->hash && streq(set_text(set, "wanted"), set->hash);
+                set->seen |= set->hash && streq(rollout_set_text(set, "wanted"), set->hash);
                 r = s->quiet ? 0 : set_print_changes(set);
                 if (r < 0)
                         return r;
@@ -371,7 +371,7 @@ static int sets_wait(Sets *s, uint64_t timeout_ms, Error *err) {
                                   .left = sets_left,
                                   .lost = sets_lost,
                                   .userdata = s,
-                                  .poll_ms = POLL_MS,
+                                  .poll_ms = ROLLOUT_POLL_MS,
                                   .silent_ms = SILENT_MS,
                                   .timeout_ms = timeout_ms },
                       err);
@@ -423,7 +423,7 @@ void rollout_goals_done(RolloutGoals *goals) {
 static void print_done(const Set *set, const char *done) {
         _cleanup_text_ Text line = {};
 
-        text_append_printable(&line, set_text(set, "name"));
+        text_append_printable(&line, rollout_set_text(set, "name"));
         text_printf(&line, ": %s", done);
         if (line.error >= 0)
                 (void) output_line(line.chars);

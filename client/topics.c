@@ -10,7 +10,7 @@
 
 enum {
         COLUMNS_DEFAULT = 80,
-        COLUMNS_MAX = 100, /* longer lines are hard to read */
+        TOPIC_COLUMNS_MAX = 100, /* longer lines are hard to read */
         COLUMNS_MIN = 20,
         INDENT = 4,
 };
@@ -175,7 +175,8 @@ static size_t topic_columns(void) {
 
         if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
                 return COLUMNS_DEFAULT;
-        return window.ws_col < COLUMNS_MIN ? COLUMNS_MIN : MIN((size_t) window.ws_col, (size_t) COLUMNS_MAX);
+        return window.ws_col < COLUMNS_MIN ? COLUMNS_MIN :
+                                             MIN((size_t) window.ws_col, (size_t) TOPIC_COLUMNS_MAX);
 }
 
 /* Return the columns of the first 'size' bytes. */

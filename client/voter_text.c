@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "client/times.h"
 
-enum { LOST_MS = 60000 }; /* a host that is lost for longer is not just restarted */
+enum { VOTER_LOST_MS = 60000 }; /* a host that is lost for longer is not just restarted */
 
 bool member_is_voter(const JsonValue *member) {
         const char *role = member_text(member, "seat");
@@ -11,7 +11,7 @@ bool member_is_voter(const JsonValue *member) {
         return !*role || streq(role, "voter");
 }
 
-static bool is_presence(const ApiMachine *m, const char *presence) {
+bool machine_is_presence(const ApiMachine *m, const char *presence) {
         return m && m->presence && streq(m->presence, presence);
 }
 
@@ -22,8 +22,8 @@ static bool is_drained(const ApiMachine *m) {
 /* Return whether the host is expected back: it announced its shutdown, was drained, or runs without its
  * daemon. It needs no replacement yet. */
 static bool is_maintained(const View *v, const ApiMachine *m) {
-        return (is_presence(m, "left") && !machine_is_gone(v->cluster, m)) || is_presence(m, "away") ||
-               is_drained(m);
+        return (machine_is_presence(m, "left") && !machine_is_gone(v->cluster, m)) ||
+               machine_is_presence(m, "away") || is_drained(m);
 }
 
 const JsonValue *cluster_standby(const JsonValue *cluster) {
@@ -48,7 +48,7 @@ static bool has_units(const View *v, const ApiMachine *m) {
 /* Return where the reason of a lost machine ends that was away, and whose kernel answered until then; NULL:
  * it was not. */
 static const char *away_reason_end(const ApiMachine *m) {
-        return is_presence(m, "lost") && m->away_ms > 0 && m->reason ?
+        return machine_is_presence(m, "lost") && m->away_ms > 0 && m->reason ?
                        strstr(m->reason, ", and has been away for too long") :
                        NULL;
 }
@@ -71,15 +71,15 @@ static bool append_former_absence(Text *t, const View *v, const ApiMachine *m) {
         return true;
 }
 
-static void append_presence(Text *t, const View *v, const ApiMachine *m) {
+static void voter_append_presence(Text *t, const View *v, const ApiMachine *m) {
         const char *drained = is_drained(m) ? "drained" : "";
 
-        if (!m || is_presence(m, "up") || append_former_absence(t, v, m))
+        if (!m || machine_is_presence(m, "up") || append_former_absence(t, v, m))
                 return;
         append_since(t, v->cluster, m);
-        if (is_presence(m, "left"))
+        if (machine_is_presence(m, "left"))
                 text_append(t, " (shut down)"); /* which drained it for that time */
-        else if (is_presence(m, "away"))
+        else if (machine_is_presence(m, "away"))
                 text_printf(t, " (away%s%s%s)", *drained ? ", " : "", drained,
                             has_units(v, m) ? ": its units stay as last reported" : "");
         else if (*drained)
@@ -88,7 +88,7 @@ static void append_presence(Text *t, const View *v, const ApiMachine *m) {
 
 /* Append how another host votes in place of this one. Return the command. */
 static const char *append_replacement(Text *t, const View *v, const ApiMachine *m, const JsonValue *member) {
-        const JsonValue *standby = is_presence(m, "lost") || is_presence(m, "left") ?
+        const JsonValue *standby = machine_is_presence(m, "lost") || machine_is_presence(m, "left") ?
                                            cluster_standby(v->cluster) :
                                            NULL;
         const char *address = member_text(member, "address");
@@ -102,7 +102,7 @@ static const char *append_replacement(Text *t, const View *v, const ApiMachine *
         text_append(t, "; ");
         append_member_name(t, &v->machines, standby);
         text_append(t, " votes in its place ten minutes after the loss, or once it is removed");
-        return age_ms >= LOST_MS && age_ms != UINT64_MAX ? "remove --force " : "help replace";
+        return age_ms >= VOTER_LOST_MS && age_ms != UINT64_MAX ? "remove --force " : "help replace";
 }
 
 /* Append that another host has its address already. Return false if there is none. */
@@ -124,7 +124,7 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
         size_t quorum = n / 2 + 1;
 
         text_append(t, "voter unreachable");
-        append_presence(t, v, m);
+        voter_append_presence(t, v, m);
         text_printf(t, "; %zu of %zu voters left, ", n_reachable, n);
         if (n_reachable < quorum)
                 text_append(t, "no majority");
@@ -145,8 +145,8 @@ const char *append_voter(Text *t, const View *v, const JsonValue *member, size_t
         if (n_reachable >= quorum && append_successor(t, v, member))
                 return "help replace";
         /* After a restart of a daemon, its voters are unreachable for some seconds. */
-        text_printf(t, ": %sstart %s", is_presence(m, "up") ? "if that lasts, " : "",
-                    is_presence(m, "away") || away_reason_end(m) ? "fleetd on it" : "it");
+        text_printf(t, ": %sstart %s", machine_is_presence(m, "up") ? "if that lasts, " : "",
+                    machine_is_presence(m, "away") || away_reason_end(m) ? "fleetd on it" : "it");
         if (n_reachable < quorum) {
                 if (*address)
                         text_printf(t, ", or give a new host its address %s", address);

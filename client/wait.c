@@ -167,7 +167,7 @@ static int wait_denied(Wait *w) {
 /* What the cluster continues to do after the end of a wait, and the command that ends or undoes it. */
 static const struct {
         const char *verb, *to, *command;
-} goals[] = {
+} wait_goals[] = {
         [WAIT_STATE] = { "load", "cancel", "fleetctl unload" },
         [WAIT_RUNNING] = { "start", "cancel", "fleetctl unload" },
         [WAIT_ENDED] = { "run", "cancel", "fleetctl unload" },
@@ -188,7 +188,7 @@ static void wait_append_restoring(const Wait *w, const char *name, Text *t) {
                 n_loaded += w->units[i].phase < PHASE_DONE && wait_was_loaded(w, w->units[i].name);
         name = name ?: "UNIT...";
         if (n_loaded < n)
-                text_printf(t, "; to %s: %s", goals[goal].to, goals[goal].command);
+                text_printf(t, "; to %s: %s", wait_goals[goal].to, wait_goals[goal].command);
         if (n_loaded < n && goal != WAIT_GONE)
                 text_printf(t, " %s", name);
         if (n_loaded > 0)
@@ -219,8 +219,8 @@ static int wait_interrupted(Wait *w) {
         if (wait_says(w->request))
                 return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", wait_says(w->request));
         wait_append_undo(w, w->n_left == 1 ? names.chars : NULL, &undo);
-        return error_set(w->err, -EINTR, "the cluster continues to %s %s%s", goals[w->request->goal].verb,
-                         names.chars ?: "", undo.chars ?: "");
+        return error_set(w->err, -EINTR, "the cluster continues to %s %s%s",
+                         wait_goals[w->request->goal].verb, names.chars ?: "", undo.chars ?: "");
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */

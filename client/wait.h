@@ -11,6 +11,8 @@
 #include "client/client.h"
 #include "client/progress.h"
 
+enum { UNITS_MANY = 8 }; /* more units are read with one list */
+
 typedef enum WaitGoal {
         WAIT_STATE,   /* the state of the unit is 'target' */
         WAIT_RUNNING, /* also: the unit is active in systemd, or its job has ended successfully */

@@ -4,9 +4,8 @@
 #include "client/wait_internal.h"
 
 enum {
-        MANY = 8,           /* more units are read with one list */
-        SILENCE_MS = 10000, /* without any answer: until the wait fails */
-        LAG_MS = 3000,      /* a daemon may lag behind the daemon that answered before */
+        WAIT_SILENCE_MS = 10000, /* without any answer: until the wait fails */
+        LAG_MS = 3000,           /* a daemon may lag behind the daemon that answered before */
 };
 
 static int wait_copy(char **field, const char *value) {
@@ -35,7 +34,7 @@ static void set_state(WaitUnit *u, const char *active, const char *sub) {
 }
 
 /* A limited wait in a pipe names machines as fleet does. */
-static void append_place(Wait *w, const char *machine, bool failed, Text *t) {
+static void wait_append_place(Wait *w, const char *machine, bool failed, Text *t) {
         if (isatty(STDOUT_FILENO) || (failed && w->allowed_ms == 0))
                 append_machine_name(t, &w->machines, machine);
         else
@@ -77,7 +76,7 @@ void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
         _cleanup_text_ Text place = {};
 
         if (u->machine)
-                append_place(w, u->machine, true, &place);
+                wait_append_place(w, u->machine, true, &place);
         else
                 text_append(&place, u->global ? "some of its machines" : "no machine");
         wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s%s%s", u->name, middle,
@@ -94,7 +93,7 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u) {
                 text_printf(&t, " on %zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine && listing_machine(&w->machines, u->machine)) {
                 text_append(&t, " on ");
-                append_place(w, u->machine, false, &t);
+                wait_append_place(w, u->machine, false, &t);
         }
         if (t.error >= 0)
                 puts(t.chars);
@@ -180,7 +179,7 @@ static void wait_check_stable(Wait *w, WaitUnit *u, const ApiState *s) {
                 return;
         }
         set_word(u, "unknown");
-        append_place(w, u->machine, true, &place);
+        wait_append_place(w, u->machine, true, &place);
         wait_fail(w, u, -EHOSTDOWN, "%s: %s is away, and last reported it %s: whether it runs is not known",
                   u->name, place.chars ?: "", u->state);
 }
@@ -501,7 +500,7 @@ static int wait_tolerate(Wait *w, int r, const Error *err) {
                 w->answered_ms = now_ms;
                 return 0;
         }
-        if (connection_is_lost(r) && now_ms - w->answered_ms < SILENCE_MS)
+        if (connection_is_lost(r) && now_ms - w->answered_ms < WAIT_SILENCE_MS)
                 return 0;
         *w->err = *err;
         return r;
@@ -575,7 +574,7 @@ int wait_refresh_all(Wait *w) {
         Error err = {};
         int r = 0;
 
-        if (w->n_left > MANY)
+        if (w->n_left > UNITS_MANY)
                 return wait_refresh_listed(w, &err);
         for (size_t i = 0; r >= 0 && i < w->n; i++)
                 if (w->units[i].phase < PHASE_DONE)

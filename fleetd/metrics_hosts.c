@@ -1,7 +1,5 @@
 #include "fleetd/metrics_hosts.h"
 
-enum { NS_PER_MS = 1000 * 1000 };
-
 /* The kind of a host in the cluster. */
 typedef enum HostKind { HOST_VOTER, HOST_STANDBY, HOST_ATTACHED, _HOST_KIND_MAX } HostKind;
 

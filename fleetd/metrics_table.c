@@ -6,8 +6,6 @@
 #include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"
 
-enum { NS_PER_MS = 1000 * 1000 };
-
 /* A family, and its reader: from the memory of the daemon, on the loop; or from files of the kernel, off the
  * loop. */
 typedef struct MetricRow {

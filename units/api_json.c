@@ -149,7 +149,7 @@ int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *
 
 /* -- States and machines -- */
 
-static const JsonField state_fields[] = {
+static const JsonField api_state_fields[] = {
         { "available", JSON_FIELD_BOOL, offsetof(ApiState, available) },
         { "finished", JSON_FIELD_BOOL, offsetof(ApiState, finished) },
         { "hash", JSON_FIELD_TEXT, offsetof(ApiState, hash) },
@@ -196,7 +196,7 @@ static const JsonField machine_fields[] = {
 };
 
 void api_state_write(Text *t, const ApiState *state) {
-        json_write_object(t, JSON_FIELDS(state_fields), state);
+        json_write_object(t, JSON_FIELDS(api_state_fields), state);
 }
 
 /* -- Pages -- */
@@ -218,7 +218,7 @@ static const PageKind units_page = { "units",
                                      JSON_FIELDS(unit_fields),
                                      &API_UNIT_EMPTY },
                       states_page = { "states", "a unit state", offsetof(ApiPage, states), sizeof(ApiState),
-                                      JSON_FIELDS(state_fields) },
+                                      JSON_FIELDS(api_state_fields) },
                       machines_page = { "machines", "a machine", offsetof(ApiPage, machines),
                                         sizeof(ApiMachine), JSON_FIELDS(machine_fields) };
 

@@ -15,13 +15,13 @@ const UnitClassRules unit_classes[_CLASS_MAX] = {
         [CLASS_TARGET] = {},
 };
 
-/* The types with a class of their own; all others are services. */
+/* The classes_of_types with a class of their own; all others are services. */
 static const struct {
         const char *type;
         UnitClass class;
         const char *section, *option; /* of the unit that it triggers; NULL: none names it */
         const char *to;               /* its type, if it has the name of the trigger */
-} types[] = {
+} classes_of_types[] = {
         { "timer", CLASS_TRIGGER, "Timer", "Unit", "service" },
         { "path", CLASS_TRIGGER, "Path", "Unit", "service" },
         { "socket", CLASS_TRIGGER, "Socket", "Service", "service" },
@@ -46,9 +46,9 @@ static bool class_is_set(const UnitFile *file, const char *section, const char *
 UnitClass unit_class(const char *name, const UnitFile *file) {
         const char *restart = unit_file_get(file, "Service", "Restart");
 
-        for (size_t i = 0; i < ELEMENTS(types); i++)
-                if (streq(unit_name_type(name), types[i].type))
-                        return types[i].class;
+        for (size_t i = 0; i < ELEMENTS(classes_of_types); i++)
+                if (streq(unit_name_type(name), classes_of_types[i].type))
+                        return classes_of_types[i].class;
         if (restart && (streq(restart, "always") || streq(restart, "on-success")) &&
             !unit_file_get(file, "Service", "RestartPreventExitStatus"))
                 return CLASS_LASTING;
@@ -61,14 +61,17 @@ int unit_class_triggered(const char *name, const UnitFile *file, char ret[static
         size_t i = 0;
 
         ret[0] = 0;
-        while (i < ELEMENTS(types) && !streq(type, types[i].type))
+        while (i < ELEMENTS(classes_of_types) && !streq(type, classes_of_types[i].type))
                 i++;
-        if (i == ELEMENTS(types) || !unit_classes[types[i].class].triggers ||
+        if (i == ELEMENTS(classes_of_types) || !unit_classes[classes_of_types[i].class].triggers ||
             class_is_set(file, "Socket", "Accept"))
                 return 0;
-        named = types[i].option ? unit_file_get(file, types[i].section, types[i].option) : NULL;
+        named = classes_of_types[i].option ?
+                        unit_file_get(file, classes_of_types[i].section, classes_of_types[i].option) :
+                        NULL;
         if (!named || !*named) {
-                snprintf(ret, UNIT_NAME_MAX + 1, "%.*s.%s", (int) (type - name - 1), name, types[i].to);
+                snprintf(ret, UNIT_NAME_MAX + 1, "%.*s.%s", (int) (type - name - 1), name,
+                         classes_of_types[i].to);
                 return 0;
         }
         expanded = unit_name_expand(name, named);

@@ -10,16 +10,16 @@ const char *const move_result_names[_MOVE_RESULT_MAX] = {
         [MOVE_RESULT_LOST] = "lost",           [MOVE_RESULT_ENDED] = "ended",
 };
 
-static const char requested[] = "move to ", done[] = "moved to ",
-                  failed[] = " failed: ", ended[] = " ended: ";
+static const char requested_text[] = "move to ", done_text[] = "moved to ",
+                  failed_text[] = " failed: ", ended_text[] = " ended: ";
 
 void move_result_write(char *ret, size_t size, MoveResult result, const char *unit, const char *to,
                        const char *why) {
         if (result == MOVE_RESULT_REQUESTED || result == MOVE_RESULT_DONE)
-                text_format(ret, size, "%s%s", result == MOVE_RESULT_DONE ? done : requested, to);
+                text_format(ret, size, "%s%s", result == MOVE_RESULT_DONE ? done_text : requested_text, to);
         else
                 text_format(ret, size, "move of %s to %s%s%s", unit, to,
-                            result == MOVE_RESULT_ENDED ? ended : failed, why);
+                            result == MOVE_RESULT_ENDED ? ended_text : failed_text, why);
 }
 
 MoveResult move_result_read(const char *unit, const char *reason) {
@@ -27,17 +27,17 @@ MoveResult move_result_read(const char *unit, const char *reason) {
         char begin[UNIT_NAME_MAX + 16];
         const char *rest;
 
-        if (starts_with(reason, requested))
+        if (starts_with(reason, requested_text))
                 return MOVE_RESULT_REQUESTED;
-        if (starts_with(reason, done))
+        if (starts_with(reason, done_text))
                 return MOVE_RESULT_DONE;
         snprintf(begin, sizeof(begin), "move of %s to ", unit);
         rest = starts_with(reason, begin) ? strchr(reason + strlen(begin), ' ') : NULL;
         if (!rest)
                 return _MOVE_RESULT_INVALID;
-        if (starts_with(rest, ended))
+        if (starts_with(rest, ended_text))
                 return MOVE_RESULT_ENDED;
-        if (!starts_with(rest, failed))
+        if (!starts_with(rest, failed_text))
                 return _MOVE_RESULT_INVALID;
-        return IS_AMONG(rest + strlen(failed), down) ? MOVE_RESULT_LOST : MOVE_RESULT_FAILED;
+        return IS_AMONG(rest + strlen(failed_text), down) ? MOVE_RESULT_LOST : MOVE_RESULT_FAILED;
 }

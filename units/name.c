@@ -5,7 +5,7 @@
 #include "base/parse.h"
 #include "units/quadlet.h"
 
-static const char *const types[] = {
+static const char *const unit_types[] = {
         "automount",
         "busname",
         "device",
@@ -37,7 +37,7 @@ static const char *const template_types[] = { "container", "kube",   "path", "se
 static const char *const not_from_files[] = { "busname", "device", "scope", "slice", "snapshot" };
 
 /* systemd.special(7) without slices and scopes, which are rejected by type. */
-static const char *const special[] = {
+static const char *const special_units[] = {
         "-.mount",
         "basic.target",
         "blockdev@.target",
@@ -145,7 +145,7 @@ int unit_name_check(const char *name, Error *err) {
         if (*type == 0)
                 return error_set(err, -EINVAL, "unit name cannot end in \".\"");
 
-        if (!IS_AMONG(type, types)) {
+        if (!IS_AMONG(type, unit_types)) {
                 _cleanup_text_ Text shown = {};
 
                 text_append_printable(&shown, type);
@@ -183,7 +183,7 @@ static const char *unit_name_refusal(const char *name) {
         char known_as[UNIT_NAME_MAX + 32];
 
         quadlet_service(name, known_as);
-        if (IS_AMONG(known_as, special) || starts_with(name, "blockdev@"))
+        if (IS_AMONG(known_as, special_units) || starts_with(name, "blockdev@"))
                 return "systemd itself depends on a unit of that name (systemd.special(7))";
         if (starts_with(name, "systemd-"))
                 return "names that start with systemd- are systemd's own";
@@ -261,13 +261,13 @@ char *unit_name_from_argument(const char *argument) {
         _cleanup_text_ Text t = {};
 
         text_append(&t, slash ? slash + 1 : argument);
-        if (t.chars && !IS_AMONG(unit_name_type(t.chars), types))
+        if (t.chars && !IS_AMONG(unit_name_type(t.chars), unit_types))
                 text_append(&t, ".service");
         return text_take(&t, NULL);
 }
 
 bool unit_name_has_type(const char *name) {
-        return IS_AMONG(unit_name_type(name), types);
+        return IS_AMONG(unit_name_type(name), unit_types);
 }
 
 /* Return whether 'a' becomes 'b' by one letter more, less or another, or by two neighbours in the other
@@ -282,10 +282,10 @@ const char *unit_name_meant_type(const char *name) {
 
         if (size < MISSPELT_MIN || size > MISSPELT_MAX || unit_name_has_type(name))
                 return NULL;
-        for (size_t i = 0; i < ELEMENTS(types); i++)
-                if (strlen(types[i]) >= MISSPELT_MIN && !IS_AMONG(types[i], not_from_files) &&
-                    is_slip(typed, types[i]))
-                        return types[i];
+        for (size_t i = 0; i < ELEMENTS(unit_types); i++)
+                if (strlen(unit_types[i]) >= MISSPELT_MIN && !IS_AMONG(unit_types[i], not_from_files) &&
+                    is_slip(typed, unit_types[i]))
+                        return unit_types[i];
         return NULL;
 }
 

@@ -200,7 +200,7 @@ static const struct {
         int (*take)(Reading *r, const char *item);
         bool old;     /* an old spelling: accepted, not suggested */
         bool updates; /* begins with the level of updates */
-} options[] = {
+} fleet_options[] = {
         { "MachineID", take_machine_id },
         { "X-ConditionMachineID", take_machine_id, true },
         { "X-ConditionMachineBootID", take_machine_id, true },
@@ -293,9 +293,9 @@ static int options_take_value(Reading *r, int (*take)(Reading *, const char *)) 
 }
 
 bool options_begin_with_updates(const char *name) {
-        for (size_t i = 0; i < ELEMENTS(options); i++)
-                if (streq(name, options[i].name))
-                        return options[i].updates;
+        for (size_t i = 0; i < ELEMENTS(fleet_options); i++)
+                if (streq(name, fleet_options[i].name))
+                        return fleet_options[i].updates;
         return false;
 }
 
@@ -303,14 +303,14 @@ static const char *options_nearest(const char *name) {
         const char *nearest = NULL;
         size_t best = 3;
 
-        for (size_t i = 0; i < ELEMENTS(options); i++) {
-                size_t distance = strcasecmp(name, options[i].name) == 0 ?
+        for (size_t i = 0; i < ELEMENTS(fleet_options); i++) {
+                size_t distance = strcasecmp(name, fleet_options[i].name) == 0 ?
                                           0 :
-                                          text_distance(name, options[i].name);
+                                          text_distance(name, fleet_options[i].name);
 
-                if (!options[i].old && distance < best) {
+                if (!fleet_options[i].old && distance < best) {
                         best = distance;
-                        nearest = options[i].name;
+                        nearest = fleet_options[i].name;
                 }
         }
         return nearest;
@@ -459,8 +459,8 @@ static int options_warn_option(Reading *r, const UnitFile *file) {
         if (!unit_file_section_is_ours(o->section))
                 return options_warn_section(r, file);
 
-        for (size_t i = 0; i < ELEMENTS(options); i++)
-                if (streq(o->name, options[i].name))
+        for (size_t i = 0; i < ELEMENTS(fleet_options); i++)
+                if (streq(o->name, fleet_options[i].name))
                         return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest(o->name) : NULL;
         if (nearest)
@@ -474,13 +474,13 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
         Reading reading = { .name = name, .placement = &placement, .warnings = warnings, .err = err };
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(options); i++)
+        for (size_t i = 0; i < ELEMENTS(fleet_options); i++)
                 for (size_t j = 0; j < file->n_options; j++) {
                         const UnitOption *o = reading.option = &file->options[j];
 
-                        if (!unit_file_section_is_ours(o->section) || !streq(o->name, options[i].name))
+                        if (!unit_file_section_is_ours(o->section) || !streq(o->name, fleet_options[i].name))
                                 continue;
-                        r = options_take_value(&reading, options[i].take);
+                        r = options_take_value(&reading, fleet_options[i].take);
                         if (r == -ENOMEM)
                                 return r;
                         if (r < 0)

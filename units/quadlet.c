@@ -8,7 +8,7 @@ static const struct {
         const char *suffix; /* of the service's name */
         const char *needs,
                 *instead; /* a required option of the section, or another one instead; NULL: none */
-} types[] = {
+} quadlet_types[] = {
         { "container", "Container", "", "Image", "Rootfs" }, { "kube", "Kube", "", "Yaml", NULL },
         { "volume", "Volume", "-volume", NULL, NULL },       { "network", "Network", "-network", NULL, NULL },
         { "image", "Image", "-image", "Image", NULL },       { "pod", "Pod", "-pod", NULL, NULL },
@@ -18,8 +18,8 @@ static const struct {
 static int quadlet_type(const char *name) {
         const char *type = unit_name_type(name);
 
-        for (size_t i = 0; i < ELEMENTS(types); i++)
-                if (streq(types[i].type, type))
+        for (size_t i = 0; i < ELEMENTS(quadlet_types); i++)
+                if (streq(quadlet_types[i].type, type))
                         return i;
         return -1;
 }
@@ -35,7 +35,8 @@ void quadlet_service(const char *name, char ret[static UNIT_NAME_MAX + 32]) {
                 snprintf(ret, UNIT_NAME_MAX + 32, "%s", name);
         else
                 snprintf(ret, UNIT_NAME_MAX + 32, "%.*s%s.service",
-                         (int) (strlen(name) - strlen(types[t].type) - 1), name, types[t].suffix);
+                         (int) (strlen(name) - strlen(quadlet_types[t].type) - 1), name,
+                         quadlet_types[t].suffix);
 }
 
 void quadlet_each_source(const char *service, void (*each)(void *userdata, const char *name),
@@ -46,12 +47,12 @@ void quadlet_each_source(const char *service, void (*each)(void *userdata, const
         if (n > UNIT_NAME_MAX || !ends_with(service, ".service"))
                 return;
         n -= strlen(".service");
-        for (size_t i = 0; i < ELEMENTS(types); i++) {
-                size_t suffix = strlen(types[i].suffix);
+        for (size_t i = 0; i < ELEMENTS(quadlet_types); i++) {
+                size_t suffix = strlen(quadlet_types[i].suffix);
 
-                if (n <= suffix || memcmp(service + n - suffix, types[i].suffix, suffix) != 0)
+                if (n <= suffix || memcmp(service + n - suffix, quadlet_types[i].suffix, suffix) != 0)
                         continue;
-                snprintf(name, sizeof(name), "%.*s.%s", (int) (n - suffix), service, types[i].type);
+                snprintf(name, sizeof(name), "%.*s.%s", (int) (n - suffix), service, quadlet_types[i].type);
                 each(userdata, name);
         }
 }
@@ -79,25 +80,27 @@ int quadlet_check(const char *name, const char *text, const UnitFile *file, Erro
         if (strlen(service) > UNIT_NAME_MAX)
                 return error_set(err, -EINVAL, "its service's name would be longer than %d bytes",
                                  UNIT_NAME_MAX);
-        if (!quadlet_has_section(text, types[t].section))
-                return error_set(err, -EBADMSG, "a .%s file has a section [%s]; here is none", types[t].type,
-                                 types[t].section);
+        if (!quadlet_has_section(text, quadlet_types[t].section))
+                return error_set(err, -EBADMSG, "a .%s file has a section [%s]; here is none",
+                                 quadlet_types[t].type, quadlet_types[t].section);
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
 
-                for (size_t k = 0; k < ELEMENTS(types); k++)
-                        if ((int) k != t && streq(o->section, types[k].section))
+                for (size_t k = 0; k < ELEMENTS(quadlet_types); k++)
+                        if ((int) k != t && streq(o->section, quadlet_types[k].section))
                                 return error_set(err, -EBADMSG, "line %u: [%s] belongs into a .%s file",
-                                                 o->line, o->section, types[k].type);
-                if (streq(o->section, types[t].section) && streq(o->name, "ServiceName"))
+                                                 o->line, o->section, quadlet_types[k].type);
+                if (streq(o->section, quadlet_types[t].section) && streq(o->name, "ServiceName"))
                         return error_set(err, -EBADMSG,
                                          "line %u: ServiceName= is not taken: its service is %s", o->line,
                                          service);
         }
-        if (types[t].needs && !unit_file_get(file, types[t].section, types[t].needs) &&
-            !(types[t].instead && unit_file_get(file, types[t].section, types[t].instead)))
-                return error_set(err, -EBADMSG, "[%s] needs %s=%s%s%s", types[t].section, types[t].needs,
-                                 types[t].instead ? " or " : "", types[t].instead ?: "",
-                                 types[t].instead ? "=" : "");
+        if (quadlet_types[t].needs &&
+            !unit_file_get(file, quadlet_types[t].section, quadlet_types[t].needs) &&
+            !(quadlet_types[t].instead &&
+              unit_file_get(file, quadlet_types[t].section, quadlet_types[t].instead)))
+                return error_set(err, -EBADMSG, "[%s] needs %s=%s%s%s", quadlet_types[t].section,
+                                 quadlet_types[t].needs, quadlet_types[t].instead ? " or " : "",
+                                 quadlet_types[t].instead ?: "", quadlet_types[t].instead ? "=" : "");
         return 0;
 }

@@ -20,7 +20,7 @@ static_assert(sizeof(RebootKind) == sizeof(int) && sizeof(RebootState) == sizeof
               "JSON_FIELD_WORD writes an int");
 
 static const JsonWords kind_words = { reboot_kind_names, _REBOOT_KIND_MAX, -EBADMSG };
-static const JsonWords state_words = { reboot_state_names, _REBOOT_STATE_MAX, -EBADMSG };
+static const JsonWords reboot_state_words = { reboot_state_names, _REBOOT_STATE_MAX, -EBADMSG };
 
 static const JsonField reboot_fields[] = {
         { "boot", JSON_FIELD_CHARS, offsetof(RebootRecord, boot), .size = BOOT_ID_SIZE },
@@ -34,7 +34,7 @@ static const JsonField reboot_fields[] = {
         { "since", JSON_FIELD_U64, offsetof(RebootRecord, since_ms) },
         { "slots", JSON_FIELD_U64, offsetof(RebootRecord, slots) },
         { "soft", JSON_FIELD_U64, offsetof(RebootRecord, soft) },
-        { "state", JSON_FIELD_WORD, offsetof(RebootRecord, state), true, .words = &state_words },
+        { "state", JSON_FIELD_WORD, offsetof(RebootRecord, state), true, .words = &reboot_state_words },
         { "steady", JSON_FIELD_U64, offsetof(RebootRecord, steady_ms) },
         { "until", JSON_FIELD_U64, offsetof(RebootRecord, until_ms) },
         { "why", JSON_FIELD_CHARS_CUT, offsetof(RebootRecord, why), .size = RECORDED_WHY_SIZE },

@@ -21,7 +21,7 @@ const char *const rollout_result_names[_ROLLOUT_RESULT_MAX] = {
 
 static const JsonWords result_words = { rollout_result_names, _ROLLOUT_RESULT_MAX, -EBADMSG };
 
-static const JsonWords state_words = { rollout_state_names, _ROLLOUT_STATE_MAX, -EBADMSG };
+static const JsonWords rollout_state_words = { rollout_state_names, _ROLLOUT_STATE_MAX, -EBADMSG };
 
 static_assert(sizeof(RolloutState) == sizeof(int) && sizeof(RolloutResult) == sizeof(int),
               "JSON_FIELD_WORD reads and writes an int");
@@ -117,18 +117,18 @@ static const JsonField outcome_fields[] = {
 };
 
 /* A list of objects of one kind. */
-typedef struct RecordList {
+typedef struct RolloutList {
         const char *name;
         const JsonField *fields;
         size_t n_fields, size, max; /* size: of an item */
-} RecordList;
+} RolloutList;
 
-static const RecordList failures_list = { "failed", JSON_FIELDS(failure_fields), sizeof(RolloutFailure),
-                                          ROLLOUT_FAILURES_MAX };
-static const RecordList outcomes_list = { "outcomes", JSON_FIELDS(outcome_fields), sizeof(RolloutOutcome),
-                                          ROLLOUT_OUTCOMES_MAX };
+static const RolloutList failures_list = { "failed", JSON_FIELDS(failure_fields), sizeof(RolloutFailure),
+                                           ROLLOUT_FAILURES_MAX };
+static const RolloutList outcomes_list = { "outcomes", JSON_FIELDS(outcome_fields), sizeof(RolloutOutcome),
+                                           ROLLOUT_OUTCOMES_MAX };
 
-static void list_write(Text *t, const RecordList *list, const void *items, size_t n) {
+static void rollout_list_write(Text *t, const RolloutList *list, const void *items, size_t n) {
         if (n == 0)
                 return;
         json_open(t, list->name, '[');
@@ -138,7 +138,8 @@ static void list_write(Text *t, const RecordList *list, const void *items, size_
 }
 
 /* Read a list into *ret, a pointer to an array that the caller frees, also after an error. */
-static int list_read(const JsonValue *object, const RecordList *list, void *ret, size_t *ret_n, Error *err) {
+static int rollout_list_read(const JsonValue *object, const RolloutList *list, void *ret, size_t *ret_n,
+                             Error *err) {
         const JsonValue *array = json_value_member(object, list->name);
         size_t n = array ? json_value_count(array) : 0;
         char *items;
@@ -172,7 +173,7 @@ static int list_read(const JsonValue *object, const RecordList *list, void *ret,
 static const JsonField rollout_fields[] = {
         { "added", JSON_FIELD_U64, FIELD(added) },
         { "available", JSON_FIELD_U64, FIELD(available) },
-        { "before", JSON_FIELD_WORD, FIELD(before), .words = &state_words },
+        { "before", JSON_FIELD_WORD, FIELD(before), .words = &rollout_state_words },
         { "begun", JSON_FIELD_U64, FIELD(begun) },
         { "by", JSON_FIELD_CHARS_CUT, FIELD(by), .size = RECORDED_BY_SIZE },
         { "completed", JSON_FIELD_U64, FIELD(completed.number) },
@@ -188,7 +189,7 @@ static const JsonField rollout_fields[] = {
         { "revertedHash", JSON_FIELD_CHARS, FIELD(reverted.hash), .size = UNIT_HASH_SIZE },
         { "served", JSON_FIELD_U64, FIELD(served) },
         { "since", JSON_FIELD_U64, FIELD(since_ms) },
-        { "state", JSON_FIELD_WORD, FIELD(state), .required = true, .words = &state_words },
+        { "state", JSON_FIELD_WORD, FIELD(state), .required = true, .words = &rollout_state_words },
         { "to", JSON_FIELD_U64, FIELD(to.number), .required = true },
         { "toHash", JSON_FIELD_CHARS, FIELD(to.hash), .required = true, .size = UNIT_HASH_SIZE },
         { "until", JSON_FIELD_U64, FIELD(until_ms) },
@@ -198,8 +199,8 @@ static const JsonField rollout_fields[] = {
 void stored_rollout_write(Text *t, const RolloutRecord *rollout) {
         json_open(t, NULL, '{');
         json_write_fields(t, JSON_FIELDS(rollout_fields), rollout);
-        list_write(t, &failures_list, rollout->failed, rollout->n_failed);
-        list_write(t, &outcomes_list, rollout->outcomes, rollout->n_outcomes);
+        rollout_list_write(t, &failures_list, rollout->failed, rollout->n_failed);
+        rollout_list_write(t, &outcomes_list, rollout->outcomes, rollout->n_outcomes);
         json_close(t, '}');
 }
 
@@ -213,9 +214,9 @@ int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error
                 return r;
         r = json_read_fields(root, JSON_FIELDS(rollout_fields), &rollout, err);
         if (r >= 0)
-                r = list_read(root, &failures_list, &rollout.failed, &rollout.n_failed, err);
+                r = rollout_list_read(root, &failures_list, &rollout.failed, &rollout.n_failed, err);
         if (r >= 0)
-                r = list_read(root, &outcomes_list, &rollout.outcomes, &rollout.n_outcomes, err);
+                r = rollout_list_read(root, &outcomes_list, &rollout.outcomes, &rollout.n_outcomes, err);
         if (r < 0)
                 return r;
         *ret = rollout;

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 
-enum { RETRY_MS = 1000, LOOK_MS = 60000 };
+enum { FACTS_RETRY_MS = 1000, LOOK_MS = 60000 };
 
 struct Facts {
         Loop *loop; /* borrowed, as the next */
@@ -31,7 +31,7 @@ static void facts_on_done(void *userdata, KvStatus status, const char *message, 
                 log_warning(NO_FIELDS, "Failed to publish the facts of this host: %s; trying again", message);
         f->refused = status == KV_FORBIDDEN;
         if (status != KV_OK)
-                (void) timer_start(&f->retry, f->loop, RETRY_MS);
+                (void) timer_start(&f->retry, f->loop, FACTS_RETRY_MS);
         else
                 loop_defer(f->loop, &f->pass);
 }
@@ -82,7 +82,7 @@ static void facts_on_pass(void *userdata) {
         if (self && self->facts && machine_equal(self->facts, &facts))
                 return;
         if (registry_publish_facts(f->registry, &facts, facts_on_done, f) < 0)
-                (void) timer_start(&f->retry, f->loop, RETRY_MS);
+                (void) timer_start(&f->retry, f->loop, FACTS_RETRY_MS);
         else
                 f->sending = true;
 }

@@ -8,8 +8,8 @@
 #include "fleetd/agent/hand_over.h"
 
 enum {
-        RETRY_MS = 200,    /* of logind's delay, which is 5 s by default */
-        RESERVE_MS = 1000, /* before its end: logind would name this daemon in a warning */
+        INHIBITOR_RETRY_MS = 200, /* of logind's delay, which is 5 s by default */
+        RESERVE_MS = 1000,        /* before its end: logind would name this daemon in a warning */
 };
 
 struct Inhibitor {
@@ -44,7 +44,7 @@ static void inhibitor_on_done(void *userdata, KvStatus status, const char *messa
         if (status == KV_OK)
                 loop_defer(in->loop, &in->pass);
         else
-                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+                (void) timer_start(&in->retry, in->loop, INHIBITOR_RETRY_MS);
 }
 
 static void inhibitor_announce(Inhibitor *in, const ClusterMachine *m, bool stopping) {
@@ -53,7 +53,7 @@ static void inhibitor_announce(Inhibitor *in, const ClusterMachine *m, bool stop
         if (r == 0)
                 in->sending = true;
         else if (r != -EALREADY)
-                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+                (void) timer_start(&in->retry, in->loop, INHIBITOR_RETRY_MS);
 }
 
 /* Return why the shutdown need not wait for anything; NULL: units may still move. */
@@ -106,7 +106,7 @@ static void inhibitor_stop(Inhibitor *in, const ClusterMachine *m) {
                 return;
         }
         if (ready)
-                (void) timer_start(&in->retry, in->loop, RETRY_MS);
+                (void) timer_start(&in->retry, in->loop, INHIBITOR_RETRY_MS);
         else if (!in->sending)
                 inhibitor_announce(in, m, true);
 }

@@ -10,7 +10,7 @@
 #include "units/singleton.h"
 
 enum {
-        TICK_MS = 1000,
+        LEASE_TICK_MS = 1000,
         RENEWALS = 5, /* in the time of a lease */
 };
 
@@ -133,7 +133,7 @@ void agent_update_lease(Agent *a) {
                         agent_dirty(a, u);
         lease->valid = valid;
         if (lease->n_units > 0 && !timer_armed(&lease->tick))
-                (void) timer_start(&lease->tick, a->loop, TICK_MS);
+                (void) timer_start(&lease->tick, a->loop, LEASE_TICK_MS);
 }
 
 /* A lease that was granted stays valid until its end. */

@@ -5,7 +5,7 @@
  * at most: a daemon that stood still has not looked for the cluster meanwhile. */
 #include "fleetd/agent/agent_internal.h"
 
-enum { TICK_MS = 1000, TICKS_MAX = 2 };
+enum { PARTITION_TICK_MS = 1000, TICKS_MAX = 2 };
 
 bool agent_stops_alone(const AssignmentRecord *record) {
         return record && record->unit && record->unit->placement.stops_alone;
@@ -35,7 +35,7 @@ void agent_on_partition_tick(void *userdata) {
         Agent *a = userdata;
         uint64_t now_ms = loop_boot_ms(a->loop);
 
-        a->partition.ms += MIN(now_ms - a->partition.tick_ms, (uint64_t) TICKS_MAX * TICK_MS);
+        a->partition.ms += MIN(now_ms - a->partition.tick_ms, (uint64_t) TICKS_MAX * PARTITION_TICK_MS);
         a->partition.tick_ms = now_ms;
         partition_mark_units(a);
         agent_wake(a);
@@ -53,5 +53,5 @@ void agent_update_partition(Agent *a) {
                 return;
         if (p->ms == 0)
                 p->tick_ms = loop_boot_ms(a->loop);
-        (void) timer_start(&p->tick, a->loop, TICK_MS); /* else the next pass starts it */
+        (void) timer_start(&p->tick, a->loop, PARTITION_TICK_MS); /* else the next pass starts it */
 }

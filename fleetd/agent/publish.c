@@ -6,7 +6,7 @@
 #include "units/named.h"
 
 /* Two in a row, then one each quarter of a second: five in the first second, then four. */
-enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
+enum { GAP_MS = 250, PUBLISH_RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
 /* A unit that was published less than UNIT_GAP_MS ago. */
 typedef struct Published {
@@ -86,7 +86,7 @@ static void publisher_on_done(void *userdata, KvStatus status, const char *messa
         p->refused = status == KV_FORBIDDEN;
         if (status != KV_OK && status != KV_COMPARE_FAILED) {
                 log_debug(NO_FIELDS, "states not published: %s", message);
-                p->next_ms = loop_now_ms(p->loop) + RETRY_MS;
+                p->next_ms = loop_now_ms(p->loop) + PUBLISH_RETRY_MS;
         }
         publisher_wake_at(p, p->next_ms);
 }

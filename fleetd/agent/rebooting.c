@@ -7,7 +7,7 @@
 #include "base/sizes.h"
 #include "fleetd/agent/hand_over.h"
 
-enum { RETRY_MS = 1000 };
+enum { REBOOT_RETRY_MS = 1000 };
 
 struct Rebooting {
         Loop *loop; /* borrowed, as the next */
@@ -46,7 +46,7 @@ static void rebooting_on_written(void *userdata, KvStatus status, const char *me
         if (status == KV_OK)
                 r->why[0] = 0;
         else
-                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+                (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
 }
 
 static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
@@ -56,7 +56,7 @@ static void rebooting_write(Rebooting *r, const ClusterMachine *m) {
         next.state = REBOOT_REJECTED;
         snprintf(next.why, sizeof(next.why), "%s", r->why);
         if (registry_reboot(r->registry, 0, &change, 1, NULL, rebooting_on_written, r) < 0)
-                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+                (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
         else
                 r->sending = true;
 }
@@ -95,7 +95,7 @@ static bool rebooting_awaits_leader(Rebooting *r) {
                 return false;
         if (r->hand_over_ms == 0)
                 r->hand_over_ms = now_ms;
-        (void) timer_start(&r->retry, r->loop, RETRY_MS);
+        (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
         return true;
 }
 
@@ -107,7 +107,7 @@ static void rebooting_on_synced(void *userdata, KvStatus status) {
 
         r->syncing = false;
         if (status != KV_OK || !registry_is_current(r->registry))
-                (void) timer_start(&r->retry, r->loop, RETRY_MS);
+                (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
         else if (rebooting_is_due(r, m) && registry_ready(r->registry) &&
                  r->logind->ops->state(r->logind) == LOGIND_RUNNING && !rebooting_awaits_leader(r))
                 rebooting_call(r, m);

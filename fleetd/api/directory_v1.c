@@ -17,7 +17,7 @@ static void problem_write(Text *t, const ClusterMachine *m, const ClusterProblem
         json_close(t, '}');
 }
 
-static int by_unit(const void *a, const void *b) {
+static int problems_by_unit(const void *a, const void *b) {
         return strcmp((*(const ClusterProblem *const *) a)->unit, (*(const ClusterProblem *const *) b)->unit);
 }
 
@@ -30,7 +30,7 @@ static int problems_write(Text *t, const ClusterMachine *m) {
                 return -ENOMEM;
         for (const ClusterProblem *p = m->problems; p; p = p->hh.next)
                 sorted[n++] = p;
-        qsort(sorted, n, sizeof(*sorted), by_unit);
+        qsort(sorted, n, sizeof(*sorted), problems_by_unit);
         for (size_t i = 0; i < n; i++)
                 problem_write(t, m, sorted[i]);
         return 0;

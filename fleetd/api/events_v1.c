@@ -172,7 +172,7 @@ static int details_line(KvWatchEvent *event, Shared **ret) {
 }
 
 /* Read "details" and "after", the only parameters. False: one is invalid, and the request is answered. */
-static bool read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
+static bool events_read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *p = &request->parameters.items[i];
 
@@ -200,7 +200,7 @@ void events_handle(Request *request) {
         bool details = false;
         RegistryObserver *observer;
 
-        if (!read_parameters(request, &details, &parameters))
+        if (!events_read_parameters(request, &details, &parameters))
                 return;
         if (details) {
                 kv_changes_begin(request, &parameters, details_line, true);

@@ -369,7 +369,7 @@ static void state_walk_done(StateWalk *w) {
         free(w->some);
 }
 
-static int by_unit(const void *a, const void *b) {
+static int states_by_unit(const void *a, const void *b) {
         return strcmp((*(const ClusterState *const *) a)->unit, (*(const ClusterState *const *) b)->unit);
 }
 
@@ -382,7 +382,7 @@ static int states_collect(StateWalk *w) {
         for (const ClusterState *s = m ? m->states : NULL; s; s = s->hh.next)
                 w->some[w->n++] = s;
         if (w->n > 0)
-                qsort(w->some, w->n, sizeof(*w->some), by_unit);
+                qsort(w->some, w->n, sizeof(*w->some), states_by_unit);
         return 0;
 }
 

@@ -11,7 +11,8 @@ enum { COUNTED_MAX = 10 * PAGE_SIZE }; /* items before a page whose token has no
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static void token_write(unsigned page, size_t first, const char *after, char ret[static PAGE_TOKEN_SIZE]) {
+static void page_token_write(unsigned page, size_t first, const char *after,
+                             char ret[static PAGE_TOKEN_SIZE]) {
         uint8_t b[8 + PAGE_KEY_SIZE + 2] = { PAGE_SIZE & 0xff,   PAGE_SIZE >> 8,    page & 0xff,
                                              page >> 8,          first & 0xff,      first >> 8 & 0xff,
                                              first >> 16 & 0xff, first >> 24 & 0xff };
@@ -78,7 +79,7 @@ static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n,
         }
 }
 
-static int token_read(const char *s, Page *ret, Error *err) {
+static int page_token_read(const char *s, Page *ret, Error *err) {
         uint8_t b[8 + PAGE_KEY_SIZE] = {};
         size_t n, at;
 
@@ -111,7 +112,7 @@ bool page_of(Request *request, Page *ret) {
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && token_read(token, ret, &err) < 0) {
+        if (token && page_token_read(token, ret, &err) < 0) {
                 request_error(request, 400, "%s", err.message);
                 return false;
         }
@@ -140,7 +141,7 @@ const char *page_next(Page *page, bool more) {
 
         if (!more)
                 return NULL;
-        token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end, end > COUNTED_MAX ? page->last : "",
-                    page->token);
+        page_token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end,
+                         end > COUNTED_MAX ? page->last : "", page->token);
         return page->token;
 }

@@ -502,7 +502,7 @@ void forward_request(Request *request) {
 
 /* The end of an answer has the priority of its pieces, and the credit that of its request: the order within a
  * class is kept. */
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType forward_frame_types[] = {
         { PEER_FORWARD_HEAD, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_head },
         { PEER_FORWARD_CHUNK, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_chunk },
         { PEER_FORWARD_END, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_ending },
@@ -517,14 +517,14 @@ int forward_new(Api *api) {
                 TAILQ_INIT(&api->forwards->classes[i].waiting);
         api->forwards->look = TIMER(forwards_look, api);
         api->forwards->soon = DEFERRED(forwards_look, api);
-        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
+        peers_register(api->options.peers, forward_frame_types, ELEMENTS(forward_frame_types), api);
         return 0;
 }
 
 void forward_free(Api *api) {
         if (!api->forwards)
                 return;
-        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(api->options.peers, forward_frame_types, ELEMENTS(forward_frame_types));
         assert(!forwards_any(api->forwards)); /* their requests have ended */
         timer_stop(&api->forwards->look);
         deferred_cancel(&api->forwards->soon);

@@ -619,7 +619,7 @@ void serving_on_session_end(Api *api) {
                 loop_defer(api->loop, &api->servings->soon);
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType serve_frame_types[] = {
         { PEER_FORWARD, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_request },
         { PEER_FORWARD_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_cancel },
         { PEER_FORWARD_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_credit },
@@ -637,14 +637,14 @@ int serving_new(Api *api) {
         api->servings->soon = DEFERRED(servings_sweep, api);
         for (ApiListener kind = 0; kind < _API_LISTENER_MAX; kind++)
                 api_listener_init(&api->servings->listeners[kind], api, kind);
-        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
+        peers_register(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types), api);
         return 0;
 }
 
 void serving_free(Api *api) {
         if (!api->servings)
                 return;
-        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types));
         while (!TAILQ_EMPTY(&api->servings->all))
                 serving_free_one(TAILQ_FIRST(&api->servings->all));
         timer_stop(&api->servings->look);

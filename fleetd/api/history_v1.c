@@ -254,7 +254,7 @@ static int read_unit(const HttpParameter *p, size_t *n, Error *err) {
         return 0;
 }
 
-static int read_parameter(History *h, const HttpParameter *p, Error *err) {
+static int history_read_parameter(History *h, const HttpParameter *p, Error *err) {
         if (streq(p->name, "since"))
                 return read_milliseconds(p, &h->since_ms, err);
         if (streq(p->name, "until"))
@@ -277,12 +277,12 @@ static int read_parameter(History *h, const HttpParameter *p, Error *err) {
         return 0;
 }
 
-static int read_parameters(History *h, Error *err) {
+static int history_read_parameters(History *h, Error *err) {
         const HttpParameters *p = &h->request->parameters;
         int r;
 
         for (size_t i = 0; i < p->n; i++) {
-                r = read_parameter(h, &p->items[i], err);
+                r = history_read_parameter(h, &p->items[i], err);
                 if (r < 0)
                         return r;
         }
@@ -335,7 +335,7 @@ void history_handle(Request *request) {
         request->on_end = history_on_end;
         request->on_drain = history_on_drain;
 
-        r = read_parameters(h, &err);
+        r = history_read_parameters(h, &err);
         if (r < 0) {
                 request_refuse(request, r, &err);
                 return;

@@ -304,7 +304,7 @@ static const struct KvParameterRow {
         ParameterType type;
         size_t offset, given; /* the flag that it was sent, plus 1; 0: none */
         uint64_t least, most; /* of a number */
-} parameters[] = {
+} kv_parameters[] = {
         { "after", TAKES_NUMBER, AT(after), FLAG(has_after), 0, UINT64_MAX - 1 },
         { "dir", TAKES_BOOL, AT(dir) },
         { "limit", TAKES_NUMBER, AT(limit), 0, 1, KV_PAGE_MAX },
@@ -366,9 +366,9 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                 const struct KvParameterRow *parameter = NULL;
                 int r;
 
-                for (size_t k = 0; k < ELEMENTS(parameters); k++)
-                        if (streq(parameters[k].name, sent->name) && text_has_word(takes, sent->name))
-                                parameter = &parameters[k];
+                for (size_t k = 0; k < ELEMENTS(kv_parameters); k++)
+                        if (streq(kv_parameters[k].name, sent->name) && text_has_word(takes, sent->name))
+                                parameter = &kv_parameters[k];
                 if (!parameter && !takes[0])
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
                 if (!parameter)

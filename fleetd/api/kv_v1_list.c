@@ -36,7 +36,7 @@ static void page_free(void *userdata) {
 
 DEFINE_CLEANUP(KvPage *, page_free);
 
-static int page_add(void *userdata, const KvNode *node) {
+static int kv_page_add(void *userdata, const KvNode *node) {
         KvPage *page = userdata;
         char *last;
 
@@ -128,7 +128,7 @@ static int page_begin_read(void *userdata, const KvFound *found) {
                 return 0;
         if (found->error < 0)
                 return found->error;
-        r = page_add(page, found->node);
+        r = kv_page_add(page, found->node);
         return r < 0 ? r : 1;
 }
 
@@ -191,7 +191,7 @@ static void page_done(void *userdata, int result) {
 }
 
 static const KvListOps page_ops = { .begin = page_begin_read,
-                                    .visit = page_add,
+                                    .visit = kv_page_add,
                                     .end = page_end,
                                     .grow = page_grow,
                                     .done = page_done,

@@ -53,7 +53,8 @@ static int members_check(const JsonValue *object, const Members *members) {
 }
 
 /* Return 1 if the member is present, 0 if not. */
-static int read_bytes(const JsonValue *object, const char *name, Arena *arena, KvBytes *ret, Error *err) {
+static int read_json_bytes(const JsonValue *object, const char *name, Arena *arena, KvBytes *ret,
+                           Error *err) {
         _cleanup_free_ char *bytes = NULL;
         size_t size;
         int r;
@@ -68,7 +69,7 @@ static int read_bytes(const JsonValue *object, const char *name, Arena *arena, K
 }
 
 static int read_key(const JsonValue *object, Arena *arena, KvBytes *ret, Error *err) {
-        int r = read_bytes(object, "key", arena, ret, err);
+        int r = read_json_bytes(object, "key", arena, ret, err);
 
         if (r < 0)
                 return r;
@@ -99,7 +100,7 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
         r = json_read_u64(object, "modifiedIndex", &ret->index, err);
         if (r < 0)
                 return r;
-        valued = read_bytes(object, "value", arena, &ret->value, err);
+        valued = read_json_bytes(object, "value", arena, &ret->value, err);
         if (valued < 0)
                 return valued;
         if (!!exists + !!index + valued != 1)
@@ -155,7 +156,7 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         r = json_read_u64(object, "ttl", &ttl, err);
         if (r < 0)
                 return r;
-        valued = read_bytes(object, "value", arena, &ret->value, err);
+        valued = read_json_bytes(object, "value", arena, &ret->value, err);
         if (valued < 0)
                 return valued;
         if (valued && (ret->dir || ret->refresh))

@@ -317,7 +317,7 @@ typedef struct MaintenanceBody {
         char *reason; /* owned */
 } MaintenanceBody;
 
-static const JsonField body_fields[] = {
+static const JsonField maintenance_body_fields[] = {
         { "deadlineMs", JSON_FIELD_U64, offsetof(MaintenanceBody, deadline_ms) },
         { "force", JSON_FIELD_BOOL, offsetof(MaintenanceBody, force) },
         { "mode", JSON_FIELD_CHARS, offsetof(MaintenanceBody, mode), true, .size = 16 },
@@ -325,7 +325,7 @@ static const JsonField body_fields[] = {
 };
 
 static void maintenance_body_done(MaintenanceBody *body) {
-        json_free_fields(JSON_FIELDS(body_fields), body);
+        json_free_fields(JSON_FIELDS(maintenance_body_fields), body);
 }
 
 static int maintenance_body_check(const MaintenanceBody *body, MaintenanceMode *ret, Error *err) {
@@ -476,8 +476,8 @@ void maintenance_put_handle(Request *request) {
 
         if (!m)
                 return;
-        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
-                             sizeof(body), &err);
+        r = json_read_record(request->http->body, request->http->body_size,
+                             JSON_FIELDS(maintenance_body_fields), &body, sizeof(body), &err);
         if (r >= 0)
                 r = maintenance_body_check(&body, &mode, &err);
         if (r < 0) {

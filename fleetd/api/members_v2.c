@@ -120,7 +120,7 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
                 own_url(request, t);
 }
 
-static void member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
+static void etcd_member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
         const ClusterMachine *m = machine_of(request, member->raft_id);
         /* A host without a replica has the addresses of the member keys only. */
         const char *address = member->address[0] || !m ? member->address : m->member.peer;
@@ -169,7 +169,7 @@ static void members_list(Request *request, const KvState *state) {
         json_open(&t, NULL, '{');
         json_open(&t, "members", '[');
         for (size_t i = 0; i < n; i++)
-                member_write(&t, request, state, sorted[i]);
+                etcd_member_write(&t, request, state, sorted[i]);
         json_close(&t, ']');
         json_close(&t, '}');
         text_append_char(&t, '\n');
@@ -342,7 +342,7 @@ static void members_get(Request *request, const KvState *state, const char *id) 
         if (id[0] == 0)
                 members_list(request, state);
         else if (member) {
-                member_write(&t, request, state, member);
+                etcd_member_write(&t, request, state, member);
                 text_append_char(&t, '\n');
                 answer_of_cluster(request, 200, &t);
         } else if (is_leader)

@@ -12,7 +12,7 @@
 enum {
         MOVES_MAX = 100,
         FOLLOWERS_MAX = 100,
-        WAITS_MS = 60000, /* a move that waits for longer is a problem */
+        MOVE_WAITS_MS = 60000, /* a move that waits for longer is a problem */
 };
 
 /* Return the unit of the path; NULL: there is none, and the request is answered. */
@@ -187,7 +187,7 @@ void move_get_handle(Request *request) {
 }
 
 static const ClusterUnit *moves_next(const ClusterUnit *u, uint64_t wall_ms) {
-        while (u && u->move->since_ms + WAITS_MS > wall_ms)
+        while (u && u->move->since_ms + MOVE_WAITS_MS > wall_ms)
                 u = LIST_NEXT(u, lists[CLUSTER_MOVING]);
         return u;
 }
@@ -227,7 +227,7 @@ typedef struct MoveBody {
         bool force;
 } MoveBody;
 
-static const JsonField body_fields[] = {
+static const JsonField move_body_fields[] = {
         { "force", JSON_FIELD_BOOL, offsetof(MoveBody, force) },
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
@@ -444,8 +444,8 @@ void move_put_handle(Request *request) {
 
         if (!u)
                 return;
-        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
-                             sizeof(body), &err);
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(move_body_fields),
+                             &body, sizeof(body), &err);
         if (r < 0) {
                 request_refuse_body(request, r, &err);
                 return;

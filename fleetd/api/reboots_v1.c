@@ -11,7 +11,7 @@
 enum {
         REBOOTS_MAX = 1000,
         SLOTS_MAX = 1000,
-        WAITS_MS = 60000, /* a queue that waits for longer is a problem */
+        QUEUE_WAITS_MS = 60000, /* a queue that waits for longer is a problem */
 };
 
 #define REBOOT_SPAN_MAX_MS ((uint64_t) 365 * 86400000)
@@ -193,7 +193,7 @@ static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Te
 
         if (r->state == REBOOT_FAILED)
                 return true;
-        if (c->now_ms < r->since_ms + WAITS_MS || (r->state == REBOOT_QUEUED && !first) ||
+        if (c->now_ms < r->since_ms + QUEUE_WAITS_MS || (r->state == REBOOT_QUEUED && !first) ||
             (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
             (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > c->now_ms))
                 return false;
@@ -304,7 +304,7 @@ static int read_machines(const JsonValue *member, void *field, Error *err) {
 
 static const JsonWords kind_words = { reboot_kind_names, _REBOOT_KIND_MAX, -EBADMSG };
 
-static const JsonField body_fields[] = {
+static const JsonField reboot_body_fields[] = {
         { "deadlineMs", JSON_FIELD_U64, offsetof(RebootsBody, deadline_ms) },
         { "kind", JSON_FIELD_WORD, offsetof(RebootsBody, kind), .words = &kind_words },
         { "machines", JSON_FIELD_OTHER, offsetof(RebootsBody, machines), .read = read_machines },
@@ -318,8 +318,8 @@ static void reboots_body_done(RebootsBody *body) {
 }
 
 static int reboots_body_read(const Request *request, RebootsBody *ret, Error *err) {
-        int r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), ret,
-                                 sizeof(*ret), err);
+        int r = json_read_record(request->http->body, request->http->body_size,
+                                 JSON_FIELDS(reboot_body_fields), ret, sizeof(*ret), err);
 
         if (r < 0)
                 return r;

@@ -472,7 +472,7 @@ void remote_log_handle(Request *request) {
 
 /* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
  * is kept. */
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType command_frame_types[] = {
         { PEER_CALL, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, call_execute_on_call },
         { PEER_CALL_CHUNK, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_chunk },
         { PEER_CALL_END, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_end },
@@ -491,14 +491,14 @@ int remote_commands_new(Api *api) {
         }
         TAILQ_INIT(&api->calls->asking);
         TAILQ_INIT(&api->relays);
-        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
+        peers_register(api->options.peers, command_frame_types, ELEMENTS(command_frame_types), api);
         return 0;
 }
 
 void remote_commands_free(Api *api) {
         if (!api->calls)
                 return;
-        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(api->options.peers, command_frame_types, ELEMENTS(command_frame_types));
         call_execute_free(api);
         call_relay_free(api);
         assert(TAILQ_EMPTY(&api->calls->asking)); /* their requests have ended */

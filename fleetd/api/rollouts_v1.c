@@ -399,7 +399,7 @@ typedef struct RolloutBody {
         char request[16];
 } RolloutBody;
 
-static const JsonField body_fields[] = {
+static const JsonField rollout_body_fields[] = {
         { "request", JSON_FIELD_CHARS, offsetof(RolloutBody, request), true, .size = 16 },
 };
 
@@ -446,8 +446,8 @@ void rollouts_put_handle(Request *request) {
 
         if (!head)
                 return;
-        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
-                             sizeof(body), &err);
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(rollout_body_fields),
+                             &body, sizeof(body), &err);
         if (r >= 0)
                 verb = rollout_verb_from_string(body.request);
         if (r >= 0 && verb < 0)

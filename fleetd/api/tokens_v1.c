@@ -94,7 +94,7 @@ typedef struct TokenBody {
         Pairs metadata;
 } TokenBody;
 
-static const JsonField body_fields[] = {
+static const JsonField token_body_fields[] = {
         { "from", JSON_FIELD_OWNED_OR_NULL, offsetof(TokenBody, from) },
         { "metadata", JSON_FIELD_PAIRS, offsetof(TokenBody, metadata) },
         { "ordinary", JSON_FIELD_BOOL, offsetof(TokenBody, ordinary) },
@@ -106,7 +106,7 @@ static const JsonField body_fields[] = {
 };
 
 static void token_body_done(TokenBody *body) {
-        json_free_fields(JSON_FIELDS(body_fields), body);
+        json_free_fields(JSON_FIELDS(token_body_fields), body);
 }
 
 static void token_on_end(Request *request) {
@@ -141,8 +141,8 @@ void tokens_create_handle(Request *request) {
         Error err = {};
         int r;
 
-        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
-                             sizeof(body), &err);
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(token_body_fields),
+                             &body, sizeof(body), &err);
         if (r < 0) {
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;

@@ -86,7 +86,7 @@ static int rights_read(const JsonValue *member, void *field, Error *err) {
         return 0;
 }
 
-static const JsonField body_fields[] = {
+static const JsonField user_body_fields[] = {
         { "csr", JSON_FIELD_OWNED_OR_NULL, offsetof(UserBody, csr) },
         { "replace", JSON_FIELD_BOOL, offsetof(UserBody, replace) },
         { "ttl", JSON_FIELD_U64, offsetof(UserBody, ttl_s) },
@@ -95,7 +95,7 @@ static const JsonField body_fields[] = {
 };
 
 static void user_body_done(UserBody *body) {
-        json_free_fields(JSON_FIELDS(body_fields), body);
+        json_free_fields(JSON_FIELDS(user_body_fields), body);
         right_list_unref(body->rights);
 }
 
@@ -174,8 +174,8 @@ void users_put_handle(Request *request) {
         Error err = {};
         int r;
 
-        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(body_fields), &body,
-                             sizeof(body), &err);
+        r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(user_body_fields),
+                             &body, sizeof(body), &err);
         if (r < 0) {
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;

@@ -509,17 +509,17 @@ int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void 
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType host_frame_types[] = {
         { PEER_ENTER, PEER_REQUEST | PEER_FROM_JOINING, PEER_PRIORITY_NORMAL, authority_on_enter },
         { PEER_RENEW, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_renew },
 };
 
 void authority_hosts_init(Authority *a) {
-        peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+        peers_register(a->peers, host_frame_types, ELEMENTS(host_frame_types), a);
 }
 
 void authority_hosts_done(Authority *a) {
-        peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(a->peers, host_frame_types, ELEMENTS(host_frame_types));
         named_clear(&a->wrong);
         named_clear(&a->renewing);
 }

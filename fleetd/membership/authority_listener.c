@@ -236,16 +236,16 @@ static void authority_on_certify(void *userdata, PeerSession *session, PeerFrame
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType listener_frame_types[] = {
         { PEER_CERTIFY, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_certify },
         { PEER_CERTIFIED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, authority_on_certified },
 };
 
 void authority_listener_init(Authority *a) {
-        peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+        peers_register(a->peers, listener_frame_types, ELEMENTS(listener_frame_types), a);
 }
 
 void authority_listener_done(Authority *a) {
-        peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(a->peers, listener_frame_types, ELEMENTS(listener_frame_types));
         certify_forget(&a->listener);
 }

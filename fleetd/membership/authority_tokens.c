@@ -442,7 +442,7 @@ static void authority_on_change(void *userdata, const RegistryChange *change) {
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType token_frame_types[] = {
         { PEER_CA_WANTED, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_ca_wanted },
 };
 
@@ -475,7 +475,7 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         snprintf(a->peer_address, sizeof(a->peer_address), "%s", options->peer_address);
         registry_observe(registry, &a->observer);
         if (a->state_directory) {
-                peers_register(peers, frame_types, ELEMENTS(frame_types), a);
+                peers_register(peers, token_frame_types, ELEMENTS(token_frame_types), a);
                 authority_hosts_init(a);
                 authority_listener_init(a);
                 r = keys_init(a, options->sealing);
@@ -511,7 +511,7 @@ Authority *authority_free(Authority *a) {
         registry_cancel(a->registry, a);
         deferred_cancel(&a->update);
         if (a->state_directory) {
-                peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+                peers_unregister(a->peers, token_frame_types, ELEMENTS(token_frame_types));
                 keys_done(a);
                 authority_hosts_done(a);
                 authority_listener_done(a);

@@ -128,15 +128,15 @@ static void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame 
                 heartbeats_take_condition(m, &c, (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop));
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType condition_frame_types[] = {
         { PEER_CONDITIONS, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, conditions_on_frame },
 };
 
 void conditions_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, condition_frame_types, ELEMENTS(condition_frame_types), m);
 }
 
 void conditions_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, condition_frame_types, ELEMENTS(condition_frame_types));
         named_clear(&m->conditions.hosts);
 }

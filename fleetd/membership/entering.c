@@ -305,7 +305,7 @@ static void entering_on_answer(void *userdata, PeerSession *session, PeerFrame t
 
 /* -- The request -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType enter_frame_types[] = {
         { PEER_ENTERED, PEER_ANSWER, PEER_PRIORITY_NORMAL, entering_on_answer },
 };
 
@@ -398,7 +398,7 @@ static int entering_open(Entering *e, const EnteringOptions *options, Error *err
         r = peers_new(&e->peers, options->loop, options->network, &peers);
         if (r < 0)
                 return r;
-        peers_register(e->peers, frame_types, ELEMENTS(frame_types), e);
+        peers_register(e->peers, enter_frame_types, ELEMENTS(enter_frame_types), e);
         for (unsigned i = 0; i < e->token.n_endpoints; i++)
                 snprintf(endpoints[i].address, sizeof(endpoints[i].address), "%s", e->token.endpoints[i]);
         return peers_set_known(e->peers, endpoints, e->token.n_endpoints);

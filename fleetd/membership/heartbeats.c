@@ -470,16 +470,16 @@ void heartbeats_clear(Membership *m) {
         named_clear(&m->kernels);
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType heartbeat_frame_types[] = {
         { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, heartbeats_on_heartbeat },
 };
 
 void heartbeats_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, heartbeat_frame_types, ELEMENTS(heartbeat_frame_types), m);
 }
 
 void heartbeats_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, heartbeat_frame_types, ELEMENTS(heartbeat_frame_types));
         heartbeats_clear(m);
         named_clear(&m->heartbeats.positions);
 }

@@ -531,7 +531,7 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType join_frame_types[] = {
         { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
         { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
         { PEER_RETIRED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, joining_on_retired },
@@ -540,14 +540,14 @@ static const PeerFrameType frame_types[] = {
 int joining_init(Membership *m) {
         m->joining.timer = TIMER(joining_on_timer, m);
         joining_read_cluster(m);
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, join_frame_types, ELEMENTS(join_frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
 }
 
 void joining_done(Membership *m) {
         Admission *a;
 
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, join_frame_types, ELEMENTS(join_frame_types));
         timer_stop(&m->joining.timer);
         if (m->joining.retired != 0)
                 kv_sync_cancel(m->store, &m->joining.sync);

@@ -113,15 +113,15 @@ static void kernels_on_frame(void *userdata, PeerSession *session, PeerFrame typ
                 kernels_answer(m, session, &r);
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType kernel_frame_types[] = {
         { PEER_KERNELS, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, kernels_on_frame },
 };
 
 void kernels_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, kernel_frame_types, ELEMENTS(kernel_frame_types), m);
 }
 
 void kernels_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, kernel_frame_types, ELEMENTS(kernel_frame_types));
         named_clear(&m->kernels);
 }

@@ -492,7 +492,7 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType key_frame_types[] = {
         { PEER_CLUSTER_KEY, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, keys_on_key },
         { PEER_CLUSTER_KEY_STORED, PEER_ANSWER, PEER_PRIORITY_NORMAL, keys_on_stored },
 };
@@ -506,7 +506,7 @@ static void keys_on_changed(void *userdata) {
 }
 
 int keys_init(Authority *a, Sealing sealing) {
-        peers_register(a->peers, frame_types, ELEMENTS(frame_types), a);
+        peers_register(a->peers, key_frame_types, ELEMENTS(key_frame_types), a);
         return key_store_new(&a->key_store, &(KeyStoreOptions) { .loop = a->loop,
                                                                  .state_directory = a->state_directory,
                                                                  .sealing = sealing,
@@ -515,7 +515,7 @@ int keys_init(Authority *a, Sealing sealing) {
 }
 
 void keys_done(Authority *a) {
-        peers_unregister(a->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(a->peers, key_frame_types, ELEMENTS(key_frame_types));
         named_clear(&a->keys.holders);
         a->key_store = key_store_free(a->key_store);
 }

@@ -10,7 +10,7 @@
 enum {
         KEY_STORE_SLOTS = 16,       /* a host has one key, and two while the key is replaced */
         KEY_STORE_RETRY_MS = 60000, /* after a failure */
-        KEY_PATH_SIZE = 4096,
+        STATE_DIRECTORY_SIZE = 4096,
 };
 
 typedef enum KeyState {
@@ -40,7 +40,7 @@ struct KeyStore {
         void *userdata;
         KeySlot *busy; /* of the call in flight; NULL: none */
         Text sealed;   /* of 'busy': it is opened again for comparison */
-        char state_directory[KEY_PATH_SIZE];
+        char state_directory[STATE_DIRECTORY_SIZE];
 };
 
 static void key_store_next(KeyStore *s);

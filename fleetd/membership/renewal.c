@@ -347,7 +347,7 @@ int renewal_rekey(Renewal *r, Error *err) {
 
 /* -- Lifetime -- */
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType renewal_frame_types[] = {
         { PEER_RENEWED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, renewal_on_renewed },
 };
 
@@ -370,7 +370,7 @@ int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registr
                          .on_identity = options->on_identity,
                          .userdata = options->userdata };
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", options->machine_id);
-        peers_register(peers, frame_types, ELEMENTS(frame_types), r);
+        peers_register(peers, renewal_frame_types, ELEMENTS(renewal_frame_types), r);
         *ret = r;
         return 0;
 }
@@ -379,7 +379,7 @@ Renewal *renewal_free(Renewal *r) {
         if (!r)
                 return NULL;
         authority_cancel(r->authority, r);
-        peers_unregister(r->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(r->peers, renewal_frame_types, ELEMENTS(renewal_frame_types));
         free(r->state_directory);
         free(r);
         return NULL;

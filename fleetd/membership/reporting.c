@@ -6,7 +6,8 @@
 #include "fleetd/membership/membership_internal.h"
 
 enum {
-        ANSWER_MS = 750, /* between a heartbeat that is answered and the next one: they come each 500 ms */
+        HEARTBEAT_ANSWER_MS =
+                750, /* between a heartbeat that is answered and the next one: they come each 500 ms */
         OWN_SESSION = 1
 }; /* no session of this host has that number twice: it is in one table of the leader */
 
@@ -30,8 +31,9 @@ bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, 
                 return attached;
         *note = slot;
         reporter_heartbeat(reporter, slot, signs);
-        return attached && reporter_answers(reporter, slot, loop_now_ms(m->loop),
-                                            kv_has_leader(m->store) && !(signs & SIGN_RARE) ? ANSWER_MS : 0);
+        return attached &&
+               reporter_answers(reporter, slot, loop_now_ms(m->loop),
+                                kv_has_leader(m->store) && !(signs & SIGN_RARE) ? HEARTBEAT_ANSWER_MS : 0);
 }
 
 void reporting_peer_changed(Membership *m, const char *machine_id) {
@@ -236,16 +238,16 @@ static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame 
         membership_write_presences(m);
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType report_frame_types[] = {
         { PEER_REPORT, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, reporting_on_report },
 };
 
 void reporting_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, report_frame_types, ELEMENTS(report_frame_types), m);
 }
 
 void reporting_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, report_frame_types, ELEMENTS(report_frame_types));
         reporter_done(&m->reporting.reporter);
         reports_done(&m->reporting.reports);
 }

@@ -118,15 +118,15 @@ static void sessions_on_frame(void *userdata, PeerSession *session, PeerFrame ty
         }
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType session_frame_types[] = {
         { PEER_SESSIONS, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, sessions_on_frame },
 };
 
 void sessions_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, session_frame_types, ELEMENTS(session_frame_types), m);
 }
 
 void sessions_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, session_frame_types, ELEMENTS(session_frame_types));
         named_clear(&m->sessions.hosts);
 }

@@ -76,14 +76,14 @@ static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, 
                 m->on_set(m->userdata, unit, &others);
 }
 
-static const PeerFrameType frame_types[] = {
+static const PeerFrameType set_frame_types[] = {
         { PEER_SET, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, sets_on_frame },
 };
 
 void sets_init(Membership *m) {
-        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        peers_register(m->peers, set_frame_types, ELEMENTS(set_frame_types), m);
 }
 
 void sets_done(Membership *m) {
-        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        peers_unregister(m->peers, set_frame_types, ELEMENTS(set_frame_types));
 }

@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "fleetd/metrics/writer.h"
 
-enum { NS_PER_US = 1000, US_PER_S = 1000 * 1000 };
+enum { US_PER_S = NS_PER_S / NS_PER_US };
 
 static uint64_t process_cpu_ns(void) {
         struct rusage usage;

@@ -11,8 +11,6 @@
 enum {
         CGROUP_FILE_MAX = 4096, /* bytes that are read of one file; io.stat has a line of each device */
         SLICES_DEPTH_MAX = 16,
-        NS_PER_US = 1000,
-        NS_PER_MS = 1000 * 1000,
 };
 
 void metrics_unit_init(MetricsUnit *unit, const char *name) {

@@ -181,8 +181,6 @@ void metrics_add(MetricsWriter *w, uint64_t value, const char *first, const char
         text_append_char(w->text, '\n');
 }
 
-enum { NS_PER_S = 1000 * 1000 * 1000 };
-
 static void metrics_append_ns(Text *t, uint64_t ns) {
         text_append_u64(t, ns / NS_PER_S);
         text_printf(t, ".%06u\n", (unsigned) (ns % NS_PER_S / 1000));

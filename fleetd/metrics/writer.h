@@ -27,7 +27,7 @@ typedef enum MetricType {
         _METRIC_TYPE_MAX,
 } MetricType;
 
-enum { METRIC_LABELS_MAX = 2 };
+enum { METRIC_LABELS_MAX = 2, NS_PER_US = 1000, NS_PER_MS = 1000 * NS_PER_US, NS_PER_S = 1000 * NS_PER_MS };
 
 typedef struct MetricFamily {
         const char *name; /* of the samples, in the text format: "fleet_engine_moves_total" */

@@ -6,7 +6,7 @@
 #include "fleetd/registry/transaction.h"
 #include "units/json.h"
 
-static const char name[] = "level";
+static const char level_name[] = "level";
 
 typedef struct LevelRecord {
         uint64_t level, since_ms;
@@ -55,7 +55,7 @@ int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms
         LevelRecord record = {};
         int e;
 
-        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, name, NULL)),
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, level_name, NULL)),
                          registry_on_level, &record);
         if (e < 0)
                 return e;
@@ -76,7 +76,7 @@ int registry_note_level(Registry *r, uint64_t level, const char *user) {
         }
         json_write_object(&value, JSON_FIELDS(fields),
                           &(LevelRecord) { level, kv_cluster_ms(registry_store(r)) });
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, level_name, NULL, transaction_text(&t, &value));
         transaction_note(
                 &t, r,
                 &(HistoryNote) { .kind = HISTORY_LEVEL, .user = user, .reason = text_u64(level, digits) });
@@ -89,6 +89,6 @@ int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t s
         _cleanup_text_ Text value = {};
 
         json_write_object(&value, JSON_FIELDS(fields), &(LevelRecord) { level, since_ms });
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, level_name, NULL, transaction_text(&t, &value));
         return transaction_send(r, &t, term, done, userdata);
 }

@@ -551,7 +551,7 @@ static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
 /* -- /_fleet/cluster/NAME: of these, the view holds that a new lineage adopts -- */
 
 /* The presence of the key counts. With an unreadable time, only reports and people end the adoption. */
-static int cluster_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+static int adopting_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         char digits[32] = "";
 
         if (bytes.size < sizeof(digits))
@@ -561,7 +561,7 @@ static int cluster_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Err
         return 0;
 }
 
-static int cluster_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+static int adopting_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         if (!streq(k->unit, CLUSTER_ADOPTING))
                 return 0;
         c->adopting = true;
@@ -569,13 +569,13 @@ static int cluster_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, K
         return 0;
 }
 
-static int cluster_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+static int adopting_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         if (streq(k->unit, CLUSTER_ADOPTING))
                 c->adopting = false;
         return 0;
 }
 
-static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+static int adopting_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
         return c->adopting ? found(userdata, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) : 0;
 }
 
@@ -632,8 +632,8 @@ const Kind kinds[_LAYOUT_MAX] = {
                                  CLEARED(kind_ca_rotation) },
         [LAYOUT_SETTINGS] = { CHANGED_CLUSTER, SLICE_ALL, OF_CLUSTER_IN(settings_index),
                               CLEARED(kind_settings) },
-        [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, SLICE_NAMED, 0, FUNCTIONS(cluster), .clear = cluster_clear,
-                             .each = cluster_each },
+        [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, SLICE_NAMED, 0, FUNCTIONS(adopting), .clear = adopting_clear,
+                             .each = adopting_each },
 };
 
 int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {

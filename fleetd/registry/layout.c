@@ -7,52 +7,52 @@
 #include "units/machine.h"
 #include "units/revision.h"
 
-static const char root[] = "/_fleet";
+static const char layout_root[] = "/_fleet";
 
 /* Segments that stand for the name of a unit or of another object, for a machine id, and for the number of a
  * revision. */
-static const char name[] = "NAME", id[] = "ID", number[] = "NUMBER";
+static const char any_name[] = "NAME", any_id[] = "ID", any_number[] = "NUMBER";
 
 static const char *const paths[_LAYOUT_MAX][5] = {
-        [LAYOUT_UNIT] = { "unit", name },
-        [LAYOUT_TARGET] = { "target", name },
-        [LAYOUT_REVISION] = { "revision", name, number },
-        [LAYOUT_ROLLOUT] = { "rollout", name },
-        [LAYOUT_MOVE] = { "move", name },
-        [LAYOUT_FACTS] = { "machine", id, "facts" },
-        [LAYOUT_PRESENCE] = { "machine", id, "presence" },
-        [LAYOUT_METADATA] = { "machine", id, "metadata", name },
-        [LAYOUT_ASSIGNMENT] = { "machine", id, "unit", name },
-        [LAYOUT_PROBLEM] = { "machine", id, "problem", name },
-        [LAYOUT_REPORTED] = { "machine", id, "reported" },
-        [LAYOUT_MAINTENANCE] = { "machine", id, "maintenance" },
-        [LAYOUT_REBOOT] = { "machine", id, "reboot" },
-        [LAYOUT_STATE] = { "state", name, id },
-        [LAYOUT_MEMBER] = { "cluster", "member", id },
-        [LAYOUT_HOST] = { "cluster", "host", id },
-        [LAYOUT_REMOVED] = { "cluster", "removed", id },
-        [LAYOUT_DENIED] = { "cluster", "denied", name },
-        [LAYOUT_TOKEN] = { "cluster", "token", name },
-        [LAYOUT_PRINCIPAL] = { "cluster", "principal", name },
-        [LAYOUT_LINEAGE] = { "cluster", "lineage", name },
+        [LAYOUT_UNIT] = { "unit", any_name },
+        [LAYOUT_TARGET] = { "target", any_name },
+        [LAYOUT_REVISION] = { "revision", any_name, any_number },
+        [LAYOUT_ROLLOUT] = { "rollout", any_name },
+        [LAYOUT_MOVE] = { "move", any_name },
+        [LAYOUT_FACTS] = { "machine", any_id, "facts" },
+        [LAYOUT_PRESENCE] = { "machine", any_id, "presence" },
+        [LAYOUT_METADATA] = { "machine", any_id, "metadata", any_name },
+        [LAYOUT_ASSIGNMENT] = { "machine", any_id, "unit", any_name },
+        [LAYOUT_PROBLEM] = { "machine", any_id, "problem", any_name },
+        [LAYOUT_REPORTED] = { "machine", any_id, "reported" },
+        [LAYOUT_MAINTENANCE] = { "machine", any_id, "maintenance" },
+        [LAYOUT_REBOOT] = { "machine", any_id, "reboot" },
+        [LAYOUT_STATE] = { "state", any_name, any_id },
+        [LAYOUT_MEMBER] = { "cluster", "member", any_id },
+        [LAYOUT_HOST] = { "cluster", "host", any_id },
+        [LAYOUT_REMOVED] = { "cluster", "removed", any_id },
+        [LAYOUT_DENIED] = { "cluster", "denied", any_name },
+        [LAYOUT_TOKEN] = { "cluster", "token", any_name },
+        [LAYOUT_PRINCIPAL] = { "cluster", "principal", any_name },
+        [LAYOUT_LINEAGE] = { "cluster", "lineage", any_name },
         [LAYOUT_CA_ROOTS] = { "cluster", "ca", "roots" },
         [LAYOUT_CA_KEY] = { "cluster", "ca", "key" },
         [LAYOUT_CA_ROTATION] = { "cluster", "ca", "rotation" },
         [LAYOUT_SETTINGS] = { "cluster", "settings" },
-        [LAYOUT_CLUSTER] = { "cluster", name },
+        [LAYOUT_CLUSTER] = { "cluster", any_name },
 };
 
 const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit,
                        const char *machine) {
-        size_t n = snprintf(ret, LAYOUT_KEY_MAX, "%s", root);
+        size_t n = snprintf(ret, LAYOUT_KEY_MAX, "%s", layout_root);
 
         assert(kind >= 0 && kind < _LAYOUT_MAX);
         for (const char *const *segment = paths[kind]; *segment; segment++) {
                 const char *value = *segment;
 
-                if (value == name)
+                if (value == any_name)
                         value = unit;
-                else if (value == id || value == number)
+                else if (value == any_id || value == any_number)
                         value = machine;
                 n += snprintf(ret + n, LAYOUT_KEY_MAX - n, "/%s", value);
                 assert(n < LAYOUT_KEY_MAX);
@@ -69,12 +69,12 @@ static bool layout_copy(const char *segment, size_t size, char *ret, size_t ret_
 }
 
 static bool layout_match_segment(const char *pattern, const char *segment, size_t size, LayoutKey *ret) {
-        if (pattern == name)
+        if (pattern == any_name)
                 return layout_copy(segment, size, ret->unit, sizeof(ret->unit));
-        if (pattern == id)
+        if (pattern == any_id)
                 return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
                        machine_id_is_valid(ret->machine);
-        if (pattern == number)
+        if (pattern == any_number)
                 return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
                        revision_parse_number(ret->machine) > 0;
         return size == strlen(pattern) && memcmp(segment, pattern, size) == 0;
@@ -102,11 +102,11 @@ static bool layout_match(const char *const *path, const char *key, size_t key_si
 }
 
 bool layout_parse(KvBytes key, LayoutKey *ret) {
-        const size_t n = sizeof(root) - 1;
+        const size_t n = sizeof(layout_root) - 1;
         const char *path = (const char *) key.data;
 
         *ret = (LayoutKey) {};
-        if (key.size > n && memcmp(path, root, n) == 0)
+        if (key.size > n && memcmp(path, layout_root, n) == 0)
                 for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
                         ret->kind = kind;
                         ret->unit[0] = ret->machine[0] = 0;

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "units/machine.h"
 
-static const char *const prefixes[_PRINCIPAL_KIND_MAX] = {
+static const char *const kind_prefixes[_PRINCIPAL_KIND_MAX] = {
         [PRINCIPAL_NONE] = "",        [PRINCIPAL_MACHINE] = "machine:",     [PRINCIPAL_USER] = "user:",
         [PRINCIPAL_LOCAL] = "local:", [PRINCIPAL_ANONYMOUS] = "anonymous@", [PRINCIPAL_TOKEN] = "token:",
 };
@@ -29,7 +29,7 @@ bool principal_add_group(Principal *p, uint32_t group) {
 }
 
 const char *principal_text(const Principal *p, char ret[static PRINCIPAL_TEXT_SIZE]) {
-        int n = snprintf(ret, PRINCIPAL_TEXT_SIZE, "%s", prefixes[p->kind]);
+        int n = snprintf(ret, PRINCIPAL_TEXT_SIZE, "%s", kind_prefixes[p->kind]);
 
         switch (p->kind) {
         case PRINCIPAL_USER:
@@ -79,9 +79,9 @@ int principal_parse(const char *text, size_t size, Principal *ret) {
         memcpy(copy, text, size);
         copy[size] = 0;
         for (PrincipalKind kind = PRINCIPAL_MACHINE; kind < _PRINCIPAL_KIND_MAX; kind++)
-                if (starts_with(copy, prefixes[kind]))
+                if (starts_with(copy, kind_prefixes[kind]))
                         p.kind = kind;
-        rest = copy + strlen(prefixes[p.kind]);
+        rest = copy + strlen(kind_prefixes[p.kind]);
         if (p.kind == PRINCIPAL_LOCAL && principal_parse_ids(&rest, &p) < 0)
                 return -EINVAL;
         if (p.kind == PRINCIPAL_USER || p.kind == PRINCIPAL_TOKEN) {

@@ -331,7 +331,8 @@ static int proposer_check_reports(const Proposer *p, const KvCommand *cmd, Error
 }
 
 /* Read the rights of a machine as a host. */
-static int host_read(const Cluster *cluster, const char *machine_id, Principal *ret, PolicyFacts *ret_facts) {
+static int rights_read_host(const Cluster *cluster, const char *machine_id, Principal *ret,
+                            PolicyFacts *ret_facts) {
         *ret = (Principal) { .kind = PRINCIPAL_MACHINE };
         memcpy(ret->machine, machine_id, strnlen(machine_id, MACHINE_ID_SIZE - 1));
         return policy_facts_read(cluster, ret, ret_facts);
@@ -341,7 +342,7 @@ static bool host_may_relay(const Cluster *cluster, const char *relay) {
         PolicyFacts facts = {};
         Principal host;
 
-        return host_read(cluster, relay, &host, &facts) >= 0 && facts.is_replica && !facts.is_removed;
+        return rights_read_host(cluster, relay, &host, &facts) >= 0 && facts.is_replica && !facts.is_removed;
 }
 
 /* An assignment may name a former text of its unit, or of the template that the unit follows. */
@@ -363,7 +364,8 @@ static bool host_is_assigned(const Cluster *cluster, const char *machine_id, KvB
 bool host_may_read(const Cluster *cluster, const char *machine_id, KvBytes key) {
         Proposer p = { .cluster = cluster, .machine_id = machine_id };
 
-        return host_read(cluster, machine_id, &p.host, &p.host_facts) >= 0 && !p.host_facts.is_removed &&
+        return rights_read_host(cluster, machine_id, &p.host, &p.host_facts) >= 0 &&
+               !p.host_facts.is_removed &&
                (proposer_host_may(&p, RIGHT_KEYS_READ, (Resource) { .key = key }) ||
                 host_is_assigned(cluster, machine_id, key));
 }
@@ -379,7 +381,7 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
         if (relay && !host_may_relay(cluster, relay))
                 return error_set(err, -EACCES, "%s has no replica, and proposed for another host",
                                  cluster_name_of(cluster, relay));
-        r = host_read(cluster, machine_id, &p.host, &p.host_facts);
+        r = rights_read_host(cluster, machine_id, &p.host, &p.host_facts);
         if (r < 0)
                 return r;
         r = proposer_read_claim(&p, principal, err);

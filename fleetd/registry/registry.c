@@ -62,7 +62,7 @@ struct Op {
         LIST_ENTRY(Op) ops;
 };
 
-static const char root[] = "/_fleet";
+static const char registry_root[] = "/_fleet";
 
 /* -- Scan and watch -- */
 
@@ -244,7 +244,9 @@ static void registry_scan_failed(Registry *r, int error) {
 
 /* Return false after a failure: the scan begins again. */
 static bool registry_scan_slice(Registry *r) {
-        KvRange range = { .key = kv_string(root), .after = kv_string(r->scanned_to), .recursive = true };
+        KvRange range = { .key = kv_string(registry_root),
+                          .after = kv_string(r->scanned_to),
+                          .recursive = true };
         int e;
 
         r->scan_complete = true;
@@ -276,9 +278,11 @@ static void registry_on_slice(void *userdata) {
 void registry_reset(Registry *r) {
         static const KvWatchOps events = { .on_event = registry_on_event, .on_cleared = registry_on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
-        const KvWatchOptions options = {
-                .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true, .slice = true
-        };
+        const KvWatchOptions options = { .key = kv_string(registry_root),
+                                         .recursive = true,
+                                         .since = index + 1,
+                                         .internal = true,
+                                         .slice = true };
         int e;
 
         r->watch = kv_watch_close(r->watch);

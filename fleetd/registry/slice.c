@@ -6,7 +6,7 @@
 #include "units/class.h"
 
 /* Of the other keys below /_fleet/cluster. */
-static const char *const named[] = { CLUSTER_ADOPTING, "level" };
+static const char *const named_keys[] = { CLUSTER_ADOPTING, "level" };
 
 /* A machine with a socket gets the template whose instances that may start. */
 static bool slice_has_unit(const Cluster *c, const char *machine, const char *unit) {
@@ -62,7 +62,7 @@ bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
         case SLICE_USERS:
                 return slice_has_users(c, machine);
         case SLICE_NAMED:
-                return IS_AMONG(k->unit, named);
+                return IS_AMONG(k->unit, named_keys);
         default:
                 return false;
         }

@@ -14,8 +14,8 @@
 #include "units/quadlet.h"
 
 enum {
-        RECONNECT_MIN_MS = 100,
-        RECONNECT_MAX_MS = 5000,
+        BUS_RECONNECT_MIN_MS = 100,
+        BUS_RECONNECT_MAX_MS = 5000,
         STOPPING_WAIT_MS = 300,
 
         /* Above 500 signals a second, signals are read each 20 ms unless a reply is awaited: each read wakes
@@ -111,7 +111,8 @@ static void bus_lost(void *lib, int error) {
         bus_set_ready(b, false);
         if (b->closing)
                 return;
-        b->backoff_ms = MIN(MAX(b->backoff_ms * 2, (uint64_t) RECONNECT_MIN_MS), (uint64_t) RECONNECT_MAX_MS);
+        b->backoff_ms = MIN(MAX(b->backoff_ms * 2, (uint64_t) BUS_RECONNECT_MIN_MS),
+                            (uint64_t) BUS_RECONNECT_MAX_MS);
         (void) timer_start(&b->reconnect, b->loop, b->backoff_ms);
 }
 
@@ -311,7 +312,7 @@ static void bus_connect(void *userdata) {
         if (r >= 0)
                 return;
         if (!b->bus) {
-                (void) timer_start(&b->reconnect, b->loop, RECONNECT_MAX_MS);
+                (void) timer_start(&b->reconnect, b->loop, BUS_RECONNECT_MAX_MS);
                 return;
         }
         bus_lost(b, r);

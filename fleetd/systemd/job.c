@@ -102,7 +102,7 @@ static const char *job_is_removed(const SystemdBus *b, const char *job) {
  *
  * Source: systemd.exec(5), "Process Exit Codes". */
 static void job_set_run_result(BusCall *call, const char *result) {
-        enum { EXIT_STATUS_MIN = 200, EXIT_STATUS_MAX = 245 };
+        enum { NOT_EXECUTED_MIN = 200, NOT_EXECUTED_MAX = 245 };
         static const char *const of_command[] = { "", "exit-code", "signal", "core-dump", "timeout" };
 
         call->error = -ECANCELED;
@@ -112,8 +112,8 @@ static void job_set_run_result(BusCall *call, const char *result) {
         if (call->error == -ECANCELED)
                 text_format(call->message, sizeof(call->message), "its job ended with: %s",
                             streq(result, "failed") ? call->result : result);
-        else if (call->exit_code == CLD_EXITED && call->exit_status >= EXIT_STATUS_MIN &&
-                 call->exit_status <= EXIT_STATUS_MAX) {
+        else if (call->exit_code == CLD_EXITED && call->exit_status >= NOT_EXECUTED_MIN &&
+                 call->exit_status <= NOT_EXECUTED_MAX) {
                 call->error = -ENOEXEC;
                 text_format(call->message, sizeof(call->message),
                             "systemd could not execute it: exit status %d", call->exit_status);

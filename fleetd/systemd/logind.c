@@ -18,8 +18,8 @@
 #define SYSTEM_BUS     "unix:path=/run/dbus/system_bus_socket"
 
 enum {
-        RECONNECT_MIN_MS = 1000,
-        RECONNECT_MAX_MS = 60000,
+        LOGIND_RECONNECT_MIN_MS = 1000,
+        LOGIND_RECONNECT_MAX_MS = 60000,
         /* Flags of RebootWithFlags(), org.freedesktop.login1(5). */
         FLAG_KEXEC = 1 << 1,
         FLAG_SOFT = 1 << 2,
@@ -98,7 +98,8 @@ static void logind_lost(void *lib, int error) {
         b->bus = NULL;
         sd_bus_close(bus);
         sd_bus_unref(bus);
-        b->backoff_ms = MIN(MAX(b->backoff_ms * 2, (uint64_t) RECONNECT_MIN_MS), (uint64_t) RECONNECT_MAX_MS);
+        b->backoff_ms = MIN(MAX(b->backoff_ms * 2, (uint64_t) LOGIND_RECONNECT_MIN_MS),
+                            (uint64_t) LOGIND_RECONNECT_MAX_MS);
         (void) timer_start_with_slack(&b->reconnect, b->loop, b->backoff_ms, b->backoff_ms);
         if (b->state == LOGIND_UNKNOWN)
                 logind_set_state(b, LOGIND_RUNNING);
