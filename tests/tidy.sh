@@ -168,6 +168,17 @@ recipes=$(sed -n '/^## Recipes/,$p' HACKING.md)
         done
 } | rule the_recipes_name_what_exists
 
+# The linker replaces a function (--wrap) in calls from other units of compilation only; most folders are one unit (Makefile.am).
+replaced=$(git -c safe.directory="*" grep -ohE -e '--wrap=[a-z_0-9]+' -- '*.mk' | cut -d= -f2 | sort -u | some 'functions that tests replace')
+units=$(cat {fleetd,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES =/ {
+        for (i = 3; i <= NF; i++) if ($i ~ /\.c$/) { folder = $i; sub("/[^/]*$", "", folder); print ($1 ~ /FAST/ ? $1 : folder), $i } }' | some 'files of units')
+for unit in $(cut -d' ' -f1 <<<"$units" | sort -u); do
+        files=$(sed -n "s,^$unit ,,p" <<<"$units")
+        xargs grep -ohE '^[a-z][^;=]*\b[a-z0-9_]+\(' <<<"$files" | grep -oE '[a-z0-9_]+\($' | tr -d '(' | grep -xF "$replaced" | while read -r name; do
+                xargs grep -nE "^ +([^* ].*)?\b$name\b" /dev/null <<<"$files" | sed "s/^\([^ ]*\) .*/\1 a test replaces $name(), but not in this call/"
+        done
+done | rule what_tests_replace_is_called_from_other_units
+
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'fault points' | while read -r point; do grep -qE "[\" ]$point([\" #]|$)" tests/unit/test-fault_points.c tests/conformance/*.sh || echo "$point"; done | rule every_fault_point_has_a_test
