@@ -62,7 +62,6 @@ FLEETD_SOURCES = \
 	fleetd/api/tls_front.h fleetd/api/tls_front.c fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/forward.h fleetd/api/forward.c fleetd/api/forward_frames.h fleetd/api/forward_frames.c fleetd/api/forward_serve.c fleetd/api/parked.c fleetd/api/server.h \
 	fleetd/api/api.h fleetd/api/limits.h fleetd/api/request.h \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2_internal.h \
-	\
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/settings_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/plan_v1.h fleetd/api/plan_v1.c fleetd/api/plan_steps.c fleetd/api/why_v1.c fleetd/api/directory_v1.c fleetd/api/backup_v1.c fleetd/api/tokens_v1.c fleetd/api/join_v1.c fleetd/api/leave_v1.c fleetd/api/maintenance_v1.c fleetd/api/moves_v1.c fleetd/api/revisions_v1.c fleetd/api/rollouts_v1.c fleetd/api/users_v1.c \
