@@ -1,6 +1,6 @@
 #!/bin/bash
 # Health checks on a booted host: HTTP, TCP and commands, their time-outs and limits, and HealthAction=restart.
-# Takes 6 min.
+# Takes 360 s.
 LAB_HOSTS=${LAB_HOSTS:-alpha}
 . "$(dirname "$0")/scenario.sh"
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Hosts reboot: their units run elsewhere before a host is down. The hosts run logind. Takes 3 min.
+# Hosts reboot: their units run elsewhere before a host is down. The hosts run logind. Takes 180 s.
 . "$(dirname "$0")/scenario.sh"
 
 LAB_MASKS=${LAB_MASKS//systemd-logind.service/}
