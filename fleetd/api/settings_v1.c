@@ -158,5 +158,5 @@ void settings_handle(Request *request) {
         }
         (void) request_user(request, user);
         change_sent(request, "the settings", 204, NULL,
-                    registry_set_settings(registry, &next, user, change_on_done, request));
+                    registry_set_settings(registry, &next, user, change_on_decided, request));
 }

@@ -4016,7 +4016,7 @@ static unsigned next_status(Fixture *fixture, int fd) {
 }
 
 /* Its presence changes between the decision and the tree: the conditions are checked again. */
-static void a_removal_is_decided_again_when_its_view_was_older(void **state) {
+static void a_request_is_decided_again_when_its_view_was_older(void **state) {
         static const char path[] = "/_fleet/machine/" DELTA "/presence";
         static const struct {
                 const char *presence;
@@ -4026,11 +4026,19 @@ static void a_removal_is_decided_again_when_its_view_was_older(void **state) {
                             .internal = true,
                             .key = kv_string("/_fleet/machine/" DELTA "/facts"),
                             .value = kv_string("{\"name\":\"delta\"}") };
+        const KvCommand name = { .op = KV_SET,
+                                 .internal = true,
+                                 .key = kv_string("/_fleet/cluster/settings"),
+                                 .value = kv_string("{\"name\":\"prod\"}") };
+        static const char settings[] = "PUT /fleet/v1/cluster/settings HTTP/1.1\r\nHost: fleet\r\n"
+                                       "Content-Type: application/json\r\nContent-Length: 12\r\n\r\n"
+                                       "{\"voters\":3}";
         Fixture *fixture = *state;
         unsigned first, second;
         int fds[2];
 
-        write_records(fixture, hosts, ELEMENTS(hosts));
+        raise_level(fixture, 5);
+        write_now(fixture, hosts, ELEMENTS(hosts));
         fds[0] = open_connection(fixture);
         fds[1] = open_connection(fixture);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -4059,6 +4067,15 @@ static void a_removal_is_decided_again_when_its_view_was_older(void **state) {
         second = next_status(fixture, fds[1]);
         assert_int_equal(MIN(first, second), 204);
         assert_int_equal(MAX(first, second), 404);
+
+        /* Another member of the settings. */
+        assert_int_equal(send(fds[0], settings, strlen(settings), 0), strlen(settings));
+        assert_int_equal(kv_propose(fixture->host->store, &other, on_written, NULL, NULL), 0);
+        assert_int_equal(kv_propose(fixture->host->store, &name, on_written, NULL, NULL), 0);
+        if (next_status(fixture, fds[0]) != 204)
+                fail_msg("%s", fixture->answer);
+        HOST_UNTIL(fixture->host, cluster_settings(registry_cluster(fixture->host->registry))->voters == 3);
+        assert_string_equal(cluster_settings(registry_cluster(fixture->host->registry))->name, "prod");
         close(fds[0]);
         close(fds[1]);
 }
@@ -5965,7 +5982,7 @@ int main(void) {
                 cmocka_unit_test(each_wait_has_a_reason),
                 in_a_fixture(a_wait_of_less_than_a_minute_is_no_problem),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
-                in_a_fixture(a_removal_is_decided_again_when_its_view_was_older),
+                in_a_fixture(a_request_is_decided_again_when_its_view_was_older),
                 in_a_fixture(a_removal_of_a_machine_that_changes_again_and_again_is_refused),
                 in_a_fixture(a_lost_member_is_deleted_by_its_id),
                 in_a_fixture(a_replaced_machine_is_removed_at_once),
