@@ -29,8 +29,9 @@ typedef struct Running {
         Api *api;
         RunningState state;
         RemoteCommandSpec spec;
-        Caller *caller; /* it has a place for 'work' */
+        Caller *caller; /* it has a place for 'work', as 'trust' */
         CallerWork work;
+        CallerTrust trust;
         Child *child;
         Request *request; /* NULL: of another host */
         uint64_t session, number;
@@ -83,7 +84,7 @@ static void running_free(Running *r) {
         struct Executing *executing = r->api->executing;
 
         TAILQ_REMOVE(&executing->running, r, all);
-        callers_give_back(&executing->callers, r->caller, r->work);
+        callers_give_back(&executing->callers, r->caller, r->work, r->trust);
         timer_stop(&r->timer);
         if (r->check)
                 r->check->running = NULL;
@@ -318,8 +319,8 @@ static void running_on_timer(void *userdata) {
 }
 
 /* Begin the call for a caller. It starts later: no event is called from inside. */
-static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal *caller, Running **ret,
-                       Error *err) {
+static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal *caller, CallerTrust trust,
+                       Running **ret, Error *err) {
         struct Executing *executing = api->executing;
         char name[PRINCIPAL_TEXT_SIZE];
         Running *r;
@@ -337,10 +338,11 @@ static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal 
         *r = (Running) { .api = api,
                          .spec = *spec,
                          .work = remote_command_reads_journal(spec->kind) ? CALLER_JOURNAL : CALLER_COMMAND,
+                         .trust = trust,
                          .timer = TIMER(running_on_timer, r) };
         e = timer_start(&r->timer, api->loop, 0);
         if (e >= 0)
-                e = callers_take(&executing->callers, principal_text(caller, name), r->work,
+                e = callers_take(&executing->callers, principal_text(caller, name), r->work, trust,
                                  loop_now_ms(api->loop), &r->caller, err);
         if (e < 0) {
                 timer_stop(&r->timer);
@@ -380,7 +382,7 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
                 return;
         }
         snprintf(caller.machine, sizeof(caller.machine), "%s", peer_handshake(session)->machine_id);
-        e = running_new(api, &spec, &caller, &r, &err);
+        e = running_new(api, &spec, &caller, call_trust(NULL, &spec), &r, &err);
         if (e < 0) {
                 call_refuse(session, number, call_status(e), err.message);
                 return;
@@ -441,13 +443,21 @@ Principal call_principal(const Request *request) {
         return p;
 }
 
+CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec) {
+        if (spec->cluster_only)
+                return CALLER_READS;
+        return request && !request->origin && (!request->sender || request->sender->facts.is_operator) ?
+                       CALLER_OPERATOR :
+                       CALLER_CHANGES;
+}
+
 void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
         Principal caller = call_principal(request);
         Running *r;
         Error err = {};
         int e;
 
-        e = running_new(request->api, spec, &caller, &r, &err);
+        e = running_new(request->api, spec, &caller, call_trust(request, spec), &r, &err);
         if (e < 0) {
                 request_error(request, call_status(e), "%s", error_text(&err, e));
                 return;

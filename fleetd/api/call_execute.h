@@ -2,6 +2,7 @@
  * session. remote_command.c describes the frames. Within fleetd/api only. */
 #pragma once
 
+#include "fleetd/api/callers.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
@@ -19,6 +20,8 @@ void call_execute_on_session_end(Api *api, uint64_t session);
 
 /* Return the principal whose places the call of a request takes. */
 Principal call_principal(const Request *request);
+/* NULL: of another host. */
+CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec);
 unsigned call_status(int error); /* of an HTTP answer */
 
 /* Lines to the client: {"machine","data"}, {"exit"}. The second one ends the answer. */

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "fleetd/api/callers.h"
+#include "fleetd/api/call_execute.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/choosing.h"
 
@@ -10,6 +10,8 @@
 typedef struct CallRelay {
         uint64_t from, from_number, to, to_number;
         uint64_t left_ms; /* when it was cancelled; 0: it was not */
+        char machine[MACHINE_ID_SIZE];
+        CallerTrust trust;
         TAILQ_ENTRY(CallRelay) all;
 } CallRelay;
 
@@ -116,11 +118,18 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
 
 /* -- Relaying -- */
 
-/* Return whether one session may have one more call relayed to another: a part of the places that this host
+void call_relay_count(const Api *api, const char *machine, unsigned taken[static _CALLER_TRUST_MAX]) {
+        const CallRelay *relay;
+
+        TAILQ_FOREACH(relay, &api->relays, all)
+                taken[relay->trust] += streq(relay->machine, machine);
+}
+
+/* Return whether one session may have one more call relayed to a machine: a part of the places that this host
  * has there. Forget calls that were cancelled long enough ago. */
-static bool relay_has_place(Api *api, uint64_t from, uint64_t to) {
+static bool relay_has_place(Api *api, uint64_t from, const char *machine, CallerTrust trust) {
         uint64_t now_ms = loop_now_ms(api->loop);
-        unsigned n = 0, own = 0, taken = 0, own_taken = 0;
+        unsigned n = 0, own = 0, own_taken = 0, taken[_CALLER_TRUST_MAX] = {};
         CallRelay *relay, *next;
 
         for (relay = TAILQ_FIRST(&api->relays); relay; relay = next) {
@@ -131,31 +140,34 @@ static bool relay_has_place(Api *api, uint64_t from, uint64_t to) {
                 }
                 n++;
                 own += relay->from == from;
-                taken += relay->to == to;
-                own_taken += relay->from == from && relay->to == to;
+                own_taken += relay->from == from && relay->trust == trust && streq(relay->machine, machine);
         }
+        call_relay_count(api, machine, taken);
         return n < CALL_RELAYS_MAX && own < CALL_RELAYS_HOST_MAX &&
-               caller_may_take(own_taken, taken, CALLER_JOURNALS_MAX / 2);
+               caller_may_take(taken, trust, own_taken, CALLER_JOURNALS_MAX / 2);
 }
 
 /* Begin to relay. -ENOTCONN: this replica has no session to the machine. */
 static int relay_start(Api *api, PeerSession *session, uint64_t number, const char *machine,
                        const RemoteCommandSpec *spec) {
         PeerSession *to = call_session(api, machine);
+        CallerTrust trust = call_trust(NULL, spec);
         _cleanup_writer_ Writer w = {};
         CallRelay *relay = NULL;
         int r;
 
         if (!to || peer_handshake(to)->raft_id != 0)
                 return -ENOTCONN;
-        if (relay_has_place(api, peer_number(session), peer_number(to)))
+        if (relay_has_place(api, peer_number(session), machine, trust))
                 relay = NEW0(CallRelay, 1);
         if (!relay)
                 return -EBUSY;
         *relay = (CallRelay) { .from = peer_number(session),
                                .from_number = number,
                                .to = peer_number(to),
-                               .to_number = calls_number(api) };
+                               .to_number = calls_number(api),
+                               .trust = trust };
+        snprintf(relay->machine, sizeof(relay->machine), "%s", machine);
         write_u64(&w, relay->to_number);
         remote_command_spec_write(spec, &w);
         r = w.error ?: peer_reply(to, PEER_CALL, w.bytes, w.size);

@@ -5,6 +5,7 @@
  * PEER_CALL_END with CALL_NOT_HERE: this replica has no session to the machine. */
 #pragma once
 
+#include "fleetd/api/callers.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
@@ -28,6 +29,8 @@ void call_relay_answer(Api *api, PeerSession *session, PeerFrame type, const voi
 void call_relay_request(Api *api, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void call_relay_on_session_end(Api *api, uint64_t session);
 void call_relay_free(Api *api);
+/* Add the calls that are relayed to the machine to 'taken'. */
+void call_relay_count(const Api *api, const char *machine, unsigned taken[static _CALLER_TRUST_MAX]);
 
 /* -- Answers to calls -- */
 

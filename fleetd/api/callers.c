@@ -44,15 +44,17 @@ void callers_done(Callers *c) {
                 caller_free(c, TAILQ_FIRST(&c->all));
 }
 
-int callers_take(Callers *c, const char *name, CallerWork work, uint64_t now_ms, Caller **ret, Error *err) {
+int callers_take(Callers *c, const char *name, CallerWork work, CallerTrust trust, uint64_t now_ms,
+                 Caller **ret, Error *err) {
         Caller *caller = callers_find(c, name, now_ms);
-        unsigned own = caller ? caller->n[work] : 0;
+        unsigned own = caller ? caller->n[work] : 0, *taken = c->n[work];
 
-        if (!caller_may_take(own, c->n[work], works[work].max))
+        if (!caller_may_take(taken, trust, own, works[work].max))
                 return error_set(err, -EBUSY,
                                  "%u of %u places for %s on this host are taken, %u of them for this user or "
-                                 "host, which is the limit; end one of them, or try again later",
-                                 c->n[work], works[work].max, works[work].things, own);
+                                 "host, which gets no more of them now; end one, or try again later",
+                                 taken[CALLER_READS] + taken[CALLER_CHANGES] + taken[CALLER_OPERATOR],
+                                 works[work].max, works[work].things, own);
         if (!caller) {
                 caller = NEW0(Caller, 1);
                 if (!caller)
@@ -61,14 +63,14 @@ int callers_take(Callers *c, const char *name, CallerWork work, uint64_t now_ms,
                 TAILQ_INSERT_TAIL(&c->all, caller, all);
         }
         caller->n[work]++;
-        c->n[work]++;
+        taken[trust]++;
         *ret = caller;
         return 0;
 }
 
-void callers_give_back(Callers *c, Caller *caller, CallerWork work) {
+void callers_give_back(Callers *c, Caller *caller, CallerWork work, CallerTrust trust) {
         caller->n[work]--;
-        c->n[work]--;
+        c->n[work][trust]--;
 }
 
 uint64_t callers_start(Callers *c, Caller *caller, uint64_t now_ms) {

@@ -15,6 +15,13 @@ typedef enum CallerWork {
         _CALLER_WORK_MAX
 } CallerWork;
 
+typedef enum CallerTrust {
+        CALLER_READS,    /* restricted hosts, and users who may not change units */
+        CALLER_CHANGES,  /* other hosts, and users of the cluster */
+        CALLER_OPERATOR, /* of this host */
+        _CALLER_TRUST_MAX
+} CallerTrust;
+
 enum {
         CALLER_JOURNALS_MAX = 32,
         CALLER_COMMANDS_MAX = 16,
@@ -33,21 +40,28 @@ typedef struct Caller {
 
 typedef struct Callers {
         TAILQ_HEAD(, Caller) all; /* those with a place, and those whose last start was a moment ago */
-        unsigned n[_CALLER_WORK_MAX];
+        unsigned n[_CALLER_WORK_MAX][_CALLER_TRUST_MAX];
         Pace pace;
 } Callers;
 
 /* Return whether a caller with 'own' of the places that are taken gets another one of 'max': as long as it
- * has fewer than are free. Alone it gets half of them, the next one half of the rest. */
-static inline bool caller_may_take(unsigned own, unsigned taken, unsigned max) {
-        return taken < max && own < max - taken;
+ * has fewer than are free. Alone it gets half of them, the next one half of the rest. Those that only read
+ * share one half of the places in this way, and a quarter is for operators of this host alone. */
+static inline bool caller_may_take(const unsigned taken[static _CALLER_TRUST_MAX], CallerTrust trust,
+                                   unsigned own, unsigned max) {
+        unsigned others = taken[CALLER_READS] + taken[CALLER_CHANGES];
+
+        return own + others + taken[CALLER_OPERATOR] < max &&
+               (trust == CALLER_OPERATOR || others < max - max / 4) &&
+               (trust != CALLER_READS || own + taken[CALLER_READS] < max / 2);
 }
 
 void callers_init(Callers *c);
 void callers_done(Callers *c);
 /* Take a place for a child until callers_give_back(), which is called when its process is gone. *ret is valid
  * until then. -EBUSY, -ENOMEM. */
-int callers_take(Callers *c, const char *name, CallerWork work, uint64_t now_ms, Caller **ret, Error *err);
-void callers_give_back(Callers *c, Caller *caller, CallerWork work);
+int callers_take(Callers *c, const char *name, CallerWork work, CallerTrust trust, uint64_t now_ms,
+                 Caller **ret, Error *err);
+void callers_give_back(Callers *c, Caller *caller, CallerWork work, CallerTrust trust);
 /* Count a start for the caller, and return 0; or return the time in ms after which to ask again. */
 uint64_t callers_start(Callers *c, Caller *caller, uint64_t now_ms);

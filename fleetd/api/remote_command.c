@@ -46,6 +46,7 @@ typedef struct Asking {
         char machine[MACHINE_ID_SIZE];
         RemoteCommandSpec spec;
         char caller[PRINCIPAL_TEXT_SIZE];
+        CallerTrust trust;
         uint64_t number, session;
         unsigned questions; /* replicas that were asked to relay the call */
         bool relayed;       /* one of them was asked, and has not answered yet */
@@ -330,30 +331,34 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
         call_relay_on_session_end(api, number);
 }
 
-/* Users of this host share its places at the other one, as all callers share those of a host. */
-static bool asking_has_place(const Api *api, const char *caller, const char *machine,
+/* Users of this host share its places at the other one with each other, as all callers share those of a host,
+ * and with the calls that it relays there. */
+static bool asking_has_place(const Api *api, const char *caller, CallerTrust trust, const char *machine,
                              RemoteCommandKind kind) {
         bool journal = remote_command_reads_journal(kind);
-        unsigned own = 0, taken = 0;
+        unsigned own = 0, taken[_CALLER_TRUST_MAX] = {};
         Asking *a;
 
+        if (journal)
+                call_relay_count(api, machine, taken);
         TAILQ_FOREACH(a, &api->calls->asking, all) {
                 if (!streq(a->machine, machine) || remote_command_reads_journal(a->spec.kind) != journal)
                         continue;
-                taken++;
+                taken[a->trust]++;
                 own += streq(a->caller, caller);
         }
-        return caller_may_take(own, taken, (journal ? CALLER_JOURNALS_MAX : CALLER_COMMANDS_MAX) / 2);
+        return caller_may_take(taken, trust, own, (journal ? CALLER_JOURNALS_MAX : CALLER_COMMANDS_MAX) / 2);
 }
 
 static int asking_start(Request *request, const char *machine, const RemoteCommandSpec *spec) {
         Principal principal = call_principal(request);
+        CallerTrust trust = call_trust(request, spec);
         char caller[PRINCIPAL_TEXT_SIZE];
         Api *api = request->api;
         PeerSession *session = call_session(api, machine);
         Asking *a;
 
-        if (!asking_has_place(api, principal_text(&principal, caller), machine, spec->kind))
+        if (!asking_has_place(api, principal_text(&principal, caller), trust, machine, spec->kind))
                 return -EBUSY;
         a = NEW0(Asking, 1);
         if (!a)
@@ -361,6 +366,7 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
         *a = (Asking) { .api = api,
                         .request = request,
                         .spec = *spec,
+                        .trust = trust,
                         .patience = TIMER(asking_on_patience, a),
                         .ended = true /* nothing to cancel yet */ };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
@@ -427,14 +433,17 @@ bool remote_command_is_here(const Request *request) {
         return m && streq(m->id, own);
 }
 
+static bool sender_only_reads(const Request *request) {
+        return request->sender && !sender_may(request->sender, RIGHT_UNITS_CHANGE);
+}
+
 void remote_command_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *unit = request->rest, *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
         RemoteCommandSpec spec = { .kind = request->route->command,
-                                   .cluster_only = request->sender &&
-                                                   !sender_may(request->sender, RIGHT_UNITS_CHANGE) };
+                                   .cluster_only = sender_only_reads(request) };
         Error err = {};
 
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
@@ -462,7 +471,7 @@ void remote_log_handle(Request *request) {
         const ClusterMachine *m = wanted ? cluster_machine(registry_cluster(request->api->options.registry),
                                                            wanted) :
                                            NULL;
-        RemoteCommandSpec spec = { .kind = CALL_LOG };
+        RemoteCommandSpec spec = { .kind = CALL_LOG, .cluster_only = sender_only_reads(request) };
 
         if (wanted && !m && !streq(wanted, request->api->machine_id))
                 request_error(request, 404, "machine %s does not exist", wanted);

@@ -170,14 +170,18 @@ static const char *ask(QuietPeer *h, const char *method, const char *target) {
 
 #define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-static void peer_calls_by(QuietPeer *h, uint64_t number, RemoteCommandSpec spec, const char *unit) {
+static void peer_calls_on(QuietPeerWire *wire, uint64_t number, RemoteCommandSpec spec, const char *unit) {
         _cleanup_writer_ Writer w = {};
 
         snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
         assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
         write_u64(&w, number);
         remote_command_spec_write(&spec, &w);
-        assert_true(quiet_peer_send(h, PEER_CALL, w.bytes, w.size));
+        assert_true(quiet_peer_send_on(wire, PEER_CALL, w.bytes, w.size));
+}
+
+static void peer_calls_by(QuietPeer *h, uint64_t number, RemoteCommandSpec spec, const char *unit) {
+        peer_calls_on(&h->asking, number, spec, unit);
 }
 
 static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, const char *unit, bool follow) {
@@ -405,7 +409,7 @@ static void one_caller_leaves_places_to_the_others(void **state) {
         assert_int_equal(refused, 503);
         assert_says(said.chars,
                     "16 of 32 places for journals on this host are taken, 16 of them for this user "
-                    "or host, which is the limit");
+                    "or host, which gets no more");
         for (unsigned i = 0; i < COMMANDS / 2; i++)
                 peer_calls(h, 200 + i, i % 2 ? CALL_STATUS : CALL_KILL, "web.service", false);
         text_clear(&said);
@@ -427,6 +431,27 @@ static void one_caller_leaves_places_to_the_others(void **state) {
         peer_calls(h, 400, CALL_JOURNAL, "web.service", true);
         peer_calls(h, 401, CALL_STATUS, "web.service", false);
         assert_int_equal(n_children, JOURNALS / 2 + COMMANDS / 2 + 4);
+}
+
+/* Five hosts which may not change units, and then one which may. */
+static void those_who_only_read_leave_places_to_operators(void **state) {
+        static const RemoteCommandSpec reads = { .kind = CALL_JOURNAL, .follow = true, .cluster_only = true };
+        QuietPeer *h = *state;
+        QuietPeerWire *const wires[] = { &h->third, &h->more[0], &h->more[1], &h->more[2], &h->more[3] };
+
+        have_unit(h, "web.service");
+        assert_true(quiet_peer_attach(h));
+        for (unsigned i = 0; i < QUIET_PEER_MORE; i++)
+                assert_true(quiet_peer_attach_more(h, i));
+        for (size_t i = 0; i < ELEMENTS(wires) * JOURNALS; i++)
+                peer_calls_on(wires[i / JOURNALS], i, reads, "web.service");
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(n_children, JOURNALS / 2);
+        for (unsigned i = 0; i < JOURNALS; i++)
+                peer_calls(h, 1000 + i, CALL_JOURNAL, "web.service", true);
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(n_children, JOURNALS * 3 / 4);
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
 }
 
 /* Each pair costs its sender 53 bytes. */
@@ -939,6 +964,7 @@ int main(void) {
                 on_a_host(a_user_without_the_right_to_change_asks_for_units_of_the_cluster),
                 on_a_host(a_right_that_ends_ends_the_journal_that_it_permitted),
                 on_a_host(one_caller_leaves_places_to_the_others),
+                on_a_host(those_who_only_read_leave_places_to_operators),
                 on_a_host(calls_that_are_cancelled_start_children_at_a_pace),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
                 on_a_host(an_older_host_that_gives_no_credit_gets_all),

@@ -376,7 +376,7 @@ static void one_host_does_not_take_all_relays(void **state) {
                 relay(h, 1000 + i, QUIET_PEER_OTHER_ID, "web.service");
         while (quiet_peer_receive(&h->asking, &f))
                 n += f.type == PEER_CALL;
-        assert_int_equal(n, 8);
+        assert_int_equal(n, 4);
 
         /* Nor by cancelling them. */
         for (unsigned i = 0; i < 256; i++)
@@ -393,7 +393,7 @@ static void one_host_does_not_take_all_relays(void **state) {
                 }
                 for (n = 0; quiet_peer_receive(&h->asking, &f);)
                         n += f.type == PEER_CALL;
-                assert_int_equal(n, round < 2 ? 0 : 8);
+                assert_int_equal(n, round < 2 ? 0 : 4);
         }
 }
 
