@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tests/lib/size.h"
 #include "tests/sim/seeds.h"
 
 static Stores *running; /* for the log's sink, which has no other way */
@@ -39,7 +40,7 @@ static void run_scenario(const char *program, const Scenario *scenario, uint64_t
 }
 
 int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 3 };
+        Seeds o = { .seed = 1, .runs = test_size(1, 3, 3) };
 
         if (!seeds_parse(&o, argc, argv))
                 return 2;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "tests/lib/size.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 #include "units/singleton.h"
@@ -376,7 +377,7 @@ static void singleton_of_a_failed_replica(void) {
 
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { singleton_of_a_failed_replica, singleton_lease };
-        Seeds o = { .seed = 1, .runs = 10 };
+        Seeds o = { .seed = 1, .runs = test_size(5, 10, 10) };
 
         if (!seeds_parse(&o, argc, argv))
                 return 2;

@@ -17,6 +17,7 @@
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/size.h"
 
 enum {
         STEP_MS = 20,
@@ -317,7 +318,8 @@ static void records_are_saved_completely_or_an_error_is_returned(void **state) {
         }
         log_set_max_priority(LOG_EMERG);
         (void) alloc_fail_each("notes", records, small, 1);
-        (void) alloc_fail_each("notes with large texts are saved", save_large_records, NULL, 1);
+        (void) alloc_fail_each("notes with large texts are saved", save_large_records, NULL,
+                               test_size(9, 1, 1));
         (void) alloc_fail_each("notes with large texts are opened", open_large_records, NULL, 25);
         log_set_max_priority(LOG_INFO);
         for (unsigned i = 0; i < LARGE_NOTES; i++)

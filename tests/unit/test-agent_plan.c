@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "fleetd/agent/plan.h"
+#include "tests/lib/size.h"
 
 static const char boot_now[] = "b0000000000000000000000000000001",
                   boot_before[] = "b0000000000000000000000000000000";
@@ -1508,9 +1509,12 @@ static bool scene_number(Scene *s, uint64_t n) {
 }
 
 static void for_each_scene(void **state, Judge judge) {
+        /* A stride that is coprime to the bases of the digits visits the same number of scenes with each
+         * value. */
+        const unsigned stride = test_size(7, 1, 1);
         uint64_t n = 0;
 
-        for (;; n++) {
+        for (;; n += stride) {
                 Scene *s = scene(state);
                 const char *reason;
 

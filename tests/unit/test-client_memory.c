@@ -10,10 +10,11 @@
 #include "base/memory.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fleetctl_cases.h"
+#include "tests/lib/size.h"
 
 /* Fail the first allocation of each source line, and every STRIDE-th of the others. CHECK_ALL=yes in the
  * environment fails all, which takes minutes. */
-enum { STRIDE = 11 };
+enum { STRIDE_QUICK = 37, STRIDE = 11 };
 
 typedef struct Point {
         unsigned n, count;
@@ -60,7 +61,7 @@ static bool try(const Case *c, const CaseResult *whole, Point *point, bool first
 
 static void what_is_printed_is_whole_or_a_failure(void **state) {
         const CaseTitle *title = *state;
-        unsigned stride = getenv("CHECK_ALL") ? 1 : STRIDE;
+        unsigned stride = test_size(STRIDE_QUICK, STRIDE, 1);
 
         for (size_t i = 0; i < title->n; i++) {
                 const Case *c = &title->cases[i];

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "fleetd/registry/shutdown.h"
 #include "tests/lib/drains.h"
+#include "tests/lib/size.h"
 
 /* -- The state -- */
 
@@ -657,7 +658,7 @@ static void nothing_moves_while_machines_were_lost_together(void **state) {
 
 /* -- Any cluster -- */
 
-enum { VIEWS = 1000, VIEWS_ALL = 10000, UNITS = 12, MACHINES = 4, ROUNDS = 60 };
+enum { VIEWS_QUICK = 250, VIEWS = 1000, VIEWS_ALL = 10000, UNITS = 12, MACHINES = 4, ROUNDS = 60 };
 
 static void make_view(ClusterView *p, Random *random) {
         static const char *const options[] = { "",
@@ -711,7 +712,7 @@ static bool run_plans(ClusterView *p, bool check, const bool runs[static UNITS])
 static void each_drain_ends_or_each_unit_that_is_left_has_a_reason(void **state) {
         static const bool none[UNITS] = {};
 
-        const uint64_t n = getenv("CHECK_ALL") ? VIEWS_ALL : VIEWS;
+        const uint64_t n = test_size(VIEWS_QUICK, VIEWS, VIEWS_ALL);
 
         for (uint64_t seed = 1; seed <= n; seed++) {
                 Random random;

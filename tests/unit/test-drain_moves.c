@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "tests/lib/drains.h"
+#include "tests/lib/size.h"
 
 /* Launch 'n' units on machine A; the other machines are cordoned until all run. */
 static void launch_on_a(ClusterView *p, const char *others, const char *prefix, const char *options, int n) {
@@ -562,7 +563,7 @@ static void an_unknown_word_of_move_counts_as_start_first(void **state) {
 
 /* -- Any cluster -- */
 
-enum { VIEWS = 200, VIEWS_ALL = 5000, UNITS = 60, MACHINES = 5, ROUNDS = 40 };
+enum { VIEWS_QUICK = 60, VIEWS = 200, VIEWS_ALL = 5000, UNITS = 60, MACHINES = 5, ROUNDS = 40 };
 
 typedef struct Journey {
         const char *from; /* the drained machine that the unit leaves; NULL: it does not leave one, or runs
@@ -661,7 +662,7 @@ static void check_journeys(ClusterView *p, Journey journeys[static UNITS], uint6
 }
 
 static void no_drain_exceeds_its_limits(void **state) {
-        const uint64_t n = getenv("CHECK_ALL") ? VIEWS_ALL : VIEWS;
+        const uint64_t n = test_size(VIEWS_QUICK, VIEWS, VIEWS_ALL);
 
         for (uint64_t seed = 1; seed <= n; seed++) {
                 Journey journeys[UNITS] = {};

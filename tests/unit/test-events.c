@@ -15,6 +15,7 @@
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/size.h"
 
 static uint64_t test_now_ms(const Loop *loop) {
         return 1;
@@ -118,7 +119,8 @@ static void assert_remembered(Fixture *f, TreeTxn *txn) {
         assert_int_equal(hub_new(&hub, &f->loop, 0, f->meta.index), 0);
         assert_int_equal(hub_load(hub, txn), 0);
         for (size_t i = 0; i < ELEMENTS(watches); i++)
-                for (uint64_t since = 1; since <= f->meta.index; since += 1 + f->meta.index / 50) {
+                for (uint64_t since = 1; since <= f->meta.index;
+                     since += 1 + f->meta.index / test_size(10, 50, 50)) {
                         history(&f->loop, f->hub, watches[i].key, watches[i].internal, since, &live);
                         history(&f->loop, hub, watches[i].key, watches[i].internal, since, &later);
                         assert_string_equal(live.chars, later.chars);

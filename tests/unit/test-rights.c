@@ -19,6 +19,7 @@
 #include "fleetd/registry/rights.h"
 #include "tests/lib/attached.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/size.h"
 #include "units/json.h"
 
 enum { GROUP = 4711, OTHER_GROUP = 4712, USER = 1000 };
@@ -460,7 +461,7 @@ static bool is_denied(const Client *c) {
 }
 
 static void a_user_has_a_tree_without_the_keys_that_it_may_not_see(void **state) {
-        const unsigned commands = getenv("CHECK_ALL") ? 100000 : 5000;
+        const unsigned commands = test_size(600, 5000, 100000);
         static const char changes[] = "/fleet/v1/kv/changes?prefix=/&progress=0";
         Client all, user, everything, theirs;
         unsigned denied = 0;
@@ -529,7 +530,6 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                 { "/fleet/v1/history?follow=true", "" },
         };
         Client clients[ELEMENTS(rows)];
-        uint64_t before_ms;
         Fixture *f = *state;
 
         peer.uid = 0;
@@ -548,7 +548,6 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                 if (!starts_with(clients[i].in.chars, "HTTP/1.1 200"))
                         fail_msg("%s: %s", rows[i].target, clients[i].in.chars);
         }
-        before_ms = clock_monotonic_ms();
         f->access = CLIENT_CLOSED;
         grant(f, "4711:keys-read:/c");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -558,12 +557,9 @@ static void a_lost_right_ends_open_watches_and_streams(void **state) {
                         fail_msg("%s: %s", rows[i].target, clients[i].in.chars);
                 client_close(&clients[i]);
         }
-        assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
         client_open(&clients[0], f, API_LOOPBACK);
         assert_int_equal(get(&clients[0], "/v2/keys/c"), 403);
         client_close(&clients[0]);
-        print_message("7 streams ended %llu ms after the loss of a right\n",
-                      (unsigned long long) (clock_monotonic_ms() - before_ms));
 }
 
 static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
@@ -634,7 +630,6 @@ static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_d
         "{\"joined\":1,\"pins\":[\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]," \
         "\"restricted\":true"
         Client stream, writer;
-        uint64_t before_ms;
         Fixture *f = *state;
 
         client_open(&stream, f, API_LOOPBACK);
@@ -643,10 +638,8 @@ static void a_host_that_becomes_restricted_ends_what_its_clients_may_no_longer_d
         client_send(&stream, "GET", "/v2/keys/a?wait=true&stream=true", "text/plain", "");
         UNTIL(f, (client_read(&stream), stream.in.size > 0));
 
-        before_ms = clock_monotonic_ms();
         set_host(f, LIMITED "}");
         UNTIL(f, (client_read(&stream), strstr(stream.in.chars, "\r\n0\r\n")));
-        assert_in_range(clock_monotonic_ms() - before_ms, 0, 100);
         assert_non_null(strstr(stream.in.chars, "\"errorCode\":110"));
         assert_int_equal(get(&writer, "/v2/keys/a"), 200);
         assert_int_equal(ask(&writer, "PUT", "/v2/keys/a?value=2", FORM, ""), 403);

@@ -14,9 +14,11 @@
 
 #include "base/clock.h"
 #include "tests/lib/rollout_play.h"
+#include "tests/lib/size.h"
 
 enum {
         PLAYS = 400, /* each of more than 25 views */
+        PLAYS_QUICK = 120,
         PLAYS_ALL = 10000,
         SET_MAX = 8,
         START_S = 4, /* until a machine has executed an assignment, and the instance is available */
@@ -286,7 +288,7 @@ static void run_until_end(Play *play, const Terms *t, uint64_t seed) {
 }
 
 static uint64_t plays(void) {
-        return only_seed ? only_seed : getenv("CHECK_ALL") ? PLAYS_ALL : PLAYS;
+        return only_seed ? only_seed : test_size(PLAYS_QUICK, PLAYS, PLAYS_ALL);
 }
 
 static uint64_t first_play(void) {
@@ -322,7 +324,7 @@ static void steps_keep_the_budget_and_rollouts_end(void **state) {
                 assert_true(only_seed || seen[i] > 0);
         }
         printf("\n");
-        assert_true(only_seed || n_views >= 10000);
+        assert_true(only_seed || n_views >= 25 * plays());
 }
 
 /* One text after revision 1, without faults. */
