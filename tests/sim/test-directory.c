@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "tests/lib/scratch.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/play.h"
 #include "tests/sim/seeds.h"
 
 enum {
@@ -28,30 +28,9 @@ enum {
 static const char *const bad_commands[] = { "exits", "never" };
 
 /* One run. */
-static World *world;
-static SimCluster *cluster;
 static SimMachine *host; /* of the directory */
 static char *folder;
 static unsigned n_texts, n_reverted, n_requested;
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (world)
-                world_trace(world, "log", "%s", message);
-}
-
-static void run_ms(uint64_t ms) {
-        world_run(world, world_now_ms(world) + ms);
-}
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 static Registry *registry(void) {
         UNTIL("there-is-a-leader", cluster_leader(cluster));
@@ -287,7 +266,7 @@ int main(int argc, char *argv[]) {
 
         if (!seeds_parse(&o, argc, argv))
                 return 2;
-        log_set_sink(on_log, NULL);
+        log_set_sink(trace_message, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 
         for (uint64_t i = 0; i < o.runs; i++) {

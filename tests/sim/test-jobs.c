@@ -8,13 +8,11 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/play.h"
 #include "tests/sim/seeds.h"
 
 enum { HOSTS = 3, PATIENCE_MS = 90000, STEP_MS = 20, AFTER_MS = 5000 };
 
-static World *world;
-static SimCluster *cluster;
 static unsigned n_jobs;       /* runs of a oneshot that a daemon began */
 static const char *main_unit; /* of the cell of the table that is tested now, */
 static unsigned n_starts;     /* and how often a daemon has started it since its event */
@@ -28,20 +26,6 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         world_trace(world, "log", "%s", message);
         check_message(cluster, fields, message);
 }
-
-static void run_ms(uint64_t ms) {
-        world_run(world, world_now_ms(world) + ms);
-}
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 #define CHECK(name, expression)                                            \
         do {                                                               \

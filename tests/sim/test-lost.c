@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/play.h"
 #include "tests/sim/seeds.h"
 #include "tests/lib/store_inside.h"
 
@@ -23,8 +23,6 @@ enum {
 };
 
 /* One run of one scenario. */
-static World *world;
-static SimCluster *cluster;
 static const SimMachine *watched; /* a host, and what the last leader decided about it */
 static uint64_t lost_ms;          /* when it was declared lost; 0: it was not */
 static bool returned;             /* it was declared up after that */
@@ -45,34 +43,12 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 returned = true;
 }
 
-static void run_ms(uint64_t ms) {
-        world_run(world, world_now_ms(world) + ms);
-}
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
-
 static void on_start(void *userdata) {
         machine_start_daemon(userdata);
 }
 
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (m->daemon && !m->dying && daemon_store(m->daemon))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 static KvMemberRole role_of(const SimMachine *m) {
-        KvState state = state_of(m);
+        KvState state = store_state(m);
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == state.raft_id)
@@ -88,7 +64,8 @@ static bool is_formed(void) {
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)
                 up += m->presence == PRESENCE_UP && m->member.raft_id != 0;
-        return up == cluster->n && state_of(leader).n_voters == 3 && state_of(leader).n_voters_reachable == 3;
+        return up == cluster->n && store_state(leader).n_voters == 3 &&
+               store_state(leader).n_voters_reachable == 3;
 }
 
 static void form(unsigned hosts) {
@@ -178,7 +155,7 @@ static void transfer(SimMachine *to) {
 
         while (cluster_leader(cluster) != to) {
                 if (leader->daemon)
-                        (void) store_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
+                        (void) store_transfer(daemon_store(leader->daemon), store_state(to).raft_id);
                 run_ms(STEP_MS);
         }
 }
@@ -463,7 +440,7 @@ static const ClusterMachine *seen_by_leader(const SimMachine *m) {
 static size_t n_members(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? state_of(leader).n_members : 0;
+        return leader ? store_state(leader).n_members : 0;
 }
 
 static bool is_removed(const SimMachine *m) {

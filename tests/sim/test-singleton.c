@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "tests/lib/size.h"
-#include "tests/sim/cluster.h"
+#include "tests/sim/play.h"
 #include "tests/sim/seeds.h"
 #include "units/singleton.h"
 
@@ -23,31 +23,10 @@ enum {
 
 static const char name[] = "single.service";
 
-static World *world;
-static SimCluster *cluster;
 static unsigned n_starts, n_moves; /* of the unit, and how many of them on another host than before */
 static unsigned n_attached;        /* and on a host without a replica */
 static char place[64];             /* lines of [X-Fleet]: where it may run */
 static const SimMachine *last;
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (world)
-                world_trace(world, "log", "%s", message);
-}
-
-static void run_ms(uint64_t ms) {
-        world_run(world, world_now_ms(world) + ms);
-}
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 static SimMachine *any(void) {
         return &cluster->machines[world_draw(world, cluster->n)];
@@ -60,16 +39,8 @@ static SimMachine *running(void) {
         return NULL;
 }
 
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (m->daemon && !m->dying && daemon_store(m->daemon))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 static bool is_attached(const SimMachine *m) {
-        KvState state = state_of(m);
+        KvState state = store_state(m);
 
         return state.attached && state.raft_id == 0;
 }
@@ -315,7 +286,7 @@ static void singleton_lease(void) {
 
 static unsigned n_voters(void) {
         SimMachine *leader = cluster_leader(cluster);
-        KvState state = leader ? state_of(leader) : (KvState) {};
+        KvState state = leader ? store_state(leader) : (KvState) {};
         unsigned n = 0;
 
         for (size_t i = 0; i < state.n_members; i++)
@@ -354,13 +325,13 @@ static void singleton_of_a_failed_replica(void) {
         run_ms(world_draw(world, 2000)); /* of the time since the last renewal */
         world_loop_set_work_ms(m->loop, HANGS_MS, HANGS_MS);
         keep_running(m, "the begin of a write that hangs", HANGS_MS - 5000, STEP_MS);
-        if (!state_of(m).attached)
+        if (!store_state(m).attached)
                 world_failed(world, "a-host-leaves-a-replica-that-hangs", "%s", m->name);
         world_loop_set_work_ms(m->loop, 0, 2);
-        UNTIL("a-replica-works-again", !state_of(m).attached);
+        UNTIL("a-replica-works-again", !store_state(m).attached);
         memory_disk_set_error(m->disk, -EIO, true);
         keep_running(m, "a failure", LEASES_MS, 1000);
-        if (!state_of(m).attached)
+        if (!store_state(m).attached)
                 world_failed(world, "a-host-leaves-a-failed-replica", "%s", m->name);
         snprintf(path, sizeof(path), "%s/tree/lost", m->folder); /* as after data_dir_quarantine() */
         if (!(f = fopen(path, "w")) || fclose(f) < 0)
@@ -369,7 +340,7 @@ static void singleton_of_a_failed_replica(void) {
                 machine_crash_daemon(m);
                 keep_running(m, "the end of its daemon", world_draw(world, 2000), 1000);
                 machine_start_daemon(m);
-                if (!state_of(m).lost)
+                if (!store_state(m).lost)
                         world_failed(world, "a-replica-is-quarantined", "%s", m->name);
                 keep_running(m, "a restart of its daemon", LEASES_MS, 1000);
         }
@@ -381,7 +352,7 @@ int main(int argc, char *argv[]) {
 
         if (!seeds_parse(&o, argc, argv))
                 return 2;
-        log_set_sink(on_log, NULL);
+        log_set_sink(trace_message, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
         for (uint64_t i = 0; i < 2 * o.runs; i++) {
                 World *w = world_new(o.seed + i / 2, o.trace);
