@@ -152,7 +152,7 @@ void kv_request_propose(Request *request, void (*done)(Request *request, const K
         r = request_propose(request, &kv->command, done);
         if (r == -EACCES)
                 kv_refuse_text(request, 403, "%s has no right to write this key",
-                               principal_text(&request->sender->principal, text));
+                               request_sender(request, text));
         else if (r < 0)
                 kv_refuse_text(request, 503, "%s", strerror(-r));
 }

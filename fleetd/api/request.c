@@ -254,6 +254,15 @@ const char *request_user_name(const Request *request, char ret[static HISTORY_US
         return ret;
 }
 
+const char *request_sender(const Request *request, char ret[static PRINCIPAL_TEXT_SIZE]) {
+        char name[HISTORY_USER_SIZE];
+
+        if (request->sender->principal.kind != PRINCIPAL_LOCAL || !*request_user_name(request, name))
+                return principal_text(&request->sender->principal, ret);
+        snprintf(ret, PRINCIPAL_TEXT_SIZE, "user %s", name);
+        return ret;
+}
+
 const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZE]) {
         char name[HISTORY_USER_SIZE];
 

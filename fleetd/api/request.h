@@ -232,6 +232,8 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
 /* Return the name of the user who sent the request, without its host: a name of /etc/passwd, else "uid 1000";
  * "user:NAME" of a user with a certificate; "" if unknown. */
 const char *request_user_name(const Request *request, char ret[static HISTORY_USER_SIZE]);
+/* Return the principal in words for people: "user anna" of this host, not its numbers. */
+const char *request_sender(const Request *request, char ret[static PRINCIPAL_TEXT_SIZE]);
 
 /* Return the same for records and the history, with the host of the client: "root@alpha". A user with a
  * certificate is one of the whole cluster, and has none. */

@@ -258,12 +258,11 @@ void route_forbid(Request *request, Right right) {
                         keys_v2_forbid(request);
                 else
                         kv_refuse_text(request, 403, "%s has no right to these keys",
-                                       principal_text(&request->sender->principal, text));
+                                       request_sender(request, text));
         } else if (!request->listener->grants)
                 request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
         else
-                request_error(request, 403, "%s has no right %s (%s)",
-                              principal_text(&request->sender->principal, text),
+                request_error(request, 403, "%s has no right %s (%s)", request_sender(request, text),
                               right_name(right) ?: "for this", request->listener->grants);
 }
 

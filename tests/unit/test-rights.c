@@ -603,6 +603,7 @@ static void a_group_has_the_rights_that_are_granted_to_it(void **state) {
                 if (ask(&c, rows[i].method, target, FORM, "") != rows[i].status)
                         fail_msg("%s: %s %s: %u %s", rows[i].rights, rows[i].method, target, c.status,
                                  c.body);
+                assert_null(strstr(c.body, "local:1000")); /* but "user NAME" */
         }
         peer.uid = 0; /* root */
         assert_int_equal(get(&c, "/fleet/v1/units"), 200);
