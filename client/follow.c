@@ -4,11 +4,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "client/client.h"
 #include "client/subprocess.h"
+#include "client/wait.h"
 
 /* -- Lines that are printed again only for news -- */
 
@@ -96,9 +96,8 @@ int follow(const Follow *f, Error *err) {
         sigset_t interrupts, before;
         int r;
 
-        sigemptyset(&interrupts);
-        if (isatty(STDERR_FILENO))
-                sigaddset(&interrupts, SIGINT);
+        wait_ending_signals(&interrupts);
+        sigdelset(&interrupts, SIGTERM);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         r = follow_poll(f, &interrupts, err);
         (void) sigprocmask(SIG_SETMASK, &before, NULL);

@@ -20,5 +20,5 @@ typedef struct Follow {
 bool follow_is_same(const char *a, const char *b);
 
 /* Return the exit status of 'look', EXIT_CONTINUES after the timeout, without an answer for 'silent_ms', or
- * after an interrupt at a terminal, or an error. */
+ * after an interrupt, or an error. */
 int follow(const Follow *f, Error *err);

@@ -426,15 +426,6 @@ void wait_ending_signals(sigset_t *ret) {
         }
 }
 
-/* Return whether a signal ends the wait with a message: on a terminal, and if units would stay stopped.
- * Otherwise signals end the program. */
-static bool wait_interrupts(const WaitRequest *request, sigset_t *ret) {
-        sigemptyset(ret);
-        if (isatty(STDERR_FILENO) || wait_says(request))
-                wait_ending_signals(ret);
-        return !sigisemptyset(ret);
-}
-
 uint64_t wait_limit_ms(const Client *c) {
         return c->options.timeout_ms ?: c->options.block_attempts * ATTEMPT_MS;
 }
@@ -453,7 +444,6 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .answered_ms = clock_monotonic_ms(),
                    .allowed_ms = wait_limit_ms(c) };
         sigset_t interrupts, before;
-        bool attended;
         int r;
 
         if (w.n == 0)
@@ -469,9 +459,9 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
 
-        attended = wait_interrupts(request, &interrupts);
+        wait_ending_signals(&interrupts);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
-        r = wait_run(&w, &interrupts, attended || request->progress);
+        r = wait_run(&w, &interrupts, !sigisemptyset(&interrupts) || request->progress);
         if (r == -EREMOTEIO && client_is_final(c, r))
                 r = wait_denied(&w);
         (void) sigprocmask(SIG_SETMASK, &before, NULL);

@@ -2378,6 +2378,11 @@ def an_interrupt_prints_what_the_cluster_continues(t):
     assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service; the target state stays launched; to cancel: fleetctl unload nowhere.service",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
+    p = subprocess.Popen([PROGRAM, "start", "nowhere"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while "region=mars" not in p.stderr.readline():
+        assert p.poll() is None
+    p.send_signal(signal.SIGINT)
+    assert "fleetctl: the cluster continues to start nowhere.service" in p.stderr.read() and p.wait() == -signal.SIGINT
     terminal = t.terminal("start", "--wait", "nowhere", columns=200, blocked=[signal.SIGINT])
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
