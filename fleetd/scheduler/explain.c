@@ -123,7 +123,7 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
                         const ClusterMachine *except, bool long_lost) {
         uint64_t now_ms = scheduler_view_now_ms(view);
 
-        for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
+        for (size_t i = 0; i < scheduler_view_n_machines(view) && !scheduler_view_is_spent(view); i++) {
                 const ClusterMachine *m = scheduler_view_by_name(view, i);
                 bool has_it = m->presence == PRESENCE_UP && scheduler_view_has(view, m, unit->name);
                 Refusal refusal = {};

@@ -241,7 +241,7 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
         if (c->staying && there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
                 s.assignment = there;
 
-        for (size_t i = 0; i < own->n && !s.found; i++)
+        for (size_t i = 0; i < own->n && !s.found && !scheduler_view_is_spent(c->view); i++)
                 scheduler_view_each_named(c->view, c->machine, own->items[i], conflict_on_unit, &s);
         if (s.found)
                 return refusal_of(ret, s.found, "Conflicts=%s, and %s is there", s.glob, s.found->name);

@@ -186,7 +186,7 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
         Selection count = {};
         bool explain = ret_why && n <= EXPLAIN_MAX;
 
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n && !scheduler_view_is_spent(view); i++) {
                 const ClusterMachine *m = scheduler_view_by_load(view, i);
                 bool can_win = !best || scores_bound(view, unit, m) < lowest;
 
@@ -203,6 +203,8 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                         best = m;
                 }
         }
+        if (scheduler_view_is_spent(view))
+                return -E2BIG;
         if (!best) {
                 if (ret_why)
                         scheduler_explain(view, unit, NULL, ret_why);

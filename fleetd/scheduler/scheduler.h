@@ -85,7 +85,7 @@ const char *scheduler_move_spares(const ClusterUnit *unit, const ClusterMachine 
  *
  * On success, 'ret_why' states the reason of the selection. Otherwise it states why no machine qualifies
  * (scheduler_explain()): -EAGAIN if a machine qualifies after its hold-off (flap damping), -ENOENT if none
- * does. */
+ * does, -E2BIG at the limit of the view. */
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why);
 

@@ -32,7 +32,9 @@ struct SchedulerView {
         bool is_sorted;
         const ClusterMachine **named; /* by name; from the first explanation on */
         bool is_named;
-        size_t work; /* machines, patterns and units examined */
+        Named *drafts;   /* of the decisions: names of units that are not in the cluster view */
+        size_t work;     /* machines, patterns and units examined */
+        size_t work_max; /* 0: no limit */
 };
 
 static int view_compare(const void *a, const void *b) {
@@ -55,6 +57,7 @@ SchedulerView *scheduler_view_free(SchedulerView *view) {
                 return NULL;
         for (size_t i = 0; i < view->n; i++)
                 named_clear(&view->machines[i].decisions);
+        named_clear(&view->drafts);
         free(view->machines);
         free(view->sorted);
         free(view->named);
@@ -113,11 +116,20 @@ void scheduler_view_count_work(const SchedulerView *view, size_t n) {
 }
 
 void scheduler_view_set_work(const SchedulerView *view, size_t work) {
-        ((SchedulerView *) view)->work = work;
+        if (view->work_max == 0)
+                ((SchedulerView *) view)->work = work;
 }
 
 size_t scheduler_view_work(const SchedulerView *view) {
         return view->work;
+}
+
+void scheduler_view_limit(const SchedulerView *view, size_t max) {
+        ((SchedulerView *) view)->work_max = view->work + max;
+}
+
+bool scheduler_view_is_spent(const SchedulerView *view) {
+        return view->work_max > 0 && view->work >= view->work_max;
 }
 
 const Cluster *scheduler_view_cluster(const SchedulerView *view) {
@@ -171,12 +183,7 @@ bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine
 }
 
 bool scheduler_view_knows(const SchedulerView *view, const char *unit) {
-        if (cluster_any_unit(view->cluster, unit))
-                return true;
-        for (size_t i = 0; i < view->n; i++)
-                if (view->machines[i].n_drafts > 0 && named_find(view->machines[i].decisions, unit))
-                        return true;
-        return false;
+        return cluster_any_unit(view->cluster, unit) || named_find(view->drafts, unit);
 }
 
 /* -- Decisions -- */
@@ -225,6 +232,8 @@ int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, co
                 d->unit = unit;
                 d->is_draft = cluster_any_unit(view->cluster, unit->name) != unit;
                 v->n_drafts += d->is_draft;
+                if (d->is_draft && !named_get(&view->drafts, unit->name, sizeof(Named)))
+                        return -ENOMEM;
         }
         d->there = there;
         if (was_there != there)
@@ -284,7 +293,7 @@ static void visit_all(Visit *v, const char *(*match)(const Visit *v, const Clust
         const char *pattern;
 
         for (const ClusterAssignment *o = drafts_only ? NULL : v->machine->machine->assignments;
-             o && !v->ended; o = o->hh.next) {
+             o && !v->ended && !scheduler_view_is_spent(v->view); o = o->hh.next) {
                 scheduler_view_count_work(v->view, 1);
                 pattern = match(v, o->of);
                 if (pattern)
@@ -336,6 +345,7 @@ void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *
         size_t start = pattern_start(pattern), n;
         UnitPosition position;
 
+        scheduler_view_count_work(view, view->work_max > 0); /* takes time also where no unit is */
         if (!pattern[start]) {
                 visit_unit(&v, pattern, NULL, pattern);
                 return;

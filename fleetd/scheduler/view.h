@@ -43,6 +43,9 @@ const ClusterMachine *scheduler_view_by_name(const SchedulerView *view, size_t p
 size_t scheduler_view_work(const SchedulerView *view);
 void scheduler_view_count_work(const SchedulerView *view, size_t n);
 void scheduler_view_set_work(const SchedulerView *view, size_t work);
+/* End each call at 'max' more work; its result is then void. The work of scheduler_explain() counts, too. */
+void scheduler_view_limit(const SchedulerView *view, size_t max);
+bool scheduler_view_is_spent(const SchedulerView *view); /* the limit is reached */
 
 /* A unit on a machine, in the state of the view. */
 typedef struct Placed {

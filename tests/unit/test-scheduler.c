@@ -763,6 +763,44 @@ static void a_selection_examines_all_machines_only_for_its_reason(void **state) 
         cluster_view_free(&p);
 }
 
+/* 100 patterns and 40 units on each of 20 machines. */
+static void a_limit_of_work_ends_a_selection_and_its_explanation(void **state) {
+        enum { MACHINES = 20, UNITS = 40, PATTERNS = 100, LIMIT = 10000, ONE = 2 * (UNITS + PATTERNS) };
+        _cleanup_text_ Text patterns = {};
+        const ClusterMachine *m = NULL;
+        SchedulerView *view;
+        ClusterView p = {};
+        Error why = {};
+
+        for (unsigned i = 0; i < PATTERNS; i++)
+                text_printf(&patterns, "%s*-%uq", i > 0 ? " " : "Conflicts=", i);
+        text_append(&patterns, "\nConflicts=*.service");
+        for (unsigned i = 0; i < MACHINES; i++) {
+                char on[] = { (char) ('A' + i % 6), (char) ('0' + i / 6), 0 };
+
+                cluster_view_machine(&p, on, "", PRESENCE_UP);
+                for (unsigned k = 0; k < UNITS; k++) {
+                        char name[32];
+
+                        snprintf(name, sizeof(name), "u%u-%u.service", i, k);
+                        cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
+                        cluster_view_assign(&p, on, name, ASSIGNMENT_RUN);
+                }
+        }
+        cluster_view_unit(&p, "x.service", patterns.chars, TARGET_LAUNCHED);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
+        assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), -ENOENT);
+        assert_true(scheduler_view_work(view) > 10 * LIMIT);
+        scheduler_view_set_work(view, 0);
+        scheduler_view_limit(view, LIMIT);
+        assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), -E2BIG);
+        assert_in_range(scheduler_view_work(view), LIMIT, LIMIT + ONE);
+        scheduler_explain(view, unit(&p, "x.service"), NULL, &why);
+        assert_in_range(scheduler_view_work(view), LIMIT, LIMIT + ONE);
+        scheduler_view_free(view);
+        cluster_view_free(&p);
+}
+
 /* -- Drafts -- */
 
 static ClusterUnit *draft(const char *name, const char *options) {
@@ -1076,6 +1114,7 @@ int main(void) {
                         of_more_than_a_hundred_machines_the_reason_does_not_count_those_that_qualify),
                 cmocka_unit_test(compared_patterns_and_examined_units_count_as_work),
                 cmocka_unit_test(a_selection_examines_all_machines_only_for_its_reason),
+                cmocka_unit_test(a_limit_of_work_ends_a_selection_and_its_explanation),
                 cmocka_unit_test(drafts_exclude_each_other_as_units_do),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
