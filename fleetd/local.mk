@@ -269,6 +269,7 @@ tests_unit_test_serve_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=peer_queued -Wl,--wrap=
 tests_unit_test_serve_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_hostile_SOURCES = tests/unit/test-hostile.c $(QUIET_HOST)
+tests_unit_test_hostile_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_units_read
 tests_unit_test_hostile_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_relay_SOURCES = tests/unit/test-call_relay.c $(QUIET_HOST)
 tests_unit_test_call_relay_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

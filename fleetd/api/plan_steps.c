@@ -2,7 +2,7 @@
  * units a change of metadata would move or stop.
  *
  * A plan may compare units with thousands of machines. It is made in steps, of which a turn of the loop makes
- * few, as of lists; between them, the cluster changes. Each sender has a pace. */
+ * few, as of lists; between them, the cluster changes. Each sender has a pace, and one plan at a time. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,36 +11,41 @@
 #include "fleetd/api/plan_v1.h"
 
 enum {
-        STEP_WORK = 50000,              /* of the scheduler */
-        STEP_BYTES = TURN_WORK_MAX / 4, /* which the turn counts for it */
+        STEP_WORK = 50000,              /* of the scheduler: some ms */
+        STEP_LEAST = 10,                /* of it, for a step that compares nothing */
+        STEP_BYTES = TURN_WORK_MAX / 4, /* which the turn counts for STEP_WORK */
+        UNIT_WORK_MAX = 700000,         /* of one unit in one step: about 50 ms */
+        OPTION_WORK = 30,               /* of an option or section that is read */
+        WORK_BYTES = 2,                 /* of a body or text that are read in a unit of work */
         PACE_WORK = 1000,               /* of one unit of the pace */
         PACE_PER_SECOND = 200,          /* of one sender: 2 to 5 % of a processor */
         PACE_BURST = 2 * PLAN_WORK_MAX / PACE_WORK,
+        WAITING_BYTES_MAX = 32 * 1024 * 1024, /* bodies of these */
 };
 
-/* -- Paces -- */
+/* -- Senders -- */
 
-/* Return the pace of the sender: a principal of this host, or the host that has forwarded the request. Of too
- * many senders, the one that was used least has to share its place. */
-static Pace *plan_pace(Request *request) {
-        PlanPace *paces = request->api->plans;
+/* Return the sender: a principal of this host, or the host that has forwarded the request. Of too many
+ * senders, the one that was used least loses its place; if all have plans, the first one shares it. */
+static PlanSender *plan_sender(Request *request) {
+        PlanSender *senders = request->api->plans, *least = NULL;
         char name[PRINCIPAL_TEXT_SIZE];
-        size_t least = 0;
 
         if (request->origin)
                 snprintf(name, sizeof(name), "%s", request->origin->machine);
         else
                 (void) principal_text(&request->sender->principal, name);
-        for (size_t i = 0; i < PLAN_PACES_MAX; i++) {
-                if (streq(paces[i].name, name))
-                        return &paces[i].pace;
-                (void) pace_wait_ms(&paces[i].pace, PACE_PER_SECOND, PACE_BURST,
-                                    loop_now_ms(request->api->loop));
-                if (paces[i].pace.thousandths < paces[least].pace.thousandths)
-                        least = i;
+        for (PlanSender *s = senders; s < senders + PLAN_SENDERS_MAX; s++) {
+                if (streq(s->name, name))
+                        return s;
+                (void) pace_wait_ms(&s->pace, PACE_PER_SECOND, PACE_BURST, loop_now_ms(request->api->loop));
+                if (TAILQ_EMPTY(&s->plans) && (!least || s->pace.thousandths < least->pace.thousandths))
+                        least = s;
         }
-        snprintf(paces[least].name, sizeof(name), "%s", name);
-        return &paces[least].pace;
+        if (!least)
+                return senders;
+        snprintf(least->name, sizeof(name), "%s", name);
+        return least;
 }
 
 /* -- Steps -- */
@@ -73,28 +78,44 @@ typedef struct Leaving {
 
 typedef struct Planning {
         Request *request;
+        PlanSender *sender;
+        TAILQ_ENTRY(Planning) plans;       /* of the sender, in the order of their arrival */
+        bool (*begin)(struct Planning *p); /* reads the body; false: the request is answered */
+        Text body;                         /* of a client of this host, if the plan has waited */
+        ApiPage page;                      /* the units of the request, until they are drafted */
+        size_t paid;                       /* of plan_work() */
+        Error err;                         /* of 'error' */
         Draft draft;
         Text t;
         RegistryObserver observer;
         bool changed; /* the cluster view, since the last step */
         Timer timer;
-        bool (*step)(struct Planning *p); /* false: it was the last one, or has failed */
-        int error;                        /* -E2BIG: the plan is too large */
-        size_t at;                        /* the next unit */
-        unsigned phase;                   /* PlanPhase, 4 more for the instances, then the rollouts */
-        bool open;                        /* a list of the answer */
-        DraftMetadata *metadata;          /* of a plan of metadata, as all that follows */
+        bool (*step)(struct Planning *p); /* false: no more. NULL: it has not begun, and has only its body */
+        int error;
+        size_t at;               /* the next unit */
+        const char *unit;        /* of the request or of a machine, that the step has planned; or NULL */
+        unsigned phase;          /* PlanPhase, 4 more for the instances, then the rollouts */
+        bool open;               /* a list of the answer */
+        DraftMetadata *metadata; /* of a plan of metadata, as all that follows */
         size_t n_metadata, n_begun;
         Leaving *leaving; /* on the machines that were begun */
         size_t n_leaving, leaving_capacity, first;
         bool again; /* a unit has left the machine: others may follow it (MachineOf=) */
 } Planning;
 
-static void plan_on_end(Request *request) {
-        Planning *p = request->state;
+static void plan_on_turn(Request *request);
 
+static void plan_on_end(Request *request) {
+        Planning *p = request->state, *next = TAILQ_NEXT(p, plans);
+
+        if (next && TAILQ_FIRST(&p->sender->plans) == p)
+                request_list_later(next->request, plan_on_turn);
         registry_unobserve(request->api->options.registry, &p->observer);
         timer_stop(&p->timer);
+        TAILQ_REMOVE(&p->sender->plans, p, plans);
+        request->api->plan_bytes -= p->body.size;
+        text_done(&p->body);
+        api_page_done(&p->page);
         draft_done(&p->draft);
         text_done(&p->t);
         for (size_t i = 0; i < p->n_metadata; i++)
@@ -106,8 +127,32 @@ static void plan_on_end(Request *request) {
         free(p);
 }
 
-static bool plan_is_too_large(const Draft *d) {
-        return scheduler_view_work(d->view) - d->spent > PLAN_WORK_MAX;
+static size_t plan_work(const Planning *p) {
+        const Draft *d = &p->draft;
+
+        return d->work + (d->view ? scheduler_view_work(d->view) : 0) +
+               OPTION_WORK * (d->n_options + d->instance_options) + d->text_size / WORK_BYTES +
+               d->steps / PATTERNS_STEPS;
+}
+
+/* Count what was done since the last call, for the turn and for the sender. */
+static void plan_pay(Planning *p) {
+        size_t work = plan_work(p) - p->paid;
+
+        pace_take(&p->sender->pace, 1 + work / PACE_WORK);
+        loop_count(p->request->api->loop, 0, (uint64_t) STEP_BYTES * work / STEP_WORK);
+        p->paid += work;
+}
+
+/* Return whether the plan waits for others of its sender, or for the pace. It does not wait with a draft. */
+static bool plan_waits(Planning *p) {
+        Loop *loop = p->request->api->loop;
+        uint64_t wait_ms;
+
+        if (p->step || TAILQ_FIRST(&p->sender->plans) != p)
+                return !p->step;
+        wait_ms = pace_wait_ms(&p->sender->pace, PACE_PER_SECOND, PACE_BURST, loop_now_ms(loop));
+        return wait_ms > 0 && timer_start(&p->timer, loop, wait_ms) >= 0;
 }
 
 /* Borrow from the cluster view as it is now, with all that was decided. 0 or -ENOMEM. */
@@ -134,11 +179,11 @@ static int plan_renew(Planning *p) {
                 if (r >= 0 && m)
                         r = scheduler_view_decide(p->draft.view, m, u, false);
         }
+        p->draft.work += p->n_leaving;
+        plan_pay(p);
         p->changed = false;
         return r;
 }
-
-static void plan_on_turn(Request *request);
 
 static void plan_on_timer(void *userdata) {
         const Planning *p = userdata;
@@ -151,10 +196,8 @@ static void plan_answer(Planning *p) {
         _cleanup_text_ Text t = p->t;
 
         p->t = (Text) {};
-        if (p->error == -E2BIG) {
-                request_error(p->request, 400,
-                              "the plan compares too much (more than %d steps): plan fewer units at once",
-                              PLAN_WORK_MAX);
+        if (p->error < 0 && p->error != -ENOMEM) {
+                request_refuse(p->request, p->error, &p->err);
                 return;
         }
         if (p->open)
@@ -164,29 +207,53 @@ static void plan_answer(Planning *p) {
         request_answer_json(p->request, 200, &t);
 }
 
+/* Read the body. False: the request is answered, and 'p' is freed. */
+static bool plan_start(Planning *p) {
+        HttpRequest *http = p->request->http;
+
+        if (p->body.size > 0) {
+                http->body = p->body.chars;
+                http->body_size = p->body.size;
+        }
+        p->draft.work = http->body_size / WORK_BYTES;
+        plan_pay(p);
+        p->changed = false;
+        return p->begin(p);
+}
+
+static bool plan_step(Planning *p) {
+        const Draft *d = &p->draft;
+        bool more;
+
+        p->unit = NULL;
+        p->draft.work += STEP_LEAST;
+        scheduler_view_limit(d->view, UNIT_WORK_MAX);
+        more = p->step(p);
+        if (p->unit && scheduler_view_is_spent(d->view))
+                p->error = error_set(&p->err, -E2BIG,
+                                     "%s: too many patterns are compared with too many units (more than %d "
+                                     "steps): use fewer patterns, or full names",
+                                     p->unit, UNIT_WORK_MAX);
+        else if (p->unit && scheduler_view_work(d->view) - d->spent > PLAN_WORK_MAX)
+                p->error = error_set(&p->err, -E2BIG,
+                                     "the plan compares too much (more than %d steps): plan fewer units at "
+                                     "once",
+                                     PLAN_WORK_MAX);
+        return more && p->error >= 0;
+}
+
 static void plan_on_turn(Request *request) {
         Planning *p = request->state;
-        Loop *loop = request->api->loop;
-        Pace *pace = plan_pace(request);
-        uint64_t wait_ms = pace_wait_ms(pace, PACE_PER_SECOND, PACE_BURST, loop_now_ms(loop));
-        size_t begin, work;
-        bool more = true;
+        bool more;
 
-        if (wait_ms > 0 && timer_start(&p->timer, loop, wait_ms) >= 0)
+        if (plan_waits(p) || (!p->step && !plan_start(p)))
                 return;
         if (p->changed)
                 p->error = plan_renew(p);
-        if (p->error < 0) {
-                plan_answer(p);
-                return;
-        }
-        begin = scheduler_view_work(p->draft.view);
-        do {
-                more = p->step(p);
-                work = scheduler_view_work(p->draft.view) - begin;
-        } while (more && work < STEP_WORK);
-        pace_take(pace, 1 + work / PACE_WORK);
-        loop_count(loop, 0, (size_t) STEP_BYTES * MIN(work, (size_t) STEP_WORK) / STEP_WORK);
+        more = p->error >= 0;
+        while (more && plan_work(p) - p->paid < STEP_WORK)
+                more = plan_step(p);
+        plan_pay(p);
         if (more)
                 request_list_later(request, plan_on_turn);
         else
@@ -199,30 +266,35 @@ static void plan_on_change(void *userdata, const RegistryChange *change) {
         p->changed = true;
 }
 
-/* NULL without memory: the request is answered. */
-static Planning *plan_new(Request *request, bool (*step)(Planning *p)) {
+/* Make the plan in its turn. The connection of a client does not keep the body. */
+static void plan_receive(Request *request, bool (*begin)(Planning *p)) {
         Planning *p = NEW0(Planning, 1);
 
         if (!p) {
                 request_error(request, 500, "out of memory");
-                return NULL;
+                return;
         }
         *p = (Planning) { .request = request,
-                          .step = step,
+                          .sender = plan_sender(request),
+                          .begin = begin,
                           .open = true,
                           .observer = { .on_change = plan_on_change, .userdata = p },
                           .timer = TIMER(plan_on_timer, p) };
         registry_observe(request->api->options.registry, &p->observer);
+        TAILQ_INSERT_TAIL(&p->sender->plans, p, plans);
         request->state = p;
         request->on_end = plan_on_end;
         json_open(&p->t, NULL, '{');
         json_open(&p->t, "units", '[');
-        return p;
-}
-
-static void plan_begin(Planning *p) {
-        if (request_may_list(p->request, plan_on_turn))
-                plan_on_turn(p->request);
+        if (!plan_waits(p) && request_may_list(request, plan_on_turn)) {
+                plan_on_turn(request);
+                return;
+        }
+        if (!request->http->sink)
+                text_append_bytes(&p->body, request->http->body, request->http->body_size);
+        request->api->plan_bytes += p->body.size;
+        if (p->body.error < 0 || request->api->plan_bytes > WAITING_BYTES_MAX)
+                request_error(request, 503, "too many plans wait: ask again later");
 }
 
 /* -- The plan of units -- */
@@ -243,8 +315,6 @@ static int plan_unit(Planning *p, PlanPhase phase, size_t i) {
         default:
                 if (at->stopped != (phase == PLAN_STOPPED))
                         return 0;
-                if (i < d->n_given && plan_is_too_large(d))
-                        return -E2BIG;
                 return draft_is_exhausted(d, i) ? 0 : draft_unit(d, i, &p->t);
         }
 }
@@ -269,6 +339,16 @@ static bool plan_next_phase(Planning *p) {
         return true;
 }
 
+/* Go to the next unit, unless this one is to be continued. An instance above the limit is left out. */
+static bool plan_advance(Planning *p) {
+        if (p->error != 1) {
+                p->draft.after[0] = 0;
+                p->at++;
+        }
+        p->error = p->error == -E2BIG && !p->unit ? 0 : p->error;
+        return p->error >= 0;
+}
+
 static bool plan_step_units(Planning *p) {
         Draft *d = &p->draft;
         bool rollouts = p->phase == 2 * _PLAN_PHASE_MAX;
@@ -276,42 +356,36 @@ static bool plan_step_units(Planning *p) {
 
         if (p->at >= end)
                 return plan_next_phase(p);
-        if (!rollouts)
-                p->error = plan_unit(p, p->phase % _PLAN_PHASE_MAX, p->at++);
-        else if (plan_is_too_large(d))
-                p->error = -E2BIG;
-        else
-                p->error = draft_write_rollout_of(d, p->at++, &p->open, &p->t);
+        p->unit = p->at < d->n_given ? d->units[p->at].name : NULL;
+        p->error = rollouts ? draft_write_rollout_of(d, p->at, &p->open, &p->t) :
+                              plan_unit(p, p->phase % _PLAN_PHASE_MAX, p->at);
+        return plan_advance(p);
+}
+
+static bool plan_step_texts(Planning *p) {
+        p->error = draft_add(&p->draft, &p->page, &p->err);
+        if (p->error == 0)
+                p->step = plan_step_units;
         return p->error >= 0;
 }
 
-void plan_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        _cleanup_api_page_ ApiPage page = {};
-        Planning *p;
-        Error err = {};
-        int r;
+static bool plan_begin_units(Planning *p) {
+        const HttpRequest *http = p->request->http;
 
-        r = api_units_read(request->http->body, request->http->body_size, PLAN_UNITS_MAX, &page, &err);
-        if (r == -E2BIG) {
-                request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);
-                return;
-        }
-        if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s",
-                              error_text(&err, r));
-                return;
-        }
-        p = plan_new(request, plan_step_units);
-        if (!p)
-                return;
-        r = draft_make(&p->draft, c, &page, &err);
-        for (size_t i = 0; r >= 0 && i < p->draft.n_given; i++)
-                r = draft_add_instances(&p->draft, &p->draft.units[i]);
-        if (r < 0)
-                request_refuse(request, r, &err);
+        p->step = plan_step_texts;
+        p->error = api_units_read(http->body, http->body_size, PLAN_UNITS_MAX, &p->page, &p->err);
+        if (p->error == -E2BIG)
+                error_set(&p->err, -E2BIG, "more than %d units in one plan", PLAN_UNITS_MAX);
+        else if (p->error < 0)
+                error_prefix(&p->err, p->error, "unable to decode body");
         else
-                plan_begin(p);
+                p->error = draft_begin(&p->draft, registry_cluster(p->request->api->options.registry),
+                                       &p->page);
+        return true;
+}
+
+void plan_handle(Request *request) {
+        plan_receive(request, plan_begin_units);
 }
 
 /* -- The plan of metadata -- */
@@ -356,6 +430,7 @@ static bool plan_next_machine(Planning *p) {
         for (const ClusterAssignment *o = m ? m->assignments : NULL; o; o = o->hh.next) {
                 char *name = draft_may_leave(o) ? strdup(o->unit) : NULL;
 
+                p->draft.work += STEP_LEAST;
                 if (!draft_may_leave(o))
                         continue;
                 if (!name || GROW(p->leaving, p->leaving_capacity, p->n_leaving + 1) < 0) {
@@ -388,7 +463,8 @@ static bool plan_step_machines(Planning *p) {
         u = cluster_unit(d->cluster, l->unit);
         if (l->result != 0 || !u || !m || !scheduler_view_has(d->view, m, u->name))
                 return true;
-        p->error = plan_is_too_large(d) ? -E2BIG : draft_leave(d, m, u, l->to, &p->t);
+        p->unit = l->unit;
+        p->error = draft_leave(d, m, u, l->to, &p->t);
         if (p->error < 0)
                 return false;
         l->result = p->error;
@@ -397,25 +473,21 @@ static bool plan_step_machines(Planning *p) {
         return true;
 }
 
-void plan_machines_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+static bool plan_begin_machines(Planning *p) {
+        const Cluster *c = registry_cluster(p->request->api->options.registry);
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
-        ApiPage no_units = {};
-        Planning *p;
-        int r;
 
-        if (!metadata_patch_read(request, &patch))
-                return;
-        p = plan_new(request, plan_step_machines);
-        if (!p)
-                return;
-        r = plan_make_metadata(p, c, &patch);
-        if (r >= 0)
-                r = draft_make(&p->draft, c, &no_units, NULL);
-        if (r >= 0)
-                r = plan_renew(p);
-        if (r < 0)
-                request_error(request, 500, "out of memory");
-        else
-                plan_begin(p);
+        if (!metadata_patch_read(p->request, &patch))
+                return false;
+        p->draft.work += STEP_LEAST * patch.n + patch.n * patch.n / 16; /* each is searched */
+        p->step = plan_step_machines;
+        p->error = plan_make_metadata(p, c, &patch);
+        if (p->error >= 0)
+                p->error = draft_begin(&p->draft, c, &p->page);
+        p->changed = p->error >= 0;
+        return true;
+}
+
+void plan_machines_handle(Request *request) {
+        plan_receive(request, plan_begin_machines);
 }

@@ -14,6 +14,9 @@
 enum {
         INSTANCES_BYTES_MAX = 1024 * 1024,      /* texts of instances that follow a template */
         INSTANCES_WORK_MAX = PLAN_WORK_MAX / 2, /* beyond the work for the units of the request */
+        GLOBAL_MAX = 100,                       /* machines of a global unit at a time */
+        GLOBAL_WORK = 50,                       /* to write one of them */
+        MACHINE_WORK = 4,                       /* of a machine in a new scheduler view */
 };
 
 void draft_done(Draft *d) {
@@ -32,7 +35,7 @@ static int draft_name(Draft *d, ClusterUnit *u) {
         return TABLE_ADDED(u) ? 0 : -ENOMEM;
 }
 
-static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
+static int draft_read(Draft *d, const ApiUnit *said, Error *err) {
         ClusterUnit *u = &d->units[d->n++];
         const char *name = said->name ?: "", *refused;
         const ClusterUnit *known;
@@ -50,7 +53,7 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
                 r = units_count_options(u->unit, &d->n_options, err);
         if (r < 0)
                 return r;
-        r = unit_check(u->unit, steps, err);
+        r = unit_check(u->unit, &d->steps, err);
         if (r < 0)
                 return r;
         snprintf(u->name, sizeof(u->name), "%s", name);
@@ -108,6 +111,7 @@ int draft_renew(Draft *d, const Cluster *c) {
                         r = scheduler_view_decide(d->view, to, u, true);
         }
         scheduler_view_set_work(d->view, work);
+        d->work += MACHINE_WORK * d->n_machines + d->n;
         return MIN(r, 0);
 }
 
@@ -122,22 +126,11 @@ static size_t draft_count_instances(const Cluster *c, const ApiPage *page) {
         return MIN(n, (size_t) PLAN_UNITS_MAX);
 }
 
-int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
-        size_t steps = 0;
-        int r;
-
+int draft_begin(Draft *d, const Cluster *c, const ApiPage *page) {
         d->capacity = page->n + draft_count_instances(c, page);
         d->units = NEW0(ClusterUnit, d->capacity + 1);
         d->positions = NEW0(DraftPosition, d->capacity + 1);
-        if (!d->units || !d->positions || draft_renew(d, c) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < page->n; i++) {
-                r = draft_add(d, &page->units[i], &steps, err);
-                if (r < 0)
-                        return error_prefix(err, r, "%s", page->units[i].name ?: "");
-        }
-        d->n_given = d->n;
-        return draft_count_new(d);
+        return d->units && d->positions ? draft_renew(d, c) : -ENOMEM;
 }
 
 /* Add an instance with the drafted text of its template, and its own drop-ins, if that text is valid. 0 or
@@ -170,25 +163,47 @@ static bool draft_is_full(const Draft *d) {
                d->text_size >= INSTANCES_BYTES_MAX || d->instance_options >= OPTIONS_READ_MAX;
 }
 
-int draft_add_instances(Draft *d, const ClusterUnit *template) {
+/* Add the next instance of a unit. 1, 0 after the last one, or -ENOMEM. */
+static int draft_add_instance_of(Draft *d, const ClusterUnit *template) {
         const ClusterUnit *known = cluster_unit(d->cluster, template->name), *x;
+        size_t size = strcspn(template->name, "@") + 1;
+        const UnitOrder *all = &d->cluster->by_name;
         UnitPosition at = {};
-        size_t n;
-        int r = 0;
 
         if (!unit_name_is_template(template->name) || !known || !known->unit ||
-            unit_equal(known->unit, template->unit))
+            unit_equal(known->unit, template->unit) || unit_order_instances(all, template->name, &at) == 0)
                 return 0;
-        n = unit_order_instances(&d->cluster->by_name, template->name, &at);
-        for (; n > 0 && r == 0 && !draft_is_full(d); n--) {
-                x = unit_order_next(&d->cluster->by_name, &at);
-                if (x && x->unit && x->unit->from && streq(x->unit->from, template->name) &&
-                    x->target == TARGET_LAUNCHED && !cluster_unit_is_unreadable(x) &&
-                    !TABLE_FIND(d->by_name, x->name))
-                        r = draft_add_instance(d, template, x);
+        if (strncmp(d->after, template->name, size) == 0 &&
+            unit_order_prefix(all, d->after, strlen(d->after) + 1, &at) > 0)
+                (void) unit_order_next(all, &at);
+        x = unit_order_next(all, &at);
+        if (!x || strncmp(x->name, template->name, size) != 0)
+                return 0;
+        d->partial |= draft_is_full(d);
+        if (d->partial)
+                return 0;
+        snprintf(d->after, sizeof(d->after), "%s", x->name);
+        if (x->unit && x->unit->from && streq(x->unit->from, template->name) &&
+            x->target == TARGET_LAUNCHED && !cluster_unit_is_unreadable(x) &&
+            !TABLE_FIND(d->by_name, x->name))
+                return draft_add_instance(d, template, x) < 0 ? -ENOMEM : 1;
+        return 1;
+}
+
+int draft_add(Draft *d, const ApiPage *page, Error *err) {
+        const ApiUnit *said = &page->units[d->n_given];
+        int r;
+
+        if (d->n_given < page->n) {
+                r = draft_read(d, said, err);
+                d->n_given++;
+                return r < 0 ? error_prefix(err, r, "%s", said->name ?: "") : 1;
         }
-        d->partial |= n > 0;
-        return r;
+        if (d->n_followed == d->n_given)
+                return draft_count_new(d);
+        r = draft_add_instance_of(d, &d->units[d->n_followed]);
+        d->n_followed += r == 0;
+        return r < 0 ? r : 1;
 }
 
 /* Write an entry. 'effect' NULL: no process of the unit gets another text where it is. */
@@ -249,18 +264,28 @@ static bool draft_stops(const ClusterMachine *m, SchedulerRule rule) {
 }
 
 static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
-        size_t placed = 0;
+        size_t *placed = &d->positions[u - d->units].n_global, n = 0;
         Error why = {};
         int r;
 
         for (size_t i = 0; i < d->n_machines; i++) {
                 const ClusterMachine *m = d->machines[i];
+
+                if (strcmp(m->id, d->after) <= 0)
+                        continue;
+                if (n++ == GLOBAL_MAX)
+                        return 1;
+                memcpy(d->after, m->id, sizeof(m->id));
+                d->work += GLOBAL_WORK;
+
                 bool stays = scheduler_view_has(d->view, m, u->name);
                 SchedulerRule rule = scheduler_refusal(d->view, u, m, stays, &why);
 
+                if (scheduler_view_is_spent(d->view))
+                        return -E2BIG;
                 if (rule != RULE_NONE && stays && draft_stops(m, rule)) {
                         entry_write(t, u, "stop", m, why.message);
-                        placed++;
+                        ++*placed;
                 }
                 if (rule != RULE_NONE)
                         continue;
@@ -269,10 +294,9 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 r = scheduler_view_decide(d->view, m, u, true);
                 if (r < 0)
                         return r;
-                placed++;
+                ++*placed;
         }
-        d->positions[u - d->units].n_global = placed;
-        if (placed == 0) {
+        if (*placed == 0) {
                 scheduler_explain(d->view, u, NULL, &why);
                 entry_write(t, u, "wait", NULL, why.message);
         }
@@ -388,7 +412,7 @@ int draft_unit(Draft *d, size_t i, Text *t) {
                 entry_write_effect(t, u, "stay", draft_effect(d, u), p->machine, why.message);
                 return 0;
         }
-        return draft_place(d, u, p, t);
+        return MIN(draft_place(d, u, p, t), 0);
 }
 
 /* Return how many instances the set of a drafted unit has: those that follow a template, and those of the

@@ -28,8 +28,11 @@ typedef struct Draft {
         ClusterUnit *by_name;     /* table of these */
         DraftPosition *positions; /* of the units */
         size_t n, n_given;        /* 'n_given' are of the request */
+        size_t n_followed;        /* of these: their instances are added */
         size_t capacity;          /* of the instances, too: their pointers are kept */
+        size_t work;              /* beside that of the view and of options: what the sender pays */
         size_t n_options;         /* of the units of the request */
+        size_t steps;             /* of unit_check() on them */
         size_t text_size;         /* of the instances */
         size_t instance_options;  /* of their texts */
         bool partial;             /* some instances are not planned: a limit */
@@ -38,14 +41,15 @@ typedef struct Draft {
         const Cluster *cluster;
         ClusterMachine **machines; /* by id */
         size_t n_machines;
+        char after[UNIT_NAME_MAX + 1]; /* an instance, or the ID of a machine: the last one; "": none */
 } Draft;
 
 void draft_done(Draft *d);
-/* Draft the units of a request. -EINVAL and a message, or -ENOMEM. */
-int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err);
-/* Add the instances that get the drafted text of a template: the text may exclude their machines. 0 or
- * -ENOMEM. */
-int draft_add_instances(Draft *d, const ClusterUnit *template);
+/* Begin the draft of the units of a request. 0 or -ENOMEM. */
+int draft_begin(Draft *d, const Cluster *c, const ApiPage *page);
+/* Add the next unit of the request, or after them the next instance that gets the drafted text of a template:
+ * the text may exclude its machine. 1, 0 after the last one, -EINVAL and a message, or -ENOMEM. */
+int draft_add(Draft *d, const ApiPage *page, Error *err);
 /* Borrow from the cluster view, which has changed. What was decided so far stays decided. 0 or -ENOMEM. */
 int draft_renew(Draft *d, const Cluster *c);
 /* Return whether no further unit is planned. The limit of the instances is their own: the units of the
@@ -53,7 +57,7 @@ int draft_renew(Draft *d, const Cluster *c);
 bool draft_is_exhausted(const Draft *d, size_t i);
 /* Find out whether the unit stops because no machine is free for it. */
 void draft_find_stopped(Draft *d, size_t i);
-/* Plan the unit. An instance of a drafted template has an entry only if it does not stay. */
+/* Plan the unit; 1: call it again. An instance of a drafted template has an entry unless it stays. */
 int draft_unit(Draft *d, size_t i, Text *t);
 /* Write the rollout of the unit, if it has one; '*open': the list of them was begun. 0 or -ENOMEM. */
 int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t);

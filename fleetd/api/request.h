@@ -20,15 +20,17 @@ enum {
         API_LARGE_NODES = 1000, /* an answer with more nodes or bytes is made by a worker ... */
         API_LARGE_BYTES = 1024 * 1024,
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and one that visits more nodes, shown or not */
-        PLAN_PACES_MAX = 64,                     /* senders of plans at a time */
+        PLAN_SENDERS_MAX = 64,                   /* of plans at a time */
         REQUEST_DECISIONS_MAX = 5,               /* on one change, while its keys change */
 };
 
-/* The pace of one sender of plans. */
-typedef struct PlanPace {
+/* One sender of plans. */
+typedef struct PlanSender {
         char name[PRINCIPAL_TEXT_SIZE];
         Pace pace;
-} PlanPace;
+        TAILQ_HEAD(, Planning)
+        plans; /* the first one is made, or waits for the pace; the others wait for it */
+} PlanSender;
 
 /* The form of errors, redirects and paths that are no route: as fleet's server answers, or etcd's. */
 typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
@@ -79,8 +81,9 @@ struct Api {
         TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
         bool lists;                     /* a waiting listing runs */
-        PlanPace plans[PLAN_PACES_MAX];
-        bool backing_up; /* a backup is being made or sent; one at a time */
+        PlanSender plans[PLAN_SENDERS_MAX];
+        size_t plan_bytes; /* bodies of plans of this host's clients that wait */
+        bool backing_up;   /* a backup is being made or sent; one at a time */
         Deferred list;
 };
 

@@ -583,6 +583,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
         TAILQ_INIT(&api->scrapes);
+        for (size_t i = 0; i < PLAN_SENDERS_MAX; i++)
+                TAILQ_INIT(&api->plans[i].plans);
         api->list = DEFERRED(api_on_list, api);
         api->review = DEFERRED(server_review, api);
         parked_init(api);

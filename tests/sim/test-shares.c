@@ -426,10 +426,28 @@ static void play_role(const SimGuestHost *host, Role role) {
         "one\\n\"}"
 #define AT_ITS_HOST NULL /* executed at the host of its client; children: see PEER_CALL */
 
+/* Texts with as many options as a plan takes, and a unit whose patterns match none of them. */
+static void largest_plan(Text *t) {
+        enum { UNITS = 800, OPTIONS = 40, PATTERNS = 1000 };
+
+        text_append(t, "{\"units\":[");
+        for (unsigned i = 0; i < UNITS; i++) {
+                text_printf(t, "{\"name\":\"b%u.service\",\"text\":\"[Service]\\n", i);
+                for (unsigned k = 0; k < OPTIONS; k++)
+                        text_append(t, "a=b\\n");
+                text_append(t, "\"},");
+        }
+        text_append(t, "{\"name\":\"x.service\",\"text\":\"[X-Fleet]");
+        for (unsigned i = 0; i < PATTERNS; i++)
+                text_printf(t, "%s*-%uq", i % 50 ? " " : "\\nConflicts=", i);
+        text_append(t, "\\nConflicts=*.service\"}]}");
+}
+
 static const struct {
         const char *methods, *pattern;
         const char *method, *target, *body, *oldest; /* the index follows */
         uint64_t burst, turn;
+        void (*largest)(Text *body);
 } routes[] = {
         { "HEAD GET", "/v2/keys/**", "GET", "/v2/keys/w?recursive=true", NULL,
           "/v2/keys/w?wait=true&recursive=true&waitIndex=", BURST_ANSWERS },
@@ -475,7 +493,8 @@ static const struct {
         { "DELETE", "/fleet/v1/machines/*", "DELETE", "/fleet/v1/machines/x" },
         { NULL, "/fleet/v1/machines/*", AT_ITS_HOST },
         { "GET", "/fleet/v1/why/*", "GET", "/fleet/v1/why/a.service" },
-        { "POST", "/fleet/v1/plan", "POST", "/fleet/v1/plan", "{\"units\":[" UNIT "]}" },
+        { "POST", "/fleet/v1/plan", "POST", "/fleet/v1/plan", "{\"units\":[" UNIT "]}",
+          .largest = largest_plan },
         { "POST", "/fleet/v1/plan/machines", "POST", "/fleet/v1/plan/machines", "{}" },
         { "GET", "/fleet/v1/directory", "GET", "/fleet/v1/directory" },
         { "POST", "/fleet/v1/directory", "POST", "/fleet/v1/directory", "{}" },
@@ -540,6 +559,14 @@ static void write_request(size_t row, Cell cell, uint64_t i, const char *machine
                                    query ? (size_t) (query - target_text) : strlen(target_text) };
         memset(body, ' ', sizeof(body));
         memcpy(body, given, strlen(given));
+        if (cell == LARGEST_BODY && routes[row].largest) {
+                _cleanup_text_ Text t = {};
+
+                routes[row].largest(&t);
+                if (t.error < 0 || t.size > REQUEST_MAX)
+                        abort();
+                memcpy(body, t.chars, t.size);
+        }
         request.body = (KvBytes) { body, cell == LARGEST_BODY ? REQUEST_MAX : strlen(given) };
         snprintf(request.method, sizeof(request.method), "%s", routes[row].method);
         snprintf(request.content_type, sizeof(request.content_type), "%s",
