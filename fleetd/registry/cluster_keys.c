@@ -86,7 +86,7 @@ static ClusterClaim *cluster_claim_get(Cluster *c, ClusterClaimKind kind, const 
 
 /* Count the machine with what it states now. Without memory it is not counted: the label of an ordinary host
  * is searched, and the statement of a restricted one does not count. */
-static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind kind, bool ranks_anew) {
+static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind kind, bool reranked) {
         const char *text = cluster_machine_claim(m, kind);
         ClusterClaim *claim;
 
@@ -103,7 +103,7 @@ static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind
                 return;
         if (!claim->first || claim_precedes(m, claim->first))
                 claim->first = m;
-        else if (claim->first == m && claim->n > 1 && ranks_anew && m->claimed_restricted)
+        else if (claim->first == m && claim->n > 1 && reranked && m->claimed_restricted)
                 claim_choose(c, claim, kind);
 }
 
@@ -111,12 +111,12 @@ static void cluster_claim_update(Cluster *c, ClusterMachine *m, ClusterClaimKind
  * other keys of its own as often as it likes. */
 static void cluster_claims_update(Cluster *c, ClusterMachine *m) {
         bool restricted = cluster_machine_is_restricted(m),
-             ranks_anew = m->claimed_restricted != restricted || m->claimed_created != m->facts_created;
+             reranked = m->claimed_restricted != restricted || m->claimed_created != m->facts_created;
 
         m->claimed_restricted = restricted;
         m->claimed_created = m->facts_created;
         for (ClusterClaimKind kind = 0; kind < _CLAIM_MAX; kind++)
-                cluster_claim_update(c, m, kind, ranks_anew);
+                cluster_claim_update(c, m, kind, reranked);
 }
 
 static void cluster_count_as(Cluster *c, ClusterMachine *m, unsigned now) {
