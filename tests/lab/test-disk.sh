@@ -7,6 +7,7 @@ health() { host_exec "$1" curl -s -m 5 http://127.0.0.1:2379/health; }
 is_well() { [ "$(health "$1")" = '{"health":"true"}' ]; }
 is_stopped() { health "$1" | grep -q '"health":"false","reason":"this host.s replica has stopped'; }
 said() { host_exec "$1" journalctl -u fleetd --no-pager -o cat | grep -q "$2"; }
+status_says() { host_exec "$1" systemctl status fleetd --no-pager | grep -q "Status: .*$2"; }
 restarts() { host_exec "$1" systemctl show --value -p NRestarts,MainPID fleetd | tr '\n' ' '; }
 
 list_says() { host_fleetctl "$1" list-machines 2>&1 >/dev/null | grep -q "$2"; }
@@ -56,7 +57,7 @@ full_and_free() {
         [ "$(key_put "$1" /forwarded "$1")" = ok ] || fail "a write at $1 does not go to the leader: $(key_put "$1" /forwarded "$1")"
         key_is "$2" /forwarded "$1" || fail "$2 does not know what was written at $1"
         wait_for 5 said "$1" 'replica.*\(No space left\|is full\)' || fail "the journal of $1 does not say it"
-        host_exec "$1" systemctl status fleetd --no-pager | grep -q 'Status: .*replica has stopped' || fail "systemctl status does not say it"
+        wait_for 30 status_says "$1" 'replica has stopped' || fail "systemctl status does not say it"
         wait_for 10 list_says "$2" "$1: .*replica has stopped" || fail "list-machines says: $(host_fleetctl "$2" list-machines 2>&1)"
         sleep 4 # longer than the time after which a host is lost
         WHAT="a full disk" untouched "$before"
