@@ -27,12 +27,14 @@ KvStore *daemon_store(Daemon *d) {
 
 /* -- Callbacks of store and sessions -- */
 
-/* systemctl status fleetd prints the same as fleetctl cluster. */
+/* systemctl status fleetd prints the same as fleetctl cluster, or why the replica has stopped while the host
+ * uses another one. */
 static void daemon_notify_status(Daemon *d, const KvState *state) {
-        char status[sizeof(d->status)];
+        char status[sizeof(d->status)], stopped[sizeof(d->status)];
 
-        if (state->problem[0])
-                snprintf(status, sizeof(status), "%.255s", state->problem);
+        kv_replica_problem(d->store, stopped, sizeof(stopped));
+        if (state->problem[0] || stopped[0])
+                snprintf(status, sizeof(status), "%.255s", state->problem[0] ? state->problem : stopped);
         else if (state->role == KV_ROLE_LEADER)
                 snprintf(status, sizeof(status), "%s, term %llu, %zu of %zu voters reachable",
                          kv_state_role(state), (unsigned long long) state->term, state->n_voters_reachable,

@@ -57,6 +57,7 @@ full_and_free() {
         [ "$(key_put "$1" /forwarded "$1")" = ok ] || fail "a write at $1 does not go to the leader: $(key_put "$1" /forwarded "$1")"
         key_is "$2" /forwarded "$1" || fail "$2 does not know what was written at $1"
         wait_for 5 said "$1" 'replica.*\(No space left\|is full\)' || fail "the journal of $1 does not say it"
+        wait_for 30 said "$1" '^attached, term' || fail "$1 uses no other replica"
         wait_for 30 status_says "$1" 'replica has stopped' || fail "systemctl status does not say it"
         wait_for 10 list_says "$2" "$1: .*replica has stopped" || fail "list-machines says: $(host_fleetctl "$2" list-machines 2>&1)"
         sleep 4 # longer than the time after which a host is lost
