@@ -143,6 +143,9 @@ void agent_record_completed(Agent *a, AgentUnit *u) {
                 agent_retry_soon(a);
                 return;
         }
+        /* A global unit runs in each boot, and the state does not say in which one it ran. */
+        if (text->placement.global)
+                snprintf(record->started_boot, sizeof(record->started_boot), "%s", a->boot_id);
         record->done = true;
         record->starting = false;
         u->done_save = a->n_saves + 1;

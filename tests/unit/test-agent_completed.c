@@ -40,7 +40,8 @@ static void lose_records(Fixture *fixture, bool boots) {
 }
 
 static void run_job(Fixture *fixture) {
-        run_unit(fixture, job);
+        UNTIL(fixture, is_published(fixture, job, "active"));
+        run_pending(fixture);
         end_unit(fixture, "inactive");
         assert_true(is_done(fixture));
         assert_int_equal(n_starts, 1);
@@ -49,6 +50,7 @@ static void run_job(Fixture *fixture) {
 static void a_completed_unit_is_not_started_by_a_host_that_lost_its_record(void **state) {
         Fixture *fixture = *state;
 
+        assign(fixture, job);
         run_job(fixture);
         for (unsigned boots = 0; boots < 3; boots++) {
                 lose_records(fixture, boots > 0);
@@ -70,14 +72,14 @@ static void a_completed_unit_is_not_started_by_a_host_that_lost_its_record(void 
 }
 
 /* The report of this host to a new lineage must not have the unit as one that never ran. */
-static void a_completed_unit_is_reported_as_completed_to_a_restored_cluster(void **state) {
-        Fixture *fixture = *state;
-
+static void report(Fixture *fixture, const char *text) {
+        assign_to(fixture, job, text, ASSIGNMENT_RUN);
         run_job(fixture);
         lose_records(fixture, true);
         write_adopting(fixture, KV_SET);
         open_agent(fixture);
-        UNTIL(fixture, is_published(fixture, job, "inactive") && !state_of(fixture, job)->hash);
+        UNTIL(fixture, is_published(fixture, job, "inactive") &&
+                               (strstr(text, "Global=") || !state_of(fixture, job)->hash));
         assert_true(is_done(fixture));
         run_pending(fixture);
         write_adopting(fixture, KV_DELETE);
@@ -88,9 +90,19 @@ static void a_completed_unit_is_reported_as_completed_to_a_restored_cluster(void
         assert_true(is_done(fixture));
 }
 
+static void a_completed_unit_is_reported_as_completed_to_a_restored_cluster(void **state) {
+        report(*state, "[Service]\nExecStart=/bin/one\n");
+}
+
+/* It runs in each boot, and this may be the same one. */
+static void a_completed_global_unit_is_not_started_by_a_restored_cluster(void **state) {
+        report(*state, "[Service]\nExecStart=/bin/one\n[X-Fleet]\nGlobal=yes\n");
+}
+
 static void a_unit_that_was_assigned_again_is_started_by_a_host_that_lost_its_record(void **state) {
         Fixture *fixture = *state;
 
+        assign(fixture, job);
         run_job(fixture);
         lose_records(fixture, true);
         host_order(fixture->host, job, ASSIGNMENT_RUN);
@@ -102,6 +114,7 @@ static void a_unit_that_was_assigned_again_is_started_by_a_host_that_lost_its_re
 static void a_unit_whose_text_changed_is_started_by_a_host_that_lost_its_record(void **state) {
         Fixture *fixture = *state;
 
+        assign(fixture, job);
         run_job(fixture);
         lose_records(fixture, true);
         assign_to(fixture, job, "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
@@ -124,6 +137,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_faulty_fixture(a_completed_unit_is_not_started_by_a_host_that_lost_its_record),
                 in_a_faulty_fixture(a_completed_unit_is_reported_as_completed_to_a_restored_cluster),
+                in_a_faulty_fixture(a_completed_global_unit_is_not_started_by_a_restored_cluster),
                 in_a_faulty_fixture(a_unit_that_was_assigned_again_is_started_by_a_host_that_lost_its_record),
                 in_a_faulty_fixture(a_unit_whose_text_changed_is_started_by_a_host_that_lost_its_record),
                 in_a_faulty_fixture(a_failed_unit_is_started_by_a_host_that_lost_its_record),
