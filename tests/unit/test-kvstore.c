@@ -2160,7 +2160,7 @@ static void a_follower_that_fell_far_behind_receives_the_tree(void **state) {
         world->checkpoint_entries = 200;
         make_three(world);
         close_host(c);
-        for (unsigned i = 0; i < 20; i++)
+        for (unsigned i = 0; i < 5; i++)
                 put_many(&world->hosts[0], 200);
         run_until(world, has_checkpoint, &world->hosts[0]);
 
