@@ -377,8 +377,7 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
                 return;
         }
         if (!call_is_permitted(api, session, api->machine_id, &spec)) {
-                call_refuse(session, number, 403,
-                            "the other host rejected the request: this host is restricted or removed");
+                call_refuse(session, number, 403, CALL_FORBIDDEN);
                 return;
         }
         snprintf(caller.machine, sizeof(caller.machine), "%s", peer_handshake(session)->machine_id);
@@ -475,6 +474,23 @@ void call_execute_on_session_end(Api *api, uint64_t session) {
                 next = TAILQ_NEXT(r, all);
                 if (running_is_of(r, session))
                         running_cancel(r);
+        }
+}
+
+void call_execute_review(Api *api) {
+        Running *r, *next;
+
+        for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
+                PeerSession *session = r->request ? NULL : peers_session(api->options.peers, r->session);
+                RemoteCommandSpec now = r->spec;
+
+                next = TAILQ_NEXT(r, all);
+                if (!session || r->state == RUNNING_STOPPED ||
+                    (call_is_permitted(api, session, api->machine_id, &now) &&
+                     now.cluster_only == r->spec.cluster_only))
+                        continue;
+                call_refuse(session, r->number, 403, CALL_FORBIDDEN);
+                running_cancel(r);
         }
 }
 

@@ -17,12 +17,12 @@ void call_execute_on_cancel(void *userdata, PeerSession *session, PeerFrame type
 void call_execute_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                             size_t size);
 void call_execute_on_session_end(Api *api, uint64_t session);
+void call_execute_review(Api *api); /* end the calls of hosts that have become restricted, or are removed */
 
 /* Return the principal whose places the call of a request takes. */
 Principal call_principal(const Request *request);
-/* NULL: of another host. */
-CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec);
-unsigned call_status(int error); /* of an HTTP answer */
+CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec); /* NULL: of another host */
+unsigned call_status(int error);                                               /* of an HTTP answer */
 
 /* Lines to the client: {"machine","data"}, {"exit"}. The second one ends the answer. */
 int call_line_data(Request *request, const char *machine, const void *bytes, size_t size);

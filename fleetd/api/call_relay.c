@@ -195,8 +195,7 @@ void call_relay_on_via(void *userdata, PeerSession *session, PeerFrame type, con
                 return;
         }
         if (!call_is_permitted(api, session, machine, &spec)) {
-                call_refuse(session, number, 403,
-                            "the other host rejected the request: this host is restricted or removed");
+                call_refuse(session, number, 403, CALL_FORBIDDEN);
                 return;
         }
         r = relay_start(api, session, number, machine, &spec);
@@ -247,12 +246,15 @@ void call_relay_on_session_end(Api *api, uint64_t session) {
                 next = TAILQ_NEXT(relay, all);
                 if (relay->from != session && relay->to != session)
                         continue;
-                if (relay->left_ms > 0)
-                        ; /* nothing is to be sent */
-                else if (relay->from == session)
-                        relay_send(api, relay->to, relay->to_number, PEER_CALL_CANCEL, &(uint64_t) { 0 },
-                                   sizeof(uint64_t));
-                else if (from && call_reply_chunk(from, relay->from_number, lost, sizeof(lost) - 1) == 0)
+                if (relay->to != session) { /* it counts as one that the host has cancelled */
+                        if (relay->left_ms == 0)
+                                relay_send(api, relay->to, relay->to_number, PEER_CALL_CANCEL,
+                                           &(uint64_t) { 0 }, sizeof(uint64_t));
+                        relay->left_ms = relay->left_ms ?: loop_now_ms(api->loop);
+                        continue;
+                }
+                if (relay->left_ms == 0 && from &&
+                    call_reply_chunk(from, relay->from_number, lost, sizeof(lost) - 1) == 0)
                         call_reply_end(from, relay->from_number, 255);
                 relay_free(api, relay);
         }

@@ -38,6 +38,7 @@ void call_relay_count(const Api *api, const char *machine, unsigned taken[static
  * operator on it. If these see units only, restrict the command to those of the cluster. */
 bool call_is_permitted(const Api *api, const PeerSession *session, const char *machine,
                        RemoteCommandSpec *spec);
+#define CALL_FORBIDDEN "the other host rejected the request: this host is restricted or removed"
 int call_reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size);
 void call_reply_end(PeerSession *session, uint64_t number, uint32_t status);
 /* Refuse it, with the status of an HTTP answer. */

@@ -331,8 +331,7 @@ void remote_commands_on_session_end(Api *api, PeerSession *session) {
         call_relay_on_session_end(api, number);
 }
 
-/* Users of this host share its places at the other one with each other, as all callers share those of a host,
- * and with the calls that it relays there. */
+/* Users of this host, and hosts whose calls it relays, share its places at the other one. */
 static bool asking_has_place(const Api *api, const char *caller, CallerTrust trust, const char *machine,
                              RemoteCommandKind kind) {
         bool journal = remote_command_reads_journal(kind);

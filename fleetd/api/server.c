@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/api/call_execute.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2.h"
@@ -249,6 +250,7 @@ static void server_review(void *userdata) {
                         request_revoke(request);
         }
         api->regrant = false;
+        call_execute_review(api);
         TAILQ_FOREACH(listener, &api->listeners, listeners)
                 if (listener->front)
                         tls_front_review(listener->front);

@@ -19,6 +19,7 @@ enum {
         WINDOW = 256 * 1024,
         PIECE = 32 * 1024,
         CHILDREN_MAX = 64,
+        BURST = 16,
 };
 
 /* -- Children -- */
@@ -307,6 +308,8 @@ static void a_restricted_host_reads_other_hosts_and_a_removed_one_does_not(void 
                         quiet_peer_part(h);
                         assert_true(quiet_peer_meet(h));
                 }
+                (void) peer_hears(h, &killed); /* the end of a call that it may not make any more */
+                text_clear(&killed);
                 peer_calls(h, 2 * i, CALL_KILL, "web.service", false);
                 (void) peer_hears(h, &killed);
                 assert_int_equal(n_children - before, kills);
@@ -456,7 +459,7 @@ static void those_who_only_read_leave_places_to_operators(void **state) {
 
 /* Each pair costs its sender 53 bytes. */
 static void calls_that_are_cancelled_start_children_at_a_pace(void **state) {
-        enum { PAIRS = 10000, SECONDS = 10, BURST = 16, STARTS_S = 20 };
+        enum { PAIRS = 10000, SECONDS = 10, STARTS_S = 20 };
         QuietPeer *h = *state;
 
         for (unsigned i = 0; i < PAIRS; i++) {
@@ -953,6 +956,32 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
         assert_int_equal(n_children, 3);
 }
 
+/* Calls of units of the host itself end, as before they begin. */
+static void a_host_that_becomes_restricted_loses_what_it_may_not_read(void **state) {
+        KvCommand write = { .op = KV_SET,
+                            .internal = true,
+                            .key = kv_string("/_fleet/cluster/host/" QUIET_PEER_OTHER_ID),
+                            .value = kv_string("{\"joined\":1,\"pins\":[\"" PIN "\"],\"restricted\":true}") };
+        _cleanup_text_ Text said = {};
+        QuietPeer *h = *state;
+
+        for (unsigned i = 0; i <= BURST; i++) /* the last one waits for its start */
+                peer_calls(h, i, CALL_JOURNAL, "own.service", true);
+        assert_int_equal(n_children, BURST);
+        assert_done(h,
+                    registry_propose(
+                            h->registry,
+                            &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
+                            on_done, done_));
+        quiet_peer_pass(h, 1000);
+        assert_int_equal(n_children, BURST);
+        for (unsigned i = 0; i < BURST; i++)
+                assert_true(children[i].killed);
+        refused = 0;
+        assert_int_equal(peer_hears(h, &said), 1);
+        assert_int_equal(refused, 403);
+}
+
 int main(void) {
 #define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
         const struct CMUnitTest tests[] = {
@@ -976,6 +1005,7 @@ int main(void) {
                 on_a_host(what_a_client_asks_for_is_what_is_run),
                 on_a_host(an_exported_journal_has_its_bytes),
                 on_a_host(a_slow_client_holds_up_the_child_and_gets_all),
+                on_a_host(a_host_that_becomes_restricted_loses_what_it_may_not_read),
                 on_a_host(a_host_that_cancels_or_is_lost_ends_its_own_calls_alone),
         };
 

@@ -236,7 +236,7 @@ static void a_host_is_called_on_the_session_that_it_dialed(void **state) {
         assert_true(client_hears(h, "HTTP/1.1 503"));
 }
 
-static void relay(QuietPeer *h, uint64_t number, const char *machine, const char *unit) {
+static void relay_on(QuietPeerWire *wire, uint64_t number, const char *machine, const char *unit) {
         RemoteCommandSpec spec = { .kind = CALL_STATUS };
         _cleanup_writer_ Writer w = {};
 
@@ -245,7 +245,11 @@ static void relay(QuietPeer *h, uint64_t number, const char *machine, const char
         write_u64(&w, number);
         write_string(&w, machine);
         remote_command_spec_write(&spec, &w);
-        assert_true(quiet_peer_send_on(&h->asking, PEER_CALL_VIA, w.bytes, w.size));
+        assert_true(quiet_peer_send_on(wire, PEER_CALL_VIA, w.bytes, w.size));
+}
+
+static void relay(QuietPeer *h, uint64_t number, const char *machine, const char *unit) {
+        relay_on(&h->asking, number, machine, unit);
 }
 
 /* The host that calls and the one that is called are the same here; their numbers differ. */
@@ -394,6 +398,19 @@ static void one_host_does_not_take_all_relays(void **state) {
                 for (n = 0; quiet_peer_receive(&h->asking, &f);)
                         n += f.type == PEER_CALL;
                 assert_int_equal(n, round < 2 ? 0 : 4);
+        }
+
+        /* Nor by the end of its session, which cancels them. */
+        quiet_peer_pass(h, 2000);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_true(quiet_peer_attach(h));
+                for (unsigned k = 0; k < 256; k++)
+                        relay_on(&h->third, 9000 + k, QUIET_PEER_OTHER_ID, "web.service");
+                for (n = 0; quiet_peer_receive(&h->asking, &f);)
+                        n += f.type == PEER_CALL;
+                assert_int_equal(n, i == 0 ? 8 : 4);
+                h->third.base.events->on_close(h->third.base.userdata, -ECONNRESET, "reset");
+                h->third.open = false;
         }
 }
 
