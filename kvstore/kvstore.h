@@ -94,9 +94,8 @@ typedef struct KvEvents {
 
 #define KV_WAITS_FOR_ADMISSION "this host waits for admission to a cluster"
 
-/* What a command reports about the host that proposes it; a set of them has a bit for each. Each has a rate
- * on the replica that takes it from a host without one: the host repeats a rejected report with its values of
- * then. */
+/* What a command reports about the host that proposes it; a set has bits. Each has a rate on the replica that
+ * takes it from a host without one: the host repeats a rejected report with its values of then. */
 typedef enum KvReport { KV_REPORT_STATE, KV_REPORT_MAINTENANCE, KV_REPORT_OTHER, _KV_REPORT_MAX } KvReport;
 
 typedef struct KvOptions {

@@ -35,7 +35,7 @@ typedef struct Client {
         LIST_HEAD(, Subscription) subscriptions;
         size_t n;
         size_t queued; /* bytes of events that wait */
-        Pace visits;   /* of its subscriptions, when they began */
+        Pace *visits;  /* of its host: of the subscriptions, when they began */
         LIST_ENTRY(Client) clients;
 } Client;
 

@@ -173,7 +173,7 @@ int slice_begin(Subscription *s, RemoteSubscribe *subscribe) {
         s->unread = subscribe->hashes;
         write_raw(&s->hashes, s->unread.bytes, s->unread.left);
         s->unread.bytes = s->hashes.bytes;
-        pace_take(&s->client->visits, s->unread.left / sizeof(uint64_t));
+        pace_take(s->client->visits, s->unread.left / sizeof(uint64_t));
         return s->hashes.error < 0 ? -ENOMEM : subscription_add_all(s);
 }
 

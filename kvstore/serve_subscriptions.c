@@ -342,6 +342,7 @@ static Client *serve_get_client(Serve *serve, PeerSession *session) {
         if (!client || client->session)
                 return client;
         client->session = peer_number(session);
+        client->visits = peer_host_pace(session);
         LIST_INSERT_HEAD(&serve->clients, client, clients);
         *peer_note(session, PEER_NOTE_SERVED) = (uintptr_t) client;
         return client;
@@ -424,13 +425,10 @@ static int subscribe_refused(const Serve *serve, RemoteSubscribe *subscribe) {
         return subscribe->kind == REMOTE_SLICE ? -1 : REMOTE_GONE_LINEAGE;
 }
 
-/* Return the ms until the session may subscribe again: it has visited too much. */
+/* Return the ms until the host may subscribe again: it has visited too much. */
 static uint64_t subscribe_wait_ms(const Serve *serve, PeerSession *session) {
-        Client *client = session_client(session);
-
-        return client ? pace_wait_ms(&client->visits, SERVE_VISITS_PER_SEC, SERVE_VISITS_BURST,
-                                     loop_now_ms(serve->loop)) :
-                        0;
+        return pace_wait_ms(peer_host_pace(session), SERVE_VISITS_PER_SEC, SERVE_VISITS_BURST,
+                            loop_now_ms(serve->loop));
 }
 
 static void subscription_begin(Subscription *s, RemoteSubscribe *subscribe) {
@@ -472,7 +470,7 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         }
         client = s->client;
         subscription_begin(s, &subscribe);
-        pace_take(&client->visits, 1 + now->nodes - visits);
+        pace_take(client->visits, 1 + now->nodes - visits);
 }
 
 static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -21,6 +21,10 @@ PeerHost *host_find(const Peers *peers, const char *machine_id) {
         return host;
 }
 
+Pace *peer_host_pace(PeerSession *session) {
+        return &session->host->subscriptions;
+}
+
 void host_changed(PeerHost *host) {
         Peers *peers = host->peers;
 

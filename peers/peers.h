@@ -23,6 +23,7 @@
 #include <sys/queue.h>
 
 #include "base/error.h"
+#include "base/pace.h"
 #include "base/sizes.h"
 #include "io/loop.h"
 #include "io/stream.h"
@@ -239,6 +240,8 @@ typedef enum PeerNote {
 
 /* Return the place of it: 0 at first. Its component decides what it is, and frees what it refers to. */
 uintptr_t *peer_note(PeerSession *session, PeerNote note);
+/* Return what the subscriptions of a host have cost: another session of it does not renew that. */
+Pace *peer_host_pace(PeerSession *session);
 /* Return the open session of that number, or NULL after its end. */
 PeerSession *peers_session(Peers *peers, uint64_t number);
 /* Return the open dialed session to a host, or NULL. Borrowed until the caller returns to the loop. */

@@ -55,6 +55,7 @@ struct PeerHost {
         unsigned n_known;
         PeerSource *source; /* the address that it was accepted from last; NULL: none */
         Pace sessions;      /* that it has opened, without a replica */
+        Pace subscriptions; /* of peer_host_pace() */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */

@@ -685,7 +685,7 @@ static void versions_of_a_large_slice_are_compared_in_several_turns(void **state
 
 /* It continues from where it was. */
 static void a_host_that_subscribes_to_many_events_again_and_again_waits(void **state) {
-        enum { EVENTS = 1000, MORE = 10 };
+        enum { EVENTS = 1000, MORE = 10, AGAIN = 100 };
         unsigned n = SERVE_VISITS_BURST / EVENTS + MORE;
         _cleanup_heard_ Heard heard = {};
         QuietPeer *h = *state;
@@ -719,6 +719,17 @@ static void a_host_that_subscribes_to_many_events_again_and_again_waits(void **s
         hear(h, &heard);
         assert_int_equal(heard.n_gone, 0);
         assert_int_equal(heard.index, kv_index(h->store));
+        quiet_peer_part(h); /* another session makes no difference */
+        meet(h);
+        for (uint32_t i = 0; i < AGAIN; i++) {
+                subscribe(h, &(RemoteSubscribe) { .number = 1,
+                                                  .kind = REMOTE_BELOW,
+                                                  .key = kv_string("/w"),
+                                                  .since = since });
+                quiet_peer_pass(h, 0);
+        }
+        hear(h, &heard);
+        assert_in_range(heard.n_gone, AGAIN / 2, AGAIN);
 }
 
 static void a_host_that_moves_again_and_again_leaves_nothing_behind(void **state) {
