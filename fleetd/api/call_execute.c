@@ -442,14 +442,6 @@ Principal call_principal(const Request *request) {
         return p;
 }
 
-CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec) {
-        if (spec->cluster_only)
-                return CALLER_READS;
-        return request && !request->origin && (!request->sender || request->sender->facts.is_operator) ?
-                       CALLER_OPERATOR :
-                       CALLER_CHANGES;
-}
-
 void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
         Principal caller = call_principal(request);
         Running *r;

@@ -2,7 +2,6 @@
  * session. remote_command.c describes the frames. Within fleetd/api only. */
 #pragma once
 
-#include "fleetd/api/callers.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/request.h"
 
@@ -21,8 +20,7 @@ void call_execute_review(Api *api); /* end the calls of hosts that have become r
 
 /* Return the principal whose places the call of a request takes. */
 Principal call_principal(const Request *request);
-CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec); /* NULL: of another host */
-unsigned call_status(int error);                                               /* of an HTTP answer */
+unsigned call_status(int error); /* of an HTTP answer */
 
 /* Lines to the client: {"machine","data"}, {"exit"}. The second one ends the answer. */
 int call_line_data(Request *request, const char *machine, const void *bytes, size_t size);

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "fleetd/api/call_execute.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/choosing.h"
 
@@ -114,6 +113,14 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
         return !remote_command_changes(spec->kind) &&
                policy_allows(&sender, RIGHT_UNITS_SEE, (Resource) {}, &facts) &&
                (spec->kind == CALL_LOG || unit_is_of_cluster(c, cluster_machine(c, machine), spec->unit));
+}
+
+CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec) {
+        if (spec->cluster_only)
+                return CALLER_READS;
+        return request && !request->origin && (!request->sender || request->sender->facts.is_operator) ?
+                       CALLER_OPERATOR :
+                       CALLER_CHANGES;
 }
 
 /* -- Relaying -- */

@@ -32,6 +32,9 @@ void call_relay_free(Api *api);
 /* Add the calls that are relayed to the machine to 'taken'. */
 void call_relay_count(const Api *api, const char *machine, unsigned taken[static _CALLER_TRUST_MAX]);
 
+/* NULL: of another host. */
+CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec);
+
 /* -- Answers to calls -- */
 
 /* Return whether the other host may send the command for a machine: its requests have no more rights than an
