@@ -169,11 +169,11 @@ static bool move_is_known_down(const ClusterAssignment *o) {
                (streq(s->state.active, "inactive") || streq(s->state.active, "failed"));
 }
 
-typedef enum MoveLiveness { MOVE_DOWN, MOVE_MAY_RUN, MOVE_UP } MoveLiveness;
+typedef enum MoveLiveness { MOVE_DOWN, MOVE_MAY_RUN, MOVE_UP, MOVE_AVAILABLE } MoveLiveness;
 
 static MoveLiveness move_liveness(const Position *p) {
         if (plan_is_up(p->assignment))
-                return MOVE_UP;
+                return rollout_is_available(p->assignment) ? MOVE_AVAILABLE : MOVE_UP;
         return move_is_known_down(p->assignment) ? MOVE_DOWN : MOVE_MAY_RUN;
 }
 
