@@ -173,9 +173,9 @@ replaced=$(git -c safe.directory="*" grep -ohE -e '--wrap=[a-z_0-9]+' -- '*.mk' 
 units=$(cat {fleetd,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES =/ {
         for (i = 3; i <= NF; i++) if ($i ~ /\.c$/) { folder = $i; sub("/[^/]*$", "", folder); print ($1 ~ /FAST/ ? $1 : folder), $i } }' | some 'files of units')
 for unit in $(cut -d' ' -f1 <<<"$units" | sort -u); do
-        files=$(sed -n "s,^$unit ,,p" <<<"$units")
-        xargs grep -ohE '^[a-z][^;=]*\b[a-z0-9_]+\(' <<<"$files" | grep -oE '[a-z0-9_]+\($' | tr -d '(' | grep -xF "$replaced" | while read -r name; do
-                xargs grep -nE "^ +([^* ].*)?\b$name\b" /dev/null <<<"$files" | sed "s/^\([^ ]*\) .*/\1 a test replaces $name(), but not in this call/"
+        members=$(sed -n "s,^$unit ,,p" <<<"$units")
+        xargs grep -ohE '^[a-z][^;=]*\b[a-z0-9_]+\(' <<<"$members" | grep -oE '[a-z0-9_]+\($' | tr -d '(' | grep -xF "$replaced" | while read -r name; do
+                xargs grep -nE "^ +([^* ].*)?\b$name\b" /dev/null <<<"$members" | sed "s/^\([^ ]*\) .*/\1 a test replaces $name(), but not in this call/"
         done
 done | rule what_tests_replace_is_called_from_other_units
 

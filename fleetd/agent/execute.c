@@ -457,8 +457,8 @@ static void agent_begin_call(AgentCall *call) {
                 u->job_ended = u->ended_first = false;
                 u->start_counts = true;
                 u->ends = 0;
-                agent_reset_failed(a, AGENT_START,
-                                   u); /* an assigned start is not limited by those of before */
+                /* An assigned start is not limited by those of before. */
+                agent_reset_failed(a, AGENT_START, u);
         }
         if (call->step == AGENT_STOP)
                 agent_end_guard(a, u);

@@ -6,9 +6,9 @@
 
 enum {
         RETRY_MIN_MS = 500,
-        TRIGGER_MS = 10000, /* a trigger that follows is stopped within a few turns of the engine */
         RETRY_MAX_MS = 60000,
         RETRY_DOUBLINGS = 7,
+        TRIGGER_MS = 10000, /* a trigger that follows is stopped within a few turns of the engine */
 };
 
 /* -- The dirty set -- */

@@ -1,21 +1,12 @@
 /* What a simulation of whole daemons begins with: one world and one cluster at a time, and waits in virtual
- * time of at most PATIENCE_MS in steps of STEP_MS, both of the program. */
+ * time (until.h). */
 #pragma once
 
 #include "tests/sim/cluster.h"
+#include "tests/sim/until.h"
 
 static World *world;
 static SimCluster *cluster;
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 static inline void run_ms(uint64_t ms) {
         world_run(world, world_now_ms(world) + ms);

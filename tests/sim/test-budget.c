@@ -14,6 +14,7 @@
 #include "fleetd/engine/rollout.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
+#include "tests/sim/until.h"
 
 enum {
         PATIENCE_MS = 300000,
@@ -217,16 +218,6 @@ static void run_ms(uint64_t ms) {
                 check_budgets();
         }
 }
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 /* -- The hosts -- */
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
+#include "tests/sim/until.h"
 
 enum {
         HOSTS = 3,
@@ -120,16 +121,6 @@ static void run_ms(uint64_t ms) {
                                 look(&cluster->machines[h], &truths[h][u]);
         }
 }
-
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                }                                                                                 \
-        } while (false)
 
 static bool all_are(UnitHealth health, unsigned from) {
         for (unsigned h = 0; h < HOSTS; h++)
