@@ -8,6 +8,7 @@ Usage: tests/structure.py RULE FILE...
   parameters a function with more than 7 parameters
   circles    files of one folder that include each other in a circle: at most one circle of at most 3 per folder
   folders    folders that include each other in a circle
+  calls      files that call each other in a circle: an edge is a call of a function that another file defines
   words      a word of tests/words, in comments, texts and names
 
 A .c and a .h of one name are one file of the graph. Layout is that of clang-format: a function begins in the first column and ends with
@@ -75,6 +76,24 @@ def includes(files):
         for found in re.findall(r'^#include "([^"]+)"', open(path).read(), flags=re.M):
             if found.endswith(".h") and found in files and os.path.splitext(found)[0] != node:
                 graph[node].add(os.path.splitext(found)[0])
+    return graph
+
+
+def calls(files):
+    """NAME.c with NAME.h calls what other files define. A name that two programs define, as main, is no edge."""
+    texts = {path: without_comments(open(path).read()) for path in files}
+    defined, own = collections.defaultdict(set), collections.defaultdict(set)
+    for path in files:
+        node, lines = os.path.splitext(path)[0], texts[path].split("\n")
+        for line, name, n, _ in functions(path):
+            if lines[line + n - 2] == "}":
+                (own if lines[line - 1].startswith("static ") else defined)[name].add(node)
+    graph = collections.defaultdict(set)
+    for path in files:
+        node = os.path.splitext(path)[0]
+        for name in set(re.findall(r"(?<![\w.>])(\w+)\(", texts[path])):
+            if len(defined[name]) == 1 and node not in own[name]:
+                graph[node] |= defined[name] - {node}
     return graph
 
 
@@ -170,6 +189,9 @@ def main():
                     graph[os.path.dirname(node)].add(os.path.dirname(other))
         for part in circles(graph):
             print(" ".join(part))
+    elif rule == "calls":
+        for part in circles(calls(files)):
+            print(f"{len(part)}: {' '.join(part)}")
     elif rule == "words":
         words(files)
     else:
