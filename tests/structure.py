@@ -9,6 +9,7 @@ Usage: tests/structure.py RULE FILE...
   circles    files of one folder that include each other in a circle: at most one circle of at most 3 per folder
   folders    folders that include each other in a circle
   calls      files that call each other in a circle: an edge is a call of a function that another file defines
+  counters   no limit: the figures that may only fall (tests/counters)
   words      a word of tests/words, in comments, texts and names
 
 A .c and a .h of one name are one file of the graph. Layout is that of clang-format: a function begins in the first column and ends with
@@ -157,6 +158,14 @@ def words(files):
                     print(f"{path}:{n}: '{m.group(0)}' ({instead}): {line.strip()[:90]}")
 
 
+def counters(files):
+    """Lines of code are those without comments that are not blank."""
+    texts = [open(path).read() for path in files]
+    print(sum(1 for text in texts for line in without_comments(text).split("\n") if line.strip()), "lines of code")
+    print(sum(text.count("\n") > LINES_MAX - 20 for text in texts), "files near the limit")
+    print(len(circles(calls(files))), "sets of files that call each other in a circle")
+
+
 def main():
     rule, files = sys.argv[1], sys.argv[2:]
     if rule == "functions":
@@ -192,6 +201,8 @@ def main():
     elif rule == "calls":
         for part in circles(calls(files)):
             print(f"{len(part)}: {' '.join(part)}")
+    elif rule == "counters":
+        counters(files)
     elif rule == "words":
         words(files)
     else:

@@ -116,6 +116,10 @@ for rule in functions parameters files circles folders; do
         esac
         program | xargs -r tests/structure.py $rule | rule $name
 done
+program | xargs -r tests/structure.py counters | while read -r n name; do
+        most=$(sed -n "s/ $name$//p" tests/counters)
+        [ "$n" -le "${most:-0}" ] || echo "$n $name: at most ${most:-0} are allowed (tests/counters)"
+done | rule figures_that_may_only_fall
 some 'files' <<<"$files" |
         xargs -r tests/structure.py words | rule no_word_that_does_not_belong
 
@@ -170,7 +174,7 @@ recipes=$(sed -n '/^## Recipes/,$p' HACKING.md)
 
 # The linker replaces a function (--wrap) in calls from other units of compilation only; most folders are one unit (Makefile.am).
 replaced=$(git -c safe.directory="*" grep -ohE -e '--wrap=[a-z_0-9]+' -- '*.mk' | cut -d= -f2 | sort -u | some 'functions that tests replace')
-units=$(cat {fleetd,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES =/ {
+units=$(cat {fleetd,fleetd/*,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES \+?=/ {
         for (i = 3; i <= NF; i++) if ($i ~ /\.c$/) { folder = $i; sub("/[^/]*$", "", folder); print ($1 ~ /FAST/ ? $1 : folder), $i } }' | some 'files of units')
 for unit in $(cut -d' ' -f1 <<<"$units" | sort -u); do
         members=$(sed -n "s,^$unit ,,p" <<<"$units")
