@@ -1,4 +1,4 @@
-/* The real sealer (fleetd/membership/sealer.h): systemd-creds(1), as a child process. libsystemd has no call
+/* The real sealer (fleetd/host/sealer.h): systemd-creds(1), as a child process. libsystemd has no call
  * for it. */
 #pragma once
 

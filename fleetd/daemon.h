@@ -7,7 +7,7 @@
 #include "fleetd/agent/probe.h"
 #include "fleetd/registry/registry.h"
 #include "base/sizes.h"
-#include "fleetd/settings.h"
+#include "fleetd/host/settings.h"
 #include "fleetd/systemd/logind.h"
 #include "fleetd/systemd/systemd.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "fleetd/daemon_internal.h"
-#include "fleetd/host.h"
+#include "fleetd/host/host.h"
 
 enum { RESTART_MS = 200 }; /* from the answer to the client to the restart */
 

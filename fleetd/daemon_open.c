@@ -7,7 +7,7 @@
 #include "base/parse.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/host.h"
+#include "fleetd/host/host.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/revocation.h"

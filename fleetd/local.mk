@@ -32,19 +32,17 @@ include fleetd/systemd/local.mk
 include fleetd/directory/local.mk
 include fleetd/scheduler/local.mk
 include fleetd/metrics/local.mk
+include fleetd/host/local.mk
 
 FLEETD_UNITY += fleetd/unity.c
 FLEETD_SOURCES += fleetd/maintenance.h fleetd/maintenance.c fleetd/guard_process.h fleetd/guard_process.c fleetd/creds.h fleetd/creds.c \
-	fleetd/settings.h fleetd/settings.c fleetd/settings_check.c fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_hosts.h \
-	fleetd/metrics_hosts.c fleetd/metrics_units.h fleetd/metrics_units.c fleetd/host.h fleetd/host.c fleetd/service.h fleetd/service.c fleetd/trim.h \
-	fleetd/trim.c fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_join.c fleetd/daemon_listen.c
+	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_hosts.h fleetd/metrics_hosts.c fleetd/metrics_units.h fleetd/metrics_units.c \
+	fleetd/service.h fleetd/service.c fleetd/trim.h fleetd/trim.c fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_join.c fleetd/daemon_listen.c
 
 if HAVE_CMOCKA
-FLEETD_OWN_TESTS = tests/unit/test-settings tests/unit/test-trim tests/unit/test-service tests/unit/test-creds
+FLEETD_OWN_TESTS = tests/unit/test-trim tests/unit/test-service tests/unit/test-creds
 check_PROGRAMS += $(FLEETD_OWN_TESTS)
 TESTS += $(FLEETD_OWN_TESTS)
-tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_trim_SOURCES = tests/unit/test-trim.c
 tests_unit_test_trim_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c

@@ -12,7 +12,7 @@
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/guard_process.h"
-#include "fleetd/host.h"
+#include "fleetd/host/host.h"
 #include "fleetd/maintenance.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/service.h"

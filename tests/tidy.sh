@@ -212,7 +212,7 @@ grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[A-Za-z]+", EFFECT_LIVE' units/effect.c | sed
 done | rule every_live_option_is_changed_in_the_lab
 
 # The manual names every setting of the daemon, every verb and every flag of the client.
-grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do
+grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/host/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do
         grep -q "^\*$option=\*" man/fleetd.conf.5.scd || echo "man/fleetd.conf.5 does not name $option="
 done | rule every_setting_is_in_the_manual
 grep -oE '^ +\{ "[a-z-]+", (FLAGS|0)[^"]*"[^"]*", *("[^"]|$)' client/fleetctl.c | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u | some 'verbs' | while read -r verb; do

@@ -6,7 +6,7 @@
  * over a session, and its answer is streamed back. */
 #pragma once
 
-#include "fleetd/api/limits.h"
+#include "fleetd/host/limits.h"
 #include "fleetd/metrics/scrape.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/systemd/systemd.h"

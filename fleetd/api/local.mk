@@ -1,7 +1,7 @@
 FLEETD_UNITY += fleetd/api/unity.c
 FLEETD_SOURCES += fleetd/api/sender.h fleetd/api/socket_access.h fleetd/api/socket_access.c fleetd/api/tls_front.h fleetd/api/tls_front.c \
 	fleetd/api/denials.h fleetd/api/denials.c fleetd/api/routes.h fleetd/api/forward.h fleetd/api/forward.c fleetd/api/forward_frames.h \
-	fleetd/api/forward_frames.c fleetd/api/forward_serve.c fleetd/api/parked.c fleetd/api/server.h fleetd/api/api.h fleetd/api/limits.h \
+	fleetd/api/forward_frames.c fleetd/api/forward_serve.c fleetd/api/parked.c fleetd/api/server.h fleetd/api/api.h \
 	fleetd/api/request.h fleetd/api/keys_v2.h fleetd/api/keys_v2_internal.h fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c \
 	fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c \

@@ -19,15 +19,6 @@
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
-const ApiLimits api_limits_default = {
-        .key_size = KV_KEY_MAX,
-        .value_size = KV_VALUE_MAX,
-        .body_size = 2 << 20, /* a value and its previous one, each byte as %XX, and a margin */
-        .answer_nodes = 100000,
-        .answer_size = 32 << 20,
-        .watches = 100000,
-};
-
 /* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
 static bool host_is_local(const char *host, const char *bound) {

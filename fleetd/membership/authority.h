@@ -8,7 +8,7 @@
 #pragma once
 
 #include "fleetd/membership/enter_message.h"
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 #include "fleetd/membership/tokens.h"
 #include "io/tls_credentials.h"
 #include "fleetd/registry/policy.h"

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 #include "io/seal.h"
 
 typedef struct ClusterKey {

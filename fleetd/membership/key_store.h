@@ -7,7 +7,7 @@
 #pragma once
 
 #include "fleetd/membership/cluster_key.h"
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 #include "io/loop.h"
 
 typedef struct KeyStore KeyStore;

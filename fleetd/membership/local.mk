@@ -9,7 +9,7 @@ FLEETD_SOURCES += fleetd/membership/liveness.h fleetd/membership/liveness.c flee
 	fleetd/membership/revocation.h fleetd/membership/revocation.c fleetd/membership/securing.h fleetd/membership/securing.c \
 	fleetd/membership/authority_secure.c fleetd/membership/authority_rekey.c fleetd/membership/replica_pins.h fleetd/membership/replica_pins.c \
 	fleetd/membership/authority_users.c fleetd/membership/authority_listener.c fleetd/membership/roles.c fleetd/membership/key_file.h \
-	fleetd/membership/key_file.c fleetd/membership/key_store.h fleetd/membership/key_store.c fleetd/membership/sealer.h fleetd/membership/sealer.c \
+	fleetd/membership/key_file.c fleetd/membership/key_store.h fleetd/membership/key_store.c \
 	fleetd/membership/conditions.c fleetd/membership/kernels.c fleetd/membership/sessions.c fleetd/membership/sets.c fleetd/membership/membership.h \
 	fleetd/membership/membership_internal.h fleetd/membership/membership.c fleetd/membership/joining.c fleetd/membership/heartbeats.c \
 	fleetd/membership/dialing.c fleetd/membership/identity.h fleetd/membership/identity.c fleetd/membership/cluster_file.h \

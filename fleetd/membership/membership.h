@@ -7,7 +7,7 @@
 
 #include "fleetd/membership/frame_types.h"
 #include "fleetd/membership/revocation.h"
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/set_health.h"
 

@@ -1,7 +1,7 @@
 /* A sealer whose host has a number: what one host has sealed opens on no other one. */
 #pragma once
 
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 #include "io/loop.h"
 
 typedef struct FakeSealer {

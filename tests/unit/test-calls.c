@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/directory.h"
-#include "fleetd/settings.h"
+#include "fleetd/host/settings.h"
 #include "fleetd/systemd/runtime_dir.h"
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"

@@ -24,7 +24,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "fleetd/settings.h"
+#include "fleetd/host/settings.h"
 #include "fleetd/systemd/runtime_dir.h"
 #include "io/http.h"
 #include "kvstore/apply/apply.h"

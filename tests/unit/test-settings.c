@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "fleetd/settings.h"
+#include "fleetd/host/settings.h"
 #include "tests/lib/scratch.h"
 
 #define MACHINE "--machine-id=0123456789abcdef0123456789abcdef"

@@ -1,4 +1,4 @@
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/sealer.h"
 
 #include <errno.h>
 

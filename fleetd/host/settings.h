@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "fleetd/api/limits.h"
-#include "fleetd/membership/sealer.h"
+#include "fleetd/host/limits.h"
+#include "fleetd/host/sealer.h"
 #include "io/http.h"
 #include "units/machine.h"
 

@@ -1,4 +1,4 @@
-#include "fleetd/host.h"
+#include "fleetd/host/host.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* Checks of settings that concern several of them. */
-#include "fleetd/settings.h"
+#include "fleetd/host/settings.h"
 
 #include <errno.h>
 #include <stdio.h>

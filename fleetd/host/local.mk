@@ -1,0 +1,10 @@
+FLEETD_UNITY += fleetd/host/unity.c
+FLEETD_SOURCES += fleetd/host/settings.h fleetd/host/settings.c fleetd/host/settings_check.c fleetd/host/limits.h fleetd/host/sealer.h \
+	fleetd/host/sealer.c fleetd/host/host.h fleetd/host/host.c
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test-settings
+TESTS += tests/unit/test-settings
+tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+endif
