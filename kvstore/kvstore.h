@@ -103,7 +103,7 @@ typedef struct KvOptions {
         const char *read_bound_path; /* directory of the read bound (kvstore/read_bound.h); NULL: no record */
         Disk *log_disk;              /* raft/: borrowed */
         /* Borrowed until the store is closed; NULL: the only host forever. The store registers its frame
-         * types (kvstore/command/peer_frames.h), and puts cluster id, lineage, Raft id and start number into
+         * types, and puts cluster id, lineage, Raft id and start number into
          * the handshake. The caller has to dial all members of kv_state(), and the hosts of its own
          * configuration. */
         Peers *peers;

@@ -637,9 +637,9 @@ void proposals_drop(Proposals *p) {
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_PROPOSE, PEER_REQUEST, PEER_PRIORITY_NORMAL, proposals_on_propose },
-        { PEER_PROPOSE_LATER, PEER_REQUEST, PEER_PRIORITY_LOW, proposals_on_propose },
-        { PEER_PROPOSED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, proposals_on_proposed },
+        { PEER_PROPOSE, proposals_on_propose },
+        { PEER_PROPOSE_LATER, proposals_on_propose },
+        { PEER_PROPOSED, proposals_on_proposed },
 };
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options) {

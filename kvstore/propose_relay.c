@@ -510,8 +510,8 @@ static void relay_on_relay(void *userdata, PeerSession *session, PeerFrame type,
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_RELAY, PEER_REQUEST, PEER_PRIORITY_NORMAL, relay_on_relay },
-        { PEER_RELAYED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, relay_on_relayed },
+        { PEER_RELAY, relay_on_relay },
+        { PEER_RELAYED, relay_on_relayed },
 };
 
 void proposals_relay_init(Proposals *p) {

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/sizes.h"
 #include "kvstore/command/command.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 
 enum {
         REMOTE_PROTOCOL = 1,

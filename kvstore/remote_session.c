@@ -503,11 +503,8 @@ const RemoteCurrent *remote_current(const Remote *r) {
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_PAGE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_page },
-        { PEER_EVENTS, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_events },
-        { PEER_GONE, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_gone },
-        { PEER_FOUND, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, remote_on_found },
-        { PEER_CURRENT, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, remote_on_current },
+        { PEER_PAGE, remote_on_page },   { PEER_EVENTS, remote_on_events },   { PEER_GONE, remote_on_gone },
+        { PEER_FOUND, remote_on_found }, { PEER_CURRENT, remote_on_current },
 };
 
 int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *events) {

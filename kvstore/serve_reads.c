@@ -256,7 +256,7 @@ static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, 
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_READ, PEER_REQUEST, PEER_PRIORITY_NORMAL, reads_on_read },
+        { PEER_READ, reads_on_read },
 };
 
 int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, Serve *serve) {

@@ -559,8 +559,8 @@ void serve_end(Serve *serve) {
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_SUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_subscribe },
-        { PEER_UNSUBSCRIBE, PEER_REQUEST, PEER_PRIORITY_NORMAL, serve_on_unsubscribe },
+        { PEER_SUBSCRIBE, serve_on_subscribe },
+        { PEER_UNSUBSCRIBE, serve_on_unsubscribe },
 };
 
 int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {

@@ -463,7 +463,7 @@ static bool peers_delays_join(Peers *peers, PeerSession *s) {
 
 static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
         Peers *peers = userdata;
-        PeerHandler handler = peers->types[frame->type].handler;
+        PeerHandler handler = peers->handlers[frame->type];
 
         if (peers->closing)
                 return;
@@ -474,7 +474,7 @@ static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
         if (session_is_joining(s) && peers_delays_join(peers, s))
                 return;
         if (handler && s->state == SESSION_OPEN)
-                handler(peers->types_userdata[frame->type], s, frame->type, frame->payload, frame->size);
+                handler(peers->handlers_userdata[frame->type], s, frame->type, frame->payload, frame->size);
 }
 
 /* Whether the other host proved that it is a replica of the cluster. A host that is dialed may reject before

@@ -25,3 +25,13 @@ ssize_t frame_take(const uint8_t *bytes, size_t size, size_t max, Frame *ret) {
         *ret = (Frame) { .type = type, .payload = r.bytes, .size = payload };
         return FRAME_HEADER_SIZE + payload;
 }
+
+PeerFrameRule peer_frame_rule(PeerFrame type) {
+        switch (type) {
+#define RULE(name, number, direction, priority) \
+        case number:                            \
+                return (PeerFrameRule) { direction, PEER_PRIORITY_##priority };
+                PEER_FRAMES(RULE)
+        }
+        return (PeerFrameRule) {};
+}

@@ -1,29 +1,16 @@
 /* Frames of a session as bytes. Pure; the bytes may come from any host.
  *
- * A frame is u32 size of the payload, u8 type, payload; little-endian. The components own the numbers of
- * their types (docs/FORMATS.md lists all); the numbers below belong to the session itself. */
+ * A frame is u32 size of the payload, u8 type, payload; little-endian. frames.h lists
+ * the types. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum {
-        FRAME_HEADER_SIZE = 5,
-        PEER_FRAME_TYPES = 64, /* types are less than this; frames of other types are dropped */
-};
+#include "peers/frames.h"
 
-/* The number of a frame type on the wire. */
-typedef uint8_t PeerFrame;
-
-enum {
-        PEER_HANDSHAKE = 1,
-        PEER_REJECTED,
-        PEER_PING,
-        PEER_PONG,
-        PEER_BYE,
-        PEER_SESSION_TYPES, /* the first number that components may own */
-};
+enum { FRAME_HEADER_SIZE = 5 };
 
 typedef struct Frame {
         PeerFrame type;         /* any value: a newer daemon may send unknown types */

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += peers/libpeers.a
 peers_libpeers_a_SOURCES = \
 	peers/peers.h peers/peers.c peers/peers_internal.h peers/admission.c peers/hosts.c peers/warnings.c \
-	peers/session.h peers/session.c peers/session_facts.c peers/frame.h peers/frame.c peers/handshake.h peers/handshake.c \
+	peers/session.h peers/session.c peers/session_facts.c peers/frame.h peers/frames.h peers/frame.c peers/handshake.h peers/handshake.c \
 	peers/strangers.h peers/strangers.c
 
 if HAVE_CMOCKA

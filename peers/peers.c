@@ -561,11 +561,7 @@ const PeerHandshake *peers_self(const Peers *peers) {
 
 /* A host without a certificate is accepted while a component handles its request. */
 static void peers_check_joining(Peers *peers) {
-        bool handled = false;
-
-        for (size_t i = 0; i < PEER_FRAME_TYPES; i++)
-                handled |= peers->types[i].handler && peers->types[i].direction & PEER_FROM_JOINING;
-        peers->session_context.tls.anonymous = handled && peers_has_certificate(peers);
+        peers->session_context.tls.anonymous = peers->handlers[PEER_ENTER] && peers_has_certificate(peers);
 }
 
 static void session_end_by_key(PeerSession *s, const void *unused) {
@@ -649,21 +645,20 @@ void peers_recheck(Peers *peers) {
 
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
         for (size_t i = 0; i < n; i++) {
-                PeerFrameType *type = peers->types + types[i].type;
+                PeerFrame type = types[i].type;
 
-                assert(types[i].type >= PEER_SESSION_TYPES && types[i].type < PEER_FRAME_TYPES);
-                assert(!type->direction ||
-                       (type->direction == types[i].direction && type->priority == types[i].priority));
-                *type = types[i];
-                peers->types_userdata[types[i].type] = userdata;
+                peers->types[type] = peer_frame_rule(type);
+                assert(type > PEER_BYE && peers->types[type].direction);
+                peers->handlers[type] = types[i].handler;
+                peers->handlers_userdata[type] = userdata;
         }
         peers_check_joining(peers);
 }
 
-/* Direction and priority stay: frames on the wrong session still end it, and queued frames are still sent. */
+/* The rules stay: frames on the wrong session still end it, and queued frames are still sent. */
 void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n) {
         for (size_t i = 0; i < n; i++)
-                peers->types[types[i].type].handler = NULL;
+                peers->handlers[types[i].type] = NULL;
         peers_check_joining(peers);
 }
 

@@ -16,8 +16,8 @@
  * its session carries one request to join, and belongs to no machine. A listener accepts the key file and
  * certificates.
  *
- * Components register their types of frames; this folder does not list them. Frames that wait for a slow
- * connection leave in order of priority. */
+ * Components register handlers of their types of frames. frames.h lists the types, not their contents. Frames
+ * that wait for a slow connection leave in order of priority. */
 #pragma once
 
 #include <sys/queue.h>
@@ -165,37 +165,16 @@ typedef struct PeerAddress {
  * -ENOMEM: some addresses were not added. */
 int peers_set_known(Peers *peers, const PeerAddress *known, size_t n);
 
-/* Which session carries a type. A frame on the other session ends that session. */
-typedef enum PeerDirection {
-        PEER_REQUEST = 1, /* from the host that dialed */
-        PEER_ANSWER = 2,  /* to the host that dialed */
-        PEER_BOTH_WAYS = PEER_REQUEST | PEER_ANSWER,
-        /* Which host may send it; in sessions with certificates. Without one of these: each member. */
-        PEER_FROM_REPLICAS = 4, /* the machine has a replica, and its Raft ID is that of the handshake */
-        PEER_FROM_JOINING = 8,  /* a host without a certificate, as the only frame of its session */
-} PeerDirection;
-
-/* Transmission order of frames that wait for a slow connection; within a class, in order of sending. What
- * keeps a leader or a host alive must not wait for a checkpoint or for a burst of unit states. */
-typedef enum PeerPriority {
-        PEER_PRIORITY_HIGH,
-        PEER_PRIORITY_NORMAL,
-        PEER_PRIORITY_LOW,
-        _PEER_PRIORITY_MAX,
-} PeerPriority;
-
 /* 'payload' is borrowed for the call. */
 typedef void (*PeerHandler)(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                             size_t size);
 
 typedef struct PeerFrameType {
         PeerFrame type;
-        PeerDirection direction;
-        PeerPriority priority;
         PeerHandler handler;
 } PeerFrameType;
 
-/* Register types before the first frame of them is sent. One type has one owner. */
+/* Register the handlers of types. Frames of a type that was never registered are dropped. */
 void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata);
 /* Drop the frames of these types from now on. */
 void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n);

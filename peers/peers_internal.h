@@ -119,9 +119,10 @@ struct Peers {
         unsigned n_sessions;
         uint64_t sent; /* peers_sent() */
         uint64_t last_number;
-        uint64_t cluster_id; /* peers_set_cluster() */
-        PeerFrameType types[PEER_FRAME_TYPES];
-        void *types_userdata[PEER_FRAME_TYPES];
+        uint64_t cluster_id;                    /* peers_set_cluster() */
+        PeerFrameRule types[PEER_FRAME_TYPES];  /* those that were registered */
+        PeerHandler handlers[PEER_FRAME_TYPES]; /* NULL: frames are dropped */
+        void *handlers_userdata[PEER_FRAME_TYPES];
         LIST_HEAD(, PeersObserver) observers;
         Deferred notify, gone;
         Timer tick, redial;

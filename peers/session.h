@@ -57,7 +57,7 @@ typedef struct SessionContext {
         Loop *loop;
         TlsOptions tls; /* of accepted sessions. Neither key nor credentials: no TLS */
         const PeerHandshake *self;
-        const PeerFrameType *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
+        const PeerFrameRule *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
         const SessionEvents *events;
         void *userdata;
         uint64_t *sent; /* NULL, or the memory of all frames that were ever given to sessions, in bytes */

@@ -500,12 +500,10 @@ void forward_request(Request *request) {
                 (void) forward_try(f);
 }
 
-/* The end of an answer has the priority of its pieces, and the credit that of its request: the order within a
- * class is kept. */
 static const PeerFrameType forward_frame_types[] = {
-        { PEER_FORWARD_HEAD, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_head },
-        { PEER_FORWARD_CHUNK, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_chunk },
-        { PEER_FORWARD_END, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, forward_on_ending },
+        { PEER_FORWARD_HEAD, forward_on_head },
+        { PEER_FORWARD_CHUNK, forward_on_chunk },
+        { PEER_FORWARD_END, forward_on_ending },
 };
 
 int forward_new(Api *api) {

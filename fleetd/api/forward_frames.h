@@ -11,16 +11,7 @@
 #include "fleetd/registry/principal.h"
 #include "fleetd/registry/rights.h"
 #include "io/http.h"
-
-/* Numbers of frame types on the wire (docs/FORMATS.md). */
-enum {
-        PEER_FORWARD = 48,
-        PEER_FORWARD_HEAD,
-        PEER_FORWARD_CHUNK,
-        PEER_FORWARD_END,
-        PEER_FORWARD_CANCEL,
-        PEER_FORWARD_CREDIT,
-};
+#include "peers/frames.h"
 
 enum {
         FORWARD_VERSION = 1,

@@ -620,9 +620,9 @@ void serving_on_session_end(Api *api) {
 }
 
 static const PeerFrameType serve_frame_types[] = {
-        { PEER_FORWARD, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_request },
-        { PEER_FORWARD_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_cancel },
-        { PEER_FORWARD_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, serving_on_credit },
+        { PEER_FORWARD, serving_on_request },
+        { PEER_FORWARD_CANCEL, serving_on_cancel },
+        { PEER_FORWARD_CREDIT, serving_on_credit },
 };
 
 int serving_new(Api *api) {

@@ -478,15 +478,13 @@ void remote_log_handle(Request *request) {
                 command_begin(request, m, &spec);
 }
 
-/* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
- * is kept. */
 static const PeerFrameType command_frame_types[] = {
-        { PEER_CALL, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, call_execute_on_call },
-        { PEER_CALL_CHUNK, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_chunk },
-        { PEER_CALL_END, PEER_BOTH_WAYS, PEER_PRIORITY_LOW, calls_on_end },
-        { PEER_CALL_CANCEL, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, call_execute_on_cancel },
-        { PEER_CALL_CREDIT, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, call_execute_on_credit },
-        { PEER_CALL_VIA, PEER_REQUEST, PEER_PRIORITY_NORMAL, call_relay_on_via },
+        { PEER_CALL, call_execute_on_call },
+        { PEER_CALL_CHUNK, calls_on_chunk },
+        { PEER_CALL_END, calls_on_end },
+        { PEER_CALL_CANCEL, call_execute_on_cancel },
+        { PEER_CALL_CREDIT, call_execute_on_credit },
+        { PEER_CALL_VIA, call_relay_on_via },
 };
 
 int remote_commands_new(Api *api) {

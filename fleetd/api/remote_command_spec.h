@@ -6,16 +6,6 @@
 #include "base/error.h"
 #include "units/name.h"
 
-/* Numbers of frame types on the wire (docs/FORMATS.md). */
-enum {
-        PEER_CALL = 17,
-        PEER_CALL_CHUNK,
-        PEER_CALL_END,
-        PEER_CALL_CANCEL,
-        PEER_CALL_CREDIT = 22,
-        PEER_CALL_VIA = 54,
-};
-
 #define CALL_NOT_HERE UINT32_MAX /* status of PEER_CALL_END: the replica has no session to the host */
 
 enum {

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/pace.h"
 #include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/membership/voters.h"
 
 enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000, RENEWING_MAX = 1000 };
@@ -510,8 +510,8 @@ int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void 
 /* -- Lifetime -- */
 
 static const PeerFrameType host_frame_types[] = {
-        { PEER_ENTER, PEER_REQUEST | PEER_FROM_JOINING, PEER_PRIORITY_NORMAL, authority_on_enter },
-        { PEER_RENEW, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_renew },
+        { PEER_ENTER, authority_on_enter },
+        { PEER_RENEW, authority_on_renew },
 };
 
 void authority_hosts_init(Authority *a) {

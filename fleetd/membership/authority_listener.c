@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/registry/slice.h"
 
 enum {
@@ -237,8 +237,8 @@ static void authority_on_certify(void *userdata, PeerSession *session, PeerFrame
 /* -- Lifetime -- */
 
 static const PeerFrameType listener_frame_types[] = {
-        { PEER_CERTIFY, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_certify },
-        { PEER_CERTIFIED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, authority_on_certified },
+        { PEER_CERTIFY, authority_on_certify },
+        { PEER_CERTIFIED, authority_on_certified },
 };
 
 void authority_listener_init(Authority *a) {

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/registry/presence.h"
 
 enum { CA_WANTED_PROTOCOL = 1, FIRST_CLUSTER_KEY = 1 };
@@ -443,7 +443,7 @@ static void authority_on_change(void *userdata, const RegistryChange *change) {
 /* -- Lifetime -- */
 
 static const PeerFrameType token_frame_types[] = {
-        { PEER_CA_WANTED, PEER_REQUEST, PEER_PRIORITY_NORMAL, authority_on_ca_wanted },
+        { PEER_CA_WANTED, authority_on_ca_wanted },
 };
 
 int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

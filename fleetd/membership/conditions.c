@@ -129,7 +129,7 @@ static void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame 
 }
 
 static const PeerFrameType condition_frame_types[] = {
-        { PEER_CONDITIONS, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, conditions_on_frame },
+        { PEER_CONDITIONS, conditions_on_frame },
 };
 
 void conditions_init(Membership *m) {

@@ -306,7 +306,7 @@ static void entering_on_answer(void *userdata, PeerSession *session, PeerFrame t
 /* -- The request -- */
 
 static const PeerFrameType enter_frame_types[] = {
-        { PEER_ENTERED, PEER_ANSWER, PEER_PRIORITY_NORMAL, entering_on_answer },
+        { PEER_ENTERED, entering_on_answer },
 };
 
 static void entering_request_from(void *userdata, const PeerState *peer) {

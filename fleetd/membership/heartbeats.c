@@ -471,7 +471,7 @@ void heartbeats_clear(Membership *m) {
 }
 
 static const PeerFrameType heartbeat_frame_types[] = {
-        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, heartbeats_on_heartbeat },
+        { PEER_HEARTBEAT, heartbeats_on_heartbeat },
 };
 
 void heartbeats_init(Membership *m) {

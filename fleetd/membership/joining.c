@@ -532,9 +532,9 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 /* -- Lifetime -- */
 
 static const PeerFrameType join_frame_types[] = {
-        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
-        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
-        { PEER_RETIRED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, joining_on_retired },
+        { PEER_JOIN, joining_on_request },
+        { PEER_JOINED, joining_on_answer },
+        { PEER_RETIRED, joining_on_retired },
 };
 
 int joining_init(Membership *m) {

@@ -114,7 +114,7 @@ static void kernels_on_frame(void *userdata, PeerSession *session, PeerFrame typ
 }
 
 static const PeerFrameType kernel_frame_types[] = {
-        { PEER_KERNELS, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, kernels_on_frame },
+        { PEER_KERNELS, kernels_on_frame },
 };
 
 void kernels_init(Membership *m) {

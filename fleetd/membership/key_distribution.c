@@ -6,7 +6,7 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/membership/rotation.h"
 #include "fleetd/registry/presence.h"
 
@@ -493,8 +493,8 @@ static void keys_on_key(void *userdata, PeerSession *session, PeerFrame type, co
 /* -- Lifetime -- */
 
 static const PeerFrameType key_frame_types[] = {
-        { PEER_CLUSTER_KEY, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, keys_on_key },
-        { PEER_CLUSTER_KEY_STORED, PEER_ANSWER, PEER_PRIORITY_NORMAL, keys_on_stored },
+        { PEER_CLUSTER_KEY, keys_on_key },
+        { PEER_CLUSTER_KEY_STORED, keys_on_stored },
 };
 
 /* A file was opened, or written. */

@@ -1,7 +1,7 @@
 FLEETD_UNITY += fleetd/membership/unity.c
 FLEETD_SOURCES += fleetd/membership/liveness.h fleetd/membership/liveness.c fleetd/membership/voters.h fleetd/membership/voters.c \
 	fleetd/membership/tokens.h fleetd/membership/tokens.c fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
-	fleetd/membership/key_distribution.c fleetd/membership/frame_types.h fleetd/membership/authority.h fleetd/membership/authority_internal.h \
+	fleetd/membership/key_distribution.c fleetd/membership/authority.h fleetd/membership/authority_internal.h \
 	fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c \
 	fleetd/membership/authority_rotation.c fleetd/membership/rotation.h fleetd/membership/rotation.c fleetd/membership/attaching.c \
 	fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/reports.h fleetd/membership/reports.c fleetd/membership/report_hosts.h \

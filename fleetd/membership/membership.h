@@ -5,7 +5,7 @@
  * at most one change of the voters at a time. Each host keeps the addresses of all others, on disk, too. */
 #pragma once
 
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/host/sealer.h"
 #include "fleetd/registry/registry.h"

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/table.h"
 #include "fleetd/membership/identity.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */
@@ -348,7 +348,7 @@ int renewal_rekey(Renewal *r, Error *err) {
 /* -- Lifetime -- */
 
 static const PeerFrameType renewal_frame_types[] = {
-        { PEER_RENEWED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, renewal_on_renewed },
+        { PEER_RENEWED, renewal_on_renewed },
 };
 
 int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

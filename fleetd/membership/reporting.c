@@ -239,7 +239,7 @@ static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame 
 }
 
 static const PeerFrameType report_frame_types[] = {
-        { PEER_REPORT, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, reporting_on_report },
+        { PEER_REPORT, reporting_on_report },
 };
 
 void reporting_init(Membership *m) {

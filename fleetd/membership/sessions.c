@@ -119,7 +119,7 @@ static void sessions_on_frame(void *userdata, PeerSession *session, PeerFrame ty
 }
 
 static const PeerFrameType session_frame_types[] = {
-        { PEER_SESSIONS, PEER_BOTH_WAYS | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, sessions_on_frame },
+        { PEER_SESSIONS, sessions_on_frame },
 };
 
 void sessions_init(Membership *m) {

@@ -77,7 +77,7 @@ static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, 
 }
 
 static const PeerFrameType set_frame_types[] = {
-        { PEER_SET, PEER_BOTH_WAYS, PEER_PRIORITY_NORMAL, sets_on_frame },
+        { PEER_SET, sets_on_frame },
 };
 
 void sets_init(Membership *m) {

@@ -346,8 +346,8 @@ void read_index_drop(ReadIndex *reads) {
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_TERM_CHECK, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, read_index_on_check },
-        { PEER_TERM_CHECKED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, read_index_on_checked },
+        { PEER_TERM_CHECK, read_index_on_check },
+        { PEER_TERM_CHECKED, read_index_on_checked },
 };
 
 int read_index_new(ReadIndex **ret, Replica *replica) {

@@ -6,7 +6,7 @@
 
 #include "kvstore/command/copy.h"
 #include "base/duration.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/apply/applied.h"

@@ -208,10 +208,10 @@ static void inputs_on_snapshot(void *userdata, PeerSession *session, PeerFrame t
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_RAFT, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, inputs_on_raft },
-        { PEER_SNAPSHOT, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_LOW, inputs_on_snapshot },
-        { PEER_SNAPSHOT_ACK, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, transfers_on_ack },
-        { PEER_TREE, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, consistency_on_frame },
+        { PEER_RAFT, inputs_on_raft },
+        { PEER_SNAPSHOT, inputs_on_snapshot },
+        { PEER_SNAPSHOT_ACK, transfers_on_ack },
+        { PEER_TREE, consistency_on_frame },
 };
 
 void replica_handle_frames(Replica *p, bool handle) {

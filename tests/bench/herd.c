@@ -40,7 +40,7 @@
 #include "base/parse.h"
 #include "fleetd/membership/choosing.h"
 #include "fleetd/membership/enter_message.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "fleetd/membership/renewal.h"
 #include "fleetd/registry/layout.h"
 #include "io/loop_uv.h"
@@ -488,7 +488,7 @@ static void agent_on_renewed(void *userdata, PeerSession *session, PeerFrame typ
 }
 
 static const PeerFrameType agent_frames[] = {
-        { PEER_RENEWED, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_NORMAL, agent_on_renewed },
+        { PEER_RENEWED, agent_on_renewed },
 };
 
 /* All its sessions have its certificate. */

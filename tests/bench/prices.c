@@ -50,7 +50,7 @@ static void frames(void) {
                 .on_handshake = no_session, .on_frame = no_frame, .on_end = no_end, .on_free = no_session
         };
         static const StreamOps ops = { .write = no_write, .pause = no_pause, .close = no_close };
-        static const PeerFrameType types[PEER_FRAME_TYPES] = { [TYPE] = { TYPE, PEER_ANSWER } };
+        static const PeerFrameRule types[PEER_FRAME_TYPES] = { [TYPE] = { PEER_ANSWER } };
         PeerHandshake self = { .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
         Stream stream = { .ops = &ops };
         uint8_t bytes[AT_ONCE * (FRAME_HEADER_SIZE + 8)] = {};

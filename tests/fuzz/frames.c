@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "io/loop_uv.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 #include "kvstore/raft/message.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "tests/lib/quiet_peer.h"

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/membership/membership.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 #include "peers/session.h"
 
 enum { STREAMS = 4, STEPS_MAX = 4096 };
@@ -301,23 +301,12 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
 }
 
 static const PeerFrameType types[] = {
-        { PEER_RAFT, PEER_REQUEST, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_PROPOSE, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_PROPOSED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_TERM_CHECK, PEER_REQUEST, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_TERM_CHECKED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_SNAPSHOT, PEER_REQUEST, PEER_PRIORITY_LOW, on_frame },
-        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_PROPOSE_LATER, PEER_REQUEST, PEER_PRIORITY_LOW, on_frame },
-        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, on_frame },
-        { PEER_CALL, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_CALL_CHUNK, PEER_ANSWER, PEER_PRIORITY_LOW, on_frame },
-        { PEER_CALL_END, PEER_ANSWER, PEER_PRIORITY_LOW, on_frame },
-        { PEER_CALL_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
-        { PEER_CALL_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_RAFT, on_frame },          { PEER_PROPOSE, on_frame },      { PEER_PROPOSED, on_frame },
+        { PEER_TERM_CHECK, on_frame },    { PEER_TERM_CHECKED, on_frame }, { PEER_SNAPSHOT, on_frame },
+        { PEER_SNAPSHOT_ACK, on_frame },  { PEER_JOIN, on_frame },         { PEER_JOINED, on_frame },
+        { PEER_PROPOSE_LATER, on_frame }, { PEER_HEARTBEAT, on_frame },    { PEER_CALL, on_frame },
+        { PEER_CALL_CHUNK, on_frame },    { PEER_CALL_END, on_frame },     { PEER_CALL_CANCEL, on_frame },
+        { PEER_TREE, on_frame },          { PEER_CALL_CREDIT, on_frame },
 };
 
 static void look_at(void *userdata, const PeerState *state) {

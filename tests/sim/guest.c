@@ -18,7 +18,7 @@ static bool records;
 static void record(PeerFrame type, const void *payload, size_t size) {
         Recorded *r = &recorded[type];
 
-        if (!records || type < PEER_SESSION_TYPES || r->payload || size == 0 || size >= 65536)
+        if (!records || type < PEER_RAFT || r->payload || size == 0 || size >= 65536)
                 return;
         r->payload = malloc(size);
         memcpy(r->payload, payload, size);

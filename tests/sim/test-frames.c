@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "tests/sim/guest.h"
 
 enum {
@@ -136,7 +136,7 @@ static void check_cluster(const SimGuest *g, Role role, unsigned type, size_t si
 }
 
 static void send_all(SimGuest *g, SimMachine *m, Role role) {
-        for (unsigned type = PEER_SESSION_TYPES; type < PEER_FRAME_TYPES; type++) {
+        for (unsigned type = PEER_RAFT; type < PEER_FRAME_TYPES; type++) {
                 uint8_t bytes[PAYLOAD_SIZE];
                 const uint8_t *payload = recorded[type].payload;
                 size_t size = payload ? recorded[type].size : sizeof(bytes), step;

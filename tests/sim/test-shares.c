@@ -15,7 +15,7 @@
 
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "base/text.h"
 #include "io/loop_uv.h"
 #include "kvstore/command/cost.h"
@@ -199,75 +199,50 @@ static void renumber(Writer *w, uint64_t i) {
 
 typedef void Build(Writer *w, uint64_t i);
 
-/* Without 'build': as a daemon has sent it, or zeros. 'burst' is work. */
-static const struct {
-        PeerFrame type;
-        const char *name;
-        Role role;
+typedef struct Row {
         Build *build;
         PeerFrame cancel;
         Build *build_cancel, *build_oldest, *build_largest;
-        uint64_t burst;
+        uint64_t burst; /* work */
         unsigned children;
-} rows[] = {
-#define ROW(type, role) type, #type, role
-        { ROW(PEER_HANDSHAKE, HOST) },
-        { ROW(PEER_PING, HOST) },
-        { ROW(PEER_PONG, HOST) },
-        { ROW(PEER_REJECTED, HOST) },
-        { ROW(PEER_BYE, HOST) },
-        { ROW(PEER_PROPOSE, HOST) },
-        { ROW(PEER_JOIN, HOST) },
-        { ROW(PEER_PROPOSE_LATER, HOST) },
-        { ROW(PEER_HEARTBEAT, HOST) },
-        { ROW(PEER_CALL, HOST), call, PEER_CALL_CANCEL, call_number, .burst = CHILDREN_MAX * WORK_CHILD,
-          .children = CHILDREN_MAX },
-        { ROW(PEER_CALL_CHUNK, HOST), call_number },
-        { ROW(PEER_CALL_END, HOST), call_credit },
-        { ROW(PEER_CALL_CANCEL, HOST), call_one_number },
-        { ROW(PEER_CALL_CREDIT, HOST), call_credit },
-        { ROW(PEER_CALL_VIA, HOST), call_via, PEER_CALL_CANCEL, call_number },
-        { ROW(PEER_CA_WANTED, HOST) },
-        { ROW(PEER_RENEW, HOST) },
-        { ROW(PEER_SUBSCRIBE, HOST), subscribe, PEER_UNSUBSCRIBE, unsubscribe, subscribe_oldest,
-          subscribe_slice, .burst = SERVE_VISITS_BURST * (TURN_NODE) },
-        { ROW(PEER_UNSUBSCRIBE, HOST), unsubscribe },
-        { ROW(PEER_READ, HOST), renumber },
-        { ROW(PEER_RELAY, HOST) },
-        { ROW(PEER_CERTIFY, HOST) },
-        { ROW(PEER_FORWARD, HOST), forward, PEER_FORWARD_CANCEL, forward_cancel },
-        { ROW(PEER_FORWARD_CANCEL, HOST), forward_cancel },
-        { ROW(PEER_FORWARD_CREDIT, HOST), forward_credit },
-        { ROW(PEER_SET, HOST) },
-        { ROW(PEER_ENTER, JOINING) },
-        { ROW(PEER_JOINED, ANSWERS) },
-        { ROW(PEER_ENTERED, ANSWERS) },
-        { ROW(PEER_CLUSTER_KEY_STORED, ANSWERS) },
-        { ROW(PEER_PROPOSED, ANSWERS) },
-        { ROW(PEER_TERM_CHECKED, ANSWERS) },
-        { ROW(PEER_SNAPSHOT_ACK, ANSWERS) },
-        { ROW(PEER_RENEWED, ANSWERS) },
-        { ROW(PEER_RETIRED, ANSWERS) },
-        { ROW(PEER_PAGE, ANSWERS) },
-        { ROW(PEER_EVENTS, ANSWERS) },
-        { ROW(PEER_GONE, ANSWERS) },
-        { ROW(PEER_FOUND, ANSWERS) },
-        { ROW(PEER_CURRENT, ANSWERS) },
-        { ROW(PEER_RELAYED, ANSWERS) },
-        { ROW(PEER_CERTIFIED, ANSWERS) },
-        { ROW(PEER_FORWARD_HEAD, ANSWERS) },
-        { ROW(PEER_FORWARD_CHUNK, ANSWERS) },
-        { ROW(PEER_FORWARD_END, ANSWERS) },
-        { ROW(PEER_RAFT, REPLICA) },
-        { ROW(PEER_TERM_CHECK, REPLICA) },
-        { ROW(PEER_SNAPSHOT, REPLICA) },
-        { ROW(PEER_TREE, REPLICA) },
-        { ROW(PEER_CLUSTER_KEY, REPLICA) },
-        { ROW(PEER_REPORT, REPLICA) },
-        { ROW(PEER_CONDITIONS, REPLICA) },
-        { ROW(PEER_KERNELS, REPLICA) },
-        { ROW(PEER_SESSIONS, REPLICA) },
+} Row;
+
+/* Without a row: as a daemon has sent it, or zeros. */
+static const Row rows[PEER_FRAME_TYPES] = {
+        [PEER_CALL] = { call, PEER_CALL_CANCEL, call_number, .burst = CHILDREN_MAX * WORK_CHILD,
+                        .children = CHILDREN_MAX },
+        [PEER_CALL_CHUNK] = { call_number },
+        [PEER_CALL_END] = { call_credit },
+        [PEER_CALL_CANCEL] = { call_one_number },
+        [PEER_CALL_CREDIT] = { call_credit },
+        [PEER_CALL_VIA] = { call_via, PEER_CALL_CANCEL, call_number },
+        [PEER_SUBSCRIBE] = { subscribe, PEER_UNSUBSCRIBE, unsubscribe, subscribe_oldest, subscribe_slice,
+                             .burst = SERVE_VISITS_BURST * (TURN_NODE) },
+        [PEER_UNSUBSCRIBE] = { unsubscribe },
+        [PEER_READ] = { renumber },
+        [PEER_FORWARD] = { forward, PEER_FORWARD_CANCEL, forward_cancel },
+        [PEER_FORWARD_CANCEL] = { forward_cancel },
+        [PEER_FORWARD_CREDIT] = { forward_credit },
 };
+
+static const struct {
+        PeerFrame type;
+        const char *name;
+} frames[] = {
+#define FRAME(name, number, direction, priority) { PEER_##name, "PEER_" #name },
+        PEER_FRAMES(FRAME)
+#undef FRAME
+};
+
+/* Who sends the frames of a type to the replica. */
+static Role role_of(PeerFrame type) {
+        PeerDirection direction = peer_frame_rule(type).direction;
+
+        return !(direction & PEER_REQUEST)    ? ANSWERS :
+               direction & PEER_FROM_REPLICAS ? REPLICA :
+               direction & PEER_FROM_JOINING  ? JOINING :
+                                                HOST;
+}
 
 typedef enum Cell { REPEAT, CANCEL, OLDEST, LARGEST_BODY, SLOWEST, _CELL_MAX } Cell;
 
@@ -277,31 +252,32 @@ static const char *const cells[] = { [REPEAT] = "repeat",
                                      [LARGEST_BODY] = "largest body",
                                      [SLOWEST] = "slowest reader" };
 
-static bool row_has(size_t i, Cell cell) {
+static bool row_has(const Row *row, Cell cell) {
         switch (cell) {
         case CANCEL:
-                return rows[i].build_cancel;
+                return row->build_cancel;
         case OLDEST:
-                return rows[i].build_oldest;
+                return row->build_oldest;
         default:
                 return true;
         }
 }
 
-static void write_frame(size_t row, Cell cell, uint64_t i, Writer *w) {
-        Build *build = cell == OLDEST                                  ? rows[row].build_oldest :
-                       cell == LARGEST_BODY && rows[row].build_largest ? rows[row].build_largest :
-                                                                         rows[row].build;
-        size_t max = rows[row].role == JOINING ? PEER_JOIN_FRAME_MAX : BODY_MAX;
+static void write_frame(PeerFrame type, Cell cell, uint64_t i, Writer *w) {
+        const Row *row = &rows[type];
+        Build *build = cell == OLDEST                             ? row->build_oldest :
+                       cell == LARGEST_BODY && row->build_largest ? row->build_largest :
+                                                                    row->build;
+        size_t max = role_of(type) == JOINING ? PEER_JOIN_FRAME_MAX : BODY_MAX;
         static const uint8_t zeros[BODY_MAX];
 
         if (build)
                 build(w, i);
-        else if (recorded[rows[row].type].payload)
-                write_raw(w, recorded[rows[row].type].payload, recorded[rows[row].type].size);
+        else if (recorded[type].payload)
+                write_raw(w, recorded[type].payload, recorded[type].size);
         else
                 write_raw(w, zeros, 64);
-        if (cell == LARGEST_BODY && w->size < max && !rows[row].build_largest)
+        if (cell == LARGEST_BODY && w->size < max && !row->build_largest)
                 write_raw(w, zeros, max - w->size);
         if (w->error < 0)
                 abort();
@@ -343,8 +319,8 @@ static PeerSession *guest_sends_on(SimGuest *g, Role role) {
         return peers_accepted(g->peers, target->machine_id);
 }
 
-static Spent play(SimGuest *g, size_t row, Cell cell) {
-        PeerSession *s = guest_sends_on(g, rows[row].role);
+static Spent play(SimGuest *g, PeerFrame type, Cell cell) {
+        PeerSession *s = guest_sends_on(g, role_of(type));
         unsigned n = cell == LARGEST_BODY ? LARGEST : FRAMES;
         Spent cost = {};
 
@@ -352,12 +328,12 @@ static Spent play(SimGuest *g, size_t row, Cell cell) {
         for (uint64_t i = 1; i <= n; i++) {
                 _cleanup_writer_ Writer w = {}, c = {};
 
-                write_frame(row, cell, i, &w);
-                cost.asked += send_one(s, rows[row].type, &w);
+                write_frame(type, cell, i, &w);
+                cost.asked += send_one(s, type, &w);
                 if (cell != CANCEL)
                         continue;
-                rows[row].build_cancel(&c, i);
-                cost.asked += send_one(s, rows[row].cancel, &c);
+                rows[type].build_cancel(&c, i);
+                cost.asked += send_one(s, rows[type].cancel, &c);
         }
         if (cell == SLOWEST)
                 world_loop_pause(g->loop, QUIET_MS);
@@ -404,17 +380,18 @@ static void play_role(const SimGuestHost *host, Role role) {
                        role == JOINING ? &host->root : NULL, raft_id);
         if (role == ANSWERS && peers_listen(g.peers, GUEST_ADDRESS, &err) < 0)
                 world_failed(world, "a-host-listens", "%s", err.message);
-        for (size_t row = 0; row < ELEMENTS(rows); row++)
-                for (Cell cell = 0; cell < _CELL_MAX && rows[row].role == role; cell++) {
+        for (size_t i = 0; i < ELEMENTS(frames); i++)
+                for (Cell cell = 0; cell < _CELL_MAX && role_of(frames[i].type) == role; cell++) {
+                        const Row *row = &rows[frames[i].type];
                         Spent spent;
 
                         if (!row_has(row, cell)) {
-                                name_missing(rows[row].name, cell);
+                                name_missing(frames[i].name, cell);
                                 continue;
                         }
-                        spent = play(&g, row, cell);
-                        judge(rows[row].name, cell, &spent, role == REPLICA ? UINT64_MAX : TURN_MAX,
-                              rows[row].burst, rows[row].children);
+                        spent = play(&g, frames[i].type, cell);
+                        judge(frames[i].name, cell, &spent, role == REPLICA ? UINT64_MAX : TURN_MAX,
+                              row->burst, row->children);
                 }
         sim_guest_close(&g, host->m);
 }

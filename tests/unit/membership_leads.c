@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "fleetd/membership/membership_internal.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 #include "tests/unit/membership_played.h"
 
 #define ONE "[Service]\nExecStart=/bin/sleep 1\n"

@@ -12,7 +12,7 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/frame_types.h"
+#include "peers/frames.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
@@ -223,9 +223,9 @@ static void on_cluster_key(void *userdata, PeerSession *session, PeerFrame type,
 }
 
 static const PeerFrameType guest_frames[] = {
-        { PEER_ENTERED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_entered },
-        { PEER_RENEWED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_entered },
-        { PEER_CLUSTER_KEY, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_cluster_key },
+        { PEER_ENTERED, on_entered },
+        { PEER_RENEWED, on_entered },
+        { PEER_CLUSTER_KEY, on_cluster_key },
 };
 
 /* A host with the ID "bbb...", "ccc...", connected to the authority; with 'address', also in the other

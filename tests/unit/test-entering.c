@@ -109,8 +109,7 @@ static void leader_on_request(void *userdata, PeerSession *session, PeerFrame ty
         assert_int_equal(peer_reply(session, PEER_ENTERED, w.bytes, w.size), 0);
 }
 
-static const PeerFrameType leader_types[] = { { PEER_ENTER, PEER_REQUEST, PEER_PRIORITY_NORMAL,
-                                                leader_on_request } };
+static const PeerFrameType leader_types[] = { { PEER_ENTER, leader_on_request } };
 
 static void leader_open(Fixture *f) {
         PeersOptions options = { .self = { .cluster_id = CLUSTER,

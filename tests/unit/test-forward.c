@@ -12,7 +12,7 @@
 #include "fleetd/api/forward.h"
 #include "io/loop_uv.h"
 #include "kvstore/command/command.h"
-#include "kvstore/command/peer_frames.h"
+#include "peers/frames.h"
 #include "tests/lib/quiet_peer.h"
 
 #define PIN  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

@@ -23,12 +23,12 @@ enum {
         HOSTS_MAX = 3,
         PATIENCE_MS = 20000,
         LOOK_MS = 2,
-        TYPE_REQUEST = 10, /* frame types of the test */
-        TYPE_ANSWER,
-        TYPE_NORMAL,
-        TYPE_LOW,
-        TYPE_LARGE_ANSWER,
-        TYPE_BOTH_WAYS,
+        TYPE_REQUEST = PEER_TERM_CHECK, /* frame types of the test, by direction and priority */
+        TYPE_ANSWER = PEER_TERM_CHECKED,
+        TYPE_NORMAL = PEER_PROPOSE,
+        TYPE_LOW = PEER_PROPOSE_LATER,
+        TYPE_LARGE_ANSWER = PEER_FORWARD_CHUNK,
+        TYPE_BOTH_WAYS = PEER_HEARTBEAT,
         CLONE_CHECK_MS = 1000, /* time for a conflicting session to answer a ping */
 };
 
@@ -201,12 +201,12 @@ static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, con
 }
 
 static const PeerFrameType types[] = {
-        { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, member_on_request },
-        { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, member_on_answer },
-        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, NULL },
-        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, NULL },
-        { TYPE_LARGE_ANSWER, PEER_ANSWER, PEER_PRIORITY_LOW, NULL },
-        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, NULL },
+        { TYPE_REQUEST, member_on_request },
+        { TYPE_ANSWER, member_on_answer },
+        { TYPE_NORMAL, NULL },
+        { TYPE_LOW, NULL },
+        { TYPE_LARGE_ANSWER, NULL },
+        { TYPE_BOTH_WAYS, NULL },
 };
 
 static PeerHandshake handshake_of(const char *machine_id, const char *name, uint64_t nonce) {
@@ -1224,9 +1224,9 @@ static void note_arrival(void *userdata, PeerSession *s, PeerFrame type, const v
 }
 
 static const PeerFrameType arrival_types[] = {
-        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, note_arrival },
-        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, note_arrival },
-        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, note_arrival },
+        { TYPE_NORMAL, note_arrival },
+        { TYPE_LOW, note_arrival },
+        { TYPE_BOTH_WAYS, note_arrival },
 };
 
 static size_t place_of(const Arrivals *a, PeerFrame type) {

@@ -19,11 +19,11 @@
 enum {
         PATIENCE_MS = 20000,
         LOOK_MS = 2,
-        TYPE_REQUEST = 10, /* of each member */
-        TYPE_ANSWER,
-        TYPE_RAFT,   /* of replicas */
-        TYPE_JOIN,   /* of joining hosts */
-        TYPE_JOINED, /* its answer */
+        TYPE_REQUEST = PEER_PROPOSE, /* of each member */
+        TYPE_ANSWER = PEER_JOINED,
+        TYPE_RAFT = PEER_RAFT,      /* of replicas */
+        TYPE_JOIN = PEER_ENTER,     /* of joining hosts */
+        TYPE_JOINED = PEER_ENTERED, /* its answer */
 };
 
 #define CLUSTER UINT64_C(0xc1)
@@ -196,14 +196,14 @@ static void on_joined(void *userdata, PeerSession *s, PeerFrame type, const void
 }
 
 static const PeerFrameType types[] = {
-        { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, on_request },
-        { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, on_answer },
-        { TYPE_RAFT, PEER_REQUEST | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, on_raft },
-        { TYPE_JOINED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_joined },
+        { TYPE_REQUEST, on_request },
+        { TYPE_ANSWER, on_answer },
+        { TYPE_RAFT, on_raft },
+        { TYPE_JOINED, on_joined },
 };
 
 static const PeerFrameType join_types[] = {
-        { TYPE_JOIN, PEER_REQUEST | PEER_FROM_JOINING, PEER_PRIORITY_HIGH, on_join },
+        { TYPE_JOIN, on_join },
 };
 
 /* Write the entry of a machine: a replica with the key of 'm', and Raft ID 0: not known. */
@@ -525,7 +525,7 @@ static void frames_of_replicas_need_a_replica_and_its_raft_id(void **state) {
         UNTIL(lab, a.n_requests == 1);
         assert_null(peers_replica(a.peers, b.self.raft_id));
         assert_false(carries_raft(lab, &b, &a));
-        assert_true(logged(lab, "frame of type 12, which the role of the host does not allow"));
+        assert_true(logged(lab, "frame of type 6, which the role of the host does not allow"));
 
         UNTIL(lab, dialed(&b, &a) && accepted(&a, &b));
         b_known->tls.replica = true; /* it becomes one, on an open session */

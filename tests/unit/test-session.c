@@ -99,10 +99,10 @@ static const SessionEvents events = {
 
 enum { TYPE_REQUEST = 10, TYPE_ANSWER, TYPE_OF_REPLICAS, TYPE_UNKNOWN };
 
-static const PeerFrameType types[PEER_FRAME_TYPES] = {
-        [TYPE_REQUEST] = { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, NULL },
-        [TYPE_ANSWER] = { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, NULL },
-        [TYPE_OF_REPLICAS] = { TYPE_OF_REPLICAS, PEER_ANSWER | PEER_FROM_REPLICAS, PEER_PRIORITY_HIGH, NULL },
+static const PeerFrameRule types[PEER_FRAME_TYPES] = {
+        [TYPE_REQUEST] = { PEER_REQUEST },
+        [TYPE_ANSWER] = { PEER_ANSWER },
+        [TYPE_OF_REPLICAS] = { PEER_ANSWER | PEER_FROM_REPLICAS },
 };
 
 static PeerHandshake handshake_of(char digit, uint64_t nonce) {
