@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "client/subprocess.h"
+#include "units/json_record.h"
 
 #define KEYS_PATH "/v2/keys"
 

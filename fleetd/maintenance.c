@@ -164,7 +164,7 @@ static int maintenance_describe(const KvNode *node, BackupDescription *ret) {
         if (!layout_parse(node->key, &k))
                 return 0;
         if (k.kind == LAYOUT_FACTS &&
-            stored_facts_read(k.machine, node->value.data, node->value.size, &machine, NULL) >= 0)
+            stored_facts_read(node->value.data, node->value.size, &machine, NULL) >= 0)
                 name = machine.name ?: "";
         if (k.kind == LAYOUT_MEMBER &&
             stored_member_read(node->value.data, node->value.size, &member, NULL) >= 0)

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "units/json_record.h"
+
 /* json_value_parse() of a request, json_value_parse_large() of an answer. */
 typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
 

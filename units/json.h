@@ -70,60 +70,8 @@ int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *
  * them), 0 if both members are absent; -EBADMSG if both exist, or for invalid base64. */
 int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err);
 
-/* -- Members of a struct, by a table -- */
-
-typedef enum JsonFieldType {
-        JSON_FIELD_TEXT,          /* const char *: borrowed from the object */
-        JSON_FIELD_OWNED,         /* char *: "" if absent */
-        JSON_FIELD_OWNED_OR_NULL, /* char *: NULL if absent or empty */
-        JSON_FIELD_CHARS,         /* char[size]: a longer text is an error */
-        JSON_FIELD_CHARS_CUT,     /* char[size]: a longer text is cut */
-        JSON_FIELD_CHARS_SKIPPED, /* char[size]: a longer text counts as absent */
-        JSON_FIELD_U64,           /* uint64_t */
-        JSON_FIELD_BOOL,          /* bool */
-        JSON_FIELD_NOT,           /* bool: whether the member is false */
-        JSON_FIELD_WORD,          /* enum, by its names; absent or "" if optional */
-        JSON_FIELD_PAIRS,         /* Pairs */
-        JSON_FIELD_OTHER,         /* any type, by 'write' and 'read' */
-} JsonFieldType;
-
-/* The names of an enum. */
-typedef struct JsonWords {
-        const char *const *names;
-        int n;
-        int error; /* for a word that is none of them */
-} JsonWords;
-
-typedef struct JsonField {
-        const char *name;
-        JsonFieldType type;
-        size_t offset; /* in the struct */
-        bool required; /* a number has to be greater than 0 */
-        size_t size;   /* of JSON_FIELD_CHARS* */
-        const JsonWords *words;
-        void (*write)(Text *t, const char *name, const void *field);
-        int (*read)(const JsonValue *member, void *field, Error *err); /* 'member' is NULL if it is absent */
-} JsonField;
-
-#define JSON_FIELDS(table) (table), ELEMENTS(table)
-
-/* Read members of an object into 'record'; a member that is absent leaves its field unchanged. Errors are
- * -EBADMSG, or that of the words, with "NAME: rule". The caller frees what was read, also after an error. */
-int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err);
-
-/* Free the strings and pairs that a record owns. */
-void json_free_fields(const JsonField *fields, size_t n, void *record);
-
-/* Parse an object, and read its fields into a record of 'ret_size' bytes, which replace *ret; fields that are
- * absent are zero. On failure, *ret is untouched. */
-int json_read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
-                     size_t ret_size, Error *err);
-
-/* Write fields as members, in the order of the table, which is alphabetical. Empty strings and pairs, zeros,
- * false (JSON_FIELD_NOT: true) and values without a name are left out. */
-void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record);
-void json_write_object(Text *t, const JsonField *fields, size_t n, const void *record); /* with its braces */
-
+/* Write a name, if it is not NULL, after a comma if the text ends in a value. */
+void json_begin(Text *t, const char *name);
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
 void json_add_string(Text *t, const char *name, const char *value);        /* left out if NULL or "" */

@@ -2,52 +2,6 @@
 
 #include "base/parse.h"
 
-void machine_done(Machine *machine) {
-        free(machine->name);
-        free(machine->address);
-        free(machine->client);
-        free(machine->peer);
-        pairs_done(&machine->metadata);
-        free(machine->version);
-        free(machine->boot_id);
-        free(machine->checks);
-        *machine = (Machine) {};
-}
-
-int machine_copy(const Machine *from, Machine *ret) {
-        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id,
-                                           .level = from->level,
-                                           .quadlet = from->quadlet,
-                                           .takes_finished = from->takes_finished,
-                                           .users = from->users,
-                                           .soft_reboots = from->soft_reboots,
-                                           .booting = from->booting,
-                                           .needs_reboot = from->needs_reboot,
-                                           .soft_reboot = from->soft_reboot };
-
-        memcpy(copy.id, from->id, sizeof(copy.id));
-        if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0 ||
-            copy_string(from->client, &copy.client) < 0 || copy_string(from->peer, &copy.peer) < 0 ||
-            pairs_copy(&from->metadata, &copy.metadata) < 0 ||
-            copy_string(from->version, &copy.version) < 0 || copy_string(from->boot_id, &copy.boot_id) < 0 ||
-            copy_string(from->checks, &copy.checks) < 0)
-                return -ENOMEM;
-
-        *ret = TAKE_STRUCT(copy);
-        return 0;
-}
-
-bool machine_equal(const Machine *a, const Machine *b) {
-        return streq(a->id, b->id) && same_string(a->name, b->name) && same_string(a->address, b->address) &&
-               same_string(a->client, b->client) && same_string(a->peer, b->peer) &&
-               pairs_equal(&a->metadata, &b->metadata) && same_string(a->version, b->version) &&
-               same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
-               a->quadlet == b->quadlet && a->users == b->users && a->soft_reboots == b->soft_reboots &&
-               same_string(a->checks, b->checks) && a->needs_reboot == b->needs_reboot &&
-               a->soft_reboot == b->soft_reboot && a->booting == b->booting &&
-               a->takes_finished == b->takes_finished;
-}
-
 bool machine_id_is_valid(const char *id) {
         return parse_hex_id(id, MACHINE_ID_SIZE - 1) == 0;
 }

@@ -36,9 +36,6 @@ typedef struct Machine {
 void machine_done(Machine *machine);
 #define _cleanup_machine_ _cleanup_(machine_done)
 
-int machine_copy(const Machine *from, Machine *ret);
-bool machine_equal(const Machine *a, const Machine *b);
-
 /* 32 lower-case hex digits. */
 bool machine_id_is_valid(const char *id);
 

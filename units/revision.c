@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "units/json_record.h"
+
 const char *const revision_how_names[_REVISION_HOW_MAX] = {
         [REVISION_SUBMITTED] = "submitted",
         [REVISION_DIRECTORY] = "directory",

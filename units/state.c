@@ -43,16 +43,6 @@ bool active_state_is_up(const char *active) {
                (streq(active, "active") || streq(active, "reloading") || streq(active, "refreshing"));
 }
 
-void unit_state_done(UnitState *state) {
-        free(state->load);
-        free(state->active);
-        free(state->sub);
-        free(state->hash);
-        free(state->reason);
-        free(state->why);
-        *state = (UnitState) {};
-}
-
 int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
                     uint64_t since_ms, bool done) {
         _cleanup_unit_state_ UnitState state = {

@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "units/json.h"
 #include "units/machine.h"
 
 static_assert((int) SPREAD_KEY_MAX == (int) METADATA_KEY_MAX, "the spread key is a key of machine metadata");
@@ -106,48 +105,13 @@ static int pins_read(const JsonValue *member, void *field, Error *err) {
         return 0;
 }
 
-/* -- Lists of objects -- */
-
-typedef struct RecordList {
-        const char *name;
-        const JsonField *fields;
-        size_t n_fields, size, max; /* size of an item */
-} RecordList;
-
-static void list_write(Text *t, const RecordList *list, const void *items, size_t n) {
-        json_open(t, list->name, '[');
-        for (size_t i = 0; i < n; i++)
-                json_write_object(t, list->fields, list->n_fields, (const char *) items + i * list->size);
-        json_close(t, ']');
-}
-
-/* Read the items in their order; *ret_n counts those that were begun, for the caller to free. */
-static int list_read(const JsonValue *object, const RecordList *list, void *items, size_t *ret_n,
-                     Error *err) {
-        const JsonValue *array = json_value_member(object, list->name);
-        int r = 0;
-
-        if (array && (json_value_type(array) != JSON_VALUE_ARRAY || json_value_count(array) > list->max))
-                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", list->name,
-                                 list->max);
-        for (size_t i = 0; i < json_value_count(array) && r >= 0; i++) {
-                const JsonValue *item = json_value_item(array, i);
-
-                if (json_value_type(item) != JSON_VALUE_OBJECT)
-                        return error_set(err, -EBADMSG, "%s: expected objects", list->name);
-                *ret_n = i + 1;
-                r = json_read_fields(item, list->fields, list->n_fields, (char *) items + i * list->size,
-                                     err);
-        }
-        return r;
-}
-
 /* -- Hosts -- */
 
 static const JsonField host_fields[] = {
         { "expires", JSON_FIELD_U64, offsetof(HostRecord, expires_ms) },
         { "joined", JSON_FIELD_U64, offsetof(HostRecord, joined_ms) },
-        { "pins", JSON_FIELD_OTHER, offsetof(HostRecord, pins), .write = pins_write, .read = pins_read },
+        { "pins", JSON_FIELD_OTHER, offsetof(HostRecord, pins), .size = sizeof(Pins), .write = pins_write,
+          .read = pins_read },
         { "restricted", JSON_FIELD_BOOL, offsetof(HostRecord, restricted) },
         { "serial", JSON_FIELD_CHARS, offsetof(HostRecord, serial), .size = SERIAL_SIZE },
         { "start", JSON_FIELD_U64, offsetof(HostRecord, start_number) },
@@ -155,22 +119,13 @@ static const JsonField host_fields[] = {
         { "write", JSON_FIELD_CHARS, offsetof(HostRecord, write), .size = PREFIXES_SIZE },
 };
 
-void stored_host_write(Text *t, const HostRecord *host) {
-        json_write_object(t, JSON_FIELDS(host_fields), host);
+static int host_check(void *record, Error *err) {
+        const HostRecord *host = record;
+
+        return host->pins.n == 0 ? error_set(err, -EBADMSG, "pins: missing") : 0;
 }
 
-int stored_host_read(const char *json, size_t size, HostRecord *ret, Error *err) {
-        HostRecord host;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(host_fields), &host, sizeof(host), err);
-        if (r < 0)
-                return r;
-        if (host.pins.n == 0)
-                return error_set(err, -EBADMSG, "pins: missing");
-        *ret = host;
-        return 0;
-}
+const JsonRecord host_record = { JSON_FIELDS(host_fields), sizeof(HostRecord), host_check };
 
 static const JsonField removed_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, by), .size = RECORDED_BY_SIZE },
@@ -181,43 +136,24 @@ static const JsonField removed_fields[] = {
         { "since", JSON_FIELD_U64, offsetof(RemovedRecord, since_ms) },
 };
 
-void stored_removed_write(Text *t, const RemovedRecord *removed) {
-        json_write_object(t, JSON_FIELDS(removed_fields), removed);
-}
+static int removed_check(void *record, Error *err) {
+        const RemovedRecord *removed = record;
 
-int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err) {
-        RemovedRecord removed;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(removed_fields), &removed, sizeof(removed), err);
-        if (r < 0)
-                return r;
-        if (*removed.pin && !digest_is_valid(removed.pin))
+        if (*removed->pin && !digest_is_valid(removed->pin))
                 return error_set(err, -EBADMSG, "pin: expected 64 lower-case hex digits");
-        if (*removed.pin2 && !digest_is_valid(removed.pin2))
+        if (*removed->pin2 && !digest_is_valid(removed->pin2))
                 return error_set(err, -EBADMSG, "pin2: expected 64 lower-case hex digits");
-        *ret = removed;
         return 0;
 }
+
+const JsonRecord removed_record = { JSON_FIELDS(removed_fields), sizeof(RemovedRecord), removed_check };
 
 static const JsonField denied_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(DeniedRecord, machine), .size = MACHINE_ID_SIZE },
         { "since", JSON_FIELD_U64, offsetof(DeniedRecord, since_ms) },
 };
 
-void stored_denied_write(Text *t, const DeniedRecord *denied) {
-        json_write_object(t, JSON_FIELDS(denied_fields), denied);
-}
-
-int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err) {
-        DeniedRecord denied;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(denied_fields), &denied, sizeof(denied), err);
-        if (r >= 0)
-                *ret = denied;
-        return r;
-}
+const JsonRecord denied_record = { JSON_FIELDS(denied_fields), sizeof(DeniedRecord) };
 
 /* -- Tokens -- */
 
@@ -236,16 +172,9 @@ static const JsonField token_fields[] = {
         { "write", JSON_FIELD_CHARS, offsetof(TokenRecord, write), .size = PREFIXES_SIZE },
 };
 
-void token_record_done(TokenRecord *token) {
-        pairs_done(&token->metadata);
-        *token = (TokenRecord) {};
-}
+static int token_check(void *record, Error *err) {
+        const TokenRecord *token = record;
 
-void stored_token_write(Text *t, const TokenRecord *token) {
-        json_write_object(t, JSON_FIELDS(token_fields), token);
-}
-
-static int token_check(const TokenRecord *token, Error *err) {
         if (!digest_is_valid(token->hash))
                 return error_set(err, -EBADMSG, "hash: expected 64 lower-case hex digits");
         if (token->total > TOKEN_USES_MAX || token->uses > token->total)
@@ -257,19 +186,7 @@ static int token_check(const TokenRecord *token, Error *err) {
         return 0;
 }
 
-int stored_token_read(const char *json, size_t size, TokenRecord *ret, Error *err) {
-        _cleanup_(token_record_done) TokenRecord token = {};
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(token_fields), &token, sizeof(token), err);
-        if (r < 0)
-                return r;
-        r = token_check(&token, err);
-        if (r < 0)
-                return r;
-        *ret = TAKE_STRUCT(token);
-        return 0;
-}
+const JsonRecord token_record = { JSON_FIELDS(token_fields), sizeof(TokenRecord), token_check };
 
 /* -- Users -- */
 
@@ -278,40 +195,27 @@ static const JsonField right_fields[] = {
         { "right", JSON_FIELD_WORD, offsetof(PrincipalRight, right), true, .words = &right_words },
 };
 
-static const RecordList right_list = { "rights", JSON_FIELDS(right_fields), sizeof(PrincipalRight),
-                                       PRINCIPAL_RIGHTS_MAX };
+static const JsonList right_list = { JSON_FIELDS(right_fields), sizeof(PrincipalRight), PRINCIPAL_RIGHTS_MAX,
+                                     offsetof(PrincipalRecord, n_rights) };
 
-void stored_principal_write(Text *t, const PrincipalRecord *principal) {
-        json_open(t, NULL, '{');
-        json_add_u64(t, "expires", principal->expires_ms);
-        pins_write(t, "pins", &principal->pins);
-        list_write(t, &right_list, principal->rights, principal->n_rights);
-        json_close(t, '}');
-}
+static const JsonField principal_fields[] = {
+        { "expires", JSON_FIELD_U64, offsetof(PrincipalRecord, expires_ms) },
+        { "pins", JSON_FIELD_OTHER, offsetof(PrincipalRecord, pins), .size = sizeof(Pins),
+          .write = pins_write, .read = pins_read },
+        { "rights", JSON_FIELD_LIST, offsetof(PrincipalRecord, rights), .list = &right_list },
+};
 
-int stored_principal_read(const char *json, size_t size, PrincipalRecord *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        PrincipalRecord principal = {};
-        int r;
+static int principal_check(void *record, Error *err) {
+        const PrincipalRecord *principal = record;
 
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "expires", &principal.expires_ms, err);
-        if (r < 0)
-                return r;
-        r = pins_read(json_value_member(root, "pins"), &principal.pins, err);
-        if (r < 0)
-                return r;
-        r = list_read(root, &right_list, principal.rights, &principal.n_rights, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < principal.n_rights; i++)
-                if (*principal.rights[i].prefix && *principal.rights[i].prefix != '/')
+        for (size_t i = 0; i < principal->n_rights; i++)
+                if (*principal->rights[i].prefix && *principal->rights[i].prefix != '/')
                         return error_set(err, -EBADMSG, "prefix: expected a key that begins with '/'");
-        *ret = principal;
         return 0;
 }
+
+const JsonRecord principal_record = { JSON_FIELDS(principal_fields), sizeof(PrincipalRecord),
+                                      principal_check };
 
 /* -- CA -- */
 
@@ -321,13 +225,12 @@ static const JsonField root_fields[] = {
         { "state", JSON_FIELD_WORD, offsetof(CaRoot, state), true, .words = &root_words },
 };
 
-static const RecordList root_list = { "roots", JSON_FIELDS(root_fields), sizeof(CaRoot), CA_ROOTS_MAX };
+static const JsonList root_list = { JSON_FIELDS(root_fields), sizeof(CaRoot), CA_ROOTS_MAX,
+                                    offsetof(CaRoots, n) };
 
-void ca_roots_done(CaRoots *roots) {
-        for (size_t i = 0; i < roots->n; i++)
-                free(roots->items[i].pem);
-        *roots = (CaRoots) {};
-}
+static const JsonField ca_roots_fields[] = {
+        { "roots", JSON_FIELD_LIST, offsetof(CaRoots, items), .list = &root_list },
+};
 
 const CaRoot *ca_roots_current(const CaRoots *roots) {
         for (size_t i = 0; i < roots->n; i++)
@@ -336,13 +239,8 @@ const CaRoot *ca_roots_current(const CaRoots *roots) {
         return NULL;
 }
 
-void stored_ca_roots_write(Text *t, const CaRoots *roots) {
-        json_open(t, NULL, '{');
-        list_write(t, &root_list, roots->items, roots->n);
-        json_close(t, '}');
-}
-
-static int ca_roots_check(const CaRoots *roots, Error *err) {
+static int ca_roots_check(void *record, Error *err) {
+        const CaRoots *roots = record;
         size_t n_current = 0;
 
         for (size_t i = 0; i < roots->n; i++) {
@@ -358,23 +256,7 @@ static int ca_roots_check(const CaRoots *roots, Error *err) {
         return 0;
 }
 
-int stored_ca_roots_read(const char *json, size_t size, CaRoots *ret, Error *err) {
-        _cleanup_(ca_roots_done) CaRoots roots = {};
-        _cleanup_json_ JsonValue *root = NULL;
-        int r;
-
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = list_read(root, &root_list, roots.items, &roots.n, err);
-        if (r < 0)
-                return r;
-        r = ca_roots_check(&roots, err);
-        if (r < 0)
-                return r;
-        *ret = TAKE_STRUCT(roots);
-        return 0;
-}
+const JsonRecord ca_roots_record = { JSON_FIELDS(ca_roots_fields), sizeof(CaRoots), ca_roots_check };
 
 static const JsonField key_fields[] = {
         { "clusterKey", JSON_FIELD_U64, offsetof(CaKey, cluster_key), true },
@@ -382,13 +264,12 @@ static const JsonField key_fields[] = {
         { "sealed", JSON_FIELD_OWNED, offsetof(CaKey, sealed), true },
 };
 
-static const RecordList key_list = { "keys", JSON_FIELDS(key_fields), sizeof(CaKey), CA_ROOTS_MAX };
+static const JsonList key_list = { JSON_FIELDS(key_fields), sizeof(CaKey), CA_ROOTS_MAX,
+                                   offsetof(CaKeys, n) };
 
-void ca_keys_done(CaKeys *keys) {
-        for (size_t i = 0; i < keys->n; i++)
-                free(keys->items[i].sealed);
-        *keys = (CaKeys) {};
-}
+static const JsonField ca_keys_fields[] = {
+        { "keys", JSON_FIELD_LIST, offsetof(CaKeys, items), .list = &key_list },
+};
 
 const CaKey *ca_keys_find(const CaKeys *keys, const char *root) {
         for (size_t i = 0; i < keys->n; i++)
@@ -397,30 +278,17 @@ const CaKey *ca_keys_find(const CaKeys *keys, const char *root) {
         return NULL;
 }
 
-void stored_ca_keys_write(Text *t, const CaKeys *keys) {
-        json_open(t, NULL, '{');
-        list_write(t, &key_list, keys->items, keys->n);
-        json_close(t, '}');
-}
+static int ca_keys_check(void *record, Error *err) {
+        const CaKeys *keys = record;
 
-int stored_ca_keys_read(const char *json, size_t size, CaKeys *ret, Error *err) {
-        _cleanup_(ca_keys_done) CaKeys keys = {};
-        _cleanup_json_ JsonValue *root = NULL;
-        int r;
-
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = list_read(root, &key_list, keys.items, &keys.n, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < keys.n; i++)
-                if (!digest_is_valid(keys.items[i].root) || strlen(keys.items[i].sealed) > CA_SEALED_MAX)
+        for (size_t i = 0; i < keys->n; i++)
+                if (!digest_is_valid(keys->items[i].root) || strlen(keys->items[i].sealed) > CA_SEALED_MAX)
                         return error_set(err, -EBADMSG, "keys: expected a digest and at most %d bytes",
                                          CA_SEALED_MAX);
-        *ret = TAKE_STRUCT(keys);
         return 0;
 }
+
+const JsonRecord ca_keys_record = { JSON_FIELDS(ca_keys_fields), sizeof(CaKeys), ca_keys_check };
 
 static const JsonField rotation_fields[] = {
         { "compromised", JSON_FIELD_BOOL, offsetof(CaRotation, compromised) },
@@ -428,13 +296,7 @@ static const JsonField rotation_fields[] = {
         { "state", JSON_FIELD_WORD, offsetof(CaRotation, state), true, .words = &rotation_words },
 };
 
-void stored_ca_rotation_write(Text *t, const CaRotation *rotation) {
-        json_write_object(t, JSON_FIELDS(rotation_fields), rotation);
-}
-
-int stored_ca_rotation_read(const char *json, size_t size, CaRotation *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(rotation_fields), ret, sizeof(*ret), err);
-}
+const JsonRecord ca_rotation_record = { JSON_FIELDS(rotation_fields), sizeof(CaRotation) };
 
 /* -- Settings -- */
 
@@ -447,22 +309,15 @@ static const JsonField settings_fields[] = {
         { "voters", JSON_FIELD_U64, offsetof(ClusterSettings, voters) },
 };
 
-void stored_settings_write(Text *t, const ClusterSettings *settings) {
-        json_write_object(t, JSON_FIELDS(settings_fields), settings);
-}
+static int settings_check(void *record, Error *err) {
+        const ClusterSettings *settings = record;
 
-int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Error *err) {
-        ClusterSettings settings;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(settings_fields), &settings, sizeof(settings), err);
-        if (r < 0)
-                return r;
-        if (settings.voters > VOTERS_MAX || (settings.voters != 0 && settings.voters % 2 == 0))
+        if (settings->voters > VOTERS_MAX || (settings->voters != 0 && settings->voters % 2 == 0))
                 return error_set(err, -EBADMSG, "voters: expected 1, 3 or 5");
-        *ret = settings;
         return 0;
 }
+
+const JsonRecord settings_record = { JSON_FIELDS(settings_fields), sizeof(ClusterSettings), settings_check };
 
 static const JsonField lineage_fields[] = {
         { "ancestor", JSON_FIELD_CHARS, offsetof(LineageRecord, ancestor), .size = LINEAGE_SIZE },
@@ -472,22 +327,15 @@ static const JsonField lineage_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(LineageRecord, machine), .size = MACHINE_ID_SIZE },
 };
 
-void stored_lineage_write(Text *t, const LineageRecord *lineage) {
-        json_write_object(t, JSON_FIELDS(lineage_fields), lineage);
-}
+static int lineage_check(void *record, Error *err) {
+        const LineageRecord *lineage = record;
 
-int stored_lineage_read(const char *json, size_t size, LineageRecord *ret, Error *err) {
-        LineageRecord lineage;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(lineage_fields), &lineage, sizeof(lineage), err);
-        if (r < 0)
-                return r;
-        if (parse_hex_id(lineage.ancestor, LINEAGE_SIZE - 1) < 0)
+        if (parse_hex_id(lineage->ancestor, LINEAGE_SIZE - 1) < 0)
                 return error_set(err, -EBADMSG, "ancestor: expected %d hex digits", LINEAGE_SIZE - 1);
-        *ret = lineage;
         return 0;
 }
+
+const JsonRecord lineage_record = { JSON_FIELDS(lineage_fields), sizeof(LineageRecord), lineage_check };
 
 static const JsonField maintenance_fields[] = {
         { "before", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, before), .size = MAINTENANCE_FOR_SIZE },
@@ -500,13 +348,7 @@ static const JsonField maintenance_fields[] = {
         { "why", JSON_FIELD_CHARS_CUT, offsetof(MaintenanceRecord, why), .size = RECORDED_WHY_SIZE },
 };
 
-void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance) {
-        json_write_object(t, JSON_FIELDS(maintenance_fields), maintenance);
-}
-
-int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(maintenance_fields), ret, sizeof(*ret), err);
-}
+const JsonRecord maintenance_record = { JSON_FIELDS(maintenance_fields), sizeof(MaintenanceRecord) };
 
 static const JsonField move_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(MoveRecord, by), .size = RECORDED_BY_SIZE },
@@ -514,19 +356,11 @@ static const JsonField move_fields[] = {
         { "to", JSON_FIELD_CHARS, offsetof(MoveRecord, to), .required = true, .size = MACHINE_ID_SIZE },
 };
 
-void stored_move_write(Text *t, const MoveRecord *move) {
-        json_write_object(t, JSON_FIELDS(move_fields), move);
+static int move_check(void *record, Error *err) {
+        const MoveRecord *move = record;
+
+        return machine_id_is_valid(move->to) ? 0 :
+                                               error_set(err, -EBADMSG, "to: expected the ID of a machine");
 }
 
-int stored_move_read(const char *json, size_t size, MoveRecord *ret, Error *err) {
-        MoveRecord move;
-        int r;
-
-        r = json_read_record(json, size, JSON_FIELDS(move_fields), &move, sizeof(move), err);
-        if (r < 0)
-                return r;
-        if (!machine_id_is_valid(move.to))
-                return error_set(err, -EBADMSG, "to: expected the ID of a machine");
-        *ret = move;
-        return 0;
-}
+const JsonRecord move_record = { JSON_FIELDS(move_fields), sizeof(MoveRecord), move_check };

@@ -9,6 +9,7 @@
 #include "base/parse.h"
 #include "base/sizes.h"
 #include "base/text.h"
+#include "units/json_record.h"
 #include "units/lists.h"
 
 enum {
@@ -63,8 +64,7 @@ typedef struct HostRecord {
                                       */
 } HostRecord;
 
-void stored_host_write(Text *t, const HostRecord *host);
-int stored_host_read(const char *json, size_t size, HostRecord *ret, Error *err);
+STORED(host, HostRecord)
 
 /* /_fleet/cluster/removed/ID: {"by","index","pin","pin2","reason","since"}: the tombstone of a host */
 typedef struct RemovedRecord {
@@ -76,8 +76,7 @@ typedef struct RemovedRecord {
         uint64_t since_ms; /* wall clock */
 } RemovedRecord;
 
-void stored_removed_write(Text *t, const RemovedRecord *removed);
-int stored_removed_read(const char *json, size_t size, RemovedRecord *ret, Error *err);
+STORED(removed, RemovedRecord)
 
 /* A public key that is not accepted again, because others may have the private one. */
 typedef struct DeniedRecord {
@@ -87,8 +86,7 @@ typedef struct DeniedRecord {
 
 enum { DENIED_MAX = 10000 }; /* of a cluster; of more, the oldest one is deleted */
 
-void stored_denied_write(Text *t, const DeniedRecord *denied);
-int stored_denied_read(const char *json, size_t size, DeniedRecord *ret, Error *err);
+STORED(denied, DeniedRecord)
 
 /* /_fleet/cluster/token/ID:
  * {"by","expires","from","hash","metadata":{},"replace","restricted","revoked","root","total","uses",
@@ -108,9 +106,7 @@ typedef struct TokenRecord {
         char write[PREFIXES_SIZE]; /* as in HostRecord */
 } TokenRecord;
 
-void token_record_done(TokenRecord *token);
-void stored_token_write(Text *t, const TokenRecord *token);
-int stored_token_read(const char *json, size_t size, TokenRecord *ret, Error *err);
+STORED(token, TokenRecord)
 
 /* A right of a user, in units and keys; below a prefix if it is one of keys. */
 typedef enum GrantedRight {
@@ -138,8 +134,7 @@ typedef struct PrincipalRecord {
         size_t n_rights;
 } PrincipalRecord;
 
-void stored_principal_write(Text *t, const PrincipalRecord *principal);
-int stored_principal_read(const char *json, size_t size, PrincipalRecord *ret, Error *err);
+STORED(principal, PrincipalRecord)
 
 typedef enum CaRootState {
         CA_ROOT_CURRENT, /* signs */
@@ -163,10 +158,8 @@ typedef struct CaRoots {
         size_t n;
 } CaRoots;
 
-void ca_roots_done(CaRoots *roots);
 const CaRoot *ca_roots_current(const CaRoots *roots); /* NULL: there is no root */
-void stored_ca_roots_write(Text *t, const CaRoots *roots);
-int stored_ca_roots_read(const char *json, size_t size, CaRoots *ret, Error *err);
+STORED(ca_roots, CaRoots)
 
 typedef struct CaKey {
         char root[DIGEST_SIZE]; /* the root that it signs for */
@@ -180,10 +173,8 @@ typedef struct CaKeys {
         size_t n;
 } CaKeys;
 
-void ca_keys_done(CaKeys *keys);
 const CaKey *ca_keys_find(const CaKeys *keys, const char *root); /* NULL: none */
-void stored_ca_keys_write(Text *t, const CaKeys *keys);
-int stored_ca_keys_read(const char *json, size_t size, CaKeys *ret, Error *err);
+STORED(ca_keys, CaKeys)
 
 typedef enum CaRotationState {
         CA_ROTATION_BEGIN, /* requested; the leader makes the next root */
@@ -205,8 +196,7 @@ typedef struct CaRotation {
         CaRotationState state;
 } CaRotation;
 
-void stored_ca_rotation_write(Text *t, const CaRotation *rotation);
-int stored_ca_rotation_read(const char *json, size_t size, CaRotation *ret, Error *err);
+STORED(ca_rotation, CaRotation)
 
 typedef enum PeerAuth {
         PEER_AUTH_ANY,         /* the key file of the cluster, or certificates */
@@ -227,8 +217,7 @@ typedef struct ClusterSettings {
         uint64_t voters;                 /* 1, 3 or 5; 0: automatic */
 } ClusterSettings;
 
-void stored_settings_write(Text *t, const ClusterSettings *settings);
-int stored_settings_read(const char *json, size_t size, ClusterSettings *ret, Error *err);
+STORED(settings, ClusterSettings)
 
 typedef enum LineageKind {
         LINEAGE_RECOVERED,
@@ -248,8 +237,7 @@ typedef struct LineageRecord {
         char by[RECORDED_BY_SIZE];
 } LineageRecord;
 
-void stored_lineage_write(Text *t, const LineageRecord *lineage);
-int stored_lineage_read(const char *json, size_t size, LineageRecord *ret, Error *err);
+STORED(lineage, LineageRecord)
 
 typedef enum MaintenanceMode {
         MAINTENANCE_CORDONED, /* receives no other units */
@@ -275,8 +263,7 @@ typedef struct MaintenanceRecord {
         char why[RECORDED_WHY_SIZE];
 } MaintenanceRecord;
 
-void stored_maintenance_write(Text *t, const MaintenanceRecord *maintenance);
-int stored_maintenance_read(const char *json, size_t size, MaintenanceRecord *ret, Error *err);
+STORED(maintenance, MaintenanceRecord)
 
 /* /_fleet/move/UNIT: {"by","since","to"}: the unit is to run on that machine. Until it does, or the move ends
  * otherwise. Written from KV_LEVEL_UPDATES on. */
@@ -286,5 +273,4 @@ typedef struct MoveRecord {
         char to[MACHINE_ID_SIZE];
 } MoveRecord;
 
-void stored_move_write(Text *t, const MoveRecord *move);
-int stored_move_read(const char *json, size_t size, MoveRecord *ret, Error *err);
+STORED(move, MoveRecord)

@@ -3,7 +3,7 @@
 #include <assert.h>
 
 #include "base/parse.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
 static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
@@ -106,58 +106,37 @@ static const JsonField state_fields[] = {
         { "why", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, why) },
 };
 
-void stored_facts_write(Text *t, const Machine *machine) {
-        json_write_object(t, JSON_FIELDS(facts_fields), machine);
-}
+static int facts_check(void *record, Error *err) {
+        Machine *machine = record;
 
-int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err) {
-        int r;
-
-        if (!machine_id_is_valid(id))
-                return error_set(err, -EBADMSG, "'%.64s' is no machine id: expected 32 hex digits", id);
-        r = json_read_record(json, size, JSON_FIELDS(facts_fields), ret, sizeof(*ret), err);
-        if (r < 0)
-                return r;
-        if (ret->address && !text_is_ip_address(ret->address)) {
-                free(ret->address);
-                ret->address = NULL;
+        if (machine->address && !text_is_ip_address(machine->address)) {
+                free(machine->address);
+                machine->address = NULL;
         }
-        memcpy(ret->id, id, sizeof(ret->id));
         return 0;
 }
 
-void stored_presence_write(Text *t, PresenceRecord record) {
-        json_write_object(t, JSON_FIELDS(presence_fields), &record);
+static int problem_check(void *record, Error *err) {
+        Problem *problem = record;
+
+        if (problem->warning)
+                problem->kind = problem->unowned ? PROBLEM_UNOWNED : PROBLEM_WARNED;
+        return 0;
 }
 
-int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(presence_fields), ret, sizeof(*ret), err);
+const JsonRecord facts_record = { JSON_FIELDS(facts_fields), sizeof(Machine), facts_check };
+const JsonRecord presence_record = { JSON_FIELDS(presence_fields), sizeof(PresenceRecord) };
+const JsonRecord member_record = { JSON_FIELDS(member_fields), sizeof(MemberRecord) };
+const JsonRecord assignment_record = { JSON_FIELDS(assignment_fields), sizeof(Assignment) };
+const JsonRecord problem_record = { JSON_FIELDS(problem_fields), sizeof(Problem), problem_check };
+const JsonRecord state_record = { JSON_FIELDS(state_fields), sizeof(UnitState) };
+
+void machine_done(Machine *machine) {
+        json_record_done(&facts_record, machine);
 }
 
-void stored_member_write(Text *t, const MemberRecord *member) {
-        json_write_object(t, JSON_FIELDS(member_fields), member);
-}
-
-int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(member_fields), ret, sizeof(*ret), err);
-}
-
-void assignment_done(Assignment *assignment) {
-        free(assignment->reason);
-        *assignment = (Assignment) {};
-}
-
-void stored_assignment_write(Text *t, const Assignment *assignment) {
-        json_write_object(t, JSON_FIELDS(assignment_fields), assignment);
-}
-
-int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(assignment_fields), ret, sizeof(*ret), err);
-}
-
-void problem_done(Problem *problem) {
-        free(problem->text);
-        *problem = (Problem) {};
+void unit_state_done(UnitState *state) {
+        json_record_done(&state_record, state);
 }
 
 void stored_problem_write(Text *t, const Problem *problem) {
@@ -167,21 +146,5 @@ void stored_problem_write(Text *t, const Problem *problem) {
         p.warning = p.kind == PROBLEM_WARNED || p.unowned;
         if (p.warning)
                 p.kind = PROBLEM_REFUSED;
-        json_write_object(t, JSON_FIELDS(problem_fields), &p);
-}
-
-int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err) {
-        int r = json_read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
-
-        if (r >= 0 && ret->warning)
-                ret->kind = ret->unowned ? PROBLEM_UNOWNED : PROBLEM_WARNED;
-        return r;
-}
-
-void stored_state_write(Text *t, const UnitState *state) {
-        json_write_object(t, JSON_FIELDS(state_fields), state);
-}
-
-int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(state_fields), ret, sizeof(*ret), err);
+        json_record_write(t, &problem_record, &p);
 }

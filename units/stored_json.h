@@ -7,14 +7,14 @@
 
 #include "base/text.h"
 #include "units/hash.h"
+#include "units/json_record.h"
 #include "units/machine.h"
 #include "units/state.h"
 
 /* /_fleet/machine/ID/facts:
  * {"address","boot","checks","metadata":{},"name","peer","quadlet","raftId","users","version"}. A host writes
- * its own facts: an address that is no IP address is read as none. */
-void stored_facts_write(Text *t, const Machine *machine);
-int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
+ * its own facts: an address that is no IP address is read as none. The ID is in the key alone. */
+STORED(facts, Machine)
 
 enum { PRESENCE_REASON_SIZE = 128 };
 
@@ -30,8 +30,7 @@ typedef struct PresenceRecord {
         char reason[PRESENCE_REASON_SIZE]; /* "" for none */
 } PresenceRecord;
 
-void stored_presence_write(Text *t, PresenceRecord record);
-int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err);
+STORED(presence, PresenceRecord)
 
 enum {
         CLUSTER_URL_SIZE = 256,
@@ -52,8 +51,7 @@ typedef struct MemberRecord {
         char name[HOST_NAME_SIZE];     /* of the host; "" also for a longer one, and from older versions */
 } MemberRecord;
 
-void stored_member_write(Text *t, const MemberRecord *member);
-int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
+STORED(member, MemberRecord)
 
 /* /_fleet/machine/ID/unit/NAME:
  * {"base","finished","hash","hold","instead","moveAfter","moveFailed","moveFailures","order","own","reason",
@@ -81,11 +79,8 @@ typedef struct Assignment {
                           started */
 } Assignment;
 
-void assignment_done(Assignment *assignment);
-#define _cleanup_assignment_ _cleanup_(assignment_done)
-
-void stored_assignment_write(Text *t, const Assignment *assignment);
-int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err);
+STORED(assignment, Assignment)
+#define _cleanup_assignment_ _cleanup_(assignment_record_done)
 
 /* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit","unowned","warning"} */
 typedef struct Problem {
@@ -97,14 +92,11 @@ typedef struct Problem {
         bool unowned;        /* of that of PROBLEM_UNOWNED, which is also a warning to older daemons */
 } Problem;
 
-void problem_done(Problem *problem);
-#define _cleanup_problem_ _cleanup_(problem_done)
-
+STORED_READ(problem, Problem)
+#define _cleanup_problem_ _cleanup_(problem_record_done)
 void stored_problem_write(Text *t, const Problem *problem);
-int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
 
 /* /_fleet/state/NAME/ID:
  * {"active","available","done","hash","health","invocation","job","kept","lapsed","load","reason","since",
  * "sub","why"}; "available", "health", "kept", "lapsed" and "why" from KV_LEVEL_UPDATES on */
-void stored_state_write(Text *t, const UnitState *state);
-int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);
+STORED(state, UnitState)

@@ -2,8 +2,6 @@
 
 #include <assert.h>
 
-#include "units/json.h"
-
 const char *const reboot_kind_names[_REBOOT_KIND_MAX] = {
         [REBOOT_FULL] = "reboot",
         [REBOOT_SOFT] = "soft",
@@ -41,10 +39,4 @@ static const JsonField reboot_fields[] = {
         { "zone", JSON_FIELD_CHARS, offsetof(RebootRecord, zone), .size = SPREAD_KEY_MAX + 1 },
 };
 
-void stored_reboot_write(Text *t, const RebootRecord *reboot) {
-        json_write_object(t, JSON_FIELDS(reboot_fields), reboot);
-}
-
-int stored_reboot_read(const char *json, size_t size, RebootRecord *ret, Error *err) {
-        return json_read_record(json, size, JSON_FIELDS(reboot_fields), ret, sizeof(*ret), err);
-}
+const JsonRecord reboot_record = { JSON_FIELDS(reboot_fields), sizeof(RebootRecord) };

@@ -57,5 +57,4 @@ typedef struct RebootRecord {
         char why[RECORDED_WHY_SIZE];     /* of REBOOT_REJECTED and REBOOT_FAILED */
 } RebootRecord;
 
-void stored_reboot_write(Text *t, const RebootRecord *reboot);
-int stored_reboot_read(const char *json, size_t size, RebootRecord *ret, Error *err);
+STORED(reboot, RebootRecord)

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "units/json.h"
-
 const char *const rollout_state_names[_ROLLOUT_STATE_MAX] = {
         [ROLLOUT_CANARY] = "canary",   [ROLLOUT_HELD] = "held",     [ROLLOUT_ROLLING] = "rolling",
         [ROLLOUT_PAUSING] = "pausing", [ROLLOUT_PAUSED] = "paused", [ROLLOUT_REVERTING] = "reverting",
@@ -25,38 +23,6 @@ static const JsonWords rollout_state_words = { rollout_state_names, _ROLLOUT_STA
 
 static_assert(sizeof(RolloutState) == sizeof(int) && sizeof(RolloutResult) == sizeof(int),
               "JSON_FIELD_WORD reads and writes an int");
-
-void rollout_record_done(RolloutRecord *rollout) {
-        free(rollout->failed);
-        free(rollout->outcomes);
-        *rollout = (RolloutRecord) {};
-}
-
-static int copy_items(void *ret, const void *items, size_t n, size_t size) {
-        void *copy = NULL;
-
-        if (n > 0) {
-                copy = calloc(n, size);
-                if (!copy)
-                        return -ENOMEM;
-                memcpy(copy, items, n * size);
-        }
-        *(void **) ret = copy;
-        return 0;
-}
-
-int rollout_record_copy(const RolloutRecord *rollout, RolloutRecord *ret) {
-        RolloutRecord copy = *rollout;
-
-        if (copy_items(&copy.failed, rollout->failed, copy.n_failed, sizeof(*copy.failed)) < 0)
-                return -ENOMEM;
-        if (copy_items(&copy.outcomes, rollout->outcomes, copy.n_outcomes, sizeof(*copy.outcomes)) < 0) {
-                free(copy.failed);
-                return -ENOMEM;
-        }
-        *ret = copy;
-        return 0;
-}
 
 void rollout_record_clear_failures(RolloutRecord *rollout) {
         free(rollout->failed);
@@ -116,60 +82,13 @@ static const JsonField outcome_fields[] = {
         { "result", JSON_FIELD_WORD, offsetof(RolloutOutcome, result), true, .words = &result_words },
 };
 
-/* A list of objects of one kind. */
-typedef struct RolloutList {
-        const char *name;
-        const JsonField *fields;
-        size_t n_fields, size, max; /* size: of an item */
-} RolloutList;
-
-static const RolloutList failures_list = { "failed", JSON_FIELDS(failure_fields), sizeof(RolloutFailure),
-                                           ROLLOUT_FAILURES_MAX };
-static const RolloutList outcomes_list = { "outcomes", JSON_FIELDS(outcome_fields), sizeof(RolloutOutcome),
-                                           ROLLOUT_OUTCOMES_MAX };
-
-static void rollout_list_write(Text *t, const RolloutList *list, const void *items, size_t n) {
-        if (n == 0)
-                return;
-        json_open(t, list->name, '[');
-        for (size_t i = 0; i < n; i++)
-                json_write_object(t, list->fields, list->n_fields, (const char *) items + i * list->size);
-        json_close(t, ']');
-}
-
-/* Read a list into *ret, a pointer to an array that the caller frees, also after an error. */
-static int rollout_list_read(const JsonValue *object, const RolloutList *list, void *ret, size_t *ret_n,
-                             Error *err) {
-        const JsonValue *array = json_value_member(object, list->name);
-        size_t n = array ? json_value_count(array) : 0;
-        char *items;
-        int r;
-
-        if (!array)
-                return 0;
-        if (json_value_type(array) != JSON_VALUE_ARRAY || n > list->max)
-                return error_set(err, -EBADMSG, "%s: expected a list of at most %zu objects", list->name,
-                                 list->max);
-        if (n == 0)
-                return 0;
-        *(void **) ret = items = calloc(n, list->size);
-        if (!items)
-                return -ENOMEM;
-        for (; *ret_n < n; ++*ret_n) {
-                const JsonValue *item = json_value_item(array, *ret_n);
-
-                if (json_value_type(item) != JSON_VALUE_OBJECT)
-                        return error_set(err, -EBADMSG, "%s: expected objects", list->name);
-                r = json_read_fields(item, list->fields, list->n_fields, items + *ret_n * list->size, err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
+static const JsonList failures_list = { JSON_FIELDS(failure_fields), sizeof(RolloutFailure),
+                                        ROLLOUT_FAILURES_MAX, offsetof(RolloutRecord, n_failed), true };
+static const JsonList outcomes_list = { JSON_FIELDS(outcome_fields), sizeof(RolloutOutcome),
+                                        ROLLOUT_OUTCOMES_MAX, offsetof(RolloutRecord, n_outcomes), true };
 
 #define FIELD(member) offsetof(RolloutRecord, member)
 
-/* Without the lists. */
 static const JsonField rollout_fields[] = {
         { "added", JSON_FIELD_U64, FIELD(added) },
         { "available", JSON_FIELD_U64, FIELD(available) },
@@ -194,32 +113,8 @@ static const JsonField rollout_fields[] = {
         { "toHash", JSON_FIELD_CHARS, FIELD(to.hash), .required = true, .size = UNIT_HASH_SIZE },
         { "until", JSON_FIELD_U64, FIELD(until_ms) },
         { "why", JSON_FIELD_CHARS_CUT, FIELD(why), .size = ROLLOUT_WHY_SIZE },
+        { "failed", JSON_FIELD_LIST, FIELD(failed), .list = &failures_list },
+        { "outcomes", JSON_FIELD_LIST, FIELD(outcomes), .list = &outcomes_list },
 };
 
-void stored_rollout_write(Text *t, const RolloutRecord *rollout) {
-        json_open(t, NULL, '{');
-        json_write_fields(t, JSON_FIELDS(rollout_fields), rollout);
-        rollout_list_write(t, &failures_list, rollout->failed, rollout->n_failed);
-        rollout_list_write(t, &outcomes_list, rollout->outcomes, rollout->n_outcomes);
-        json_close(t, '}');
-}
-
-int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_rollout_ RolloutRecord rollout = {};
-        int r;
-
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(root, JSON_FIELDS(rollout_fields), &rollout, err);
-        if (r >= 0)
-                r = rollout_list_read(root, &failures_list, &rollout.failed, &rollout.n_failed, err);
-        if (r >= 0)
-                r = rollout_list_read(root, &outcomes_list, &rollout.outcomes, &rollout.n_outcomes, err);
-        if (r < 0)
-                return r;
-        *ret = rollout;
-        rollout = (RolloutRecord) {};
-        return 0;
-}
+const JsonRecord rollout_record = { JSON_FIELDS(rollout_fields), sizeof(RolloutRecord) };

@@ -94,11 +94,9 @@ typedef struct RolloutRecord {
         size_t n_outcomes;          /* at most ROLLOUT_OUTCOMES_MAX */
 } RolloutRecord;
 
-void rollout_record_done(RolloutRecord *rollout);
+STORED(rollout, RolloutRecord)
 #define _cleanup_rollout_ _cleanup_(rollout_record_done)
 
-/* 0 or -ENOMEM. */
-int rollout_record_copy(const RolloutRecord *rollout, RolloutRecord *ret);
 /* Remove the failed instances and the reason. */
 void rollout_record_clear_failures(RolloutRecord *rollout);
 
@@ -108,6 +106,3 @@ int rollout_record_end(RolloutRecord *rollout, const char *hash, RolloutResult r
 void rollout_record_drop_outcomes(RolloutRecord *rollout, const char *wanted, const Revisions *revisions);
 /* Return the outcome of a text; NULL: unknown. */
 const RolloutOutcome *rollout_record_outcome(const RolloutRecord *rollout, const char *hash);
-
-void stored_rollout_write(Text *t, const RolloutRecord *rollout);
-int stored_rollout_read(const char *json, size_t size, RolloutRecord *ret, Error *err);

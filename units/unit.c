@@ -5,7 +5,7 @@
 #include "base/table.h"
 #include "units/drop_ins.h"
 #include "units/install.h"
-#include "units/json.h"
+#include "units/json_record.h"
 #include "units/quadlet.h"
 #include "units/singleton.h"
 

@@ -79,7 +79,7 @@ static void facts_on_pass(void *userdata) {
                 facts.needs_reboot = facts.soft_reboot = false;
                 facts.checks = NULL;
         }
-        if (self && self->facts && machine_equal(self->facts, &facts))
+        if (self && self->facts && json_record_equal(&facts_record, self->facts, &facts))
                 return;
         if (registry_publish_facts(f->registry, &facts, facts_on_done, f) < 0)
                 (void) timer_start(&f->retry, f->loop, FACTS_RETRY_MS);
@@ -143,7 +143,7 @@ int facts_set(Facts *f, const Machine *facts) {
         Machine copy = {};
         int r;
 
-        r = machine_copy(facts, &copy);
+        r = json_record_copy(&facts_record, facts, &copy);
         if (r < 0)
                 return r;
         copy.checks = TAKE_PTR(f->machine.checks);

@@ -13,7 +13,7 @@
 #include "base/parse.h"
 #include "base/text.h"
 #include "fleetd/registry/cluster.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 #define TEXTS "texts"
 

@@ -94,7 +94,7 @@ static void add_problem(Text *t, const LayoutKey *key, const KvNode *node) {
 static void add_facts(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_machine_ Machine facts = {};
 
-        if (stored_facts_read(key->machine, node->value.data, node->value.size, &facts, NULL) < 0)
+        if (stored_facts_read(node->value.data, node->value.size, &facts, NULL) < 0)
                 return;
         json_add_string(t, "hostname", facts.name);
         json_add_string(t, "version", facts.version);

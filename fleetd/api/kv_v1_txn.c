@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "fleetd/api/kv_v1.h"
+#include "units/json_record.h"
 
 static const char check_members[] = "exists key key64 modifiedIndex value value64";
 static const char write_members[] = "action dir key key64 recursive refresh ttl value value64";

@@ -7,7 +7,7 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/rollout.h"
 #include "fleetd/registry/unit_order.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 enum { UNITS_MAX = 1000 }; /* units in an answer */
 

@@ -7,7 +7,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/rollout.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 enum {
         MOVES_MAX = 100,

@@ -6,7 +6,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/reboot.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 enum {
         REBOOTS_MAX = 1000,

@@ -8,7 +8,7 @@
 #include "fleetd/engine/plan.h"
 #include "fleetd/engine/rollout.h"
 #include "fleetd/registry/unit_order.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 enum {
         INSTANCES_MAX = 1000,   /* in an answer about one set ... */

@@ -9,7 +9,7 @@
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/rotation.h"
 #include "fleetd/registry/registry.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 enum { TOKEN_ANSWER_MAX = TOKEN_TEXT_MAX + 256 };
 

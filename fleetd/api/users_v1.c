@@ -5,7 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 /* -- List -- */
 

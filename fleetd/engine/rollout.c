@@ -674,7 +674,7 @@ int rollout_step(const Cluster *cluster, const ClusterUnit *head, const RolloutL
         }
         x.policy = rollout_policy(head);
         if (head->rollout)
-                r = rollout_record_copy(head->rollout, &step.next);
+                r = json_record_copy(&rollout_record, head->rollout, &step.next);
         if (r == 0)
                 r = rollout_set_read(cluster, head, &x.set);
         if (r == 0)

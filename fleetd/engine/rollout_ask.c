@@ -57,7 +57,7 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
         if ((verb == ROLLOUT_RESUME && head->rollout->state != ROLLOUT_PAUSED) ||
             (verb == ROLLOUT_PROMOTE && head->rollout->state != ROLLOUT_HELD))
                 return rollout_reject(head, verb, err);
-        r = rollout_record_copy(head->rollout, &next);
+        r = json_record_copy(&rollout_record, head->rollout, &next);
         if (r < 0)
                 return r;
         if (verb == ROLLOUT_PAUSE) {

@@ -52,7 +52,7 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
                                         .state = CA_ROTATION_DISTRIBUTE };
         bool compromised = c->ca_rotation && c->ca_rotation->compromised;
         _cleanup_free_ const char **tokens = NULL;
-        _cleanup_(ca_keys_done) CaKeys keys = {};
+        _cleanup_(ca_keys_record_done) CaKeys keys = {};
         CaRoot *added = NULL;
         CaRoots roots;
         CaChange change = { .roots = &roots,

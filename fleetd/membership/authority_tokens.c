@@ -135,8 +135,8 @@ static int authority_first_key(Authority *a, ClusterKey *ret, Error *err) {
 
 /* On the leader. Return -EAGAIN while it is under way. A key without a CA is used again. */
 static int authority_create_ca(Authority *a, const KvState *state, Error *err) {
-        _cleanup_(ca_roots_done) CaRoots roots = { .n = 1 };
-        _cleanup_(ca_keys_done) CaKeys keys = { .n = 1 };
+        _cleanup_(ca_roots_record_done) CaRoots roots = { .n = 1 };
+        _cleanup_(ca_keys_record_done) CaKeys keys = { .n = 1 };
         _cleanup_cluster_key_ ClusterKey key = {};
         int r;
 

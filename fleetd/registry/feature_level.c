@@ -4,7 +4,7 @@
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 static const char level_name[] = "level";
 

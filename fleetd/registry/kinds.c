@@ -174,7 +174,7 @@ static int facts_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error
 
         if (!facts)
                 return -ENOMEM;
-        r = stored_facts_read(k->machine, bytes.data, bytes.size, facts, err);
+        r = stored_facts_read(bytes.data, bytes.size, facts, err);
         if (r < 0) {
                 free(facts);
                 return r;
@@ -389,7 +389,7 @@ static int problem_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Err
 
 void cluster_problem_free(ClusterMachine *m, ClusterProblem *p) {
         HASH_DEL(m->problems, p);
-        problem_done(&p->problem);
+        problem_record_done(&p->problem);
         free(p);
 }
 
@@ -410,7 +410,7 @@ static int problem_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, K
                 p = problem_new(e->machine, k->unit);
         if (!p)
                 return -ENOMEM;
-        problem_done(&p->problem);
+        problem_record_done(&p->problem);
         p->problem = v->problem;
         v->problem = (Problem) {};
         p->index = v->modified;
@@ -659,8 +659,8 @@ int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindF
 void kind_value_done(KindValue *v) {
         unit_free(v->unit);
         cluster_facts_free(v->facts);
-        assignment_done(&v->assignment);
-        problem_done(&v->problem);
+        assignment_record_done(&v->assignment);
+        problem_record_done(&v->problem);
         unit_state_done(&v->state);
         if (v->record)
                 v->record_free(v->record);

@@ -69,7 +69,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                                        c->announced, cluster->now_ms);
                 record.away_ms = c->away_ms;
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
-                stored_presence_write(&value, record);
+                stored_presence_write(&value, &record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
                 machines_note_presence(&t, r, c);

@@ -90,10 +90,10 @@ void cluster_view_remove(ClusterView *p, const char *key) {
 void cluster_view_presence(ClusterView *p, const char *machine, Presence presence) {
         _cleanup_text_ Text t = {};
         char id[MACHINE_ID_SIZE];
+        PresenceRecord record = presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
+                                              presence, p->cluster.adopting, p->announced, p->cluster.now_ms);
 
-        stored_presence_write(&t,
-                              presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
-                                            presence, p->cluster.adopting, p->announced, p->cluster.now_ms));
+        stored_presence_write(&t, &record);
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 
@@ -167,7 +167,7 @@ void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, 
                 memcpy(assignment.hash, u->unit->hash, sizeof(assignment.hash));
         }
         stored_assignment_write(&t, &assignment);
-        assignment_done(&assignment);
+        assignment_record_done(&assignment);
         put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
 }
 
@@ -300,7 +300,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 assert(c->presence_index == 0 || c->presence_index == m->presence_index);
 
                 stored_assignment_write(&t, &assignment);
-                assignment_done(&assignment);
+                assignment_record_done(&assignment);
                 layout_key(key, LAYOUT_ASSIGNMENT, c->unit, c->machine);
                 assert(cluster_put(&p->cluster,
                                    &(KvNode) { .key = kv_string(key),

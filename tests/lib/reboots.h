@@ -55,8 +55,10 @@ static inline void boots(ClusterView *p, const char *machine, unsigned n) {
         char id[MACHINE_ID_SIZE];
         _cleanup_text_ Text t = {};
 
-        assert_int_equal(
-                machine_copy(cluster_machine(&p->cluster, cluster_view_id(id, machine))->facts, &facts), 0);
+        assert_int_equal(json_record_copy(&facts_record,
+                                          cluster_machine(&p->cluster, cluster_view_id(id, machine))->facts,
+                                          &facts),
+                         0);
         snprintf(facts.boot_id, BOOT_ID_SIZE, "%032x", n);
         stored_facts_write(&t, &facts);
         cluster_view_put(p, machine_key(machine, "facts"), t.chars);

@@ -115,8 +115,8 @@ static void the_identity_of_a_host_is_read(void **state) {
 
 static void the_cluster_key_opens_the_private_key_of_each_root(void **state) {
         char *directory = state_directory();
-        _cleanup_(ca_roots_done) CaRoots roots = {};
-        _cleanup_(ca_keys_done) CaKeys keys = {};
+        _cleanup_(ca_roots_record_done) CaRoots roots = {};
+        _cleanup_(ca_keys_record_done) CaKeys keys = {};
         _cleanup_cluster_key_ ClusterKey key = {};
         _cleanup_free_ char *text = NULL, *keys_text = NULL;
         size_t size, keys_size;

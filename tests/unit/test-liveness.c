@@ -66,7 +66,7 @@ static const char *tick(Watch *w, bool late) {
                 snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence),
                          changes[0].reason);
                 snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
-                stored_presence_write(&t, record);
+                stored_presence_write(&t, &record);
                 snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
                 cluster_view_put(&w->view, key, t.chars);
         }

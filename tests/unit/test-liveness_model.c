@@ -101,7 +101,7 @@ static void set_presence(const ModelHost *h, Presence presence) {
         _cleanup_text_ Text t = {};
         char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
 
-        stored_presence_write(&t, record);
+        stored_presence_write(&t, &record);
         cluster_view_put(&model.view, layout_key(key, LAYOUT_PRESENCE, NULL, host_id(id, h)), t.chars);
 }
 

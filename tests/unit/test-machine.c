@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "units/machine.h"
+#include "units/stored_json.h"
 #include "units/state.h"
 
 static void metadata_is_parsed_and_printed_sorted(void **state) {
@@ -88,14 +89,14 @@ static void a_copy_of_a_machine_is_equal_unless_a_fact_changes(void **state) {
         machine.version = strdup("0.1.0");
         machine.client = strdup("http://10.0.0.1:2379");
         assert_int_equal(machine_metadata_parse("zone=a", &machine.metadata, NULL), 0);
-        assert_int_equal(machine_copy(&machine, &copy), 0);
-        assert_true(machine_equal(&machine, &copy));
+        assert_int_equal(json_record_copy(&facts_record, &machine, &copy), 0);
+        assert_true(json_record_equal(&facts_record, &machine, &copy));
         copy.client[7] = '2';
-        assert_false(machine_equal(&machine, &copy));
+        assert_false(json_record_equal(&facts_record, &machine, &copy));
         copy.client[7] = '1';
-        assert_true(machine_equal(&machine, &copy));
+        assert_true(json_record_equal(&facts_record, &machine, &copy));
         assert_int_equal(pairs_set(&copy.metadata, "zone", "b"), 0);
-        assert_false(machine_equal(&machine, &copy));
+        assert_false(json_record_equal(&facts_record, &machine, &copy));
 }
 
 static void each_fact_makes_machines_differ(void **state) {
@@ -111,15 +112,15 @@ static void each_fact_makes_machines_differ(void **state) {
                         assert_non_null(*texts[k] = strdup("value"));
                 machine.quadlet = true;
                 assert_int_equal(pairs_set(&machine.metadata, "zone", "a"), 0);
-                assert_int_equal(machine_copy(&machine, &copy), 0);
-                assert_true(machine_equal(&machine, &copy));
+                assert_int_equal(json_record_copy(&facts_record, &machine, &copy), 0);
+                assert_true(json_record_equal(&facts_record, &machine, &copy));
                 if (i < ELEMENTS(texts)) {
                         free(*texts[i]);
                         *texts[i] = NULL;
-                        assert_false(machine_equal(&machine, &copy));
+                        assert_false(json_record_equal(&facts_record, &machine, &copy));
                         *texts[i] = strdup("");
                 } else if (i == ELEMENTS(texts))
-                        machine.id[31] = '2';
+                        machine.users = true;
                 else if (i == ELEMENTS(texts) + 1)
                         machine.raft_id++;
                 else if (i == ELEMENTS(texts) + 2)
@@ -128,13 +129,14 @@ static void each_fact_makes_machines_differ(void **state) {
                         machine.quadlet = false;
                 else
                         assert_int_equal(pairs_set(&machine.metadata, "zone2", "a"), 0);
-                assert_false(machine_equal(&machine, &copy));
-                assert_false(machine_equal(&copy, &machine));
+                assert_false(json_record_equal(&facts_record, &machine, &copy));
+                assert_false(json_record_equal(&facts_record, &copy, &machine));
                 machine_done(&copy);
-                assert_int_equal(machine_copy(&machine, &copy), 0);
-                assert_true(machine_equal(&machine, &copy));
+                assert_int_equal(json_record_copy(&facts_record, &machine, &copy), 0);
+                assert_true(json_record_equal(&facts_record, &machine, &copy));
         }
-        assert_true(machine_equal(&(Machine) { .name = NULL }, &(Machine) { .name = (char[]) { "" } }));
+        assert_true(json_record_equal(&facts_record, &(Machine) { .name = NULL },
+                                      &(Machine) { .name = (char[]) { "" } }));
 }
 
 static void an_id_is_32_hex_digits(void **state) {

@@ -114,9 +114,9 @@ static int facts(void *userdata) {
                                    "\"metadata\":{\"a\":\"b\",\"c\":\"d\"}}";
         _cleanup_machine_ Machine m = {}, copy = {};
         _cleanup_text_ Text t = {};
-        int r = stored_facts_read("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", json, strlen(json), &m, NULL);
+        int r = stored_facts_read(json, strlen(json), &m, NULL);
 
-        r = r ?: machine_copy(&m, &copy);
+        r = r ?: json_record_copy(&facts_record, &m, &copy);
         if (r == 0)
                 stored_facts_write(&t, &copy);
         return r ?: t.error;
@@ -141,7 +141,7 @@ static int small_records(void *userdata) {
         stored_assignment_write(&t, &order);
         stored_state_write(&u, &state);
         stored_presence_write(
-                &p, (PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
+                &p, &(PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
         r = t.error ?: u.error ?: p.error;
         r = r ?: stored_assignment_read(t.chars, t.size, &again, NULL);
         r = r ?: stored_state_read(u.chars, u.size, &other, NULL);

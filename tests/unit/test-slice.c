@@ -181,7 +181,7 @@ static void write_value(Text *t, const LayoutKey *k, Random *random) {
                 text_append(t, "launched");
                 break;
         case LAYOUT_PRESENCE:
-                stored_presence_write(t, (PresenceRecord) { .presence = PRESENCE_UP });
+                stored_presence_write(t, &(PresenceRecord) { .presence = PRESENCE_UP });
                 break;
         case LAYOUT_FACTS:
                 memcpy(facts.id, k->machine, sizeof(facts.id));

@@ -61,11 +61,11 @@ static void token_done(AnyRecord *record) {
 }
 
 static void roots_done(AnyRecord *record) {
-        ca_roots_done(&record->roots);
+        ca_roots_record_done(&record->roots);
 }
 
 static void keys_done(AnyRecord *record) {
-        ca_keys_done(&record->keys);
+        ca_keys_record_done(&record->keys);
 }
 
 static void rollout_done(AnyRecord *record) {
@@ -364,7 +364,7 @@ static void a_root_and_a_sealed_key_have_limits(void **state) {
                          "{\"roots\":[{\"id\":\"%s\",\"pem\":\"%s\",\"state\":\"current\"}]}", PIN_1, pem);
                 assert_int_equal(stored_ca_roots_read(json, strlen(json), &record.roots, NULL),
                                  over ? -EBADMSG : 0);
-                ca_roots_done(&record.roots);
+                ca_roots_record_done(&record.roots);
                 pem[CA_PEM_MAX] = 'p';
                 pem[CA_PEM_MAX + 1] = 0;
         }
@@ -374,7 +374,7 @@ static void a_root_and_a_sealed_key_have_limits(void **state) {
                          "{\"keys\":[{\"clusterKey\":1,\"root\":\"%s\",\"sealed\":\"%s\"}]}", PIN_1, pem);
                 assert_int_equal(stored_ca_keys_read(json, strlen(json), &record.keys, NULL),
                                  over ? -EBADMSG : 0);
-                ca_keys_done(&record.keys);
+                ca_keys_record_done(&record.keys);
                 pem[CA_SEALED_MAX] = 'p';
                 pem[CA_SEALED_MAX + 1] = 0;
         }
