@@ -50,7 +50,7 @@ def functions(path):
         if not re.match(r"[a-zA-Z_]", line) or line.startswith(("typedef", "struct", "enum", "union")) and "(" not in line:
             i += 1
             continue
-        if re.fullmatch(r"[A-Z][A-Z_]*\(.*\)", line.rstrip()):  # a macro that defines functions
+        if re.match(r"[A-Z][A-Z_]*\(", line):  # a macro that defines functions, or a row
             i += 1
             continue
         head, j = "", i

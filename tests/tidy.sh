@@ -58,8 +58,10 @@ while IFS=: read -r folder may; do
                 rule "includes_of_${folder}_follow_the_arrows"
 done <<<"$arrows"
 
-sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
+sources_of client/ | xargs -r grep -nE '#include "io/' | some 'what the client includes of io' | grep -vE '^client/verbs/cert\.c:[0-9]+:#include "io/tls_roles\.h"$' |
         rule the_client_uses_certificates_of_io_only
+
+sources_of client/core/ | xargs -r grep -nE '#include "client/verbs' | rule the_core_of_the_client_includes_no_verb
 
 # Inside fleetd, engine and agent share the registry only; the scheduler is pure.
 sources_of fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent
@@ -101,8 +103,8 @@ home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
 home 'systemd/sd-bus\.h' 'fleetd/systemd/' sd-bus.h
 home 'systemd/sd-journal\.h' 'fleetd/service\.c' sd-journal.h
 home 'systemd/sd-daemon\.h' 'fleetd/service\.c' sd-daemon.h
-home 'curl/curl\.h' 'client/connection\.c' curl.h
-home '(libsmartcols/)?libsmartcols\.h' 'client/output\.c' libsmartcols.h
+home 'curl/curl\.h' 'client/core/connection\.c' curl.h
+home '(libsmartcols/)?libsmartcols\.h' 'client/core/output\.c' libsmartcols.h
 home 'jansson\.h' 'units/json\.c' jansson.h
 
 # Limits of size, and circles of includes, for the product; words for all texts.
@@ -215,10 +217,10 @@ done | rule every_live_option_is_changed_in_the_lab
 grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/host/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do
         grep -q "^\*$option=\*" man/fleetd.conf.5.scd || echo "man/fleetd.conf.5 does not name $option="
 done | rule every_setting_is_in_the_manual
-grep -oE '^ +\{ "[a-z-]+", (FLAGS|0)[^"]*"[^"]*", *("[^"]|$)' client/fleetctl.c | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u | some 'verbs' | while read -r verb; do
+sources_of client/verbs/ | xargs -r grep -ohE '^VERB\([a-z_]+, "[a-z-]+"' | grep -v '^VERB(kv_' | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u | some 'verbs' | while read -r verb; do
         grep -qE "\*(fleetctl )?$verb\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name the verb $verb"
 done | rule every_verb_is_in_the_manual
-grep -oE '^ +\{ "[a-z-]+", [^,]*, FLAGS_[^"]*(".*|$)' client/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | some 'flags' | while read -r flag; do
+grep -oE '^ +\{ "[a-z-]+", [^,]*, FLAGS_[^"]*(".*|$)' client/core/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | some 'flags' | while read -r flag; do
         grep -q -- "--$flag\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name --$flag"
 done | rule every_flag_is_in_the_manual
 

@@ -16,7 +16,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/parse.h"
-#include "client/client.h"
+#include "client/core/client.h"
 #include "client/fleetctl.h"
 #include "tests/lib/scratch.h"
 

@@ -1,6 +1,6 @@
-/* The functions of libcurl that client/connection.c calls, with a daemon of recorded answers, and a simulated
- * clock. Time passes only in calls that sleep or wait for an answer. The hostname is $FAKE_HOST, or "host".
- * Link with --wrap of clock_gettime, gethostname, nanosleep, sigtimedwait and usleep. */
+/* The functions of libcurl that connection.c of fleetctl calls, with a daemon of recorded answers, and a
+ * simulated clock. Time passes only in calls that sleep or wait for an answer. The hostname is $FAKE_HOST, or
+ * "host". Link with --wrap of clock_gettime, gethostname, nanosleep, sigtimedwait and usleep. */
 #pragma once
 
 #include <curl/curl.h>

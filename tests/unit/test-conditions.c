@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "client/overview.h"
+#include "client/verbs/overview.h"
 
 /* Return how many problems of a cluster of that size are of its size. */
 static size_t n_of_size(size_t n_machines, size_t n_units) {

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "client/snapshot.h"
+#include "client/verbs/snapshot.h"
 
 typedef struct Fixture {
         SnapshotNodes nodes;

@@ -1,0 +1,74 @@
+/* The state of a unit on one machine as a message: since when, why, and the verb for the next step. */
+#pragma once
+
+#include "client/core/client.h"
+
+typedef enum StateKind {
+        STATE_RUNS,     /* active */
+        STATE_ENDED,    /* ended successfully: not started again */
+        STATE_TROUBLE,  /* failed, restarted after a failure, not started, not loaded, or stopped */
+        STATE_CHANGING, /* in transition */
+        STATE_INACTIVE, /* inactive without a known reason: about to be started, or an older daemon
+                         * reports it
+                         */
+} StateKind;
+
+StateKind state_kind(const ApiState *s);
+
+/* Return the kind of a reason (API_REASON_*), or "" of another one. An older daemon, which may also answer a
+ * request that a newer one forwards, sends none: then the text of the reason has it. Both may be NULL. */
+const char *reason_kind_of(const char *kind, const char *reason);
+/* Return whether a reason of this kind states what the unit waits for. */
+bool reason_is_of_wait(const char *kind);
+/* Return the reason of a unit without its first word "waiting: ", for a message that has it; NULL: "". */
+const char *reason_after_waiting(const char *reason);
+/* Return whether the unit has ended successfully, and is not run again. */
+bool unit_has_finished(const ApiUnit *unit);
+
+/* Return whether systemd is about to restart the unit (RestartSec=), after a failure or a successful end. */
+bool state_is_between_runs(const ApiState *s);
+/* Return whether it does after a failure: only that has a reason. */
+bool state_is_restarting(const ApiState *s);
+/* Return whether only another text of the unit can change this load state. */
+bool state_cannot_load(const char *load);
+
+/* Return whether a unit that systemd reports as active is unhealthy: it has a reason (ApiState.why). */
+bool state_is_unhealthy(const ApiState *s);
+
+/* Append "web.service failed on newton 2 min ago: exit status 1". */
+void append_state(Text *t, const ApiState *s, const char *machine);
+
+/* The next step for a unit in trouble or unhealthy: it shows more, or mends the unit. */
+typedef enum NextStep {
+        NEXT_NONE,    /* of all other units */
+        NEXT_CORRECT, /* the host or the unit file: systemd refuses to start it */
+        NEXT_JOURNAL,
+        NEXT_RESTART,
+        NEXT_STATUS,
+        NEXT_WHY, /* another unit prevents its start */
+} NextStep;
+
+/* Return whether systemd stopped the unit because of another one, which prevents its start; append the name
+ * of that unit to 'ret' (may be NULL), if it is known. */
+bool state_is_stopped_for(const ApiState *s, Text *ret);
+
+NextStep state_next_step(const ApiState *s);
+/* Append it: "fleetctl journal web.service". 'global_on': of a global unit, the name of the machine; else
+ * NULL.
+ */
+void append_next_step(Text *t, const ApiState *s, const char *global_on);
+/* Append the command that starts a unit again: "fleetctl restart web.service". That restarts a global unit on
+ * all machines, so for one machine it is "systemctl start node.service on newton". */
+void append_start_again(Text *t, const ApiState *s, const char *global_on);
+
+/* Return the verb that shows why systemd cannot load a unit. The journal has the line of a bad unit file. */
+const char *state_load_verb(const char *load);
+
+/* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
+ * argument, if the local file has another text; else "". */
+int state_report(const ApiState *s, bool global, const char *file, const Listing *machines);
+
+/* Print the state that the machine of a unit last reported, if that machine is away. 'machines' is read if it
+ * lacks the machine. Return 1; 0: it is not away, or since a moment only, or the unit had ended; or a
+ * negative errno. */
+int state_report_away(Client *c, const char *unit, const char *machine, Listing *machines, Error *err);

@@ -1,0 +1,23 @@
+/* Times of the command line, for --since and --until, and spans in messages. */
+#pragma once
+
+#include "base/error.h"
+#include "base/text.h"
+#include "client/core/options.h"
+
+/* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
+ * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date,
+ * a time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is
+ * wall-clock time. -EINVAL: no such time; -ERANGE: before 1970. */
+int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
+
+/* Parse --since= and --until= of a verb that prints the past: 0 if one was not given. Return EXIT_DONE, or
+ * EXIT_USAGE after a message: no such time, a begin in the future, an end before it, or one with --follow. */
+int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until_ms);
+
+/* Append "4 min", in the largest unit of time. */
+void append_span(Text *t, uint64_t ms);
+/* Write date and time of day, in the local time zone; "" for 0. Returns 'ret'. */
+const char *times_date(uint64_t ms, char ret[static 32]);
+/* Append a time of the wall clock: "18:20", with the date if that is not today's. */
+void append_clock(Text *t, uint64_t ms, bool seconds);

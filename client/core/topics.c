@@ -1,0 +1,241 @@
+#include "client/core/topics.h"
+
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "client/core/output.h"
+#include "client/core/suggest.h"
+
+enum {
+        COLUMNS_DEFAULT = 80,
+        TOPIC_COLUMNS_MAX = 100, /* longer lines are hard to read */
+        COLUMNS_MIN = 20,
+        INDENT = 4,
+};
+
+const Topic topics[] = {
+#include "client/core/topics_text.h"
+        {},
+};
+
+/* Verbs of kubectl, etcdctl, nomad, docker and others, and those of later versions. */
+static const struct {
+        const char *verb, *topic;
+} foreign_verbs[] = {
+        { "apply", "run" },
+        { "audit", "past" },
+        { "change", "update" },
+        { "create", "run" },
+        { "daemon-reload", "update" },
+        { "deploy", "run" },
+        { "discover", "discovery" },
+        { "failover", "move" },
+        { "forget", "remove" },
+        { "halt", "maintain" },
+        { "leader", "limits" },
+        { "list-timers", "limits" },
+        { "maintenance", "maintain" },
+        { "move-leader", "limits" },
+        { "poweroff", "maintain" },
+        { "rebalance", "move" },
+        { "scale", "run" },
+        { "service", "discovery" },
+        { "services", "discovery" },
+        { "shutdown", "maintain" },
+        { "snapshot", "backup" },
+        { "step-down", "limits" },
+        { "transfer", "limits" },
+};
+
+const Topic *topic_find(const char *name) {
+        const Topic *found = NULL;
+        size_t n = 0;
+
+        for (const Topic *t = topics; t->name; t++) {
+                if (streq(t->name, name))
+                        return t;
+                if (*name && starts_with(t->name, name)) {
+                        found = t;
+                        n++;
+                }
+        }
+        return n == 1 ? found : NULL;
+}
+
+const Topic *topic_of_foreign_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTS(foreign_verbs); i++)
+                if (streq(foreign_verbs[i].verb, name))
+                        return topic_find(foreign_verbs[i].topic);
+
+        /* "update" is a topic and no verb. */
+        for (const Topic *t = topics; t->name; t++)
+                if (streq(t->name, name))
+                        return t;
+        return NULL;
+}
+
+const char *verb_of_foreign(const char *name) {
+        static const char *const rows[][2] = {
+                { "condrestart", "restart" },
+                { "delete", "destroy" },
+                { "describe", "status" },
+                { "disable", "unload" },
+                { "enable", "start" },
+                { "evacuate", "drain" },
+                { "evict", "move" },
+                { "get", "list-units" },
+                { "health", "status" },
+                { "hosts", "list-machines" },
+                { "info", "status" },
+                { "inspect", "status" },
+                { "is-enabled", "list-unit-files" },
+                { "label", "machine" },
+                { "link", "submit" },
+                { "list-jobs", "list-units" },
+                { "list-sockets", "list-units" },
+                { "logs", "journal" },
+                { "ls", "list-units" },
+                { "machines", "list-machines" },
+                { "mask", "unload" },
+                { "members", "list-members" },
+                { "migrate", "move" },
+                { "mv", "move" },
+                { "node", "list-machines" },
+                { "nodes", "list-machines" },
+                { "pause", "rollout" },
+                { "promote", "rollout" },
+                { "ps", "list-units" },
+                { "reenable", "start" },
+                { "relocate", "move" },
+                { "reload-or-restart", "restart" },
+                { "resume", "rollout" },
+                { "rm", "destroy" },
+                { "rollback", "revert" },
+                { "rolling", "rollout" },
+                { "rolling-update", "rollout" },
+                { "tail", "journal" },
+                { "top", "list-units" },
+                { "try-reload-or-restart", "restart" },
+                { "try-restart", "restart" },
+                { "undo", "revert" },
+                { "undrain", "uncordon" },
+                { "units", "list-units" },
+                { "unmask", "start" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (streq(rows[i][0], name))
+                        return rows[i][1];
+        return NULL;
+}
+
+const char *flag_of_foreign(const char *verb, const char *flag) {
+        static const struct {
+                const char *verbs, *flags, *use;
+        } rows[] = {
+                { "drain", "--dry-run",
+                  "fleetctl list-units --machine=HOST lists its units, fleetctl why UNIT the other "
+                  "machines" },
+                { "edit submit start", "--dry-run", "fleetctl plan FILE" },
+                { "journal", "-u --unit", "fleetctl journal UNIT" },
+                { "kv", "--watch", "fleetctl kv watch KEY" },
+                { "kv", "-w --write-out", "--output=json" },
+                { "list-units", "-a --all", "fleetctl list-unit-files has units without a machine, too" },
+                { "list-units list-machines list-unit-files", "-w --watch", "fleetctl events --follow" },
+                { "log", "-u --unit",
+                  "fleetctl log UNIT=NAME, or of the unit itself: fleetctl journal UNIT" },
+                { "rollout", "-w --watch", "--wait" },
+                { "start stop", "--now", "fleetctl start, stop and unload act at once" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (text_has_word(rows[i].verbs, verb) && text_has_word(rows[i].flags, flag))
+                        return rows[i].use;
+        return NULL;
+}
+
+void topics_consider(Suggestion *s) {
+        for (const Topic *t = topics; t->name; t++)
+                suggest_consider(s, t->name);
+}
+
+void topics_note_all(void) {
+        _cleanup_text_ Text t = {};
+
+        for (const Topic *topic = topics; topic->name; topic++)
+                text_printf(&t, " %s", topic->name);
+        if (t.size > 0)
+                fprintf(stderr, "fleetctl: topics:%s\n", t.chars);
+}
+
+static size_t topic_columns(void) {
+        struct winsize window = {};
+
+        if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
+                return COLUMNS_DEFAULT;
+        return window.ws_col < COLUMNS_MIN ? COLUMNS_MIN :
+                                             MIN((size_t) window.ws_col, (size_t) TOPIC_COLUMNS_MAX);
+}
+
+/* Return the columns of the first 'size' bytes. */
+static size_t topic_width(const char *s, size_t size) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < size; i++)
+                n += (s[i] & 0xc0) != 0x80;
+        return n;
+}
+
+static void topic_print_wrapped(const char *text, size_t size, size_t indent, size_t indent_rest,
+                                size_t columns) {
+        size_t column = indent;
+
+        printf("%*s", (int) indent, "");
+        for (size_t i = 0, n; i < size; i += n + 1) {
+                const char *end = memchr(text + i, ' ', size - i);
+                size_t width;
+
+                n = end ? (size_t) (end - text) - i : size - i;
+                width = topic_width(text + i, n);
+                if (i > 0 && column + 1 + width > columns) {
+                        printf("\n%*s", (int) indent_rest, "");
+                        column = indent_rest;
+                } else if (i > 0) {
+                        putchar(' ');
+                        column++;
+                }
+                printf("%.*s", (int) n, text + i);
+                column += width;
+        }
+        putchar('\n');
+}
+
+/* Return the columns of the mark before an item of a list: "- " or "1. ". */
+static size_t topic_hanging(char mark) {
+        if (mark == 'n')
+                return strlen("1. ");
+        return mark == 'h' ? strlen("- ") : 0;
+}
+
+void topic_print(const Topic *topic) {
+        size_t columns = topic_columns();
+
+        printf("%s\n\n", topic->title);
+        for (const char *line = topic->text, *end; *line; line = end + 1) {
+                size_t indent;
+
+                end = line + strcspn(line, "\n");
+                if (line == end) {
+                        putchar('\n');
+                        continue;
+                }
+                indent = INDENT + INDENT * (size_t) (line[0] - '0');
+                if (line[1] == '|')
+                        printf("%*s%.*s\n", (int) indent, "", (int) (end - line - 2), line + 2);
+                else
+                        topic_print_wrapped(line + 2, (size_t) (end - line) - 2, indent,
+                                            indent + topic_hanging(line[1]), columns);
+        }
+}

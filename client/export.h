@@ -1,6 +1,0 @@
-/* Shared by export and import of a folder (client/export.c has its files). */
-#pragma once
-
-#include "client/client.h"
-
-enum { EXPORT_FORMAT = 1 }; /* of the folder; a reader rejects a newer one */

@@ -1,0 +1,297 @@
+/* cert: users of the cluster, and their certificates. The private key is made here, and never leaves this
+ * host: the daemon gets a certificate signing request. */
+#include <fcntl.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/parse.h"
+#include "client/core/client.h"
+#include "client/core/times.h"
+#include "io/tls_roles.h"
+#include "units/stored_cluster.h"
+
+enum {
+        FILE_NAME_SIZE = PRINCIPAL_NAME_MAX + 8,
+        KEY_FILE_MAX = 4096,
+};
+
+/* The files of a user in the folder of --out. */
+typedef struct CertFiles {
+        const char *folder;
+        int fd;
+        char key[FILE_NAME_SIZE], certificate[FILE_NAME_SIZE];
+} CertFiles;
+
+static void cert_files_done(CertFiles *f) {
+        closep(&f->fd);
+}
+
+static int cert_files_open(CertFiles *f, const char *folder, const char *name, Error *err) {
+        f->folder = folder;
+        snprintf(f->key, sizeof(f->key), "%s.key", name);
+        snprintf(f->certificate, sizeof(f->certificate), "%s.pem", name);
+        f->fd = open_dir(folder, 0755);
+        return f->fd < 0 ? error_set(err, f->fd, "Failed to open %s: %s", folder, strerror(-f->fd)) : 0;
+}
+
+static int cert_write(const CertFiles *f, const char *name, const char *bytes, size_t size, mode_t mode,
+                      Error *err) {
+        int r = write_file_at(f->fd, name, bytes, size, mode);
+
+        return r < 0 ? error_set(err, r, "Failed to write %s/%s: %s", f->folder, name, strerror(-r)) : 0;
+}
+
+/* Read the key, or make it. It is written before the request, so that a repetition uses the same key. */
+static int cert_key(const CertFiles *f, TlsPrivateKey **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        char *pem = NULL;
+        size_t size = 0;
+        int r;
+
+        r = read_file_at(f->fd, f->key, KEY_FILE_MAX, &pem, &size);
+        if (r == -ENOENT) {
+                r = tls_private_key_new(&key, err);
+                if (r >= 0)
+                        r = tls_private_key_print(key, &pem, &size, err);
+                if (r >= 0)
+                        r = cert_write(f, f->key, pem, size, 0600, err);
+        } else if (r >= 0) {
+                r = tls_private_key_read(pem, size, &key, err);
+                if (r < 0)
+                        r = error_prefix(err, -EBADMSG, "%s/%s", f->folder, f->key);
+        } else
+                r = error_set(err, r, "Failed to read %s/%s: %s", f->folder, f->key, strerror(-r));
+        tls_secret_free(pem, size);
+        if (r >= 0)
+                *ret = TAKE_PTR(key);
+        return r;
+}
+
+/* -- Requests -- */
+
+/* Append the rights of --rights, which commas separate. */
+static void cert_add_rights(Text *body, const char *rights) {
+        json_open(body, "rights", '[');
+        for (const char *p = rights; p; p = *p ? p + 1 : NULL) {
+                size_t size = strcspn(p, ",");
+                _cleanup_free_ char *right = strndup(p, size);
+
+                if (!right)
+                        body->error = -ENOMEM;
+                else
+                        json_add_item(body, right);
+                p += size;
+        }
+        json_close(body, ']');
+}
+
+/* 'csr' NULL: only the rights change. */
+static int cert_write_request(const Options *o, const char *csr, Text *body, Error *err) {
+        uint64_t ttl_ms = 0;
+
+        if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
+                return error_set(err, -EINVAL,
+                                 "--ttl=%.32s: expected a time span up to 365d, for example 30d",
+                                 o->token_ttl);
+        json_open(body, NULL, '{');
+        json_add_string(body, "csr", csr);
+        json_add_bool(body, "replace", o->replace);
+        if (o->rights)
+                cert_add_rights(body, o->rights);
+        json_add_u64(body, "ttl", ttl_ms / 1000);
+        json_close(body, '}');
+        return body->error;
+}
+
+static int cert_check_name(const char *verb, char **args, size_t n) {
+        if (n != 1) {
+                client_note("%s: expected the name of one user", verb);
+                return EXIT_USAGE;
+        }
+        if (principal_name_is_valid(args[0]))
+                return EXIT_DONE;
+        client_note(
+                "'%.80s' is no name of a user: expected 1 to %d of a-z 0-9 . _ - that begin with a letter or "
+                "digit",
+                args[0], PRINCIPAL_NAME_MAX);
+        return EXIT_USAGE;
+}
+
+static int cert_request(Client *c, const char *method, const char *name, const Text *body, Reply *ret,
+                        Error *err) {
+        _cleanup_text_ Text path = {};
+
+        text_printf(&path, "/fleet/v1/cluster/users/%s", name);
+        return client_request(c, method, client_path(&path), body, ret, err);
+}
+
+/* -- create -- */
+
+static int cert_store(const CertFiles *f, const JsonValue *answer, Error *err) {
+        const char *certificate = member_text(answer, "certificate"), *roots = member_text(answer, "roots");
+        char date[32];
+        int r;
+
+        if (!*certificate || !*roots)
+                return error_set(err, -EBADMSG, "the answer of fleetd contains no certificate");
+        r = cert_write(f, f->certificate, certificate, strlen(certificate), 0644, err);
+        if (r >= 0)
+                r = cert_write(f, "ca.pem", roots, strlen(roots), 0644, err);
+        if (r < 0)
+                return r;
+        printf("Certificate in %s/%s, key in %s/%s, roots in %s/ca.pem; valid until %s\n", f->folder,
+               f->certificate, f->folder, f->key, f->folder,
+               times_date(member_number(answer, "expires"), date));
+        if (client_is_interactive())
+                printf("\nOn a host that has these files: fleetctl --endpoint=https://HOST:PORT "
+                       "--cert-file=%s --key-file=%s --ca-file=ca.pem list-units\n"
+                       "HOST:PORT is a listener of ListenTLS=.\n",
+                       f->certificate, f->key);
+        return 0;
+}
+
+/* Get a certificate for the key of the folder. */
+static int cert_get(Client *c, const CertFiles *f, const char *name, JsonValue **ret, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_text_ Text csr = {}, body = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        r = cert_write_request(&c->options, "", &body, err); /* a message before a key is made */
+        if (r < 0)
+                return r;
+        text_clear(&body);
+        r = cert_key(f, &key, err);
+        if (r >= 0)
+                r = tls_request_create(key, &csr, err);
+        if (r < 0)
+                return r;
+        r = csr.error < 0 ? csr.error : cert_write_request(&c->options, csr.chars, &body, err);
+        if (r >= 0)
+                r = cert_request(c, "PUT", name, &body, &reply, err);
+        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+}
+
+static int cert_create(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(cert_files_done) CertFiles files = { .fd = -1 };
+        _cleanup_json_ JsonValue *answer = NULL;
+        int r;
+
+        r = cert_check_name("cert", args, n);
+        if (r != EXIT_DONE)
+                return r;
+        r = cert_files_open(&files, c->options.out ?: ".", args[0], err);
+        if (r >= 0)
+                r = cert_get(c, &files, args[0], &answer, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = cert_store(&files, answer, err);
+        return r < 0 ? client_fail_after(r, err, "Failed to create a certificate: ") : EXIT_DONE;
+}
+
+/* -- set, revoke -- */
+
+static int cert_set(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_text_ Text body = {};
+        int r;
+
+        r = cert_check_name("cert set", args, n);
+        if (r != EXIT_DONE)
+                return r;
+        if (!c->options.rights)
+                return client_usage("cert set: expected --rights=, which replace those of the user");
+        r = cert_write_request(&c->options, NULL, &body, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = cert_request(c, "PUT", args[0], &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the rights: ");
+        printf("User %s has these rights from now on\n", args[0]);
+        return EXIT_DONE;
+}
+
+static int cert_revoke(Client *c, char **args, size_t n, Error *err) {
+        int r;
+
+        r = cert_check_name("cert revoke", args, n);
+        if (r != EXIT_DONE)
+                return r;
+        r = cert_request(c, "DELETE", args[0], NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to revoke the user: ");
+        printf("User %s is revoked; its connections end\n", args[0]);
+        return EXIT_DONE;
+}
+
+/* -- ls -- */
+
+static int cert_add_row(Table *table, const JsonValue *user) {
+        const JsonValue *list = json_value_member(user, "rights");
+        _cleanup_text_ Text rights = {}, key = {};
+        char date[32];
+
+        for (size_t i = 0; i < json_value_count(list); i++)
+                text_printf(&rights, "%s%s", i > 0 ? "," : "",
+                            json_value_string(json_value_item(list, i)) ?: "");
+        text_printf(&key, "%.8s", member_text(user, "key"));
+        if (rights.error < 0 || key.error < 0)
+                return -ENOMEM;
+
+        const char *cells[] = { member_text(user, "name"), times_date(member_number(user, "expires"), date),
+                                key.chars, rights.chars ?: "" };
+
+        return table_add_row(table, cells);
+}
+
+static int cert_list(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = table_new("USER,EXPIRES,KEY,RIGHTS");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        const JsonValue *users;
+        int r;
+
+        if (n > 0)
+                return client_usage("cert ls: expected no arguments");
+        if (!table)
+                return -ENOMEM;
+        r = client_request(c, "GET", "/fleet/v1/cluster/users", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to list users: ");
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        users = json_value_member(root, "users");
+        for (size_t i = 0; i < json_value_count(users); i++) {
+                r = cert_add_row(table, json_value_item(users, i));
+                if (r < 0)
+                        return r;
+        }
+        return table_print(table, true);
+}
+
+static int cert_run(Client *c, char **args, size_t n, Error *err) {
+        static const struct {
+                const char *name;
+                int (*run)(Client *c, char **args, size_t n, Error *err);
+        } cert_verbs[] = {
+                { "create", cert_create }, { "ls", cert_list }, { "revoke", cert_revoke }, { "set", cert_set }
+        };
+
+        for (size_t i = 0; n > 0 && i < ELEMENTS(cert_verbs); i++)
+                if (streq(cert_verbs[i].name, args[0]))
+                        return cert_verbs[i].run(c, args + 1, n - 1, err);
+        return cert_create(c, args, n, err);
+}
+
+VERB(cert, "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
+     "Create, list, change and revoke users with certificates",
+     "Makes the key of the user here: NAME.key, and gets NAME.pem, its certificate, and ca.pem, for\n"
+     "the verification of ListenTLS=. An existing NAME.key is used again: that renews the certificate.\n"
+     "set replaces the rights of a user, revoke ends them; both take effect at once.\n\n"
+     "fleetctl cert backup --rights=keys-read:/,units-see --ttl=365d --out=users\n",
+     cert_run);

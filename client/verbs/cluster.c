@@ -1,0 +1,345 @@
+/* cluster: the replicas as this host sees them, and decisions of an administrator about the whole cluster: to
+ * raise the feature level, to require certificates, and to stop waiting for hosts after a recovery. */
+#include "base/parse.h"
+#include "client/core/client.h"
+
+enum { CLUSTER_LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
+
+/* Append all names but 'except'. */
+static void cluster_append_names(Text *t, const JsonValue *names, const char *except) {
+        for (size_t i = 0; i < json_value_count(names); i++) {
+                const char *name = json_value_string(json_value_item(names, i)) ?: "";
+
+                if (streq(name, except))
+                        continue;
+                text_append(t, t->size > 0 ? ", " : "");
+                text_append_printable(t, name);
+        }
+}
+
+/* -- cluster -- */
+
+static int cluster_print_members(const JsonValue *members) {
+        _cleanup_table_ Table *table = table_new("MACHINE,ADDRESS,ROLE,REACHABLE");
+
+        if (!table)
+                return -ENOMEM;
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+                const char *cells[] = { member_label(m), member_text(m, "address"), member_text(m, "seat"),
+                                        member_bool(m, "reachable") ? "yes" : "no" };
+
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
+        }
+        return table_print(table, true);
+}
+
+/* In a cluster that has, or had, a key file. */
+static void cluster_print_peer_auth(const JsonValue *root) {
+        const JsonValue *without = json_value_member(root, "withoutCertificate");
+        const char *auth = member_text(root, "peerAuth");
+        _cleanup_text_ Text names = {}, line = {}, command = {};
+
+        if (!*auth)
+                return;
+        cluster_append_names(&names, without, "");
+        if (streq(auth, "certificate"))
+                text_append(&line, "hosts      require certificates of each other");
+        else if (names.size > 0)
+                text_append(&line, "hosts      accept the key file");
+        else {
+                text_append(&line,
+                            "hosts      accept the key file, and all have a certificate; to require it:");
+                text_append(&command, "fleetctl cluster secure");
+        }
+        if (names.size > 0)
+                text_printf(&line, "; without a certificate: %s", names.chars);
+        output_words_and(&line, command.size > 0 ? " " : "", &command, CLUSTER_LABEL_WIDTH);
+}
+
+/* Append the argument that selects the machine of a label: its name, or of "gamma (9dc1c8e5)" the ID. */
+static void append_label_argument(Text *t, const char *label) {
+        const char *id = strrchr(label, '(');
+
+        if (!id)
+                text_append_printable(t, label);
+        else
+                text_append_printable_bytes(t, id + 1, strcspn(id + 1, ")"), false);
+}
+
+/* Print how a host joins again that has lost its identity, and how the cluster forgets one that is gone; the
+ * first of 'awaited' but 'self' is the example. */
+static void cluster_print_return(const JsonValue *awaited, const char *self) {
+        _cleanup_text_ Text line = {}, command = {};
+        const char *name = "";
+
+        for (size_t i = 0; i < json_value_count(awaited) && !*name; i++) {
+                name = json_value_string(json_value_item(awaited, i)) ?: "";
+                name = streq(name, self) ? "" : name;
+        }
+        if (!*name)
+                return;
+        text_append(
+                &line,
+                "           a host without its former /var/lib/fleet needs a token: fleetctl token if its "
+                "machine ID is new, else");
+        text_append(&command, "fleetctl token --replace=");
+        append_label_argument(&command, name);
+        output_words_and(&line, " ", &command, CLUSTER_LABEL_WIDTH);
+        text_clear(&line);
+        text_clear(&command);
+        text_append(&line, "           to remove one that is gone for ever:");
+        text_append(&command, "fleetctl remove --force ");
+        append_label_argument(&command, name);
+        output_words_and(&line, " ", &command, CLUSTER_LABEL_WIDTH);
+}
+
+static int cluster_print(const JsonValue *root) {
+        const JsonValue *leader = json_value_member(root, "leader"),
+                        *awaited = json_value_member(root, "waitsFor");
+        unsigned long long level = member_number(root, "level"),
+                           supported = member_number(root, "levelKnown");
+        _cleanup_text_ Text head = {}, problem = {}, names = {}, line = {}, command = {}, stop = {};
+
+        text_append_printable(&problem, member_text(root, "problem"));
+        cluster_append_names(&names, awaited, member_text(root, "name"));
+        if (problem.error < 0 || names.error < 0)
+                return -ENOMEM;
+        text_append(&head, "cluster    ");
+        text_append_printable(&head, member_text(root, "clusterId"));
+        text_printf(&head, ", index %llu, term %llu\nleader     ",
+                    (unsigned long long) member_number(root, "index"),
+                    (unsigned long long) member_number(root, "term"));
+        text_append_printable(&head, leader ? member_label(leader) : "none");
+        if (!leader && member_number(root, "staleSec") > 0)
+                text_append(&head, "; the state on this host may be stale");
+        text_append(&head, "\nthis host  ");
+        text_append_printable(&head, member_text(root, "name"));
+        text_append(&head, ", ");
+        text_append_printable(&head, member_text(root, "role"));
+        if (*member_text(root, "replica")) {
+                text_append(&head, " to ");
+                text_append_printable(&head, member_text(root, "replica"));
+        }
+        if (head.error < 0)
+                return head.error;
+        (void) output_line(head.chars);
+        text_printf(&line, "level      %llu", level);
+        if (supported > level) {
+                text_printf(&line,
+                            "; level %llu follows one day after all hosts support it; to raise it now:",
+                            supported);
+                text_printf(&command, "fleetctl cluster level %llu", supported);
+        }
+        output_words_and(&line, command.size > 0 ? " " : "", &command, CLUSTER_LABEL_WIDTH);
+        cluster_print_peer_auth(root);
+        if (problem.size > 0)
+                printf("problem    %s\n", problem.chars);
+        if (names.size == 0 && json_value_count(awaited) > 0) {
+                text_clear(&line);
+                text_append(&line, "waits for  this host: it is about to report its running units");
+                output_words(&line, CLUSTER_LABEL_WIDTH);
+        } else if (awaited) {
+                text_clear(&line);
+                text_printf(&line,
+                            "waits for  %s: running units not reported yet; start fleetd there, or if all "
+                            "are gone for ever:",
+                            names.chars ?: "no host");
+                text_append(&stop, "fleetctl cluster stop-waiting");
+                output_words_and(&line, " ", &stop, CLUSTER_LABEL_WIDTH);
+                cluster_print_return(awaited, member_text(root, "name"));
+        }
+        putchar('\n');
+        (void) fflush(stdout);
+        return cluster_print_members(json_value_member(root, "voters"));
+}
+
+/* -- cluster level, cluster stop-waiting -- */
+
+static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        unsigned long long current = member_number(root, "level"),
+                           highest = member_number(root, "levelKnown");
+        _cleanup_text_ Text body = {};
+        uint64_t next = 0;
+        int r;
+
+        if (n == 0) {
+                printf("%llu\n", current);
+                return EXIT_DONE;
+        }
+        if (n > 1 || parse_u64(args[0], &next) < 0 || next == 0)
+                return client_usage("cluster level: expected one number, the new feature level");
+        if (next == current)
+                return EXIT_DONE;
+        if (next < current || next > highest) {
+                client_note("cluster level %llu: the level is %llu; the fleetd of this host supports levels "
+                            "up to "
+                            "%llu, and no level can be lowered",
+                            (unsigned long long) next, current, highest);
+                return EXIT_FAILED;
+        }
+        text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
+        if (!client_confirm(
+                    c, "Raise it?",
+                    "The feature level changes from %llu to %llu and cannot be lowered: no host can return "
+                    "to a fleetd without support for it.",
+                    current, (unsigned long long) next))
+                return EXIT_FAILED;
+        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to raise the feature level: ");
+        printf("Feature level %llu\n", (unsigned long long) next);
+        return EXIT_DONE;
+}
+
+/* Append the units that the cluster has on the awaited hosts: ": a.service, b.service and 3 more". Without
+ * them the question still names the hosts. */
+static void cluster_append_units(Client *c, Text *t, const JsonValue *awaited) {
+        _cleanup_listing_ Listing units = {}, machines = {};
+        size_t n = 0;
+
+        if (client_units(c, &units, NULL) < 0)
+                return;
+        for (size_t i = 0; i < units.n; i++) {
+                const ApiUnit *u = &units.units[i];
+                _cleanup_text_ Text name = {};
+                bool is_there = false;
+
+                if (!u->machine_id || !*u->machine_id)
+                        continue;
+                client_load_machine(c, &machines, u->machine_id, true);
+                append_machine_name(&name, &machines, u->machine_id);
+                for (size_t k = 0; k < json_value_count(awaited) && !is_there; k++)
+                        is_there = same_string(json_value_string(json_value_item(awaited, k)), name.chars);
+                if (!is_there || n++ >= UNITS_SHOWN)
+                        continue;
+                text_append(t, n == 1 ? ": " : ", ");
+                text_append_printable(t, u->name);
+        }
+        if (n > UNITS_SHOWN)
+                text_printf(t, " and %zu more", n - UNITS_SHOWN);
+}
+
+static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        const JsonValue *awaited = json_value_member(root, "waitsFor");
+        _cleanup_text_ Text names = {}, units = {};
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster stop-waiting: expected no arguments");
+        if (!awaited) {
+                fputs("fleetctl: the cluster waits for no host\n", stderr);
+                return EXIT_DONE;
+        }
+        cluster_append_names(&names, awaited, "");
+        cluster_append_units(c, &units, awaited);
+        if (names.error < 0 || units.error < 0)
+                return -ENOMEM;
+        if (!client_confirm(
+                    c, "Stop waiting?",
+                    "%s: running units not reported. The cluster starts their units on other hosts%s. If "
+                    "these hosts still run, the units run twice.",
+                    names.chars ?: "", units.chars ?: ""))
+                return EXIT_FAILED;
+        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to stop waiting: ");
+        printf("The cluster no longer waits for %s; the units of lost hosts start on other hosts%s\n",
+               names.chars ?: "any host", units.chars ?: "");
+        return EXIT_DONE;
+}
+
+static int cluster_rekey(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster rekey: expected no arguments");
+        r = client_request(c, "POST", "/fleet/v1/cluster/rekey", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the cluster key: ");
+        puts("The change of the cluster key has begun; fleetctl ca shows its state");
+        return EXIT_DONE;
+}
+
+/* -- cluster secure -- */
+
+static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
+        const JsonValue *without = json_value_member(root, "withoutCertificate");
+        _cleanup_text_ Text names = {}, body = {};
+        int r;
+
+        if (n > 0)
+                return client_usage("cluster secure: expected no arguments");
+        if (streq(member_text(root, "peerAuth"), "certificate")) {
+                puts("The cluster requires certificates");
+                return EXIT_DONE;
+        }
+        cluster_append_names(&names, without, "");
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "force", c->options.force);
+        json_close(&body, '}');
+        if (names.error < 0 || body.error < 0)
+                return -ENOMEM;
+        if (!client_confirm(
+                    c, "Require certificates?",
+                    "From now on, hosts authenticate each other with certificates only, and the key file "
+                    "has no effect. This cannot be undone. No unit is touched.%s%s%s",
+                    names.size > 0 ? " Hosts without a certificate now: " : "", names.chars ?: "",
+                    names.size > 0 ? "." : ""))
+                return EXIT_FAILED;
+        if (names.size > 0)
+                client_note("waiting until hosts have certificates and use them: %s", names.chars);
+        r = client_request(c, "POST", "/fleet/v1/cluster/secure", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to require certificates: ");
+        puts("The cluster requires certificates; PeerKey= and the key file can be removed on all hosts");
+        return EXIT_DONE;
+}
+
+static int cluster_run(Client *c, char **args, size_t n, Error *err) {
+        static const struct {
+                const char *name;
+                int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
+        } cluster_verbs[] = { { "level", cluster_level },
+                              { "rekey", cluster_rekey },
+                              { "secure", cluster_secure },
+                              { "stop-waiting", cluster_stop_waiting } };
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        size_t which = 0;
+        int r;
+
+        while (n > 0 && which < ELEMENTS(cluster_verbs) && !streq(cluster_verbs[which].name, args[0]))
+                which++;
+        if (which == ELEMENTS(cluster_verbs)) {
+                Suggestion suggestion = { .typed = args[0] };
+
+                for (size_t i = 0; i < ELEMENTS(cluster_verbs); i++)
+                        suggest_consider(&suggestion, cluster_verbs[i].name);
+                return client_fail_verb("cluster", &suggestion,
+                                        "cluster [level [N] | rekey | secure | stop-waiting]");
+        }
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
+        if (n > 0)
+                return cluster_verbs[which].run(c, root, args + 1, n - 1, err);
+        if (streq(c->options.output, "json"))
+                (void) output_text(reply.body.chars, reply.body.size);
+        else
+                r = cluster_print(root);
+        return r;
+}
+
+VERB(cluster, "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",
+     "Show the replicas and their leader; change the feature level",
+     "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
+     "level prints the feature level, or raises it without the delay of one day.\n"
+     "rekey gives the members another cluster key, with which the CA's private key is sealed.\n"
+     "secure ends the key file of the cluster: hosts then authenticate each other with certificates only.\n"
+     "Hosts that are up get certificates first. --force leaves out hosts that are down and have none.\n"
+     "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
+     cluster_run);

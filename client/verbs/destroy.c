@@ -1,0 +1,81 @@
+/* destroy: remove units from the cluster. */
+#include "client/verbs/found.h"
+
+/* Wait for the units in the given order and print the line of fleet for each. */
+static int wait_gone(Client *c, const Names *names) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < names->n; i++) {
+                const Names one = { .items = &names->items[i], .n = 1 };
+                Error err = {};
+                int r = 0;
+
+                if (!c->options.no_block)
+                        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
+                                     &err);
+                if (wait_was_ended(c, r))
+                        return wait_print_error(c, r, NULL, &err);
+                if (r < 0) {
+                        fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
+                        status = EXIT_FAILED;
+                } else
+                        printf("Destroyed %s\n", names->items[i]);
+                (void) fflush(stdout);
+        }
+        return status;
+}
+
+/* Destroy units, and add those that are destroyed to found->waiting. Return an exit status; errors are
+ * printed. */
+static int destroy_units(Client *c, FoundUnits *found) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, found->n + 1);
+        int status = EXIT_DONE;
+
+        if (!units)
+                return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0; i < found->n; i++) {
+                units[i] = client_change_of(found->items[i].name);
+                units[i].destroy = true;
+        }
+        for (size_t i = 0, end; i < found->n; i = end) {
+                bool all;
+
+                end = MIN(found->n, i + BATCH_UNITS);
+                all = end - i > 1 && client_destroy(c, units + i, end - i, NULL) >= 0;
+                for (size_t k = i; k < end; k++) {
+                        Error err = {};
+                        /* After a rejected transaction, single requests find the unit that was rejected. A
+                         * daemon without transactions needs single requests, too. */
+                        int r = all ? 0 : client_destroy(c, &units[k], 1, &err);
+
+                        if (r < 0)
+                                status = client_fail_after(r, &err, "Error destroying units: ");
+                        else if (names_add(&found->waiting, units[k].name, strlen(units[k].name)) < 0)
+                                return client_fail(-ENOMEM, NULL);
+                }
+        }
+        return status;
+}
+
+static int destroy_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_found_ FoundUnits found = {};
+        int r, status;
+
+        r = found_find(c, args, n, &found, err);
+        if (r != EXIT_DONE)
+                return r;
+
+        /* Destroy all before the first wait, so that they stop at the same time. */
+        status = destroy_units(c, &found);
+        if (c->options.no_block || !progress_is_possible())
+                return wait_gone(c, &found.waiting) ?: status;
+        r = found_wait(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
+        return r < 0 ? wait_print_error(c, r, found.progress, err) : status;
+}
+
+VERB(destroy, "destroy",
+     FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES | FLAGS_REPORT, "UNIT...",
+     "Destroy one or more units in the cluster",
+     "Stops the units, removes them from their machines, and deletes their files.\n"
+     "Returns when no machine reports them.\n",
+     destroy_run);

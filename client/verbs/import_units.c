@@ -1,0 +1,229 @@
+/* The steps of both kinds of import after units and metadata are read. */
+#include "client/verbs/import.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "client/verbs/snapshot.h"
+
+enum { PATCH_MAX = 1000 }; /* operations of one request */
+
+void import_units_done(ImportUnits *units) {
+        for (size_t i = 0; i < units->n; i++) {
+                free(units->items[i].name);
+                free(units->items[i].text);
+                free(units->items[i].rejected);
+        }
+        free(units->items);
+        for (size_t i = 0; i < units->n_metadata; i++) {
+                free(units->metadata[i].key);
+                free(units->metadata[i].value);
+        }
+        free(units->metadata);
+}
+
+/* -- Reading -- */
+
+int import_add(ImportUnits *units, const char *name, char *text, TargetState target, Error *err) {
+        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+        ImportUnit *unit;
+        int r;
+
+        if (GROW(units->items, units->capacity, units->n + 1) < 0) {
+                free(text);
+                return -ENOMEM;
+        }
+        unit = &units->items[units->n++];
+        *unit = (ImportUnit) { .name = strdup(name), .text = text, .target = target };
+        if (!unit->name)
+                return -ENOMEM;
+        r = unit_verify(name, text, strlen(text), &faults, &warnings);
+        if (r < 0)
+                return r;
+        if (faults.n > 0 && asprintf(&unit->rejected, "rejected: %s", faults.items[0].message) < 0) {
+                unit->rejected = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+int import_add_metadata(ImportUnits *units, const char *machine, const char *key, const char *value) {
+        ImportMetadata *m;
+
+        if (!machine_id_is_valid(machine) || machine_metadata_check(key, value, NULL) < 0)
+                return 0;
+        if (GROW(units->metadata, units->metadata_capacity, units->n_metadata + 1) < 0)
+                return -ENOMEM;
+        m = &units->metadata[units->n_metadata++];
+        *m = (ImportMetadata) { .key = strdup(key), .value = strdup(value) };
+        snprintf(m->machine, sizeof(m->machine), "%s", machine);
+        return m->key && m->value ? 0 : -ENOMEM;
+}
+
+/* -- Comparison with the cluster -- */
+
+static int by_name(const void *a, const void *b) {
+        return strcmp(((const ImportUnit *) a)->name, ((const ImportUnit *) b)->name);
+}
+
+static ImportAction action_for(const ImportUnit *unit, const Unit *parsed, const ApiUnit *other,
+                               bool replace) {
+        bool same_text = other && other->hash && streq(other->hash, parsed->hash);
+
+        if (!other)
+                return IMPORT_CREATE;
+        if (replace && (!same_text || other->desired_state != unit->target))
+                return IMPORT_REPLACE;
+        return same_text ? IMPORT_EXISTS : IMPORT_DIFFERS;
+}
+
+static int add_node(void *userdata, const KvListed *node) {
+        return snapshot_apply_node(userdata, node);
+}
+
+/* Compare the metadata with what is set: the list of machines also has that of their configuration. */
+static int compare_metadata(Client *c, ImportUnits *units, Error *err) {
+        _cleanup_(snapshot_nodes_done) SnapshotNodes set = {};
+        const char *machine = "";
+        int r;
+
+        for (size_t i = 0; i < units->n_metadata; i++) {
+                ImportMetadata *m = &units->metadata[i];
+                _cleanup_text_ Text path = {};
+                const SnapshotNode *there;
+
+                text_printf(&path, "/_fleet/machine/%s/metadata", m->machine);
+                if (path.error < 0)
+                        return path.error;
+                if (!streq(m->machine, machine)) {
+                        Error why = {};
+
+                        r = kv_pages(c, path.chars, "limit=1000", add_node, &set, &why);
+                        if (r < 0 && r != -EREMOTEIO) { /* absent, or not shown to this user */
+                                *err = why;
+                                return r;
+                        }
+                }
+                machine = m->machine;
+                text_printf(&path, "/%s", m->key);
+                if (path.error < 0)
+                        return path.error;
+                there = snapshot_find(&set, path.chars, path.size);
+                m->exists = there && strlen(m->value) == there->value_size &&
+                            memcmp(m->value, there->value, there->value_size) == 0;
+                units->n_metadata_new += !m->exists;
+        }
+        return 0;
+}
+
+int import_compare(Client *c, ImportUnits *units, bool replace, Error *err) {
+        _cleanup_listing_ Listing existing = {};
+        int r;
+
+        if (units->n > 0)
+                qsort(units->items, units->n, sizeof(*units->items), by_name);
+        r = client_units(c, &existing, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < units->n; i++) {
+                ImportUnit *u = &units->items[i];
+                _cleanup_unit_ Unit *unit = NULL;
+
+                u->action = IMPORT_REJECTED;
+                if (!u->rejected) {
+                        r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
+                        if (r < 0)
+                                return r;
+                        u->action = action_for(u, unit, listing_unit(&existing, u->name), replace);
+                }
+                units->counts[u->action]++;
+        }
+        return compare_metadata(c, units, err);
+}
+
+const char *import_action_name(const ImportUnit *unit) {
+        static const char *const names[_IMPORT_ACTION_MAX] = {
+                [IMPORT_CREATE] = "import",
+                [IMPORT_EXISTS] = "exists",
+                [IMPORT_REPLACE] = "replace",
+                [IMPORT_DIFFERS] = "exists with another text",
+        };
+
+        return names[unit->action] ?: unit->rejected;
+}
+
+int import_print(const ImportUnits *units) {
+        _cleanup_table_ Table *t = table_new("UNIT,DSTATE,ACTION");
+
+        for (size_t i = 0; t && i < units->n; i++) {
+                const ImportUnit *u = &units->items[i];
+                const char *cells[] = { u->name, target_state_to_string(u->target), import_action_name(u) };
+
+                if (table_add_row(t, cells) < 0)
+                        return -ENOMEM;
+        }
+        return t ? table_print(t, true) : -ENOMEM;
+}
+
+/* -- Sending -- */
+
+/* Append one operation of the patch. */
+static void append_metadata(Text *patch, const ImportMetadata *m) {
+        _cleanup_text_ Text path = {};
+
+        text_printf(&path, "/%s/metadata/%s", m->machine, m->key);
+        json_open(patch, NULL, '{');
+        json_add_string(patch, "op", *m->value ? "add" : "remove");
+        json_add_string(patch, "path", path.chars);
+        json_add_string(patch, "value", m->value);
+        json_close(patch, '}');
+        patch->error = patch->error ?: path.error;
+}
+
+/* Send the metadata from item *at on that is new, up to the limit of a request. */
+static int send_metadata(Client *c, const ImportUnits *units, size_t *at, Error *err) {
+        _cleanup_text_ Text patch = {};
+        size_t n = 0;
+
+        json_open(&patch, NULL, '[');
+        for (; *at < units->n_metadata && n < PATCH_MAX; (*at)++) {
+                if (units->metadata[*at].exists)
+                        continue;
+                append_metadata(&patch, &units->metadata[*at]);
+                n++;
+        }
+        json_close(&patch, ']');
+        if (n == 0 || patch.error < 0)
+                return patch.error;
+        return client_request(c, "PATCH", "/fleet/v1/machines", &patch, NULL, err);
+}
+
+int import_send(Client *c, ImportUnits *units, Error *err) {
+        _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, units->n + 1);
+        size_t n = 0;
+
+        if (!changes)
+                return -ENOMEM;
+        for (size_t at = 0; at < units->n_metadata;) {
+                int r = send_metadata(c, units, &at, err);
+
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < units->n; i++) {
+                const ImportUnit *u = &units->items[i];
+
+                if (u->action != IMPORT_CREATE && u->action != IMPORT_REPLACE)
+                        continue;
+                changes[n] = client_change_of(u->name);
+                changes[n].text = u->text;
+                changes[n].desired_state = u->target;
+                changes[n++].keep = u->action == IMPORT_CREATE;
+        }
+        return client_change(c, changes, n, err);
+}
+
+int import_fail_unchanged(int r, const Error *err) {
+        fprintf(stderr, "fleetctl: %s\nfleetctl: nothing was changed\n", error_text(err, r));
+        return EXIT_FAILED;
+}

@@ -1,0 +1,298 @@
+/* init and join: open a cluster for other hosts, and make this host a member of one. */
+#include <fcntl.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "client/verbs/overview.h"
+#include "units/token.h"
+
+enum {
+        TOKEN_FILE_MAX = 4096,
+        JOIN_UP_S = 60,
+        JOIN_REPLICA_S = 15, /* in which a cluster of few members gives a new host a replica */
+        MEMBERS_MANY = 5,    /* three voters and two standbys: further hosts are attached */
+        INIT_OPEN_S = 60,
+        OPENING_S = 15,
+        JOIN_POLL_MS = 200,
+};
+
+/* -- The token -- */
+
+static int token_from(const char *name, int fd, Text *ret, Error *err) {
+        char bytes[TOKEN_FILE_MAX];
+        ssize_t n = 1;
+
+        while (n != 0) {
+                n = read(fd, bytes, sizeof(bytes));
+                if (n < 0 && errno != EINTR)
+                        return error_set(err, -errno, "Failed to read %s: %s", name, strerror(errno));
+                if (n > 0)
+                        text_append_bytes(ret, bytes, n);
+                if (ret->size > TOKEN_FILE_MAX)
+                        return error_set(err, -EINVAL, "%s: expected a token on one line", name);
+        }
+        explicit_bzero(bytes, sizeof(bytes));
+        if (ret->error < 0)
+                return ret->error;
+        if (ret->size == 0)
+                return error_set(err, -EINVAL, "%s: expected a token on one line, but got nothing", name);
+        ret->size = strcspn(ret->chars, "\r\n");
+        ret->chars[ret->size] = 0;
+        return 0;
+}
+
+/* Take the token from the argument, which is wiped, so that ps does not show it any longer; from standard
+ * input; or from a file. */
+static int join_take_token(Client *c, char **args, size_t n, Text *ret, Error *err) {
+        const char *file = c->options.token_file;
+        _cleanup_close_ int fd = -1;
+
+        if (n + (file != NULL) != 1)
+                return error_set(err, -EINVAL,
+                                 "join: expected one token, \"-\" for standard input, or --token-file=; on a "
+                                 "host of the cluster: fleetctl token");
+        if (file) {
+                fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+                return fd < 0 ? error_set(err, -errno, "Failed to open %s: %s", file, strerror(errno)) :
+                                token_from(file, fd, ret, err);
+        }
+        if (streq(args[0], "-"))
+                return token_from("standard input", STDIN_FILENO, ret, err);
+        text_append(ret, args[0]);
+        explicit_bzero(args[0], strlen(args[0]));
+        return ret->error;
+}
+
+/* -- After the answer: the daemon restarts itself, and enters the cluster -- */
+
+/* Return whether this member is the one that this host replaces: it has its name or address, or no name any
+ * more. */
+static bool is_predecessor(const JsonValue *member, const JsonValue *self, const char *own_name) {
+        const char *name = member_text(member, "name"), *address = member_text(member, "address");
+
+        return !*name || streq(name, address) || streq(name, own_name) ||
+               (*address && streq(address, member_text(self, "address")));
+}
+
+/* What a host that has joined prints. */
+typedef struct JoinNames {
+        Text others; /* the other members */
+        Text dead;   /* the first voter of them that is lost, as an argument; empty: none is */
+} JoinNames;
+
+static void join_names_done(JoinNames *names) {
+        text_done(&names->others);
+        text_done(&names->dead);
+}
+
+static void join_add_name(JoinNames *names, const JsonValue *member, const ApiMachine *m) {
+        const char *name = member_name(member, "name");
+        bool lost = m && same_string(m->presence, "lost");
+
+        text_append(&names->others, names->others.size > 0 ? ", " : "");
+        text_append_printable(&names->others, name);
+        if (m && m->presence && !streq(m->presence, "up"))
+                text_printf(&names->others, " (%s)", presence_word(m->presence));
+        if (lost && member_is_voter(member) && names->dead.size == 0)
+                text_append_printable(&names->dead, name);
+}
+
+/* Return whether this host has a replica in the cluster, or is attached, and knows a leader. 'early': a small
+ * cluster is about to give it a replica. */
+static bool join_is_up(Client *c, const char *machine, const char *cluster, bool early, JoinNames *ret) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members, *self = NULL;
+        _cleanup_listing_ Listing machines = {};
+
+        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0 ||
+            !streq(cluster, member_short_id(root, "clusterId")) || !json_value_member(root, "leader"))
+                return false;
+        text_clear(&ret->others);
+        text_clear(&ret->dead);
+        members = json_value_member(root, "voters");
+        for (size_t i = 0; i < json_value_count(members); i++)
+                if (streq(member_text(json_value_item(members, i), "id"), machine))
+                        self = json_value_item(members, i);
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *member = json_value_item(members, i);
+
+                if (member == self || is_predecessor(member, self, member_text(root, "name")))
+                        continue;
+                client_load_machine(c, &machines, member_text(member, "id"), true);
+                join_add_name(ret, member, listing_machine(&machines, member_text(member, "id")));
+        }
+        early = early && json_value_count(members) < MEMBERS_MANY;
+        return self || (streq(member_text(root, "role"), "attached") && !early);
+}
+
+static int join_wait(Client *c, const JsonValue *answer, JoinNames *ret) {
+        const char *machine = member_text(answer, "machine"), *cluster = member_short_id(answer, "cluster");
+        time_t begin = time(NULL), end = begin + JOIN_UP_S;
+
+        while (!join_is_up(c, machine, cluster, time(NULL) < begin + JOIN_REPLICA_S, ret)) {
+                if (time(NULL) >= end)
+                        return -ETIMEDOUT;
+                (void) usleep(JOIN_POLL_MS * 1000);
+        }
+        return MIN(ret->others.error, ret->dead.error);
+}
+
+/* Return 1 if this host leads its cluster, or is a member of it, with this address; 0 if not yet, or no
+ * answer came. */
+static int init_is_open(Client *c, const char *listen) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        bool open;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        open = streq(member_text(json_value_member(root, "leader"), "address"), listen);
+        members = json_value_member(root, "voters");
+        for (size_t i = 0; i < json_value_count(members) && !open; i++)
+                open = streq(member_text(json_value_item(members, i), "address"), listen);
+        return open;
+}
+
+static int join_request(Client *c, const char *path, const char *token, bool exposed, JsonValue **ret,
+                        Error *err) {
+        _cleanup_text_ Text body = {};
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "discard", c->options.discard);
+        json_add_bool(&body, "exposed", exposed);
+        json_add_string(&body, "listen", c->options.listen ?: "");
+        json_add_string(&body, "token", token);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        r = client_request(c, "POST", path, &body, &reply, err);
+        explicit_bzero(body.chars, body.size);
+        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+}
+
+static int join_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(join_names_done) JoinNames names = {};
+        _cleanup_text_ Text token = {}, entered = {};
+        _cleanup_json_ JsonValue *answer = NULL;
+        bool exposed = n > 0 && !streq(args[0], "-");
+        Token read;
+        int r;
+
+        r = join_take_token(c, args, n, &token, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = token_read(token.chars, &read, err); /* a message before any request */
+        if (r >= 0) {
+                explicit_bzero(&read, sizeof(read));
+                r = join_request(c, "/fleet/v1/cluster/join", token.chars, exposed, &answer, err);
+        }
+        if (token.chars)
+                explicit_bzero(token.chars, token.size);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to join: ");
+        text_append(&entered, "Certificate received through ");
+        text_append_printable(&entered, member_text(answer, "through"));
+        text_append(&entered, "; entering cluster ");
+        text_append_printable(&entered, member_text(answer, "cluster"));
+        if (entered.error < 0)
+                return entered.error;
+        puts(entered.chars);
+        (void) fflush(stdout);
+        r = join_wait(c, answer, &names);
+        if (r == -ETIMEDOUT) {
+                client_note("this host has its certificate, but is not up in the cluster after %d s; fleetd "
+                            "continues: fleetctl cluster, journalctl -u fleetd",
+                            JOIN_UP_S);
+                return EXIT_FAILED;
+        }
+        if (r < 0)
+                return r;
+        printf("Joined: this host is up, with %s\n", names.others.chars ?: "");
+        (void) fflush(stdout);
+        if (names.dead.size > 0)
+                client_note("voter %s is lost; if it does not return: fleetctl remove --force %s",
+                            names.dead.chars, names.dead.chars);
+        return EXIT_DONE;
+}
+
+int init_open(Client *c, FILE *to, Error *err) {
+        _cleanup_json_ JsonValue *answer = NULL;
+        _cleanup_text_ Text opened = {};
+        time_t end = time(NULL) + INIT_OPEN_S;
+        const char *listen;
+        int r;
+
+        r = join_request(c, "/fleet/v1/cluster/init", "", false, &answer, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to open the cluster: ");
+        listen = member_text(answer, "listen");
+        while ((r = init_is_open(c, listen)) == 0) {
+                if (time(NULL) >= end) {
+                        client_note("fleetd restarts to listen on %s, and does not answer after %d s: "
+                                    "journalctl -u "
+                                    "fleetd",
+                                    listen, INIT_OPEN_S);
+                        return EXIT_FAILED;
+                }
+                (void) usleep(JOIN_POLL_MS * 1000);
+        }
+        if (r < 0)
+                return r;
+        text_append(&opened, "Cluster ");
+        text_append_printable(&opened, member_text(answer, "cluster"));
+        text_append(&opened, " listens on ");
+        text_append_printable(&opened, listen);
+        if (opened.error < 0)
+                return opened.error;
+        fprintf(to, "%s%s\n", opened.chars, to == stdout ? "; for each other host: fleetctl token" : "");
+        return EXIT_DONE;
+}
+
+/* Wait until a restored host listens for others; its daemon restarts meanwhile. *ret: the last answer, or
+ * NULL. */
+static int init_wait_opening(Client *c, JsonValue **ret) {
+        time_t begin = time(NULL);
+        bool opens = false, reported = false;
+
+        for (;; (void) usleep(JOIN_POLL_MS * 1000)) {
+                _cleanup_json_ JsonValue *root = NULL;
+                int r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
+
+                opens = r < 0 ? opens : member_bool(root, "opening");
+                if (r == -ENOMEM || !opens || time(NULL) >= begin + OPENING_S) {
+                        *ret = TAKE_PTR(root);
+                        return r == -ENOMEM ? r : 0;
+                }
+                if (!reported && time(NULL) > begin)
+                        client_note(
+                                "waiting until this host has its certificate, and listens for other hosts");
+                reported |= time(NULL) > begin;
+        }
+}
+
+/* A host needs an address to join. Without an answer or a leader, the next request has the reason. */
+int init_open_alone(Client *c, FILE *to, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *members;
+        int r;
+
+        r = init_wait_opening(c, &root);
+        if (r < 0 || !root || member_bool(root, "opening"))
+                return r < 0 ? r : EXIT_DONE;
+        members = json_value_member(root, "voters");
+        return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
+                       init_open(c, to, err) :
+                       EXIT_DONE;
+}
+
+VERB(join, "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
+     "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
+     "Returns when this host is up in the cluster. Its units run on. Its former state, as a cluster\n"
+     "of one, is moved to /var/lib/fleet/old; a host with units or keys of its own needs --discard.\n"
+     "The host listens at the address that it uses towards the cluster, or at that of --listen.\n",
+     join_run);

@@ -1,0 +1,185 @@
+/* leave: take this host out of its cluster. The daemons take all steps by themselves; this command begins,
+ * cancels, and reports. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "client/core/client.h"
+#include "client/core/state_text.h"
+
+enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60, LEAVE_FOUND_S = 5 };
+
+/* The state of this host, as GET /fleet/v1/cluster/leave has it. */
+static int leave_read(Client *c, JsonValue **ret, Error *err) {
+        return client_get_json(c, "/fleet/v1/cluster/leave", ret, err);
+}
+
+/* Append the units that fit no other host, or have Move=no; the others are moving, or wait for their turn. */
+static void leave_append_waiting(Text *t, const JsonValue *waiting) {
+        size_t n = json_value_count(waiting);
+        _cleanup_text_ Text names = {};
+
+        for (size_t i = 0; i < n; i++) {
+                text_append(&names, " ");
+                text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
+        }
+        text_printf(t, "%zu of them cannot move (fleetctl why):%s; to release them: fleetctl unload%s", n,
+                    names.chars ?: "", names.chars ?: "");
+        t->error = t->error ?: names.error;
+}
+
+/* Append what the leave waits for. */
+static void leave_append_step(Text *t, const JsonValue *root) {
+        const char *step = member_text(root, "step"), *unit = member_text(root, "unit"),
+                   *reason = member_text(root, "reason"), *other = member_text(root, "other");
+        const JsonValue *waiting = json_value_member(root, "waiting");
+        bool waits = reason_is_of_wait(reason_kind_of(member_text(root, "reasonKind"), reason));
+        unsigned long long n = member_number(root, "units");
+
+        if (streq(step, "units")) {
+                text_printf(t, "%llu unit%s to move: ", n, n == 1 ? "" : "s");
+                if (json_value_count(waiting) > 1) {
+                        leave_append_waiting(t, waiting);
+                        return;
+                }
+                text_append_printable(t, unit);
+                /* Another reason is that for which the unit came here. */
+                text_append(t, waits ? ": " : " is moving");
+                if (waits)
+                        text_append_printable(t, reason);
+                if (json_value_count(waiting) == 1 &&
+                    streq(unit, json_value_string(json_value_item(waiting, 0)) ?: "")) {
+                        text_append(t, "; to release it: fleetctl unload ");
+                        text_append_printable(t, unit);
+                }
+        } else if (streq(step, "drain") || streq(step, "global"))
+                text_append(t, "no unit is left to move; global units stop");
+        else if (streq(step, "vote") || streq(step, "transfer")) {
+                text_append(t, "no unit is left; another host takes its vote");
+        } else if (streq(step, "owner")) {
+                text_append_printable(t, reason);
+        } else if (streq(step, "wait")) {
+                text_append(t, "no unit is left; waiting for ");
+                text_append_printable(t, other);
+                text_append(t, ", which leaves first");
+        } else
+                text_append(t, "no unit is left, and it does not vote; it is being removed");
+}
+
+/* Print a step when it changes; on a terminal, in one line. */
+static void leave_print(const JsonValue *root, Text *last) {
+        _cleanup_text_ Text t = {};
+
+        leave_append_step(&t, root);
+        if (t.error < 0 || (last->chars && streq(last->chars, t.chars)))
+                return;
+        printf("%s\n", t.chars);
+        (void) fflush(stdout);
+        text_clear(last);
+        text_append(last, t.chars);
+}
+
+static int leave_cancelled(const JsonValue *root, const char *name) {
+        const char *reason = member_text(root, "reason");
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, *reason ? ": " : "");
+        text_append_printable(&t, reason);
+        client_note("the leave of %s was cancelled%s; its units do not move back", name, t.chars ?: "");
+        return EXIT_FAILED;
+}
+
+/* Wait until this host has started again, without its former cluster. It does not answer meanwhile, and
+ * founds a cluster of its own then, or waits for the hosts of Join= in its fleetd.conf. */
+static int leave_wait(Client *c, const char *cluster, const char *name) {
+        time_t answered = time(NULL), since = answered; /* of the last one with a cluster */
+        uint64_t began_ms = clock_monotonic_ms(), timeout_ms = c->options.timeout_ms;
+        _cleanup_text_ Text last = {};
+
+        for (;; (void) usleep(LEAVE_POLL_MS * 1000)) {
+                _cleanup_json_ JsonValue *root = NULL;
+                const char *now;
+                Error err = {};
+
+                if (timeout_ms > 0 && clock_monotonic_ms() - began_ms >= timeout_ms) {
+                        client_note("timed out: the leave of %s continues: fleetctl leave shows it, fleetctl "
+                                    "leave --cancel ends it",
+                                    name);
+                        return EXIT_CONTINUES;
+                }
+                if (time(NULL) - answered > LEAVE_SILENT_S) {
+                        client_note(
+                                "fleetd of %s has not answered for %d s: journalctl -u fleetd; it continues "
+                                "the leave when it runs",
+                                name, LEAVE_SILENT_S);
+                        return EXIT_CONTINUES;
+                }
+                if (leave_read(c, &root, &err) < 0)
+                        continue;
+                answered = time(NULL);
+                now = member_short_id(root, "clusterId");
+                if (!*now && answered - since < LEAVE_FOUND_S)
+                        continue;
+                if (!streq(now, cluster)) {
+                        printf("Left: %s starts empty; its former state is in /var/lib/fleet/old\n", name);
+                        return EXIT_DONE;
+                }
+                since = answered;
+                if (streq(member_text(root, "step"), "none")) {
+                        return leave_cancelled(root, name);
+                }
+                leave_print(root, &last);
+        }
+}
+
+static int leave_cancel(Client *c, const char *name, Error *err) {
+        int r;
+
+        r = client_request(c, "DELETE", "/fleet/v1/cluster/leave", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to cancel the leave: ");
+        printf("%s stays in the cluster; units that have moved do not move back\n", name);
+        return EXIT_DONE;
+}
+
+static int leave_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text name = {}, cluster = {};
+        int r;
+
+        if (n > 0)
+                return client_usage(
+                        "leave: expected no arguments: it takes the host on which it runs out of the "
+                        "cluster; another host that is lost: fleetctl remove");
+        r = leave_read(c, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the state of this host: ");
+        text_append_printable(&name, member_text(root, "name"));
+        text_append(&cluster, member_short_id(root, "clusterId"));
+        if (name.error < 0 || cluster.error < 0)
+                return -ENOMEM;
+        if (c->options.cancel)
+                return leave_cancel(c, name.chars, err);
+        if (streq(member_text(root, "step"), "none")) {
+                if (!client_confirm(
+                            c, "Leave?",
+                            "%s leaves its cluster: its units move to other hosts, then its keys and its "
+                            "identity are moved to /var/lib/fleet/old.",
+                            name.chars))
+                        return EXIT_FAILED;
+                r = client_request(c, "POST", "/fleet/v1/cluster/leave", NULL, NULL, err);
+                if (r < 0)
+                        return client_fail_after(r, err, "Failed to leave: ");
+                printf("%s leaves its cluster. It continues without this command; to cancel: fleetctl leave "
+                       "--cancel\n",
+                       name.chars);
+                (void) fflush(stdout);
+        }
+        return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars);
+}
+
+VERB(leave, "leave", FLAGS_YES | FLAGS_LEAVE | FLAGS_NO_BLOCK, "", "Take this host out of its cluster",
+     "Each unit runs on another host before it stops here. The host starts empty then; its state is\n"
+     "in /var/lib/fleet/old. The cluster continues without this command; repeat it for the progress.\n",
+     leave_run);

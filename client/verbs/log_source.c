@@ -1,0 +1,200 @@
+#include "client/verbs/log_source.h"
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/verbs/unit_status.h"
+
+enum {
+        LOG_RETRY_MS = 2000,    /* with --follow, after a machine was lost */
+        EXIT_UNREACHABLE = 255, /* from fleetd: the session to the machine has ended */
+        LOG_SAID_MAX = 500,     /* bytes of a message about a failure */
+        PRIORITY_DEFAULT = 6,
+};
+
+void log_entry_free(struct Entries *list, LogEntry *e) {
+        TAILQ_REMOVE(list, e, all);
+        free(e->text);
+        free(e);
+}
+
+void log_source_drop_first(LogSource *s) {
+        LogEntry *e = TAILQ_FIRST(&s->entries);
+
+        s->held -= e->size;
+        s->n_entries--;
+        log_entry_free(&s->entries, e);
+}
+
+void log_append_name(Text *t, const LogSource *s) {
+        _cleanup_text_ Text name = {};
+
+        append_machine_name(&name, &s->log->machines, s->machine->id);
+        text_append_printable(t, name.chars ?: "");
+        t->error = t->error ?: name.error;
+}
+
+/* A message that is not UTF-8 is an array of bytes. */
+static void append_message(Text *t, const JsonValue *entry) {
+        const JsonValue *message = json_value_member(entry, "MESSAGE");
+        uint64_t byte;
+
+        text_append(t, json_value_string(message) ?: "");
+        for (size_t i = 0; i < json_value_count(message); i++)
+                if (json_value_u64(json_value_item(message, i), &byte) >= 0 && byte > 0)
+                        text_append_char(t, (char) byte);
+}
+
+/* Take a line of journalctl. One that is no entry is a message of journalctl or of fleetd. */
+static int log_source_add(LogSource *s, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text text = {};
+        uint64_t at_us = 0, priority = PRIORITY_DEFAULT;
+        LogEntry *e;
+        int r;
+
+        size -= size > 0 && line[size - 1] == '\n';
+        r = json_value_parse(line, size, &root, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || parse_u64(member_text(root, "__REALTIME_TIMESTAMP"), &at_us) < 0) {
+                text_clear(&s->said);
+                text_append_bytes(&s->said, line, MIN(size, (size_t) LOG_SAID_MAX));
+                return s->said.error;
+        }
+        (void) parse_u64(member_text(root, "PRIORITY"), &priority);
+        if (s->log->output == LOG_JSON)
+                text_append_bytes(&text, line, size);
+        else
+                append_message(&text, root);
+        text_append(&text, ""); /* terminated, even if empty */
+        if (text.error < 0)
+                return text.error;
+        e = NEW0(LogEntry, 1);
+        if (!e)
+                return -ENOMEM;
+        *e = (LogEntry) { .source = s,
+                          .at_us = at_us,
+                          .arrived_ms = clock_monotonic_ms(),
+                          .priority = (unsigned) MIN(priority, (uint64_t) 100),
+                          .size = text.size };
+        e->text = text_take(&text, NULL);
+        s->held += e->size;
+        s->last_us = at_us;
+        s->n_entries++;
+        TAILQ_INSERT_TAIL(&s->entries, e, all);
+        while (s->log->client->options.follow && !s->log->begun && s->n_entries > s->log->lines)
+                log_source_drop_first(s);
+        return 0;
+}
+
+/* Split the output into lines: pieces of an answer end anywhere. */
+static int source_on_answer(void *userdata, const char *json, size_t json_size) {
+        LogSource *s = userdata;
+        _cleanup_json_ JsonValue *answer = NULL;
+        const char *data = "";
+        int r;
+
+        r = unit_status_line_read(json, json_size, &answer, &data, &s->status);
+        for (const char *at = data, *end; r >= 0 && *at; at = end) {
+                end = at + strcspn(at, "\n");
+                end += *end == '\n';
+                text_append_bytes(&s->partial, at, (size_t) (end - at));
+                r = s->partial.size > LINE_SIZE_MAX ? -EFBIG : s->partial.error;
+                if (r >= 0 && end[-1] == '\n') {
+                        r = log_source_add(s, s->partial.chars, s->partial.size);
+                        text_clear(&s->partial);
+                }
+        }
+        return r;
+}
+
+int log_source_open(LogSource *s, Error *err) {
+        const Log *l = s->log;
+        _cleanup_text_ Text path = {};
+
+        text_append(&path, "/fleet/v1/log?");
+        unit_status_add(&path, "machine", s->machine->id);
+        text_append(&path, l->filters.chars ?: "");
+        if (s->last_us > 0) /* continue after a lost connection */
+                text_printf(&path, "&since=@%llu.%06llu", (unsigned long long) (s->last_us + 1) / 1000000,
+                            (unsigned long long) (s->last_us + 1) % 1000000);
+        else if (l->since_ms > 0)
+                text_printf(&path, "&since=@%llu.%03llu", (unsigned long long) l->since_ms / 1000,
+                            (unsigned long long) l->since_ms % 1000);
+        if (s->last_us == 0 && l->sends_lines)
+                text_printf(&path, "&lines=%llu", (unsigned long long) l->lines);
+        s->status = -1;
+        s->retry_ms = 0;
+        text_clear(&s->partial);
+        text_clear(&s->said);
+        return stream_new(l->client->connection, "GET", client_path(&path), source_on_answer, s, &s->stream,
+                          err);
+}
+
+void log_source_note(LogSource *s, const char *reason, bool again) {
+        _cleanup_text_ Text name = {}, absence = {};
+
+        s->log->failed = true;
+        if (s->noted)
+                return;
+        s->noted = true;
+        (void) output_flush();
+        log_append_name(&name, s);
+        if (append_absence(&absence, s->log->client, s->machine))
+                client_note("%s%s: its log is on that host (journalctl -u fleetd)%s", name.chars ?: "",
+                            absence.chars ?: "", again ? "; trying again" : "");
+        else
+                client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
+}
+
+static const char *reason_of(const Error *err, int r) {
+        if (r == -EREMOTEIO)
+                return client_answer_text(err);
+        return r == -EBADMSG ? "its answer is invalid" : error_text(err, r);
+}
+
+/* An older fleetd does not have the path: its 404 has no message, unlike that about a machine. */
+static bool log_note_older(Log *l, long status, const Error *err) {
+        if (status != HTTP_NOT_FOUND || !answer_error_is_empty(err))
+                return false;
+        (void) output_flush();
+        if (!l->is_older)
+                client_note("the fleetd of this host is older and has no log: upgrade it, or journalctl -u "
+                            "fleetd on each host");
+        l->failed = l->is_older = true;
+        return true;
+}
+
+int log_source_read(LogSource *s, uint64_t ms) {
+        bool again = false, is_older;
+        const char *reason;
+        Error err = {};
+        int r;
+
+        r = stream_wait(s->stream, ms, &err);
+        if (r > 0)
+                s->noted = false;
+        if (r >= 0 || r == -ENOMEM)
+                return r;
+        is_older = r == -EREMOTEIO && log_note_older(s->log, stream_status(s->stream), &err);
+        s->stream = stream_free(s->stream);
+        if (is_older)
+                return 0;
+        reason = s->said.size > 0 ? s->said.chars : NULL;
+        if (reason && starts_with(reason, "fleetd: "))
+                reason += strlen("fleetd: ");
+        if (r == -ENODATA && s->status == UNIT_STATUS_LIMIT)
+                reason = UNIT_STATUS_LIMIT_TEXT;
+        if (r != -ENODATA) {
+                reason = reason_of(&err, r);
+                again = r != -EREMOTEIO || client_is_about_daemon(r, &err);
+        } else if (s->status < 0 || s->status == EXIT_UNREACHABLE) {
+                reason = reason ?: "connection lost before the end";
+                again = true;
+        }
+        if (s->log->client->options.follow && again)
+                s->retry_ms = clock_monotonic_ms() + LOG_RETRY_MS;
+        if (reason)
+                log_source_note(s, reason, s->retry_ms > 0);
+        return 0;
+}

@@ -1,0 +1,538 @@
+/* cordon, uncordon and drain: machines that get no units, and whose units move away. The daemons take all
+ * steps of a drain by themselves; this command begins it, and reports. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/core/client.h"
+#include "client/core/follow.h"
+#include "client/core/progress.h"
+#include "client/core/state_text.h"
+
+enum { DRAIN_POLL_MS = 300, DRAIN_SILENT_MS = 60000 };
+
+/* A machine of the arguments. */
+typedef struct Host {
+        const ApiMachine *machine; /* borrowed */
+        Text path, name;           /* name: for messages */
+        JsonValue *state;          /* owned: the last answer */
+        bool done;
+} Host;
+
+/* A unit that is to leave a machine. */
+typedef struct LeavingUnit {
+        const char *name; /* borrowed from Drain.names */
+        const Host *host; /* the last one that had it */
+        bool left, seen;  /* it is on none of the machines any more; it was in an answer of this round */
+        char *line;       /* owned: as printed last */
+} LeavingUnit;
+
+typedef struct Drain {
+        Client *client;
+        Listing machines;
+        Host *hosts;
+        size_t n_hosts;
+        Names names;
+        LeavingUnit *units; /* of the names */
+        size_t capacity;
+        Progress *progress;
+        uint64_t began_ms;
+} Drain;
+
+static void drain_done(Drain *d) {
+        for (size_t i = 0; d->hosts && i < d->n_hosts; i++) {
+                text_done(&d->hosts[i].path);
+                text_done(&d->hosts[i].name);
+                json_value_free(d->hosts[i].state);
+        }
+        for (size_t i = 0; d->units && i < d->names.n; i++)
+                free(d->units[i].line);
+        free(d->hosts);
+        free(d->units);
+        progress_free(d->progress);
+        names_done(&d->names);
+        listing_done(&d->machines);
+}
+
+/* -- Machines and their state -- */
+
+static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
+        int r;
+
+        if (n == 0)
+                return error_set(err, -EINVAL, "%s: expected at least one machine, by its name or ID",
+                                 d->client->verb->name);
+        r = client_all_machines(d->client, &d->machines, err);
+        if (r < 0)
+                return error_prefix(err, r, "Failed to read the machines");
+        d->hosts = NEW0(Host, n);
+        if (!d->hosts)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                Host *h = &d->hosts[d->n_hosts];
+
+                r = client_find_host(&d->machines, args[i], &h->machine, err);
+                if (r < 0)
+                        return r;
+                d->n_hosts++;
+                text_append(&h->path, "/fleet/v1/machines/");
+                append_escaped(&h->path, h->machine->id, false);
+                text_append(&h->path, "/maintenance");
+                append_machine_name(&h->name, &d->machines, h->machine->id);
+                if (h->path.error < 0 || h->name.error < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int host_read(Drain *d, Host *h, Error *err) {
+        JsonValue *root = NULL;
+        int r = client_get_json(d->client, h->path.chars, &root, err);
+
+        if (r < 0)
+                return r;
+        json_value_free(h->state);
+        h->state = root;
+        return 0;
+}
+
+static const char *host_mode(const Host *h) {
+        return member_text(h->state, "mode");
+}
+
+static bool host_is(const Host *h, const char *mode) {
+        return streq(host_mode(h), mode);
+}
+
+static void host_print(const Host *h, const char *text) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, h->name.chars);
+        printf("%s: %s\n", t.chars ?: "", text);
+}
+
+/* -- One change of each machine -- */
+
+static int drain_print_json(Drain *d, Error *err) {
+        _cleanup_text_ Text t = {};
+        int r;
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "machines", '[');
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                _cleanup_reply_ Reply reply = {};
+
+                r = client_request(d->client, "GET", d->hosts[i].path.chars, NULL, &reply, err);
+                if (r < 0)
+                        return r;
+                text_append(&t, i > 0 ? "," : "");
+                text_append_bytes(&t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
+        }
+        json_close(&t, ']');
+        json_close(&t, '}');
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
+/* Return the exit status of a failed request, which 'what' did not do. */
+static int host_fail(const Host *h, const char *what, int r, const Error *err) {
+        return client_fail_after(r, err, "Failed to %s %s: ", what, h->name.chars);
+}
+
+static int find_fail(int r, const Error *err) {
+        if (r != -ENOENT)
+                return client_fail(r, err);
+        client_note("%s", error_text(err, r));
+        return EXIT_ABSENT;
+}
+
+static int cordon_host(Drain *d, Host *h, Error *err) {
+        bool ends = streq(d->client->verb->name, "uncordon");
+        bool before, json = client_prints_json(d->client);
+        _cleanup_text_ Text body = {};
+        int r;
+
+        r = host_read(d, h, err);
+        if (r < 0)
+                return r;
+        before = !host_is(h, "none");
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "mode", "cordoned");
+        json_add_string(&body, "reason", d->client->options.reason);
+        json_close(&body, '}');
+        r = client_request(d->client, ends ? "DELETE" : "PUT", h->path.chars, ends ? NULL : &body, NULL, err);
+        if (r < 0 || json)
+                return r;
+        if (ends)
+                host_print(h, before ? "uncordoned; units that have moved do not move back" :
+                                       "is not cordoned; nothing was changed");
+        else if (before && !host_is(h, "cordoned"))
+                host_print(h, host_is(h, "draining") ? "is being drained already" : "is drained already");
+        else
+                host_print(h, before ? "is cordoned already" :
+                                       "cordoned; its units stay, and it gets no others");
+        return 0;
+}
+
+static int cordon_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(drain_done) Drain d = { .client = c };
+        int r;
+
+        r = hosts_find(&d, args, n, err);
+        if (r == -EINVAL && n == 0)
+                return client_usage(error_text(err, r));
+        if (r < 0)
+                return find_fail(r, err);
+        for (size_t i = 0; i < d.n_hosts; i++) {
+                r = cordon_host(&d, &d.hosts[i], err);
+                if (r < 0)
+                        return host_fail(&d.hosts[i], c->verb->name, r, err);
+        }
+        return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
+}
+
+/* -- The units that leave -- */
+
+static LeavingUnit *drain_unit(Drain *d, const char *name) {
+        for (size_t i = 0; i < d->names.n; i++)
+                if (streq(d->names.items[i], name))
+                        return &d->units[i];
+        if (GROW(d->units, d->capacity, d->names.n + 1) < 0 || names_add(&d->names, name, strlen(name)) < 0)
+                return NULL;
+        d->units[d->names.n - 1] = (LeavingUnit) { .name = d->names.items[d->names.n - 1] };
+        return &d->units[d->names.n - 1];
+}
+
+/* Print the line of a unit if it has changed; on a terminal, its line is redrawn. */
+static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const char *place, const char *word,
+                      const char *note) {
+        _cleanup_text_ Text t = {};
+
+        progress_set(d->progress, u->name, mark, place, word, note);
+        text_append_printable(&t, u->name);
+        if (*place) {
+                text_append(&t, " → ");
+                text_append_printable(&t, place);
+        }
+        text_append(&t, " ");
+        text_append(&t, word);
+        if (*note) {
+                text_append(&t, mark == PROGRESS_DONE ? " " : ": ");
+                text_append_printable(&t, note);
+        }
+        if (t.error < 0)
+                return t.error;
+        if (u->line && follow_is_same(u->line, t.chars))
+                return 0;
+        if (!d->progress && !client_prints_json(d->client) && mark != PROGRESS_IDLE) {
+                puts(t.chars);
+                (void) fflush(stdout);
+        }
+        free(u->line);
+        u->line = strdup(t.chars);
+        return u->line ? 0 : -ENOMEM;
+}
+
+/* Print a unit of an answer. */
+static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
+        const char *state = member_text(unit, "state"), *reason = member_text(unit, "reason");
+        LeavingUnit *u = drain_unit(d, member_text(unit, "name"));
+        _cleanup_text_ Text note = {};
+
+        if (!u)
+                return -ENOMEM;
+        u->host = h;
+        u->seen = true;
+        u->left = false;
+        if (streq(state, "moving"))
+                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"),
+                                  *reason ? "active" : "starting", reason);
+        if (streq(state, "stopping"))
+                return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
+        if (!streq(state, "waiting") && *reason) /* for the unit beside which it stays (MachineOf=) */
+                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
+        if (!streq(state, "waiting"))
+                return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
+        text_append(&note, reason);
+        if (streq(reason, "Move=no"))
+                text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);
+        else if (member_bool(unit, "blocked"))
+                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
+        else if (json_value_member(h->state, "deadlineMs"))
+                text_append(&note, "; it stops at the deadline");
+        else
+                text_printf(&note, "; to stop it: fleetctl drain %s --deadline=5min", h->name.chars);
+        return note.error < 0 ? note.error : unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", note.chars);
+}
+
+/* A unit is on none of the machines any more: find out where it is. */
+static int unit_end(Drain *d, LeavingUnit *u) {
+        uint64_t ms = clock_monotonic_ms() - d->began_ms;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text place = {}, time = {};
+        Error err = {};
+        int r;
+
+        u->left = true;
+        text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
+        r = client_unit(d->client, u->name, &unit, &err);
+        if (r == -ENOMEM || time.error < 0)
+                return -ENOMEM;
+        if (r <= 0)
+                return unit_print(d, u, PROGRESS_DONE, "", r == 0 ? "destroyed" : "left", "");
+        if (!unit.machine_id || !*unit.machine_id)
+                return unit_print(d, u, PROGRESS_FAILED, "", "stopped", unit.reason ?: "");
+        append_machine_name(&place, &d->machines, unit.machine_id);
+        return place.error < 0 ? place.error :
+                                 unit_print(d, u, PROGRESS_DONE, place.chars,
+                                            unit_has_finished(&unit)            ? "finished" :
+                                            unit.desired_state == TARGET_LOADED ? "loaded" :
+                                                                                  "active",
+                                            time.chars);
+}
+
+/* Read all machines. Return 1 if an answer is missing. */
+static int drain_read(Drain *d, Error *err) {
+        int r;
+
+        for (size_t i = 0; i < d->names.n; i++)
+                d->units[i].seen = false;
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                Host *h = &d->hosts[i];
+                const JsonValue *units;
+
+                r = host_read(d, h, err);
+                if (client_is_final(d->client, r))
+                        return r;
+                if (r < 0)
+                        return 1;
+                units = json_value_member(h->state, "units");
+                for (size_t k = 0; k < json_value_count(units); k++) {
+                        r = unit_refresh(d, h, json_value_item(units, k));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        for (size_t i = 0; i < d->names.n; i++)
+                if (!d->units[i].seen && !d->units[i].left) {
+                        r = unit_end(d, &d->units[i]);
+                        if (r < 0)
+                                return r;
+                }
+        progress_draw(d->progress);
+        return 0;
+}
+
+/* Print the machines whose drain has ended. Return an exit status, or -EAGAIN while one is being drained. */
+static int drain_check(Drain *d) {
+        int status = EXIT_DONE;
+        bool more = false;
+
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                Host *h = &d->hosts[i];
+
+                if (host_is(h, "draining")) {
+                        more = true;
+                        continue;
+                }
+                if (!host_is(h, "drained"))
+                        status = EXIT_FAILED;
+                if (h->done || client_prints_json(d->client))
+                        continue;
+                h->done = true;
+                if (host_is(h, "drained"))
+                        host_print(h, "drained");
+                else
+                        client_note("%s: the drain was cancelled; the machine %s", h->name.chars,
+                                    host_is(h, "cordoned") ? "is cordoned" : "gets units again");
+                (void) fflush(stdout);
+        }
+        return more ? -EAGAIN : status;
+}
+
+/* -- drain -- */
+
+/* Return whether a machine that is not to be drained may get units. */
+static bool drain_has_others(const Drain *d) {
+        for (size_t i = 0; i < d->machines.n; i++) {
+                const ApiMachine *m = &d->machines.machines[i];
+                bool named = false;
+
+                for (size_t k = 0; k < d->n_hosts; k++)
+                        named |= d->hosts[k].machine == m;
+                if (!named && same_string(m->presence, "up") && !m->maintenance && !m->agentless)
+                        return true;
+        }
+        return false;
+}
+
+/* Of several machines, find out before the first change whether fleetd will reject the drain of one: each is
+ * rejected alone, and the others would stay cordoned. */
+static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host, Error *err) {
+        bool others = deadline_ms > 0 || drain_has_others(d);
+        int r;
+
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                Host *h = &d->hosts[i];
+                const char *presence = h->machine->presence ?: "";
+
+                *ret_host = h;
+                if (streq(presence, "lost") || streq(presence, "left"))
+                        return error_set(
+                                err, -EREMOTEIO,
+                                "it is %s: its units move without a drain; to keep other units away from "
+                                "it when it returns: fleetctl cordon %s",
+                                streq(presence, "lost") ? presence : "shut down", h->name.chars ?: "");
+                r = others ? 0 : host_read(d, h, err);
+                if (r < 0)
+                        return r;
+                if (!others && member_number(h->state, "unitsLeft") > 0)
+                        return error_set(err, -EREMOTEIO,
+                                         "no other machine can run units: its units would stay; to stop "
+                                         "them, repeat the command with --deadline=5min");
+        }
+        return 0;
+}
+
+/* Cordon all of several machines before the units of one of them move: else these would move to another one
+ * of them, and then again. A machine that is cordoned, drained or being drained stays so. */
+static int drain_cordon(Drain *d, Host *h, Error *err) {
+        const Options *o = &d->client->options;
+        _cleanup_text_ Text body = {};
+
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "mode", "cordoned");
+        json_add_string(&body, "reason", o->reason);
+        json_close(&body, '}');
+        return client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
+}
+
+static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
+        const Options *o = &d->client->options;
+        _cleanup_text_ Text body = {}, text = {};
+        uint64_t n;
+        int r;
+
+        json_open(&body, NULL, '{');
+        if (deadline_ms > 0)
+                json_add_u64(&body, "deadlineMs", deadline_ms);
+        json_add_bool(&body, "force", o->force);
+        json_add_string(&body, "mode", "draining");
+        json_add_string(&body, "reason", o->reason);
+        json_close(&body, '}');
+        r = client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
+        if (r < 0)
+                return r;
+        r = host_read(d, h, err);
+        if (r < 0 || client_prints_json(d->client) || host_is(h, "drained"))
+                return r;
+        n = member_number(h->state, "unitsLeft");
+        text_printf(&text, "cordoned; %llu unit%s to move", (unsigned long long) n, plural(n));
+        if (json_value_member(h->state, "deadlineMs"))
+                text_printf(&text, "; in %llu s, the rest stops",
+                            (unsigned long long) member_number(h->state, "deadlineMs") / 1000);
+        host_print(h, text.chars ?: "");
+        return text.error;
+}
+
+static void drain_left(void *userdata, const char *why) {
+        const Drain *d = userdata;
+
+        progress_break(d->progress);
+        for (size_t i = 0; d->progress && progress_is_cut(d->progress) && i < d->names.n; i++)
+                if (!d->units[i].left && d->units[i].line)
+                        client_note("%s", d->units[i].line);
+        for (size_t i = 0; i < d->n_hosts; i++) {
+                const Host *h = &d->hosts[i];
+                uint64_t n = member_number(h->state, "unitsLeft");
+
+                if (host_is(h, "draining"))
+                        client_note("%s%llu unit%s of %s %s left; the drain continues: fleetctl drain %s "
+                                    "shows it, "
+                                    "fleetctl uncordon %s ends it",
+                                    why, (unsigned long long) n, plural(n), h->name.chars,
+                                    n == 1 ? "is" : "are", h->name.chars, h->name.chars);
+        }
+}
+
+static void drain_lost(void *userdata, const char *why) {
+        const Drain *d = userdata;
+
+        progress_break(d->progress);
+        client_note("no state from fleetd; the drain continues (on another host: fleetctl status): %s", why);
+}
+
+static int drain_look(void *userdata, Error *err) {
+        Drain *d = userdata;
+        int r;
+
+        if (!d->progress && !client_prints_json(d->client))
+                d->progress = progress_new(&d->names);
+        r = drain_read(d, err);
+        if (r < 0)
+                return r;
+        return r > 0 ? -ENODATA : drain_check(d);
+}
+
+static int drain_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(drain_done) Drain d = { .client = c, .began_ms = clock_monotonic_ms() };
+        uint64_t deadline_ms = 0;
+        const Host *host = NULL;
+        int r;
+
+        if (client_read_span("deadline", c->options.deadline, &deadline_ms) < 0)
+                return EXIT_USAGE;
+        r = hosts_find(&d, args, n, err);
+        if (r == -EINVAL && n == 0)
+                return client_usage(error_text(err, r));
+        if (r < 0)
+                return find_fail(r, err);
+        r = d.n_hosts > 1 ? drain_check_all(&d, deadline_ms, &host, err) : 0;
+        if (r < 0)
+                return host_fail(host, "drain", r, err);
+        for (size_t i = 0; i < d.n_hosts && d.n_hosts > 1; i++) {
+                r = drain_cordon(&d, &d.hosts[i], err);
+                if (r < 0)
+                        return host_fail(&d.hosts[i], "drain", r, err);
+        }
+        for (size_t i = 0; i < d.n_hosts; i++) {
+                r = drain_begin(&d, &d.hosts[i], deadline_ms, err);
+                if (r < 0) {
+                        r = host_fail(&d.hosts[i], "drain", r, err);
+                        if (d.n_hosts > 1)
+                                client_note("the machines are cordoned; to end that: fleetctl uncordon");
+                        return r;
+                }
+        }
+        (void) fflush(stdout);
+        if (!c->options.no_block) {
+                r = follow(&(Follow) { .look = drain_look,
+                                       .left = drain_left,
+                                       .lost = drain_lost,
+                                       .userdata = &d,
+                                       .poll_ms = DRAIN_POLL_MS,
+                                       .silent_ms = DRAIN_SILENT_MS,
+                                       .timeout_ms = c->options.timeout_ms },
+                           err);
+                if (r != EXIT_DONE)
+                        return r;
+        }
+        return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
+}
+
+VERB(cordon, "cordon", FLAGS_CORDON | FLAGS_JSON, "HOST...", "Give machines no other units",
+     "Their units stay. Ends with uncordon, not with a restart of the machine.\n\n"
+     "fleetctl cordon beta --reason='new disk'\n",
+     cordon_run);
+
+VERB(drain, "drain", FLAGS_DRAIN | FLAGS_CORDON | FLAGS_NO_BLOCK | FLAGS_JSON, "HOST...",
+     "Move the units of machines to others",
+     "Cordons the machines. Each unit runs on another machine before it stops, eight of a machine at a\n"
+     "time; global units stay. A unit without another machine stays, with its reason, until --deadline.\n"
+     "The drain continues without this command; repeat it for the progress. uncordon ends it.\n"
+     "Exit status 0: drained, 1: cancelled or rejected, 4: no such machine, 5: it continues.\n\n"
+     "fleetctl drain beta --deadline=5min\n",
+     drain_run);
+
+VERB(uncordon, "uncordon", FLAGS_JSON, "HOST...", "Give machines units again",
+     "Ends cordon and drain. Units that have moved do not move back.\n", cordon_run);

@@ -1,0 +1,417 @@
+/* init, list-members and machine: the settings of the cluster, its members, and the metadata of a machine. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/parse.h"
+#include "client/core/client.h"
+#include "units/machine.h"
+
+/* -- init -- */
+
+/* Check --voters= here, too: a mistyped one fails without a daemon. */
+static int init_read_voters(const char *text, uint64_t *ret) {
+        if (streq(text, "auto")) {
+                *ret = 0;
+                return 0;
+        }
+        if (parse_u64(text, ret) >= 0 && (*ret == 1 || *ret == 3 || *ret == 5))
+                return 0;
+        client_note("init: --voters=%s: expected 1, 3, 5 or auto: an even number can lose no more hosts than "
+                    "the odd one below",
+                    text);
+        return EXIT_USAGE;
+}
+
+static int init_print(const JsonValue *settings) {
+        unsigned long long voters = member_number(settings, "voters");
+        const char *name = member_text(settings, "name"), *spread = member_text(settings, "spread");
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "name    ");
+        text_append_printable(&t, *name ? name : "-");
+        if (voters > 0)
+                text_printf(&t, "\nvoters  %llu\nspread  ", voters);
+        else
+                text_append(&t, "\nvoters  auto\nspread  ");
+        text_append_printable(&t, *spread ? spread : "-");
+        if (member_bool(settings, "restricted"))
+                text_append(&t, "\ntokens  of restricted hosts");
+        text_append_char(&t, '\n');
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
+}
+
+static int init_show(Client *c, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the settings of the cluster: ");
+        return init_print(json_value_member(root, "settings"));
+}
+
+static int init_run(Client *c, char **args, size_t n, Error *err) {
+        const Options *o = &c->options;
+        _cleanup_text_ Text body = {};
+        uint64_t voters = 0;
+        bool settings;
+        int r;
+
+        if (n > 0)
+                return client_usage("init: expected no arguments");
+        if (o->voters) {
+                r = init_read_voters(o->voters, &voters);
+                if (r != 0)
+                        return r;
+        }
+        settings = o->cluster_name || o->voters || o->spread || o->restricted_given;
+        r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
+        if (r != EXIT_DONE || !settings)
+                return r == EXIT_DONE ? init_show(c, err) : r;
+
+        json_open(&body, NULL, '{');
+        if (o->cluster_name)
+                json_add_string_always(&body, "name", o->cluster_name);
+        if (o->restricted_given)
+                text_printf(&body, "%s\"restricted\":%s", body.size > 1 ? "," : "",
+                            o->restricted ? "true" : "false");
+        if (o->spread)
+                json_add_string_always(&body, "spread", o->spread);
+        if (o->voters)
+                text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
+                            (unsigned long long) voters);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
+        if (voters > 3 && client_is_interactive())
+                client_note("init: three hosts vote, until five have joined and caught up");
+        return init_show(c, err);
+}
+
+/* -- list-members -- */
+
+static const char *members_role(const JsonValue *member, const JsonValue *leader) {
+        return leader && *member_text(member, "id") &&
+                               streq(member_text(leader, "id"), member_text(member, "id")) ?
+                       "leader" :
+                       member_text(member, "seat");
+}
+
+static int members_print_json(const JsonValue *members, const JsonValue *leader) {
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "members", '[');
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "address", json_value_string(json_value_member(m, "address")));
+                json_add_string(&t, "id", json_value_string(json_value_member(m, "id")));
+                json_add_string(&t, "name", json_value_string(json_value_member(m, "name")));
+                json_add_bool(&t, "reachable", member_bool(m, "reachable"));
+                json_add_string(&t, "role", members_role(m, leader));
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        json_close(&t, '}');
+        text_append(&t, "\n");
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
+}
+
+static int list_members_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        const JsonValue *members, *leader;
+        int r;
+
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the members: ");
+        members = json_value_member(root, "voters");
+        leader = json_value_member(root, "leader");
+        if (streq(c->options.output, "json"))
+                return members_print_json(members, leader);
+
+        table = table_new("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
+        if (!table)
+                return -ENOMEM;
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+                const char *cells[] = { member_label(m), member_text(m, "id"), member_text(m, "address"),
+                                        members_role(m, leader), member_bool(m, "reachable") ? "yes" : "no" };
+
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
+        }
+        table_fit(table, "ID,ADDRESS");
+        return table_print(table, true);
+}
+
+/* -- machine show, machine set -- */
+
+static int machine_find(Client *c, const char *name, Listing *machines, const ApiMachine **ret, Error *err) {
+        int r;
+
+        r = client_all_machines(c, machines, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the machines: ");
+        r = client_find_host(machines, name, ret, err);
+        if (r < 0) {
+                client_note("%s", error_text(err, r));
+                return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
+        }
+        return 0;
+}
+
+static void machine_append(Text *t, const char *label, const char *value) {
+        if (!value || !*value)
+                return;
+        text_printf(t, "%-12s", label);
+        text_append_printable(t, value);
+        text_append_char(t, '\n');
+}
+
+/* Append that the machine is cordoned or drained, for what, and the reason. Only the answer about its
+ * maintenance has the latter two: without it, the mode remains. */
+static void machine_append_maintenance(Client *c, Text *t, const ApiMachine *m) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, value = {};
+
+        if (!m->maintenance || !*m->maintenance)
+                return;
+        text_append(&path, "/fleet/v1/machines/");
+        append_escaped(&path, m->id, false);
+        text_append(&path, "/maintenance");
+        if (path.error == 0 && client_get_json(c, path.chars, &root, NULL) == -ENOMEM)
+                value.error = -ENOMEM;
+        text_append(&value, m->maintenance);
+        if (*member_text(root, "for"))
+                text_printf(&value, " for %s", member_text(root, "for"));
+        if (*member_text(root, "reason"))
+                text_printf(&value, ": %s", member_text(root, "reason"));
+        t->error = t->error ?: path.error ?: value.error;
+        machine_append(t, "maintenance", value.chars);
+}
+
+static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
+        machine_append(t, "name", m->hostname);
+        machine_append(t, "id", m->id);
+        machine_append(t, "address", m->primary_ip);
+        machine_append(t, "presence", isatty(STDOUT_FILENO) ? presence_word(m->presence ?: "") : m->presence);
+        machine_append_maintenance(c, t, m);
+        machine_append(t, "problem", m->problem);
+        machine_append(t, "role", m->role);
+        machine_append(t, "restricted", client_restriction(m->restricted, m->write));
+        machine_append(t, "version", m->version);
+        text_printf(t, "%-12s%llu\n", "units", (unsigned long long) m->n_units);
+        for (size_t i = 0; i < m->metadata.n; i++) {
+                text_printf(t, "%-12s", i == 0 ? "metadata" : "");
+                text_append_printable(t, m->metadata.items[i].key);
+                text_append_char(t, '=');
+                text_append_printable(t, m->metadata.items[i].value);
+                text_append_char(t, '\n');
+        }
+}
+
+static int machine_show(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_text_ Text t = {};
+        const ApiMachine *m = NULL;
+        int r;
+
+        if (n != 1)
+                return client_usage("machine show: expected one machine, by its name or ID");
+        r = machine_find(c, args[0], &machines, &m, err);
+        if (r != 0)
+                return r;
+        if (streq(c->options.output, "json")) {
+                api_machines_page_write(&t, m, 1, NULL);
+                text_append_char(&t, '\n');
+        } else
+                machine_append_all(c, &t, m);
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
+}
+
+/* Append one operation of the patch. "KEY=" removes what was set. */
+static int machine_append_pair(Text *body, const char *id, const char *pair) {
+        const char *equals = strchr(pair, '=');
+        _cleanup_text_ Text key = {}, path = {};
+        Error err = {};
+        int r;
+
+        if (!equals) {
+                client_note("machine set: %s: expected KEY=VALUE, or KEY= to remove the value", pair);
+                return EXIT_USAGE;
+        }
+        text_printf(&key, "%.*s", (int) (equals - pair), pair);
+        text_printf(&path, "/%s/metadata/%s", id, key.chars ?: "");
+        if (key.error < 0 || path.error < 0)
+                return -ENOMEM;
+        r = machine_metadata_check(key.chars ?: "", equals + 1, &err);
+        if (r < 0) {
+                client_note("machine set: %s", error_text(&err, r));
+                return EXIT_USAGE;
+        }
+        json_open(body, NULL, '{');
+        json_add_string(body, "op", equals[1] ? "add" : "remove");
+        json_add_string(body, "path", path.chars);
+        json_add_string(body, "value", equals + 1);
+        json_close(body, '}');
+        return 0;
+}
+
+enum { SHOWN_MAX = 20 };
+
+/* Append what happens to a unit, on a line of its own. */
+static void machine_set_append(Text *t, const JsonValue *entry) {
+        bool stops = streq(member_text(entry, "action"), "stop");
+
+        text_append(t, "\n  ");
+        text_append_printable(t, member_text(entry, "name"));
+        text_append(t, stops ? " stops on " : " moves to ");
+        text_append_printable(t, member_name(entry, "hostname"));
+        text_append(t, ": ");
+        text_append_printable(t, member_text(entry, "reason"));
+}
+
+/* Ask before a change after which units move or stop. Nothing is asked if the daemon, of an older version,
+ * plans no metadata. The result is that of a verb. */
+static int machine_set_confirm(Client *c, const char *name, const Text *body, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text effect = {};
+        const JsonValue *entries;
+        size_t n;
+        int r;
+
+        if (c->options.yes)
+                return EXIT_DONE;
+        r = connection_request(c->connection, "POST", "/fleet/v1/plan/machines", CONTENT_JSON, body, &reply,
+                               err);
+        if (r >= 0 && (reply.status == 404 || reply.status == 405))
+                return EXIT_DONE;
+        if (r >= 0)
+                r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to plan the units: ");
+        entries = json_value_member(root, "units");
+        n = json_value_count(entries);
+        if (n == 0)
+                return EXIT_DONE;
+        text_append(&effect, "With this metadata of ");
+        text_append_printable(&effect, name);
+        text_append_char(&effect, ':');
+        for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
+                machine_set_append(&effect, json_value_item(entries, i));
+        if (n > SHOWN_MAX)
+                text_printf(&effect, "\n  and %zu more units", n - SHOWN_MAX);
+        if (effect.error < 0)
+                return effect.error;
+        return client_confirm(c, "Change it?", "%s", effect.chars) ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* Print what was set. 0 or -ENOMEM. */
+static int machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "Machine ");
+        text_append_printable(&t, m->hostname && *m->hostname ? m->hostname : m->id);
+        text_append_char(&t, ':');
+        for (size_t i = 0; i < n; i++) {
+                size_t size = strlen(pairs[i]);
+
+                text_append(&t, i > 0 ? ", " : " ");
+                text_append_printable_bytes(&t, pairs[i], size - ends_with(pairs[i], "="), false);
+                text_append(&t, ends_with(pairs[i], "=") ? " removed" : "");
+        }
+        if (t.error < 0)
+                return t.error;
+        (void) output_line(t.chars);
+        return 0;
+}
+
+static int machine_set(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_text_ Text body = {};
+        const ApiMachine *m = NULL;
+        int r;
+
+        if (n < 2)
+                return client_usage("machine set: expected a machine and KEY=VALUE...");
+        r = machine_find(c, args[0], &machines, &m, err);
+        if (r != 0)
+                return r;
+        json_open(&body, NULL, '[');
+        for (size_t i = 1; i < n; i++) {
+                r = machine_append_pair(&body, m->id, args[i]);
+                if (r != 0)
+                        return r;
+        }
+        json_close(&body, ']');
+        if (body.error < 0)
+                return body.error;
+        r = machine_set_confirm(c, args[0], &body, err);
+        if (r != EXIT_DONE)
+                return r;
+        r = client_request(c, "PATCH", "/fleet/v1/machines", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to set the metadata: ");
+        r = machine_set_print(m, args + 1, n - 1);
+        return r < 0 ? r : EXIT_DONE;
+}
+
+static int machine_rekey(Client *c, size_t n, Error *err) {
+        int r;
+
+        if (n > 0)
+                return client_usage("machine rekey: expected no arguments: it is for this host");
+        r = client_request(c, "POST", "/fleet/v1/cluster/host/rekey", NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to change the key of this host: ");
+        puts("This host has made another key; the former one ends when the new one was used");
+        return EXIT_DONE;
+}
+
+static int machine_run(Client *c, char **args, size_t n, Error *err) {
+        if (n > 0 && streq(args[0], "show"))
+                return machine_show(c, args + 1, n - 1, err);
+        if (n > 0 && streq(args[0], "set"))
+                return machine_set(c, args + 1, n - 1, err);
+        if (n > 0 && streq(args[0], "rekey"))
+                return machine_rekey(c, n - 1, err);
+        return client_usage("machine: expected show HOST, set HOST KEY=VALUE..., or rekey");
+}
+
+VERB(init, "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
+     "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
+     "the\n"
+     "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
+     "the settings are changed. May be repeated.\n"
+     "The settings are equal on all hosts, and can be changed at any time. Two hosts more\n"
+     "than the voters are standbys, with a copy of the tree; all others are attached, without one.\n"
+     "auto (the default) is three voters from three hosts on.\n\n"
+     "fleetctl init --listen=10.0.0.1\n"
+     "fleetctl init --voters=5 --spread=zone\n",
+     init_run);
+
+VERB(list_members, "list-members", FLAGS_JSON, "", "List the hosts with a replica and their roles",
+     "Columns: machine, ID, address of the peer listener, role (leader, voter, standby), and whether\n"
+     "this host reaches it.\n",
+     list_members_run);
+
+VERB(machine, "machine", FLAGS_YES | FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
+     "Show a machine, or set its metadata",
+     "Machines are named by hostname or ID. KEY= removes the value that was set. set lists the units\n"
+     "that move or stop after the change, and asks.\n"
+     "Exit status 4 if there is no such machine.\n\n"
+     "fleetctl machine set alpha zone=a\n",
+     machine_run);

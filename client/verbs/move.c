@@ -1,0 +1,350 @@
+/* move: one unit on another machine. The daemons take all steps by themselves; this command begins the move,
+ * and reports. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "client/core/client.h"
+#include "client/verbs/events.h"
+#include "client/core/follow.h"
+#include "client/core/progress.h"
+
+enum { MOVE_POLL_MS = 300, MOVE_SILENT_MS = 60000 };
+
+typedef struct Moving {
+        Client *client;
+        Names names; /* the unit */
+        const char *name;
+        Listing machines;
+        Text path;
+        JsonValue *state; /* owned: the last answer */
+        Text id, from;    /* of the machine to which it moves; name of the one that it leaves */
+        Progress *progress;
+        char *line; /* owned: as printed last */
+        uint64_t began_ms;
+} Moving;
+
+static void moving_done(Moving *m) {
+        progress_free(m->progress);
+        names_done(&m->names);
+        listing_done(&m->machines);
+        text_done(&m->path);
+        text_done(&m->id);
+        text_done(&m->from);
+        json_value_free(m->state);
+        free(m->line);
+}
+
+static bool moving_is(const Moving *m, const char *state) {
+        return streq(member_text(m->state, "state"), state);
+}
+
+/* Print the line of the unit if it has changed; on a terminal, it is redrawn. */
+static int moving_print(Moving *m, ProgressMark mark, const char *place, const char *word, const char *note) {
+        _cleanup_text_ Text t = {};
+
+        progress_set(m->progress, m->name, mark, place, word, note);
+        progress_draw(m->progress);
+        text_append_printable(&t, m->name);
+        text_append(&t, " → ");
+        text_append_printable(&t, place);
+        text_printf(&t, " %s", word);
+        if (*note) {
+                text_append(&t, mark == PROGRESS_DONE ? " " : ": ");
+                text_append_printable(&t, note);
+        }
+        if (t.error < 0)
+                return t.error;
+        if (m->line && streq(m->line, t.chars))
+                return 0;
+        if (!m->progress && !client_prints_json(m->client) && mark != PROGRESS_IDLE) {
+                puts(t.chars);
+                (void) fflush(stdout);
+        }
+        free(m->line);
+        m->line = strdup(t.chars);
+        return m->line ? 0 : -ENOMEM;
+}
+
+/* -- The end -- */
+
+/* Keep the newest row about a move. */
+static int on_row(void *userdata, const char *line, size_t size) {
+        JsonValue *root = NULL, **last = userdata;
+
+        if (json_value_parse(line, size, &root, NULL) < 0)
+                return 0;
+        if (streq(member_text(root, "kind"), "move")) {
+                json_value_free(*last);
+                *last = root;
+        } else
+                json_value_free(root);
+        return 0;
+}
+
+/* Read how the move has ended without success; NULL: it succeeded, or the history does not have it. */
+static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
+        const char *result;
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/history?last=50&unit=");
+        append_escaped(&path, m->name, false);
+        text_append(&path, "&follow=false");
+        r = connection_follow(m->client->connection, "GET", client_path(&path), on_row, ret, NULL, err);
+        if (r == -ENOMEM)
+                return r;
+        /* The request, or its success. An answer that was cut may end with an older row. */
+        result = row_move_result(*ret);
+        if (r < 0 || !*result || streq(result, "requested") || streq(result, "done")) {
+                json_value_free(*ret);
+                *ret = NULL;
+        }
+        return 0;
+}
+
+/* A unit that was not available may have left its former machine before it failed on the other one. */
+static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
+        const char *why = member_text(row, "reason");
+        _cleanup_text_ Text journal = {};
+
+        if (streq(row_move_result(row), "failed")) {
+                text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
+                append_machine_name(&journal, &m->machines, m->id.chars ?: "");
+        }
+        progress_break(m->progress);
+        if (!*why)
+                client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
+        else if (is_there)
+                client_note("%s; the unit is on %s now: fleetctl why %s%s", why,
+                            member_text(m->state, "machine"), m->name, journal.chars ?: "");
+        else
+                client_note("%s%s", why, journal.chars ?: "");
+        return EXIT_FAILED;
+}
+
+/* Return whether the request has ended a move to another machine: the unit was on its own already. */
+static bool moving_ended_other(const Moving *m, const JsonValue *row) {
+        return streq(row_move_result(row), "ended") && !streq(member_text(row, "machine"), m->id.chars ?: "");
+}
+
+/* 'stayed': the unit is where it was before. */
+static int moving_end(Moving *m, bool stayed, Error *err) {
+        bool is_there = !stayed && streq(member_text(m->state, "id"), m->id.chars ?: "");
+        uint64_t ms = clock_monotonic_ms() - m->began_ms;
+        _cleanup_json_ JsonValue *row = NULL;
+        _cleanup_text_ Text time = {};
+        int r = moving_read_end(m, &row, err);
+
+        if (r < 0)
+                return r;
+        if (!is_there || (row && !moving_ended_other(m, row)))
+                return moving_fail(m, row, is_there);
+        text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
+        r = time.error < 0 ?
+                    time.error :
+                    moving_print(m, PROGRESS_DONE, member_text(m->state, "machine"), "available", time.chars);
+        return r < 0 ? r : EXIT_DONE;
+}
+
+/* -- The wait -- */
+
+static int moving_look(void *userdata, Error *err) {
+        Moving *m = userdata;
+        const char *place, *reason;
+        int r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
+
+        if (client_is_final(m->client, r))
+                return r;
+        if (r < 0)
+                return -ENODATA;
+        if (r == 0) {
+                client_note("%s was destroyed; its move has ended", m->name);
+                return EXIT_FAILED;
+        }
+        if (moving_is(m, "none"))
+                return moving_end(m, false, err);
+        if (!streq(member_text(m->state, "id"), m->id.chars ?: "")) {
+                client_note("%s moves to %s now, by another request", m->name,
+                            member_text(m->state, "machine"));
+                return EXIT_FAILED;
+        }
+        if (!m->progress && !client_prints_json(m->client))
+                m->progress = progress_new(&m->names);
+        place = member_text(m->state, "machine");
+        reason = member_text(m->state, "reason");
+        if (moving_is(m, "moving"))
+                r = moving_print(m, PROGRESS_UNDERWAY, place, *reason ? "active" : "starting", reason);
+        else if (moving_is(m, "stopping"))
+                r = moving_print(m, PROGRESS_UNDERWAY, place, "stopping first", "");
+        else if (moving_is(m, "waiting"))
+                r = moving_print(m, PROGRESS_UNDERWAY, place, "waiting", reason);
+        else if (moving_is(m, "queued"))
+                r = moving_print(m, PROGRESS_IDLE, place, "queued", "");
+        else
+                return error_set(err, -EBADMSG, "fleetd's answer about the move of %s has an unknown state",
+                                 m->name);
+        return r < 0 ? r : -EAGAIN;
+}
+
+static void moving_left(void *userdata, const char *why) {
+        const Moving *m = userdata;
+
+        progress_break(m->progress);
+        client_note("%sthe move of %s to %s continues: fleetctl why %s shows it%s%s%s%s%s", why, m->name,
+                    member_text(m->state, "machine"), m->name, m->from.size > 0 ? ", fleetctl move " : "",
+                    m->from.size > 0 ? m->name : "", m->from.size > 0 ? " " : "",
+                    m->from.size > 0 ? m->from.chars : "", m->from.size > 0 ? " ends it" : "");
+}
+
+static void moving_lost(void *userdata, const char *why) {
+        const Moving *m = userdata;
+
+        progress_break(m->progress);
+        client_note("no state from fleetd; the move continues (on another host: fleetctl why %s): %s",
+                    m->name, why);
+}
+
+/* -- The request -- */
+
+static int moving_init(Moving *m, char *unit, Error *err) {
+        _cleanup_free_ char *name = unit_name_from_argument(unit);
+        int r;
+
+        if (!name || names_add(&m->names, name, strlen(name)) < 0)
+                return -ENOMEM;
+        m->name = m->names.items[0];
+        text_append(&m->path, "/fleet/v1/units/");
+        append_escaped(&m->path, m->name, false);
+        text_append(&m->path, "/move");
+        r = client_all_machines(m->client, &m->machines, err);
+        return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
+}
+
+static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
+        _cleanup_text_ Text body = {};
+
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "force", m->client->options.force);
+        if (to)
+                json_add_string(&body, "machine", to->id);
+        json_close(&body, '}');
+        return client_request(m->client, "PUT", client_path(&m->path), &body, NULL, err);
+}
+
+/* Print that the unit is on the machine already. */
+static int moving_stays(const Moving *m) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, m->name);
+        text_append(&t, " is on ");
+        text_append_printable(&t, member_text(m->state, "machine"));
+        if (t.error < 0)
+                return t.error;
+        return client_prints_json(m->client) ? EXIT_DONE : output_line(t.chars);
+}
+
+static int moving_print_json(Moving *m, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r = client_request(m->client, "GET", client_path(&m->path), NULL, &reply, err);
+
+        if (r < 0)
+                return r;
+        reply.body.chars[strcspn(reply.body.chars, "\n")] = 0;
+        return output_line(reply.body.chars);
+}
+
+/* Print which units leave the machine after this one: the command does not wait for them. */
+static int moving_print_followers(const Moving *m) {
+        const JsonValue *followers = json_value_member(m->state, "followers");
+        size_t n = json_value_count(followers);
+        _cleanup_text_ Text t = {};
+
+        if (n == 0 || client_prints_json(m->client))
+                return 0;
+        text_append(&t,
+                    n == 1 ? "This unit follows it (MachineOf=): " : "These units follow it (MachineOf=): ");
+        for (size_t i = 0; i < n; i++) {
+                text_append(&t, i > 0 ? ", " : "");
+                text_append_printable(&t, json_value_string(json_value_item(followers, i)) ?: "");
+        }
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
+/* Begin the move, and wait for its end. */
+static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
+        bool no_block = m->client->options.no_block;
+        _cleanup_free_ char *before = strdup(member_text(m->state, "id"));
+        int r;
+
+        if (!before)
+                return -ENOMEM;
+        if (to && moving_is(m, "none") && streq(member_text(m->state, "id"), to->id))
+                return moving_stays(m);
+        r = moving_request(m, to, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to move %s: ", m->name);
+        r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
+        if (r < 0)
+                return r;
+        text_append(&m->id, to ? to->id : member_text(m->state, "id"));
+        text_append(&m->from, member_text(m->state, "from"));
+        if (m->id.error < 0 || m->from.error < 0)
+                return -ENOMEM;
+        if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
+                return moving_end(m, true, err); /* it has ended already */
+        r = moving_print_followers(m);
+        if (r < 0)
+                return r;
+        if (no_block && !client_prints_json(m->client))
+                return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
+        if (no_block)
+                return EXIT_DONE;
+        return follow(&(Follow) { .look = moving_look,
+                                  .left = moving_left,
+                                  .lost = moving_lost,
+                                  .userdata = m,
+                                  .poll_ms = MOVE_POLL_MS,
+                                  .silent_ms = MOVE_SILENT_MS,
+                                  .timeout_ms = m->client->options.timeout_ms },
+                      err);
+}
+
+static int move_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_(moving_done) Moving m = { .client = c, .began_ms = clock_monotonic_ms() };
+        const ApiMachine *to = NULL;
+        int r;
+
+        if (n == 0 || n > 2)
+                return client_usage("move: expected one unit, and at most one machine by its name or ID");
+        r = moving_init(&m, args[0], err);
+        if (r < 0)
+                return r;
+        r = client_refresh_json(c, client_path(&m.path), &m.state, err);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                client_note_absent(c, m.name);
+                if (n > 1 && client_find_host(&m.machines, args[0], &to, NULL) >= 0 &&
+                    same_string(to->hostname, args[0]))
+                        client_note("%s is a machine: fleetctl move UNIT %s", args[0], args[0]);
+                return EXIT_ABSENT;
+        }
+        r = n > 1 ? client_find_host(&m.machines, args[1], &to, err) : 0;
+        if (r == -ENOENT) {
+                client_note("%s", error_text(err, r));
+                return EXIT_ABSENT;
+        }
+        if (r < 0)
+                return client_fail(r, err);
+        r = moving_run(&m, to, err);
+        return r == EXIT_DONE && client_prints_json(c) ? moving_print_json(&m, err) : r;
+}
+
+VERB(move, "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",
+     "To the named machine, or to the best other one that qualifies. The unit is available there before\n"
+     "it stops; with Move=stop-first or Singleton=yes it stops first. If it fails there, it stays.\n"
+     "The move continues without this command. The unit may move again later: it is not pinned.\n"
+     "Exit status 0: available there, 1: rejected or failed, 4: no such unit or machine, 5: it\n"
+     "continues.\n\n"
+     "fleetctl move web@1.service gamma\n",
+     move_run);

@@ -1,0 +1,557 @@
+/* status without arguments: the whole cluster on one screen, or as one JSON object. */
+#include "client/verbs/overview.h"
+
+#include "base/clock.h"
+#include "client/core/times.h"
+
+enum {
+        PROBLEMS_SHOWN = 20,
+        WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
+        WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
+        REVERTED_SHOWN = 3,
+        LABEL_WIDTH = 11,         /* columns before the text of a line below the problems */
+        HISTORY_MS = 3600000,     /* rows of this time are read, */
+        HISTORY_MAX = 1000,       /* up to this number */
+        RESTART_LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,           /* and this was one of as many */
+};
+
+void view_done(View *v) {
+        listing_done(&v->machines);
+        listing_done(&v->units);
+        listing_done(&v->states);
+        reply_done(&v->answer);
+        json_value_free(v->cluster);
+        json_value_free(v->directories);
+        for (size_t i = 0; i < v->n_history; i++)
+                json_value_free(v->history[i]);
+        free(v->history);
+}
+
+bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
+        const JsonValue *awaited = json_value_member(cluster, "waitsFor");
+        _cleanup_text_ Text name = {};
+
+        if (same_string(m->id, member_text(cluster, "machine"))) /* about to report */
+                return false;
+        append_machine_name(&name, machines, m->id);
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
+                        return true;
+        return false;
+}
+
+bool view_awaits(const View *v, const ApiMachine *m) {
+        return cluster_awaits(v->cluster, &v->machines, m);
+}
+
+bool view_is_up(const View *v, const char *id) {
+        const ApiMachine *m = listing_machine(&v->machines, id);
+
+        return m && streq(m->presence ?: "", "up");
+}
+
+bool view_has_paused(const View *v, const char *name) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *r = json_value_item(rollouts, i);
+
+                if (streq(member_text(r, "state"), "paused") && streq(member_text(r, "name"), name))
+                        return true;
+        }
+        return false;
+}
+
+bool view_has_left(const View *v, const char *name, const char *machine) {
+        const ApiUnit *u = listing_unit(&v->units, name);
+
+        return u && !u->global && u->machine_id && *u->machine_id && !same_string(u->machine_id, machine);
+}
+
+bool view_is_paused_by(const View *v, const ApiState *s) {
+        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
+
+        for (size_t i = 0; i < json_value_count(rollouts); i++) {
+                const JsonValue *f = json_value_member(json_value_item(rollouts, i), "failure");
+
+                if (f && same_string(s->name, member_text(f, "name")) &&
+                    same_string(s->machine_id, member_text(f, "machineID")) &&
+                    strstr(member_text(f, "why"), s->reason ?: ""))
+                        return true;
+        }
+        return false;
+}
+
+void append_paused_file(Text *t, const View *v, const char *name) {
+        const JsonValue *problems = json_value_member(v->directories, "problems");
+
+        for (size_t i = 0; i < json_value_count(problems); i++) {
+                const JsonValue *p = json_value_item(problems, i);
+
+                if (!streq(member_text(p, "kind"), "paused") || !streq(member_text(p, "name"), name))
+                        continue;
+                text_append(t, "; its file is on ");
+                append_machine_name(t, &v->machines, member_text(p, "machineID"));
+                return;
+        }
+}
+
+int view_read_history(Client *c, View *v, const char *unit, Error *err) {
+        uint64_t now_ms = clock_real_ms();
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_printf(&path, "/fleet/v1/history?since=%llu&last=%d",
+                    (unsigned long long) (now_ms > HISTORY_MS ? now_ms - HISTORY_MS : 0), HISTORY_MAX);
+        if (unit) {
+                text_append(&path, "&unit=");
+                append_escaped(&path, unit, false);
+        }
+        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
+        if (r < 0 || reply.status != 200)
+                return r;
+        for (const char *line = reply.body.chars, *end; *line; line = *end ? end + 1 : end) {
+                end = line + strcspn(line, "\n");
+                if (end == line)
+                        continue;
+                if (GROW(v->history, v->history_capacity, v->n_history + 1) < 0)
+                        return -ENOMEM;
+                r = json_value_parse(line, (size_t) (end - line), &v->history[v->n_history], err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer to %s", path.chars);
+                v->n_history++;
+        }
+        return 0;
+}
+
+bool history_is_loop(const JsonValue *row) {
+        const char *reason = member_text(row, "reason");
+        uint64_t last_ms = member_number(row, "last");
+
+        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
+               last_ms + RESTART_LOOP_MS >= clock_real_ms() &&
+               (starts_with(reason, "activating (auto-restart)") ||
+                starts_with(reason, "active (auto-restart)"));
+}
+
+void history_append_loop(Text *t, const JsonValue *row, const char *place) {
+        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
+                    (unsigned long long) member_number(row, "count"));
+        append_clock(t, member_number(row, "first"), false);
+        text_append(t, ", last");
+        append_age(t, member_number(row, "last"));
+}
+
+static int view_read(Client *c, View *v, Error *err) {
+        int r;
+
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err);
+        if (r < 0)
+                return r;
+        r = json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err);
+        if (r < 0)
+                return r;
+        r = client_all_machines(c, &v->machines, err);
+        if (r < 0)
+                return r;
+        r = client_units(c, &v->units, err);
+        if (r < 0)
+                return r;
+        r = client_states(c, NULL, &v->states, err);
+        if (r < 0)
+                return r;
+        /* Older daemons answer 404. */
+        r = client_get_json(c, "/fleet/v1/directory", &v->directories, err);
+        if (r < 0 && r != -EREMOTEIO)
+                return r;
+        return view_read_history(c, v, NULL, err);
+}
+
+/* -- The screen -- */
+
+/* The widths of the columns of problems. On a terminal, 'columns' is its width. */
+typedef struct OverviewWidths {
+        size_t columns, name, what;
+} OverviewWidths;
+
+/* Return the columns for the description of a problem: a problem with its next command fits one line. Without
+ * enough space, set *ret_next to "". SIZE_MAX: no limit. */
+static size_t width_of_what(const OverviewWidths *w, const char **ret_next) {
+        size_t next = **ret_next ? strlen("    fleetctl ") + output_width(*ret_next) : 0,
+               rest = w->columns - MIN(w->columns, w->name + strlen("      "));
+
+        if (w->columns == 0)
+                return SIZE_MAX;
+        if (next > 0 && rest < next + WHAT_MIN) {
+                *ret_next = "";
+                return rest;
+        }
+        return rest - next;
+}
+
+/* Return 1 if the line lacks a part of the description, or the command; 0 or -ENOMEM. */
+static int problem_print(const Condition *p, const OverviewWidths *w) {
+        const char *next = p->next;
+        _cleanup_text_ Text name = {}, what = {}, safe = {}, line = {};
+        size_t width = width_of_what(w, &next), used;
+
+        text_append_printable(&safe, p->what);
+        text_append_printable(&name, p->name);
+        output_cut(&line, name.chars ?: "", w->columns > 0 ? w->name : SIZE_MAX, true);
+        output_cut(&what, safe.chars ?: "", width, false);
+        used = output_width(what.chars ?: "");
+        text_printf(&line, "%*s  %s", (int) (w->name - MIN(w->name, output_width(name.chars ?: ""))), "",
+                    what.chars ?: "");
+        if (*next) {
+                size_t pad = MIN(w->what, width);
+
+                text_printf(&line, "%*s    fleetctl ", (int) (pad - MIN(pad, used)), "");
+                text_append_printable(&line, next);
+        }
+        if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
+                return -ENOMEM;
+        printf("    %s\n", line.chars ?: "");
+        return (*p->next && !*next) || used < output_width(safe.chars ?: "");
+}
+
+static int problems_print(const Conditions *all, bool full) {
+        OverviewWidths w = { .columns = full ? 0 : output_columns() };
+        size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
+        bool cut = false;
+
+        for (size_t i = 0; i < n; i++) {
+                size_t width = output_width(all->items[i].what);
+
+                w.name = MAX(w.name, output_width(all->items[i].name));
+                if (width <= WHAT_WIDTH && *all->items[i].next)
+                        w.what = MAX(w.what, width);
+        }
+        if (w.columns > 0)
+                w.name = MIN(w.name, w.columns / 3);
+        for (size_t i = 0; i < n; i++) {
+                int r = problem_print(&all->items[i], &w);
+
+                if (r < 0)
+                        return r;
+                cut |= r > 0;
+        }
+        if (cut)
+                puts("    whole lines: fleetctl status --full");
+        if (all->n > n)
+                printf("    ... and %zu more\n", all->n - n);
+        return 0;
+}
+
+/* Append the value of the spread key whose hosts, lost together, stop all writes. */
+static void print_critical(const View *v, Text *t) {
+        const JsonValue *settings = json_value_member(v->cluster, "settings"),
+                        *critical = json_value_member(settings, "critical");
+        const char *value = json_value_string(critical);
+
+        if (!value)
+                return;
+        text_append(t, "; loss of ");
+        if (*value) {
+                text_append_printable(t, member_text(settings, "spread"));
+                text_append(t, " ");
+                text_append_printable(t, value);
+        } else {
+                text_append(t, "the hosts without ");
+                text_append_printable(t, member_text(settings, "spread"));
+        }
+        text_append(t, " stops writes");
+}
+
+static void print_voters(const View *v) {
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+        size_t n = 0, n_reachable = 0;
+        _cleanup_text_ Text t = {}, lose = {};
+
+        text_append(&t, "  voters  ");
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+                bool reachable = member_bool(m, "reachable");
+
+                if (!member_is_voter(m))
+                        continue;
+                n++;
+                n_reachable += reachable;
+                text_append(&t, " ");
+                append_member_name(&t, &v->machines, m);
+                text_append(&t, reachable ? "" : " (unreachable)");
+        }
+        /* The cluster can lose the reachable voters beyond a majority. */
+        text_printf(&lose, "can lose %zu", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
+        print_critical(v, &lose);
+        output_words_and(&t, "        ", &lose, LABEL_WIDTH);
+}
+
+/* Return the number of machines that are up or away, of those that run units or of those with Agent=no. */
+static size_t n_present(const View *v, bool agentless) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++)
+                n += v->machines.machines[i].agentless == agentless &&
+                     !view_awaits(v, &v->machines.machines[i]) &&
+                     (machine_is_there(&v->machines.machines[i]) || view_is_new(v, &v->machines.machines[i]));
+        return n;
+}
+
+/* Return how many of these machines have no replica. Where no machine has a role, that is not known. */
+static size_t n_attached(const View *v) {
+        size_t n = 0, n_roles = 0;
+
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const ApiMachine *m = &v->machines.machines[i];
+
+                n_roles += m->role && *m->role;
+                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role) && !view_awaits(v, m);
+        }
+        return n_roles > 0 ? n : 0;
+}
+
+static void print_coloured(const char *s, const char *state) {
+        if (!output_has_colours()) {
+                fputs(s, stdout);
+                return;
+        }
+        (void) output_control(output_state_colour(state));
+        fputs(s, stdout);
+        (void) output_control(COLOUR_OFF);
+}
+
+static void print_summary(const View *v, size_t n_problems) {
+        const JsonValue *leader = json_value_member(v->cluster, "leader");
+        size_t n_machines = n_present(v, false), n_agentless = n_present(v, true), attached = n_attached(v);
+        _cleanup_text_ Text t = {}, problems = {};
+
+        text_printf(&t, " fleet  %zu machine%s", n_machines, plural(n_machines));
+        if (attached > 0)
+                text_printf(&t, " (%zu attached)", attached);
+        text_append(&t, ", ");
+        if (n_agentless > 0)
+                text_printf(&t, "%zu host%s without agent, ", n_agentless, plural(n_agentless));
+        text_printf(&t, "%zu unit%s, index %llu, ", v->units.n, plural(v->units.n),
+                    (unsigned long long) member_number(v->cluster, "index"));
+        if (leader)
+                text_printf(&t, "leader %s (term %llu)", member_name(leader, "name"),
+                            (unsigned long long) member_number(v->cluster, "term"));
+        else
+                text_append(&t, "no leader");
+        print_coloured("●", n_problems > 0 ? "failed" : "active");
+        output_words(&t, strlen("● fleet  ") - strlen("●") + 1);
+        if (n_problems > 0) {
+                text_printf(&problems, "%zu problem%s", n_problems, plural(n_problems));
+                fputs("  ", stdout);
+                print_coloured(problems.chars ?: "", "failed");
+                putchar('\n');
+        }
+        (void) fflush(stdout);
+}
+
+static void print_leaving(const View *v) {
+        const JsonValue *leaving = json_value_member(v->cluster, "leaving");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(leaving); i++) {
+                const JsonValue *m = json_value_item(leaving, i);
+                uint64_t n = member_number(m, "units");
+
+                text_append(&t, i > 0 ? ", " : "  leaving  ");
+                text_append_printable(&t, member_text(m, "name"));
+                if (n > 0)
+                        text_printf(&t, " (%llu unit%s to move)", (unsigned long long) n, plural(n));
+        }
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
+/* Print the machines that get no units: no problem, but easily forgotten. */
+static void print_maintenance(const View *v) {
+        const JsonValue *machines = json_value_member(v->cluster, "maintenance");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const char *reason = member_text(m, "reason");
+
+                text_append(&t, i > 0 ? ", " : "  drains   ");
+                text_append_printable(&t, member_text(m, "name"));
+                text_append(&t, " ");
+                text_append_printable(&t, member_text(m, "mode"));
+                if (*reason) {
+                        text_append(&t, " (");
+                        text_append_printable(&t, reason);
+                        text_append(&t, ")");
+                }
+        }
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
+/* Append the name and the state of each item. */
+static void append_states(Text *t, const char *label, const JsonValue *items) {
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *item = json_value_item(items, i);
+
+                text_append(t, i > 0 ? ", " : label);
+                text_append_printable(t, member_text(item, "name"));
+                text_append(t, " ");
+                text_append_printable(t, member_text(item, "state"));
+        }
+}
+
+/* Print how far the queue of reboots is. */
+static void print_reboots(const View *v) {
+        unsigned long long n_queued = member_number(v->cluster, "rebootsQueued");
+        _cleanup_text_ Text t = {};
+
+        append_states(&t, "  reboots  ", json_value_member(v->cluster, "rebooting"));
+        if (n_queued > 0)
+                text_printf(&t, "%s%llu queued", t.size > 0 ? ", " : "  reboots  ", n_queued);
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
+/* Print the rollouts that are under way. */
+static void print_rollouts(const View *v) {
+        _cleanup_text_ Text t = {};
+
+        append_states(&t, "  rollouts ", json_value_member(v->cluster, "rollouts"));
+        if (t.size > 0)
+                output_words(&t, LABEL_WIDTH);
+}
+
+/* Print the texts that failed and were abandoned. It is no problem, as their units run. */
+static void print_reverted(const View *v) {
+        const JsonValue *all = json_value_member(v->cluster, "reverted");
+        size_t n = json_value_count(all);
+
+        for (size_t i = 0; i < MIN(n, (size_t) REVERTED_SHOWN); i++) {
+                const JsonValue *r = json_value_item(all, i);
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "  reverted ");
+                text_append_printable(&t, member_text(r, "name"));
+                text_printf(&t, " revision %llu, ", (unsigned long long) member_number(r, "revision"));
+                append_span(&t, member_number(r, "ageMs"));
+                text_append(&t, " ago: ");
+                text_append_printable(&t, member_text(r, "why"));
+                if (i + 1 == REVERTED_SHOWN && n > REVERTED_SHOWN)
+                        text_printf(&t, "; and %zu more", n - REVERTED_SHOWN);
+                output_words(&t, LABEL_WIDTH);
+        }
+}
+
+/* A cluster with a key file, whose hosts do not need it any more. */
+static void print_hint(const View *v) {
+        const JsonValue *without = json_value_member(v->cluster, "withoutCertificate");
+        _cleanup_text_ Text t = {}, command = {};
+
+        if (!streq(member_text(v->cluster, "peerAuth"), "any") || json_value_count(without) > 0)
+                return;
+        text_append(&t, "  hint     all hosts have a certificate, and the key file can end:");
+        text_append(&command, "fleetctl cluster secure");
+        output_words_and(&t, " ", &command, LABEL_WIDTH);
+}
+
+/* The answer about the cluster of an attached host is that of its replica. */
+static void print_access(Client *c, const View *v) {
+        bool attached = streq(member_text(v->cluster, "role"), "attached");
+        _cleanup_json_ JsonValue *local = NULL;
+        _cleanup_text_ Text t = {};
+
+        if (attached && client_get_json(c, "/fleet/v1/local", &local, NULL) < 0)
+                return;
+        if (!*member_text(attached ? local : v->cluster, "clientAccess"))
+                return;
+        text_append(&t,
+                    "  hint     ListenClient= of this host is closed, because LocalRights= grants rights to "
+                    "keys; ClientAccess= opens it");
+        output_words(&t, LABEL_WIDTH);
+}
+
+static int screen_print(Client *c, const View *v, const Conditions *all) {
+        _cleanup_text_ Text recent = {}, line = {};
+        int r;
+
+        print_summary(v, all->n);
+        r = problems_print(all, c->options.full);
+        if (r < 0)
+                return r;
+        print_voters(v);
+        print_leaving(v);
+        print_maintenance(v);
+        print_reboots(v);
+        print_rollouts(v);
+        print_reverted(v);
+        r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
+        if (r < 0)
+                return r;
+        if (recent.size > 0) {
+                text_printf(&line, "  recent   %s", recent.chars);
+                output_words(&line, LABEL_WIDTH);
+        }
+        print_hint(v);
+        print_access(c, v);
+        return 0;
+}
+
+/* -- JSON -- */
+
+static void add_command(Text *t, const char *next) {
+        _cleanup_text_ Text command = {};
+
+        text_printf(&command, "fleetctl %s", next);
+        json_add_string(t, "command", command.chars);
+        t->error = t->error ?: command.error;
+}
+
+/* Print all problems, and the daemon's answer about the cluster. */
+static int json_print(const View *v, const Conditions *all) {
+        const Text *cluster = &v->answer.body;
+        size_t size = cluster->size;
+        _cleanup_text_ Text t = {};
+
+        while (size > 0 && strchr(" \n", cluster->chars[size - 1]))
+                size--;
+        text_printf(&t, "{\"attached\":%zu,\"cluster\":", n_attached(v));
+        text_append_bytes(&t, cluster->chars, size);
+        text_printf(&t, ",\"machines\":%zu", n_present(v, false));
+        json_open(&t, "problems", '[');
+        for (size_t i = 0; i < all->n; i++) {
+                const Condition *p = &all->items[i];
+
+                json_open(&t, NULL, '{');
+                if (*p->next)
+                        add_command(&t, p->next);
+                json_add_string(&t, "description", p->what);
+                json_add_string(&t, "kind", p->kind);
+                json_add_string(&t, "name", p->name);
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        text_printf(&t, ",\"units\":%zu}", v->units.n);
+        return t.error < 0 ? t.error : output_line(t.chars);
+}
+
+int overview(Client *c, Error *err) {
+        _cleanup_(conditions_done) Conditions all = {};
+        _cleanup_(view_done) View v = {};
+        int r;
+
+        r = view_read(c, &v, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
+        conditions_find(&v, &all);
+        if (all.error < 0)
+                return all.error;
+        if (!view_is_removed(&v))
+                client_note_stale(c);
+        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(c, &v, &all);
+        if (r < 0)
+                return r;
+        return all.n > 0 ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,210 @@
+/* verify and plan: what the cluster would do with unit files. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "client/core/files.h"
+
+/* -- verify -- */
+
+typedef enum Checked { CHECKED_WRONG, CHECKED_WARNED, CHECKED_CORRECT } Checked;
+
+/* Print the errors and warnings of a text that is 'from' a file. Lines of drop-ins continue the numbering. */
+static Checked check_text(const char *name, const char *from, const Text *text) {
+        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+
+        if (unit_verify(name, text->chars ?: "", text->size, &faults, &warnings) < 0) {
+                (void) client_fail(-ENOMEM, NULL);
+                return CHECKED_WRONG;
+        }
+        files_print_warnings(from, &faults, "");
+        files_print_warnings(from, &warnings, "warning: ");
+        return faults.n > 0 ? CHECKED_WRONG : warnings.n > 0 ? CHECKED_WARNED : CHECKED_CORRECT;
+}
+
+static int verify_run(Client *c, char **args, size_t n, Error *err) {
+        Checked worst = CHECKED_CORRECT;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *path = NULL, *name = NULL;
+                _cleanup_text_ Text text = {};
+                Error about = {};
+                int r = files_find(args[i], &path, &name, &text, &about);
+
+                if (r < 0) {
+                        (void) client_fail(r, &about);
+                        worst = CHECKED_WRONG;
+                } else {
+                        Checked checked = check_text(name, path, &text);
+
+                        worst = MIN(worst, checked);
+                }
+        }
+        if (worst == CHECKED_CORRECT && client_is_interactive())
+                client_note(
+                        "syntax and [X-Fleet] are correct; options of systemd: systemd-analyze verify FILE");
+        return worst == CHECKED_WRONG ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* -- plan -- */
+
+static int same_unit(const char *name, const Text *a, const Text *b, Error *err) {
+        _cleanup_unit_ Unit *one = NULL, *other = NULL;
+        int r = unit_read(name, a->chars ?: "", a->size, &one, err);
+
+        if (r >= 0)
+                r = unit_read(name, b->chars ?: "", b->size, &other, err);
+        return r < 0 ? r : unit_equal(one, other);
+}
+
+/* Replace 'text' by that of the template in the cluster, if an instance without an own file gets that one at
+ * a start: a new instance, and one for which no file of its template was 'found', either. Return 1, or 0. */
+static int plan_follow(Client *c, const char *path, const char *name, bool found, Text *text, Error *err) {
+        _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        _cleanup_api_unit_ ApiUnit followed = API_UNIT_EMPTY, own = API_UNIT_EMPTY;
+        const char *slash = strrchr(path, '/');
+        _cleanup_text_ Text whole = {};
+        int r;
+
+        if (!template || (found && (streq(slash ? slash + 1 : path, name) ||
+                                    client_unit(c, name, &own, &(Error) {}) != 0)))
+                return 0;
+        if (client_unit(c, template, &followed, &(Error) {}) <= 0)
+                return 0;
+        append_unit_text(&whole, &followed);
+        r = files_read_drop_ins(path, name, true, &whole, err) ?: whole.error;
+        if (r >= 0 && found)
+                r = same_unit(name, &whole, text, err);
+        if (r == 0 && found)
+                client_note("%s gets the text of %s of the cluster, from which the file differs; to use the "
+                            "file: fleetctl submit --replace %s",
+                            name, template, path);
+        text_clear(text);
+        text_append_bytes(text, whole.chars ?: "", whole.size);
+        return r < 0 ? r : text->error ?: 1;
+}
+
+/* Read and check the text that a start would use. Return false after printing errors. */
+static bool plan_text(Client *c, const char *argument, char **ret_name, Text *text) {
+        _cleanup_free_ char *path = NULL;
+        Error err = {};
+        int r = files_find(argument, &path, ret_name, text, &err), found = r >= 0;
+
+        if (found && check_text(*ret_name, path, text) == CHECKED_WRONG)
+                return false;
+        if (*ret_name && (found || r == -ENOENT))
+                r = plan_follow(c, path, *ret_name, found, text, &err) ?: r;
+        if (r < 0)
+                (void) client_fail(r, &err);
+        return r >= 0;
+}
+
+/* Write the request. The result is that of a verb. */
+static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n + 1);
+        _cleanup_names_ Names texts = {}, names = {};
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; units && i < n; i++) {
+                _cleanup_free_ char *name = NULL;
+                _cleanup_text_ Text text = {};
+
+                if (!plan_text(c, args[i], &name, &text)) {
+                        status = EXIT_FAILED;
+                        continue;
+                }
+                if (names_add(&texts, text.chars ?: "", text.size) < 0 ||
+                    names_add(&names, name, strlen(name)) < 0)
+                        return -ENOMEM;
+        }
+        if (status != EXIT_DONE && names.n > 0)
+                client_note("nothing is planned: correct the file, or plan the other%s without it",
+                            names.n > 1 ? "s" : "");
+        for (size_t i = 0; units && i < names.n; i++) {
+                units[i] = client_change_of(names.items[i]);
+                units[i].text = texts.items[i];
+        }
+        if (units)
+                api_units_page_write(t, units, names.n, NULL);
+        return units && t->error >= 0 ? status : -ENOMEM;
+}
+
+static bool plan_has_effects(const JsonValue *units) {
+        for (size_t i = 0; i < json_value_count(units); i++)
+                if (*member_text(json_value_item(units, i), "effect"))
+                        return true;
+        return false;
+}
+
+/* The column of effects is there if any unit has another text. */
+static int print_plan(const JsonValue *root) {
+        const JsonValue *all = json_value_member(root, "units");
+        bool effects = plan_has_effects(all);
+        _cleanup_table_ Table *t = table_new(effects ? "UNIT,ACTION,EFFECT,MACHINE,REASON" :
+                                                       "UNIT,ACTION,MACHINE,REASON");
+
+        for (size_t i = 0; t && i < json_value_count(all); i++) {
+                const JsonValue *unit = json_value_item(all, i);
+                const char *cells[5];
+                size_t n = 0;
+
+                cells[n++] = member_text(unit, "name");
+                cells[n++] = member_text(unit, "action");
+                if (effects)
+                        cells[n++] = member_text(unit, "effect");
+                cells[n++] = member_text(unit, "hostname");
+                cells[n++] = member_text(unit, "reason");
+                if (table_add_row(t, cells) < 0)
+                        return -ENOMEM;
+        }
+        return t ? table_print(t, true) : -ENOMEM;
+}
+
+static void print_plan_steps(const JsonValue *rollout) {
+        uint64_t n = member_number(rollout, "instances"), at_a_time = member_number(rollout, "atATime");
+        _cleanup_text_ Text t = {}, least = {};
+
+        if (n > 0) {
+                text_append_printable(&t, member_text(rollout, "name"));
+                text_append(&t, ": ");
+                text_append_printable(&t, member_text(rollout, "effect"));
+                text_printf(&t, ", %" PRIu64 " instance%s", n, n == 1 ? "" : "s");
+                if (n > 1)
+                        text_printf(&t, ", %" PRIu64 " at a time", at_a_time);
+                span_describe(member_number(rollout, "leastMs"), &least);
+                text_printf(&t, ", at least %s", least.chars ?: "");
+                if (t.error == 0)
+                        puts(t.chars);
+        }
+        (void) fflush(stdout);
+        client_note_warnings(json_value_member(rollout, "warnings"));
+}
+
+static int plan_run(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        int r;
+
+        r = plan_body(c, args, n, &body, err);
+        if (r != EXIT_DONE)
+                return r;
+        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
+        if (r < 0)
+                return r;
+        r = client_take_answer(c, &reply, &root, err);
+        if (r != EXIT_DONE || !root)
+                return r;
+        r = print_plan(root);
+        for (size_t i = 0; i < json_value_count(json_value_member(root, "rollouts")); i++)
+                print_plan_steps(json_value_item(json_value_member(root, "rollouts"), i));
+        return r;
+}
+
+VERB(plan, "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
+     "Changes nothing. Actions: place, stay, move, stop, wait (no machine fits), keep (template).\n",
+     plan_run);
+
+VERB(verify, "verify", 0, "FILE...", "Check unit files",
+     "Sends nothing. Checks the syntax, the size, the name and [X-Fleet]; systemd-analyze verify FILE\n"
+     "checks the settings of systemd. Exit status 1 if a file would be rejected.\n",
+     verify_run);

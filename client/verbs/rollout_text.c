@@ -1,0 +1,190 @@
+/* The answer about a rollout as text. */
+#include "client/verbs/rollout_text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+bool rollout_is(const JsonValue *answer, const char *state) {
+        return streq(member_text(answer, "state"), state);
+}
+
+void rollout_append_instance(Text *t, const JsonValue *instance, const char *head) {
+        const char *name = member_text(instance, "name");
+
+        if (!streq(name, head)) {
+                size_t n = strlen(name);
+
+                text_append_printable_bytes(
+                        t, name, n - (ends_with(name, ".service") ? strlen(".service") : 0), false);
+                text_append(t, " ");
+        }
+        text_append_printable(t, member_text(instance, "machine"));
+}
+
+void rollout_append_summary(Text *t, const JsonValue *answer) {
+        const uint64_t of = member_number(answer, "of"), updating = member_number(answer, "updating"),
+                       failed = member_number(answer, "failed"),
+                       behind = member_number(answer, "unreachable"), other = member_number(answer, "behind"),
+                       waiting = member_number(answer, "waiting"), loaded = member_number(answer, "loaded"),
+                       finished = member_number(answer, "finished");
+
+        text_append_printable(t, rollout_is(answer, "none") ? "no rollout" : member_text(answer, "state"));
+        text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"), of);
+        /* Nothing changes until a request: the instances that may serve with another text count, too. */
+        if (other > 0 && (rollout_is(answer, "paused") || rollout_is(answer, "held")))
+                text_printf(t, " with revision %" PRIu64 ", %" PRIu64 " with another revision",
+                            member_number(answer, "revision"), other);
+        if (loaded > 0)
+                text_printf(t, ", %" PRIu64 " loaded", loaded);
+        if (finished > 0)
+                text_printf(t, ", %" PRIu64 " finished", finished);
+        if (updating > 0)
+                text_printf(t, ", %" PRIu64 " in progress", updating);
+        if (failed > 0)
+                text_printf(t, ", %" PRIu64 " failed", failed);
+        if (behind > 0)
+                text_printf(t, ", %" PRIu64 " behind", behind);
+        if (waiting > 0)
+                text_printf(t, ", %" PRIu64 " waiting for a machine", waiting);
+}
+
+static void print_head(const JsonValue *answer) {
+        const char *by = member_text(answer, "by");
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, member_text(answer, "name"));
+        text_printf(&t, "   revision %" PRIu64, member_number(answer, "revision"));
+        if (member_number(answer, "from") > 0 &&
+            member_number(answer, "from") != member_number(answer, "revision"))
+                text_printf(&t, " (from %" PRIu64 ")", member_number(answer, "from"));
+        text_append(&t, "   ");
+        rollout_append_summary(&t, answer);
+        if (!rollout_is(answer, "none") && !rollout_is(answer, "done")) {
+                text_append(&t, ", began");
+                append_age(&t, member_number(answer, "since"));
+                if (*by) {
+                        text_append(&t, " by ");
+                        text_append_printable(&t, by);
+                }
+        }
+        output_words(&t, 2);
+}
+
+/* Print the instances in this state: those without a reason in one line. */
+static void print_instances(const JsonValue *answer, const char *label, const char *state) {
+        const JsonValue *all = json_value_member(answer, "instances");
+        _cleanup_text_ Text line = {};
+
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *p = json_value_item(all, i);
+                const char *why = member_text(p, "why");
+                _cleanup_text_ Text t = {};
+
+                if (!streq(member_text(p, "state"), state))
+                        continue;
+                if (!*why) {
+                        if (line.size == 0)
+                                text_printf(&line, "  %-8s", label);
+                        text_append(&line, " ");
+                        rollout_append_instance(&line, p, member_text(answer, "name"));
+                        text_append(&line, " ");
+                        continue;
+                }
+                text_printf(&t, "  %-8s ", label);
+                rollout_append_instance(&t, p, member_text(answer, "name"));
+                text_append(&t, "  ");
+                text_append_printable(&t, why);
+                output_words(&t, 11);
+        }
+        if (line.size > 0) {
+                line.chars[--line.size] = 0;
+                output_words(&line, 11);
+        }
+}
+
+/* Append the command that shows why the first failed instance has failed, or nothing. */
+static void append_journal(Text *t, const JsonValue *answer) {
+        const JsonValue *all = json_value_member(answer, "instances");
+
+        for (size_t i = 0; i < json_value_count(all); i++) {
+                const JsonValue *p = json_value_item(all, i);
+
+                if (!streq(member_text(p, "state"), "failed"))
+                        continue;
+                text_append(t, "more: fleetctl journal ");
+                text_append_printable(t, member_text(p, "name"));
+                if (member_number(answer, "of") > 1 &&
+                    streq(member_text(p, "name"), member_text(answer, "name"))) {
+                        text_append(t, " --machine="); /* of a global unit */
+                        text_append_printable(t, member_text(p, "machine"));
+                }
+                text_append(t, "; ");
+                return;
+        }
+}
+
+void rollout_append_next(Text *t, const JsonValue *answer) {
+        const char *request = rollout_is(answer, "held")   ? "promote" :
+                              rollout_is(answer, "paused") ? "resume" :
+                                                             NULL;
+
+        if (!request)
+                return;
+        append_journal(t, answer);
+        text_printf(t, "to go on: fleetctl rollout %s ", request);
+        text_append_printable(t, member_text(answer, "name"));
+        text_append(t, "; to return: fleetctl revert ");
+        text_append_printable(t, member_text(answer, "name"));
+}
+
+void rollout_append_reverted(Text *t, const JsonValue *answer) {
+        text_printf(t, "revision %" PRIu64 " was reverted", member_number(answer, "reverted"));
+        if (*member_text(answer, "why")) {
+                text_append(t, ": ");
+                text_append_printable(t, member_text(answer, "why"));
+        }
+}
+
+void rollout_append_left(Text *t, const JsonValue *answer) {
+        const char *name = member_text(answer, "name"), *template = member_text(answer, "template"),
+                   *next = member_text(answer, "templateNext");
+
+        if (!*template)
+                return;
+        text_printf(t, "%s has a text of its own, and does not follow %s", name, template);
+        if (*next)
+                text_printf(t, "; to follow it: fleetctl %s (in a folder without %s and %s)", next, name,
+                            template);
+}
+
+void rollout_print(const JsonValue *answer) {
+        static const char *const rows[][2] = {
+                { "available", "done" },    { "finished", "finished" }, { "loaded", "loaded" },
+                { "updating", "now" },      { "failed", "failed" },     { "bad", "next" },
+                { "old", "next" },          { "idle", "next" },         { "unreachable", "behind" },
+                { "unreadable", "behind" }, { "skipped", "skipped" },
+        };
+        _cleanup_text_ Text next = {}, why = {}, apart = {};
+
+        print_head(answer);
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                print_instances(answer, rows[i][1], rows[i][0]);
+        if (member_number(answer, "reverted") > 0) {
+                text_append(&why, "  ");
+                rollout_append_reverted(&why, answer);
+        } else if (rollout_is(answer, "paused")) {
+                text_append(&why, "  paused   ");
+                text_append_printable(&why, member_text(answer, "why"));
+        }
+        if (why.size > 0)
+                output_words(&why, 11);
+        if (*member_text(answer, "template"))
+                text_append(&apart, "  ");
+        rollout_append_left(&apart, answer);
+        if (apart.size > 0)
+                output_words(&apart, 4);
+        text_append(&next, "  ");
+        rollout_append_next(&next, answer);
+        if (next.size > 2)
+                output_words(&next, 4);
+}

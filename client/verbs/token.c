@@ -1,0 +1,379 @@
+/* token and ca: permission for other hosts to join the cluster, and the roots of its CA. */
+#include <time.h>
+
+#include "base/parse.h"
+#include "client/core/client.h"
+#include "client/verbs/overview.h"
+#include "units/machine.h"
+
+/* -- token create -- */
+
+static int token_add_metadata(Text *body, const char *text, Error *err) {
+        _cleanup_pairs_ Pairs metadata = {};
+        int r;
+
+        r = machine_metadata_parse(text, &metadata, err);
+        if (r < 0)
+                return r;
+        json_open(body, "metadata", '{');
+        for (size_t i = 0; i < metadata.n; i++)
+                json_add_string_always(body, metadata.items[i].key, metadata.items[i].value);
+        json_close(body, '}');
+        return 0;
+}
+
+static int token_write_request(const Options *o, Text *body, Error *err) {
+        uint64_t ttl_ms = 0;
+        int r;
+
+        if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
+                return error_set(err, -EINVAL, "--ttl=%.32s: expected a time span, for example 1h",
+                                 o->token_ttl);
+        if (o->uses == 0)
+                return error_set(err, -EINVAL, "--uses=0: expected the number of hosts, from 1 to 10000");
+        json_open(body, NULL, '{');
+        json_add_string(body, "from", o->token_from);
+        if (o->token_metadata) {
+                r = token_add_metadata(body, o->token_metadata, err);
+                if (r < 0)
+                        return r;
+        }
+        json_add_bool(body, "ordinary", o->restricted_given && !o->restricted);
+        json_add_string(body, "replace", o->token_replace);
+        json_add_bool(body, "restricted", o->restricted);
+        json_add_u64(body, "ttl", ttl_ms / 1000);
+        json_add_u64(body, "uses", o->uses);
+        json_add_string(body, "write", o->write);
+        json_close(body, '}');
+        return body->error;
+}
+
+/* Append the local time of the end of a token. */
+static void token_append_end(Text *t, const JsonValue *token) {
+        time_t end = (time_t) (member_number(token, "expires") / 1000);
+        char text[32];
+        struct tm tm;
+
+        if (localtime_r(&end, &tm) && strftime(text, sizeof(text), "%F %T", &tm) > 0)
+                text_append(t, text);
+}
+
+/* On a terminal, also the line to type on the other host. A token of several uses is read from standard
+ * input: each user of a host can read the arguments of a command. */
+static int token_print_created(const JsonValue *root) {
+        uint64_t uses = member_number(root, "uses");
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, member_text(root, "token"));
+        text_append_char(&t, '\n');
+        if (client_is_interactive()) {
+                text_printf(&t, "\nValid for %llu host%s, until ", (unsigned long long) uses, plural(uses));
+                token_append_end(&t, root);
+                text_append(&t, uses == 1 ? ". On that host, as root:\n  fleetctl join " :
+                                            ". On each of them, as root, with the token on standard input:\n"
+                                            "  fleetctl join -");
+                if (uses == 1)
+                        text_append_printable(&t, member_text(root, "token"));
+                text_append(&t, "\nThe token is not printed again. To end it: fleetctl token revoke ");
+                text_append_printable(&t, member_text(root, "id"));
+                text_append_char(&t, '\n');
+        }
+        return t.error < 0 ? t.error : output_text(t.chars, t.size);
+}
+
+/* Check the machine of --replace= before the cluster is opened or gets a CA. *ret_up: it uses its key now.
+ * Return an exit status. Without an answer, the next request has the reason. */
+static int token_check_replaced(Client *c, const char *name, bool *ret_up) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_json_ JsonValue *cluster = NULL;
+        const ApiMachine *m = NULL;
+        size_t n;
+        int r;
+
+        *ret_up = false;
+        if (!name)
+                return EXIT_DONE;
+        r = client_all_machines(c, &machines, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : EXIT_DONE;
+        machines.n += machines.n_removed; /* a removed machine may join with its former ID */
+        machines.n_removed = 0;
+        n = listing_find_machine(&machines, name, &m);
+        if (n != 1) {
+                client_note_machine(&machines, n, "--replace=", name);
+                return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
+        }
+        *ret_up = !m->presence || streq(m->presence, "up");
+        if (!*ret_up)
+                return EXIT_DONE;
+        r = client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
+        if (r == -ENOMEM)
+                return r;
+        *ret_up = r >= 0 && !cluster_awaits(cluster, &machines, m);
+        if (r < 0 || !same_string(m->id, member_text(cluster, "machine")))
+                return EXIT_DONE;
+        client_note("--replace=%s: that is the host that creates the token: it is up, and needs none; for a "
+                    "further host: fleetctl token; if it is to be installed again, run fleetctl token "
+                    "--replace=%s on another one",
+                    name, name);
+        return EXIT_FAILED;
+}
+
+/* Warn that the token ends the key of a machine that is up. */
+static void token_warn_up(const char *name, const JsonValue *token) {
+        _cleanup_text_ Text id = {};
+
+        text_append_printable(&id, member_text(token, "id"));
+        client_note("warning: %s is up; when a host joins with this token, the present key of %s ends, and "
+                    "its fleetd is rejected; if it is not to be installed again: fleetctl token revoke %s",
+                    name, name, id.chars ?: "");
+}
+
+static int token_create(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        bool replaces_up = false;
+        int r;
+
+        if (n > 0)
+                return client_usage("token create: expected no arguments");
+        r = token_write_request(&c->options, &body, err);
+        if (r == -EINVAL)
+                return client_usage(error_text(err, r));
+        if (r >= 0)
+                r = token_check_replaced(c, c->options.token_replace, &replaces_up);
+        if (r == EXIT_DONE)
+                r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
+        if (r != EXIT_DONE)
+                return r;
+        r = connection_request(c->connection, "POST", "/fleet/v1/cluster/tokens", CONTENT_JSON, &body, &reply,
+                               err);
+        if (r >= 0)
+                r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to create a token: ");
+        if (replaces_up)
+                token_warn_up(c->options.token_replace, root);
+        return streq(c->options.output, "json") ? output_text(reply.body.chars, reply.body.size) :
+                                                  token_print_created(root);
+}
+
+/* -- token ls -- */
+
+static void token_append_state(Text *t, const JsonValue *token, uint64_t now_ms) {
+        uint64_t expires_ms = member_number(token, "expires"), uses = member_number(token, "uses");
+
+        if (member_bool(token, "revoked"))
+                text_append(t, "revoked");
+        else if (expires_ms <= now_ms)
+                text_append(t, "expired");
+        else
+                text_append(t, uses == 0 ? "used" : "valid");
+}
+
+static void token_append_hosts(Text *t, const JsonValue *hosts) {
+        for (size_t i = 0; i < json_value_count(hosts); i++)
+                text_printf(t, "%s%.8s", i > 0 ? "," : "",
+                            json_value_string(json_value_item(hosts, i)) ?: "");
+}
+
+static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
+        _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
+        const char *from = member_text(token, "from");
+        const char *restriction = client_restriction(member_bool(token, "restricted"),
+                                                     member_text(token, "write"));
+        char replace[9]; /* as the hosts: the first digits, which every command accepts */
+
+        snprintf(replace, sizeof(replace), "%s", member_text(token, "replace"));
+        token_append_state(&state, token, now_ms);
+        text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
+                    (unsigned long long) member_number(token, "total"));
+        token_append_end(&expires, token);
+        token_append_hosts(&hosts, json_value_member(token, "hosts"));
+        if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
+                return -ENOMEM;
+
+        const char *cells[] = { member_text(token, "id"),
+                                state.chars,
+                                uses.chars,
+                                expires.chars ?: "",
+                                member_text(token, "createdBy"),
+                                from,
+                                replace,
+                                restriction,
+                                hosts.chars ?: "" };
+
+        return table_add_row(table, cells);
+}
+
+static int token_list(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_table_ Table *table = table_new(
+                "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        struct timespec now = {};
+        const JsonValue *tokens;
+        int r;
+
+        if (n > 0)
+                return client_usage("token ls: expected no arguments");
+        if (!table)
+                return -ENOMEM;
+        r = client_request(c, "GET", "/fleet/v1/cluster/tokens", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to list tokens: ");
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        tokens = json_value_member(root, "tokens");
+        for (size_t i = 0; i < json_value_count(tokens); i++) {
+                r = token_add_row(table, json_value_item(tokens, i), (uint64_t) now.tv_sec * 1000);
+                if (r < 0)
+                        return r;
+        }
+        table_fit(table, "REPLACES,RESTRICTED,FROM,HOSTS,BY,USES");
+        return table_print(table, true);
+}
+
+/* -- token revoke -- */
+
+static int token_revoke(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_text_ Text path = {};
+        int r;
+
+        if (n != 1)
+                return client_usage("token revoke: expected the ID of a token, which token ls prints");
+        if (parse_hex_id(args[0], 12) < 0)
+                return client_usage("token revoke: expected an ID of 12 hex digits, which token ls prints");
+        text_printf(&path, "/fleet/v1/cluster/tokens/%s", args[0]);
+        r = client_request(c, "DELETE", client_path(&path), NULL, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to revoke the token: ");
+        printf("Token %s is revoked\n", args[0]);
+        return EXIT_DONE;
+}
+
+static int token_run(Client *c, char **args, size_t n, Error *err) {
+        static const struct {
+                const char *name;
+                int (*run)(Client *c, char **args, size_t n, Error *err);
+        } token_verbs[] = { { "create", token_create }, { "ls", token_list }, { "revoke", token_revoke } };
+        Suggestion suggestion = {};
+
+        if (n == 0)
+                return token_create(c, args, 0, err);
+        for (size_t i = 0; i < ELEMENTS(token_verbs); i++)
+                if (streq(token_verbs[i].name, args[0]))
+                        return token_verbs[i].run(c, args + 1, n - 1, err);
+        suggestion.typed = args[0];
+        for (size_t i = 0; i < ELEMENTS(token_verbs); i++)
+                suggest_consider(&suggestion, token_verbs[i].name);
+        return client_fail_verb("token", &suggestion, "token [create | ls | revoke ID]");
+}
+
+/* -- ca -- */
+
+static int ca_print(const JsonValue *root) {
+        _cleanup_table_ Table *table = table_new("ROOT,STATE");
+        const JsonValue *roots = json_value_member(root, "roots");
+        const char *rotation = member_text(root, "rotation"), *waits = member_text(root, "waitsFor");
+        _cleanup_text_ Text line = {};
+        int r;
+
+        if (!table)
+                return -ENOMEM;
+        if (json_value_count(roots) == 0) {
+                client_note("the cluster has no CA; the first token creates it: fleetctl token");
+                return EXIT_FAILED;
+        }
+        for (size_t i = 0; i < json_value_count(roots); i++) {
+                const JsonValue *item = json_value_item(roots, i);
+                const char *cells[] = { member_text(item, "id"), member_text(item, "state") };
+
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
+        }
+        r = table_print(table, true);
+        if (r < 0 || !*rotation)
+                return r;
+        text_append(&line, "\nrotation: ");
+        text_append_printable(&line, rotation);
+        if (*waits) {
+                text_append(&line, streq(rotation, "rekey") ? ", waits for the return of " :
+                                                              ", waits for a new certificate of ");
+                text_append_printable(&line, waits);
+        }
+        return line.error < 0 ? line.error : output_line(line.chars);
+}
+
+static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
+        _cleanup_text_ Text body = {};
+        int r;
+
+        if (*member_text(root, "rotation") && !c->options.compromised)
+                return ca_print(root);
+        json_open(&body, NULL, '{');
+        json_add_bool(&body, "compromised", c->options.compromised);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        if (!client_confirm(
+                    c, "Rotate?",
+                    "A new root replaces that of the cluster%s. All hosts get new certificates; %s end. No "
+                    "unit is touched.",
+                    c->options.compromised ? ", and another cluster key the present one" : "",
+                    c->options.compromised ? "all tokens" : "tokens of the former root"))
+                return EXIT_FAILED;
+        r = client_request(c, "POST", "/fleet/v1/cluster/ca/rotate", &body, NULL, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to rotate the CA: ");
+        puts("The rotation has begun; fleetctl ca shows its state");
+        return EXIT_DONE;
+}
+
+static int ca_run(Client *c, char **args, size_t n, Error *err) {
+        bool rotate = n == 1 && streq(args[0], "rotate");
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        if (n > 1 || (n == 1 && !rotate && !streq(args[0], "show")))
+                return client_usage("ca: expected ca [show | rotate]");
+        r = client_request(c, "GET", "/fleet/v1/cluster/ca", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        if (r < 0)
+                return client_fail_after(r, err, "Failed to read the roots of the CA: ");
+        if (rotate)
+                return ca_rotate(c, root, err);
+        if (streq(c->options.output, "json")) {
+                (void) output_text(reply.body.chars, reply.body.size);
+                return EXIT_DONE;
+        }
+        return ca_print(root);
+}
+
+VERB(ca, "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",
+     "Show or replace the root of the certificates of the cluster",
+     "The ID of a root is the SHA-256 of its public key. --output=json has the certificates.\n"
+     "rotate replaces the root: hosts get new certificates, and the former root and its tokens end.\n"
+     "While a rotation is under way, both print its state.\n",
+     ca_run);
+
+VERB(token, "token", FLAGS_TOKEN | FLAGS_JSON, "[create | ls | revoke ID]",
+     "Create, list and revoke tokens with which hosts join the cluster",
+     "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
+     "otherwise.\n"
+     "It is printed once; the cluster stores only the hash of its secret. A host that is alone and has no\n"
+     "peer listener opens it first, as init does.\n"
+     "ls prints the tokens, without their secrets. revoke ends a token.\n\n"
+     "fleetctl token --uses=20 --ttl=2h --from=10.0.0.0/8 --metadata=zone=a\n"
+     "fleetctl token --replace=beta\n",
+     token_run);

@@ -1,0 +1,451 @@
+/* why: the state and the placement of units, explained. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "client/core/state_text.h"
+#include "client/verbs/overview.h"
+#include "client/verbs/rollout_text.h"
+
+enum { CONTINUED = 4 }; /* columns before the rest of a line on a narrow terminal */
+
+/* The name of a machine for people: with its short ID, if another machine has the same name. */
+static const char *machine_label(const JsonValue *m) {
+        return *member_text(m, "label") ? member_text(m, "label") : member_name(m, "hostname");
+}
+
+/* Return the state of the unit that the machine reports. 'active' is NULL without one, and of older daemons.
+ */
+static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
+        ApiState s = { .name = member_text(root, "name"), .finished = member_bool(m, "finished") };
+
+        s.since_ms = member_number(m, "since");
+        (void) json_read_string(m, "systemdActiveState", &s.active, NULL);
+        (void) json_read_string(m, "systemdSubState", &s.sub, NULL);
+        (void) json_read_string(m, "systemdLoadState", &s.load, NULL);
+        (void) json_read_string(m, "job", &s.job, NULL);
+        (void) json_read_string(m, "stateReason", &s.reason, NULL);
+        (void) json_read_string(m, "health", &s.health, NULL);
+        (void) json_read_string(m, "why", &s.why, NULL);
+        s.available = member_bool(m, "available");
+        return s;
+}
+
+/* Print the loop in which the unit is restarted on the machine: between two failures, its state is that of
+ * any other unit. */
+static void print_loop(const View *v, const ApiState *s, const JsonValue *m) {
+        for (size_t i = 0; i < v->n_history; i++) {
+                const JsonValue *row = v->history[i];
+                _cleanup_text_ Text t = {}, command = {};
+
+                if (!history_is_loop(row) || !streq(member_text(row, "machine"), member_text(m, "id")))
+                        continue;
+                text_printf(&t, "%s ", s->name);
+                history_append_loop(&t, row, machine_label(m));
+                text_printf(&command, "fleetctl journal %s", s->name);
+                output_words_and(&t, "   ", &command, CONTINUED);
+                return;
+        }
+}
+
+/* Append the unit that prevents the start of this one on its machine, by the reason of its state; nothing if
+ * there is none. */
+static void append_cause(Text *t, const ApiState *s) {
+        static const char before[] = "Unit ", after[] = " not found";
+        const char *name = s->reason && starts_with(s->reason, before) ? s->reason + strlen(before) : "",
+                   *end = strstr(name, after);
+
+        if (end)
+                text_append_bytes(t, name, (size_t) (end - name));
+        else
+                (void) state_is_stopped_for(s, t);
+}
+
+/* Append where the unit is that prevents the start of this one on the machine 'm', and the next step. */
+static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue *m, const char *cause) {
+        const char *host = machine_label(m);
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_listing_ Listing machines = {};
+        int r = client_unit(c, cause, &unit, NULL);
+
+        if (r == -ENOMEM)
+                t->error = r;
+        else if (r == 0 && state_is_stopped_for(s, NULL))
+                text_printf(t, "%s is a unit of %s alone; its state there: systemctl status %s", cause, host,
+                            cause);
+        else if (r > 0 && unit.desired_state == TARGET_INACTIVE)
+                text_printf(t,
+                            "%s is a unit of the cluster with target state inactive; to start it: fleetctl "
+                            "start %s",
+                            cause, cause);
+        else if (r > 0 && unit.global)
+                text_printf(t, "%s is global: fleetctl why %s", cause, cause);
+        else if (r > 0 && same_string(unit.machine_id, member_text(m, "id")))
+                text_printf(t, "%s is on %s, too: fleetctl why %s", cause, host, cause);
+        else if (r > 0) {
+                text_printf(t, "%s is a unit of the cluster", cause);
+                if (unit.machine_id && *unit.machine_id) {
+                        if (client_all_machines(c, &machines, NULL) == -ENOMEM)
+                                t->error = -ENOMEM;
+                        text_append(t, ", on ");
+                        append_machine_name(t, &machines, unit.machine_id);
+                }
+                text_printf(t, "; to run %s on its machine: MachineOf=%s in [X-Fleet]", s->name, cause);
+        }
+}
+
+static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
+        _cleanup_text_ Text cause = {}, t = {};
+
+        append_cause(&cause, s);
+        if (cause.size > 0 && !streq(cause.chars, s->name))
+                append_way_to(&t, c, s, m, cause.chars);
+        t.error = MIN(t.error, cause.error);
+        if (t.size > 0 || t.error < 0)
+                output_words(&t, CONTINUED);
+}
+
+/* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
+static void print_states(Client *c, const View *v, const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        bool global = member_bool(root, "global");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const ApiState s = reported_state(root, m);
+                bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
+                _cleanup_text_ Text t = {}, command = {};
+
+                if (!state_is_stopped_for(&s, NULL)) /* the cause follows */
+                        append_next_step(&command, &s, global ? member_name(m, "hostname") : NULL);
+                if (command.size == 0 && streq(member_text(root, "desiredState"), "loaded") &&
+                    same_string(s.active, "inactive"))
+                        text_printf(&command, "fleetctl start %s", s.name);
+                if (!s.active || (command.size == 0 && (global || !here) && !state_is_stopped_for(&s, NULL)))
+                        continue;
+                append_state(&t, &s, machine_label(m));
+                if (streq(member_text(m, "presence"), "away"))
+                        text_append(&t, ", as last reported: the machine is away");
+                if (state_next_step(&s) == NEXT_CORRECT) { /* no single command */
+                        text_printf(&t, "; %s", command.chars ?: "");
+                        t.error = MIN(t.error, command.error);
+                        output_words(&t, CONTINUED);
+                } else
+                        output_words_and(&t, command.size > 0 ? "   " : "", &command, CONTINUED);
+                if (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING)
+                        print_loop(v, &s, m);
+                print_cause(c, &s, m);
+        }
+}
+
+/* Print why unit directories do not apply their file of the unit. */
+static void print_file_problems(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const char *kind = member_text(m, "problemKind"); /* "": of an older daemon */
+                _cleanup_text_ Text t = {};
+
+                if (!*member_text(m, "problem"))
+                        continue;
+                text_printf(&t, "Its file on %s %s: %s (fleetctl directory)", machine_label(m),
+                            streq(kind, "warning") ? "has a warning" :
+                            *kind                  ? "is not applied" :
+                                                     "has a problem",
+                            member_text(m, "problem"));
+                output_words(&t, CONTINUED);
+        }
+}
+
+/* Return whether the machine is lost, or was shut down: it runs nothing of which the cluster knows. */
+static bool is_down(const JsonValue *m) {
+        return streq(member_text(m, "presence"), "lost") || streq(member_text(m, "presence"), "left");
+}
+
+/* Append the state of its rollout and the requests that it waits for. 'next': "rollout resume NAME", for
+ * example; "": none. */
+static void append_rollout(Text *t, const char *rollout, const char *next) {
+        const char *name = strrchr(next, ' ');
+
+        if (*rollout)
+                text_printf(t, "Its rollout: %s", rollout);
+        if (*rollout && name)
+                text_printf(t, "; to go on: fleetctl %s; to return: fleetctl revert%s", next, name);
+}
+
+/* Print where the unit is, or its target state. */
+static void print_place(const JsonValue *root) {
+        const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
+                   *target = member_text(root, "desiredState"), *reason = member_text(root, "reason"),
+                   *file = member_text(root, "file");
+        const JsonValue *machines = json_value_member(root, "machines");
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; *where && i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                if (streq(member_text(m, "id"), where))
+                        text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
+                                    machine_label(m), reason);
+        }
+        if (unit_name_is_template(name))
+                append_template(&t, name);
+        else if (member_bool(root, "global"))
+                text_printf(&t, "%s is global with target state %s: it runs on all machines that it fits.",
+                            name, target);
+        else if (!*where && streq(target, "inactive"))
+                text_printf(&t, "%s has target state inactive; to start it: fleetctl start %s", name, name);
+        else if (!*where && !*target)
+                text_printf(&t, "%s: %s", name, reason);
+        else if (!*where)
+                text_printf(&t, "%s has target state %s and no machine%s%s", name, target,
+                            *reason ? ": " : ".", reason);
+        if (t.size > 0 || t.error < 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        if (*file)
+                text_printf(&t, "Its file is %s on %s.", file, member_name(root, "fileHostname"));
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        append_rollout(&t, member_text(root, "rollout"), member_text(root, "rolloutNext"));
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
+        text_clear(&t);
+        rollout_append_left(&t, root);
+        if (t.size > 0)
+                output_words(&t, CONTINUED);
+        print_file_problems(root);
+}
+
+/* Return whether the machine is away, and stops the unit when it is back. A unit that is to run may do so on
+ * another machine. */
+static bool stops_later(const JsonValue *root, const JsonValue *m) {
+        const char *target = member_text(root, "desiredState");
+        const ApiState s = reported_state(root, m);
+
+        return streq(member_text(m, "presence"), "away") && s.active &&
+               (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING) &&
+               ((*target && !streq(target, "launched")) ||
+                assignment_kind_from_string(member_text(m, "order")) == ASSIGNMENT_STOP);
+}
+
+/* Return what the unit does on a machine. */
+static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
+        static const struct {
+                AssignmentKind kind;
+                const char *words;
+        } rows[] = {
+                { ASSIGNMENT_LOAD, "; assigned to be loaded here" },
+                { ASSIGNMENT_RUN, "; assigned to run here" },
+                { ASSIGNMENT_STOP, "; assigned to stop here" },
+        };
+        AssignmentKind kind = assignment_kind_from_string(member_text(m, "order"));
+
+        if (member_bool(m, "finished"))
+                return "; it has ended here successfully";
+        if (stops_later(root, m))
+                return "; assigned to stop here";
+        if (is_down(m) && (kind == ASSIGNMENT_RUN || kind == ASSIGNMENT_LOAD))
+                return member_bool(root, "global") ?
+                               "; its assignment remains" :
+                               "; its assignment remains until another machine takes over, or this one is "
+                               "back";
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (rows[i].kind == kind)
+                        return rows[i].words;
+        return member_bool(m, "chosen") ? "; it would be chosen next" : "";
+}
+
+/* Print why a machine is chosen or excluded. A fitting machine has its load, the tie-breaker, instead of the
+ * reason that print_place() has printed. */
+static void print_machine(const JsonValue *root, const JsonValue *m, size_t width) {
+        const char *assignment = member_text(m, "order"), *reason = member_text(m, "reason");
+        _cleanup_text_ Text t = {};
+        bool fits = member_bool(m, "fits");
+
+        if (fits && streq(reason, member_text(root, "reason")))
+                reason = "";
+        text_printf(&t, "  %-*s  %s%s%s", (int) width, machine_label(m), fits ? "yes" : "no",
+                    *reason ? ": " : "", reason);
+        if (fits && !*reason && !*assignment) {
+                unsigned long long n = member_number(m, "units");
+
+                text_printf(&t, ", it has %llu unit%s", n, plural(n));
+        }
+        text_append(&t, assignment_words(root, m));
+        output_words(&t, width + strlen("    "));
+}
+
+/* Return whether the machine has been lost for so long that it gets no line of its own, unless it has the
+ * unit. */
+static bool is_long_lost(const JsonValue *m) {
+        return member_bool(m, "longLost") && !*member_text(m, "order") && !member_bool(m, "finished");
+}
+
+/* Print "2 machines lost for more than an hour, or replaced: gamma, delta". */
+static void print_long_lost(const JsonValue *machines) {
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                if (is_long_lost(m))
+                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", machine_label(m));
+        }
+        if (n > 0)
+                printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, plural(n),
+                       names.chars ?: "");
+}
+
+/* Return whether a machine reports the unit as active, or in transition. */
+static bool is_running_anywhere(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const ApiState s = reported_state(root, json_value_item(machines, i));
+
+                if (s.active && (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING))
+                        return true;
+        }
+        return false;
+}
+
+/* Print how a unit that no machine may run gets one: the steps of the daemon, and changes of its options if
+ * these are the cause. */
+static void print_way(Client *c, const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        const JsonValue *steps = json_value_member(root, "steps"),
+                        *missing = json_value_member(root, "missing"),
+                        *down = json_value_member(root, "down");
+        const char *name = member_text(root, "name"), *template = member_text(root, "from"), *sep = "";
+        bool metadata = false, option = false, later = false;
+        _cleanup_text_ Text t = {};
+
+        if (*member_text(root, "machineID") || member_bool(root, "global") ||
+            streq(member_text(root, "desiredState"), "inactive"))
+                return;
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                const char *rule = member_text(m, "rule");
+
+                if (member_bool(m, "fits"))
+                        return;
+                later = later || streq(rule, "FlapDamping"); /* after losses */
+                metadata = metadata || streq(rule, "MachineMetadata");
+                option = option || streq(rule, "MachineID") || streq(rule, "MachineOf") ||
+                         (streq(rule, "Conflicts") && !*member_text(m, "ruleOf"));
+        }
+        if (json_value_count(steps) == 0 && json_value_count(down) == 0 && !metadata && !option && !later)
+                return;
+        text_append(&t, "To place it: ");
+        if (later) {
+                text_append(&t, "wait until a machine gets new units again");
+                sep = ", or ";
+        }
+        for (size_t i = 0; i < json_value_count(down); i++, sep = ", or ") {
+                const JsonValue *host = json_value_item(down, i);
+
+                text_printf(&t, "%sbring the host %s up", sep, member_text(host, "name"));
+                if (member_bool(host, "cordoned"))
+                        text_printf(&t, ", then fleetctl uncordon %s", member_text(host, "name"));
+        }
+        for (size_t i = 0; i < json_value_count(steps); i++, sep = ", or ")
+                text_printf(&t, "%sfleetctl %s", sep, json_value_string(json_value_item(steps, i)) ?: "");
+        for (size_t i = 0; i < json_value_count(missing); i++, sep = ", or ")
+                text_printf(&t, "%sfleetctl submit %s", sep,
+                            json_value_string(json_value_item(missing, i)) ?: "");
+        if (metadata || option) {
+                if (*member_text(root, "file"))
+                        text_printf(&t, "%scorrect %s on %s", sep, member_text(root, "file"),
+                                    member_text(root, "fileHostname"));
+                else
+                        text_printf(&t, "%sfleetctl edit %s", sep, *template ? template : name);
+        }
+        text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
+        output_words(&t, CONTINUED);
+        for (size_t i = 0; i < json_value_count(missing); i++)
+                (void) client_suggest_unit(c, json_value_string(json_value_item(missing, i)) ?: "");
+}
+
+/* Print which machines that are away stop the unit when they are back. */
+static void print_pending_stops(const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        const char *target = member_text(root, "desiredState");
+        bool wanted = !*target || streq(target, "launched");
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+                _cleanup_text_ Text t = {};
+
+                if (!stops_later(root, m))
+                        continue;
+                if (!wanted)
+                        text_printf(&t, "Its target state is %s: ", target);
+                text_printf(&t, "%s is away, and stops it when it is back, if it still runs there.",
+                            machine_label(m));
+                output_words(&t, CONTINUED);
+        }
+}
+
+static void print_why(Client *c, const JsonValue *root) {
+        const JsonValue *machines = json_value_member(root, "machines");
+        size_t n = json_value_count(machines), width = 0;
+        _cleanup_(view_done) View v = {};
+
+        if (is_running_anywhere(root))
+                (void) view_read_history(c, &v, member_text(root, "name"), NULL);
+        for (size_t i = 0; i < n; i++)
+                if (!is_long_lost(json_value_item(machines, i)))
+                        width = MAX(width, strlen(machine_label(json_value_item(machines, i))));
+        print_states(c, &v, root);
+        print_place(root);
+        print_pending_stops(root);
+        if (unit_name_is_template(member_text(root, "name")))
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (!is_long_lost(json_value_item(machines, i)))
+                        print_machine(root, json_value_item(machines, i), width);
+        print_long_lost(machines);
+        print_way(c, root);
+        if (streq(reason_kind_of(member_text(root, "reasonKind"), member_text(root, "reason")),
+                  API_REASON_HELD))
+                client_note_awaited(c, "until then, no unit is started");
+}
+
+static int why_run(Client *c, char **args, size_t n, Error *err) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_reply_ Reply reply = {};
+                _cleanup_text_ Text path = {};
+                int r;
+
+                if (!name)
+                        return -ENOMEM;
+                text_append(&path, "/fleet/v1/why/");
+                append_escaped(&path, name, false);
+                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
+                if (r < 0)
+                        return r;
+                if (reply.status == 404) {
+                        client_note_absent(c, name);
+                        status = EXIT_ABSENT;
+                        continue;
+                }
+                r = client_take_answer(c, &reply, &root, err);
+                if (r != EXIT_DONE)
+                        return r;
+                if (root)
+                        print_why(c, root);
+        }
+        return status;
+}
+
+VERB(why, "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the state and the placement of units",
+     "Prints the state of the unit with its last error and the next step, then each machine with the\n"
+     "rule that excludes it. Exit status 4 if a unit does not exist.\n",
+     why_run);
