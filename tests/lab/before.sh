@@ -1,9 +1,9 @@
 # Packages of the release before, by the rules of today, and builds of former commits: sourced by test-package.sh and test-upgrade-attached.sh.
 
 # The last commit of that release; each release changes it.
-BEFORE_COMMIT=5db5cc8c89a6864871fbaa23920675ed90c99545
-# The last commit of the feature level before, for upgrades of attached hosts, which the release above does not have (level 6 or later is needed).
-ATTACHED_COMMIT=9ff1e4a8a06f0e21b9496bf0aa9c4bd3797707f1
+BEFORE_COMMIT=0c465ec8546a6ba331850ea4a9ddd89bfa4e6c9c
+# The last commit of the feature level before, for upgrades of attached hosts.
+ATTACHED_COMMIT=0c465ec8546a6ba331850ea4a9ddd89bfa4e6c9c
 
 before_is_known() { git -c safe.directory='*' -C "$top" cat-file -e "${1:-$BEFORE_COMMIT}^{commit}" 2>/dev/null; } # [COMMIT]
 
@@ -13,8 +13,6 @@ before_packages() (
         mkdir -p "$1/source/debian" && cd "$1/source" || exit 1
         git -c safe.directory='*' -C "$top" archive "$BEFORE_COMMIT" | tar -x && cp -r "$top"/dist/debian/. debian || exit 1
         cp -rn "$top/dist" . && cp "$top/dist/local.mk" dist/local.mk || exit 1
-        # configure of that release does not set these folders.
-        sed -i '1i tmpfilesdir = /usr/lib/tmpfiles.d\nsystemdpresetdir = /usr/lib/systemd/system-preset\nlogindconfdir = /usr/lib/systemd/logind.conf.d' dist/local.mk
         for f in $(sed -n 's/^dist_doc_DATA = //p' dist/local.mk); do
                 [ -e "$f" ] || sed -i "/^dist_doc_DATA/s| $f\>||" dist/local.mk
         done
