@@ -122,6 +122,14 @@ program | xargs -r tests/structure.py counters | while read -r n name; do
         most=$(sed -n "s/ $name$//p" tests/counters)
         [ "$n" -le "${most:-0}" ] || echo "$n $name: at most ${most:-0} are allowed (tests/counters)"
 done | rule figures_that_may_only_fall
+# Decisions read codes (units/verdict.h), not messages. tests/messages has the number of places of each file that still compare one, which may only fall.
+program | grep -vx 'units/verdict_former\.c' |
+        xargs -r grep -oHE '\b(starts_with|ends_with|strstr|streq)\(([^;(]*[ >.])?(member_text\([a-z]+, ")?(reason|message|problem|why|predicate)("\))?(\.text)?( \?: "")?[,)]' |
+        sed 's/:.*//' | sort | uniq -c | while read -r n file; do
+        most=$(sed -n "s: $file$::p" tests/messages)
+        [ "$n" -le "${most:-0}" ] || echo "$file compares $n messages: at most ${most:-0} are allowed (tests/messages)"
+done | rule no_decision_reads_a_message
+
 some 'files' <<<"$files" |
         xargs -r tests/structure.py words | rule no_word_that_does_not_belong
 

@@ -4,6 +4,7 @@
 
 #include "base/parse.h"
 #include "units/json_record.h"
+#include "units/verdict_former.h"
 
 static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
 static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
@@ -36,13 +37,27 @@ static const JsonField facts_fields[] = {
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
 
+static void presence_reason_write(Text *t, const char *name, const void *field) {
+        verdict_add_message(t, name, field);
+}
+
+static int presence_reason_read(const JsonValue *member, void *field, Error *err) {
+        const char *reason = json_value_string(member);
+
+        if (member && !reason)
+                return error_set(err, -EBADMSG, "reason: expected a string");
+        verdict_read_former(VERDICT_IN_PRESENCE, reason ?: "", field);
+        return 0;
+}
+
 static const JsonField presence_fields[] = {
         { "announced", JSON_FIELD_BOOL, offsetof(PresenceRecord, announced) },
         { "away", JSON_FIELD_U64, offsetof(PresenceRecord, away_ms) },
         { "losses", JSON_FIELD_U64, offsetof(PresenceRecord, losses) },
         { "lost", JSON_FIELD_U64, offsetof(PresenceRecord, lost_ms) },
         { "quiet", JSON_FIELD_U64, offsetof(PresenceRecord, hold_off_until_ms) },
-        { "reason", JSON_FIELD_CHARS_CUT, offsetof(PresenceRecord, reason), .size = PRESENCE_REASON_SIZE },
+        { "reason", JSON_FIELD_OTHER, offsetof(PresenceRecord, verdict), .size = sizeof(Verdict),
+          .write = presence_reason_write, .read = presence_reason_read },
         { "since", JSON_FIELD_U64, offsetof(PresenceRecord, since_ms) },
         { "state", JSON_FIELD_WORD, offsetof(PresenceRecord, presence), true, .words = &presence_words },
 };

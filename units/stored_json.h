@@ -10,24 +10,25 @@
 #include "units/json_record.h"
 #include "units/machine.h"
 #include "units/state.h"
+#include "units/verdict.h"
 
 /* /_fleet/machine/ID/facts:
  * {"address","boot","checks","metadata":{},"name","peer","quadlet","raftId","users","version"}. A host writes
  * its own facts: an address that is no IP address is read as none. The ID is in the key alone. */
 STORED(facts, Machine)
 
-enum { PRESENCE_REASON_SIZE = 128 };
+enum { PRESENCE_REASON_SIZE = 128 }; /* of the message of its verdict */
 
 /* /_fleet/machine/ID/presence: {"announced","away","losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
-        uint64_t since_ms;                 /* cluster time, as all times here */
-        uint64_t away_ms;                  /* of a lost machine: when its absence began; 0: with the loss */
-        uint64_t losses;                   /* in a row, each within FLAP_WINDOW_MS of the previous one */
-        uint64_t lost_ms;                  /* of the last loss; 0: none */
-        uint64_t hold_off_until_ms;        /* flap damping; 0: none */
-        bool announced;                    /* away or lost: its host had announced that it stops */
-        char reason[PRESENCE_REASON_SIZE]; /* "" for none */
+        uint64_t since_ms;          /* cluster time, as all times here */
+        uint64_t away_ms;           /* of a lost machine: when its absence began; 0: with the loss */
+        uint64_t losses;            /* in a row, each within FLAP_WINDOW_MS of the previous one */
+        uint64_t lost_ms;           /* of the last loss; 0: none */
+        uint64_t hold_off_until_ms; /* flap damping; 0: none */
+        bool announced;             /* away or lost: its host had announced that it stops */
+        Verdict verdict;
 } PresenceRecord;
 
 STORED(presence, PresenceRecord)

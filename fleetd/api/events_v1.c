@@ -78,7 +78,7 @@ static void add_presence(Text *t, const LayoutKey *key, const KvNode *node) {
         if (stored_presence_read(node->value.data, node->value.size, &presence, NULL) < 0)
                 return;
         json_add_string(t, "presence", presence_to_string(presence.presence));
-        json_add_string(t, "reason", presence.reason);
+        verdict_add_message(t, "reason", &presence.verdict);
 }
 
 static void add_problem(Text *t, const LayoutKey *key, const KvNode *node) {

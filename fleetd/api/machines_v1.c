@@ -36,9 +36,17 @@ static const char *machine_kind(const KvState *state, const ClusterMachine *m) {
         return "attached";
 }
 
-static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
+/* Return its problem of an aspect, borrowed from the message of its verdict. */
+static const char *machine_problem(const ClusterMachine *m, const Text *message, VerdictAspect of) {
+        return m->verdict.of == of && message->size > 0 ? message->chars + strlen(verdict_aspect_begin(of)) :
+                                                          NULL;
+}
+
+/* 'message' is empty, and lives as long as the result. */
+static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m, Text *message) {
         const ClusterMachine *successor = cluster_machine_successor(m);
 
+        verdict_append(message, &m->verdict);
         return (ApiMachine) {
                 .id = m->id,
                 .primary_ip = cluster_machine_address(m),
@@ -50,17 +58,17 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) 
                 .kind = machine_kind(state, m),
                 .certificate_ms = m->host ? m->host->expires_ms : 0,
                 .replaced_by = successor ? successor->id : NULL,
-                .problem = cluster_machine_problem(m, MACHINE_CONDITION),
-                .identity_problem = cluster_machine_problem(m, MACHINE_IDENTITY),
+                .problem = machine_problem(m, message, VERDICT_OF_REPLICA),
+                .identity_problem = machine_problem(m, message, VERDICT_OF_IDENTITY),
                 .checks_problem = m->facts ? m->facts->checks : NULL,
-                .clock_problem = cluster_machine_problem(m, MACHINE_CLOCK),
-                .session_problem = cluster_machine_problem(m, MACHINE_SESSION),
+                .clock_problem = machine_problem(m, message, VERDICT_OF_CLOCK),
+                .session_problem = machine_problem(m, message, VERDICT_OF_SESSIONS),
                 .maintenance = m->maintenance ? maintenance_mode_to_string(m->maintenance->mode) : NULL,
                 .needs_reboot = m->facts && m->facts->needs_reboot,
                 .reboot = m->reboot ? reboot_state_to_string(m->reboot->state) : NULL,
                 .since_ms = m->since_ms,
                 .away_ms = m->away_ms,
-                .reason = m->presence != PRESENCE_UP && m->presence_reason[0] ? m->presence_reason : NULL,
+                .reason = m->presence != PRESENCE_UP && message->size > 0 ? message->chars : NULL,
                 .n_units = m->load,
                 .agentless = m->member.agentless,
                 .restricted = cluster_machine_is_restricted(m),
@@ -85,6 +93,7 @@ static void machines_list(Request *request, bool sessions) {
         size_t total = 0, bytes = 0, i = 0;
         _cleanup_text_ Text t = {};
         ApiMachine entities[PAGE_SIZE];
+        Text messages[PAGE_SIZE] = {};
         KvState state;
         Page page;
 
@@ -101,11 +110,12 @@ static void machines_list(Request *request, bool sessions) {
 
                 if (!machine_is_listed(m, all) || page_skips(&page))
                         continue;
-                entities[page.n] = machine_entity(&state, m);
+                entities[page.n] = machine_entity(&state, m, &messages[page.n]);
                 if (sessions && streq(entities[page.n].kind ?: "", "attached")) {
                         entities[page.n].session = membership_session(membership, m->id, true);
                         entities[page.n].idle_session = membership_session(membership, m->id, false);
                 }
+                t.error = MIN(t.error, messages[page.n].error);
                 bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
                 page_add(&page, NULL, NULL);
                 page.full = bytes >= PAGE_BYTES;
@@ -113,6 +123,8 @@ static void machines_list(Request *request, bool sessions) {
         while (i < total && !machine_is_listed(machines[i], all))
                 i++;
         api_machines_page_write(&t, entities, page.n, page_next(&page, i < total));
+        for (i = 0; i < page.n; i++)
+                text_done(&messages[i]);
         request_answer_json(request, 200, &t);
 }
 

@@ -303,25 +303,21 @@ bool heartbeats_awaits_key(const Membership *m, const char *machine_id) {
         return s && s->keyless_ms > 0 && loop_now_ms(m->loop) - s->keyless_ms < KEY_SENT_MS;
 }
 
-static void clock_write(int64_t ms, char ret[static REPLICA_PROBLEM_SIZE]) {
-        uint64_t s = (uint64_t) (ms < 0 ? -ms : ms) / 1000;
-        const char *than = ms < 0 ? "behind" : "ahead of";
-
-        if (s < 2 * 3600)
-                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " s %s the leader's", s, than);
-        else if (s < 2 * 86400)
-                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " h %s the leader's", s / 3600, than);
-        else
-                snprintf(ret, REPLICA_PROBLEM_SIZE, "clock is %" PRIu64 " days %s the leader's", s / 86400,
-                         than);
-}
-
-bool heartbeats_clock(const Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]) {
+bool heartbeats_clock(const Membership *m, const char *machine_id, Verdict *ret) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
+        VerdictCode code;
+        uint64_t seconds;
 
         if (!s || !s->has_clock || s->reported_ms == 0)
                 return false;
-        clock_write(s->reported_ms, ret);
+        code = s->reported_ms < 0 ? VERDICT_CLOCK_BEHIND : VERDICT_CLOCK_AHEAD;
+        seconds = (uint64_t) (s->reported_ms < 0 ? -s->reported_ms : s->reported_ms) / 1000;
+        if (seconds < 2 * 3600)
+                verdict_set(ret, code, "%" PRIu64 " s", seconds);
+        else if (seconds < 2 * 86400)
+                verdict_set(ret, code, "%" PRIu64 " h", seconds / 3600);
+        else
+                verdict_set(ret, code, "%" PRIu64 " days", seconds / 86400);
         return true;
 }
 

@@ -4,11 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char liveness_closed[] = "its fleetd lost its session";
-const char liveness_hung[] = "its fleetd does not answer, its kernel does";
-const char liveness_stopped[] = "its fleetd was stopped";
-const char liveness_cut[] = "it does not reach the leader, but another replica";
-
 enum {
         KERNEL_TICKS = 2, /* the last sign of the kernel may be a second old */
         REPEAT_TICKS = 4, /* after which a change is repeated */
@@ -24,9 +19,9 @@ struct LivenessHost {
         unsigned kernel_silent_ticks;
         unsigned indirect_ticks; /* with a heartbeat that did not reach the leader */
         unsigned away_ticks;
-        const char *cause;  /* liveness_closed, ...; NULL while the host is not away */
-        Presence now;       /* by its signs, as the next */
-        const char *reason; /* static */
+        VerdictCode cause; /* VERDICT_AWAY_CLOSED, ..._HUNG or ..._STOPPED; 0 while the host is not away */
+        Presence now;      /* by its signs, as the next */
+        VerdictCode why;
         Presence
                 reported; /* the last change returned, on a presence key of modified index 'reported_index' */
         uint64_t reported_index, reported_tick; /* tick 0: none */
@@ -67,34 +62,33 @@ void liveness_remove(Liveness *l, const char *machine_id) {
                 liveness_drop(l, h);
 }
 
-static unsigned liveness_away_limit(const char *cause) {
-        if (cause == liveness_stopped)
-                return LIVENESS_STOPPED_TICKS;
-        return cause == liveness_hung ? LIVENESS_HUNG_TICKS : LIVENESS_CLOSED_TICKS;
-}
+/* A host that is away too long is lost, and keeps the cause. */
+static const struct {
+        VerdictCode cause, end;
+        unsigned ticks;
+} liveness_causes[] = {
+        { VERDICT_AWAY_CLOSED, VERDICT_LOST_CLOSED, LIVENESS_CLOSED_TICKS }, /* of any other cause, too */
+        { VERDICT_AWAY_HUNG, VERDICT_LOST_HUNG, LIVENESS_HUNG_TICKS },
+        { VERDICT_AWAY_STOPPED, VERDICT_LOST_STOPPED, LIVENESS_STOPPED_TICKS },
+};
 
-/* Return the reason of a host that is lost because it was away for too long: it keeps the cause. */
-static const char *liveness_away_end(const char *cause) {
-        if (cause == liveness_stopped)
-                return "its fleetd was stopped, and has been away for too long";
-        return cause == liveness_hung ? "its fleetd does not answer, and has been away for too long" :
-                                        "its fleetd lost its session, and has been away for too long";
-}
+static size_t liveness_row_of(VerdictCode cause) {
+        size_t i = ELEMENTS(liveness_causes) - 1;
 
-static const char *liveness_cause(const char *reason) {
-        if (streq(reason, liveness_stopped))
-                return liveness_stopped;
-        return streq(reason, liveness_hung) ? liveness_hung : liveness_closed;
+        while (i > 0 && liveness_causes[i].cause != cause)
+                i--;
+        return i;
 }
 
 /* The host was away under the previous leader. Its presence key gives the cluster time since then; the host
  * still gets a whole period for its first heartbeat. */
 static void liveness_inherit(LivenessHost *h, const Cluster *cluster, const ClusterMachine *m) {
         uint64_t away_ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
+        size_t row = liveness_row_of(m->verdict.code);
 
-        h->cause = liveness_cause(m->presence_reason);
+        h->cause = liveness_causes[row].cause;
         h->away_ticks = MIN(away_ms / LIVENESS_TICK_MS,
-                            liveness_away_limit(h->cause) - (unsigned) LIVENESS_LOST_TICKS);
+                            liveness_causes[row].ticks - (unsigned) LIVENESS_LOST_TICKS);
 }
 
 static LivenessHost *liveness_host(Liveness *l, const Cluster *cluster, const char *machine_id,
@@ -120,7 +114,7 @@ static LivenessHost *liveness_host(Liveness *l, const Cluster *cluster, const ch
 
 /* An unattached host whose daemon has ended its last session, also under the former leader, may run. */
 static bool liveness_has_kernel(const LivenessHost *h, const LivenessSign *sign) {
-        return sign->kernel || (sign->unattached && h->cause && h->cause != liveness_hung);
+        return sign->kernel || (sign->unattached && h->cause && h->cause != VERDICT_AWAY_HUNG);
 }
 
 static void liveness_count(LivenessHost *h, const LivenessSign *sign, bool late) {
@@ -142,58 +136,57 @@ static void liveness_count(LivenessHost *h, const LivenessSign *sign, bool late)
 
 /* The presence of a host that has sent a heartbeat. A replica without contact with the leader follows no log:
  * its units run, for however long, and it can get no others. */
-static Presence liveness_judge_heartbeat(LivenessHost *h, const LivenessSign *sign, Presence was,
-                                         const char **ret_reason) {
-        h->cause = NULL;
+static Presence liveness_judge_heartbeat(LivenessHost *h, const LivenessSign *sign, Presence was) {
+        h->cause = VERDICT_NONE;
         h->away_ticks = 0;
         h->indirect_ticks = sign->indirect ? h->indirect_ticks + 1 : 0;
         if (sign->indirect && (was != PRESENCE_UP || h->indirect_ticks >= LIVENESS_CUT_TICKS)) {
-                *ret_reason = liveness_cut;
+                h->why = VERDICT_AWAY_CUT;
                 return PRESENCE_AWAY;
         }
-        *ret_reason = ""; /* its heartbeats need no reason */
-        return PRESENCE_UP;
+        return PRESENCE_UP; /* its heartbeats need no reason */
 }
 
-/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
-static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was,
-                               const char **ret_reason) {
-        const char *cause = NULL;
+/* Return the presence of the host, and set why. 'was' is its presence in the cluster view. */
+static Presence liveness_judge(LivenessHost *h, const LivenessSign *sign, bool late, Presence was) {
+        VerdictCode cause = VERDICT_NONE;
+        size_t row;
 
+        h->why = VERDICT_NONE;
         if (sign->shut_down) {
-                *ret_reason = "it shut down";
+                h->why = VERDICT_LEFT;
                 return PRESENCE_LEFT;
         }
         if (sign->heartbeat)
-                return liveness_judge_heartbeat(h, sign, was, ret_reason);
+                return liveness_judge_heartbeat(h, sign, was);
         if (presence_is_down(was)) /* until its next heartbeat */
                 return was;
 
         if (!sign->moving && h->silent_ticks >= LIVENESS_LOST_TICKS &&
             h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
-                *ret_reason = h->awaited ? "it has not reported since the cluster was recovered or restored" :
-                                           "no message from its fleetd or its kernel";
+                h->why = h->awaited ? VERDICT_LOST_UNREPORTED : VERDICT_LOST_SILENT;
                 return PRESENCE_LOST;
         }
 
         if (sign->stopped)
-                cause = liveness_stopped;
+                cause = VERDICT_AWAY_STOPPED;
         else if (h->cause)
                 cause = h->cause;
         else if (!sign->session && sign->kernel)
-                cause = liveness_closed;
+                cause = VERDICT_AWAY_CLOSED;
         else if (sign->session && sign->kernel && h->silent_ticks >= LIVENESS_LOST_TICKS)
                 /* Without an answer after the heartbeats ended, the host is about to be lost. */
-                cause = liveness_hung;
+                cause = VERDICT_AWAY_HUNG;
         if (!cause)
                 return was;
 
         h->cause = cause;
-        if (!late && h->away_ticks++ >= liveness_away_limit(cause)) {
-                *ret_reason = liveness_away_end(cause);
+        row = liveness_row_of(cause);
+        if (!late && h->away_ticks++ >= liveness_causes[row].ticks) {
+                h->why = liveness_causes[row].end;
                 return PRESENCE_LOST;
         }
-        *ret_reason = cause;
+        h->why = cause;
         return PRESENCE_AWAY;
 }
 
@@ -215,8 +208,7 @@ int liveness_sign(Liveness *l, const Cluster *cluster, const char *machine_id, c
                 h->silent_ticks = h->kernel_silent_ticks = 0;
         h->awaited = awaited;
         liveness_count(h, sign, late);
-        h->reason = "";
-        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP, &h->reason);
+        h->now = liveness_judge(h, sign, late, m ? m->presence : PRESENCE_UP);
         liveness_set_due(l, h, !m || h->now != m->presence || m->presence_index == 0);
         return 0;
 }
@@ -246,7 +238,7 @@ static bool liveness_is_due(const Liveness *l, LivenessHost *h, const ClusterMac
 /* Return when the absence of a machine began that becomes lost; 0: with its loss. One that reached another
  * replica was not absent. */
 static uint64_t liveness_away_since(const LivenessHost *h, const ClusterMachine *m) {
-        bool was_away = m->presence == PRESENCE_AWAY && !streq(m->presence_reason, liveness_cut);
+        bool was_away = m->presence == PRESENCE_AWAY && m->verdict.code != VERDICT_AWAY_CUT;
 
         return h->now == PRESENCE_LOST && was_away ? m->since_ms : 0;
 }
@@ -282,8 +274,8 @@ int liveness_changes(Liveness *l, const Cluster *cluster, PresenceChange **ret, 
                 changes[n].presence = h->now;
                 changes[n].expected_index = m->presence_index;
                 changes[n].away_ms = liveness_away_since(h, m);
-                changes[n].announced = h->cause == liveness_stopped;
-                snprintf(changes[n++].reason, sizeof(changes->reason), "%s", h->reason);
+                changes[n].announced = h->cause == VERDICT_AWAY_STOPPED;
+                changes[n++].verdict.code = h->why;
         }
 
         qsort(changes, n, sizeof(*changes), liveness_compare_machines);

@@ -44,9 +44,6 @@ typedef struct LivenessSign {
         unsigned ticks;  /* its silence is at least that long */
 } LivenessSign;
 
-/* Reasons in the presence key, by which a new leader recognizes why a host is away. */
-extern const char liveness_closed[], liveness_hung[], liveness_stopped[], liveness_cut[];
-
 /* Discard all counts; when this host begins to lead, and at the end. 'since_ms': the former leader had
  * contact so long ago, and all hosts with it. At least half a period is left for each host. */
 void liveness_reset(Liveness *l, uint64_t since_ms);

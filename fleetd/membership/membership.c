@@ -11,6 +11,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
+#include "units/verdict_former.h"
 
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
@@ -18,19 +19,6 @@ enum {
         LEFT_MS = 200,                           /* from the end of a leave to the restart */
         SINGLE_TICKS = 60000 / LIVENESS_TICK_MS, /* of an attached host, until its one session is a problem */
 };
-
-static const char presence_replica_works[] = "its replica works again";
-static const char presence_clock[] = "its clock agrees with the leader's";
-static const char presence_sessions[] = "it has two sessions";
-static const char presence_alone[] = "no other host has its machine ID";
-static const char clone_rejected[] =
-        "a copy of this host was rejected; how it gets an ID of its own: fleetctl help replace";
-static const char key_rejected[] =
-        "a host with this ID and another key was rejected; to admit it: fleetctl token --replace=";
-
-static_assert(sizeof(MACHINE_IDENTITY) + sizeof(clone_rejected) <= PRESENCE_REASON_SIZE &&
-                      sizeof(MACHINE_IDENTITY) + sizeof(key_rejected) + 8 <= PRESENCE_REASON_SIZE,
-              "each is a reason in a presence key");
 
 /* After a failure, too: the next tick compares with the cluster view again. */
 void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -42,31 +30,33 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
 }
 
 /* Return how another host with the ID of a machine was rejected in the last minute, here or by another
- * replica; "": none was. */
-static const char *membership_rejected(Membership *m, const char *machine_id) {
+ * replica; VERDICT_NONE: none was. */
+static VerdictCode membership_rejected(Membership *m, const char *machine_id) {
         uint8_t reported = heartbeats_rejected(m, machine_id);
         bool clone, key;
 
         peers_rejected(m->peers, machine_id, &clone, &key);
         if (clone || reported & CONDITION_CLONE)
-                return clone_rejected;
-        return key || reported & CONDITION_KEY ? key_rejected : "";
+                return VERDICT_IDENTITY_COPY;
+        return key || reported & CONDITION_KEY ? VERDICT_IDENTITY_KEY : VERDICT_NONE;
 }
 
 /* The command after the report of a key names the host; by the begin of its ID, if its name is too long. */
-static void membership_write_rejected(const ClusterMachine *machine, const char *rejected,
-                                      char ret[static PRESENCE_REASON_SIZE]) {
-        const char *name = rejected == key_rejected ? cluster_machine_name(machine) : "";
-        int max = strlen(name) < PRESENCE_REASON_SIZE - sizeof(MACHINE_IDENTITY) - strlen(rejected) ? -1 : 8;
+static void membership_set_rejected(const ClusterMachine *machine, VerdictCode rejected, Verdict *ret) {
+        _cleanup_text_ Text message = {};
 
-        snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_IDENTITY "%s%.*s", rejected, max,
-                 max < 0 ? name : machine->id);
+        verdict_set(ret, rejected, "%s",
+                    rejected == VERDICT_IDENTITY_KEY ? cluster_machine_name(machine) : "");
+        ret->of = VERDICT_OF_IDENTITY;
+        verdict_append(&message, ret);
+        if (message.size + 1 >= PRESENCE_REASON_SIZE)
+                snprintf(ret->args, sizeof(ret->args), "%s", machine->short_id);
 }
 
 /* Return whether the condition of an attached host, which a former leader wrote, has ended: a replica would
  * have repeated it. */
 static bool membership_has_outlived(const Membership *m, const ClusterMachine *machine) {
-        return !machine->is_member && machine->presence_reason[0] &&
+        return !machine->is_member && machine->verdict.code != VERDICT_NONE &&
                loop_now_ms(m->loop) - m->led_since_ms > CONDITION_VALID_MS;
 }
 
@@ -75,53 +65,55 @@ static bool membership_has_outlived(const Membership *m, const ClusterMachine *m
 static bool membership_is_single(const Membership *m, const ClusterMachine *machine) {
         uint64_t ticks = machine->is_member ? 0 : reports_single_ticks(&m->reporting.reports, machine->id);
 
-        return ticks >= SINGLE_TICKS || (ticks > 0 && cluster_machine_problem(machine, MACHINE_SESSION));
+        return ticks >= SINGLE_TICKS || (ticks > 0 && machine->verdict.of == VERDICT_OF_SESSIONS);
 }
 
-/* Write the reason of the presence of a machine that is up: the problem of its replica, another host that has
+/* Set the verdict of the presence of a machine that is up: the problem of its replica, another host that has
  * its ID, its wrong clock, its sessions, or the end of one of them. -ENODATA: there is none. */
 static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
-                              char ret[static PRESENCE_REASON_SIZE]) {
+                              Verdict *ret) {
+        static const VerdictCode ends[_VERDICT_OF_MAX] = {
+                [VERDICT_OF_REPLICA] = VERDICT_REPLICA_WORKS,
+                [VERDICT_OF_IDENTITY] = VERDICT_IDENTITY_ALONE,
+                [VERDICT_OF_CLOCK] = VERDICT_CLOCK_AGREES,
+                [VERDICT_OF_SESSIONS] = VERDICT_SESSIONS_TWO,
+        };
         bool self = streq(machine->id, m->machine_id), single = membership_is_single(m, machine);
-        const char *rejected, *problem;
-        char own[REPLICA_PROBLEM_SIZE], clock[REPLICA_PROBLEM_SIZE];
+        VerdictCode rejected;
+        const char *problem;
+        char own[REPLICA_PROBLEM_SIZE];
 
         if (self)
                 replica_problem(m, state, own);
         problem = self ? own : heartbeats_problem(m, machine->id);
         /* Under the next leader, a problem that is published remains meanwhile. */
-        if (!self && heartbeats_awaits_key(m, machine->id))
-                problem = cluster_machine_problem(machine, MACHINE_CONDITION) ?: "";
+        if (!self && heartbeats_awaits_key(m, machine->id)) {
+                if (machine->verdict.of == VERDICT_OF_REPLICA)
+                        return -ENODATA;
+                problem = "";
+        }
         if (!problem && (single || membership_has_outlived(m, machine)))
                 problem = "";
         if (!problem)
                 return -ENODATA;
         rejected = membership_rejected(m, machine->id);
-        if (problem[0])
-                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CONDITION "%s", problem);
-        else if (rejected[0])
-                membership_write_rejected(machine, rejected, ret);
-        else if (!self && heartbeats_clock(m, machine->id, clock))
-                snprintf(ret, PRESENCE_REASON_SIZE, MACHINE_CLOCK "%s", clock);
+        if (problem[0]) {
+                verdict_read_former(VERDICT_IN_HEARTBEAT, problem, ret);
+                ret->of = VERDICT_OF_REPLICA;
+        } else if (rejected != VERDICT_NONE)
+                membership_set_rejected(machine, rejected, ret);
+        else if (!self && heartbeats_clock(m, machine->id, ret))
+                ret->of = VERDICT_OF_CLOCK;
         else if (single)
-                snprintf(ret, PRESENCE_REASON_SIZE,
-                         MACHINE_SESSION "one only for a minute; other replicas work");
-        else if (cluster_machine_problem(machine, MACHINE_CONDITION))
-                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_replica_works);
-        else if (cluster_machine_problem(machine, MACHINE_IDENTITY))
-                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_alone);
-        else if (cluster_machine_problem(machine, MACHINE_CLOCK))
-                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_clock);
-        else if (cluster_machine_problem(machine, MACHINE_SESSION))
-                snprintf(ret, PRESENCE_REASON_SIZE, "%s", presence_sessions);
+                *ret = (Verdict) { .code = VERDICT_SESSION_SINGLE, .of = VERDICT_OF_SESSIONS };
         else
-                return -ENODATA;
-        return 0;
+                *ret = (Verdict) { .code = ends[machine->verdict.of] };
+        return ret->code != VERDICT_NONE ? 0 : -ENODATA;
 }
 
 /* False for almost all of many hosts, without a search by their IDs. */
 static bool membership_may_have_problem(const Membership *m, const ClusterMachine *machine) {
-        return machine->presence_reason[0] || heartbeats_knows(m, machine) ||
+        return machine->verdict.code != VERDICT_NONE || heartbeats_knows(m, machine) ||
                reports_any_single(&m->reporting.reports) || streq(machine->id, m->machine_id);
 }
 
@@ -130,8 +122,8 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
         PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
 
         if (machine->presence != PRESENCE_UP || !membership_may_have_problem(m, machine) ||
-            membership_problem(m, state, machine, change.reason) < 0 ||
-            streq(change.reason, machine->presence_reason))
+            membership_problem(m, state, machine, &change.verdict) < 0 ||
+            verdict_equal(&change.verdict, &machine->verdict))
                 return;
         snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
         m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;

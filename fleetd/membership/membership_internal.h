@@ -261,9 +261,9 @@ void heartbeats_clear(Membership *m);
 /* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
  * decide which differences of clocks count. */
 void heartbeats_tick(Membership *m);
-/* Write how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
+/* Set how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
  * its heartbeats have no clock. */
-bool heartbeats_clock(const Membership *m, const char *machine_id, char ret[static REPLICA_PROBLEM_SIZE]);
+bool heartbeats_clock(const Membership *m, const char *machine_id, Verdict *ret);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
 /* Return the sign of life of one host that is not attached, since the call before. */

@@ -88,7 +88,7 @@ static bool voters_is_excluded(const ClusterMachine *m) {
 /* A host that leaves the cluster gives up its vote when it has no units any more. */
 static bool voters_may_vote(const ClusterMachine *m) {
         return !voters_is_excluded(m) && !cluster_machine_is_drained(m) &&
-               !starts_with(m->presence_reason, MACHINE_CONDITION);
+               m->verdict.of != VERDICT_OF_REPLICA;
 }
 
 /* A standby that can become a voter now. */
@@ -493,7 +493,7 @@ static bool voters_may_hold(const Configuration *c, const ClusterMachine *m) {
         return m->member.raft_id == 0 && m->presence == PRESENCE_UP && !cluster_machine_is_removed(m) &&
                !m->maintenance && LIST_EMPTY(&m->unreadable) && (m->host || !cluster->ca_roots) &&
                !(m->host && m->host->restricted) && (!m->facts || m->facts->level >= c->in->level) &&
-               !starts_with(m->presence_reason, MACHINE_CONDITION) &&
+               m->verdict.of != VERDICT_OF_REPLICA &&
                (!c->in->is_attached || c->in->is_attached(c->in->userdata, m->id));
 }
 

@@ -369,10 +369,6 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
         return buffer;
 }
 
-const char *cluster_machine_problem(const ClusterMachine *m, const char *kind) {
-        return starts_with(m->presence_reason, kind) ? m->presence_reason + strlen(kind) : NULL;
-}
-
 bool cluster_machine_is_removed(const ClusterMachine *m) {
         bool admitted = m->member.raft_id != 0 && m->member.start_number == 0; /* it has not started yet */
 

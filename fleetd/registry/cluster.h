@@ -26,15 +26,6 @@ typedef struct ClusterUnit ClusterUnit;
 typedef struct ClusterMachine ClusterMachine;
 typedef struct ClusterOwner ClusterOwner;
 
-/* Begins the reason of a presence key of a machine whose replica has a problem. */
-#define MACHINE_CONDITION "its replica: "
-/* The same of a machine whose ID another host has claimed. */
-#define MACHINE_IDENTITY "its identity: "
-/* The same of a machine whose wall clock differs from that of the leader. */
-#define MACHINE_CLOCK "its clock: "
-/* The same of an attached host without an idle session. */
-#define MACHINE_SESSION "its sessions: "
-
 /* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault.
  * It is not absent: no unit is stopped, started, placed or moved because of it. The previous value of the key
  * is not kept. A unit or a machine is unreadable while it has such a key. */
@@ -211,7 +202,7 @@ struct ClusterMachine {
         Pairs metadata;                 /* effective: 'set', and of an ordinary host its own */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         bool announced;                                       /* as that */
-        char presence_reason[PRESENCE_REASON_SIZE];           /* see cluster_machine_problem() */
+        Verdict verdict; /* of its presence: why it is not up, or its problem */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
@@ -447,9 +438,6 @@ const char *cluster_machine_label(const ClusterMachine *m, char buffer[static CL
  * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
  * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
-/* Return the problem of a kind that its presence shows, borrowed; NULL: none. 'kind': MACHINE_CONDITION,
- * MACHINE_IDENTITY, MACHINE_CLOCK or MACHINE_SESSION. */
-const char *cluster_machine_problem(const ClusterMachine *m, const char *kind);
 
 /* The reason in the tombstone of a host that has left by "fleetctl leave"; of others, it is their presence.
  */

@@ -201,7 +201,7 @@ static int cluster_stop_at_first(void *userdata, LayoutKind kind, const char *un
 static void cluster_count_machine(Cluster *c, ClusterMachine *m) {
         bool present = m->presence_index > 0 && m->presence != PRESENCE_LEFT;
         unsigned now = (cluster_machine_is_removed(m) ? 0 : 1u << (MACHINES_BY_PRESENCE + m->presence)) |
-                       (cluster_machine_problem(m, MACHINE_SESSION) ? 1u << MACHINES_SINGLE : 0) |
+                       (m->verdict.of == VERDICT_OF_SESSIONS ? 1u << MACHINES_SINGLE : 0) |
                        (present ? 1u << MACHINES_PRESENT : 0) |
                        (present && m->presence == PRESENCE_LOST ? 1u << MACHINES_LOST : 0) |
                        (m->hold_off_until_ms > 0 ? 1u << MACHINES_HELD_OFF : 0) |

@@ -247,7 +247,8 @@ static int presence_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Er
 
 /* A machine that is away keeps its units and receives no others. */
 static int presence_unreadable(KindValue *ret) {
-        ret->presence = (PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE };
+        ret->presence = (PresenceRecord) { .presence = PRESENCE_AWAY };
+        verdict_say(&ret->presence.verdict, VERDICT_SAID, CLUSTER_UNREADABLE);
         return 0;
 }
 
@@ -261,7 +262,7 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         m->lost_ms = v->presence.lost_ms;
         m->announced = v->presence.announced;
         m->hold_off_until_ms = v->presence.hold_off_until_ms;
-        memcpy(m->presence_reason, v->presence.reason, sizeof(m->presence_reason));
+        m->verdict = v->presence.verdict;
         m->presence_index = v->modified;
         for (ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 cluster_update_lists(c, a->of);

@@ -17,23 +17,18 @@ static void machines_note(Transaction *t, const Registry *r, HistoryKind kind, c
         transaction_note(t, r, &(HistoryNote) { .kind = kind, .machine = machine, .reason = reason });
 }
 
-/* Return whether both reasons are a problem of this kind. */
-static bool machines_is_same_problem(const ClusterMachine *known, const PresenceChange *c, const char *kind) {
-        return starts_with(known->presence_reason, kind) && starts_with(c->reason, kind);
-}
-
 /* The problem of a replica or of a clock may contain figures that change: its begin and its end have rows. */
-static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c) {
+static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c,
+                                   const char *reason) {
         const ClusterMachine *known = cluster_machine(registry_cluster(r), c->machine);
-        char reason[PRESENCE_REASON_SIZE + 16];
+        VerdictAspect of = c->verdict.of;
+        char row[PRESENCE_REASON_SIZE + 16];
 
-        if (known && known->presence == c->presence &&
-            (machines_is_same_problem(known, c, MACHINE_CONDITION) ||
-             machines_is_same_problem(known, c, MACHINE_CLOCK)))
+        if (known && known->presence == c->presence && known->verdict.of == of &&
+            (of == VERDICT_OF_REPLICA || of == VERDICT_OF_CLOCK))
                 return;
-        snprintf(reason, sizeof(reason), "%s%s%s", presence_to_string(c->presence), c->reason[0] ? ": " : "",
-                 c->reason);
-        machines_note(t, r, HISTORY_PRESENCE, c->machine, reason);
+        snprintf(row, sizeof(row), "%s%s%s", presence_to_string(c->presence), *reason ? ": " : "", reason);
+        machines_note(t, r, HISTORY_PRESENCE, c->machine, row);
 }
 
 /* A removed machine that is up again is a host of the cluster again. */
@@ -59,7 +54,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
         for (size_t i = 0; i < n; i++) {
                 const PresenceChange *c = &changes[i];
-                _cleanup_text_ Text value = {};
+                _cleanup_text_ Text value = {}, reason = {};
                 PresenceRecord record;
 
                 transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
@@ -68,16 +63,17 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
                                        c->announced, cluster->now_ms);
                 record.away_ms = c->away_ms;
-                snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
+                record.verdict = c->verdict;
+                verdict_append(&reason, &c->verdict);
                 stored_presence_write(&value, &record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
-                machines_note_presence(&t, r, c);
+                machines_note_presence(&t, r, c, text_chars(&reason));
                 log_notice(((LogFields) { .machine = c->machine,
                                           .term = term,
                                           .message_id = history_message_id(HISTORY_PRESENCE) }),
                            "machine %s %s%s%s", cluster_name_of(cluster, c->machine), verbs[c->presence],
-                           c->reason[0] ? ": " : "", c->reason);
+                           reason.size > 0 ? ": " : "", text_chars(&reason));
         }
         return transaction_send(r, &t, term, done, userdata);
 }

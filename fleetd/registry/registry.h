@@ -224,7 +224,7 @@ typedef struct PresenceChange {
         uint64_t expected_index;
         uint64_t away_ms; /* as that of PresenceRecord */
         bool announced;   /* as the same of presence_next() */
-        char reason[PRESENCE_REASON_SIZE];
+        Verdict verdict;
 } PresenceChange;
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,

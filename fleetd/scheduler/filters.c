@@ -37,9 +37,12 @@ _printf_(3, 4) static int refusal_of(Refusal *ret, const ClusterUnit *conflict, 
 
 /* The cause is that of the presence key: a stopped daemon is no broken link. */
 static int filter_away(const ClusterMachine *m, Refusal *ret) {
-        if (!m->presence_reason[0] || starts_with(m->presence_reason, MACHINE_CONDITION))
+        _cleanup_text_ Text why = {};
+
+        if (m->verdict.code == VERDICT_NONE || m->verdict.of == VERDICT_OF_REPLICA)
                 return refusal_set(ret, "does not answer");
-        return refusal_set(ret, "is away (%s)", m->presence_reason);
+        verdict_append(&why, &m->verdict);
+        return refusal_set(ret, "is away (%s)", text_chars(&why));
 }
 
 static int filter_presence(const Candidate *c, Refusal *ret) {

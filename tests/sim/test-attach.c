@@ -9,6 +9,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
+#include "tests/lib/message.h"
 #include "tests/sim/attached.h"
 
 /* The host runs a unit, and stops it, as any other one. */
@@ -234,7 +235,7 @@ static bool has_one_session(const SimMachine *m) {
         const SimMachine *leader = leader_with(machine(0));
         const ClusterMachine *known = leader ? seen(leader, m) : NULL;
 
-        return known && known->presence == PRESENCE_UP && cluster_machine_problem(known, MACHINE_SESSION);
+        return known && known->presence == PRESENCE_UP && known->verdict.of == VERDICT_OF_SESSIONS;
 }
 
 /* A host that reaches one replica only is a problem after a minute, also under the next leader. */
@@ -265,14 +266,15 @@ static void a_host_without_an_idle_session(void) {
         stop_host(leader);
         UNTIL("another-one-leads", leader_with(used));
         for (unsigned i = 0; i < MOVES_MS / 100; i++) {
-                if (!cluster_machine_problem(seen(used, m), MACHINE_SESSION))
-                        world_failed(world, "the-problem-continues", "%s", seen(used, m)->presence_reason);
+                if (seen(used, m)->verdict.of != VERDICT_OF_SESSIONS)
+                        world_failed(world, "the-problem-continues", "%s",
+                                     message_of(&seen(used, m)->verdict));
                 run_ms(100);
         }
         machine_start_daemon(leader);
         for (unsigned i = 0; i < 5; i++)
                 sim_net_cut(cluster->net, m->host, machine(i)->host, false);
-        UNTIL("the-problem-ends", streq(seen(used, m)->presence_reason, "it has two sessions"));
+        UNTIL("the-problem-ends", streq(message_of(&seen(used, m)->verdict), "it has two sessions"));
         if (!sim_systemd_runs(m->systemd, "a.service"))
                 world_failed(world, "no-unit-is-touched", "%s", m->name);
         over();
@@ -529,8 +531,8 @@ static bool says_no_listener(SimMachine *m) {
         const ClusterMachine *known = leader ? seen(leader, m) : NULL;
 
         return known && known->presence == PRESENCE_UP &&
-               streq(known->presence_reason,
-                     MACHINE_CONDITION "none: it cannot listen on 10.0.0.6:2380; correct ListenPeer=");
+               streq(message_of(&known->verdict),
+                     "its replica: none: it cannot listen on 10.0.0.6:2380; correct ListenPeer=");
 }
 
 /* The address of ListenPeer= is gone when the daemon starts again: the host continues without a replica, and
@@ -565,9 +567,8 @@ static void the_listener_of_an_attached_host_fails(void) {
         }
         sim_host_addressless(m->host, false);
         UNTIL("a-host-with-a-listener-gets-a-replica", is_member(machine(0), m));
-        UNTIL("its-problem-has-ended",
-              !seen(machine(0), m)->presence_reason[0] ||
-                      !starts_with(seen(machine(0), m)->presence_reason, MACHINE_CONDITION));
+        UNTIL("its-problem-has-ended", seen(machine(0), m)->verdict.code == VERDICT_NONE ||
+                                               seen(machine(0), m)->verdict.of != VERDICT_OF_REPLICA);
         if (sim_systemd_invocation(m->systemd, "a.service") != invocation)
                 world_failed(world, "no-unit-is-touched", "%s", m->name);
         over();
@@ -627,7 +628,7 @@ static void two_hosts_with_one_machine_id(void) {
         sim_net_cut(cluster->net, copy->host, replica_of(m)->host, true);
         machine_start_daemon(copy);
         UNTIL("a-copy-is-attached", state_of(copy).attached && state_of(copy).ready);
-        UNTIL("a-copy-is-reported", starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        UNTIL("a-copy-is-reported", seen(machine(0), m)->verdict.of == VERDICT_OF_IDENTITY);
         for (unsigned i = 0; i < 1200; i++) {
                 run_ms(100);
                 served += state_of(copy).attached && state_of(copy).ready;
@@ -640,7 +641,7 @@ static void two_hosts_with_one_machine_id(void) {
                 world_failed(world, "a-copy-is-rejected", "%u ms", served * 100);
         stop_host(copy);
         run_ms(80000);
-        UNTIL("the-report-ends", !starts_with(seen(machine(0), m)->presence_reason, MACHINE_IDENTITY));
+        UNTIL("the-report-ends", seen(machine(0), m)->verdict.of != VERDICT_OF_IDENTITY);
         over();
 }
 

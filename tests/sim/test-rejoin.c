@@ -10,6 +10,7 @@
 
 #include "fleetd/membership/cluster_file.h"
 #include "fleetd/membership/membership.h"
+#include "tests/lib/message.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -26,9 +27,8 @@ static void over(void) {
 static const char *problem_of(const SimMachine *m) {
         const SimMachine *leader = leader_with(machine(0));
         const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
-        const char *problem = machine ? cluster_machine_problem(machine, MACHINE_IDENTITY) : NULL;
 
-        return problem ?: "";
+        return machine && machine->verdict.of == VERDICT_OF_IDENTITY ? message_of(&machine->verdict) : "";
 }
 
 static bool all_vote(size_t n) {

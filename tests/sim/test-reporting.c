@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/lib/store_inside.h"
+#include "tests/lib/message.h"
 #include "tests/sim/tokens.h"
 
 enum {
@@ -447,11 +448,12 @@ static void a_replica_ends_while_it_is_cut_from_the_leader(void) {
                         run_ms(20);
                         if (presence_of(m) == PRESENCE_LOST)
                                 world_failed(world, "a-replica-with-a-kernel-is-not-lost", "%s",
-                                             seen(leader, m)->presence_reason);
+                                             message_of(&seen(leader, m)->verdict));
                 }
-                if (presence_of(m) != PRESENCE_AWAY || !strstr(seen(leader, m)->presence_reason, reasons[i]))
+                if (presence_of(m) != PRESENCE_AWAY ||
+                    !strstr(message_of(&seen(leader, m)->verdict), reasons[i]))
                         world_failed(world, "a-replica-is-away-for-its-reason", "%s",
-                                     seen(leader, m)->presence_reason);
+                                     message_of(&seen(leader, m)->verdict));
                 machine_power_cut(m);
                 ms = i == 0 ? until_lost(m) : 0;
                 if (ms > LOST_MS)
@@ -563,9 +565,9 @@ static void ends(void) {
                 else
                         machine_crash_daemon(m);
                 UNTIL_EACH(4000, 10, "a-host-is-away", presence_of(m) == PRESENCE_AWAY);
-                if (!strstr(seen(leader_with(machine(0)), m)->presence_reason, reasons[i]))
+                if (!strstr(message_of(&seen(leader_with(machine(0)), m)->verdict), reasons[i]))
                         world_failed(world, "a-host-is-away-for-its-reason", "%s",
-                                     seen(leader_with(machine(0)), m)->presence_reason);
+                                     message_of(&seen(leader_with(machine(0)), m)->verdict));
                 UNTIL("a-daemon-ends", !m->loop);
                 run_ms(10000);
                 if (presence_of(m) != PRESENCE_AWAY)
@@ -581,7 +583,7 @@ static bool reason_has(const SimMachine *m, const char *text) {
         const SimMachine *leader = leader_with(machine(0));
         const ClusterMachine *machine = leader ? seen(leader, m) : NULL;
 
-        return machine && strstr(machine->presence_reason, text);
+        return machine && strstr(message_of(&machine->verdict), text);
 }
 
 /* The replica in use is a follower: the leader has no session of the host. */
@@ -601,7 +603,7 @@ static void conditions(void) {
         run_ms(20000);
         if (reason_has(m, "clock is"))
                 world_failed(world, "a-clock-is-compared-with-the-leader's", "%s",
-                             seen(leader, m)->presence_reason);
+                             message_of(&seen(leader, m)->verdict));
         over();
 }
 

@@ -16,6 +16,7 @@
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/revocation.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/message.h"
 #include "tests/lib/size.h"
 #include "tests/lib/store_inside.h"
 #include "tests/sim/tokens.h"
@@ -678,11 +679,11 @@ static void check_root(const char *root) {
 static bool shows(const SimMachine *m, const char *problem) {
         const ClusterMachine *host = view() ? cluster_machine(view(), m->machine_id) : NULL;
 
-        return host && starts_with(host->presence_reason, problem);
+        return host && starts_with(message_of(&host->verdict), problem);
 }
 
 static bool shows_missing_key(const SimMachine *m) {
-        return shows(m, MACHINE_CONDITION CLUSTER_KEY_MISSING);
+        return shows(m, "its replica: " CLUSTER_KEY_MISSING);
 }
 
 /* The leader loses the key: a voter that has it leads, once, and sends it. */
@@ -775,7 +776,7 @@ static void key_of_no_member(void) {
 /* -- Sealed cluster keys -- */
 
 static bool shows_sealed_key(const SimMachine *m) {
-        return shows(m, MACHINE_CONDITION CLUSTER_KEY_SEALED);
+        return shows(m, "its replica: " CLUSTER_KEY_SEALED);
 }
 
 static void start_again(SimMachine *m) {
@@ -857,9 +858,9 @@ static void sealed_keys(void) {
         m->settings.seal_with = SEAL_WITH_HOST;
         m->sealer.broken = true;
         start_again(m);
-        UNTIL("a-key-that-is-not-sealed-is-a-problem", shows(m, MACHINE_CONDITION CLUSTER_KEY_UNSEALED));
+        UNTIL("a-key-that-is-not-sealed-is-a-problem", shows(m, "its replica: " CLUSTER_KEY_UNSEALED));
         m->sealer.broken = false;
-        UNTIL("all-keys-are-sealed", all_have_key(1) && !shows(m, MACHINE_CONDITION CLUSTER_KEY_UNSEALED));
+        UNTIL("all-keys-are-sealed", all_have_key(1) && !shows(m, "its replica: " CLUSTER_KEY_UNSEALED));
         check_works(pins);
         over();
 
@@ -896,7 +897,7 @@ static unsigned n_wrong_clocks(void) {
         unsigned n = 0;
 
         for (const ClusterMachine *m = c ? c->machines : NULL; m; m = m->hh.next)
-                n += cluster_machine_problem(m, MACHINE_CLOCK) != NULL;
+                n += m->verdict.of == VERDICT_OF_CLOCK;
         return c ? n : UINT32_MAX;
 }
 

@@ -679,7 +679,7 @@ static int hear(void *userdata) {
         alloc_pause(true);
         send_heartbeat("x");
         ticks(2); /* the first one may write other changes */
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica: x");
         send_heartbeat("");
         ticks(2);
         return 0;

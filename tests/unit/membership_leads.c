@@ -3,6 +3,7 @@
 
 #include "fleetd/membership/membership_internal.h"
 #include "peers/frames.h"
+#include "tests/lib/message.h"
 #include "tests/unit/membership_played.h"
 
 #define ONE "[Service]\nExecStart=/bin/sleep 1\n"
@@ -27,7 +28,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
 
         send_heartbeat("x");
         tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica: x");
         index = machine(QUIET_PEER_OTHER_ID)->presence_index;
         send_heartbeat("x");
         tick();
@@ -35,7 +36,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         memset(trouble, 'y', sizeof(trouble));
         assert_true(quiet_peer_send(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
-        snprintf(expected, sizeof(expected), MACHINE_CONDITION "%.*s", TROUBLE_MAX, trouble);
+        snprintf(expected, sizeof(expected), "its replica: %.*s", TROUBLE_MAX, trouble);
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, expected);
         send_heartbeat("");
         tick();
@@ -108,14 +109,14 @@ static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_hos
                 { 0, "" },
                 { 29000, "" },
                 { -29000, "" },
-                { -95500, MACHINE_CLOCK "clock is 95 s behind the leader's" },
-                { -100000, MACHINE_CLOCK "clock is 95 s behind the leader's" }, /* written once */
-                { -25000, MACHINE_CLOCK "clock is 25 s behind the leader's" },
+                { -95500, "its clock: clock is 95 s behind the leader's" },
+                { -100000, "its clock: clock is 95 s behind the leader's" }, /* written once */
+                { -25000, "its clock: clock is 25 s behind the leader's" },
                 { -19000, "its clock agrees with the leader's" },
                 { -29000, "its clock agrees with the leader's" },
-                { 31500, MACHINE_CLOCK "clock is 31 s ahead of the leader's" },
-                { 10800500, MACHINE_CLOCK "clock is 3 h ahead of the leader's" },
-                { -259200500, MACHINE_CLOCK "clock is 3 days behind the leader's" },
+                { 31500, "its clock: clock is 31 s ahead of the leader's" },
+                { 10800500, "its clock: clock is 3 h ahead of the leader's" },
+                { -259200500, "its clock: clock is 3 days behind the leader's" },
                 { 0, "its clock agrees with the leader's" },
         };
         uint64_t index;
@@ -148,25 +149,25 @@ static void the_condition_of_a_host_ends_when_nothing_of_it_arrives(void **state
         const HostCondition reported = { .machine = QUIET_PEER_OTHER_ID,
                                          .flags = CONDITION_IN_USE,
                                          .clock_ms = -40500 };
-        char clock[REPLICA_PROBLEM_SIZE];
+        Verdict clock;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         send_clock(-95500);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
         heartbeats_take_condition(h->membership, &reported, 0); /* it has sessions of its own */
         heartbeats_tick(h->membership);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
-        assert_string_equal(clock, "clock is 95 s behind the leader's");
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        assert_string_equal(message_of(&clock), "clock is 95 s behind the leader's");
 
         h->now_ms += CONDITION_VALID_MS + 1;
         heartbeats_tick(h->membership);
-        assert_false(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
+        assert_false(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
         heartbeats_take_condition(h->membership, &reported, 0);
         heartbeats_tick(h->membership);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, clock));
-        assert_string_equal(clock, "clock is 40 s behind the leader's");
+        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        assert_string_equal(message_of(&clock), "clock is 40 s behind the leader's");
 }
 
 static void on_put(void *userdata, const KvResult *result) {
@@ -730,7 +731,7 @@ static void a_problem_that_changes_at_each_heartbeat_keeps_nothing_else_back(voi
                 tick();
         }
         assert_int_equal(raising.n, 1);
-        assert_string_equal(machine(QUIET_PEER_OTHER_ID)->presence_reason, MACHINE_CONDITION "x5");
+        assert_string_equal(message_of(&machine(QUIET_PEER_OTHER_ID)->verdict), "its replica: x5");
 }
 
 static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough(void **state) {

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/message.h"
 
 QuietPeer *h;
 uint64_t opened_ms; /* when its membership was */
@@ -302,7 +303,7 @@ void assert_presence(const char *id, Presence presence, const char *reason) {
         const ClusterMachine *m = machine(id);
 
         assert_non_null(m);
-        assert_string_equal(m->presence_reason, reason);
+        assert_string_equal(message_of(&m->verdict), reason);
         assert_int_equal(m->presence, presence);
 }
 

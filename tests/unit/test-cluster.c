@@ -10,6 +10,7 @@
 #include "base/sizes.h"
 #include "fleetd/registry/presence.h"
 #include "tests/lib/cluster_view.h"
+#include "tests/lib/message.h"
 
 static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
@@ -415,7 +416,7 @@ static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
         m = cluster_machine(&p.cluster, id);
         assert_int_equal(m->presence, PRESENCE_AWAY);
         assert_int_equal(m->presence_index, p.index);
-        assert_string_equal(m->presence_reason, CLUSTER_UNREADABLE);
+        assert_string_equal(message_of(&m->verdict), CLUSTER_UNREADABLE);
         assert_true(cluster_machine_is_unreadable(m));
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_false(cluster_machine_is_unreadable(m));
@@ -527,7 +528,7 @@ static void check_machines(const Cluster *c, bool seen[static _MACHINES_MAX]) {
                         active += o->kind != ASSIGNMENT_STOP;
                 assert_int_equal(m->load, active);
                 counts[MACHINES_BY_PRESENCE + m->presence] += !cluster_machine_is_removed(m);
-                counts[MACHINES_SINGLE] += starts_with(m->presence_reason, MACHINE_SESSION);
+                counts[MACHINES_SINGLE] += m->verdict.of == VERDICT_OF_SESSIONS;
                 counts[MACHINES_PRESENT] += present;
                 counts[MACHINES_LOST] += present && m->presence == PRESENCE_LOST;
                 counts[MACHINES_HELD_OFF] += m->hold_off_until_ms > 0;
@@ -548,7 +549,7 @@ static void change_counted_key(ClusterView *p, Random *random, const char *machi
                 const char *value;
         } values[] = {
                 { LAYOUT_PRESENCE, "{\"state\":\"up\",\"quiet\":7}" },
-                { LAYOUT_PRESENCE, "{\"state\":\"up\",\"reason\":\"" MACHINE_SESSION "one\"}" },
+                { LAYOUT_PRESENCE, "{\"state\":\"up\",\"reason\":\"its sessions: one\"}" },
                 { LAYOUT_MAINTENANCE, "{\"mode\":\"cordoned\"}" },
                 { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"queued\"}" },
                 { LAYOUT_REBOOT, "{\"kind\":\"soft\",\"state\":\"failed\"}" },
@@ -932,7 +933,7 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_PRESENCE:
                 return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 &&
                        m->losses == 2 && m->lost_ms == 3 && m->hold_off_until_ms == 4 &&
-                       streq(m->presence_reason, "why");
+                       streq(message_of(&m->verdict), "why");
         case LAYOUT_REPORTED:
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:

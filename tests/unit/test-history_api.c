@@ -16,6 +16,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"
+#include "units/verdict_former.h"
 
 static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 static const char text_a[] = "[Service]\nExecStart=/bin/sleep 1\n",
@@ -458,7 +459,7 @@ static void present(Fixture *f, Presence is, const char *reason) {
 
         kv_state(f->host->store, &kv);
         memcpy(c.machine, other, sizeof(c.machine));
-        snprintf(c.reason, sizeof(c.reason), "%s", reason);
+        verdict_read_former(VERDICT_IN_PRESENCE, reason, &c.verdict);
         assert_int_equal(host_wait(f->host, registry_presence(f->host->registry, kv.term, &c, 1, host_on_done,
                                                               f->host)),
                          KV_OK);
@@ -499,8 +500,8 @@ static void machines_have_rows(void **state) {
                                  KV_OK);
         set.value = "";
         assert_int_equal(host_wait(f->host, registry_set_metadata(r, &set, 1, host_on_done, f->host)), KV_OK);
-        present(f, PRESENCE_UP, MACHINE_CONDITION "8 KiB are free");
-        present(f, PRESENCE_UP, MACHINE_CONDITION "4 KiB are free"); /* the same problem */
+        present(f, PRESENCE_UP, "its replica: 8 KiB are free");
+        present(f, PRESENCE_UP, "its replica: 4 KiB are free"); /* the same problem */
         present(f, PRESENCE_UP, "its replica works again");
         present(f, PRESENCE_LOST, "no message");
         assert_string_equal(rows(f), "joined on other: 10.0.0.2:2380\n"

@@ -130,7 +130,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         text_clear(&t);
         assert_int_equal(stored_presence_read(presence_json, strlen(presence_json), &presence, NULL), 0);
         assert_int_equal(presence.presence, PRESENCE_AWAY);
-        assert_string_equal(presence.reason, "");
+        assert_int_equal(presence.verdict.code, VERDICT_NONE);
         stored_presence_write(&t, &presence);
         assert_text(&t, presence_json);
 

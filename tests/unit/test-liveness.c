@@ -10,6 +10,7 @@
 #include "base/sizes.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/cluster_view.h"
+#include "tests/lib/message.h"
 
 /* One host, and its signs of life. */
 typedef struct Watch {
@@ -64,8 +65,8 @@ static const char *tick(Watch *w, bool late) {
                 w->away_ms = changes[0].away_ms;
 
                 snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence),
-                         changes[0].reason);
-                snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
+                         message_of(&changes[0].verdict));
+                record.verdict = changes[0].verdict;
                 stored_presence_write(&t, &record);
                 snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
                 cluster_view_put(&w->view, key, t.chars);

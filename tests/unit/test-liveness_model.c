@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "fleetd/membership/reports.h"
 #include "tests/lib/cluster_view.h"
+#include "tests/lib/message.h"
 
 enum {
         REPLICAS = 5,
@@ -238,7 +239,7 @@ static void write_changes(void) {
                 if (changes[i].presence == PRESENCE_UP || !h->cut)
                         fail_msg("host %s, tick %llu: %s: %s", changes[i].machine,
                                  (unsigned long long) model.tick, presence_to_string(changes[i].presence),
-                                 changes[i].reason);
+                                 message_of(&changes[i].verdict));
                 set_presence(h, changes[i].presence);
                 if (changes[i].presence != PRESENCE_LOST)
                         continue;

@@ -9,6 +9,7 @@
 #include "fleetd/membership/membership.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/message.h"
 #include "tests/unit/membership.h"
 
 enum { JOIN_VERSION = 1 }; /* of the request to join */
@@ -124,7 +125,7 @@ static bool says(Fixture *fixture, const char *reason) {
         const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
                                                   fixture->host->id);
 
-        return m && m->presence == PRESENCE_UP && streq(m->presence_reason, reason);
+        return m && m->presence == PRESENCE_UP && streq(message_of(&m->verdict), reason);
 }
 
 static void a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_until_it_is_solved(
@@ -132,7 +133,7 @@ static void a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_un
         Fixture *fixture = *state;
 
         state_seen = trees_differ;
-        HOST_UNTIL(fixture->host, says(fixture, MACHINE_CONDITION "trees differ"));
+        HOST_UNTIL(fixture->host, says(fixture, "its replica: trees differ"));
         state_seen = NULL;
         HOST_UNTIL(fixture->host, says(fixture, "its replica works again"));
         /* A host without a peer listener publishes no replica. */

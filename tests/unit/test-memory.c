@@ -141,7 +141,8 @@ static int small_records(void *userdata) {
         stored_assignment_write(&t, &order);
         stored_state_write(&u, &state);
         stored_presence_write(
-                &p, &(PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
+                &p,
+                &(PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .verdict = { VERDICT_LEFT } });
         r = t.error ?: u.error ?: p.error;
         r = r ?: stored_assignment_read(t.chars, t.size, &again, NULL);
         r = r ?: stored_state_read(u.chars, u.size, &other, NULL);

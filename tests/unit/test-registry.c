@@ -16,6 +16,7 @@
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/message.h"
 #include "tests/lib/store_inside.h"
 #include "units/singleton.h"
 
@@ -234,10 +235,9 @@ static uint64_t term(World *w) {
 
 static KvStatus presence(World *w, const char *machine, Presence is) {
         ClusterMachine *m = cluster_machine(registry_cluster(w->registry), machine);
-        PresenceChange c = { .presence = is,
-                             .expected_index = m ? m->presence_index : 0,
-                             .reason = "a test says so" };
+        PresenceChange c = { .presence = is, .expected_index = m ? m->presence_index : 0 };
 
+        verdict_say(&c.verdict, VERDICT_SAID, "a test says so");
         memcpy(c.machine, machine, sizeof(c.machine));
         return answer(w, registry_presence(w->registry, term(w), &c, 1, on_done, w));
 }
@@ -294,7 +294,7 @@ static void a_second_scan_yields_the_same_view(void **state) {
         assert_int_equal(unit(w, "a.service")->index, index);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LOADED);
         assert_int_equal(cluster_machine(registry_cluster(w->registry), other)->presence, PRESENCE_UP);
-        assert_string_equal(cluster_machine(registry_cluster(w->registry), other)->presence_reason,
+        assert_string_equal(message_of(&cluster_machine(registry_cluster(w->registry), other)->verdict),
                             "a test says so");
 
         /* It follows later events. */

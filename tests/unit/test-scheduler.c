@@ -11,6 +11,7 @@
 #include "fleetd/scheduler/scores.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/placement_model.h"
+#include "units/verdict_former.h"
 
 static const ClusterUnit *unit(const ClusterView *p, const char *name) {
         return cluster_unit(&p->cluster, name);
@@ -519,8 +520,9 @@ static void a_silent_machine_has_its_cause_as_reason(void **state) {
         ((ClusterMachine *) machine(&p, "E"))->member.agentless = true;
         for (size_t i = 0; i < ELEMENTS(away); i++)
                 cluster_view_machine(&p, away[i], "", PRESENCE_AWAY);
-        strcpy(((ClusterMachine *) machine(&p, "B"))->presence_reason, "its fleetd was stopped");
-        strcpy(((ClusterMachine *) machine(&p, "C"))->presence_reason, MACHINE_CONDITION "full");
+        ((ClusterMachine *) machine(&p, "B"))->verdict.code = VERDICT_AWAY_STOPPED;
+        verdict_read_former(VERDICT_IN_PRESENCE, "its replica: full",
+                            &((ClusterMachine *) machine(&p, "C"))->verdict);
 
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "a.service", "A", false), "it runs no agent (Agent=no)");

@@ -1074,7 +1074,7 @@ static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_v
         cluster_view_put(&s.view, key, "no");
         assert_string_equal(plan(&s), "promote 3");
         snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
-        cluster_view_put(&s.view, key, "{\"reason\":\"" MACHINE_CONDITION "disk full\",\"state\":\"up\"}");
+        cluster_view_put(&s.view, key, "{\"reason\":\"its replica: disk full\",\"state\":\"up\"}");
         assert_string_equal(plan(&s), "nothing");
         cluster_view_free(&s.view);
 
@@ -1085,7 +1085,7 @@ static void a_host_with_voter_no_or_a_problem_of_its_replica_does_not_become_a_v
         s.members[2].reachable = false;
         member(&s, 8, KV_MEMBER_STANDBY, 0, true);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", cluster_view_id(id, "C"));
-        cluster_view_put(&s.view, key, "{\"reason\":\"" MACHINE_CONDITION "disk full\",\"state\":\"up\"}");
+        cluster_view_put(&s.view, key, "{\"reason\":\"its replica: disk full\",\"state\":\"up\"}");
         assert_string_equal(plan(&s), "nothing");
         cluster_view_free(&s.view);
 

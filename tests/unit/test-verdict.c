@@ -1,0 +1,107 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "tests/lib/message.h"
+#include "units/stored_json.h"
+#include "units/verdict_former.h"
+
+/* The messages that the version before sends and stores, and by which it decides. */
+static const struct {
+        Verdict verdict;
+        const char *message;
+} presences[] = {
+        { { VERDICT_NONE }, "" },
+        { { VERDICT_AWAY_CLOSED }, "its fleetd lost its session" },
+        { { VERDICT_AWAY_HUNG }, "its fleetd does not answer, its kernel does" },
+        { { VERDICT_AWAY_STOPPED }, "its fleetd was stopped" },
+        { { VERDICT_AWAY_CUT }, "it does not reach the leader, but another replica" },
+        { { VERDICT_LOST_CLOSED }, "its fleetd lost its session, and has been away for too long" },
+        { { VERDICT_LOST_HUNG }, "its fleetd does not answer, and has been away for too long" },
+        { { VERDICT_LOST_STOPPED }, "its fleetd was stopped, and has been away for too long" },
+        { { VERDICT_LOST_SILENT }, "no message from its fleetd or its kernel" },
+        { { VERDICT_LOST_UNREPORTED }, "it has not reported since the cluster was recovered or restored" },
+        { { VERDICT_LEFT }, "it shut down" },
+        { { VERDICT_REPLICA_WORKS }, "its replica works again" },
+        { { VERDICT_IDENTITY_COPY, VERDICT_OF_IDENTITY },
+          "its identity: a copy of this host was rejected; how it gets an ID of its own: fleetctl help "
+          "replace" },
+        { { VERDICT_IDENTITY_KEY, VERDICT_OF_IDENTITY, .args = "alpha" },
+          "its identity: a host with this ID and another key was rejected; to admit it: fleetctl token "
+          "--replace=alpha" },
+        { { VERDICT_IDENTITY_ALONE }, "no other host has its machine ID" },
+        { { VERDICT_CLOCK_AHEAD, VERDICT_OF_CLOCK, .args = "31 s" },
+          "its clock: clock is 31 s ahead of the leader's" },
+        { { VERDICT_CLOCK_BEHIND, VERDICT_OF_CLOCK, .args = "3 days" },
+          "its clock: clock is 3 days behind the leader's" },
+        { { VERDICT_CLOCK_AGREES }, "its clock agrees with the leader's" },
+        { { VERDICT_SESSION_SINGLE, VERDICT_OF_SESSIONS },
+          "its sessions: one only for a minute; other replicas work" },
+        { { VERDICT_SESSIONS_TWO }, "it has two sessions" },
+        { { VERDICT_SAID, VERDICT_OF_REPLICA, true, "8 KiB are free" }, "its replica: 8 KiB are free" },
+        { { VERDICT_SAID, .said = true, .args = "its battery is empty" }, "its battery is empty" },
+};
+
+static void each_code_has_the_message_of_the_version_before(void **state) {
+        bool seen[_VERDICT_MAX] = {};
+
+        for (size_t i = 0; i < ELEMENTS(presences); i++) {
+                assert_string_equal(message_of(&presences[i].verdict), presences[i].message);
+                seen[presences[i].verdict.code] = true;
+        }
+        for (VerdictCode code = 0; code < _VERDICT_MAX; code++)
+                assert_true(seen[code]);
+}
+
+/* A message with an argument is kept as it was said. */
+static void a_message_of_the_version_before_has_its_code_or_its_aspect(void **state) {
+        for (size_t i = 0; i < ELEMENTS(presences); i++) {
+                const Verdict *v = &presences[i].verdict;
+                Verdict read;
+
+                verdict_read_former(VERDICT_IN_PRESENCE, presences[i].message, &read);
+                assert_string_equal(message_of(&read), presences[i].message);
+                assert_int_equal(read.code, v->args[0] ? VERDICT_SAID : v->code);
+                assert_int_equal(read.of, v->of);
+                assert_true(verdict_equal(&read, v) && verdict_equal(v, &read));
+        }
+}
+
+static void a_replica_does_not_take_the_code_of_another_verdict(void **state) {
+        Verdict read;
+
+        verdict_read_former(VERDICT_IN_PRESENCE, "its replica: its fleetd was stopped", &read);
+        assert_int_equal(read.code, VERDICT_SAID);
+        assert_int_equal(read.of, VERDICT_OF_REPLICA);
+        verdict_read_former(VERDICT_IN_HEARTBEAT, "its clock: its fleetd was stopped", &read);
+        assert_int_equal(read.code, VERDICT_SAID);
+        assert_int_equal(read.of, VERDICT_OF_ALL);
+}
+
+static void verdicts_differ_by_code_argument_and_aspect(void **state) {
+        Verdict a, b;
+
+        verdict_set(&a, VERDICT_CLOCK_AHEAD, "%d s", 31);
+        b = a;
+        assert_true(verdict_equal(&a, &b));
+        b.of = VERDICT_OF_CLOCK;
+        assert_false(verdict_equal(&a, &b));
+        verdict_set(&b, VERDICT_CLOCK_AHEAD, "%d s", 32);
+        assert_false(verdict_equal(&a, &b));
+        verdict_set(&b, VERDICT_CLOCK_BEHIND, "%d s", 31);
+        assert_false(verdict_equal(&a, &b));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_code_has_the_message_of_the_version_before),
+                cmocka_unit_test(a_message_of_the_version_before_has_its_code_or_its_aspect),
+                cmocka_unit_test(a_replica_does_not_take_the_code_of_another_verdict),
+                cmocka_unit_test(verdicts_differ_by_code_argument_and_aspect),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,86 @@
+/* Status as data: a code with arguments. verdict_append() makes the message for people from the row of the
+ * code (words.c). Decisions read the code and the aspect, never the message.
+ *
+ * A verdict is a plain value without pointers, so that structs hold and copy it as they hold a number. Its
+ * arguments (names, IDs, numbers, texts of other programs) are strings in one bounded text, in the order in
+ * which the row of the code counts them. A message that has no code, or comes from a host of a former
+ * version, is kept as it was said. */
+#pragma once
+
+#include "base/text.h"
+
+typedef enum VerdictCode {
+        VERDICT_NONE, /* there is no status to report */
+        VERDICT_SAID, /* a message without a code: it decides nothing */
+
+        /* Why the leader counts a host as away, lost or left. */
+        VERDICT_AWAY_CLOSED,
+        VERDICT_AWAY_HUNG,
+        VERDICT_AWAY_STOPPED,
+        VERDICT_AWAY_CUT,
+        VERDICT_LOST_CLOSED, /* because it was away for too long, as the next two */
+        VERDICT_LOST_HUNG,
+        VERDICT_LOST_STOPPED,
+        VERDICT_LOST_SILENT,
+        VERDICT_LOST_UNREPORTED,
+        VERDICT_LEFT,
+
+        /* Problems of a host that is up, and their ends. */
+        VERDICT_REPLICA_WORKS,
+        VERDICT_IDENTITY_COPY,
+        VERDICT_IDENTITY_KEY, /* name of the host */
+        VERDICT_IDENTITY_ALONE,
+        VERDICT_CLOCK_AHEAD, /* difference, as "31 s" */
+        VERDICT_CLOCK_BEHIND,
+        VERDICT_CLOCK_AGREES,
+        VERDICT_SESSION_SINGLE,
+        VERDICT_SESSIONS_TWO,
+        _VERDICT_MAX,
+        _VERDICT_INVALID = -EINVAL,
+} VerdictCode;
+
+/* Of a verdict about a machine: which part of the machine has the problem. */
+typedef enum VerdictAspect {
+        VERDICT_OF_ALL,
+        VERDICT_OF_CLOCK,
+        VERDICT_OF_IDENTITY, /* another host has claimed its ID */
+        VERDICT_OF_REPLICA,  /* the host may not vote */
+        VERDICT_OF_SESSIONS,
+        _VERDICT_OF_MAX,
+} VerdictAspect;
+
+enum { VERDICT_ARGS_SIZE = 256 };
+
+/* Between two arguments. */
+#define VERDICT_NEXT "\x1f"
+
+/* All zero: none. */
+typedef struct Verdict {
+        VerdictCode code;
+        VerdictAspect of;
+        bool said;                    /* 'args' is the message */
+        char args[VERDICT_ARGS_SIZE]; /* separated by VERDICT_NEXT */
+} Verdict;
+
+/* Set a code with its arguments: "%s" VERDICT_NEXT "%s" for two of them. They are cut if they are too long.
+ */
+void verdict_set(Verdict *ret, VerdictCode code, const char *args, ...) _printf_(3, 4);
+/* Set a code, and the message as it is; VERDICT_NONE for "". */
+void verdict_say(Verdict *ret, VerdictCode code, const char *message);
+
+/* The row of a code. */
+typedef struct VerdictRow {
+        const char *message; /* %1 is the first argument */
+} VerdictRow;
+
+extern const VerdictRow verdict_rows[_VERDICT_MAX]; /* words.c */
+
+/* Append the message for people; nothing for VERDICT_NONE. The only place that makes a message. */
+void verdict_append(Text *t, const Verdict *v);
+/* Append it as a member of a JSON object; it is left out if it is empty. */
+void verdict_add_message(Text *t, const char *name, const Verdict *v);
+/* Return how the message of each verdict of an aspect begins; "" for VERDICT_OF_ALL. */
+const char *verdict_aspect_begin(VerdictAspect of);
+
+/* Return whether both are equal; of one that was said, by the messages. */
+bool verdict_equal(const Verdict *a, const Verdict *b);

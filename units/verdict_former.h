@@ -1,0 +1,14 @@
+/* Messages of hosts of a former version, which send and store no codes. Trees that such hosts have written
+ * contain them, also after an upgrade of all hosts, and after a restore of a backup. */
+#pragma once
+
+#include "units/verdict.h"
+
+/* Where a message stands. */
+typedef enum VerdictPlace {
+        VERDICT_IN_PRESENCE,  /* the reason of a presence key */
+        VERDICT_IN_HEARTBEAT, /* the problem of a replica */
+} VerdictPlace;
+
+/* Read a message that comes without a code. The only place that recognizes messages. */
+void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret);
