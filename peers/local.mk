@@ -2,7 +2,7 @@ noinst_LIBRARIES += peers/libpeers.a
 peers_libpeers_a_SOURCES = \
 	peers/peers.h peers/peers.c peers/peers_internal.h peers/admission.c peers/hosts.c peers/warnings.c \
 	peers/session.h peers/session.c peers/session_facts.c peers/frame.h peers/frames.h peers/frame.c peers/handshake.h peers/handshake.c \
-	peers/strangers.h peers/strangers.c
+	peers/strangers.h peers/strangers.c peers/call.h peers/call.c
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-peers
@@ -10,6 +10,13 @@ TESTS += tests/unit/test-peers
 tests_unit_test_peers_SOURCES = tests/unit/test-peers.c tests/lib/scratch.h tests/lib/scratch.c $(SIDE_BY_SIDE)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-call
+TESTS += tests/unit/test-call
+tests_unit_test_call_SOURCES = tests/unit/test-call.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_call_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=peers_register,--wrap=peers_unregister,--wrap=peers_observe,--wrap=peers_unobserve \
+	-Wl,--wrap=peer_number,--wrap=peers_session,--wrap=peer_reply
+tests_unit_test_call_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-peers_certificates
 TESTS += tests/unit/test-peers_certificates

@@ -1,15 +1,11 @@
 #include "fleetd/api/call_execute.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/bytes.h"
-#include "fleetd/api/call_relay.h"
-#include "fleetd/api/callers.h"
+#include "fleetd/api/call_reader.h"
 #include "fleetd/api/fleet_v1.h"
 #include "io/loop_uv.h"
-#include "units/json.h"
 
 enum {
         JOURNAL_CPU_S = 60, /* processor time of one that ends */
@@ -24,8 +20,9 @@ typedef enum RunningState {
         RUNNING_STOPPED, /* its output has no reader; it keeps its place until the process is gone */
 } RunningState;
 
-/* A call that is executed here: a child, whose output goes to a request of this host, or to a session. */
+/* A call that is executed here, by a child. */
 typedef struct Running {
+        CallReader reader;
         Api *api;
         RunningState state;
         RemoteCommandSpec spec;
@@ -33,10 +30,6 @@ typedef struct Running {
         CallerWork work;
         CallerTrust trust;
         Child *child;
-        Request *request; /* NULL: of another host */
-        uint64_t session, number;
-        uint64_t sent, credit;    /* of another host; no credit: from an older version */
-        Text held;                /* output that the client could not take yet */
         Timer timer;              /* for the start; then checks the queue of the session again */
         struct OwnerCheck *check; /* NULL: none is under way */
         TAILQ_ENTRY(Running) all;
@@ -52,32 +45,6 @@ struct Executing {
         Callers callers;
 };
 
-/* -- Lines to the client: {"machine","data"}, {"exit"} -- */
-
-int call_line_data(Request *request, const char *machine, const void *bytes, size_t size) {
-        const char *output = request_parameter(request, "output");
-        _cleanup_text_ Text t = {};
-
-        text_printf(&t, "{\"machine\":\"%s\"", machine);
-        if (output && streq(output, "export"))
-                json_add_bytes(&t, "data", bytes, size);
-        else {
-                text_append(&t, ",\"data\":\"");
-                text_append_json(&t, bytes, size);
-                text_append_char(&t, '"');
-        }
-        text_append(&t, "}\n");
-        return t.error ?: http_chunk(request->http, t.chars, t.size);
-}
-
-void call_line_exit(Request *request, int status) {
-        char line[64];
-        int n = snprintf(line, sizeof(line), "{\"exit\":%d}\n", status);
-
-        (void) http_chunk(request->http, line, n);
-        request_end(request);
-}
-
 /* -- Calls that are executed here -- */
 
 static void running_free(Running *r) {
@@ -88,13 +55,15 @@ static void running_free(Running *r) {
         timer_stop(&r->timer);
         if (r->check)
                 r->check->running = NULL;
-        text_done(&r->held);
+        call_reader_done(&r->reader);
         free(r);
 }
 
-/* The client has left. A child that is killed costs what it does until it is gone: so long it has its
+/* The reader has left. A child that is killed costs what it does until it is gone: so long it has its
  * place, and a caller that begins and ends calls all the time starts no more children than another one. */
-static void running_cancel(Running *r) {
+static void running_on_reader_gone(CallReader *reader) {
+        Running *r = container_of(reader, Running, reader);
+
         timer_stop(&r->timer);
         if (r->state == RUNNING_CHILD) {
                 r->state = RUNNING_STOPPED;
@@ -107,69 +76,44 @@ static void running_on_gone(void *userdata) {
         running_free(userdata);
 }
 
-/* Answer that it does not run: with 'error', and a message. */
-static void running_refuse(Running *r, int error, const Error *err) {
-        PeerSession *session = r->request ? NULL : peers_session(r->api->options.peers, r->session);
-
-        r->state = RUNNING_WAITS;
-        if (r->request && r->request->streams) {
-                request_cut(r->request, error_text(err, error));
-                return;
-        }
-        if (r->request) {
-                request_error(r->request, call_status(error), "%s", error_text(err, error));
-                return;
-        }
-        if (session)
-                call_refuse(session, r->number, call_status(error), error_text(err, error));
-        running_free(r);
+static unsigned running_status(int error) {
+        return error == -ENOENT ? 404 : error == -EEXIST ? 409 : 503;
 }
 
-/* Pause the child while the connection is full, or the credit of the other host is used up. */
-static void running_check_peer(Running *r) {
-        PeerSession *session = peers_session(r->api->options.peers, r->session);
+/* Answer that it does not run: with 'error', and a message. */
+static void running_refuse(Running *r, int error, const Error *err) {
+        r->state = RUNNING_WAITS;
+        call_reader_refuse(&r->reader, running_status(error), error_text(err, error));
+}
+
+/* Pause the child while the client or the connection is full, or the credit of the other host is used up. One
+ * of an older version gives none. */
+static void running_on_room(CallReader *reader) {
+        Running *r = container_of(reader, Running, reader);
+        const Served *s = &reader->served;
+        PeerSession *session = served_session(s);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
 
         if (full)
                 (void) timer_start(&r->timer, r->api->loop, PEER_LOOK_MS);
         if (r->state == RUNNING_CHILD)
-                child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
+                child_pause(r->child,
+                            full || reader->held.size > 0 || (s->credit > 0 && s->sent >= s->credit));
 }
 
 static void running_on_output(void *userdata, const void *bytes, size_t size) {
         Running *r = userdata;
-        PeerSession *session;
 
-        if (r->request) {
-                assert(r->held.size == 0); /* else the child is paused */
-                if (call_line_data(r->request, r->api->machine_id, bytes, size) == 0)
-                        return;
-                text_append_bytes(&r->held, bytes, size);
-                child_pause(r->child, true);
-                return;
-        }
-        session = peers_session(r->api->options.peers, r->session);
-        if (!session)
-                return;
-        (void) call_reply_chunk(session, r->number, bytes, size);
-        r->sent += size;
-        running_check_peer(r);
+        if (call_reader_take(&r->reader, bytes, size) == 0)
+                running_on_room(&r->reader);
 }
 
-/* The first chunk of another host's call is empty: it has begun, and may be silent for long. */
 static void running_on_begin(void *userdata) {
-        Running *r = userdata;
-        PeerSession *session = r->request ? NULL : peers_session(r->api->options.peers, r->session);
-
-        if (r->request)
-                request_begin(r->request, "application/x-ndjson", NULL);
-        else if (session)
-                (void) call_reply_chunk(session, r->number, "", 0);
+        call_reader_begin(&((Running *) userdata)->reader);
 }
 
 static void running_on_exit(void *userdata, int status) {
         Running *r = userdata;
-        PeerSession *session;
         Error err = {};
 
         r->child = NULL;
@@ -180,37 +124,15 @@ static void running_on_exit(void *userdata, int status) {
                 return;
         }
         r->state = RUNNING_WAITS;
-        if (r->request) {
-                assert(r->held.size == 0); /* a paused child does not end: its output is not read */
-                call_line_exit(r->request, status);
-                return;
-        }
-        session = peers_session(r->api->options.peers, r->session);
-        if (session)
-                call_reply_end(session, r->number, status);
-        running_free(r);
+        call_reader_end(&r->reader, status);
 }
 
 static const ChildEvents running_events = { .on_begin = running_on_begin,
                                             .on_output = running_on_output,
                                             .on_exit = running_on_exit,
                                             .on_gone = running_on_gone };
-
-static void running_on_drain(Request *request) {
-        Running *r = request->state;
-
-        if (r->held.size > 0) {
-                if (call_line_data(request, r->api->machine_id, r->held.chars, r->held.size) < 0)
-                        return;
-                text_clear(&r->held);
-        }
-        if (r->state == RUNNING_CHILD)
-                child_pause(r->child, false);
-}
-
-static void running_on_end(Request *request) {
-        running_cancel(request->state);
-}
+static const CallReaderEvents running_reader_events = { .on_room = running_on_room,
+                                                        .on_gone = running_on_reader_gone };
 
 /* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
  * not be published. */
@@ -308,7 +230,7 @@ static void running_on_timer(void *userdata) {
         uint64_t wait_ms;
 
         if (r->state == RUNNING_CHILD) {
-                running_check_peer(r);
+                running_on_room(&r->reader);
                 return;
         }
         wait_ms = callers_start(&r->api->executing->callers, r->caller, loop_now_ms(r->api->loop));
@@ -356,10 +278,6 @@ static int running_new(Api *api, const RemoteCommandSpec *spec, const Principal 
 
 /* -- Calls of other hosts -- */
 
-static bool running_is_of(const Running *r, uint64_t session) {
-        return r->state != RUNNING_STOPPED && !r->request && r->session == session;
-}
-
 void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Api *api = userdata;
@@ -372,8 +290,7 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         int e;
 
         if (remote_command_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number, 400,
-                            "the other host rejected the request: its version may differ");
+                call_refuse(session, number, 400, CALL_INVALID);
                 return;
         }
         if (!call_is_permitted(api, session, api->machine_id, &spec)) {
@@ -382,65 +299,16 @@ void call_execute_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         }
         snprintf(caller.machine, sizeof(caller.machine), "%s", peer_handshake(session)->machine_id);
         e = running_new(api, &spec, &caller, call_trust(NULL, &spec), &r, &err);
-        if (e < 0) {
-                call_refuse(session, number, call_status(e), err.message);
-                return;
+        if (e == 0) {
+                e = call_reader_of_host(&r->reader, api, session, number, &running_reader_events);
+                if (e < 0)
+                        running_free(r);
         }
-        r->session = peer_number(session);
-        r->number = number;
-}
-
-void call_execute_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                            size_t size) {
-        Api *api = userdata;
-        Reader in = reader_over(payload, size);
-        uint64_t number = read_u64(&in);
-        Running *r, *next;
-
-        for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
-                next = TAILQ_NEXT(r, all);
-                if (running_is_of(r, peer_number(session)) && r->number == number)
-                        running_cancel(r);
-        }
-        call_relay_request(api, session, type, payload, size);
-}
-
-void call_execute_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                            size_t size) {
-        Api *api = userdata;
-        Reader in = reader_over(payload, size);
-        uint64_t number = read_u64(&in), credit = read_u64(&in);
-        Running *r;
-
-        if (reader_end(&in) < 0)
-                return;
-        TAILQ_FOREACH(r, &api->executing->running, all) {
-                if (!running_is_of(r, peer_number(session)) || r->number != number)
-                        continue;
-                r->credit = MAX(r->credit, credit);
-                if (r->state == RUNNING_CHILD)
-                        running_check_peer(r);
-        }
-        call_relay_request(api, session, type, payload, size);
+        if (e < 0)
+                call_refuse(session, number, running_status(e), error_text(&err, e));
 }
 
 /* -- Requests of this host -- */
-
-unsigned call_status(int error) {
-        return error == -ENOENT ? 404 : error == -EEXIST ? 409 : 503;
-}
-
-/* A host that forwards requests may claim any user: they have the places of that host. */
-Principal call_principal(const Request *request) {
-        Principal p = { .kind = PRINCIPAL_MACHINE };
-
-        if (request->origin)
-                snprintf(p.machine, sizeof(p.machine), "%s", request->origin->machine);
-        else if (request->sender)
-                p = request->sender->principal;
-        p.n_groups = 0; /* a user chooses which of them to use */
-        return p;
-}
 
 void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
         Principal caller = call_principal(request);
@@ -450,39 +318,24 @@ void call_execute_request(Request *request, const RemoteCommandSpec *spec) {
 
         e = running_new(request->api, spec, &caller, call_trust(request, spec), &r, &err);
         if (e < 0) {
-                request_error(request, call_status(e), "%s", error_text(&err, e));
+                request_error(request, running_status(e), "%s", error_text(&err, e));
                 return;
         }
-        r->request = request;
-        request->state = r;
-        request->on_end = running_on_end;
-        request->on_drain = running_on_drain;
-}
-
-void call_execute_on_session_end(Api *api, uint64_t session) {
-        Running *r, *next;
-
-        for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
-                next = TAILQ_NEXT(r, all);
-                if (running_is_of(r, session))
-                        running_cancel(r);
-        }
+        call_reader_of_request(&r->reader, request, r->api->machine_id, &running_reader_events);
 }
 
 void call_execute_review(Api *api) {
         Running *r, *next;
 
         for (r = TAILQ_FIRST(&api->executing->running); r; r = next) {
-                PeerSession *session = r->request ? NULL : peers_session(api->options.peers, r->session);
+                PeerSession *session = served_session(&r->reader.served);
                 RemoteCommandSpec now = r->spec;
 
                 next = TAILQ_NEXT(r, all);
-                if (!session || r->state == RUNNING_STOPPED ||
-                    (call_is_permitted(api, session, api->machine_id, &now) &&
-                     now.cluster_only == r->spec.cluster_only))
+                if (!session || (call_is_permitted(api, session, api->machine_id, &now) &&
+                                 now.cluster_only == r->spec.cluster_only))
                         continue;
-                call_refuse(session, r->number, 403, CALL_FORBIDDEN);
-                running_cancel(r);
+                call_reader_refuse(&r->reader, 403, CALL_FORBIDDEN);
         }
 }
 

@@ -1,43 +1,45 @@
 #include "fleetd/api/forward.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/api/keys_v2.h"
 
+typedef enum ForwardState {
+        FORWARD_WAITS, /* for a replica, or for a place */
+        FORWARD_SENT,
+        FORWARD_STREAMS, /* the head of a stream has arrived: it has left its place */
+        FORWARD_ENDED,   /* the client takes the rest of the answer */
+        _FORWARD_STATE_MAX
+} ForwardState;
+
 typedef struct Forward {
         Api *api;
         Request *request;
-        uint32_t number;
-        uint64_t session; /* that it was sent on; 0: it waits */
-        bool common;      /* it does not take the places of operators' commands */
+        Call call;
+        ForwardState state;
+        bool common; /* it does not take the places of operators' commands */
         char machine[MACHINE_ID_SIZE];
         Writer asked;
-        bool reads;      /* it changes nothing */
-        unsigned tries;  /* replicas that it was sent to */
-        uint64_t due_ms; /* while it waits for a replica, or for the head of the answer */
-        bool headed;     /* the head of the answer has arrived */
-        bool ended;      /* all of the answer */
+        bool reads;     /* it changes nothing */
+        unsigned tries; /* replicas that it was sent to */
+        bool headed;    /* the head of the answer has arrived */
         ForwardHead head;
         char raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE]; /* in its fields */
-        uint64_t taken, granted;  /* bytes: of the body, that the client took; that may be sent */
-        Text held;                /* a body that is not complete, or that the client could not take yet */
-        TAILQ_ENTRY(Forward) all; /* that were sent, or that wait */
+        uint64_t taken;                                      /* bytes of the body, that the client took */
+        Text held; /* a body that is not complete, or that the client could not take yet */
+        TAILQ_ENTRY(Forward) waiting;
 } Forward;
 
-TAILQ_HEAD(ForwardQueue, Forward);
-
 struct Forwards {
-        struct ForwardQueue sent;
+        Calls calls;
         struct ForwardClass {
-                struct ForwardQueue
-                        waiting; /* in the order of arrival; before them, those of a lost replica */
-                unsigned n_sent, n_streams, n_waiting;
+                TAILQ_HEAD(, Forward)
+                waiting; /* in the order of arrival; before them, those of a lost replica */
+                unsigned n[_FORWARD_STATE_MAX];
                 size_t bytes; /* of all requests */
         } classes[2];         /* of commands of operators, and the common one */
-        uint32_t number;
         Timer look;
         Deferred soon; /* the same at once */
 };
@@ -58,76 +60,24 @@ static struct ForwardClass *forward_class(const Forward *f) {
         return &f->api->forwards->classes[f->common];
 }
 
-static unsigned *forward_count(Forward *f) {
-        struct ForwardClass *class = forward_class(f);
-
-        return f->headed && f->head.streams ? &class->n_streams : &class->n_sent;
+static void forward_leave(Forward *f) {
+        forward_class(f)->n[f->state]--;
+        if (f->state == FORWARD_WAITS)
+                TAILQ_REMOVE(&forward_class(f)->waiting, f, waiting);
 }
 
-static void forward_remove(Forward *f) {
-        struct ForwardClass *class = forward_class(f);
-
-        TAILQ_REMOVE(f->session > 0 ? &f->api->forwards->sent : &class->waiting, f, all);
-        if (f->session > 0 && !f->ended)
-                (*forward_count(f))--;
-        class->n_waiting -= f->session == 0;
+static void forward_enter(Forward *f, ForwardState state) {
+        f->state = state;
+        forward_class(f)->n[state]++;
+        if (state == FORWARD_WAITS && f->tries > 0)
+                TAILQ_INSERT_HEAD(&forward_class(f)->waiting, f, waiting);
+        else if (state == FORWARD_WAITS)
+                TAILQ_INSERT_TAIL(&forward_class(f)->waiting, f, waiting);
 }
 
-static void forward_set_sent(Forward *f, uint64_t session) {
-        forward_remove(f);
-        f->session = session;
-        TAILQ_INSERT_TAIL(&f->api->forwards->sent, f, all);
-        forward_class(f)->n_sent++;
-}
-
-/* The replica is done with it. */
-static void forward_set_ended(Forward *f) {
-        (*forward_count(f))--;
-        f->ended = true;
-}
-
-/* It waits for another replica, before those that wait for their first one. */
-static void forward_set_waiting(Forward *f) {
-        forward_remove(f);
-        f->session = 0;
-        TAILQ_INSERT_HEAD(&forward_class(f)->waiting, f, all);
-        forward_class(f)->n_waiting++;
-}
-
-static PeerSession *forward_session(const Forward *f) {
-        return f->session > 0 ? peers_session(f->api->options.peers, f->session) : NULL;
-}
-
-static int forward_send(const Forward *f, PeerFrame type, const Writer *w) {
-        PeerSession *session = forward_session(f);
-
-        if (!session)
-                return -ENOTCONN;
-        return w->error < 0 ? w->error : peer_reply(session, type, w->bytes, w->size);
-}
-
-static void forward_cancel(Forward *f) {
-        _cleanup_writer_ Writer w = {};
-
-        if (!f->session || f->ended)
-                return;
-        forward_cancel_write(f->number, &w);
-        (void) forward_send(f, PEER_FORWARD_CANCEL, &w);
-}
-
-/* Give credit for FORWARD_WINDOW bytes ahead of the client, each time it has taken half of it. */
-static int forward_grant(Forward *f) {
-        _cleanup_writer_ Writer w = {};
-        uint64_t total = f->taken + FORWARD_WINDOW;
-        int r;
-
-        if (f->ended || total - f->granted < FORWARD_WINDOW / 2)
-                return 0;
-        forward_credit_write(f->number, total, &w);
-        r = forward_send(f, PEER_FORWARD_CREDIT, &w);
-        if (r == 0)
-                f->granted = total;
-        return r;
+static void forward_move(Forward *f, ForwardState state) {
+        forward_leave(f);
+        forward_enter(f, state);
 }
 
 /* Return the replica to use: one that answers, or whose first answer is due. */
@@ -153,19 +103,15 @@ static bool forward_try(Forward *f) {
         if (!session)
                 return false;
         kv_position(store, &position);
-        f->number = ++f->api->forwards->number;
-        forward_set_sent(f, peer_number(session));
-        f->taken = f->granted = 0;
-        memcpy(f->machine, machine, sizeof(f->machine));
-        forward_request_begin(f->number, position.lineage, kv_seen(store), &w);
+        forward_request_begin(call_number(&f->call), position.lineage, kv_seen(store), &w);
         write_raw(&w, f->asked.bytes, f->asked.size);
-        if (forward_send(f, PEER_FORWARD, &w) < 0) {
-                forward_set_waiting(f);
+        if (call_send(&f->call, session, PEER_FORWARD, &w) < 0)
                 return false;
-        }
-        (void) forward_grant(f); /* or with the head: the replica has it, and it is not sent twice */
+        forward_move(f, FORWARD_SENT);
+        f->taken = 0;
+        memcpy(f->machine, machine, sizeof(f->machine));
         f->tries++;
-        f->due_ms = loop_now_ms(f->api->loop) + FORWARD_ANSWER_MS;
+        (void) call_wait(&f->call, FORWARD_ANSWER_MS);
         return true;
 }
 
@@ -188,7 +134,7 @@ static void forward_refuse_unsent(const Forward *f) {
         Request *request = f->request;
         KvState state;
 
-        if (class->n_sent >= FORWARD_PART_MAX) {
+        if (class->n[FORWARD_SENT] >= FORWARD_PART_MAX) {
                 forward_refuse_many(request);
                 return;
         }
@@ -219,9 +165,9 @@ static void forward_drain(Forward *f) {
                 text_done(&f->held);
                 f->held = (Text) {};
         }
-        if (f->ended)
+        if (f->state == FORWARD_ENDED)
                 request_end(request);
-        else if (forward_grant(f) < 0)
+        else if (call_grant(&f->call, f->taken) < 0)
                 request_cut(request, "the session to the replica has ended");
 }
 
@@ -232,10 +178,10 @@ static void forward_on_drain(Request *request) {
 static void forward_on_end(Request *request) {
         Forward *f = request->state;
 
-        forward_cancel(f);
-        forward_remove(f);
+        call_cancel(&f->call);
+        forward_leave(f);
         forward_class(f)->bytes -= f->asked.size;
-        if (forward_class(f)->n_waiting > 0)
+        if (!TAILQ_EMPTY(&forward_class(f)->waiting))
                 loop_defer(f->api->loop, &f->api->forwards->soon);
         writer_done(&f->asked);
         text_done(&f->held);
@@ -247,15 +193,15 @@ static void forward_on_end(Request *request) {
 static void forward_lost(Forward *f, bool did_nothing) {
         Request *request = f->request;
 
-        forward_cancel(f);
-        if (f->headed && f->head.streams)
+        call_cancel(&f->call);
+        if (f->state == FORWARD_STREAMS)
                 request_cut(request, "the replica that answered is lost");
         else if ((f->reads || did_nothing) && f->tries < FORWARD_TRIES_MAX) {
-                forward_set_waiting(f);
+                forward_move(f, FORWARD_WAITS);
                 f->headed = false;
                 text_clear(&f->held);
                 free(TAKE_PTR(f->head.texts));
-                f->due_ms = loop_now_ms(f->api->loop) + FORWARD_MOVE_MS;
+                (void) call_wait(&f->call, FORWARD_MOVE_MS);
         } else if (did_nothing)
                 forward_refuse(request, "the replica in use lacks what this host has seen, or has too many "
                                         "requests: try again");
@@ -269,13 +215,20 @@ static void forward_lost(Forward *f, bool did_nothing) {
 
 /* -- Frames of the replica -- */
 
-static Forward *forward_find(Api *api, PeerSession *session, uint32_t number) {
-        Forward *f;
+static void forward_on_lost(Call *call) {
+        Forward *f = container_of(call, Forward, call);
 
-        TAILQ_FOREACH(f, &api->forwards->sent, all)
-                if (f->number == number && f->session == peer_number(session) && !f->ended)
-                        return f;
-        return NULL;
+        loop_defer(f->api->loop, &f->api->forwards->soon);
+        forward_lost(f, false);
+}
+
+static void forward_on_due(Call *call) {
+        Forward *f = container_of(call, Forward, call);
+
+        if (f->state == FORWARD_WAITS)
+                forward_refuse_unsent(f);
+        else
+                forward_on_lost(call);
 }
 
 /* In all its answers, this host reports the position of the last heartbeat, which does not go back. */
@@ -290,42 +243,34 @@ static void forward_set_position(Forward *f) {
                         field->value = text_u64(position.term, f->term);
 }
 
-static void forward_on_head(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                            size_t size) {
-        Api *api = userdata;
-        Forward *f = forward_find(api, session, forward_head_number(payload, size));
+static void forward_on_head(Call *call, const void *payload, size_t size) {
+        Forward *f = container_of(call, Forward, call);
         ForwardHead head;
 
-        if (!f || f->headed || forward_head_read(payload, size, &head) < 0)
+        if (f->headed || forward_head_read(payload, size, &head) < 0)
                 return;
-        (*forward_count(f))--;
         f->headed = true;
         f->head = head;
-        (*forward_count(f))++;
         forward_set_position(f);
-        (void) forward_grant(f);
+        (void) call_grant(call, 0);
         if (!head.streams)
                 return;
-        if (forward_class(f)->n_streams > FORWARD_PART_MAX) {
+        timer_stop(&call->due);
+        forward_move(f, FORWARD_STREAMS);
+        if (forward_class(f)->n[FORWARD_STREAMS] > FORWARD_PART_MAX) {
                 forward_refuse_many(f->request);
                 return;
         }
-        loop_defer(api->loop, &api->forwards->soon); /* it has left its place */
+        loop_defer(f->api->loop, &f->api->forwards->soon); /* it has left its place */
         f->request->streams = true;
         http_begin(f->request->http, head.status, head.has_type ? f->head.type : NULL, f->head.fields);
 }
 
-static void forward_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                             size_t size) {
-        Api *api = userdata;
-        uint32_t number;
+static void forward_on_chunk(Call *call, const void *payload, size_t size) {
+        Forward *f = container_of(call, Forward, call);
         KvBytes bytes;
-        Forward *f;
 
-        if (forward_chunk_read(payload, size, &number, &bytes) < 0)
-                return;
-        f = forward_find(api, session, number);
-        if (!f || !f->headed)
+        if (!f->headed || forward_chunk_read(payload, size, &bytes) < 0)
                 return;
         if (f->held.size + bytes.size > (f->head.streams ? 2 * FORWARD_WINDOW : f->head.size)) {
                 request_cut(f->request, "the replica sends more than it announced");
@@ -341,35 +286,35 @@ static void forward_on_chunk(void *userdata, PeerSession *session, PeerFrame typ
                 return;
         }
         f->taken += bytes.size;
-        f->due_ms = loop_now_ms(api->loop) + FORWARD_ANSWER_MS;
-        (void) forward_grant(f); /* a session that ended is found by its end */
+        (void) call_wait(call, FORWARD_ANSWER_MS);
+        (void) call_grant(call, f->taken); /* a session that ended is found by its end */
 }
 
-static void forward_on_ending(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                              size_t size) {
-        Api *api = userdata;
+static void forward_finish(Forward *f) {
+        call_end(&f->call);
+        forward_move(f, FORWARD_ENDED);
+}
+
+static void forward_on_ending(Call *call, const void *payload, size_t size) {
+        Forward *f = container_of(call, Forward, call);
         ForwardEnding ending;
-        Forward *f;
 
         if (forward_end_read(payload, size, &ending) < 0)
                 return;
-        f = forward_find(api, session, ending.number);
-        if (!f)
-                return;
-        kv_saw(api->options.store, ending.index);
+        kv_saw(f->api->options.store, ending.index);
         if (ending.end == FORWARD_BEHIND)
                 forward_lost(f, true);
         else if (ending.end == FORWARD_REFUSED && !f->headed) {
-                forward_set_ended(f);
+                forward_finish(f);
                 forward_refuse(f->request, ending.reason);
         } else if (!f->headed ||
                    (!f->head.streams && (ending.end != FORWARD_COMPLETE || f->held.size != f->head.size)))
                 forward_lost(f, f->reads); /* nothing of it was sent to the client */
         else if (ending.end != FORWARD_COMPLETE) {
-                forward_set_ended(f);
+                forward_finish(f);
                 request_cut(f->request, ending.reason);
         } else {
-                forward_set_ended(f);
+                forward_finish(f);
                 if (f->head.streams)
                         forward_drain(f);
                 else
@@ -379,52 +324,40 @@ static void forward_on_ending(void *userdata, PeerSession *session, PeerFrame ty
 
 /* -- The replica in use -- */
 
-/* Return whether the replica that has the request is lost. */
-static bool forward_is_lost(const Forward *f, uint64_t now_ms) {
+/* Return whether the replica that has the request does not answer. */
+static bool forward_is_silent(const Forward *f) {
         uint64_t silent_ms = kv_replica_silent_ms(f->api->options.store, f->machine);
 
-        return !forward_session(f) || (silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS) ||
-               (!(f->headed && f->head.streams) && now_ms >= f->due_ms);
-}
-
-/* Send those that wait, as far as there is place; and end those that have waited for too long. */
-static void forwards_send(struct ForwardClass *class, uint64_t now_ms) {
-        Forward *f, *next;
-
-        while ((f = TAILQ_FIRST(&class->waiting)) && class->n_sent < FORWARD_PART_MAX && forward_try(f))
-                ;
-        for (f = TAILQ_FIRST(&class->waiting); f; f = next) {
-                next = TAILQ_NEXT(f, all);
-                if (now_ms >= f->due_ms)
-                        forward_refuse_unsent(f);
-        }
+        return silent_ms != UINT64_MAX && silent_ms >= FORWARD_SILENT_MS;
 }
 
 static bool forwards_any(const struct Forwards *forwards) {
-        return !TAILQ_EMPTY(&forwards->sent) || forwards->classes[false].n_waiting > 0 ||
-               forwards->classes[true].n_waiting > 0;
+        return !TAILQ_EMPTY(&forwards->calls.sent) || !TAILQ_EMPTY(&forwards->classes[false].waiting) ||
+               !TAILQ_EMPTY(&forwards->classes[true].waiting);
 }
 
+/* Leave silent replicas, and send the requests that wait, as far as there is place. */
 static void forwards_look(void *userdata) {
         Api *api = userdata;
         struct Forwards *forwards = api->forwards;
-        uint64_t now_ms = loop_now_ms(api->loop);
 
-        for (Forward *f = TAILQ_FIRST(&forwards->sent), *next; f; f = next) {
-                next = TAILQ_NEXT(f, all);
-                if (!f->ended && forward_is_lost(f, now_ms)) /* else the client takes the rest */
+        for (Call *call = TAILQ_FIRST(&forwards->calls.sent), *next; call; call = next) {
+                Forward *f = container_of(call, Forward, call);
+
+                next = TAILQ_NEXT(call, sent);
+                if (forward_is_silent(f))
                         forward_lost(f, false);
         }
-        for (size_t i = 0; i < ELEMENTS(forwards->classes); i++)
-                forwards_send(&forwards->classes[i], now_ms);
+        for (size_t i = 0; i < ELEMENTS(forwards->classes); i++) {
+                struct ForwardClass *class = &forwards->classes[i];
+                Forward *f;
+
+                while ((f = TAILQ_FIRST(&class->waiting)) && class->n[FORWARD_SENT] < FORWARD_PART_MAX &&
+                       forward_try(f))
+                        ;
+        }
         if (forwards_any(forwards))
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
-}
-
-/* A session may end inside of a call that sends on it. */
-void forward_on_session_end(Api *api) {
-        if (forwards_any(api->forwards))
-                loop_defer(api->loop, &api->forwards->soon);
 }
 
 /* -- A request -- */
@@ -475,11 +408,10 @@ void forward_request(Request *request) {
                          .request = request,
                          .common = !request->sender->facts.is_operator ||
                                    forward_is_for_keys((KvBytes) { request->path, request->path_size }),
-                         .reads = forward_reads(request),
-                         .due_ms = loop_now_ms(api->loop) + FORWARD_WAIT_MS };
+                         .reads = forward_reads(request) };
         class = forward_class(f);
-        TAILQ_INSERT_TAIL(&class->waiting, f, all);
-        class->n_waiting++;
+        call_init(&f->call, &forwards->calls, FORWARD_WINDOW);
+        forward_enter(f, FORWARD_WAITS);
         request->state = f;
         request->on_end = forward_on_end;
         request->on_drain = forward_on_drain;
@@ -490,40 +422,42 @@ void forward_request(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (class->n_waiting > FORWARDS_WAITING_MAX || class->bytes > FORWARDS_BYTES_MAX) {
+        if (class->n[FORWARD_WAITS] > FORWARDS_WAITING_MAX || class->bytes > FORWARDS_BYTES_MAX) {
                 forward_refuse_many(request);
                 return;
         }
+        (void) call_wait(&f->call, FORWARD_WAIT_MS);
         if (!timer_armed(&forwards->look))
                 (void) timer_start(&forwards->look, api->loop, FORWARD_LOOK_MS);
-        if (class->n_waiting == 1 && class->n_sent < FORWARD_PART_MAX)
+        if (class->n[FORWARD_WAITS] == 1 && class->n[FORWARD_SENT] < FORWARD_PART_MAX)
                 (void) forward_try(f);
 }
 
-static const PeerFrameType forward_frame_types[] = {
-        { PEER_FORWARD_HEAD, forward_on_head },
-        { PEER_FORWARD_CHUNK, forward_on_chunk },
-        { PEER_FORWARD_END, forward_on_ending },
-};
+static const CallType forward_calls = { .number_size = sizeof(uint32_t),
+                                        .cancel = PEER_FORWARD_CANCEL,
+                                        .credit = PEER_FORWARD_CREDIT,
+                                        .answers = { { PEER_FORWARD_HEAD, 1, forward_on_head },
+                                                     { PEER_FORWARD_CHUNK, 0, forward_on_chunk },
+                                                     { PEER_FORWARD_END, 0, forward_on_ending } },
+                                        .on_lost = forward_on_lost,
+                                        .on_due = forward_on_due };
 
 int forward_new(Api *api) {
         api->forwards = NEW0(struct Forwards, 1);
         if (!api->forwards)
                 return -ENOMEM;
-        TAILQ_INIT(&api->forwards->sent);
         for (size_t i = 0; i < ELEMENTS(api->forwards->classes); i++)
                 TAILQ_INIT(&api->forwards->classes[i].waiting);
         api->forwards->look = TIMER(forwards_look, api);
         api->forwards->soon = DEFERRED(forwards_look, api);
-        peers_register(api->options.peers, forward_frame_types, ELEMENTS(forward_frame_types), api);
+        calls_open(&api->forwards->calls, api->loop, api->options.peers, &forward_calls);
         return 0;
 }
 
 void forward_free(Api *api) {
         if (!api->forwards)
                 return;
-        peers_unregister(api->options.peers, forward_frame_types, ELEMENTS(forward_frame_types));
-        assert(!forwards_any(api->forwards)); /* their requests have ended */
+        calls_close(&api->forwards->calls); /* the requests have ended */
         timer_stop(&api->forwards->look);
         deferred_cancel(&api->forwards->soon);
         free(api->forwards);

@@ -35,7 +35,6 @@ bool forward_reads(const Request *request);
 bool forward_is_for_keys(KvBytes path);
 /* Return whether the replica in use answers. */
 bool forward_has_replica(const Api *api);
-void forward_on_session_end(Api *api); /* a session has ended */
 
 /* -- Watches (parked.c) -- */
 
@@ -56,4 +55,3 @@ int serving_sender(const Request *request, Sender **ret);
 
 int serving_new(Api *api);
 void serving_free(Api *api);
-void serving_on_session_end(Api *api); /* a session has ended */

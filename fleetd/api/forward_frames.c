@@ -240,13 +240,6 @@ static void read_fields(Reader *r, ForwardHead *head) {
         }
 }
 
-uint32_t forward_head_number(const void *bytes, size_t size) {
-        Reader r = reader_over(bytes, size);
-
-        (void) read_u8(&r);
-        return read_u32(&r);
-}
-
 int forward_head_read(const void *bytes, size_t size, ForwardHead *ret) {
         Reader r = reader_over(bytes, size);
         ForwardHead head = {};
@@ -276,13 +269,12 @@ void forward_chunk_write(uint32_t number, const void *bytes, size_t size, Writer
         write_raw(w, bytes, size);
 }
 
-int forward_chunk_read(const void *bytes, size_t size, uint32_t *ret_number, KvBytes *ret) {
+int forward_chunk_read(const void *bytes, size_t size, KvBytes *ret) {
         Reader r = reader_over(bytes, size);
-        uint32_t number = read_u32(&r);
 
+        (void) read_u32(&r);
         if (r.failed || r.left > FORWARD_CHUNK)
                 return -EBADMSG;
-        *ret_number = number;
         *ret = (KvBytes) { (const char *) r.bytes, r.left };
         return 0;
 }
@@ -307,36 +299,5 @@ int forward_end_read(const void *bytes, size_t size, ForwardEnding *ret) {
         ending.end = end;
         printable_copy(ending.reason, sizeof(ending.reason), reason.data, reason.size);
         *ret = ending;
-        return 0;
-}
-
-void forward_cancel_write(uint32_t number, Writer *w) {
-        write_u32(w, number);
-}
-
-int forward_cancel_read(const void *bytes, size_t size, uint32_t *ret_number) {
-        Reader r = reader_over(bytes, size);
-        uint32_t number = read_u32(&r);
-
-        if (reader_end(&r) < 0)
-                return -EBADMSG;
-        *ret_number = number;
-        return 0;
-}
-
-void forward_credit_write(uint32_t number, uint64_t total, Writer *w) {
-        write_u32(w, number);
-        write_u64(w, total);
-}
-
-int forward_credit_read(const void *bytes, size_t size, uint32_t *ret_number, uint64_t *ret_total) {
-        Reader r = reader_over(bytes, size);
-        uint32_t number = read_u32(&r);
-        uint64_t total = read_u64(&r);
-
-        if (reader_end(&r) < 0)
-                return -EBADMSG;
-        *ret_number = number;
-        *ret_total = total;
         return 0;
 }

@@ -67,12 +67,11 @@ typedef struct ForwardHead {
 } ForwardHead;
 
 void forward_head_write(const ForwardHead *head, Writer *w);
-uint32_t forward_head_number(const void *bytes, size_t size);            /* before the rest is read */
 int forward_head_read(const void *bytes, size_t size, ForwardHead *ret); /* as forward_request_read() */
 
 /* PEER_FORWARD_CHUNK: bytes of the body, borrowed. */
 void forward_chunk_write(uint32_t number, const void *bytes, size_t size, Writer *w);
-int forward_chunk_read(const void *bytes, size_t size, uint32_t *ret_number, KvBytes *ret);
+int forward_chunk_read(const void *bytes, size_t size, KvBytes *ret);
 
 /* PEER_FORWARD_END. */
 typedef enum ForwardEnd {
@@ -94,11 +93,3 @@ typedef struct ForwardEnding {
 
 void forward_end_write(const ForwardEnding *ending, Writer *w);
 int forward_end_read(const void *bytes, size_t size, ForwardEnding *ret);
-
-/* PEER_FORWARD_CANCEL: the client has left. */
-void forward_cancel_write(uint32_t number, Writer *w);
-int forward_cancel_read(const void *bytes, size_t size, uint32_t *ret_number);
-
-/* PEER_FORWARD_CREDIT: the total of bytes of the body that may be sent. */
-void forward_credit_write(uint32_t number, uint64_t total, Writer *w);
-int forward_credit_read(const void *bytes, size_t size, uint32_t *ret_number, uint64_t *ret_total);

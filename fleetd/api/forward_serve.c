@@ -21,19 +21,10 @@ enum {
         SERVINGS_MAX = 64 * 1024 * 1024,     /* of the complete answers for keys to all, before the last */
 };
 
-/* The requests of one session. */
-typedef struct ServingSession {
-        uint64_t number;
-        uint64_t round; /* of its last request */
-        size_t held[2]; /* bytes of answers that it has not taken: others, for keys */
-        TAILQ_HEAD(, Serving) servings;
-        UT_hash_handle hh;
-} ServingSession;
-
 struct Serving {
         HttpRequest http; /* its userdata is the request, NULL: it has ended */
+        Served served;
         Api *api;
-        ServingSession *session;
         char machine[MACHINE_ID_SIZE], host[PEER_NAME_SIZE];
         RequestOrigin origin; /* borrows from these */
         Writer bytes;         /* the frame, from which 'asked' borrows */
@@ -47,61 +38,24 @@ struct Serving {
         bool keys;                        /* the request is for keys */
         bool large;                       /* it needs a worker, and none was free */
         bool stuck;                       /* a frame did not fit into the queue of the session */
-        uint64_t sent, credit;
         uint64_t taken_ms; /* until which a complete answer is to be taken; 0: it is not complete */
         bool ended;        /* the answer is complete */
         bool wants_drain;
-        TAILQ_ENTRY(Serving) all, of_session, waiting;
+        TAILQ_ENTRY(Serving) waiting;
 };
 
 struct Servings {
-        TAILQ_HEAD(, Serving) all;
+        Calls calls;
         TAILQ_HEAD(WaitingServings, Serving)
-        waiting;                  /* those with 'until_ms', by round, then in the order of arrival */
-        ServingSession *sessions; /* with requests: table by number */
-        Timer taking;             /* at answers that are to be taken */
-        Timer look;               /* at requests that wait for their bound */
-        Deferred serve;           /* requests that wait for a turn with budget */
-        uint64_t served_turn;     /* in which the last request began */
-        uint64_t round;           /* of that request */
-        size_t held;              /* bytes of complete answers for keys that hosts have not taken */
-        Deferred soon;            /* a session has ended */
+        waiting;              /* those with 'until_ms', by round, then in the order of arrival */
+        Timer taking;         /* at answers that are to be taken */
+        Timer look;           /* at requests that wait for their bound */
+        Deferred serve;       /* requests that wait for a turn with budget */
+        uint64_t served_turn; /* in which the last request began */
+        uint64_t round;       /* of that request */
+        size_t held;          /* bytes of complete answers for keys that hosts have not taken */
         ApiListenerState listeners[_API_LISTENER_MAX];
 };
-
-static PeerSession *serving_session(const Serving *s) {
-        return peers_session(s->api->options.peers, s->session->number);
-}
-
-static ServingSession *servings_session(const Api *api, const PeerSession *session) {
-        uint64_t number = peer_number(session);
-        ServingSession *found;
-
-        HASH_FIND(hh, api->servings->sessions, &number, sizeof(number), found);
-        return found;
-}
-
-/* Add the request to those of its session. 0 or -ENOMEM. */
-static int serving_add(Serving *s, const PeerSession *session) {
-        struct Servings *servings = s->api->servings;
-
-        s->session = servings_session(s->api, session);
-        if (!s->session) {
-                s->session = NEW0(ServingSession, 1);
-                if (!s->session)
-                        return -ENOMEM;
-                s->session->number = peer_number(session);
-                TAILQ_INIT(&s->session->servings);
-                HASH_ADD(hh, servings->sessions, number, sizeof(s->session->number), s->session);
-                if (!TABLE_ADDED(s->session)) {
-                        free(s->session);
-                        return -ENOMEM;
-                }
-        }
-        TAILQ_INSERT_TAIL(&s->session->servings, s, of_session);
-        TAILQ_INSERT_TAIL(&servings->all, s, all);
-        return 0;
-}
 
 /* Sessions take turns: a request of one precedes all but the first of each other one that has waited for
  * longer. */
@@ -109,7 +63,7 @@ static void serving_wait(Serving *s) {
         struct Servings *servings = s->api->servings;
         Serving *before = TAILQ_LAST(&servings->waiting, WaitingServings);
 
-        s->round = s->session->round = MAX(s->session->round, servings->round) + 1;
+        s->round = s->served.session->round = MAX(s->served.session->round, servings->round) + 1;
         while (before && before->round > s->round)
                 before = TAILQ_PREV(before, WaitingServings, waiting);
         if (before)
@@ -122,7 +76,7 @@ static void serving_wait(Serving *s) {
 static void serving_count(Serving *s) {
         size_t complete = s->ended && s->keys ? s->held.size : 0;
 
-        s->session->held[s->keys] += s->held.size - s->counted;
+        s->served.session->held[s->keys] += s->held.size - s->counted;
         s->api->servings->held += complete - s->counted_complete;
         s->counted = s->held.size;
         s->counted_complete = complete;
@@ -135,32 +89,22 @@ static void serving_free_one(Serving *s) {
         serving_count(s);
         if (s->until_ms > 0)
                 TAILQ_REMOVE(&s->api->servings->waiting, s, waiting);
-        TAILQ_REMOVE(&s->api->servings->all, s, all);
-        TAILQ_REMOVE(&s->session->servings, s, of_session);
-        if (TAILQ_EMPTY(&s->session->servings)) {
-                HASH_DEL(s->api->servings->sessions, s->session);
-                free(s->session);
-        }
+        served_remove(&s->served);
         forward_request_done(&s->asked);
         writer_done(&s->bytes);
         text_done(&s->held);
         free(s);
 }
 
-static int reply(PeerSession *session, PeerFrame type, const Writer *w) {
-        if (!session)
-                return -ENOTCONN;
-        return w->error < 0 ? w->error : peer_reply(session, type, w->bytes, w->size);
-}
-
-static int reply_end(const Api *api, PeerSession *session, uint32_t number, ForwardEnd end,
-                     const char *reason) {
-        ForwardEnding ending = { .number = number, .end = end, .index = kv_index(api->options.store) };
+static int serving_reply_end(const Serving *s, ForwardEnd end, const char *reason) {
+        ForwardEnding ending = { .number = s->asked.number,
+                                 .end = end,
+                                 .index = kv_index(s->api->options.store) };
         _cleanup_writer_ Writer w = {};
 
         snprintf(ending.reason, sizeof(ending.reason), "%s", reason);
         forward_end_write(&ending, &w);
-        return reply(session, PEER_FORWARD_END, &w);
+        return served_send(&s->served, PEER_FORWARD_END, &w);
 }
 
 /* -- The sink -- */
@@ -181,17 +125,18 @@ static bool serving_is_stuck(Serving *s, int r) {
 
 /* Send what the credit permits. Frees it after the last piece. */
 static void serving_flush(Serving *s) {
-        PeerSession *session = serving_session(s);
+        Served *served = &s->served;
 
-        while (s->held_at < s->held.size && s->sent < s->credit) {
-                size_t n = MIN(MIN(s->held.size - s->held_at, s->credit - s->sent), (size_t) FORWARD_CHUNK);
+        while (s->held_at < s->held.size && served->sent < served->credit) {
+                size_t n = MIN(MIN(s->held.size - s->held_at, served->credit - served->sent),
+                               (size_t) FORWARD_CHUNK);
                 _cleanup_writer_ Writer w = {};
 
                 forward_chunk_write(s->asked.number, s->held.chars + s->held_at, n, &w);
-                if (serving_is_stuck(s, reply(session, PEER_FORWARD_CHUNK, &w)))
+                if (serving_is_stuck(s, served_send(served, PEER_FORWARD_CHUNK, &w)))
                         return;
                 s->held_at += n;
-                s->sent += n;
+                served->sent += n;
         }
         if (s->held_at < s->held.size)
                 return;
@@ -199,8 +144,7 @@ static void serving_flush(Serving *s) {
         s->held = (Text) {};
         s->held_at = 0;
         serving_count(s);
-        if (s->ended &&
-            !serving_is_stuck(s, reply_end(s->api, session, s->asked.number, FORWARD_COMPLETE, "")))
+        if (s->ended && !serving_is_stuck(s, serving_reply_end(s, FORWARD_COMPLETE, "")))
                 serving_free_one(s);
 }
 
@@ -217,11 +161,11 @@ static void serving_send_head(Serving *s, unsigned status, const char *type, con
         for (size_t i = 0; i < FORWARD_FIELDS_MAX && fields && fields[i].name; i++)
                 head.fields[i] = fields[i];
         forward_head_write(&head, &w);
-        (void) reply(serving_session(s), PEER_FORWARD_HEAD, &w); /* without it, the host asks again */
+        (void) served_send(&s->served, PEER_FORWARD_HEAD, &w); /* without it, the host asks again */
 }
 
 static void serving_end(Serving *s, ForwardEnd end, const char *reason) {
-        (void) reply_end(s->api, serving_session(s), s->asked.number, end, reason);
+        (void) serving_reply_end(s, end, reason);
         serving_free_one(s);
 }
 
@@ -263,7 +207,8 @@ static int serving_chunk(HttpRequest *http, const void *bytes, size_t size, bool
                 memmove(s->held.chars, s->held.chars + s->held_at, s->held.size + 1);
                 s->held_at = 0;
         }
-        if (s->session->held[s->keys] + size > SERVING_HOST_MAX && (!last || size > SERVING_HELD_MAX)) {
+        if (s->served.session->held[s->keys] + size > SERVING_HOST_MAX &&
+            (!last || size > SERVING_HELD_MAX)) {
                 s->wants_drain = !last;
                 if (last)
                         serving_end(s, FORWARD_CUT, "the host did not take its answers");
@@ -314,7 +259,8 @@ static const HttpSink serving_sink = { .answer = serving_answer,
 static void serving_drain(Serving *s) {
         Request *request = s->http.userdata;
 
-        if (!request || !s->wants_drain || s->held.size > 0 || s->session->held[s->keys] >= SERVING_HOST_MAX)
+        if (!request || !s->wants_drain || s->held.size > 0 ||
+            s->served.session->held[s->keys] >= SERVING_HOST_MAX)
                 return;
         s->wants_drain = false;
         if (request->on_drain)
@@ -393,7 +339,7 @@ static bool servings_have_budget(const Api *api) {
 /* Whether the request waits for room: the host, or all of them, have not taken what they have, or no
  * worker is free for a large one. The second half of the room is for hosts that hold less than a quarter. */
 static bool serving_is_held_up(const Serving *s) {
-        size_t own = s->session->held[s->keys], all = s->api->servings->held;
+        size_t own = s->served.session->held[s->keys], all = s->api->servings->held;
 
         return own >= SERVING_HOST_MAX ||
                (s->keys && (all >= SERVINGS_MAX || (all >= SERVINGS_MAX / 2 && own >= SERVINGS_MAX / 4) ||
@@ -432,35 +378,37 @@ static void servings_look(void *userdata) {
 }
 
 /* Return the session that holds most, if it is more than a quarter of all while a request waits for that. */
-static const ServingSession *servings_largest(const struct Servings *servings) {
-        const ServingSession *largest = NULL;
+static const ServedSession *servings_largest(const struct Servings *servings) {
+        const ServedSession *largest = NULL;
 
         if (servings->held < SERVINGS_MAX || TAILQ_EMPTY(&servings->waiting))
                 return NULL;
-        for (const ServingSession *of = servings->sessions; of; of = of->hh.next)
+        for (const ServedSession *of = servings->calls.sessions; of; of = of->hh.next)
                 if (of->held[true] > (largest ? largest->held[true] : SERVINGS_MAX / 4))
                         largest = of;
         return largest;
 }
 
 /* A host that takes nothing of an answer does not keep its memory; nor the places of other hosts. */
-static bool serving_takes_too_long(const Serving *s, const ServingSession *largest, uint64_t now_ms) {
+static bool serving_takes_too_long(const Serving *s, const ServedSession *largest, uint64_t now_ms) {
         const struct Servings *servings = s->api->servings;
         uint64_t max_ms = SERVING_TAKE_MS;
 
         if (s->keys && servings->held >= SERVINGS_MAX && !TAILQ_EMPTY(&servings->waiting))
-                max_ms = s->session == largest ? SERVING_TAKE_LOOK_MS : SERVING_PRESSED_MS;
+                max_ms = s->served.session == largest ? SERVING_TAKE_LOOK_MS : SERVING_PRESSED_MS;
         return s->taken_ms > 0 && now_ms + SERVING_TAKE_MS >= s->taken_ms + max_ms;
 }
 
 static void servings_look_taking(void *userdata) {
         Api *api = userdata;
-        const ServingSession *largest = servings_largest(api->servings);
+        const ServedSession *largest = servings_largest(api->servings);
         uint64_t now_ms = loop_now_ms(api->loop);
         bool more = false;
 
-        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
-                next = TAILQ_NEXT(s, all);
+        for (Served *served = TAILQ_FIRST(&api->servings->calls.served), *next; served; served = next) {
+                Serving *s = container_of(served, Serving, served);
+
+                next = TAILQ_NEXT(served, all);
                 if (serving_takes_too_long(s, largest, now_ms))
                         serving_end(s, FORWARD_CUT, "the host did not take the answer");
                 else if (s->taken_ms > 0 || s->stuck || s->wants_drain) {
@@ -478,40 +426,20 @@ static void servings_look_taking(void *userdata) {
 }
 
 /* Return the bytes of the requests of the session. */
-static size_t servings_bytes(const Api *api, const PeerSession *session) {
-        const ServingSession *of = servings_session(api, session);
+static size_t servings_bytes(const ServedSession *of) {
         size_t n = 0;
+        Served *s;
 
-        for (const Serving *s = of ? TAILQ_FIRST(&of->servings) : NULL; s; s = TAILQ_NEXT(s, of_session))
-                n += s->bytes.size;
+        TAILQ_FOREACH(s, &of->served, of_session)
+                n += container_of(s, Serving, served)->bytes.size;
         return n;
 }
 
-static size_t servings_of(const Api *api, const PeerSession *session, uint32_t number, Serving **ret) {
-        const ServingSession *of = servings_session(api, session);
-        size_t n = 0;
-
-        *ret = NULL;
-        for (Serving *s = of ? TAILQ_FIRST(&of->servings) : NULL; s; s = TAILQ_NEXT(s, of_session)) {
-                n++;
-                if (s->asked.number == number)
-                        *ret = s;
-        }
-        return n;
-}
-
-static Serving *serving_find(const Api *api, const PeerSession *session, uint32_t number) {
-        Serving *s;
-
-        (void) servings_of(api, session, number, &s);
-        return s;
-}
-
-/* Return why the request is rejected, or NULL. */
+/* Return why the request, which is not added yet, is rejected, or NULL. */
 static const char *serving_refusal(Api *api, PeerSession *session, const ForwardRequest *asked) {
+        const ServedSession *of = served_of(&api->servings->calls, session);
         const char *machine = peer_handshake(session)->machine_id;
         char text[PRINCIPAL_TEXT_SIZE];
-        Serving *same;
 
         if (asked->sender.listener >= _API_LISTENER_MAX)
                 return "this replica has no such listener: its version may differ";
@@ -520,11 +448,13 @@ static const char *serving_refusal(Api *api, PeerSession *session, const Forward
                             principal_text(&asked->sender.principal, text));
                 return "the request is for a principal of another host";
         }
-        if (servings_of(api, session, asked->number, &same) >= FORWARDS_MAX)
+        if (of && of->n >= FORWARDS_MAX)
                 return "64 requests of this host are under way, which is the limit";
-        if (servings_bytes(api, session) >= SERVING_HOST_MAX)
+        if (of && servings_bytes(of) >= SERVING_HOST_MAX)
                 return "32 MiB of requests of this host are under way, which is the limit";
-        return same ? "a request of this number is under way" : NULL;
+        return served_find(&api->servings->calls, session, asked->number) ?
+                       "a request of this number is under way" :
+                       NULL;
 }
 
 static void serving_on_request(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -545,7 +475,7 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
         snprintf(s->machine, sizeof(s->machine), "%s", peer_handshake(session)->machine_id);
         snprintf(s->host, sizeof(s->host), "%s", handshake_name(peer_handshake(session)));
         refusal = serving_refusal(api, session, &s->asked);
-        if (serving_add(s, session) < 0) {
+        if (served_add(&s->served, &api->servings->calls, session, s->asked.number) < 0) {
                 forward_request_done(&s->asked);
                 writer_done(&s->bytes);
                 free(s);
@@ -571,72 +501,43 @@ static void serving_on_request(void *userdata, PeerSession *session, PeerFrame t
                 serving_try(s);
 }
 
-static void serving_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                              size_t size) {
-        Serving *s = NULL;
-        uint32_t number;
+static void serving_on_credit(Served *served) {
+        Serving *s = container_of(served, Serving, served);
+        bool ended = s->ended;
 
-        if (forward_cancel_read(payload, size, &number) == 0)
-                s = serving_find(userdata, session, number);
-        if (s)
-                serving_free_one(s);
-}
-
-static void serving_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                              size_t size) {
-        Serving *s = NULL;
-        uint64_t total;
-        uint32_t number;
-        bool ended;
-
-        if (forward_credit_read(payload, size, &number, &total) == 0)
-                s = serving_find(userdata, session, number);
-        if (!s)
-                return;
-        if (s->taken_ms > 0 && total > s->credit)
+        if (s->taken_ms > 0)
                 s->taken_ms = loop_now_ms(s->api->loop) + SERVING_TAKE_MS;
-        s->credit = MAX(s->credit, total);
-        ended = s->ended;
         if (ended || s->held.size > 0)
                 serving_flush(s);
         if (!ended) /* else it may be gone */
                 serving_drain(s);
 }
 
-/* The hosts of ended sessions get no answers. */
-static void servings_sweep(void *userdata) {
-        Api *api = userdata;
-
-        for (Serving *s = TAILQ_FIRST(&api->servings->all), *next; s; s = next) {
-                next = TAILQ_NEXT(s, all);
-                if (!serving_session(s))
-                        serving_free_one(s);
-        }
+static void serving_on_gone(Served *s) {
+        serving_free_one(container_of(s, Serving, served));
 }
 
-void serving_on_session_end(Api *api) {
-        if (!TAILQ_EMPTY(&api->servings->all))
-                loop_defer(api->loop, &api->servings->soon);
-}
+static const CallType serving_calls = { .number_size = sizeof(uint32_t),
+                                        .cancel = PEER_FORWARD_CANCEL,
+                                        .credit = PEER_FORWARD_CREDIT,
+                                        .on_credit = serving_on_credit,
+                                        .on_gone = serving_on_gone };
 
 static const PeerFrameType serve_frame_types[] = {
         { PEER_FORWARD, serving_on_request },
-        { PEER_FORWARD_CANCEL, serving_on_cancel },
-        { PEER_FORWARD_CREDIT, serving_on_credit },
 };
 
 int serving_new(Api *api) {
         api->servings = NEW0(struct Servings, 1);
         if (!api->servings)
                 return -ENOMEM;
-        TAILQ_INIT(&api->servings->all);
         TAILQ_INIT(&api->servings->waiting);
         api->servings->serve = DEFERRED(servings_look, api);
         api->servings->look = TIMER(servings_look, api);
         api->servings->taking = TIMER(servings_look_taking, api);
-        api->servings->soon = DEFERRED(servings_sweep, api);
         for (ApiListener kind = 0; kind < _API_LISTENER_MAX; kind++)
                 api_listener_init(&api->servings->listeners[kind], api, kind);
+        calls_open(&api->servings->calls, api->loop, api->options.peers, &serving_calls);
         peers_register(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types), api);
         return 0;
 }
@@ -645,11 +546,11 @@ void serving_free(Api *api) {
         if (!api->servings)
                 return;
         peers_unregister(api->options.peers, serve_frame_types, ELEMENTS(serve_frame_types));
-        while (!TAILQ_EMPTY(&api->servings->all))
-                serving_free_one(TAILQ_FIRST(&api->servings->all));
+        while (!TAILQ_EMPTY(&api->servings->calls.served))
+                serving_on_gone(TAILQ_FIRST(&api->servings->calls.served));
+        calls_close(&api->servings->calls);
         timer_stop(&api->servings->look);
         timer_stop(&api->servings->taking);
-        deferred_cancel(&api->servings->soon);
         deferred_cancel(&api->servings->serve);
         free(api->servings);
         api->servings = NULL;

@@ -7,6 +7,7 @@
 #include "base/pace.h"
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
+#include "peers/call.h"
 #include "fleetd/api/api.h"
 #include "fleetd/api/denials.h"
 #include "fleetd/api/sender.h"
@@ -57,17 +58,16 @@ struct Api {
         ApiLimits limits;
         HttpLimits http;
         LocalRights local_rights;
-        uint32_t operators; /* the group that may do everything on the socket; UINT32_MAX: none */
-        PeersObserver sessions;
+        uint32_t operators;      /* the group that may do everything on the socket; UINT32_MAX: none */
         RegistryObserver rights; /* rights or roots may have changed: */
         Deferred review;
         bool regrant; /* LocalRights= have changed */
         Denials denials;
         TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
-        struct Calls *calls;            /* remote commands that other hosts execute */
+        Calls calls;                    /* remote commands, from and to other hosts */
+        TAILQ_HEAD(, Asking) asking;    /* those that other hosts execute */
         struct Executing *executing;    /* those that this host executes */
-        TAILQ_HEAD(, CallRelay) relays; /* of calls, to hosts without a replica */
         struct Forwards *forwards;      /* requests that a replica answers */
         struct Servings *servings;      /* requests of hosts without a replica */
         uint64_t started_ms, leader_id, leader_since_ms;
@@ -347,7 +347,6 @@ void remote_command_handle(Request *request);
 void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
-void remote_commands_on_session_end(Api *api, PeerSession *session);
 void remote_commands_free(Api *api);
 
 bool method_is(const Request *request, const char *method);

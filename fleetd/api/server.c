@@ -553,14 +553,6 @@ void api_set_local_rights(Api *api, const Names *texts, ClientAccess access) {
         loop_defer(api->loop, &api->review);
 }
 
-static void api_on_session_end(void *userdata, PeerSession *session) {
-        Api *api = userdata;
-
-        remote_commands_on_session_end(api, session);
-        forward_on_session_end(api);
-        serving_on_session_end(api);
-}
-
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         const struct group *group = getgrnam("fleet");
         Api *api = NEW0(Api, 1);
@@ -591,9 +583,6 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->http = options->http ? *options->http : http_limits_default;
 
         denials_init(&api->denials, loop, options->registry);
-        api->sessions = (PeersObserver) { .on_end = api_on_session_end, .userdata = api };
-        peers_observe(options->peers, &api->sessions);
-
         r = api_read_local_rights(api, options->local_rights);
         if (r >= 0)
                 r = remote_commands_new(api);
@@ -619,7 +608,6 @@ Api *api_free(Api *api) {
         if (!api)
                 return NULL;
 
-        peers_unobserve(&api->sessions);
         serving_free(api);
         while ((request = TAILQ_FIRST(&api->requests))) {
                 request->http->userdata = NULL;

@@ -53,8 +53,6 @@ static void fuzz_end(const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        uint32_t number;
-        uint64_t total;
         KvBytes chunk;
 
         if (size == 0)
@@ -70,9 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 fuzz_end(bytes + 1, size - 1);
                 break;
         default:
-                (void) forward_chunk_read(bytes + 1, size - 1, &number, &chunk);
-                (void) forward_cancel_read(bytes + 1, size - 1, &number);
-                (void) forward_credit_read(bytes + 1, size - 1, &number, &total);
+                (void) forward_chunk_read(bytes + 1, size - 1, &chunk);
         }
         return 0;
 }

@@ -185,11 +185,12 @@ static void forward(Writer *w, uint64_t i) {
 }
 
 static void forward_cancel(Writer *w, uint64_t i) {
-        forward_cancel_write((uint32_t) i, w);
+        write_u32(w, (uint32_t) i);
 }
 
 static void forward_credit(Writer *w, uint64_t i) {
-        forward_credit_write((uint32_t) i, 1 << 20, w);
+        write_u32(w, (uint32_t) i);
+        write_u64(w, 1 << 20);
 }
 
 static void renumber(Writer *w, uint64_t i) {
@@ -571,10 +572,11 @@ static Spent ask(SimGuest *g, size_t row, Cell cell, const char *machine_id) {
 
                 write_request(row, cell, ++number, machine_id, &w);
                 spent.asked += send_one(s, PEER_FORWARD, &w);
-                forward_credit_write((uint32_t) number, BODY_MAX, &credit);
+                write_u32(&credit, (uint32_t) number);
+                write_u64(&credit, BODY_MAX);
                 if (cell != SLOWEST)
                         spent.asked += send_one(s, PEER_FORWARD_CREDIT, &credit);
-                forward_cancel_write((uint32_t) number, &cancel);
+                write_u32(&cancel, (uint32_t) number);
                 if (cell == CANCEL || cell == OLDEST)
                         spent.asked += send_one(s, PEER_FORWARD_CANCEL, &cancel);
         }
@@ -585,7 +587,7 @@ static Spent ask(SimGuest *g, size_t row, Cell cell, const char *machine_id) {
         for (uint64_t i = first; i <= number; i++) { /* streams */
                 _cleanup_writer_ Writer cancel = {};
 
-                forward_cancel_write((uint32_t) i, &cancel);
+                write_u32(&cancel, (uint32_t) i);
                 (void) send_one(sim_guest_session(g), PEER_FORWARD_CANCEL, &cancel);
         }
         run_ms(500);

@@ -55,7 +55,8 @@ static ForwardRequest request_of(uint32_t number, const char *method, const char
 static void grant(QuietPeer *h, uint32_t number, uint64_t total) {
         _cleanup_writer_ Writer w = {};
 
-        forward_credit_write(number, total, &w);
+        write_u32(&w, number);
+        write_u64(&w, total);
         assert_true(quiet_peer_send(h, PEER_FORWARD_CREDIT, w.bytes, w.size));
 }
 
@@ -84,7 +85,6 @@ static void hear(QuietPeer *h, uint32_t number, Heard *ret) {
         while (quiet_peer_receive(&h->asking, &f)) {
                 ForwardEnding ending;
                 ForwardHead head;
-                uint32_t of;
                 KvBytes bytes;
 
                 if (f.type == PEER_FORWARD_HEAD) {
@@ -96,8 +96,10 @@ static void hear(QuietPeer *h, uint32_t number, Heard *ret) {
                         }
                         free(head.texts);
                 } else if (f.type == PEER_FORWARD_CHUNK) {
-                        assert_int_equal(forward_chunk_read(f.payload, f.size, &of, &bytes), 0);
-                        if (of == number)
+                        Reader r = reader_over(f.payload, f.size);
+
+                        assert_int_equal(forward_chunk_read(f.payload, f.size, &bytes), 0);
+                        if (read_u32(&r) == number)
                                 text_append_bytes(&ret->body, bytes.data, bytes.size);
                 } else if (f.type == PEER_FORWARD_END) {
                         assert_int_equal(forward_end_read(f.payload, f.size, &ending), 0);
@@ -330,7 +332,7 @@ static void a_stream_is_sent_up_to_its_credit_and_ends_with_its_client(void **st
 
         writer_done(&w);
         w = (Writer) {};
-        forward_cancel_write(1, &w);
+        write_u32(&w, 1);
         assert_true(quiet_peer_send(h, PEER_FORWARD_CANCEL, w.bytes, w.size));
         assert_int_equal(submit(h, 20, ROOT), 201);
         hear(h, 1, &heard);

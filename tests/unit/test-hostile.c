@@ -927,7 +927,7 @@ static void plans_above_the_pace_wait_undecoded_and_in_order(void **state) {
                 _cleanup_writer_ Writer cancel = {};
 
                 forward_send(h, "POST", "/fleet/v1/plan", ROOT, &body);
-                forward_cancel_write((uint32_t) number, &cancel);
+                write_u32(&cancel, (uint32_t) number);
                 assert_true(quiet_peer_send(h, PEER_FORWARD_CANCEL, cancel.bytes, cancel.size));
         }
         assert_in_range(n_decoded, 1, AT_ONCE);
