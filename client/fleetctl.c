@@ -5,6 +5,7 @@
 
 #include "base/parse.h"
 #include "client/core/client.h"
+#include "client/core/patterns.h"
 #include "client/core/report.h"
 #include "client/core/topics.h"
 #include "client/verbs.h"

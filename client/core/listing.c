@@ -1,5 +1,6 @@
-/* Lists of the API, page by page, and their items by name. */
-#include "client/core/client.h"
+#include "client/core/listing.h"
+
+#include "client/core/unit.h"
 
 /* Of all pages: an answer without end does not fill the memory. */
 enum { PAGES_MAX = 100000, LISTING_SIZE_MAX = 1 << 30 };
@@ -148,17 +149,6 @@ static int listing_read(Client *c, const char *path, const ListingKind *kind, Li
                                          PAGES_MAX, LISTING_SIZE_MAX);
         } while (l->pages[l->n_pages - 1].next_token);
         return listing_sort(l);
-}
-
-int client_set_global(ApiUnit *unit) {
-        _cleanup_placement_ Placement placement = {};
-        int r;
-
-        if (unit->global || unit->hash || !unit->file)
-                return 0;
-        r = options_read(unit->file, unit->name, &placement, NULL, NULL);
-        unit->global = placement.global;
-        return r == -ENOMEM ? r : 0;
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {

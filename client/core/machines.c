@@ -1,8 +1,8 @@
-/* Machines by name: from a name to the machine, and from a machine to its name. */
+#include "client/core/machines.h"
+
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "client/core/client.h"
 #include "client/core/suggest.h"
 #include "client/core/times.h"
 
@@ -260,15 +260,6 @@ int client_wait_machines(Client *c, Listing *ret, Error *err) {
                 r = client_machines(c, ret, err);
         }
         return r;
-}
-
-void client_note_unreported(Client *c, const Listing *machines) {
-        size_t n_members = 0;
-
-        for (size_t i = 0; i < machines->n; i++)
-                n_members += machines->machines[i].role && *machines->machines[i].role;
-        if (n_members <= 1 && client_is_interactive())
-                client_note_awaited(c, "their presence is not known yet");
 }
 
 const char *client_restriction(bool restricted, const char *write) {

@@ -1,6 +1,7 @@
-/* Arguments that are patterns of unit names, in the syntax of systemctl. */
+#include "client/core/patterns.h"
+
 #include "base/parse.h"
-#include "client/core/client.h"
+#include "client/core/listing.h"
 
 static bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;

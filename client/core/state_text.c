@@ -1,5 +1,9 @@
 #include "client/core/state_text.h"
 
+#include "client/core/listing.h"
+#include "client/core/machines.h"
+#include "client/core/times.h"
+
 bool state_is_stopped_for(const ApiState *s, Text *ret) {
         const char *name = s->reason && starts_with(s->reason, STATE_STOPPED_FOR) ?
                                    s->reason + strlen(STATE_STOPPED_FOR) :

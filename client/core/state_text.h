@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client/core/client.h"
+#include "client/core/listing.h"
 
 typedef enum StateKind {
         STATE_RUNS,     /* active */

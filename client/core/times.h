@@ -21,3 +21,6 @@ void append_span(Text *t, uint64_t ms);
 const char *times_date(uint64_t ms, char ret[static 32]);
 /* Append a time of the wall clock: "18:20", with the date if that is not today's. */
 void append_clock(Text *t, uint64_t ms, bool seconds);
+
+/* Append " 4 min ago" in the largest unit of time, or " just now"; nothing for 0. */
+void append_age(Text *t, uint64_t since_ms);

@@ -1,6 +1,8 @@
 #include "client/core/wait.h"
 
 #include "base/clock.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/state_text.h"
 #include "client/core/wait_internal.h"
 

@@ -1,6 +1,7 @@
 /* Shared by wait.c (when to read) and wait_state.c (which state is reached). */
 #pragma once
 
+#include "client/core/listing.h"
 #include "client/core/wait.h"
 
 enum {

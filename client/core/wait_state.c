@@ -1,6 +1,8 @@
 /* The state of the units of a wait: first in the cluster, then in systemd. */
 #include "base/clock.h"
+#include "client/core/machines.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 #include "client/core/wait_internal.h"
 
 enum {

@@ -1,8 +1,6 @@
 /* backup: the copy of the tree that fleetd sends, in a file that is complete and verified, or absent. And the
  * verification of an existing file, which needs no daemon: its checksum here, the tree in it by the program
  * fleetd. */
-#include "client/verbs/backup.h"
-
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,59 +9,11 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "client/core/subprocess.h"
 #include "client/core/temporary.h"
+#include "client/verbs/backup_check.h"
+#include "client/verbs/recover.h"
 
-enum {
-        BACKUP_SILENCE_MS = 120000, /* of the daemon, which first makes the copy */
-        EXIT_NOT_FOUND = 127,
-        HOSTS_NAMED_MAX = 20,
-};
-
-/* -- Reading -- */
-
-int backup_read(const char *file, BackupDescription *ret, Error *err) {
-        _cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
-        struct stat st;
-
-        if (fd < 0)
-                return error_set(err, -errno, "Failed to open %s: %s", file, strerror(errno));
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return error_set(err, -EINVAL, "%s is no file: expected a backup", file);
-        return backup_file_check(fd, file, ret, err);
-}
-
-int backup_open_tree(const char *file) {
-        static const char script[] =
-                "PATH=$PATH:/usr/local/sbin:/usr/sbin; command -v fleetd >/dev/null || exit 127; "
-                "exec fleetd --verify=\"$1\" >/dev/null";
-        int status = subprocess_run((const char *[]) { "sh", "-c", script, "sh", file, NULL }, NULL, NULL,
-                                    NULL, NULL);
-
-        if (status != EXIT_NOT_FOUND)
-                return status;
-        client_note("the checksum is correct; the tree in it was not opened, because fleetd is not installed "
-                    "here");
-        return EXIT_DONE;
-}
-
-void backup_append_description(Text *t, const BackupDescription *d) {
-        time_t seconds = (time_t) (d->wall_ms / 1000);
-        char when[32] = "", cluster[HEX64_SIZE], lineage[HEX64_SIZE];
-        struct tm tm;
-
-        if (localtime_r(&seconds, &tm))
-                (void) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-        text_printf(t, "cluster %s, lineage %s, index %llu, feature level %llu, written %s",
-                    hex64_print(d->cluster_id, cluster), hex64_print(d->lineage, lineage),
-                    (unsigned long long) d->index, (unsigned long long) MAX(d->level, (uint64_t) 1), when);
-        for (size_t i = 0; i < d->n_hosts && i < HOSTS_NAMED_MAX; i++) {
-                text_append(t, i == 0 ? ", of " : ", ");
-                text_append_printable(t, d->hosts[i]);
-        }
-        if (d->n_hosts > HOSTS_NAMED_MAX)
-                text_printf(t, " and %zu more hosts", d->n_hosts - HOSTS_NAMED_MAX);
-}
+enum { BACKUP_SILENCE_MS = 120000 }; /* of the daemon, which first makes the copy */
 
 /* -- Writing -- */
 
@@ -221,7 +171,7 @@ static int backup_run(Client *c, char **args, size_t n, Error *err) {
                         "backup --cluster-key=FILE: expected no other file; make the backup by a command "
                         "of its own");
         if (c->options.cluster_key)
-                return backup_keys(c, c->options.cluster_key, err);
+                return recover_write_keys(c, c->options.cluster_key, err);
         if (n != 1)
                 return client_usage(c->options.verify ?
                                             "backup --verify: expected one file" :

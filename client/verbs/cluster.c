@@ -2,6 +2,8 @@
  * raise the feature level, to require certificates, and to stop waiting for hosts after a recovery. */
 #include "base/parse.h"
 #include "client/core/client.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 
 enum { CLUSTER_LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 

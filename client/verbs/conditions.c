@@ -2,9 +2,10 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "client/verbs/overview.h"
+#include "client/core/machines.h"
 #include "client/core/state_text.h"
 #include "client/core/times.h"
+#include "client/verbs/overview.h"
 #include "client/verbs/voter_text.h"
 #include "units/machine.h"
 

@@ -1,4 +1,5 @@
 /* destroy: remove units from the cluster. */
+#include "client/core/unit.h"
 #include "client/verbs/found.h"
 
 /* Wait for the units in the given order and print the line of fleet for each. */

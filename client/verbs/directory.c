@@ -1,6 +1,7 @@
 /* directory: problems of unit directories that need a decision of an administrator, and these decisions.
  * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 #include "client/core/files.h"
+#include "client/core/machines.h"
 #include "client/core/state_text.h"
 
 #define NOT_LOADED "not-loaded" /* of no problem of the daemon: add_state() */

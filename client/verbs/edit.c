@@ -4,10 +4,14 @@
 
 #include "base/file.h"
 #include "client/core/files.h"
+#include "client/core/listing.h"
+#include "client/core/notes.h"
 #include "client/core/output.h"
-#include "client/verbs/replace.h"
 #include "client/core/subprocess.h"
+#include "client/core/unit.h"
 #include "client/core/wait.h"
+#include "client/verbs/replace.h"
+#include "client/verbs/revisions.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 

@@ -5,7 +5,11 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "client/core/machines.h"
+#include "client/core/notes.h"
+#include "client/core/patterns.h"
 #include "client/core/times.h"
+#include "client/core/unit.h"
 
 enum {
         EVENTS_PAUSE_MS = 1000, /* between two attempts to reconnect */

@@ -1,7 +1,8 @@
-/* Rows of the history, as events prints them: shared by events.c and events_row.c. */
+/* The history of the cluster. */
 #pragma once
 
 #include "client/core/client.h"
+#include "client/core/listing.h"
 
 /* A row. Its strings are owned; "" for none. */
 typedef struct EventRow {
@@ -38,3 +39,14 @@ int event_row_print(const EventColumns *c, const EventRow *row, const char *mach
 
 /* Append a time as hours, minutes and seconds; with a date unless it is of the day of 'now_ms'; 0: always. */
 void append_event_time(Text *t, uint64_t ms, uint64_t now_ms);
+
+/* No entry of "log" has these matches: print which unit (UNIT=) or machine (MACHINE=) of them nothing knows.
+ * 'partly': other machines have not answered. The result is that of a verb. */
+int events_explain_matches(Client *c, const Listing *machines, char **args, size_t n, bool partly,
+                           Error *err);
+/* Print which of the fields of these matches fleetd never writes. */
+void events_note_fields(char **args, size_t n);
+
+/* Append the latest changes in the presence of machines, oldest first: "12:04:11 beta is lost    12:09:40
+ * beta is up". 'rows' are those of the history, oldest first. 0 or -ENOMEM. */
+int events_append_recent(JsonValue *const *rows, size_t n, const Listing *machines, Text *ret);

@@ -1,7 +1,9 @@
 #include "client/verbs/found.h"
 
 #include "client/core/files.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 
 bool found_waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());

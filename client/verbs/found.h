@@ -2,6 +2,7 @@
  * changed. */
 #pragma once
 
+#include "client/core/listing.h"
 #include "client/core/wait.h"
 
 /* Part of the help of verbs that wait. */

@@ -1,10 +1,11 @@
 /* The steps of both kinds of import after units and metadata are read. */
+#include "client/core/listing.h"
+#include "client/core/unit.h"
 #include "client/verbs/import.h"
+#include "client/verbs/snapshot.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "client/verbs/snapshot.h"
 
 enum { PATCH_MAX = 1000 }; /* operations of one request */
 

@@ -1,8 +1,10 @@
-/* init and join: open a cluster for other hosts, and make this host a member of one. */
+/* join: make this host a member of a cluster. */
 #include <fcntl.h>
 #include <time.h>
 
 #include "base/file.h"
+#include "client/core/machines.h"
+#include "client/verbs/init.h"
 #include "client/verbs/overview.h"
 #include "units/token.h"
 
@@ -11,9 +13,6 @@ enum {
         JOIN_UP_S = 60,
         JOIN_REPLICA_S = 15, /* in which a cluster of few members gives a new host a replica */
         MEMBERS_MANY = 5,    /* three voters and two standbys: further hosts are attached */
-        INIT_OPEN_S = 60,
-        OPENING_S = 15,
-        JOIN_POLL_MS = 200,
 };
 
 /* -- The token -- */
@@ -132,46 +131,9 @@ static int join_wait(Client *c, const JsonValue *answer, JoinNames *ret) {
         while (!join_is_up(c, machine, cluster, time(NULL) < begin + JOIN_REPLICA_S, ret)) {
                 if (time(NULL) >= end)
                         return -ETIMEDOUT;
-                (void) usleep(JOIN_POLL_MS * 1000);
+                (void) usleep(INIT_POLL_MS * 1000);
         }
         return MIN(ret->others.error, ret->dead.error);
-}
-
-/* Return 1 if this host leads its cluster, or is a member of it, with this address; 0 if not yet, or no
- * answer came. */
-static int init_is_open(Client *c, const char *listen) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const JsonValue *members;
-        bool open;
-        int r;
-
-        r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
-        if (r < 0)
-                return r == -ENOMEM ? r : 0;
-        open = streq(member_text(json_value_member(root, "leader"), "address"), listen);
-        members = json_value_member(root, "voters");
-        for (size_t i = 0; i < json_value_count(members) && !open; i++)
-                open = streq(member_text(json_value_item(members, i), "address"), listen);
-        return open;
-}
-
-static int join_request(Client *c, const char *path, const char *token, bool exposed, JsonValue **ret,
-                        Error *err) {
-        _cleanup_text_ Text body = {};
-        _cleanup_reply_ Reply reply = {};
-        int r;
-
-        json_open(&body, NULL, '{');
-        json_add_bool(&body, "discard", c->options.discard);
-        json_add_bool(&body, "exposed", exposed);
-        json_add_string(&body, "listen", c->options.listen ?: "");
-        json_add_string(&body, "token", token);
-        json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
-        r = client_request(c, "POST", path, &body, &reply, err);
-        explicit_bzero(body.chars, body.size);
-        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
 static int join_run(Client *c, char **args, size_t n, Error *err) {
@@ -189,7 +151,7 @@ static int join_run(Client *c, char **args, size_t n, Error *err) {
                 r = token_read(token.chars, &read, err); /* a message before any request */
         if (r >= 0) {
                 explicit_bzero(&read, sizeof(read));
-                r = join_request(c, "/fleet/v1/cluster/join", token.chars, exposed, &answer, err);
+                r = init_request(c, "/fleet/v1/cluster/join", token.chars, exposed, &answer, err);
         }
         if (token.chars)
                 explicit_bzero(token.chars, token.size);
@@ -218,76 +180,6 @@ static int join_run(Client *c, char **args, size_t n, Error *err) {
                 client_note("voter %s is lost; if it does not return: fleetctl remove --force %s",
                             names.dead.chars, names.dead.chars);
         return EXIT_DONE;
-}
-
-int init_open(Client *c, FILE *to, Error *err) {
-        _cleanup_json_ JsonValue *answer = NULL;
-        _cleanup_text_ Text opened = {};
-        time_t end = time(NULL) + INIT_OPEN_S;
-        const char *listen;
-        int r;
-
-        r = join_request(c, "/fleet/v1/cluster/init", "", false, &answer, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to open the cluster: ");
-        listen = member_text(answer, "listen");
-        while ((r = init_is_open(c, listen)) == 0) {
-                if (time(NULL) >= end) {
-                        client_note("fleetd restarts to listen on %s, and does not answer after %d s: "
-                                    "journalctl -u "
-                                    "fleetd",
-                                    listen, INIT_OPEN_S);
-                        return EXIT_FAILED;
-                }
-                (void) usleep(JOIN_POLL_MS * 1000);
-        }
-        if (r < 0)
-                return r;
-        text_append(&opened, "Cluster ");
-        text_append_printable(&opened, member_text(answer, "cluster"));
-        text_append(&opened, " listens on ");
-        text_append_printable(&opened, listen);
-        if (opened.error < 0)
-                return opened.error;
-        fprintf(to, "%s%s\n", opened.chars, to == stdout ? "; for each other host: fleetctl token" : "");
-        return EXIT_DONE;
-}
-
-/* Wait until a restored host listens for others; its daemon restarts meanwhile. *ret: the last answer, or
- * NULL. */
-static int init_wait_opening(Client *c, JsonValue **ret) {
-        time_t begin = time(NULL);
-        bool opens = false, reported = false;
-
-        for (;; (void) usleep(JOIN_POLL_MS * 1000)) {
-                _cleanup_json_ JsonValue *root = NULL;
-                int r = client_get_json(c, "/fleet/v1/cluster", &root, NULL);
-
-                opens = r < 0 ? opens : member_bool(root, "opening");
-                if (r == -ENOMEM || !opens || time(NULL) >= begin + OPENING_S) {
-                        *ret = TAKE_PTR(root);
-                        return r == -ENOMEM ? r : 0;
-                }
-                if (!reported && time(NULL) > begin)
-                        client_note(
-                                "waiting until this host has its certificate, and listens for other hosts");
-                reported |= time(NULL) > begin;
-        }
-}
-
-/* A host needs an address to join. Without an answer or a leader, the next request has the reason. */
-int init_open_alone(Client *c, FILE *to, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const JsonValue *members;
-        int r;
-
-        r = init_wait_opening(c, &root);
-        if (r < 0 || !root || member_bool(root, "opening"))
-                return r < 0 ? r : EXIT_DONE;
-        members = json_value_member(root, "voters");
-        return json_value_count(members) == 1 && !*member_text(json_value_item(members, 0), "address") ?
-                       init_open(c, to, err) :
-                       EXIT_DONE;
 }
 
 VERB(join, "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",

@@ -7,8 +7,11 @@
 
 #include "base/parse.h"
 #include "client/core/files.h"
+#include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
 #include "client/core/times.h"
+#include "client/core/unit.h"
 #include "client/verbs/unit_status.h"
 
 enum {

@@ -1,4 +1,9 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
+#include "client/core/listing.h"
+#include "client/core/machines.h"
+#include "client/core/notes.h"
+#include "client/core/patterns.h"
+#include "client/core/unit.h"
 #include "client/verbs/list_columns.h"
 
 enum { COLUMNS_MAX = 64 };

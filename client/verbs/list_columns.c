@@ -1,6 +1,8 @@
 /* The cells of list-machines, list-units and list-unit-files. */
 #include "client/verbs/list_columns.h"
 
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/times.h"
 
 static void append_string(const Row *row, const void *field, Text *t) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client/core/client.h"
+#include "client/core/listing.h"
 
 /* The source of a row of cells. */
 typedef struct Row {

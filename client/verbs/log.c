@@ -6,7 +6,10 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/times.h"
+#include "client/verbs/events.h"
 #include "client/verbs/log_source.h"
 #include "client/verbs/unit_status.h"
 #include "units/journal_filter.h"

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
+#include "client/core/machines.h"
 #include "client/verbs/unit_status.h"
 
 enum {

@@ -4,6 +4,7 @@
 #include <sys/queue.h>
 
 #include "client/core/client.h"
+#include "client/core/listing.h"
 
 typedef enum LogOutput { LOG_SHORT, LOG_JSON, LOG_CAT, _LOG_OUTPUT_MAX } LogOutput;
 

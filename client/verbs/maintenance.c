@@ -7,8 +7,10 @@
 #include "base/parse.h"
 #include "client/core/client.h"
 #include "client/core/follow.h"
+#include "client/core/machines.h"
 #include "client/core/progress.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 
 enum { DRAIN_POLL_MS = 300, DRAIN_SILENT_MS = 60000 };
 

@@ -1,95 +1,12 @@
-/* init, list-members and machine: the settings of the cluster, its members, and the metadata of a machine. */
+/* list-members and machine: the members of the cluster, and the metadata of a machine. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/parse.h"
 #include "client/core/client.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "units/machine.h"
-
-/* -- init -- */
-
-/* Check --voters= here, too: a mistyped one fails without a daemon. */
-static int init_read_voters(const char *text, uint64_t *ret) {
-        if (streq(text, "auto")) {
-                *ret = 0;
-                return 0;
-        }
-        if (parse_u64(text, ret) >= 0 && (*ret == 1 || *ret == 3 || *ret == 5))
-                return 0;
-        client_note("init: --voters=%s: expected 1, 3, 5 or auto: an even number can lose no more hosts than "
-                    "the odd one below",
-                    text);
-        return EXIT_USAGE;
-}
-
-static int init_print(const JsonValue *settings) {
-        unsigned long long voters = member_number(settings, "voters");
-        const char *name = member_text(settings, "name"), *spread = member_text(settings, "spread");
-        _cleanup_text_ Text t = {};
-
-        text_append(&t, "name    ");
-        text_append_printable(&t, *name ? name : "-");
-        if (voters > 0)
-                text_printf(&t, "\nvoters  %llu\nspread  ", voters);
-        else
-                text_append(&t, "\nvoters  auto\nspread  ");
-        text_append_printable(&t, *spread ? spread : "-");
-        if (member_bool(settings, "restricted"))
-                text_append(&t, "\ntokens  of restricted hosts");
-        text_append_char(&t, '\n');
-        return t.error < 0 ? t.error : output_text(t.chars, t.size);
-}
-
-static int init_show(Client *c, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        int r;
-
-        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to read the settings of the cluster: ");
-        return init_print(json_value_member(root, "settings"));
-}
-
-static int init_run(Client *c, char **args, size_t n, Error *err) {
-        const Options *o = &c->options;
-        _cleanup_text_ Text body = {};
-        uint64_t voters = 0;
-        bool settings;
-        int r;
-
-        if (n > 0)
-                return client_usage("init: expected no arguments");
-        if (o->voters) {
-                r = init_read_voters(o->voters, &voters);
-                if (r != 0)
-                        return r;
-        }
-        settings = o->cluster_name || o->voters || o->spread || o->restricted_given;
-        r = o->listen || !settings ? init_open(c, stdout, err) : init_open_alone(c, stdout, err);
-        if (r != EXIT_DONE || !settings)
-                return r == EXIT_DONE ? init_show(c, err) : r;
-
-        json_open(&body, NULL, '{');
-        if (o->cluster_name)
-                json_add_string_always(&body, "name", o->cluster_name);
-        if (o->restricted_given)
-                text_printf(&body, "%s\"restricted\":%s", body.size > 1 ? "," : "",
-                            o->restricted ? "true" : "false");
-        if (o->spread)
-                json_add_string_always(&body, "spread", o->spread);
-        if (o->voters)
-                text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
-                            (unsigned long long) voters);
-        json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
-        r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to set the settings of the cluster: ");
-        if (voters > 3 && client_is_interactive())
-                client_note("init: three hosts vote, until five have joined and caught up");
-        return init_show(c, err);
-}
 
 /* -- list-members -- */
 
@@ -390,18 +307,6 @@ static int machine_run(Client *c, char **args, size_t n, Error *err) {
                 return machine_rekey(c, n - 1, err);
         return client_usage("machine: expected show HOST, set HOST KEY=VALUE..., or rekey");
 }
-
-VERB(init, "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
-     "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
-     "the\n"
-     "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"
-     "the settings are changed. May be repeated.\n"
-     "The settings are equal on all hosts, and can be changed at any time. Two hosts more\n"
-     "than the voters are standbys, with a copy of the tree; all others are attached, without one.\n"
-     "auto (the default) is three voters from three hosts on.\n\n"
-     "fleetctl init --listen=10.0.0.1\n"
-     "fleetctl init --voters=5 --spread=zone\n",
-     init_run);
 
 VERB(list_members, "list-members", FLAGS_JSON, "", "List the hosts with a replica and their roles",
      "Columns: machine, ID, address of the peer listener, role (leader, voter, standby), and whether\n"

@@ -4,9 +4,11 @@
 
 #include "base/clock.h"
 #include "client/core/client.h"
-#include "client/verbs/events.h"
 #include "client/core/follow.h"
+#include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/progress.h"
+#include "client/verbs/events.h"
 
 enum { MOVE_POLL_MS = 300, MOVE_SILENT_MS = 60000 };
 

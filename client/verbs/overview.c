@@ -2,7 +2,10 @@
 #include "client/verbs/overview.h"
 
 #include "base/clock.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/times.h"
+#include "client/verbs/events.h"
 
 enum {
         PROBLEMS_SHOWN = 20,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client/core/client.h"
+#include "client/core/listing.h"
 
 /* Read by several requests. */
 typedef struct View {
@@ -65,3 +66,7 @@ bool view_is_up(const View *v, const char *id);
 void append_paused_file(Text *t, const View *v, const char *name);
 /* Find all problems; those of the whole cluster come first. */
 void conditions_find(const View *v, Conditions *ret);
+
+/* Print the cluster, its problems first, for status without arguments. Return EXIT_FAILED if there are any.
+ */
+int overview(Client *c, Error *err);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "client/core/files.h"
+#include "client/core/notes.h"
+#include "client/core/unit.h"
 
 /* -- verify -- */
 

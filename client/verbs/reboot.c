@@ -7,6 +7,8 @@
 #include "base/parse.h"
 #include "client/core/client.h"
 #include "client/core/follow.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 
 enum {
         REBOOT_POLL_MS = 500,

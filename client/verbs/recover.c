@@ -4,11 +4,13 @@
  *
  * A crash before fleetd has renamed the new tree leaves the host as it was; after it, the host is a cluster
  * of one. In both cases the service has to be started, which a repeated command, or the boot, does. */
+#include "client/verbs/recover.h"
+
 #include <limits.h>
 #include <stdlib.h>
 
-#include "client/verbs/backup.h"
 #include "client/core/subprocess.h"
+#include "client/verbs/backup_check.h"
 
 enum { RECOVER_POLL_MS = 100, NOTE_MS = 800, WAIT_MAX_MS = 15000 };
 
@@ -478,7 +480,7 @@ static int restore_run(Client *c, char **args, size_t n, Error *err) {
 
 /* -- backup --cluster-key -- */
 
-int backup_keys(Client *c, const char *file, Error *err) {
+int recover_write_keys(Client *c, const char *file, Error *err) {
         Recovery recovery = { .client = c };
         int r;
 

@@ -1,4 +1,5 @@
 /* remove: delete a lost machine from the cluster. */
+#include "client/core/machines.h"
 #include "client/verbs/voter_text.h"
 
 enum { MARGIN_MS = 10000 }; /* an answer takes less */

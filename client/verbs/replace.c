@@ -1,5 +1,8 @@
 #include "client/verbs/replace.h"
 
+#include "client/core/notes.h"
+#include "client/core/unit.h"
+
 #include <stdio.h>
 
 enum { NAMED_MAX = 8 }; /* units in the command that continues */

@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include "base/clock.h"
+#include "client/core/machines.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 #include "client/verbs/found.h"
 #include "client/verbs/submit.h"
 

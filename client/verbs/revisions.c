@@ -1,10 +1,14 @@
 /* history, revert: the revisions of a unit, and the return to one of them. */
+#include "client/verbs/revisions.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "client/core/files.h"
+#include "client/core/notes.h"
 #include "client/core/progress.h"
+#include "client/core/unit.h"
 #include "client/core/wait.h"
 #include "client/verbs/rollout.h"
 

@@ -8,10 +8,12 @@
 
 #include "base/clock.h"
 #include "client/core/follow.h"
-#include "client/verbs/rollout_text.h"
+#include "client/core/notes.h"
 #include "client/core/suggest.h"
 #include "client/core/topics.h"
+#include "client/core/unit.h"
 #include "client/core/wait.h"
+#include "client/verbs/rollout_text.h"
 
 enum {
         ROLLOUT_POLL_MS = 300,

@@ -1,6 +1,8 @@
 /* The answer about a rollout as text. */
 #include "client/verbs/rollout_text.h"
 
+#include "client/core/times.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -13,8 +13,11 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/parse.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
 #include "client/core/subprocess.h"
 #include "client/core/temporary.h"
+#include "client/core/unit.h"
 
 extern char **environ;
 

@@ -1,6 +1,8 @@
 /* load, start: set higher target states, and wait until the units reach them. */
 #include "base/clock.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 #include "client/verbs/found.h"
 #include "client/verbs/replace.h"
 #include "client/verbs/submit.h"

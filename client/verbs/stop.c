@@ -1,4 +1,5 @@
 /* stop, unload: set lower target states, and wait until the units reach them. */
+#include "client/core/unit.h"
 #include "client/verbs/found.h"
 
 /* Print the message of fleet, and the next step for a unit that waits for a machine. */

@@ -1,8 +1,11 @@
 /* submit, and the submission of files by start, load and restart. */
 #include "client/verbs/submit.h"
+#include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
-#include "client/verbs/submit_internal.h"
+#include "client/core/unit.h"
 #include "client/core/wait.h"
+#include "client/verbs/submit_internal.h"
 
 static void submissions_done(Submissions *all) {
         for (size_t i = 0; all->items && i < all->n; i++) {

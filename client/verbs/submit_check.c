@@ -1,4 +1,5 @@
 /* Warnings of a submission, and the question before units stop. */
+#include "client/core/unit.h"
 #include "client/verbs/submit_internal.h"
 
 enum {

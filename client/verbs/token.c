@@ -3,6 +3,9 @@
 
 #include "base/parse.h"
 #include "client/core/client.h"
+#include "client/core/listing.h"
+#include "client/core/machines.h"
+#include "client/verbs/init.h"
 #include "client/verbs/overview.h"
 #include "units/machine.h"
 

@@ -2,7 +2,11 @@
  * is-active and is-failed read the published states. */
 #include "client/verbs/unit_status.h"
 
+#include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
+#include "client/verbs/overview.h"
 
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
         text_printf(t, "/fleet/v1/%s/", kind);

@@ -1,6 +1,7 @@
 #include "client/verbs/voter_text.h"
 
 #include "base/clock.h"
+#include "client/core/machines.h"
 #include "client/core/times.h"
 
 enum { VOTER_LOST_MS = 60000 }; /* a host that is lost for longer is not just restarted */

@@ -2,7 +2,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "client/core/machines.h"
+#include "client/core/notes.h"
 #include "client/core/state_text.h"
+#include "client/core/unit.h"
 #include "client/verbs/overview.h"
 #include "client/verbs/rollout_text.h"
 

@@ -15,7 +15,3 @@ int backup_open_tree(const char *file);
 /* Append "cluster 18a6..., index 5, feature level 4, written 2026-11-23 04:53:10 (2 min ago), of alpha,
  * beta". */
 void backup_append_description(Text *t, const BackupDescription *d);
-
-/* Write the cluster keys of this host to a new file, by fleetd, as root (recover.c). Return an exit status,
- * or a negative errno. */
-int backup_keys(Client *c, const char *file, Error *err);

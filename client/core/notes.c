@@ -1,0 +1,212 @@
+#include "client/core/notes.h"
+
+#include "client/core/machines.h"
+#include "client/core/unit.h"
+
+typedef struct HistoryReading {
+        const char *unit;
+        HistoryOnRow on_row;
+        void *userdata;
+} HistoryReading;
+
+static int history_on_line(void *userdata, const char *line, size_t size) {
+        const HistoryReading *reading = userdata;
+        _cleanup_json_ JsonValue *row = NULL;
+        int r = json_value_parse(line, size, &row, NULL);
+
+        if (r < 0)
+                return r;
+        /* A pattern selects rows of other units, and the last line is no row. */
+        return streq(member_text(row, "name"), reading->unit) ? reading->on_row(reading->userdata, row) : 0;
+}
+
+void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata) {
+        HistoryReading reading = { .unit = unit, .on_row = on_row, .userdata = userdata };
+        _cleanup_text_ Text path = {};
+        Error err = {};
+
+        text_append(&path, "/fleet/v1/history?unit=");
+        append_escaped(&path, unit, false);
+        text_append(&path, "&follow=false");
+        (void) connection_follow(c->connection, "GET", client_path(&path), history_on_line, &reading, NULL,
+                                 &err);
+}
+
+/* A unit that was submitted after the backup of a restored cluster runs without the cluster. Return whether
+ * that was printed. */
+bool client_note_absent_running(Client *c, const char *name) {
+        _cleanup_listing_ Listing states = {}, machines = {};
+        bool any = false;
+
+        if (client_states(c, name, &states, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+                const ApiMachine *m;
+                _cleanup_text_ Text place = {};
+
+                if (!same_string(s->name, name) || !same_string(s->active, "active"))
+                        continue;
+                client_load_machine(c, &machines, s->machine_id, true);
+                append_machine_name(&place, &machines, s->machine_id ?: "");
+                any = true;
+                m = listing_machine(&machines, s->machine_id);
+                if (m && same_string(m->presence, "away")) {
+                        client_note("the cluster does not have %s, and %s, which is away, last reported it "
+                                    "active: if it was destroyed, %s stops it when it is back",
+                                    name, place.chars ?: "", place.chars ?: "");
+                        continue;
+                }
+                client_note("%s runs on %s, and the cluster does not have it; to keep it, without a restart, "
+                            "run there: fleetctl start " RUNTIME_UNITS "/%s; to stop it: then fleetctl "
+                            "destroy %s",
+                            name, place.chars ?: "", name, name);
+        }
+        return any;
+}
+
+void client_note_nowhere(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
+        const JsonValue *machines;
+
+        text_append(&path, "/fleet/v1/why/");
+        append_escaped(&path, name, false);
+        if (client_get_json(c, client_path(&path), &root, NULL) < 0)
+                return;
+        machines = json_value_member(root, "machines");
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                if (member_bool(m, "fits") || *member_text(m, "order"))
+                        return;
+        }
+        client_note("%s runs nowhere: no machine qualifies; fleetctl why %s", name, name);
+}
+
+/* Print the files of unit directories that are refused under this name: the unit may be meant. */
+static void client_note_refused_files(Client *c, const char *name) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_listing_ Listing machines = {};
+        const JsonValue *items;
+
+        if (client_get_json(c, "/fleet/v1/directory", &root, NULL) < 0)
+                return;
+        items = json_value_member(root, "problems");
+        for (size_t i = 0; i < json_value_count(items); i++) {
+                const JsonValue *p = json_value_item(items, i);
+                const char *reason = member_text(p, "reason"), *id = member_text(p, "machineID");
+                _cleanup_text_ Text machine = {};
+
+                if (!streq(member_text(p, "kind"), "refused") || !streq(member_text(p, "name"), name))
+                        continue;
+                if (starts_with(reason, name) && starts_with(reason + strlen(name), ": "))
+                        reason += strlen(name) + strlen(": ");
+                client_load_machine(c, &machines, id, true);
+                append_machine_name(&machine, &machines, id);
+                client_note("refused on %s: %s; fleetctl directory", machine.chars ?: id, reason);
+        }
+}
+
+/* Print what the name may mean. Return whether a unit of the cluster is similar. */
+static bool client_suggest_others(Client *c, const char *name) {
+        Suggestion suggestion = { .typed = name };
+        _cleanup_free_ char *template = NULL;
+        _cleanup_listing_ Listing units = {};
+
+        client_note_refused_files(c, name);
+        if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < units.n; i++)
+                if (units.units[i].name)
+                        suggest_consider_unit(&suggestion, units.units[i].name);
+        template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
+        if (suggestion.nearest && same_string(suggestion.nearest, template))
+                client_note("the cluster has its template; to start it: fleetctl start %s", name);
+        else if (suggestion.nearest)
+                fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
+        return suggestion.nearest;
+}
+
+bool client_suggest_unit(Client *c, const char *name) {
+        bool running = client_note_absent_running(c, name);
+
+        return client_suggest_others(c, name) || running;
+}
+
+void client_note_awaited(Client *c, const char *effect) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *awaited;
+        _cleanup_text_ Text names = {};
+
+        if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0)
+                return;
+        awaited = json_value_member(root, "waitsFor");
+        for (size_t i = 0; i < json_value_count(awaited); i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "",
+                            json_value_string(json_value_item(awaited, i)) ?: "");
+        if (names.size > 0)
+                client_note(
+                        "the cluster was recovered or restored, and waits until %s %s units: %s (fleetctl "
+                        "cluster)",
+                        names.chars,
+                        json_value_count(awaited) == 1 ? "has reported its" : "have reported their", effect);
+}
+
+void client_note_unreported(Client *c, const Listing *machines) {
+        size_t n_members = 0;
+
+        for (size_t i = 0; i < machines->n; i++)
+                n_members += machines->machines[i].role && *machines->machines[i].role;
+        if (n_members <= 1 && client_is_interactive())
+                client_note_awaited(c, "their presence is not known yet");
+}
+
+static int on_past(void *userdata, const JsonValue *row) {
+        bool *any = userdata;
+
+        *any |= row != NULL;
+        return 0;
+}
+
+void client_note_past(Client *c, const char *name, bool known) {
+        bool any = false;
+
+        /* fleet's message is for programs. log is such a command itself. */
+        if (!isatty(STDERR_FILENO) || streq(c->verb->name, "log"))
+                return;
+        if (streq(name, "fleetd.service")) {
+                client_note("the log of the daemons: fleetctl log");
+                return;
+        }
+        client_history(c, name, on_past, &any);
+        if (any)
+                client_note("its past: fleetctl events %s", name);
+        else if (!known)
+                client_note("no events of it are stored; older ones: fleetctl log UNIT=%s", name);
+}
+
+void client_note_absent(Client *c, const char *name) {
+        bool running, similar;
+
+        (void) fflush(stdout);
+        running = client_note_absent_running(c, name);
+        if (!running) {
+                fprintf(stderr, "Unit %s does not exist.\n", name);
+                client_note_awaited(c, "it may run there");
+        }
+        similar = client_suggest_others(c, name);
+        if (!running && !similar && isatty(STDERR_FILENO))
+                client_note("all units: fleetctl list-unit-files");
+        client_note_past(c, name, similar || running);
+}
+
+void client_note_warnings(const JsonValue *warnings) {
+        for (size_t i = 0; i < json_value_count(warnings); i++)
+                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
+}
+
+void append_template(Text *t, const char *name) {
+        text_printf(t, "%s is a template, and runs nowhere; its instances: fleetctl list-units '%.*s@*'",
+                    name, (int) strcspn(name, "@"), name);
+}

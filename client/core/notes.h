@@ -1,0 +1,34 @@
+/* Messages that need further requests: what a name may mean, and the past of a unit. */
+#pragma once
+
+#include "client/core/listing.h"
+
+/* Print that a global unit fits no machine, if it does not. */
+void client_note_nowhere(Client *c, const char *name);
+
+/* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. On a terminal, print also
+ * the command that has its past: the unit may have been destroyed. */
+void client_note_absent(Client *c, const char *name);
+/* After a restore, a unit that the backup lacks is known when its host has reported it. If hosts are awaited,
+ * print them, and what follows from that ("it may run there"). */
+void client_note_awaited(Client *c, const char *effect);
+/* On a terminal, print which hosts a restored or recovered cluster waits for. It begins with one member. */
+void client_note_unreported(Client *c, const Listing *machines);
+/* Print that command alone; 'known': a unit that is meant may be known. */
+void client_note_past(Client *c, const char *name, bool known);
+
+/* Append that a template runs nowhere, and the command that lists its instances. */
+void append_template(Text *t, const char *name);
+
+/* Call 'on_row' with each row of the history of a unit, the oldest first. Without a history there is none. */
+typedef int (*HistoryOnRow)(void *userdata, const JsonValue *row); /* a negative errno ends the reading */
+void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *userdata);
+
+/* Print how to keep a unit that runs although the cluster does not have it. Return whether there is one. */
+bool client_note_absent_running(Client *c, const char *name);
+/* Print each warning of a list of the API. */
+void client_note_warnings(const JsonValue *warnings);
+
+/* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. Return whether a
+ * unit that is meant may be known. */
+bool client_suggest_unit(Client *c, const char *name);
