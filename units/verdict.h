@@ -35,6 +35,16 @@ typedef enum VerdictCode {
         VERDICT_CLOCK_AGREES,
         VERDICT_SESSION_SINGLE,
         VERDICT_SESSIONS_TWO,
+
+        /* Problems of a replica. The number is that of a cluster key. */
+        VERDICT_NO_LISTENER,    /* address */
+        VERDICT_KEY_MISSING,    /* number; of a host of a former version, or the next one */
+        VERDICT_KEY_DAMAGED,    /* number */
+        VERDICT_KEY_SEALED,     /* number: the host has the key, and cannot open it */
+        VERDICT_KEY_AS_IT_IS,   /* number: the key is of use, but it, or the next one, cannot be sealed */
+        VERDICT_KEY_NOT_STORED, /* number: the same */
+        VERDICT_KEY_READABLE,   /* number */
+        VERDICT_KEY_UNUSABLE,   /* error */
         _VERDICT_MAX,
         _VERDICT_INVALID = -EINVAL,
 } VerdictCode;

@@ -8,8 +8,22 @@ static void former_read_presence(const char *message, Verdict *ret) {
                         *ret = (Verdict) { .code = code };
 }
 
+/* The leader decides by these who lacks the cluster key; it replaces the CA if all members lack it. */
+static const struct {
+        const char *begin;
+        VerdictCode code;
+} former_replicas[] = {
+        { "cluster key missing: ", VERDICT_KEY_MISSING },
+        { "cluster key sealed: ", VERDICT_KEY_SEALED },
+        { "cluster key not sealed: ", VERDICT_KEY_AS_IT_IS },
+};
+
 static void former_read_replica(const char *message, Verdict *ret) {
-        verdict_say(ret, VERDICT_SAID, message);
+        size_t i = 0;
+
+        while (i < ELEMENTS(former_replicas) && !starts_with(message, former_replicas[i].begin))
+                i++;
+        verdict_say(ret, i < ELEMENTS(former_replicas) ? former_replicas[i].code : VERDICT_SAID, message);
 }
 
 void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret) {

@@ -29,4 +29,19 @@ const VerdictRow verdict_rows[_VERDICT_MAX] = {
         [VERDICT_CLOCK_AGREES] = { "its clock agrees with the leader's" },
         [VERDICT_SESSION_SINGLE] = { "one only for a minute; other replicas work" },
         [VERDICT_SESSIONS_TWO] = { "it has two sessions" },
+
+        [VERDICT_NO_LISTENER] = { "none: it cannot listen on %1; correct ListenPeer=" },
+        [VERDICT_KEY_MISSING] = { "cluster key missing: the leader sends secrets/key.%1; if it has none: "
+                                  "fleet-security(7)" },
+        [VERDICT_KEY_DAMAGED] = { "cluster key missing: the leader replaces secrets/key.%1; if it has none: "
+                                  "fleet-security(7)" },
+        [VERDICT_KEY_SEALED] = { "cluster key sealed: this host cannot open or seal secrets/key.%1; see its "
+                                 "journal" },
+        [VERDICT_KEY_AS_IT_IS] = { "cluster key not sealed: secrets/key.%1 is on disk as it is; see the "
+                                   "journal of fleetd" },
+        [VERDICT_KEY_NOT_STORED] = { "cluster key not sealed: secrets/key.%1 is not on disk; see the journal "
+                                     "of fleetd" },
+        [VERDICT_KEY_READABLE] = { "cluster key unusable: chmod 600 secrets/key.%1; others may have read "
+                                   "it" },
+        [VERDICT_KEY_UNUSABLE] = { "cluster key unusable: %1" },
 };

@@ -30,19 +30,12 @@ Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
 /* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */
 void authority_tick(Authority *a);
 
-/* Begins the problem of a member without the cluster key. */
-#define CLUSTER_KEY_MISSING "cluster key missing: "
-/* Begins the problem of a member with a sealed file (SealWith=) that it cannot open. It is not lost. */
-#define CLUSTER_KEY_SEALED "cluster key sealed: "
-/* Begins the problem of a member whose key is of use, but it, or the next one, cannot be sealed. */
-#define CLUSTER_KEY_UNSEALED "cluster key not sealed: "
-
-/* Return why this member cannot use the cluster key, with the next step, borrowed; "": it can, or needs none.
+/* Set why this member cannot use the cluster key, or cannot seal it; VERDICT_NONE: it can, or needs none.
  * A key that is missing comes from the leader. A leader without it transfers the leadership to a voter that
  * has it. If no member has it, the leader replaces the CA, with a key of its own. */
-const char *authority_problem(Authority *a);
-/* On the leader, once per tick: what the heartbeat of a member says about that member, "" for no problem. */
-void authority_member_problem(Authority *a, const char *machine_id, const char *problem);
+void authority_problem(const Authority *a, Verdict *ret);
+/* On the leader, once per tick: what the heartbeat of a member says about that member. */
+void authority_member_problem(Authority *a, const char *machine_id, const Verdict *problem);
 
 /* Write the present settings of the cluster, or its initial ones, with the setting that certificates are
  * required. Wait for 'done' as for registry_set_settings(). */

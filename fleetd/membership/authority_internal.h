@@ -18,7 +18,7 @@ enum {
         AUTHORITY_OPS_HOSTS = 224,  /* and of them those of other hosts */
         AUTHORITY_RENEWALS_SEC = 1, /* of one host; the next number at once */
         AUTHORITY_RENEWALS_BURST = 5,
-        KEYS_PROBLEM_SIZE = 100,
+        KEYS_ERROR_MAX = 77, /* bytes of an error: a heartbeat holds the message about it */
 };
 
 /* At most 'per_second' in a second, with a burst of the same number. */
@@ -93,9 +93,8 @@ typedef struct KeyDistribution {
         uint64_t transfer_ms;             /* no transfer of the leadership before */
         uint64_t refused_ms;              /* no message about a key that cannot be stored before */
         bool opening;                     /* the file of the key is being opened */
-        bool damaged;                     /* the file of the key is there, and does not open the CA */
         bool warned;                      /* 'problem' was logged as a warning */
-        char problem[KEYS_PROBLEM_SIZE], warning[KEYS_PROBLEM_SIZE];
+        Verdict problem;                  /* why this host cannot use the key */
 } KeyDistribution;
 
 /* Of a host without a replica: its request for the certificate of its listener. */
@@ -200,6 +199,8 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
 void keys_begin_term(Authority *a, uint64_t term);
 /* Check now and then whether this member can open the private key of the CA. */
 void keys_check(Authority *a, const KvState *state);
+/* Return 0, or 'code' with 'what' and why this host cannot use the cluster key. */
+int keys_check_problem(const Authority *a, int code, const char *what, Error *err);
 /* On a leader without the cluster key: let a voter lead that has it. */
 void keys_transfer(Authority *a, const KvState *state);
 /* Return whether another CA is to replace that of the tree: all members report that the cluster key is

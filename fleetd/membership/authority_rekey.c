@@ -125,8 +125,9 @@ void authority_rekey_tick(Authority *a, const KvState *state) {
         if (!(rotation_is_rekey(c) || lost) || a->creating || !registry_is_current(a->registry))
                 return;
         /* Without the present key, nothing can be sealed with another one. */
-        r = a->keys.problem[0] && !lost ? error_set(&err, -ENOKEY, "%s", a->keys.problem) :
-                                          authority_next_key(a, state, &next, &err);
+        r = lost ? 0 : keys_check_problem(a, -ENOKEY, "", &err);
+        if (r >= 0)
+                r = authority_next_key(a, state, &next, &err);
         if (r >= 0)
                 r = keys_distribute(a, state, next.number, !lost && !c->ca_rotation->compromised, &err);
         if (r >= 0)

@@ -191,15 +191,13 @@ static int authority_need_ca(Authority *a, Error *err) {
                                  "level %u; when all hosts "
                                  "run this version: fleetctl cluster level %d",
                                  KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
-        if (a->keys.problem[0]) /* an administrator may have mended it */
+        if (a->keys.problem.code != VERDICT_NONE) /* an administrator may have mended it */
                 a->keys.checked_index = 0;
         keys_check(a, &state);
         if (c->ca_roots && a->keys.opening)
                 return error_set(err, -EAGAIN, "this host is opening its cluster key");
-        if (c->ca_roots && a->keys.problem[0])
-                return error_set(err, -EAGAIN, "this host cannot sign: %s", a->keys.problem);
         if (c->ca_roots)
-                return 0;
+                return keys_check_problem(a, -EAGAIN, "this host cannot sign: ", err);
         if (cluster_has_unreadable(c, LAYOUT_CA_ROOTS) || cluster_has_unreadable(c, LAYOUT_CA_KEY))
                 return error_set(err, -EBADMSG, "the keys of the CA cannot be read; upgrade this host");
         if (state.role == KV_ROLE_LEADER)
@@ -426,7 +424,7 @@ void authority_tick(Authority *a) {
         if (!a->state_directory || state.role != KV_ROLE_LEADER || !state.ready || !c->ca_keys)
                 return;
         keys_begin_term(a, state.term);
-        if (a->keys.problem[0])
+        if (a->keys.problem.code != VERDICT_NONE)
                 keys_transfer(a, &state);
         (void) keys_distribute(a, &state, c->ca_keys->items[0].cluster_key, true, &(Error) {});
         authority_rekey_tick(a, &state);

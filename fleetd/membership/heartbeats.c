@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "fleetd/membership/membership_internal.h"
+#include "units/verdict_former.h"
 
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
 enum { KERNEL_SILENT_MS = 1500 };
@@ -40,7 +41,7 @@ typedef struct Sender {
         bool heartbeat; /* since the last tick */
         bool attached;  /* it has no replica: reports have its signs */
         uint64_t at_ms; /* when its last heartbeat, or the last report of it, arrived; 0: not lately */
-        char problem[REPLICA_PROBLEM_SIZE];
+        Verdict problem;
         uint64_t keyless_ms; /* when the host first reported that it lacks the cluster key; 0: it has it */
         bool has_clock;      /* the last heartbeat had it */
         int64_t clock_ms;    /* its wall clock minus that of this host */
@@ -77,17 +78,20 @@ typedef struct Facts {
  * reported again from the third on: the condition is a replicated write. */
 enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60 * 1000 };
 
-void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+void replica_problem(const Membership *m, const KvState *state, Verdict *ret) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
+        char said[REPLICA_PROBLEM_SIZE];
 
-        kv_replica_problem(m->store, ret, REPLICA_PROBLEM_SIZE);
+        kv_replica_problem(m->store, said, sizeof(said));
         any &= !(state->lost && m->joining.attach); /* it needs none */
-        if (!ret[0] && m->unlistened && !any)
-                snprintf(ret, REPLICA_PROBLEM_SIZE,
-                         "none: it cannot listen on %s; correct ListenPeer=", m->peer_address);
-        else if (!ret[0])
-                snprintf(ret, REPLICA_PROBLEM_SIZE, "%s",
-                         any ? state->problem : authority_problem(m->authority));
+        if (!said[0] && any)
+                snprintf(said, sizeof(said), "%s", state->problem);
+        if (said[0])
+                verdict_say(ret, VERDICT_SAID, said);
+        else if (m->unlistened)
+                verdict_set(ret, VERDICT_NO_LISTENER, "%s", m->peer_address);
+        else
+                authority_problem(m->authority, ret);
 }
 
 static void facts_read(Facts *ret, const void *payload, size_t size) {
@@ -195,8 +199,8 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         s->at_ms = loop_now_ms(m->loop);
         s->has_clock = facts_have_clock(&facts);
         s->clock_ms = facts_clock_ms(m, &facts);
-        memcpy(s->problem, problem, sizeof(s->problem));
-        if (!starts_with(problem, CLUSTER_KEY_MISSING))
+        verdict_read_former(VERDICT_IN_HEARTBEAT, problem, &s->problem);
+        if (s->problem.code != VERDICT_KEY_MISSING && s->problem.code != VERDICT_KEY_DAMAGED)
                 s->keyless_ms = 0;
         else if (s->keyless_ms == 0)
                 s->keyless_ms = s->at_ms;
@@ -246,7 +250,7 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
         s->at_ms = now_ms;
         s->has_clock = c->clock_ms > -HEARTBEAT_CLOCK_MAX && c->clock_ms < HEARTBEAT_CLOCK_MAX;
         s->clock_ms = s->has_clock ? c->clock_ms + replica_ms : 0;
-        memcpy(s->problem, c->problem, sizeof(s->problem));
+        verdict_read_former(VERDICT_IN_HEARTBEAT, c->problem, &s->problem);
 }
 
 /* A difference counts from CLOCK_BEGIN_MS on, and until it is below CLOCK_END_MS. The reported one changes by
@@ -270,7 +274,7 @@ void heartbeats_tick(Membership *m) {
                         s->at_ms = 0;
                         s->has_clock = false;
                         s->reported_ms = 0;
-                        s->problem[0] = 0;
+                        s->problem = (Verdict) {};
                 }
                 if (s->has_clock)
                         heartbeats_judge_clock(s);
@@ -291,10 +295,10 @@ bool heartbeats_knows(const Membership *m, const ClusterMachine *machine) {
         return named_find_of(m->heartbeats.senders, &machine->hh) != NULL;
 }
 
-const char *heartbeats_problem(const Membership *m, const char *machine_id) {
+const Verdict *heartbeats_problem(const Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
-        return s ? s->problem : NULL;
+        return s ? &s->problem : NULL;
 }
 
 bool heartbeats_awaits_key(const Membership *m, const char *machine_id) {
@@ -416,7 +420,10 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
 }
 
 static void heartbeats_write(Membership *m, const KvState *state, bool alone, Writer *w) {
-        write_raw(w, m->heartbeats.problem, strlen(m->heartbeats.problem));
+        _cleanup_text_ Text problem = {};
+
+        verdict_append(&problem, &m->heartbeats.problem);
+        write_raw(w, text_chars(&problem), MIN(problem.size, (size_t) REPLICA_PROBLEM_SIZE - 1));
         write_u8(w, 0);
         write_u8(w, HEARTBEAT_CLOCK);
         write_u64(w, loop_wall_ms(m->loop));
@@ -441,7 +448,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
         bool alone = heartbeats_is_alone(m, state);
         Sending s = { .m = m };
 
-        replica_problem(m, state, m->heartbeats.problem);
+        replica_problem(m, state, &m->heartbeats.problem);
         if (state->leader_id != 0)
                 named_clear(&m->heartbeats.positions);
         m->heartbeats.attached = state->attached;

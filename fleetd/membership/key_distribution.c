@@ -1,6 +1,7 @@
 /* The cluster key on its way to the members: PEER_CLUSTER_KEY from the leader, PEER_CLUSTER_KEY_STORED when
  * the member has it on disk. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/base64.h"
@@ -111,7 +112,7 @@ void keys_begin_term(Authority *a, uint64_t term) {
         a->keys.term = term;
 }
 
-void authority_member_problem(Authority *a, const char *machine_id, const char *problem) {
+void authority_member_problem(Authority *a, const char *machine_id, const Verdict *problem) {
         const Cluster *c = registry_cluster(a->registry);
         KeyHolder *holder = NULL;
 
@@ -119,10 +120,11 @@ void authority_member_problem(Authority *a, const char *machine_id, const char *
                 holder = named_get(&a->keys.holders, machine_id, sizeof(*holder));
         if (!holder)
                 return;
-        holder->works = !*problem || starts_with(problem, CLUSTER_KEY_UNSEALED);
-        holder->lacks = starts_with(problem, CLUSTER_KEY_MISSING);
+        holder->works = problem->code == VERDICT_NONE || problem->code == VERDICT_KEY_AS_IT_IS ||
+                        problem->code == VERDICT_KEY_NOT_STORED;
+        holder->lacks = problem->code == VERDICT_KEY_MISSING || problem->code == VERDICT_KEY_DAMAGED;
         /* It was lost after the confirmation. The key of a sealed file can be stored again. */
-        if (holder->lacks || starts_with(problem, CLUSTER_KEY_SEALED))
+        if (holder->lacks || problem->code == VERDICT_KEY_SEALED)
                 holder->confirmed[c->ca_keys->items[0].cluster_key % 2] = 0;
 }
 
@@ -241,23 +243,31 @@ static void keys_on_stored(void *userdata, PeerSession *session, PeerFrame type,
 
 /* -- A missing key -- */
 
-const char *authority_problem(Authority *a) {
+void authority_problem(const Authority *a, Verdict *ret) {
         bool on_disk = false;
-        uint64_t unsealed = a->key_store && !a->keys.problem[0] ? key_store_unsealed(a->key_store, &on_disk) :
-                                                                  0;
+        uint64_t unsealed = a->key_store && a->keys.problem.code == VERDICT_NONE ?
+                                    key_store_unsealed(a->key_store, &on_disk) :
+                                    0;
 
-        if (unsealed == 0)
-                return a->keys.problem;
-        snprintf(a->keys.warning, sizeof(a->keys.warning),
-                 CLUSTER_KEY_UNSEALED "secrets/key.%llu is %s; see the journal of fleetd",
-                 (unsigned long long) unsealed, on_disk ? "on disk as it is" : "not on disk");
-        return a->keys.warning;
+        *ret = a->keys.problem;
+        if (unsealed > 0)
+                verdict_set(ret, on_disk ? VERDICT_KEY_AS_IT_IS : VERDICT_KEY_NOT_STORED, "%" PRIu64,
+                            unsealed);
+}
+
+int keys_check_problem(const Authority *a, int code, const char *what, Error *err) {
+        _cleanup_text_ Text why = {};
+
+        if (a->keys.problem.code == VERDICT_NONE)
+                return 0;
+        verdict_append(&why, &a->keys.problem);
+        return error_set(err, code, "%s%s", what, text_chars(&why));
 }
 
 /* Log why this member cannot use the key, once. The leader sends a key that is missing, or replaces one of a
  * former cluster, soon after the member has joined: that is a problem if the next check finds it, too. */
 static void keys_log_problem(Authority *a, int error, bool again, const Error *err) {
-        bool expected = error == -ENOENT || a->keys.damaged;
+        bool expected = error == -ENOENT || error == -EBADMSG;
 
         a->keys.warned = again && a->keys.warned;
         if (a->keys.warned)
@@ -273,36 +283,31 @@ static void keys_log_problem(Authority *a, int error, bool again, const Error *e
 }
 
 /* Other failures than a missing or wrong file are corrected by an administrator: the key may be in use. */
-static void keys_set_problem(Authority *a, int error, uint64_t number, const Error *err) {
-        char former[KEYS_PROBLEM_SIZE];
+static const struct {
+        int error;
+        VerdictCode code;
+} key_problems[] = {
+        { -EBADMSG, VERDICT_KEY_DAMAGED },
+        { -ENOENT, VERDICT_KEY_MISSING },
+        { -ENOKEY, VERDICT_KEY_SEALED },
+        { -EPERM, VERDICT_KEY_READABLE },
+};
 
-        memcpy(former, a->keys.problem, sizeof(former));
-        a->keys.damaged = error == -EBADMSG;
+static void keys_set_problem(Authority *a, int error, uint64_t number, const Error *err) {
+        Verdict former = a->keys.problem;
+        size_t i = 0;
+
+        a->keys.problem = (Verdict) {};
         if (error >= 0)
-                a->keys.problem[0] = 0;
-        else if (a->keys.damaged)
-                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_MISSING
-                         "the leader replaces secrets/key.%llu; if it has none: fleet-security(7)",
-                         (unsigned long long) number);
-        else if (error == -ENOENT)
-                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_MISSING
-                         "the leader sends secrets/key.%llu; if it has none: fleet-security(7)",
-                         (unsigned long long) number);
-        else if (error == -ENOKEY)
-                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         CLUSTER_KEY_SEALED "this host cannot open or seal secrets/key.%llu; see its journal",
-                         (unsigned long long) number);
-        else if (error == -EPERM)
-                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE,
-                         "cluster key unusable: chmod 600 secrets/key.%llu; others may have read it",
-                         (unsigned long long) number);
+                return;
+        while (i < ELEMENTS(key_problems) && key_problems[i].error != error)
+                i++;
+        if (i < ELEMENTS(key_problems))
+                verdict_set(&a->keys.problem, key_problems[i].code, "%" PRIu64, number);
         else
-                snprintf(a->keys.problem, KEYS_PROBLEM_SIZE, "cluster key unusable: %s",
-                         error_text(err, error));
-        if (error < 0)
-                keys_log_problem(a, error, streq(former, a->keys.problem), err);
+                verdict_set(&a->keys.problem, VERDICT_KEY_UNUSABLE, "%.*s", KEYS_ERROR_MAX,
+                            error_text(err, error));
+        keys_log_problem(a, error, verdict_equal(&former, &a->keys.problem), err);
 }
 
 void keys_check(Authority *a, const KvState *state) {
@@ -351,7 +356,7 @@ static bool keys_are_given_up(const Cluster *c, const KvState *state) {
 
 bool keys_are_lost(const Authority *a, const KvState *state) {
         /* Not of a former key: the present one may be there. A person may repair a damaged file. */
-        if (!starts_with(a->keys.problem, CLUSTER_KEY_MISSING) || a->keys.damaged ||
+        if (a->keys.problem.code != VERDICT_KEY_MISSING ||
             a->keys.checked_index != registry_cluster(a->registry)->ca_keys_index ||
             !keys_are_given_up(registry_cluster(a->registry), state))
                 return false;

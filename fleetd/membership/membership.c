@@ -11,7 +11,6 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
-#include "units/verdict_former.h"
 
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
@@ -79,26 +78,26 @@ static int membership_problem(Membership *m, const KvState *state, const Cluster
                 [VERDICT_OF_SESSIONS] = VERDICT_SESSIONS_TWO,
         };
         bool self = streq(machine->id, m->machine_id), single = membership_is_single(m, machine);
+        const Verdict *problem;
         VerdictCode rejected;
-        const char *problem;
-        char own[REPLICA_PROBLEM_SIZE];
+        Verdict own = {};
 
         if (self)
-                replica_problem(m, state, own);
-        problem = self ? own : heartbeats_problem(m, machine->id);
+                replica_problem(m, state, &own);
+        problem = self ? &own : heartbeats_problem(m, machine->id);
         /* Under the next leader, a problem that is published remains meanwhile. */
         if (!self && heartbeats_awaits_key(m, machine->id)) {
                 if (machine->verdict.of == VERDICT_OF_REPLICA)
                         return -ENODATA;
-                problem = "";
+                problem = &own;
         }
         if (!problem && (single || membership_has_outlived(m, machine)))
-                problem = "";
+                problem = &own;
         if (!problem)
                 return -ENODATA;
         rejected = membership_rejected(m, machine->id);
-        if (problem[0]) {
-                verdict_read_former(VERDICT_IN_HEARTBEAT, problem, ret);
+        if (problem->code != VERDICT_NONE) {
+                *ret = *problem;
                 ret->of = VERDICT_OF_REPLICA;
         } else if (rejected != VERDICT_NONE)
                 membership_set_rejected(machine, rejected, ret);

@@ -54,7 +54,7 @@ typedef struct Heartbeats {
         bool attached;    /* this host has no replica */
         bool rare;        /* ... and the one that it uses requests one heartbeat in a second */
         unsigned leaves;  /* ticks in which heartbeats go to all hosts, after it was attached */
-        char problem[REPLICA_PROBLEM_SIZE];
+        Verdict problem;
 } Heartbeats;
 
 /* A replica that this host dials while it has none, or has dialed. */
@@ -285,11 +285,10 @@ void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t re
 uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
 /* Return whether a heartbeat or a condition of the machine is known. */
 bool heartbeats_knows(const Membership *m, const ClusterMachine *machine);
-/* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
- * yet. */
-const char *heartbeats_problem(const Membership *m, const char *machine_id);
+/* Return the problem of the machine's replica as its heartbeat reports it; NULL: no heartbeat yet. */
+const Verdict *heartbeats_problem(const Membership *m, const char *machine_id);
 /* Return whether the machine has lacked the cluster key for some seconds only, in which the leader sends it.
  */
 bool heartbeats_awaits_key(const Membership *m, const char *machine_id);
-/* Write the problem of this host's replica, or why it cannot sign; "" for none. */
-void replica_problem(const Membership *m, const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);
+/* Set the problem of this host's replica, or why it cannot sign. */
+void replica_problem(const Membership *m, const KvState *state, Verdict *ret);

@@ -45,12 +45,50 @@ static const struct {
         { { VERDICT_SAID, .said = true, .args = "its battery is empty" }, "its battery is empty" },
 };
 
+static const struct {
+        Verdict verdict;
+        const char *message;
+        VerdictCode former; /* as which a message without a code is read */
+} replicas[] = {
+        { { VERDICT_NO_LISTENER, .args = "10.0.0.6:2380" },
+          "none: it cannot listen on 10.0.0.6:2380; correct ListenPeer=",
+          VERDICT_SAID },
+        { { VERDICT_KEY_MISSING, .args = "7" },
+          "cluster key missing: the leader sends secrets/key.7; if it has none: fleet-security(7)",
+          VERDICT_KEY_MISSING },
+        { { VERDICT_KEY_DAMAGED, .args = "7" },
+          "cluster key missing: the leader replaces secrets/key.7; if it has none: fleet-security(7)",
+          VERDICT_KEY_MISSING },
+        { { VERDICT_KEY_SEALED, .args = "7" },
+          "cluster key sealed: this host cannot open or seal secrets/key.7; see its journal",
+          VERDICT_KEY_SEALED },
+        { { VERDICT_KEY_AS_IT_IS, .args = "7" },
+          "cluster key not sealed: secrets/key.7 is on disk as it is; see the journal of fleetd",
+          VERDICT_KEY_AS_IT_IS },
+        { { VERDICT_KEY_NOT_STORED, .args = "7" },
+          "cluster key not sealed: secrets/key.7 is not on disk; see the journal of fleetd",
+          VERDICT_KEY_AS_IT_IS },
+        { { VERDICT_KEY_READABLE, .args = "7" },
+          "cluster key unusable: chmod 600 secrets/key.7; others may have read it",
+          VERDICT_SAID },
+        { { VERDICT_KEY_UNUSABLE, .args = "Input/output error" },
+          "cluster key unusable: Input/output error",
+          VERDICT_SAID },
+        { { VERDICT_SAID, .said = true, .args = "cluster key missing" },
+          "cluster key missing",
+          VERDICT_SAID },
+};
+
 static void each_code_has_the_message_of_the_version_before(void **state) {
         bool seen[_VERDICT_MAX] = {};
 
         for (size_t i = 0; i < ELEMENTS(presences); i++) {
                 assert_string_equal(message_of(&presences[i].verdict), presences[i].message);
                 seen[presences[i].verdict.code] = true;
+        }
+        for (size_t i = 0; i < ELEMENTS(replicas); i++) {
+                assert_string_equal(message_of(&replicas[i].verdict), replicas[i].message);
+                seen[replicas[i].verdict.code] = true;
         }
         for (VerdictCode code = 0; code < _VERDICT_MAX; code++)
                 assert_true(seen[code]);
@@ -67,6 +105,22 @@ static void a_message_of_the_version_before_has_its_code_or_its_aspect(void **st
                 assert_int_equal(read.code, v->args[0] ? VERDICT_SAID : v->code);
                 assert_int_equal(read.of, v->of);
                 assert_true(verdict_equal(&read, v) && verdict_equal(v, &read));
+        }
+}
+
+static void a_problem_of_a_replica_of_the_version_before_has_its_code(void **state) {
+        for (size_t i = 0; i < ELEMENTS(replicas); i++) {
+                char reason[160];
+                Verdict read;
+
+                verdict_read_former(VERDICT_IN_HEARTBEAT, replicas[i].message, &read);
+                assert_int_equal(read.code, replicas[i].former);
+                assert_string_equal(message_of(&read), replicas[i].message);
+                snprintf(reason, sizeof(reason), "its replica: %s", replicas[i].message);
+                verdict_read_former(VERDICT_IN_PRESENCE, reason, &read);
+                assert_int_equal(read.code, replicas[i].former);
+                assert_int_equal(read.of, VERDICT_OF_REPLICA);
+                assert_string_equal(message_of(&read), reason);
         }
 }
 
@@ -99,6 +153,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_code_has_the_message_of_the_version_before),
                 cmocka_unit_test(a_message_of_the_version_before_has_its_code_or_its_aspect),
+                cmocka_unit_test(a_problem_of_a_replica_of_the_version_before_has_its_code),
                 cmocka_unit_test(a_replica_does_not_take_the_code_of_another_verdict),
                 cmocka_unit_test(verdicts_differ_by_code_argument_and_aspect),
         };
