@@ -26,15 +26,6 @@ enum {
         SERVER_NAMES_MAX = TLS_NAMES_MAX - 1, /* and the address of ListenTLS= */
 };
 
-const ApiLimits api_limits_default = {
-        .key_size = KV_KEY_MAX,
-        .value_size = KV_VALUE_MAX,
-        .body_size = 2 << 20, /* a value and its previous one, each byte as %XX, and a margin */
-        .answer_nodes = 100000,
-        .answer_size = 32 << 20,
-        .watches = 100000,
-};
-
 /* -- Values -- */
 
 static int set_text(const char *value, void *field, Error *err) {
