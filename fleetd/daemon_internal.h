@@ -1,5 +1,6 @@
-/* The parts of Daemon: daemon_open.c opens and closes the components, daemon_join.c joins a cluster or opens
- * this one, daemon_listen.c opens the listener for other hosts. */
+/* The parts of Daemon: daemon_open.c opens and closes the components, daemon_components.c has the rows of
+ * those that use each other, daemon_join.c joins a cluster or opens this one, daemon_listen.c opens the
+ * listener for other hosts. */
 #pragma once
 
 #include "fleetd/agent/agent.h"
@@ -14,22 +15,12 @@
 #include "fleetd/membership/membership.h"
 #include "fleetd/membership/opening.h"
 
-enum { WAITS_SIZE = 256 };
+enum { WAITS_SIZE = 256, COMPONENTS = 10 };
 
 struct Daemon {
-        DaemonIo io;
-        Peers *peers;
-        KvStore *store;
-        KvStore *leaving; /* a store that failed to open, until it is closed */
-        Registry *registry;
-        Engine *engine;
-        Membership *membership;
-        Facts *facts;
-        Agent *agent;
-        Inhibitor *inhibitor;
-        Rebooting *rebooting;
-        Directory *directory;
-        Api *api;
+        ComponentHost host; /* first: components get it */
+        void *selves[COMPONENTS];
+        KvStore *leaving;       /* a store that failed to open, until it is closed */
         Entering *entering;     /* a join under way, or being closed */
         ApiJoinDone *join_done; /* NULL: answered, or cancelled */
         void *join_userdata;
@@ -57,17 +48,15 @@ struct Daemon {
 /* daemon_open.c: the store is closed; the rest of the close follows. 'userdata': the daemon. */
 void daemon_on_store_closed(void *userdata);
 
-void daemon_join_init(Daemon *d);
-/* Cancel what is not answered. A join under way is closed with the sessions. */
-void daemon_join_done(Daemon *d);
+uint64_t daemon_soft_reboots(Systemd *systemd); /* since the boot, once it is ready */
+/* AgentOptions.on_ready; 'userdata': the daemon. */
+void daemon_on_systemd_ready(void *userdata);
+
+extern const Component engine_component, membership_component, facts_component, agent_component,
+        directory_component, listen_component, join_component, api_component;
+
 /* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
 int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
 void daemon_join_cancel(void *userdata, void *done_userdata);
 /* Restart the daemon when an answer to a client has left. */
 void daemon_restart_later(Daemon *d);
-
-void daemon_listen_init(Daemon *d);
-void daemon_listen_done(Daemon *d);
-/* Open the listener for other hosts at ListenPeer=. A host without a replica needs none: it warns, publishes
- * the failure, and tries again later. Otherwise, return the error. */
-int daemon_listen(Daemon *d, const char *address, Error *err);

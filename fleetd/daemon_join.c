@@ -10,20 +10,20 @@
 enum { RESTART_MS = 200 }; /* from the answer to the client to the restart */
 
 void daemon_restart_later(Daemon *d) {
-        d->restarts = d->io.restart && timer_start(&d->restart, d->io.loop, RESTART_MS) >= 0;
+        d->restarts = d->host.io.restart && timer_start(&d->restart, d->host.io.loop, RESTART_MS) >= 0;
 }
 
 static void daemon_on_restart(void *userdata) {
         Daemon *d = userdata;
 
-        d->io.restart(d->io.userdata);
+        d->host.io.restart(d->host.io.userdata);
 }
 
 static void daemon_on_entering_closed(void *userdata) {
         Daemon *d = userdata;
 
         d->entering = NULL;
-        if (d->stopped && !d->store && !d->leaving)
+        if (d->stopped && !d->host.store && !d->leaving)
                 daemon_on_store_closed(d);
 }
 
@@ -46,7 +46,7 @@ static void daemon_on_entered(void *userdata, int error, const char *message, co
         done(d->join_userdata, error, message, result ? &joined : NULL);
         if (d->entering)
                 entering_close(d->entering, daemon_on_entering_closed, d);
-        loop_defer(d->io.loop, &d->opened);
+        loop_defer(d->host.io.loop, &d->opened);
 }
 
 static void daemon_on_opened(void *userdata) {
@@ -58,8 +58,8 @@ static void daemon_on_opened(void *userdata) {
 static void daemon_on_unchanged(void *userdata) {
         Daemon *d = userdata;
         ApiJoinDone *done = d->join_done;
-        ApiJoined joined = { .cluster_id = peers_self(d->peers)->cluster_id,
-                             .listen = peers_self(d->peers)->address,
+        ApiJoined joined = { .cluster_id = peers_self(d->host.peers)->cluster_id,
+                             .listen = peers_self(d->host.peers)->address,
                              .through = "" };
         d->join_done = NULL;
         done(d->join_userdata, 0, "", &joined);
@@ -68,11 +68,11 @@ static void daemon_on_unchanged(void *userdata) {
 static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         char listen[ADDRESS_SIZE];
         EnteringOptions options = {
-                .loop = d->io.loop,
-                .network = d->io.network,
+                .loop = d->host.io.loop,
+                .network = d->host.io.network,
                 .state_directory = d->state_directory,
                 .cluster_file = d->cluster_file,
-                .self = peers_self(d->peers),
+                .self = peers_self(d->host.peers),
                 .level = d->level_max,
                 .listen = listen,
                 .exposed = join->exposed,
@@ -84,21 +84,21 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         Token token;
         int r;
 
-        r = entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->peers, listen, err);
+        r = entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->host.peers, listen, err);
         if (r < 0)
                 return r;
-        kv_state(d->store, &state);
-        if (state.cluster_id != 0 && !registry_ready(d->registry))
+        kv_state(d->host.store, &state);
+        if (state.cluster_id != 0 && !registry_ready(d->host.registry))
                 return error_set(err, -EAGAIN, "fleetd is still reading the state of this host; try again");
-        r = entering_count_keys(d->store, &n_keys, err) ?: token_read(join->token, &token, err);
+        r = entering_count_keys(d->host.store, &n_keys, err) ?: token_read(join->token, &token, err);
         if (r < 0)
                 return r;
         options.token = &token;
         removed = state.removed;
         /* A host of that cluster that was removed, or has only its key file, keeps nothing of its own. */
-        if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->peers) && !removed))
-                r = entering_check_content(registry_cluster(d->registry), options.self->machine_id, removed,
-                                           n_keys, join->discard, err);
+        if (token.cluster_id != state.cluster_id || (peers_has_certificate(d->host.peers) && !removed))
+                r = entering_check_content(registry_cluster(d->host.registry), options.self->machine_id,
+                                           removed, n_keys, join->discard, err);
         if (r >= 0)
                 r = entering_new(&d->entering, &options, daemon_on_entered, d, err);
         explicit_bzero(&token, sizeof(token));
@@ -117,10 +117,10 @@ static int daemon_listen_address(const ApiJoin *join, char ret[static ADDRESS_SI
 }
 
 static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
-        const char *own = peers_self(d->peers)->address;
+        const char *own = peers_self(d->host.peers)->address;
         char listen[ADDRESS_SIZE];
-        OpeningOptions options = { .loop = d->io.loop,
-                                   .authority = membership_authority(d->membership),
+        OpeningOptions options = { .loop = d->host.io.loop,
+                                   .authority = membership_authority(d->host.membership),
                                    .state_directory = d->state_directory,
                                    .cluster_file = own[0] ? "" : d->cluster_file,
                                    .listen = listen };
@@ -139,12 +139,12 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
                                  "this host listens for other hosts on %s already; to change the address: "
                                  "ListenPeer= in fleetd.conf",
                                  own);
-        r = peers_try_listen(d->peers, listen, err);
+        r = peers_try_listen(d->host.peers, listen, err);
         if (r < 0)
                 return r;
-        if (!own[0] || !d->io.credentials)
+        if (!own[0] || !d->host.io.credentials)
                 return opening_new(&d->opening, &options, daemon_on_entered, d, err);
-        loop_defer(d->io.loop, &d->unchanged);
+        loop_defer(d->host.io.loop, &d->unchanged);
         return 0;
 }
 
@@ -152,7 +152,7 @@ int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *do
         Daemon *d = userdata;
         int r;
 
-        if (d->join_done || d->entering || d->opening || d->restarts || !d->io.restart)
+        if (d->join_done || d->entering || d->opening || d->restarts || !d->host.io.restart)
                 return error_set(err, -EALREADY,
                                  "another fleetctl init or join is under way on this host: fleetctl "
                                  "cluster shows its result");
@@ -176,15 +176,25 @@ void daemon_join_cancel(void *userdata, void *done_userdata) {
                 entering_close(d->entering, daemon_on_entering_closed, d);
 }
 
-void daemon_join_init(Daemon *d) {
+static int daemon_open_join(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        Daemon *d = (Daemon *) host;
+
         d->opened = DEFERRED(daemon_on_opened, d);
         d->unchanged = DEFERRED(daemon_on_unchanged, d);
         d->restart = TIMER(daemon_on_restart, d);
+        *ret = d;
+        return 0;
 }
 
-void daemon_join_done(Daemon *d) {
+/* Cancel what is not answered. A join under way is closed with the sessions. */
+static void *daemon_close_join(void *self) {
+        Daemon *d = self;
+
         d->opening = opening_free(d->opening);
         deferred_cancel(&d->opened);
         deferred_cancel(&d->unchanged);
         timer_stop(&d->restart);
+        return NULL;
 }
+
+const Component join_component = { "join", daemon_open_join, daemon_close_join };

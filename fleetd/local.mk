@@ -37,7 +37,7 @@ include fleetd/host/local.mk
 FLEETD_UNITY += fleetd/unity.c
 FLEETD_SOURCES += fleetd/maintenance.h fleetd/maintenance.c fleetd/guard_process.h fleetd/guard_process.c fleetd/creds.h fleetd/creds.c \
 	fleetd/metrics_table.h fleetd/metrics_table.c fleetd/metrics_hosts.h fleetd/metrics_hosts.c fleetd/metrics_units.h fleetd/metrics_units.c \
-	fleetd/service.h fleetd/service.c fleetd/trim.h fleetd/trim.c fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_join.c fleetd/daemon_listen.c
+	fleetd/service.h fleetd/service.c fleetd/trim.h fleetd/trim.c fleetd/daemon.h fleetd/daemon_internal.h fleetd/daemon_open.c fleetd/daemon_components.c fleetd/daemon_join.c fleetd/daemon_listen.c
 
 if HAVE_CMOCKA
 FLEETD_OWN_TESTS = tests/unit/test-trim tests/unit/test-service tests/unit/test-creds

@@ -7,19 +7,12 @@
 #include "fleetd/agent/agent.h"
 #include "fleetd/api/api.h"
 #include "fleetd/engine/engine.h"
+#include "fleetd/host/component.h"
 #include "fleetd/metrics/scrape.h"
-#include "fleetd/registry/registry.h"
-#include "peers/peers.h"
 
 /* Of one daemon; all borrowed. */
 typedef struct MetricsSources {
-        const Loop *loop;
-        const KvStore *store;
-        const Peers *peers;
-        const Registry *registry;
-        const Engine *engine; /* NULL: none on this host */
-        const Agent *agent;   /* NULL: none on this host */
-        const Api *api;
+        const ComponentHost *host;
         size_t units_max; /* MetricsUnits=: units of this host that have families of their own */
         uint64_t leader_changes;
         uint64_t started_ms; /* wall clock */

@@ -14,7 +14,7 @@ static void units_count(void *userdata, const SystemdUnit *unit) {
 
 static void units_add(void *userdata, const SystemdUnit *unit) {
         UnitsCollected *c = userdata;
-        const Registry *registry = c->sources->registry;
+        const Registry *registry = c->sources->host->registry;
         const ClusterState *published;
         MetricsUnit *u;
 
@@ -34,9 +34,9 @@ int metrics_units_collect(const MetricsSources *sources, MetricsScrape *scrape) 
         UnitsCollected c = { .sources = sources, .scrape = scrape };
         size_t n = 0;
 
-        if (!sources->agent)
+        if (!sources->host->agent)
                 return 0;
-        agent_each_unit(sources->agent, units_count, &n);
+        agent_each_unit(sources->host->agent, units_count, &n);
         c.n = MIN(n, sources->units_max);
         scrape->n_omitted = n - c.n;
         if (c.n == 0)
@@ -44,6 +44,6 @@ int metrics_units_collect(const MetricsSources *sources, MetricsScrape *scrape) 
         scrape->units = NEW0(MetricsUnit, c.n);
         if (!scrape->units)
                 return -ENOMEM;
-        agent_each_unit(sources->agent, units_add, &c);
+        agent_each_unit(sources->host->agent, units_add, &c);
         return 0;
 }

@@ -474,7 +474,9 @@ static void agent_on_wake(void *userdata) {
         agent_wake(userdata);
 }
 
-void agent_state_changed(Agent *a) {
+void agent_state_changed(void *agent) {
+        Agent *a = agent;
+
         agent_wake(a);
 }
 
@@ -606,10 +608,10 @@ static Agent *agent_end(Agent *a, bool save) {
         return NULL;
 }
 
-Agent *agent_free(Agent *a) {
-        return agent_end(a, true);
+void *agent_free(void *agent) {
+        return agent_end(agent, true);
 }
 
-Agent *agent_crash(Agent *a) {
-        return agent_end(a, false);
+void *agent_crash(void *agent) {
+        return agent_end(agent, false);
 }

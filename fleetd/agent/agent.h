@@ -47,11 +47,11 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
               Error *err);
 /* Free the agent, and touch no unit. Calls to systemd and a write of the records that are under way continue;
  * their results are ignored. Return NULL. */
-Agent *agent_free(Agent *agent);
+void *agent_free(void *agent);
 /* For simulation: end as by a crash; the result of a write under way is never reported. Accepts NULL; returns
  * NULL. */
-Agent *agent_crash(Agent *agent);
-void agent_state_changed(Agent *agent); /* on_state of the store */
+void *agent_crash(void *agent);
+void agent_state_changed(void *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
 /* Return the counts of health checks; NULL: there are none. */
 const ChecksCounts *agent_checks(const Agent *agent);

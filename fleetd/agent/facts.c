@@ -95,7 +95,9 @@ static void facts_on_change(void *userdata, const RegistryChange *change) {
                 loop_defer(f->loop, &f->pass);
 }
 
-void facts_state_changed(Facts *f) {
+void facts_state_changed(void *facts) {
+        Facts *f = facts;
+
         loop_defer(f->loop, &f->pass);
 }
 
@@ -115,14 +117,10 @@ void facts_watch_reboot(Facts *f, bool (*needs_reboot)(void)) {
         facts_on_look(f);
 }
 
-void facts_set_soft_reboots(Facts *f, uint64_t n) {
-        if (f->machine.soft_reboots == n)
-                return;
-        f->machine.soft_reboots = n;
-        loop_defer(f->loop, &f->pass);
-}
+void facts_systemd_ready(void *facts, uint64_t soft_reboots, bool booting) {
+        Facts *f = facts;
 
-void facts_set_booting(Facts *f, bool booting) {
+        f->machine.soft_reboots = soft_reboots;
         f->boot_known = true;
         f->machine.booting = booting;
         loop_defer(f->loop, &f->pass);
@@ -180,7 +178,9 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
         return 0;
 }
 
-Facts *facts_free(Facts *f) {
+void *facts_free(void *facts) {
+        Facts *f = facts;
+
         if (!f)
                 return NULL;
 

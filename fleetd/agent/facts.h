@@ -8,18 +8,16 @@ typedef struct Facts Facts;
 int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts); /* copies */
 /* Copy all but 'checks', which stays; published if anything differs. */
 int facts_set(Facts *f, const Machine *facts);
-/* Set the number of soft reboots since the boot; published from KV_LEVEL_UPDATES on. */
-void facts_set_soft_reboots(Facts *f, uint64_t n);
-/* Set whether the boot is not complete; until then, 'booting' of the facts holds for another boot than the
- * last published one. */
-void facts_set_booting(Facts *f, bool booting);
+/* Set the number of soft reboots, published from KV_LEVEL_UPDATES on, and whether the boot is not complete;
+ * until then, 'booting' of the facts holds for another boot than the last published one. */
+void facts_systemd_ready(void *facts, uint64_t soft_reboots, bool booting);
 /* Set how the health checks of this host exceed its limits; "": they do not. Published from KV_LEVEL_UPDATES
  * on. 0 or -ENOMEM. */
 int facts_set_checks(Facts *f, const char *problem);
 /* Ask 'needs_reboot' now and each minute; published from KV_LEVEL_UPDATES on. */
 void facts_watch_reboot(Facts *f, bool (*needs_reboot)(void));
-Facts *facts_free(Facts *f);
-void facts_state_changed(Facts *f); /* on_state of the store: the Raft ID may have been assigned */
+void *facts_free(void *facts);         /* returns NULL */
+void facts_state_changed(void *facts); /* on_state of the store: the Raft ID may have been assigned */
 
 /* Return the address that lists show: of the first interface that is up, is not a loopback, and has one.
  * -ENODEV: none. */

@@ -12,7 +12,7 @@ enum {
         RESERVE_MS = 1000,        /* before its end: logind would name this daemon in a warning */
 };
 
-struct Inhibitor {
+typedef struct Inhibitor {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         Logind *logind;
@@ -21,7 +21,7 @@ struct Inhibitor {
         Deferred pass;
         Timer retry, limit;
         bool sending, released;
-};
+} Inhibitor;
 
 static void inhibitor_release(Inhibitor *in, const char *reason) {
         if (in->released)
@@ -133,7 +133,8 @@ static void inhibitor_on_pass(void *userdata) {
         }
 }
 
-static void inhibitor_on_logind(void *userdata) {
+/* The state of the store, or of logind, has changed. */
+static void inhibitor_wake(void *userdata) {
         Inhibitor *in = userdata;
 
         loop_defer(in->loop, &in->pass);
@@ -147,35 +148,32 @@ static void inhibitor_on_change(void *userdata, const RegistryChange *change) {
                 loop_defer(in->loop, &in->pass);
 }
 
-void inhibitor_state_changed(Inhibitor *in) {
-        loop_defer(in->loop, &in->pass);
-}
-
-int inhibitor_new(Inhibitor **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id) {
-        Inhibitor *in = NEW0(Inhibitor, 1);
+static int inhibitor_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        Logind *logind = host->io.logind;
+        Inhibitor *in = logind ? NEW0(Inhibitor, 1) : NULL;
 
         if (!in)
-                return -ENOMEM;
+                return logind ? -ENOMEM : 0;
         *in = (Inhibitor) {
-                .loop = loop,
-                .registry = registry,
+                .loop = host->io.loop,
+                .registry = host->registry,
                 .logind = logind,
                 .observer = { .on_change = inhibitor_on_change, .userdata = in },
                 .pass = DEFERRED(inhibitor_on_pass, in),
                 .retry = TIMER(inhibitor_on_pass, in),
                 .limit = TIMER(inhibitor_on_limit, in),
         };
-        snprintf(in->machine_id, sizeof(in->machine_id), "%s", machine_id);
-        logind->ops->set_observer(logind, inhibitor_on_logind, in);
-        registry_observe(registry, &in->observer);
-        loop_defer(loop, &in->pass);
+        snprintf(in->machine_id, sizeof(in->machine_id), "%s", s->machine_id);
+        logind->ops->set_observer(logind, inhibitor_wake, in);
+        registry_observe(host->registry, &in->observer);
+        loop_defer(host->io.loop, &in->pass);
         *ret = in;
         return 0;
 }
 
-Inhibitor *inhibitor_free(Inhibitor *in) {
-        if (!in)
-                return NULL;
+static void *inhibitor_close(void *self) {
+        Inhibitor *in = self;
+
         in->logind->ops->set_observer(in->logind, NULL, NULL);
         in->logind->ops->release(in->logind);
         registry_unobserve(in->registry, &in->observer);
@@ -186,3 +184,5 @@ Inhibitor *inhibitor_free(Inhibitor *in) {
         free(in);
         return NULL;
 }
+
+const Component inhibitor_component = { "inhibitor", inhibitor_open, inhibitor_close, inhibitor_wake };

@@ -8,12 +8,6 @@
  * a restarted daemon continues. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
-#include "fleetd/systemd/logind.h"
+#include "fleetd/host/component.h"
 
-typedef struct Inhibitor Inhibitor;
-
-/* 'logind' and 'registry' are borrowed. 0 or -ENOMEM. */
-int inhibitor_new(Inhibitor **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id);
-Inhibitor *inhibitor_free(Inhibitor *in);    /* releases the inhibitor; returns NULL */
-void inhibitor_state_changed(Inhibitor *in); /* on_state of the store */
+extern const Component inhibitor_component; /* its close releases the inhibitor of logind */

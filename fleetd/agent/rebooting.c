@@ -9,7 +9,7 @@
 
 enum { REBOOT_RETRY_MS = 1000 };
 
-struct Rebooting {
+typedef struct Rebooting {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         Logind *logind;
@@ -25,7 +25,7 @@ struct Rebooting {
         bool called;                 /* logind was called for this record */
         bool sending;                /* the rejection */
         char why[RECORDED_WHY_SIZE]; /* of a rejection that is to be written; "": none */
-};
+} Rebooting;
 
 static const ClusterMachine *rebooting_self(const Rebooting *r) {
         return cluster_machine(registry_cluster(r->registry), r->machine_id);
@@ -154,40 +154,43 @@ static void rebooting_on_change(void *userdata, const RegistryChange *change) {
                 loop_defer(r->loop, &r->pass);
 }
 
-void rebooting_state_changed(Rebooting *r) {
+static void rebooting_state_changed(void *self) {
+        Rebooting *r = self;
+
         loop_defer(r->loop, &r->pass);
 }
 
-void rebooting_set_soft_reboots(Rebooting *r, uint64_t n) {
+static void rebooting_systemd_ready(void *self, uint64_t soft_reboots, bool booting) {
+        Rebooting *r = self;
+
         r->soft_known = true;
-        r->soft_reboots = n;
+        r->soft_reboots = soft_reboots;
         loop_defer(r->loop, &r->pass);
 }
 
-int rebooting_new(Rebooting **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id,
-                  const char *boot_id) {
-        Rebooting *r = NEW0(Rebooting, 1);
+static int rebooting_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        Rebooting *r = host->io.logind ? NEW0(Rebooting, 1) : NULL;
 
         if (!r)
-                return -ENOMEM;
+                return host->io.logind ? -ENOMEM : 0;
         *r = (Rebooting) {
-                .loop = loop,
-                .registry = registry,
-                .logind = logind,
+                .loop = host->io.loop,
+                .registry = host->registry,
+                .logind = host->io.logind,
                 .observer = { .on_change = rebooting_on_change, .userdata = r },
                 .pass = DEFERRED(rebooting_on_pass, r),
                 .retry = TIMER(rebooting_on_pass, r),
         };
-        snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
-        snprintf(r->boot_id, sizeof(r->boot_id), "%s", boot_id);
-        registry_observe(registry, &r->observer);
+        snprintf(r->machine_id, sizeof(r->machine_id), "%s", s->machine_id);
+        snprintf(r->boot_id, sizeof(r->boot_id), "%s", host->io.boot_id);
+        registry_observe(host->registry, &r->observer);
         *ret = r;
         return 0;
 }
 
-Rebooting *rebooting_free(Rebooting *r) {
-        if (!r)
-                return NULL;
+static void *rebooting_close(void *self) {
+        Rebooting *r = self;
+
         rebooting_cancel_sync(r);
         registry_unobserve(r->registry, &r->observer);
         registry_cancel(r->registry, r);
@@ -197,3 +200,6 @@ Rebooting *rebooting_free(Rebooting *r) {
         free(r);
         return NULL;
 }
+
+const Component rebooting_component = { "rebooting", rebooting_open, rebooting_close, rebooting_state_changed,
+                                        .systemd_ready = rebooting_systemd_ready };

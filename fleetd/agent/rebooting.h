@@ -2,18 +2,10 @@
  *
  * The record names the boot in which the drain began. Only the host in that boot acts: a host that has just
  * returned, or that reads an old view, does not reboot again. A leader transfers leadership before
- * (hand_over.h). If logind rejects the reboot, the host writes that. */
+ * (hand_over.h). If logind rejects the reboot, the host writes that. Until the number of soft reboots is
+ * known, nothing is done. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
-#include "fleetd/systemd/logind.h"
+#include "fleetd/host/component.h"
 
-typedef struct Rebooting Rebooting;
-
-/* 'logind' and 'registry' are borrowed. 0 or -ENOMEM. */
-int rebooting_new(Rebooting **ret, Loop *loop, Registry *registry, Logind *logind, const char *machine_id,
-                  const char *boot_id);
-Rebooting *rebooting_free(Rebooting *r);    /* returns NULL */
-void rebooting_state_changed(Rebooting *r); /* on_state of the store */
-/* Set the number of soft reboots since the boot. Until it is known, nothing is done. */
-void rebooting_set_soft_reboots(Rebooting *r, uint64_t n);
+extern const Component rebooting_component;

@@ -6,9 +6,10 @@
  * over a session, and its answer is streamed back. */
 #pragma once
 
+#include "fleetd/directory/directory.h"
+#include "fleetd/engine/engine.h"
 #include "fleetd/host/limits.h"
 #include "fleetd/metrics/scrape.h"
-#include "fleetd/registry/registry.h"
 #include "fleetd/systemd/systemd.h"
 #include "io/http.h"
 
@@ -43,7 +44,8 @@ typedef struct ApiOptions {
         const ApiLimits *limits;   /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
-        uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
+        const Engine *engine; /* of this host; NULL: none, as the next */
+        const Directory *directory;
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_has_conflict(); may be NULL */
@@ -51,8 +53,6 @@ typedef struct ApiOptions {
         /* agent_each_unit() of this host; NULL: it has no agent. */
         void (*each_unit)(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
                           void *each_userdata);
-        /* directory_list_units() of this host; NULL: it has no unit directory. */
-        int (*list_unit_files)(void *userdata, Text *names);
         /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors
          * with a message: -EINVAL, -EEXIST (content, or joined), -EALREADY (a join is under way),
          * -EADDRNOTAVAIL. */
@@ -66,7 +66,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options);
 /* Open a listener. An error names the address and the remedy. API_TLS accepts connections while the cluster
  * has a CA, and not before that. */
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
-void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
+void api_state_changed(void *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
 /* Set the rights of local groups from now on. A stream ends within a turn of the loop if its sender has lost
@@ -78,4 +78,4 @@ void api_each_listener(const Api *api,
                        void *userdata);
 uint64_t api_watches(const Api *api); /* clients that wait for a key now */
 /* Close listeners and connections; parked requests end without an answer. Return NULL. */
-Api *api_free(Api *api);
+void *api_free(void *api);

@@ -40,7 +40,7 @@ bool machine_is_there(const ClusterMachine *machine) {
 uint64_t request_brake_ms(const Request *request) {
         const ApiOptions *o = &request->api->options;
 
-        return o->brake_ms ? o->brake_ms(o->userdata) : 0;
+        return o->engine ? engine_brake(o->engine) : 0;
 }
 
 bool request_is_braked(const Request *request, const Cluster *c) {

@@ -20,9 +20,7 @@ static const ClusterMachine *leave_self(const Request *request) {
 /* Set which units the unit directory of this host has. */
 static bool leave_owns_units(const Request *request, const Cluster *c, const ClusterMachine *self,
                              Error *ret) {
-        const ApiOptions *o = &request->api->options;
-
-        return leaving_owns_units(c, self, o->list_unit_files, o->userdata, ret);
+        return leaving_owns_units(c, self, request->api->options.directory, ret);
 }
 
 /* -- GET -- */

@@ -502,7 +502,8 @@ uint64_t api_watches(const Api *api) {
         return api->n_watching;
 }
 
-void api_state_changed(Api *api) {
+void api_state_changed(void *self) {
+        Api *api = self;
         KvState state;
 
         parked_begin(api);
@@ -601,7 +602,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         return 0;
 }
 
-Api *api_free(Api *api) {
+void *api_free(void *self) {
+        Api *api = self;
         ApiListenerState *listener;
         Request *request;
 

@@ -31,7 +31,7 @@ enum {
         RECORD_MAX = 4 * 1024 * 1024,
         DIRECTORY_PATH_SIZE = 512,
         EVENTS_SIZE = 16 * 1024,  /* of inotify, read at a time */
-        DIRECTORY_LISTED_MAX = 4, /* names of directory_list_units() */
+        DIRECTORY_LISTED_MAX = 4, /* names that a listing returns */
 };
 
 /* A file between the first write to it and its closing. */
@@ -637,7 +637,9 @@ uint64_t directory_scans(const Directory *d) {
         return d->n_scans;
 }
 
-Directory *directory_free(Directory *d) {
+void *directory_free(void *directory) {
+        Directory *d = directory;
+
         if (!d)
                 return NULL;
 

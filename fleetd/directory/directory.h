@@ -24,7 +24,7 @@ typedef struct DirectoryOptions {
 
 int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
                   Error *err);
-Directory *directory_free(Directory *d);
+void *directory_free(void *directory);
 
 /* Append the names of the first four unit files that are in the directory now to 'names', refused ones
  * included. Return their number; 0: none, or no directory ('d' may be NULL). A negative errno: it cannot be

@@ -621,7 +621,8 @@ static void engine_set_names_texts(Engine *e, bool names) {
         e->names_texts = names;
 }
 
-void engine_state_changed(Engine *e) {
+void engine_state_changed(void *engine) {
+        Engine *e = engine;
         KvStore *store = registry_store(e->registry);
         uint64_t term = kv_leads(store);
         KvState state;
@@ -670,6 +671,10 @@ uint64_t engine_brake(const Engine *e) {
         return e->brake_ms;
 }
 
+bool engine_brakes(const Engine *e) {
+        return e && engine_is_braked(registry_cluster(e->registry), e->brake_ms);
+}
+
 void engine_set_brake(Engine *e, uint64_t brake_ms) {
         brake_ms = brake_ms ?: BRAKE_MS;
         if (brake_ms == e->brake_ms)
@@ -679,7 +684,9 @@ void engine_set_brake(Engine *e, uint64_t brake_ms) {
                 engine_mark_all(e);
 }
 
-Engine *engine_free(Engine *e) {
+void *engine_free(void *engine) {
+        Engine *e = engine;
+
         if (!e)
                 return NULL;
         registry_unobserve(e->registry, &e->observer);

@@ -11,7 +11,7 @@ typedef struct Engine Engine;
 
 /* 'brake_ms': BrakeSec=, 0: 30 s. */
 int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms);
-Engine *engine_free(Engine *engine);
+void *engine_free(void *engine);
 
 /* Since the daemon's start. */
 typedef struct EngineCounts {
@@ -24,6 +24,8 @@ typedef struct EngineCounts {
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
 uint64_t engine_brake(const Engine *engine); /* in force */
+/* Return whether the mass-failure brake is on; NULL: false. */
+bool engine_brakes(const Engine *engine);
 /* Change it, also of a brake that is on. */
 void engine_set_brake(Engine *engine, uint64_t brake_ms);
-void engine_state_changed(Engine *engine); /* the store's on_state */
+void engine_state_changed(void *engine); /* the store's on_state */

@@ -1,6 +1,6 @@
 FLEETD_UNITY += fleetd/host/unity.c
 FLEETD_SOURCES += fleetd/host/settings.h fleetd/host/settings.c fleetd/host/settings_check.c fleetd/host/limits.h fleetd/host/limits.c \
-	fleetd/host/sealer.h fleetd/host/sealer.c fleetd/host/host.h fleetd/host/host.c
+	fleetd/host/sealer.h fleetd/host/sealer.c fleetd/host/host.h fleetd/host/host.c fleetd/host/component.h
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-settings

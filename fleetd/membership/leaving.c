@@ -30,11 +30,11 @@ static size_t leaving_count_owned(const Cluster *cluster, const ClusterMachine *
 }
 
 /* Also a file that equals the unit of another host would start that unit here once more. */
-bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
-                        int (*list)(void *userdata, Text *names), void *userdata, Error *ret) {
+bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine, const Directory *directory,
+                        Error *ret) {
         _cleanup_text_ Text owned = {}, files = {};
         size_t n_owned = leaving_count_owned(cluster, machine, &owned);
-        int n = 0;
+        int n = n_owned > 0 ? 0 : directory_list_units(directory, &files);
 
         if (n_owned > 0)
                 error_set(
@@ -44,7 +44,7 @@ bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
                         n_owned, n_owned == 1 ? "" : "s", owned.chars ?: "",
                         n_owned > LEAVING_NAMES_MAX ? ", ..." : "", n_owned == 1 ? "" : "s",
                         n_owned == 1 ? "it" : "them");
-        else if (list && (n = list(userdata, &files)) < 0)
+        else if (n < 0)
                 error_set(ret, n, "the unit directory of this host cannot be read: %s; mend that first",
                           strerror(-n));
         else if (n > 0)

@@ -14,6 +14,7 @@
  * While the mass-failure brake is on, or a new lineage is adopted, the leader takes no step. */
 #pragma once
 
+#include "fleetd/directory/directory.h"
 #include "fleetd/registry/cluster.h"
 #include "kvstore/kvstore.h"
 
@@ -40,10 +41,10 @@ LeavingStep leaving_step(const Cluster *cluster, const KvState *state, const Clu
                          const ClusterMachine **ret_other);
 
 /* Return whether the unit directory of a machine has units, which it would run again after the leave, and set
- * in 'ret' which: those that it has submitted, and unit files. 'list' is directory_list_units() of that
- * machine, with 'userdata'; NULL: it has no unit directory. */
-bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine,
-                        int (*list)(void *userdata, Text *names), void *userdata, Error *ret);
+ * in 'ret' which: those that it has submitted, and unit files. 'directory' is that of the machine; NULL:
+ * none. */
+bool leaving_owns_units(const Cluster *cluster, const ClusterMachine *machine, const Directory *directory,
+                        Error *ret);
 
 /* Return the name of an ordinary unit on the machine, the first by name; NULL: none is left. */
 const char *leaving_unit(const ClusterMachine *machine, size_t *ret_n);

@@ -229,7 +229,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
-                              .paused = cluster->adopting || (m->is_braked && m->is_braked(m->userdata)),
+                              .paused = cluster->adopting || engine_brakes(m->engine),
                               .spans = &voters_spans };
         const ClusterMachine *machine;
         VotersChange change;
@@ -328,7 +328,7 @@ static void membership_step_leave(Membership *m, const KvState *state, const Clu
 static void membership_let_leave(Membership *m, const KvState *state) {
         const Cluster *c = registry_cluster(m->registry);
 
-        if (c->adopting || c->counts[MACHINES_MAINTAINED] == 0 || (m->is_braked && m->is_braked(m->userdata)))
+        if (c->adopting || c->counts[MACHINES_MAINTAINED] == 0 || engine_brakes(m->engine))
                 return;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 if (cluster_machine_is_leaving(machine) && machine->presence == PRESENCE_UP)
@@ -360,7 +360,7 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
         Error why = {};
 
         if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
-            m->writing || !leaving_owns_units(c, self, m->list_unit_files, m->userdata, &why))
+            m->writing || !leaving_owns_units(c, self, m->directory, &why))
                 return;
         text_printf(&reason, "cancelled: %s", why.message);
         m->writing = registry_end_maintenance(m->registry, self, HISTORY_DIRECTORY,
@@ -530,7 +530,8 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
         securing_on_change(&m->securing, change);
 }
 
-void membership_state_changed(Membership *m) {
+void membership_state_changed(void *membership) {
+        Membership *m = membership;
         KvState state;
 
         kv_state(m->store, &state);
@@ -630,9 +631,9 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .agentless = options->agentless,
                 .voters = options->voters,
                 .singleton_lease_ms = options->singleton_lease_ms,
-                .is_braked = options->is_braked,
+                .engine = options->engine,
+                .directory = options->directory,
                 .on_set = options->on_set,
-                .list_unit_files = options->list_unit_files,
                 .restart = options->restart,
                 .userdata = options->userdata,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
@@ -656,7 +657,9 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
         return 0;
 }
 
-Membership *membership_free(Membership *m) {
+void *membership_free(void *membership) {
+        Membership *m = membership;
+
         if (!m)
                 return NULL;
 

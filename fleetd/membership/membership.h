@@ -5,11 +5,12 @@
  * at most one change of the voters at a time. Each host keeps the addresses of all others, on disk, too. */
 #pragma once
 
-#include "peers/frames.h"
+#include "fleetd/directory/directory.h"
+#include "fleetd/engine/engine.h"
 #include "fleetd/membership/revocation.h"
 #include "fleetd/host/sealer.h"
-#include "fleetd/registry/registry.h"
 #include "fleetd/registry/set_health.h"
+#include "peers/frames.h"
 
 typedef struct Membership Membership;
 typedef struct Authority Authority; /* fleetd/membership/authority.h */
@@ -27,11 +28,10 @@ typedef struct MembershipOptions {
         uint64_t voters;
         uint64_t singleton_lease_ms; /* SingletonLeaseSec=: the initial setting of a new cluster; or 0 */
         Sealing sealing;             /* of the cluster key */
-        bool (*is_braked)(void *userdata); /* the mass-failure brake is on; NULL: never */
+        const Engine *engine;        /* of this host, borrowed, as the next; NULL: none */
+        const Directory *directory;
         /* The answer to membership_ask_set(); NULL: not reported. */
         void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
-        int (*list_unit_files)(void *userdata,
-                               Text *names); /* directory_list_units() of this host; or NULL */
         const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
                                         authority, and has no certificate */
         /* Started when this host has left the cluster; the next start of the daemon moves its state away
@@ -45,7 +45,7 @@ typedef struct MembershipOptions {
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
                    const MembershipOptions *options);
-Membership *membership_free(Membership *m);
+void *membership_free(void *membership);
 /* Return the authority of this host, borrowed: tokens, certificates. */
 Authority *membership_authority(Membership *m);
 /* As renewal_rekey(). */
@@ -70,7 +70,7 @@ const char *membership_session(const Membership *m, const char *machine_id, bool
 void membership_set_listening(Membership *m, bool listening);
 /* Change MembershipOptions.client; the next tick publishes it. */
 void membership_set_client(Membership *m, const char *client);
-void membership_state_changed(Membership *m); /* the store's on_state */
+void membership_state_changed(void *membership); /* the store's on_state */
 void membership_peer_changed(Membership *m, const char *machine_id);
 
 /* Reject an outdated image of a host (-ESTALE: the cluster has recorded a later start of it), and a host that

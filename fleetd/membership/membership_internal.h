@@ -122,9 +122,9 @@ struct Membership {
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, singleton_lease_ms, level_wait_ms;
-        bool (*is_braked)(void *userdata);
+        const Engine *engine; /* borrowed, as the next; NULL: none */
+        const Directory *directory;
         void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
-        int (*list_unit_files)(void *userdata, Text *names);
         Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
         void *userdata;        /* borrowed, of these */
         char *state_directory; /* NULL: none */

@@ -56,7 +56,8 @@ enum { BRAKE_MS = 40000 };
 
 static uint64_t brake_now_ms = BRAKE_MS;
 
-static uint64_t brake_ms(void *userdata) {
+uint64_t __wrap_engine_brake(const Engine *e);
+uint64_t __wrap_engine_brake(const Engine *e) {
         return brake_now_ms;
 }
 
@@ -80,7 +81,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
-                               .brake_ms = brake_ms,
+                               .engine = (const Engine *) fixture, /* its functions are played */
                                .each_unit = each_unit,
                                .metrics = begin_figures };
         Error err = {};
@@ -1674,7 +1675,7 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
 
         /* Cluster time and the wall clock differ by nothing in a cluster that has always had a leader. */
         until_ms = number_in(fixture, "\"until\":");
-        assert_in_range(until_ms, 6000 + brake_ms(NULL) - 60000, 6000 + brake_ms(NULL) + 60000);
+        assert_in_range(until_ms, 6000 + brake_now_ms - 60000, 6000 + brake_now_ms + 60000);
         assert_in_range(number_in(fixture, "\"time\":"), wall_ms - 60000, wall_ms + 60000);
         brake_now_ms = BRAKE_MS;
 }
@@ -4949,11 +4950,6 @@ void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
                                            [MOVE_REQUESTED] = 45 } };
 }
 
-uint64_t __wrap_engine_brake(const Engine *e);
-uint64_t __wrap_engine_brake(const Engine *e) {
-        return BRAKE_MS;
-}
-
 static const RegistryCounts *played_counts(void) {
         static const RegistryCounts counts = { .done = 401, .failed = 402 };
 
@@ -5319,6 +5315,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         Fixture *fixture = *state;
         Loop *loop = fixture->host->loop;
         MetricsSources sources;
+        ComponentHost host;
         MetricsScrape *scrape;
         Turns turns;
 
@@ -5342,13 +5339,13 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         for (size_t i = 0; i < TURN_BUCKETS; i++)
                 loop->turns.buckets[i] = i + 1;
         loop->turns.buckets[TURN_BUCKETS] = 1000 - TURN_BUCKETS * (TURN_BUCKETS + 1) / 2;
-        sources = (MetricsSources) { .loop = loop,
-                                     .store = fixture->host->store,
-                                     .peers = fixture->host->peers,
-                                     .registry = fixture->host->registry,
-                                     .engine = (const Engine *) fixture,
-                                     .api = fixture->api,
-                                     .leader_changes = 31 };
+        host = (ComponentHost) { .io.loop = loop,
+                                 .store = fixture->host->store,
+                                 .peers = fixture->host->peers,
+                                 .registry = fixture->host->registry,
+                                 .engine = (Engine *) fixture,
+                                 .api = fixture->api };
+        sources = (MetricsSources) { .host = &host, .leader_changes = 31 };
         assert_int_equal(metrics_begin(&sources, METRICS_TEXT, &scrape), 0);
         loop->turns = turns;
         counts_are_played = false;
@@ -5358,7 +5355,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         }
         metrics_scrape_free(scrape);
 
-        sources.engine = NULL; /* of a host without an engine */
+        host.engine = NULL; /* of a host without an engine */
         assert_int_equal(metrics_begin(&sources, METRICS_OPENMETRICS, &scrape), 0);
         assert_non_null(strstr(scrape->text.chars, "\nfleet_engine_leader_start_time 0\n"));
         metrics_scrape_free(scrape);

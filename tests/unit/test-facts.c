@@ -403,7 +403,7 @@ static void a_host_reports_within_two_minutes_that_it_needs_a_reboot(void **stat
         run_ms(fixture, 120000);
         run_pending(fixture);
         assert_false(known(fixture)->needs_reboot);
-        facts_set_soft_reboots(fixture->facts, 2);
+        facts_systemd_ready(fixture->facts, 2, false);
         run_pending(fixture);
         assert_int_equal(known(fixture)->soft_reboots, 2);
 }
@@ -450,10 +450,10 @@ static void a_host_that_reboots_as_planned_reports_whether_its_boot_is_complete(
         fixture->machine.booting = true;
         open_facts(fixture);
         until_known_as(fixture, "beta");
-        facts_set_booting(fixture->facts, true);
+        facts_systemd_ready(fixture->facts, 0, true);
         run_pending(fixture);
         assert_false(known(fixture)->booting); /* no reboot is planned */
-        facts_set_booting(fixture->facts, false);
+        facts_systemd_ready(fixture->facts, 0, false);
         plan_reboot(fixture, 1);
         fixture->facts = facts_free(fixture->facts);
 
@@ -469,10 +469,10 @@ static void a_host_that_reboots_as_planned_reports_whether_its_boot_is_complete(
         until_known_as(fixture, "delta");
         assert_true(known(fixture)->booting);
         assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
-        facts_set_booting(fixture->facts, true);
+        facts_systemd_ready(fixture->facts, 0, true);
         run_pending(fixture);
         assert_true(known(fixture)->booting);
-        facts_set_booting(fixture->facts, false);
+        facts_systemd_ready(fixture->facts, 0, false);
         run_pending(fixture);
         assert_false(known(fixture)->booting);
         assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0); /* a reload of the settings */

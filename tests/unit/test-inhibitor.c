@@ -14,29 +14,41 @@
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 
+static const char boot[] = "00000000000000000000000000000007";
+
 typedef struct Fixture {
         Host *host;
         FakeBus *fake;
         Logind *logind;
-        Inhibitor *inhibitor;
-        Rebooting *rebooting;
+        void *inhibitor, *rebooting;
         unsigned done;
         int error;
         char message[200];
 } Fixture;
 
+static void *open_component(Fixture *fixture, const Component *component) {
+        ComponentHost host = { .io = { .loop = fixture->host->loop, .logind = fixture->logind },
+                               .registry = fixture->host->registry };
+        void *ret = NULL;
+
+        memcpy(host.io.boot_id, boot, sizeof(host.io.boot_id));
+        assert_int_equal(component->open(&host, &(Settings) { .machine_id = fixture->host->id }, &ret, NULL),
+                         0);
+        return ret;
+}
+
 static void open_all(Fixture *fixture) {
         assert_int_equal(logind_new(&fixture->logind, fixture->host->loop,
                                     &(LogindOptions) { .address = fixture->fake->address }),
                          0);
-        assert_int_equal(inhibitor_new(&fixture->inhibitor, fixture->host->loop, fixture->host->registry,
-                                       fixture->logind, fixture->host->id),
-                         0);
+        fixture->inhibitor = open_component(fixture, &inhibitor_component);
 }
 
 static void close_all(Fixture *fixture) {
-        fixture->rebooting = rebooting_free(fixture->rebooting);
-        fixture->inhibitor = inhibitor_free(fixture->inhibitor);
+        if (fixture->rebooting)
+                fixture->rebooting = rebooting_component.close(fixture->rebooting);
+        if (fixture->inhibitor)
+                fixture->inhibitor = inhibitor_component.close(fixture->inhibitor);
         fixture->logind = logind_free(fixture->logind);
 }
 
@@ -214,7 +226,7 @@ static void a_leader_that_shuts_down_transfers_leadership_before(void **state) {
         HOST_UNTIL(fixture->host, leader.transfers > 1); /* again, as long as this host leads */
         assert_true(fake_bus_is_inhibited(fixture->fake));
         leader.follows = true;
-        inhibitor_state_changed(fixture->inhibitor);
+        inhibitor_component.state_changed(fixture->inhibitor);
         HOST_UNTIL(fixture->host, !fake_bus_is_inhibited(fixture->fake));
 }
 
@@ -245,9 +257,7 @@ static void without_logind_the_host_counts_as_running(void **state) {
                                     &(LogindOptions) { .address = "unix:path=/nonexistent/bus" }),
                          0);
         assert_int_equal(state_of(fixture), LOGIND_UNKNOWN);
-        assert_int_equal(inhibitor_new(&fixture->inhibitor, fixture->host->loop, fixture->host->registry,
-                                       fixture->logind, fixture->host->id),
-                         0);
+        fixture->inhibitor = open_component(fixture, &inhibitor_component);
         HOST_UNTIL(fixture->host, !self(fixture)->maintenance);
         assert_int_equal(fixture->logind->ops->reboot(fixture->logind, REBOOT_FULL, NULL, NULL), -ENOTCONN);
 }
@@ -338,8 +348,6 @@ static void each_kind_of_reboot_has_its_call(void **state) {
 
 /* -- A planned reboot -- */
 
-static const char boot[] = "00000000000000000000000000000007";
-
 static void write_reboot(Fixture *fixture, RebootState to, const char *of_boot, uint64_t soft) {
         RebootRecord record = { .state = to, .kind = REBOOT_FULL, .soft = soft, .until_ms = 1 };
         RebootChange change = { .machine = self(fixture), .record = &record, .reason = "" };
@@ -355,9 +363,7 @@ static bool has_called(Fixture *fixture) {
 }
 
 static void open_rebooting(Fixture *fixture) {
-        assert_int_equal(rebooting_new(&fixture->rebooting, fixture->host->loop, fixture->host->registry,
-                                       fixture->logind, fixture->host->id, boot),
-                         0);
+        fixture->rebooting = open_component(fixture, &rebooting_component);
 }
 
 static void no_host_reboots_twice(void **state) {
@@ -367,18 +373,18 @@ static void no_host_reboots_twice(void **state) {
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         host_pause(fixture->host, 50);
         assert_false(has_called(fixture)); /* the count of soft reboots is not known */
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         HOST_UNTIL(fixture->host, has_called(fixture));
-        rebooting_state_changed(fixture->rebooting);
+        rebooting_component.state_changed(fixture->rebooting);
         host_pause(fixture->host, 50);
         assert_int_equal(fixture->fake->call_log.size, strlen("Inhibit shutdown delay; Reboot; "));
 
         /* After the boot, the record is still that of the former one. */
         text_clear(&fixture->fake->call_log);
-        fixture->rebooting = rebooting_free(fixture->rebooting);
+        fixture->rebooting = rebooting_component.close(fixture->rebooting);
         write_reboot(fixture, REBOOT_REBOOTING, "00000000000000000000000000000006", 0);
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         host_pause(fixture->host, 50);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 1); /* and a soft reboot */
         host_pause(fixture->host, 50);
@@ -400,7 +406,7 @@ static void a_host_reboots_by_a_record_that_is_current(void **state) {
         KvSync *held;
 
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         leader.hold = true;
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, leader.held);
@@ -428,14 +434,14 @@ static void a_leader_that_reboots_transfers_leadership_before(void **state) {
         Fixture *fixture = *state;
 
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         for (unsigned i = 0; i < 2; i++) {
                 leader = (Leader) { .voters = 3 };
                 write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
                 HOST_UNTIL(fixture->host, leader.transfers > 1);
                 assert_false(has_called(fixture));
                 leader.follows = i == 0;
-                rebooting_state_changed(fixture->rebooting);
+                rebooting_component.state_changed(fixture->rebooting);
                 HOST_UNTIL(fixture->host, has_called(fixture));
                 text_clear(&fixture->fake->call_log);
                 write_reboot(fixture, REBOOT_FAILED, boot, 0);
@@ -450,7 +456,7 @@ static void a_reboot_that_logind_rejects_is_reported(void **state) {
         fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
         fixture->fake->fail_message = "Access denied";
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
         assert_string_equal(self(fixture)->reboot->why, "logind rejects the reboot: Access denied");
@@ -489,11 +495,11 @@ static void a_rejection_names_the_next_step_and_ends_with_a_word(void **state) {
                 fixture->fake->fail_message = rows[i].message;
                 write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
                 open_rebooting(fixture);
-                rebooting_set_soft_reboots(fixture->rebooting, 0);
+                rebooting_component.systemd_ready(fixture->rebooting, 0, false);
                 HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
                 snprintf(expected, sizeof(expected), "logind rejects the reboot: %s", rows[i].why);
                 assert_string_equal(self(fixture)->reboot->why, expected);
-                fixture->rebooting = rebooting_free(fixture->rebooting);
+                fixture->rebooting = rebooting_component.close(fixture->rebooting);
         }
 }
 
@@ -502,12 +508,12 @@ static void a_host_without_a_quorum_does_not_reboot(void **state) {
 
         leader.gone = true;
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         host_pause(fixture->host, 50);
         assert_false(has_called(fixture));
         leader.gone = false;
-        rebooting_state_changed(fixture->rebooting);
+        rebooting_component.state_changed(fixture->rebooting);
         HOST_UNTIL(fixture->host, has_called(fixture));
 }
 
@@ -526,7 +532,7 @@ static void a_host_reboots_by_a_view_that_has_what_was_read(void **state) {
         RebootChange change;
 
         open_rebooting(fixture);
-        rebooting_set_soft_reboots(fixture->rebooting, 0);
+        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
         leader.hold = true;
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, leader.held);

@@ -83,7 +83,8 @@ void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
 
 static int n_unit_files;
 
-static int list_unit_files(void *userdata, Text *names) {
+int __wrap_directory_list_units(const Directory *d, Text *names);
+int __wrap_directory_list_units(const Directory *d, Text *names) {
         text_append(names, n_unit_files > 0 ? "late.service" : "");
         return n_unit_files;
 }
@@ -102,7 +103,6 @@ static int fixture_setup(void **state) {
                                         .client = "",
                                         .name = "alpha",
                                         .join = &no_hosts,
-                                        .list_unit_files = list_unit_files,
                                         .cluster_file = "" };
         n_unit_files = 0;
         assert_int_equal(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,

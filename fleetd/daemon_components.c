@@ -1,0 +1,297 @@
+/* Rows of the components that use each other both ways: each calls the next ones by callbacks, which are
+ * here. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/agent/records.h"
+#include "fleetd/daemon_internal.h"
+#include "fleetd/host/host.h"
+#include "fleetd/membership/identity.h"
+#include "fleetd/metrics_table.h"
+
+/* -- Engine -- */
+
+static int daemon_open_engine(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        int r = s->engine ? engine_new(&host->engine, host->io.loop, host->registry, s->brake_ms) : 0;
+
+        *ret = host->engine;
+        return r;
+}
+
+static int daemon_reload_engine(ComponentHost *host, void *self, const Settings *s) {
+        engine_set_brake(self, s->brake_ms);
+        return 0;
+}
+
+const Component engine_component = {
+        "engine", daemon_open_engine, engine_free, engine_state_changed, daemon_reload_engine,
+};
+
+/* -- Directory -- */
+
+/* For the agent and the directory, too: their records are there. 0 or -ENOMEM. */
+static int daemon_agent_path(const Settings *s, char **ret) {
+        return asprintf(ret, "%s/agent", s->state_directory) < 0 ? -ENOMEM : 0;
+}
+
+static int daemon_open_directory(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        _cleanup_free_ char *records = NULL;
+        DirectoryOptions options = { .path = s->unit_directory,
+                                     .machine_id = s->machine_id,
+                                     .unwatched = host->io.unwatched };
+        int r = daemon_agent_path(s, &records);
+
+        if (r < 0 || !s->unit_directory[0])
+                return r;
+        options.record_dir = records;
+        r = directory_new(&host->directory, host->io.loop, host->registry, &options, err);
+        *ret = host->directory;
+        return r;
+}
+
+const Component directory_component = { "directory", daemon_open_directory, directory_free };
+
+/* -- Membership -- */
+
+/* MembershipOptions.on_identity: the next sessions have the certificate. A first one opens the listener. */
+static void daemon_on_identity(void *userdata) {
+        _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
+        Daemon *d = userdata;
+        Error err = {};
+        int r = identity_read_credentials(d->state_directory, &credentials, &err);
+
+        if (r < 0)
+                log_error(((LogFields) { .error = r }), "Failed to use the new certificate of this host: %s",
+                          error_text(&err, r));
+        else
+                peers_set_credentials(d->host.peers, credentials, d->host.io.key);
+        if (r >= 0 && d->host.io.unidentified && !d->restarts)
+                daemon_restart_later(d);
+}
+
+static void daemon_on_set(void *userdata, const char *unit, const SetHealth *others) {
+        Daemon *d = userdata;
+
+        if (d->host.agent)
+                agent_take_set(d->host.agent, unit, others);
+}
+
+static int daemon_open_membership(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        static const Names no_hosts = {};
+        Daemon *d = (Daemon *) host; /* its first member, as below */
+        MembershipOptions options = {
+                .machine_id = s->machine_id,
+                .peer_address = d->host.io.unidentified ? "" : s->listen_peer,
+                .name = s->name,
+                .client = s->advertise_client,
+                .agentless = !s->agent,
+                .join = d->host.io.unidentified ? &no_hosts : &s->join,
+                .cluster_file = s->cluster_file,
+                .state_directory = s->state_directory,
+                .on_identity = daemon_on_identity,
+                .restart = d->host.io.restart ? &d->restart : NULL,
+                .voters = s->voters,
+                .singleton_lease_ms = s->singleton_lease_ms,
+                .sealing = { d->host.io.sealer, s->seal_with },
+                .engine = host->engine,
+                .directory = host->directory,
+                .on_set = daemon_on_set,
+                .userdata = d,
+                .level_wait_ms = d->host.io.level_wait_ms,
+        };
+        int r = membership_new(&host->membership, host->io.loop, host->peers, host->store, host->registry,
+                               &options);
+
+        *ret = host->membership;
+        return r;
+}
+
+static int daemon_reload_membership(ComponentHost *host, void *self, const Settings *s) {
+        membership_set_client(self, s->advertise_client);
+        return 0;
+}
+
+const Component membership_component = {
+        "membership",
+        daemon_open_membership,
+        membership_free,
+        membership_state_changed,
+        daemon_reload_membership,
+};
+
+/* -- Facts -- */
+
+static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) {
+        Systemd *systemd = host->io.systemd;
+        char address[ADDRESS_SIZE] = "";
+        uint16_t port;
+        Machine facts = { .name = s->name,
+                          .address = address,
+                          .metadata = s->metadata,
+                          .version = (char *) PACKAGE_VERSION,
+                          .quadlet = systemd->ops->has_quadlet && systemd->ops->has_quadlet(systemd),
+                          .users = s->listen_tls[0],
+                          .level = host->io.level_max > 0 ? host->io.level_max : KV_LEVEL_MAX,
+                          .boot_id = host->io.boot_id,
+                          .soft_reboot = host->io.logind && host_has_soft_reboot(),
+                          .soft_reboots = daemon_soft_reboots(systemd),
+                          .booting = systemd->ops->is_booting != NULL, /* until it is known */
+                          .takes_finished = true,
+                          .peer = s->listen_peer[0] ? s->listen_peer : NULL,
+                          .client = s->advertise_client[0] ? s->advertise_client : NULL };
+
+        if (!s->listen_peer[0] || parse_address(s->listen_peer, address, sizeof(address), &port) < 0)
+                (void) facts_primary_address(address, sizeof(address));
+        snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
+        return self ? facts_set(self, &facts) :
+                      facts_new(&host->facts, host->io.loop, host->registry, &facts);
+}
+
+static int daemon_open_facts(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        int r = host->io.systemd ? daemon_set_facts(host, NULL, s) : 0;
+
+        *ret = host->facts;
+        if (r >= 0 && host->facts && host->io.logind)
+                facts_watch_reboot(host->facts, host_needs_reboot);
+        return r;
+}
+
+const Component facts_component = {
+        "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts, facts_systemd_ready,
+};
+
+/* -- Agent -- */
+
+static int daemon_on_checks(void *userdata, const char *problem) {
+        return facts_set_checks(((ComponentHost *) userdata)->facts, problem);
+}
+
+static int daemon_ask_set(void *userdata, const char *unit) {
+        return membership_ask_set(((ComponentHost *) userdata)->membership, unit);
+}
+
+/* Without an agent, nothing would stop the units of this host: they would run twice after a drain of it. */
+static int daemon_check_units(const char *directory, Error *err) {
+        AssignmentRecords records = {};
+        int r = records_open(&records, directory, err);
+
+        if (r >= 0 && records.table)
+                r = error_set(err, -EBUSY,
+                              "Agent=no: this host has units of the cluster, such as %s. First, with "
+                              "Agent=yes: fleetctl drain this host, then stop fleetd, and set Agent=no",
+                              records.table->name);
+        records_close(&records);
+        return MIN(r, 0);
+}
+
+static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        _cleanup_free_ char *directory = NULL;
+        AgentOptions options = { .machine_id = s->machine_id,
+                                 .boot_id = host->io.boot_id,
+                                 .prober = host->io.prober,
+                                 .on_checks = daemon_on_checks,
+                                 .ask_set = daemon_ask_set,
+                                 .on_ready = daemon_on_systemd_ready,
+                                 .userdata = host,
+                                 .boot_wait_ms = s->boot_wait_ms };
+        int r = daemon_agent_path(s, &directory);
+
+        if (r < 0)
+                return r;
+        if (!host->io.systemd)
+                return s->agent ? 0 : daemon_check_units(directory, err);
+        options.directory = directory;
+        r = agent_new(&host->agent, host->io.loop, host->registry, host->io.systemd, &options, err);
+        *ret = host->agent;
+        return r;
+}
+
+const Component agent_component = {
+        "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash,
+};
+
+/* -- Api -- */
+
+static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret) {
+        const Daemon *d = userdata;
+        MetricsSources sources = { .host = &d->host,
+                                   .units_max = d->metrics_units,
+                                   .leader_changes = d->leader_changes,
+                                   .started_ms = d->started_ms };
+
+        return metrics_begin(&sources, form, ret);
+}
+
+static bool daemon_is_foreign(void *userdata, const char *unit) {
+        const Daemon *d = userdata;
+
+        return d->host.agent && agent_has_conflict(d->host.agent, unit);
+}
+
+static void daemon_each_unit(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
+                             void *each_userdata) {
+        const Daemon *d = userdata;
+
+        if (d->host.agent)
+                agent_each_unit(d->host.agent, each, each_userdata);
+}
+
+static void daemon_log_access(const Settings *s) {
+        if (settings_client_access(s) == CLIENT_CLOSED && s->listen_client[0])
+                log_notice(NO_FIELDS,
+                           "ListenClient=%s is closed, because LocalRights= grants rights to keys: with "
+                           "ClientAccess=, it is open to all local users",
+                           s->listen_client);
+}
+
+static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        ClientAccess access = settings_client_access(s);
+        ApiOptions options = { .network = host->io.network,
+                               .peers = host->peers,
+                               .store = host->store,
+                               .registry = host->registry,
+                               .machine_id = s->machine_id,
+                               .name = s->name,
+                               .access = access,
+                               .local_rights = &s->local_rights,
+                               .server_names = &s->server_names,
+                               .metrics = daemon_metrics,
+                               .engine = host->engine,
+                               .directory = host->directory,
+                               .is_foreign = daemon_is_foreign,
+                               .systemd = host->io.systemd,
+                               .each_unit = daemon_each_unit,
+                               .membership = host->membership,
+                               .authority = membership_authority(host->membership),
+                               .join = daemon_join,
+                               .join_cancel = daemon_join_cancel,
+                               .userdata = host,
+                               .limits = &s->limits,
+                               .http = &s->http };
+        const char *addresses[] = { [API_SOCKET] = s->listen_socket,
+                                    [API_LOOPBACK] = access > CLIENT_READ_ONLY ? "" : s->listen_client,
+                                    [API_TLS] = s->listen_tls };
+        int r = 0;
+
+        daemon_log_access(s);
+        if (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0])
+                r = api_new(&host->api, host->io.loop, &options);
+        *ret = host->api;
+        for (ApiListener kind = 0; r >= 0 && kind < ELEMENTS(addresses); kind++)
+                if (addresses[kind][0])
+                        r = api_listen(host->api, kind, addresses[kind], err);
+        return r;
+}
+
+static int daemon_reload_api(ComponentHost *host, void *self, const Settings *s) {
+        api_set_limits(self, &s->limits, &s->http);
+        api_set_local_rights(self, &s->local_rights, settings_client_access(s));
+        daemon_log_access(s);
+        return 0;
+}
+
+const Component api_component = {
+        "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api,
+};

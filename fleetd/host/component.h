@@ -1,0 +1,64 @@
+/* A component of the daemon: daemon_open.c opens, informs and closes all of them by one table.
+ *
+ * The order of the table is that of opening; a component may use those before it. A feature has its row in
+ * its own folder; rows of components that use each other both ways are in daemon_components.c. */
+#pragma once
+
+#include "fleetd/host/settings.h"
+#include "fleetd/registry/registry.h"
+#include "fleetd/systemd/logind.h"
+#include "fleetd/systemd/systemd.h"
+
+typedef struct DaemonIo {
+        Loop *loop; /* all borrowed */
+        Network *network;
+        Disk *log_disk;        /* raft/ of the state directory */
+        Systemd *systemd;      /* NULL: no agent */
+        Logind *logind;        /* NULL: shutdowns are not delayed */
+        struct Prober *prober; /* of health checks; NULL: none */
+        const TlsKey *key;     /* of the key file; NULL: none. Without credentials, too: unencrypted sessions,
+                                * for simulation and tests only */
+        const TlsCredentials *credentials; /* the identity of this host; NULL: none */
+        /* The host has addresses of a cluster, but neither an identity nor a key file: it waits for a token,
+         * or, with a replica, for its first certificate, and opens no session. */
+        bool unidentified;
+        Sealer *sealer; /* of the cluster key; NULL: none */
+        char boot_id[BOOT_ID_SIZE];
+        char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
+        unsigned level_max;                 /* as in KvOptions, for tests; 0 */
+        uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
+        bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
+        bool unwatched;                     /* as in DirectoryOptions, for simulation */
+        /* Stop the daemon and start it again: it has joined a cluster, or opens its peer listener. NULL: it
+         * cannot. Called once, from the loop. */
+        void (*restart)(void *userdata);
+        void *userdata;
+} DaemonIo;
+
+/* What the components of one daemon share; borrowed by them. A component is NULL before it is opened, after
+ * all are closed, and on a host without it. */
+typedef struct ComponentHost {
+        DaemonIo io;
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        struct Engine *engine;
+        struct Membership *membership;
+        struct Facts *facts;
+        struct Agent *agent;
+        struct Directory *directory;
+        struct Api *api;
+} ComponentHost;
+
+typedef struct Component {
+        const char *name;
+        /* Set *ret to what the other functions get, or leave NULL: this host has no such component. */
+        int (*open)(ComponentHost *host, const Settings *s, void **ret, Error *err);
+        void *(*close)(void *self);        /* returns NULL */
+        void (*state_changed)(void *self); /* KvEvents.on_state; NULL: none */
+        /* Apply what settings_take() changed; NULL: nothing. */
+        int (*reload)(ComponentHost *host, void *self, const Settings *s);
+        /* systemd is ready, or the boot is complete now. NULL: none. */
+        void (*systemd_ready)(void *self, uint64_t soft_reboots, bool booting);
+        void *(*crash)(void *self); /* for simulation, instead of close; NULL: the same */
+} Component;
