@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kvstore/remote.h"
+#include "peers/call.h"
 
 typedef struct RemoteWatches RemoteWatches;
 
@@ -18,7 +19,7 @@ struct Remote {
         RemoteEvents events;
         char machine[MACHINE_ID_SIZE]; /* of the replica in use; "": none */
         uint64_t session;              /* its number */
-        uint32_t number;               /* of the subscription, or of the last request */
+        uint32_t number;               /* of the last subscription */
         uint32_t slice_number;
         NodeSet slice;
         Writer parts;             /* items of pages that are not complete yet */
@@ -28,7 +29,8 @@ struct Remote {
         RemoteCurrent answer;     /* the last one */
         uint64_t answered_ms;     /* when it came; 0: never */
         uint64_t bound;           /* highest index that this host has seen: no older state follows */
-        uint32_t sync_number;     /* of the request under way; 0: none */
+        Calls calls;              /* reads */
+        Call sync;                /* that serves all of 'asking' */
         uint64_t sync_index;      /* its answer; 0: none yet */
         TAILQ_HEAD(SyncQueue, KvSync) asking, syncs; /* wait for that request; for the next one */
         Timer due;                                   /* of the first read that waits */
@@ -59,7 +61,7 @@ bool requests_on_due(Remote *r);
 void requests_end(Remote *r, int error);
 /* Free all, without an answer. */
 void requests_drop(Remote *r);
-void requests_on_found(Remote *r, RemoteFound *found);
+void requests_on_found(Call *call, RemoteFound *found);
 
 /* -- remote_watches.c -- */
 

@@ -3,15 +3,16 @@
 
 struct RemoteRequest {
         Remote *remote;
+        Call call;
         RemoteRead read; /* its key is below */
         uint64_t due_ms;
-        bool sent;
         KvGet *get;
         LIST_ENTRY(RemoteRequest) requests;
         char key[];
 };
 
 static void request_free(RemoteRequest *q) {
+        call_end(&q->call);
         LIST_REMOVE(q, requests);
         free(q);
 }
@@ -28,10 +29,11 @@ static void request_finish(RemoteRequest *q, int result, const KvFound *found) {
 static void request_send(RemoteRequest *q) {
         _cleanup_writer_ Writer w = {};
 
-        q->read.number = ++q->remote->number;
+        call_end(&q->call);
+        q->read.number = (uint32_t) call_number(&q->call);
         q->read.bound = q->remote->bound;
         remote_read_write(&q->read, &w);
-        q->sent = remote_send(q->remote, PEER_READ, &w) == 0;
+        (void) call_send(&q->call, remote_session(q->remote), PEER_READ, &w);
 }
 
 int remote_get(Remote *r, KvGet *get, RemoteRequest **ret) {
@@ -44,6 +46,7 @@ int remote_get(Remote *r, KvGet *get, RemoteRequest **ret) {
                                .read = { .kind = REMOTE_GET, .key = get->key },
                                .due_ms = loop_now_ms(r->loop) + REMOTE_WAIT_MS,
                                .get = get };
+        call_init(&q->call, &r->calls, 0);
         at = q->key;
         kv_bytes_place(&at, &q->read.key);
         LIST_INSERT_HEAD(&r->requests, q, requests);
@@ -93,17 +96,13 @@ static void request_got(RemoteRequest *q, RemoteFound *answer) {
         request_finish(q, 0, &found);
 }
 
-void requests_on_found(Remote *r, RemoteFound *found) {
-        RemoteRequest *q = LIST_FIRST(&r->requests);
+void requests_on_found(Call *call, RemoteFound *found) {
+        RemoteRequest *q = container_of(call, RemoteRequest, call);
 
-        while (q && q->read.number != found->number)
-                q = LIST_NEXT(q, requests);
-        if (!q || !q->sent)
-                return;
         /* The replica is behind, or has too many reads: again, perhaps to another one, until it is due. */
         if (found->error == -EAGAIN || found->error == -EBUSY ||
             ((found->error == 0 || found->error == -ENOENT) && found->index < q->read.bound))
-                q->sent = false;
+                call_end(call);
         else
                 request_got(q, found);
 }
@@ -124,7 +123,7 @@ bool requests_on_due(Remote *r) {
                 next = LIST_NEXT(q, requests);
                 if (now >= q->due_ms)
                         request_finish(q, -ETIMEDOUT, NULL);
-                else if (!q->sent)
+                else if (q->call.session == 0)
                         request_send(q);
         }
         return !LIST_EMPTY(&r->requests);

@@ -313,7 +313,7 @@ static void remote_on_current(void *userdata, PeerSession *session, PeerFrame ty
 static void remote_ask_later(Remote *r) {
         KvSync *sync;
 
-        r->sync_number = 0;
+        call_end(&r->sync);
         while ((sync = TAILQ_LAST(&r->asking, SyncQueue))) {
                 TAILQ_REMOVE(&r->asking, sync, entry);
                 TAILQ_INSERT_HEAD(&r->syncs, sync, entry);
@@ -339,47 +339,55 @@ static void syncs_answer(struct SyncQueue *queue, uint64_t now, KvStatus status)
 static void remote_ask(Remote *r) {
         _cleanup_writer_ Writer w = {};
 
-        if (r->sync_number != 0 || !TAILQ_FIRST(&r->syncs) || !remote_session(r))
+        if (r->sync.session != 0 || !TAILQ_FIRST(&r->syncs))
                 return;
-        remote_read_write(&(RemoteRead) { .number = ++r->number, .kind = REMOTE_SYNC }, &w);
-        if (remote_send(r, PEER_READ, &w) < 0)
+        remote_read_write(&(RemoteRead) { .number = (uint32_t) call_number(&r->sync), .kind = REMOTE_SYNC },
+                          &w);
+        if (call_send(&r->sync, remote_session(r), PEER_READ, &w) < 0)
                 return;
-        r->sync_number = r->number;
         r->sync_index = 0;
         TAILQ_CONCAT(&r->asking, &r->syncs, entry);
 }
 
 static void remote_check_syncs(Remote *r) {
-        uint32_t number = r->sync_number;
+        uint64_t number = r->sync.number;
 
-        if (number == 0 || r->sync_index == 0 || !r->complete || r->current < r->sync_index)
+        if (r->sync.session == 0 || r->sync_index == 0 || !r->complete || r->current < r->sync_index)
                 return;
         syncs_answer(&r->asking, UINT64_MAX,
                      KV_OK); /* a sync that begins in a callback waits for the next request */
-        if (r->sync_number == number)
-                r->sync_number = 0;
+        if (r->sync.number == number)
+                call_end(&r->sync);
         remote_ask(r);
 }
 
-static void remote_on_found(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                            size_t size) {
-        Remote *r = userdata;
+static void remote_on_found(Call *call, const void *payload, size_t size) {
+        Remote *r = container_of(call->calls, Remote, calls);
         RemoteFound found;
 
-        if (remote_found_read(payload, size, &found) < 0 || session != remote_session(r))
+        if (remote_found_read(payload, size, &found) < 0)
                 return;
-        if (found.number != r->sync_number || r->sync_number == 0) {
-                requests_on_found(r, &found);
-                return;
-        }
-        if (found.status == KV_OK) {
+        if (call != &r->sync)
+                requests_on_found(call, &found);
+        else if (found.status == KV_OK) {
                 r->sync_index = MAX(found.index, 1u);
                 remote_saw(r, found.index);
                 remote_check_syncs(r);
-                return;
-        }
-        remote_ask_later(r); /* until they are due */
+        } else
+                remote_ask_later(r); /* until they are due */
 }
+
+/* Reads are sent again with the next look, or to the next replica. */
+static void remote_on_lost(Call *call) {
+        Remote *r = container_of(call->calls, Remote, calls);
+
+        if (call == &r->sync)
+                remote_ask_later(r);
+}
+
+static const CallType read_calls = { .number_size = sizeof(uint32_t),
+                                     .answers = { { PEER_FOUND, 1, remote_on_found } },
+                                     .on_lost = remote_on_lost };
 
 static void remote_on_due(void *userdata) {
         Remote *r = userdata;
@@ -387,7 +395,7 @@ static void remote_on_due(void *userdata) {
 
         syncs_answer(&r->asking, now, KV_UNKNOWN);
         if (!TAILQ_FIRST(&r->asking))
-                r->sync_number = 0; /* its answer is late, or lost */
+                call_end(&r->sync); /* its answer is late, or lost */
         syncs_answer(&r->syncs, now, KV_NO_LEADER);
         remote_ask(r);
         if (requests_on_due(r) | watches_on_due(r) || TAILQ_FIRST(&r->asking) || TAILQ_FIRST(&r->syncs))
@@ -503,8 +511,10 @@ const RemoteCurrent *remote_current(const Remote *r) {
 }
 
 static const PeerFrameType frame_types[] = {
-        { PEER_PAGE, remote_on_page },   { PEER_EVENTS, remote_on_events },   { PEER_GONE, remote_on_gone },
-        { PEER_FOUND, remote_on_found }, { PEER_CURRENT, remote_on_current },
+        { PEER_PAGE, remote_on_page },
+        { PEER_EVENTS, remote_on_events },
+        { PEER_GONE, remote_on_gone },
+        { PEER_CURRENT, remote_on_current },
 };
 
 int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *events) {
@@ -518,6 +528,8 @@ int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *event
         r->due = TIMER(remote_on_due, r);
         r->again = TIMER(remote_on_again, r);
         peers_register(peers, frame_types, ELEMENTS(frame_types), r);
+        calls_open(&r->calls, loop, peers, &read_calls);
+        call_init(&r->sync, &r->calls, 0);
         *ret = r;
         return 0;
 }
@@ -527,6 +539,8 @@ Remote *remote_free(Remote *r) {
                 return NULL;
         assert(!TAILQ_FIRST(&r->syncs) && !TAILQ_FIRST(&r->asking));
         watches_drop(r);
+        call_end(&r->sync);
+        calls_close(&r->calls);
         peers_unregister(r->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&r->due);
         timer_stop(&r->again);

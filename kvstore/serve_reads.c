@@ -1,25 +1,17 @@
 #include "kvstore/serve_reads.h"
 
-#include "base/table.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/serving.h"
-
-/* A session with reads. */
-typedef struct ReadSession {
-        uint64_t session; /* its number */
-        size_t n, n_syncs;
-        UT_hash_handle hh;
-} ReadSession;
+#include "peers/call.h"
 
 /* A read that waits for a ReadIndex check, for the bound of its host, or for budget of the loop. */
 typedef struct Reading {
+        Served served;
         ServeReads *reads;
-        ReadSession *from;
         RemoteRead read; /* owns its key, below */
         KvSync sync;
         bool syncing;
         uint64_t until_ms;
-        TAILQ_ENTRY(Reading) all;
         char key[];
 } Reading;
 
@@ -28,51 +20,39 @@ struct ServeReads {
         Peers *peers;
         KvStore *store;
         Serve *serve;
-        TAILQ_HEAD(Readings, Reading) all; /* in the order of arrival */
-        ReadSession *sessions;             /* table by session */
-        size_t n;                          /* of keys */
+        Calls keys, syncs;
+        size_t n; /* of keys */
         Timer retry;
         Deferred next; /* reads that wait for budget of the loop */
 };
 
-/* How many reads of this kind its session has. */
-static size_t *reading_count(const Reading *r) {
-        return r->read.kind == REMOTE_SYNC ? &r->from->n_syncs : &r->from->n;
-}
-
 static void reading_free(Reading *r) {
-        ReadSession *from = r->from;
-
         if (r->syncing)
                 kv_sync_cancel(r->reads->store, &r->sync);
-        TAILQ_REMOVE(&r->reads->all, r, all);
         r->reads->n -= r->read.kind != REMOTE_SYNC;
-        (*reading_count(r))--;
-        if (from->n == 0 && from->n_syncs == 0) {
-                HASH_DEL(r->reads->sessions, from);
-                free(from);
-        }
+        served_remove(&r->served);
         free(r);
+}
+
+static void reading_on_gone(Served *s) {
+        reading_free(container_of(s, Reading, served));
 }
 
 /* Send the answer, and free the read. */
 static void reading_answer(Reading *r, const RemoteFound *found, const KvNode *node) {
         _cleanup_writer_ Writer w = {};
-        PeerSession *session;
 
         serve_bound(r->reads->serve);
-        session = peers_session(r->reads->peers, r->from->session);
         remote_found_write(found, &w);
         if (node)
                 remote_item_write(&(RemoteItem) { .kind = REMOTE_NODE, .node = *node }, &w);
-        if (session && w.error == 0)
-                (void) peer_reply(session, PEER_FOUND, w.bytes, w.size);
+        (void) served_send(&r->served, PEER_FOUND, &w);
         reading_free(r);
 }
 
 /* Return whether the host may read a key now. */
 static bool reading_is_permitted(const Reading *r, KvBytes key) {
-        const PeerSession *session = peers_session(r->reads->peers, r->from->session);
+        const PeerSession *session = served_session(&r->served);
 
         return session && serve_may_read(r->reads->serve, peer_handshake(session)->machine_id, key);
 }
@@ -96,7 +76,7 @@ static void reading_fail(Reading *r, int error) {
 /* The slice of the host is sent up to this index, too: at once, because the host waits for it. */
 static void reading_on_synced(void *userdata, KvStatus status) {
         Reading *r = userdata;
-        PeerSession *session = peers_session(r->reads->peers, r->from->session);
+        PeerSession *session = served_session(&r->served);
         uint64_t index = kv_index(r->reads->store);
 
         r->syncing = false;
@@ -166,10 +146,10 @@ static void reads_on_next(void *userdata) {
         ServeReads *reads = userdata;
         bool first = true;
 
-        for (Reading *r = TAILQ_FIRST(&reads->all), *next; r; r = next) {
-                next = TAILQ_NEXT(r, all);
-                if (r->syncing)
-                        continue;
+        for (Served *s = TAILQ_FIRST(&reads->keys.served), *next; s; s = next) {
+                Reading *r = container_of(s, Reading, served);
+
+                next = TAILQ_NEXT(s, all);
                 if (first && reading_can_start(r)) {
                         first = false;
                         reading_read(r);
@@ -178,48 +158,30 @@ static void reads_on_next(void *userdata) {
         }
 }
 
-/* Return the session, if it may have one more read of this kind; or NULL. */
-static ReadSession *read_session(ServeReads *reads, PeerSession *session, RemoteReadKind kind) {
-        uint64_t number = peer_number(session);
-        bool sync = kind == REMOTE_SYNC;
-        ReadSession *from;
-
-        HASH_FIND(hh, reads->sessions, &number, sizeof(number), from);
-        if (sync ? from && from->n_syncs >= SERVE_SYNCS_OF_SESSION_MAX :
-                   reads->n >= SERVE_READS_MAX || (from && from->n >= SERVE_READS_OF_SESSION_MAX))
-                return NULL;
-        if (from)
-                return from;
-        from = NEW0(ReadSession, 1);
-        if (!from)
-                return NULL;
-        from->session = number;
-        HASH_ADD(hh, reads->sessions, session, sizeof(from->session), from);
-        if (!TABLE_ADDED(from)) {
-                free(from);
-                return NULL;
-        }
-        return from;
-}
-
+/* Return the new read, or NULL: the session may have no more of this kind. */
 static Reading *reading_new(ServeReads *reads, PeerSession *session, const RemoteRead *read) {
-        Reading *r = calloc(1, sizeof(*r) + read->key.size);
-        ReadSession *from = r ? read_session(reads, session, read->kind) : NULL;
+        bool sync = read->kind == REMOTE_SYNC;
+        Calls *calls = sync ? &reads->syncs : &reads->keys;
+        const ServedSession *of = served_of(calls, session);
+        Reading *r;
         char *at;
 
-        if (!from) {
+        if ((of && of->n >= (sync ? SERVE_SYNCS_OF_SESSION_MAX : SERVE_READS_OF_SESSION_MAX)) ||
+            (!sync && reads->n >= SERVE_READS_MAX))
+                return NULL;
+        r = calloc(1, sizeof(*r) + read->key.size);
+        if (!r)
+                return NULL;
+        *r = (Reading) { .reads = reads,
+                         .read = *read,
+                         .until_ms = loop_now_ms(reads->loop) + SERVE_BEHIND_MS };
+        if (served_add(&r->served, calls, session, read->number) < 0) {
                 free(r);
                 return NULL;
         }
-        *r = (Reading) { .reads = reads,
-                         .from = from,
-                         .read = *read,
-                         .until_ms = loop_now_ms(reads->loop) + SERVE_BEHIND_MS };
         at = r->key;
         kv_bytes_place(&at, &r->read.key);
-        TAILQ_INSERT_TAIL(&reads->all, r, all);
-        reads->n += read->kind != REMOTE_SYNC;
-        (*reading_count(r))++;
+        reads->n += !sync;
         return r;
 }
 
@@ -255,6 +217,8 @@ static void reads_on_read(void *userdata, PeerSession *session, PeerFrame type, 
         kv_sync(reads->store, &r->sync);
 }
 
+static const CallType read_calls = { .on_gone = reading_on_gone };
+
 static const PeerFrameType frame_types[] = {
         { PEER_READ, reads_on_read },
 };
@@ -265,7 +229,8 @@ int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, 
         if (!reads)
                 return -ENOMEM;
         *reads = (ServeReads) { .loop = loop, .peers = peers, .store = store, .serve = serve };
-        TAILQ_INIT(&reads->all);
+        calls_open(&reads->keys, loop, peers, &read_calls);
+        calls_open(&reads->syncs, loop, peers, &read_calls);
         reads->retry = TIMER(reads_on_next, reads);
         reads->next = DEFERRED(reads_on_next, reads);
         peers_register(peers, frame_types, ELEMENTS(frame_types), reads);
@@ -276,8 +241,12 @@ int serve_reads_new(ServeReads **ret, Loop *loop, Peers *peers, KvStore *store, 
 ServeReads *serve_reads_free(ServeReads *reads) {
         if (!reads)
                 return NULL;
-        while (!TAILQ_EMPTY(&reads->all))
-                reading_free(TAILQ_FIRST(&reads->all));
+        while (!TAILQ_EMPTY(&reads->keys.served))
+                reading_on_gone(TAILQ_FIRST(&reads->keys.served));
+        while (!TAILQ_EMPTY(&reads->syncs.served))
+                reading_on_gone(TAILQ_FIRST(&reads->syncs.served));
+        calls_close(&reads->keys);
+        calls_close(&reads->syncs);
         peers_unregister(reads->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&reads->retry);
         deferred_cancel(&reads->next);
