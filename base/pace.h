@@ -27,3 +27,11 @@ static inline uint64_t pace_wait_ms(Pace *pace, uint64_t per_second, uint64_t bu
 static inline void pace_take(Pace *pace, uint64_t n) {
         pace->thousandths += n * 1000;
 }
+
+/* Take one if it fits. */
+static inline bool pace_try(Pace *pace, uint64_t per_second, uint64_t burst, uint64_t now_ms) {
+        if (pace_wait_ms(pace, per_second, burst, now_ms) > 0)
+                return false;
+        pace_take(pace, 1);
+        return true;
+}

@@ -379,10 +379,8 @@ static bool peers_delays_session(Peers *peers, PeerSession *s) {
 
         if (!host || s->dialed || (s->is_replica && s->handshake.raft_id != 0))
                 return false;
-        if (pace_wait_ms(&host->sessions, 1, SESSIONS_BURST, loop_now_ms(peers->loop)) == 0) {
-                pace_take(&host->sessions, 1);
+        if (pace_try(&host->sessions, 1, SESSIONS_BURST, loop_now_ms(peers->loop)))
                 return false;
-        }
         peers_reject(peers, s, REJECTION_BUSY, "this host opens sessions too often: try again in 5 s");
         return true;
 }

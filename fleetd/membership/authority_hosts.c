@@ -363,7 +363,7 @@ void authority_host_step(AuthorityOp *op) {
                         authority_op_again(op);
                 return;
         }
-        if (r >= 0 && !rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
+        if (r >= 0 && !authority_may_issue(a)) {
                 authority_op_again(op);
                 return;
         }
@@ -455,7 +455,6 @@ static int authority_check_renewal(AuthorityOp *op, const void *payload, size_t 
 /* Return whether the host may request a renewal now: one at a time, at a pace, so that its requests delay no
  * others. A renewal is a write, a signature and a line in the log. */
 static bool authority_may_renew(Authority *a, const char *machine) {
-        uint64_t now_ms = loop_now_ms(a->loop);
         const AuthorityOp *op;
         RenewalPace *x;
 
@@ -465,10 +464,8 @@ static bool authority_may_renew(Authority *a, const char *machine) {
         if (HASH_COUNT(a->renewing) >= RENEWING_MAX && !named_find(a->renewing, machine))
                 named_clear(&a->renewing);
         x = named_get(&a->renewing, machine, sizeof(*x));
-        if (!x || pace_wait_ms(&x->pace, AUTHORITY_RENEWALS_SEC, AUTHORITY_RENEWALS_BURST, now_ms) > 0)
-                return false;
-        pace_take(&x->pace, 1);
-        return true;
+        return x &&
+               pace_try(&x->pace, AUTHORITY_RENEWALS_SEC, AUTHORITY_RENEWALS_BURST, loop_now_ms(a->loop));
 }
 
 static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -5,6 +5,7 @@
 
 #include <sys/queue.h>
 
+#include "base/pace.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/membership/key_store.h"
 #include "units/named.h"
@@ -20,13 +21,6 @@ enum {
         AUTHORITY_RENEWALS_BURST = 5,
         KEYS_ERROR_MAX = 77, /* bytes of an error: a heartbeat holds the message about it */
 };
-
-/* At most 'per_second' in a second, with a burst of the same number. */
-typedef struct RateLimit {
-        uint64_t per_second, since_ms, used;
-} RateLimit;
-
-bool rate_limit_take(RateLimit *limit, uint64_t now_ms);
 
 typedef enum AuthorityOpKind {
         AUTHORITY_TOKEN,
@@ -117,7 +111,7 @@ struct Authority {
         Deferred update;
         bool creating;            /* the transaction that creates the CA is under way */
         uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
-        RateLimit issues;
+        Pace issues;
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
         Named *renewing;             /* RenewalPace, by machine ID */
@@ -130,6 +124,8 @@ struct Authority {
 };
 
 /* authority_tokens.c */
+/* Return whether one more certificate may be issued now, and count it. */
+bool authority_may_issue(Authority *a);
 /* Return a new operation in the list, or NULL: too many, or no memory. */
 AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata);
 /* Report a failure, and end the operation. */

@@ -197,7 +197,7 @@ static int certify_answer(Authority *a, const PeerSession *session, const void *
         e = certify_check_ready(a, err);
         if (e >= 0)
                 e = certify_check_host(a, session, err);
-        if (e >= 0 && !rate_limit_take(&a->issues, loop_now_ms(a->loop)))
+        if (e >= 0 && !authority_may_issue(a))
                 e = error_set(err, -EAGAIN, "too many certificates at once; trying again");
         request.names = (const char *const *) names.items;
         request.n_names = names.n;

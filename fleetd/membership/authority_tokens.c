@@ -9,15 +9,8 @@
 
 enum { CA_WANTED_PROTOCOL = 1, FIRST_CLUSTER_KEY = 1 };
 
-bool rate_limit_take(RateLimit *limit, uint64_t now_ms) {
-        if (now_ms - limit->since_ms >= 1000) {
-                limit->since_ms = now_ms;
-                limit->used = 0;
-        }
-        if (limit->used >= limit->per_second)
-                return false;
-        limit->used++;
-        return true;
+bool authority_may_issue(Authority *a) {
+        return pace_try(&a->issues, AUTHORITY_ISSUED_SEC, AUTHORITY_ISSUED_SEC, loop_now_ms(a->loop));
 }
 
 /* -- Operations -- */
@@ -467,7 +460,6 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
                 .voters = options->voters,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
-                .issues = { .per_second = AUTHORITY_ISSUED_SEC },
         };
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->peer_address, sizeof(a->peer_address), "%s", options->peer_address);

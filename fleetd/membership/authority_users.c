@@ -85,7 +85,7 @@ void authority_user_step(AuthorityOp *op) {
         Error err = {};
         int r;
 
-        if (!rate_limit_take(&a->issues, loop_now_ms(a->loop))) {
+        if (!authority_may_issue(a)) {
                 authority_op_again(op);
                 return;
         }

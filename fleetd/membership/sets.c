@@ -30,10 +30,7 @@ int membership_ask_set(Membership *m, const char *unit) {
 static bool sets_permit(const Membership *m, const char *machine) {
         ReporterHost *h = reporter_find(&m->reporting.reporter, machine);
 
-        if (!h || pace_wait_ms(&h->sets, SETS_PER_SECOND, SETS_BURST, loop_now_ms(m->loop)) > 0)
-                return false;
-        pace_take(&h->sets, 1);
-        return true;
+        return h && pace_try(&h->sets, SETS_PER_SECOND, SETS_BURST, loop_now_ms(m->loop));
 }
 
 static void sets_answer(const Membership *m, PeerSession *session, const char *unit) {
