@@ -208,6 +208,17 @@ void text_append_printable(Text *t, const char *s) {
         text_append_printable_bytes(t, s, strlen(s), false);
 }
 
+void text_printable(Text *t, const char *format, ...) {
+        _cleanup_text_ Text whole = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&whole, format, ap);
+        va_end(ap);
+        text_append_printable(t, whole.chars ?: "");
+        t->error = t->error ?: whole.error;
+}
+
 char *text_keep_to_one_line(char *s) {
         size_t size = strlen(s), to = 0;
 

@@ -67,6 +67,9 @@ void text_append_printable(Text *t, const char *s);
 /* The same for 'size' bytes; with 'lines', keep tabs, newlines, and carriage returns before newlines. */
 void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool lines);
 
+/* The same for the result of a format. */
+void text_printable(Text *t, const char *format, ...) _printf_(2, 3);
+
 /* Replace each such character of 's' with '?', in place. Return 's'. */
 char *text_keep_to_one_line(char *s);
 

@@ -53,6 +53,12 @@ JsonType json_value_type(const JsonValue *v);
 const JsonValue *json_value_member(const JsonValue *object, const char *name);
 size_t json_value_count(const JsonValue *array); /* 0 for a value of another type */
 const JsonValue *json_value_item(const JsonValue *array, size_t i);
+/* For each item of an array, an expression without effects; 'item_i' is its position. */
+#define JSON_EACH(item, array)                                                                    \
+        for (size_t item##_i = 0, item##_go = 1; item##_go && item##_i < json_value_count(array); \
+             item##_go = !item##_go, item##_i++)                                                  \
+                for (const JsonValue *item = json_value_item(array, item##_i); item##_go;         \
+                     item##_go = !item##_go)
 const char *json_value_string(const JsonValue *v);     /* NULL for a value of another type */
 int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: no integer from 0 to 2^63-1 */
 

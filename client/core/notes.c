@@ -68,19 +68,14 @@ bool client_note_absent_running(Client *c, const char *name) {
 void client_note_nowhere(Client *c, const char *name) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {};
-        const JsonValue *machines;
 
         text_append(&path, "/fleet/v1/why/");
         append_escaped(&path, name, false);
         if (client_get_json(c, client_path(&path), &root, NULL) < 0)
                 return;
-        machines = json_value_member(root, "machines");
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
-
+        JSON_EACH(m, json_value_member(root, "machines"))
                 if (member_bool(m, "fits") || *member_text(m, "order"))
                         return;
-        }
         client_note("%s runs nowhere: no machine qualifies; fleetctl why %s", name, name);
 }
 
@@ -88,13 +83,10 @@ void client_note_nowhere(Client *c, const char *name) {
 static void client_note_refused_files(Client *c, const char *name) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
-        const JsonValue *items;
 
         if (client_get_json(c, "/fleet/v1/directory", &root, NULL) < 0)
                 return;
-        items = json_value_member(root, "problems");
-        for (size_t i = 0; i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
+        JSON_EACH(p, json_value_member(root, "problems")) {
                 const char *reason = member_text(p, "reason"), *id = member_text(p, "machineID");
                 _cleanup_text_ Text machine = {};
 
@@ -142,9 +134,8 @@ void client_note_awaited(Client *c, const char *effect) {
         if (client_get_json(c, "/fleet/v1/cluster", &root, NULL) < 0)
                 return;
         awaited = json_value_member(root, "waitsFor");
-        for (size_t i = 0; i < json_value_count(awaited); i++)
-                text_printf(&names, "%s%s", i > 0 ? ", " : "",
-                            json_value_string(json_value_item(awaited, i)) ?: "");
+        JSON_EACH(item, awaited)
+                text_printf(&names, "%s%s", item_i > 0 ? ", " : "", json_value_string(item) ?: "");
         if (names.size > 0)
                 client_note(
                         "the cluster was recovered or restored, and waits until %s %s units: %s (fleetctl "
@@ -202,8 +193,8 @@ void client_note_absent(Client *c, const char *name) {
 }
 
 void client_note_warnings(const JsonValue *warnings) {
-        for (size_t i = 0; i < json_value_count(warnings); i++)
-                client_note("warning: %s", json_value_string(json_value_item(warnings, i)) ?: "");
+        JSON_EACH(item, warnings)
+                client_note("warning: %s", json_value_string(item) ?: "");
 }
 
 void append_template(Text *t, const char *name) {

@@ -351,9 +351,7 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         if (r < 0)
                 return r;
         machines = json_value_member(root, "machines");
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
-
+        JSON_EACH(m, machines) {
                 if (!member_bool(m, "fits"))
                         continue;
                 count.n_expected++;

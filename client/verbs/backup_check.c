@@ -44,8 +44,7 @@ void backup_append_description(Text *t, const BackupDescription *d) {
                     hex64_print(d->cluster_id, cluster), hex64_print(d->lineage, lineage),
                     (unsigned long long) d->index, (unsigned long long) MAX(d->level, (uint64_t) 1), when);
         for (size_t i = 0; i < d->n_hosts && i < HOSTS_NAMED_MAX; i++) {
-                text_append(t, i == 0 ? ", of " : ", ");
-                text_append_printable(t, d->hosts[i]);
+                text_printable(t, "%s%s", i == 0 ? ", of " : ", ", d->hosts[i]);
         }
         if (d->n_hosts > HOSTS_NAMED_MAX)
                 text_printf(t, " and %zu more hosts", d->n_hosts - HOSTS_NAMED_MAX);

@@ -228,13 +228,11 @@ static int cert_revoke(Client *c, char **args, size_t n, Error *err) {
 /* -- ls -- */
 
 static int cert_add_row(Table *table, const JsonValue *user) {
-        const JsonValue *list = json_value_member(user, "rights");
         _cleanup_text_ Text rights = {}, key = {};
         char date[32];
 
-        for (size_t i = 0; i < json_value_count(list); i++)
-                text_printf(&rights, "%s%s", i > 0 ? "," : "",
-                            json_value_string(json_value_item(list, i)) ?: "");
+        JSON_EACH(item, json_value_member(user, "rights"))
+                text_printf(&rights, "%s%s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
         text_printf(&key, "%.8s", member_text(user, "key"));
         if (rights.error < 0 || key.error < 0)
                 return -ENOMEM;
@@ -266,8 +264,8 @@ static int cert_list(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_DONE;
         }
         users = json_value_member(root, "users");
-        for (size_t i = 0; i < json_value_count(users); i++) {
-                r = cert_add_row(table, json_value_item(users, i));
+        JSON_EACH(item, users) {
+                r = cert_add_row(table, item);
                 if (r < 0)
                         return r;
         }

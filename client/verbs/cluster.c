@@ -9,8 +9,8 @@ enum { CLUSTER_LABEL_WIDTH = 11 /* "this host  " */, UNITS_SHOWN = 10 };
 
 /* Append all names but 'except'. */
 static void cluster_append_names(Text *t, const JsonValue *names, const char *except) {
-        for (size_t i = 0; i < json_value_count(names); i++) {
-                const char *name = json_value_string(json_value_item(names, i)) ?: "";
+        JSON_EACH(item, names) {
+                const char *name = json_value_string(item) ?: "";
 
                 if (streq(name, except))
                         continue;
@@ -26,8 +26,7 @@ static int cluster_print_members(const JsonValue *members) {
 
         if (!table)
                 return -ENOMEM;
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
+        JSON_EACH(m, members) {
                 const char *cells[] = { member_label(m), member_text(m, "address"), member_text(m, "seat"),
                                         member_bool(m, "reachable") ? "yes" : "no" };
 
@@ -108,8 +107,7 @@ static int cluster_print(const JsonValue *root) {
         cluster_append_names(&names, awaited, member_text(root, "name"));
         if (problem.error < 0 || names.error < 0)
                 return -ENOMEM;
-        text_append(&head, "cluster    ");
-        text_append_printable(&head, member_text(root, "clusterId"));
+        text_printable(&head, "cluster    %s", member_text(root, "clusterId"));
         text_printf(&head, ", index %llu, term %llu\nleader     ",
                     (unsigned long long) member_number(root, "index"),
                     (unsigned long long) member_number(root, "term"));
@@ -117,12 +115,9 @@ static int cluster_print(const JsonValue *root) {
         if (!leader && member_number(root, "staleSec") > 0)
                 text_append(&head, "; the state on this host may be stale");
         text_append(&head, "\nthis host  ");
-        text_append_printable(&head, member_text(root, "name"));
-        text_append(&head, ", ");
-        text_append_printable(&head, member_text(root, "role"));
+        text_printable(&head, "%s, %s", member_text(root, "name"), member_text(root, "role"));
         if (*member_text(root, "replica")) {
-                text_append(&head, " to ");
-                text_append_printable(&head, member_text(root, "replica"));
+                text_printable(&head, " to %s", member_text(root, "replica"));
         }
         if (head.error < 0)
                 return head.error;
@@ -216,8 +211,7 @@ static void cluster_append_units(Client *c, Text *t, const JsonValue *awaited) {
                         is_there = same_string(json_value_string(json_value_item(awaited, k)), name.chars);
                 if (!is_there || n++ >= UNITS_SHOWN)
                         continue;
-                text_append(t, n == 1 ? ": " : ", ");
-                text_append_printable(t, u->name);
+                text_printable(t, "%s%s", n == 1 ? ": " : ", ", u->name);
         }
         if (n > UNITS_SHOWN)
                 text_printf(t, " and %zu more", n - UNITS_SHOWN);

@@ -104,9 +104,8 @@ static void add_adoption(const View *v, Conditions *all) {
 
         if (!awaited)
                 return;
-        for (size_t i = 0; i < json_value_count(awaited); i++)
-                text_printf(&names, "%s%s", i > 0 ? ", " : "",
-                            json_value_string(json_value_item(awaited, i)) ?: "");
+        JSON_EACH(item, awaited)
+                text_printf(&names, "%s%s", item_i > 0 ? ", " : "", json_value_string(item) ?: "");
         add(all, "adoption", "cluster", "cluster",
             "recovered or restored: no unit is started or moved until all hosts have reported their "
             "units%s%s",
@@ -116,10 +115,8 @@ static void add_adoption(const View *v, Conditions *all) {
 
 /* Units that fit nowhere, or have Move=no, hold a leave back until they, or the leave, are withdrawn. */
 static void add_leaves(const View *v, Conditions *all) {
-        const JsonValue *leaving = json_value_member(v->cluster, "leaving");
-
-        for (size_t i = 0; i < json_value_count(leaving); i++) {
-                const JsonValue *m = json_value_item(leaving, i), *waiting = json_value_member(m, "waiting");
+        JSON_EACH(m, json_value_member(v->cluster, "leaving")) {
+                const JsonValue *waiting = json_value_member(m, "waiting");
                 size_t n = json_value_count(waiting);
                 _cleanup_text_ Text names = {}, next = {};
 
@@ -142,8 +139,6 @@ static void add_leaves(const View *v, Conditions *all) {
 /* Return whether the brake holds anything back: a unit of a lost machine, or a drain. While a new lineage
  * waits for reports, that holds back all units. */
 static bool brake_has_effect(const View *v) {
-        const JsonValue *drains = json_value_member(v->cluster, "maintenance");
-
         if (json_value_member(v->cluster, "waitsFor"))
                 return false;
         for (size_t i = 0; i < v->units.n; i++) {
@@ -154,8 +149,8 @@ static bool brake_has_effect(const View *v) {
                     !unit_has_finished(u))
                         return true;
         }
-        for (size_t i = 0; i < json_value_count(drains); i++)
-                if (streq(member_text(json_value_item(drains, i), "mode"), "draining"))
+        JSON_EACH(item, json_value_member(v->cluster, "maintenance"))
+                if (streq(member_text(item, "mode"), "draining"))
                         return true;
         return json_value_member(v->cluster, "leaving");
 }
@@ -203,14 +198,11 @@ static void add_voters(const View *v, Conditions *all) {
 
         if (view_is_removed(v))
                 return;
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *member = json_value_item(members, i);
-
+        JSON_EACH(member, members) {
                 n += member_is_voter(member);
                 n_reachable += member_is_voter(member) && !is_unreachable(member);
         }
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *member = json_value_item(members, i);
+        JSON_EACH(member, members) {
                 _cleanup_text_ Text t = {}, name = {};
                 const char *next;
 
@@ -317,10 +309,7 @@ static void add_gone_machines(const View *v, Conditions *all) {
 
 /* Add the drains that wait. */
 static void add_drains(const View *v, Conditions *all) {
-        const JsonValue *machines = json_value_member(v->cluster, "maintenance");
-
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, json_value_member(v->cluster, "maintenance")) {
                 unsigned long long n = member_number(m, "waiting");
                 bool ends = member_bool(m, "unitBlocked") || json_value_member(m, "deadlineMs");
                 bool stays = streq(member_text(m, "why"), "Move=no");
@@ -342,20 +331,16 @@ static void add_drains(const View *v, Conditions *all) {
 static void add_moves(const View *v, Conditions *all) {
         const JsonValue *moves = json_value_member(v->cluster, "moves");
 
-        for (size_t i = 0; i < json_value_count(moves); i++) {
-                const JsonValue *m = json_value_item(moves, i);
-
+        JSON_EACH(m, moves)
                 add(all, "move", member_text(m, "name"), "why ", "its move to %s waits: %s",
                     member_text(m, "machine"), member_text(m, "reason"));
-        }
 }
 
 /* Add the rollouts that wait for a user. */
 static void add_rollouts(const View *v, Conditions *all) {
         const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
 
-        for (size_t i = 0; i < json_value_count(rollouts); i++) {
-                const JsonValue *r = json_value_item(rollouts, i);
+        JSON_EACH(r, rollouts) {
                 const char *name = member_text(r, "name"), *state = member_text(r, "state");
                 unsigned long long revision = member_number(r, "revision");
                 _cleanup_text_ Text age = {}, file = {};
@@ -378,8 +363,7 @@ static void add_rollouts(const View *v, Conditions *all) {
 static void add_reboots(const View *v, Conditions *all) {
         const JsonValue *reboots = json_value_member(v->cluster, "reboots");
 
-        for (size_t i = 0; i < json_value_count(reboots); i++) {
-                const JsonValue *m = json_value_item(reboots, i);
+        JSON_EACH(m, reboots) {
                 const char *name = member_text(m, "name"), *state = member_text(m, "state"),
                            *reason = member_text(m, "reason");
 
@@ -628,10 +612,7 @@ static const char *problem_kind(const JsonValue *problem) {
 }
 
 static void add_directories(const View *v, Conditions *all) {
-        const JsonValue *problems = json_value_member(v->directories, "problems");
-
-        for (size_t i = 0; i < json_value_count(problems); i++) {
-                const JsonValue *p = json_value_item(problems, i);
+        JSON_EACH(p, json_value_member(v->directories, "problems")) {
                 const char *name = member_text(p, "name");
                 _cleanup_text_ Text place = {}, reason = {};
 

@@ -68,8 +68,7 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
                           const char **ret, Error *err) {
         const char *found = NULL;
 
-        for (size_t i = 0; i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
+        JSON_EACH(p, items) {
                 const char *id = member_text(p, "machineID");
 
                 if (!question_is_open(q, p) || (found && streq(found, id)))
@@ -107,8 +106,7 @@ static const struct {
 static int fail_name(const Question *q, const char *name, const JsonValue *items, Error *err) {
         Suggestion suggestion = { .typed = name };
 
-        for (size_t i = 0; i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
+        JSON_EACH(p, items) {
                 const char *kind = member_text(p, "kind");
 
                 if (!streq(member_text(p, "name"), name) || streq(kind, q->kind) ||
@@ -137,8 +135,8 @@ static int check_names(const Question *q, const char *machine, const JsonValue *
                 one.names = &q->names[i];
                 one.n_names = 1;
                 one.machine = q->machine ?: machine;
-                for (size_t k = 0; k < json_value_count(items); k++)
-                        any = any || question_matches(&one, json_value_item(items, k));
+                JSON_EACH(item, items)
+                        any = any || question_matches(&one, item);
                 if (!any)
                         return fail_name(q, q->names[i], items, err);
         }
@@ -158,13 +156,10 @@ static int print_nothing(const Question *q, const JsonValue *items) {
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
-        for (size_t i = 0; i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
-
+        JSON_EACH(p, items) {
                 if (!question_matches(q, p))
                         continue;
-                text_append(&names, n++ > 0 ? ", " : "");
-                text_append_printable(&names, member_text(p, "name"));
+                text_printable(&names, "%s%s", n++ > 0 ? ", " : "", member_text(p, "name"));
         }
         if (n > 0)
                 directory_print_result(n, &names, "confirmed already; the machine acts next");
@@ -213,8 +208,8 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
 }
 
 static bool items_have_name(const JsonValue *items, const char *name) {
-        for (size_t i = 0; i < json_value_count(items); i++)
-                if (streq(member_text(json_value_item(items, i), "name"), name))
+        JSON_EACH(item, items)
+                if (streq(member_text(item, "name"), name))
                         return true;
         return false;
 }

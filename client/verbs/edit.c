@@ -313,15 +313,10 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
 /* Return whether the unit directory of 'machine' holds the unit: then its file does not exist, and the unit
  * can be changed. */
 static bool is_held(const JsonValue *root, const char *name, const char *machine) {
-        const JsonValue *problems = json_value_member(root, "problems");
-
-        for (size_t i = 0; i < json_value_count(problems); i++) {
-                const JsonValue *p = json_value_item(problems, i);
-
+        JSON_EACH(p, json_value_member(root, "problems"))
                 if (streq(member_text(p, "kind"), "held") && streq(member_text(p, "name"), name) &&
                     streq(member_text(p, "machineID"), machine))
                         return true;
-        }
         return false;
 }
 

@@ -389,8 +389,7 @@ static int recent_add(Recent *recent, const JsonValue *row) {
         else
                 append_machine_name(&machine, recent->machines, id);
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
-        text_append(&t, " ");
-        text_append_printable(&t, machine.chars ?: "");
+        text_printable(&t, " %s", machine.chars ?: "");
         shut_down = streq(presence.chars, "left");
         down = shut_down || streq(presence.chars, "lost");
         if (shut_down)

@@ -60,11 +60,9 @@ static const char *last_part(const char *key) {
 
 /* Return the child of that name, or NULL. */
 static const JsonValue *child(const JsonValue *node, const char *name) {
-        const JsonValue *nodes = json_value_member(node, "nodes");
-
-        for (size_t i = 0; i < json_value_count(nodes); i++)
-                if (streq(last_part(member_text(json_value_item(nodes, i), "key")), name))
-                        return json_value_item(nodes, i);
+        JSON_EACH(item, json_value_member(node, "nodes"))
+                if (streq(last_part(member_text(item, "key")), name))
+                        return item;
         return NULL;
 }
 
@@ -158,13 +156,11 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
 static int fleet_read_metadata(Fleet *f) {
         const JsonValue *machines = json_value_member(json_value_member(f->machines, "node"), "nodes");
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *machine = json_value_item(machines, i),
-                                *keys = json_value_member(child(machine, "metadata"), "nodes");
+        JSON_EACH(machine, machines) {
+                const JsonValue *keys = json_value_member(child(machine, "metadata"), "nodes");
                 const char *id = last_part(member_text(machine, "key"));
 
-                for (size_t k = 0; k < json_value_count(keys); k++) {
-                        const JsonValue *key = json_value_item(keys, k);
+                JSON_EACH(key, keys) {
                         int r = import_add_metadata(&f->units, id, last_part(member_text(key, "key")),
                                                     member_text(key, "value"));
 
@@ -203,8 +199,8 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                                  "--etcd-key-prefix");
 
         jobs = json_value_member(json_value_member(f->jobs, "node"), "nodes");
-        for (size_t i = 0; i < json_value_count(jobs); i++) {
-                r = read_job(f, json_value_item(jobs, i), err);
+        JSON_EACH(item, jobs) {
+                r = read_job(f, item, err);
                 if (r < 0)
                         return r;
         }

@@ -66,10 +66,7 @@ int init_open(Client *c, FILE *to, Error *err) {
         }
         if (r < 0)
                 return r;
-        text_append(&opened, "Cluster ");
-        text_append_printable(&opened, member_text(answer, "cluster"));
-        text_append(&opened, " listens on ");
-        text_append_printable(&opened, listen);
+        text_printable(&opened, "Cluster %s listens on %s", member_text(answer, "cluster"), listen);
         if (opened.error < 0)
                 return opened.error;
         fprintf(to, "%s%s\n", opened.chars, to == stdout ? "; for each other host: fleetctl token" : "");
@@ -132,8 +129,7 @@ static int init_print(const JsonValue *settings) {
         const char *name = member_text(settings, "name"), *spread = member_text(settings, "spread");
         _cleanup_text_ Text t = {};
 
-        text_append(&t, "name    ");
-        text_append_printable(&t, *name ? name : "-");
+        text_printable(&t, "name    %s", *name ? name : "-");
         if (voters > 0)
                 text_printf(&t, "\nvoters  %llu\nspread  ", voters);
         else

@@ -109,12 +109,10 @@ static bool join_is_up(Client *c, const char *machine, const char *cluster, bool
         text_clear(&ret->others);
         text_clear(&ret->dead);
         members = json_value_member(root, "voters");
-        for (size_t i = 0; i < json_value_count(members); i++)
-                if (streq(member_text(json_value_item(members, i), "id"), machine))
-                        self = json_value_item(members, i);
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *member = json_value_item(members, i);
-
+        JSON_EACH(item, members)
+                if (streq(member_text(item, "id"), machine))
+                        self = item;
+        JSON_EACH(member, members) {
                 if (member == self || is_predecessor(member, self, member_text(root, "name")))
                         continue;
                 client_load_machine(c, &machines, member_text(member, "id"), true);
@@ -157,10 +155,8 @@ static int join_run(Client *c, char **args, size_t n, Error *err) {
                 explicit_bzero(token.chars, token.size);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to join: ");
-        text_append(&entered, "Certificate received through ");
-        text_append_printable(&entered, member_text(answer, "through"));
-        text_append(&entered, "; entering cluster ");
-        text_append_printable(&entered, member_text(answer, "cluster"));
+        text_printable(&entered, "Certificate received through %s; entering cluster %s",
+                       member_text(answer, "through"), member_text(answer, "cluster"));
         if (entered.error < 0)
                 return entered.error;
         puts(entered.chars);

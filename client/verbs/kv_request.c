@@ -70,8 +70,7 @@ int kv_fail_answer(const Reply *reply, const char *method, const char *path, uin
                 return client_fail_after(r < 0 ? r : -EBADMSG, &err, "Error:  ");
         }
         *ret_code = e.code;
-        text_append_printable(&t, e.message);
-        text_append(&t, " (");
+        text_printable(&t, "%s (", e.message);
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);

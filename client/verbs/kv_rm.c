@@ -146,7 +146,6 @@ static int remove_below(Client *c, const char *key, KvRequest *request, Error *e
         int r;
 
         for (unsigned in_vain = 0; in_vain < REMOVE_ATTEMPTS_MAX; in_vain++) {
-
                 r = kv_send(c, request, err);
                 if (r == -EREMOTEIO && request->code == CODE_TOO_MANY) {
                         if (in_parts)

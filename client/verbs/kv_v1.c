@@ -135,10 +135,10 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 if (r < 0)
                         return error_prefix(err, r, "fleetd's answer");
                 nodes = json_value_member(page, "nodes");
-                for (size_t i = 0; i < json_value_count(nodes); i++) {
+                JSON_EACH(item, nodes) {
                         _cleanup_kv_listed_ KvListed node = {};
 
-                        r = kv_listed_read(json_value_item(nodes, i), &node, err);
+                        r = kv_listed_read(item, &node, err);
                         if (r < 0)
                                 return error_prefix(err, r, "fleetd's answer");
                         r = each(userdata, &node);

@@ -21,8 +21,7 @@ static void leave_append_waiting(Text *t, const JsonValue *waiting) {
         _cleanup_text_ Text names = {};
 
         for (size_t i = 0; i < n; i++) {
-                text_append(&names, " ");
-                text_append_printable(&names, json_value_string(json_value_item(waiting, i)) ?: "");
+                text_printable(&names, " %s", json_value_string(json_value_item(waiting, i)) ?: "");
         }
         text_printf(t, "%zu of them cannot move (fleetctl why):%s; to release them: fleetctl unload%s", n,
                     names.chars ?: "", names.chars ?: "");
@@ -50,8 +49,7 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                         text_append_printable(t, reason);
                 if (json_value_count(waiting) == 1 &&
                     streq(unit, json_value_string(json_value_item(waiting, 0)) ?: "")) {
-                        text_append(t, "; to release it: fleetctl unload ");
-                        text_append_printable(t, unit);
+                        text_printable(t, "; to release it: fleetctl unload %s", unit);
                 }
         } else if (streq(step, "drain") || streq(step, "global"))
                 text_append(t, "no unit is left to move; global units stop");
@@ -60,9 +58,7 @@ static void leave_append_step(Text *t, const JsonValue *root) {
         } else if (streq(step, "owner")) {
                 text_append_printable(t, reason);
         } else if (streq(step, "wait")) {
-                text_append(t, "no unit is left; waiting for ");
-                text_append_printable(t, other);
-                text_append(t, ", which leaves first");
+                text_printable(t, "no unit is left; waiting for %s, which leaves first", other);
         } else
                 text_append(t, "no unit is left, and it does not vote; it is being removed");
 }
@@ -84,8 +80,7 @@ static int leave_cancelled(const JsonValue *root, const char *name) {
         const char *reason = member_text(root, "reason");
         _cleanup_text_ Text t = {};
 
-        text_append(&t, *reason ? ": " : "");
-        text_append_printable(&t, reason);
+        text_printable(&t, "%s%s", *reason ? ": " : "", reason);
         client_note("the leave of %s was cancelled%s; its units do not move back", name, t.chars ?: "");
         return EXIT_FAILED;
 }

@@ -284,8 +284,7 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
 
 /* Print the problems of unit directories: a rejected file is in no row. */
 static int print_problems(const JsonValue *problems, const Listing *machines) {
-        for (size_t i = 0; i < json_value_count(problems); i++) {
-                const JsonValue *p = json_value_item(problems, i);
+        JSON_EACH(p, problems) {
                 const char *name = member_text(p, "name"), *reason = member_text(p, "reason");
                 _cleanup_text_ Text machine = {};
 

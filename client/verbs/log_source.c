@@ -40,8 +40,8 @@ static void append_message(Text *t, const JsonValue *entry) {
         uint64_t byte;
 
         text_append(t, json_value_string(message) ?: "");
-        for (size_t i = 0; i < json_value_count(message); i++)
-                if (json_value_u64(json_value_item(message, i), &byte) >= 0 && byte > 0)
+        JSON_EACH(item, message)
+                if (json_value_u64(item, &byte) >= 0 && byte > 0)
                         text_append_char(t, (char) byte);
 }
 

@@ -213,14 +213,12 @@ static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const c
         progress_set(d->progress, u->name, mark, place, word, note);
         text_append_printable(&t, u->name);
         if (*place) {
-                text_append(&t, " → ");
-                text_append_printable(&t, place);
+                text_printable(&t, " → %s", place);
         }
         text_append(&t, " ");
         text_append(&t, word);
         if (*note) {
-                text_append(&t, mark == PROGRESS_DONE ? " " : ": ");
-                text_append_printable(&t, note);
+                text_printable(&t, "%s%s", mark == PROGRESS_DONE ? " " : ": ", note);
         }
         if (t.error < 0)
                 return t.error;
@@ -309,8 +307,8 @@ static int drain_read(Drain *d, Error *err) {
                 if (r < 0)
                         return 1;
                 units = json_value_member(h->state, "units");
-                for (size_t k = 0; k < json_value_count(units); k++) {
-                        r = unit_refresh(d, h, json_value_item(units, k));
+                JSON_EACH(item, units) {
+                        r = unit_refresh(d, h, item);
                         if (r < 0)
                                 return r;
                 }

@@ -22,9 +22,7 @@ static int members_print_json(const JsonValue *members, const JsonValue *leader)
 
         json_open(&t, NULL, '{');
         json_open(&t, "members", '[');
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
-
+        JSON_EACH(m, members) {
                 json_open(&t, NULL, '{');
                 json_add_string(&t, "address", json_value_string(json_value_member(m, "address")));
                 json_add_string(&t, "id", json_value_string(json_value_member(m, "id")));
@@ -59,8 +57,7 @@ static int list_members_run(Client *c, char **args, size_t n, Error *err) {
         table = table_new("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
         if (!table)
                 return -ENOMEM;
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
+        JSON_EACH(m, members) {
                 const char *cells[] = { member_label(m), member_text(m, "id"), member_text(m, "address"),
                                         members_role(m, leader), member_bool(m, "reachable") ? "yes" : "no" };
 
@@ -90,8 +87,7 @@ static int machine_find(Client *c, const char *name, Listing *machines, const Ap
 static void machine_append(Text *t, const char *label, const char *value) {
         if (!value || !*value)
                 return;
-        text_printf(t, "%-12s", label);
-        text_append_printable(t, value);
+        text_printable(t, "%-12s%s", label, value);
         text_append_char(t, '\n');
 }
 
@@ -129,10 +125,8 @@ static void machine_append_all(Client *c, Text *t, const ApiMachine *m) {
         machine_append(t, "version", m->version);
         text_printf(t, "%-12s%llu\n", "units", (unsigned long long) m->n_units);
         for (size_t i = 0; i < m->metadata.n; i++) {
-                text_printf(t, "%-12s", i == 0 ? "metadata" : "");
-                text_append_printable(t, m->metadata.items[i].key);
-                text_append_char(t, '=');
-                text_append_printable(t, m->metadata.items[i].value);
+                text_printable(t, "%-12s%s=%s", i == 0 ? "metadata" : "", m->metadata.items[i].key,
+                               m->metadata.items[i].value);
                 text_append_char(t, '\n');
         }
 }
@@ -191,11 +185,8 @@ static void machine_set_append(Text *t, const JsonValue *entry) {
         bool stops = streq(member_text(entry, "action"), "stop");
 
         text_append(t, "\n  ");
-        text_append_printable(t, member_text(entry, "name"));
-        text_append(t, stops ? " stops on " : " moves to ");
-        text_append_printable(t, member_name(entry, "hostname"));
-        text_append(t, ": ");
-        text_append_printable(t, member_text(entry, "reason"));
+        text_printable(t, "%s%s%s: %s", member_text(entry, "name"), stops ? " stops on " : " moves to ",
+                       member_name(entry, "hostname"), member_text(entry, "reason"));
 }
 
 /* Ask before a change after which units move or stop. Nothing is asked if the daemon, of an older version,
@@ -224,9 +215,7 @@ static int machine_set_confirm(Client *c, const char *name, const Text *body, Er
         n = json_value_count(entries);
         if (n == 0)
                 return EXIT_DONE;
-        text_append(&effect, "With this metadata of ");
-        text_append_printable(&effect, name);
-        text_append_char(&effect, ':');
+        text_printable(&effect, "With this metadata of %s:", name);
         for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
                 machine_set_append(&effect, json_value_item(entries, i));
         if (n > SHOWN_MAX)
@@ -240,9 +229,7 @@ static int machine_set_confirm(Client *c, const char *name, const Text *body, Er
 static int machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
         _cleanup_text_ Text t = {};
 
-        text_append(&t, "Machine ");
-        text_append_printable(&t, m->hostname && *m->hostname ? m->hostname : m->id);
-        text_append_char(&t, ':');
+        text_printable(&t, "Machine %s:", m->hostname && *m->hostname ? m->hostname : m->id);
         for (size_t i = 0; i < n; i++) {
                 size_t size = strlen(pairs[i]);
 

@@ -46,13 +46,9 @@ static int moving_print(Moving *m, ProgressMark mark, const char *place, const c
 
         progress_set(m->progress, m->name, mark, place, word, note);
         progress_draw(m->progress);
-        text_append_printable(&t, m->name);
-        text_append(&t, " → ");
-        text_append_printable(&t, place);
-        text_printf(&t, " %s", word);
+        text_printable(&t, "%s → %s %s", m->name, place, word);
         if (*note) {
-                text_append(&t, mark == PROGRESS_DONE ? " " : ": ");
-                text_append_printable(&t, note);
+                text_printable(&t, "%s%s", mark == PROGRESS_DONE ? " " : ": ", note);
         }
         if (t.error < 0)
                 return t.error;
@@ -237,9 +233,7 @@ static int moving_request(Moving *m, const ApiMachine *to, Error *err) {
 static int moving_stays(const Moving *m) {
         _cleanup_text_ Text t = {};
 
-        text_append_printable(&t, m->name);
-        text_append(&t, " is on ");
-        text_append_printable(&t, member_text(m->state, "machine"));
+        text_printable(&t, "%s is on %s", m->name, member_text(m->state, "machine"));
         if (t.error < 0)
                 return t.error;
         return client_prints_json(m->client) ? EXIT_DONE : output_line(t.chars);
@@ -266,8 +260,8 @@ static int moving_print_followers(const Moving *m) {
         text_append(&t,
                     n == 1 ? "This unit follows it (MachineOf=): " : "These units follow it (MachineOf=): ");
         for (size_t i = 0; i < n; i++) {
-                text_append(&t, i > 0 ? ", " : "");
-                text_append_printable(&t, json_value_string(json_value_item(followers, i)) ?: "");
+                text_printable(&t, "%s%s", i > 0 ? ", " : "",
+                               json_value_string(json_value_item(followers, i)) ?: "");
         }
         return t.error < 0 ? t.error : output_line(t.chars);
 }

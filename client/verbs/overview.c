@@ -32,14 +32,13 @@ void view_done(View *v) {
 }
 
 bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
-        const JsonValue *awaited = json_value_member(cluster, "waitsFor");
         _cleanup_text_ Text name = {};
 
         if (same_string(m->id, member_text(cluster, "machine"))) /* about to report */
                 return false;
         append_machine_name(&name, machines, m->id);
-        for (size_t i = 0; i < json_value_count(awaited); i++)
-                if (same_string(json_value_string(json_value_item(awaited, i)), name.chars ?: ""))
+        JSON_EACH(item, json_value_member(cluster, "waitsFor"))
+                if (same_string(json_value_string(item), name.chars ?: ""))
                         return true;
         return false;
 }
@@ -55,14 +54,9 @@ bool view_is_up(const View *v, const char *id) {
 }
 
 bool view_has_paused(const View *v, const char *name) {
-        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
-
-        for (size_t i = 0; i < json_value_count(rollouts); i++) {
-                const JsonValue *r = json_value_item(rollouts, i);
-
+        JSON_EACH(r, json_value_member(v->cluster, "rollouts"))
                 if (streq(member_text(r, "state"), "paused") && streq(member_text(r, "name"), name))
                         return true;
-        }
         return false;
 }
 
@@ -73,10 +67,8 @@ bool view_has_left(const View *v, const char *name, const char *machine) {
 }
 
 bool view_is_paused_by(const View *v, const ApiState *s) {
-        const JsonValue *rollouts = json_value_member(v->cluster, "rollouts");
-
-        for (size_t i = 0; i < json_value_count(rollouts); i++) {
-                const JsonValue *f = json_value_member(json_value_item(rollouts, i), "failure");
+        JSON_EACH(item, json_value_member(v->cluster, "rollouts")) {
+                const JsonValue *f = json_value_member(item, "failure");
 
                 if (f && same_string(s->name, member_text(f, "name")) &&
                     same_string(s->machine_id, member_text(f, "machineID")) &&
@@ -87,11 +79,7 @@ bool view_is_paused_by(const View *v, const ApiState *s) {
 }
 
 void append_paused_file(Text *t, const View *v, const char *name) {
-        const JsonValue *problems = json_value_member(v->directories, "problems");
-
-        for (size_t i = 0; i < json_value_count(problems); i++) {
-                const JsonValue *p = json_value_item(problems, i);
-
+        JSON_EACH(p, json_value_member(v->directories, "problems")) {
                 if (!streq(member_text(p, "kind"), "paused") || !streq(member_text(p, "name"), name))
                         continue;
                 text_append(t, "; its file is on ");
@@ -210,8 +198,7 @@ static int problem_print(const Condition *p, const OverviewWidths *w) {
         if (*next) {
                 size_t pad = MIN(w->what, width);
 
-                text_printf(&line, "%*s    fleetctl ", (int) (pad - MIN(pad, used)), "");
-                text_append_printable(&line, next);
+                text_printable(&line, "%*s    fleetctl %s", (int) (pad - MIN(pad, used)), "", next);
         }
         if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
                 return -ENOMEM;
@@ -257,24 +244,19 @@ static void print_critical(const View *v, Text *t) {
                 return;
         text_append(t, "; loss of ");
         if (*value) {
-                text_append_printable(t, member_text(settings, "spread"));
-                text_append(t, " ");
-                text_append_printable(t, value);
+                text_printable(t, "%s %s", member_text(settings, "spread"), value);
         } else {
-                text_append(t, "the hosts without ");
-                text_append_printable(t, member_text(settings, "spread"));
+                text_printable(t, "the hosts without %s", member_text(settings, "spread"));
         }
         text_append(t, " stops writes");
 }
 
 static void print_voters(const View *v) {
-        const JsonValue *members = json_value_member(v->cluster, "voters");
         size_t n = 0, n_reachable = 0;
         _cleanup_text_ Text t = {}, lose = {};
 
         text_append(&t, "  voters  ");
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
+        JSON_EACH(m, json_value_member(v->cluster, "voters")) {
                 bool reachable = member_bool(m, "reachable");
 
                 if (!member_is_voter(m))
@@ -358,12 +340,10 @@ static void print_leaving(const View *v) {
         const JsonValue *leaving = json_value_member(v->cluster, "leaving");
         _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < json_value_count(leaving); i++) {
-                const JsonValue *m = json_value_item(leaving, i);
+        JSON_EACH(m, leaving) {
                 uint64_t n = member_number(m, "units");
 
-                text_append(&t, i > 0 ? ", " : "  leaving  ");
-                text_append_printable(&t, member_text(m, "name"));
+                text_printable(&t, "%s%s", m_i > 0 ? ", " : "  leaving  ", member_text(m, "name"));
                 if (n > 0)
                         text_printf(&t, " (%llu unit%s to move)", (unsigned long long) n, plural(n));
         }
@@ -376,18 +356,13 @@ static void print_maintenance(const View *v) {
         const JsonValue *machines = json_value_member(v->cluster, "maintenance");
         _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, machines) {
                 const char *reason = member_text(m, "reason");
 
-                text_append(&t, i > 0 ? ", " : "  drains   ");
-                text_append_printable(&t, member_text(m, "name"));
-                text_append(&t, " ");
-                text_append_printable(&t, member_text(m, "mode"));
+                text_printable(&t, "%s%s %s", m_i > 0 ? ", " : "  drains   ", member_text(m, "name"),
+                               member_text(m, "mode"));
                 if (*reason) {
-                        text_append(&t, " (");
-                        text_append_printable(&t, reason);
-                        text_append(&t, ")");
+                        text_printable(&t, " (%s)", reason);
                 }
         }
         if (t.size > 0)
@@ -396,13 +371,9 @@ static void print_maintenance(const View *v) {
 
 /* Append the name and the state of each item. */
 static void append_states(Text *t, const char *label, const JsonValue *items) {
-        for (size_t i = 0; i < json_value_count(items); i++) {
-                const JsonValue *item = json_value_item(items, i);
-
-                text_append(t, i > 0 ? ", " : label);
-                text_append_printable(t, member_text(item, "name"));
-                text_append(t, " ");
-                text_append_printable(t, member_text(item, "state"));
+        JSON_EACH(item, items) {
+                text_append(t, item_i > 0 ? ", " : label);
+                text_printable(t, "%s %s", member_text(item, "name"), member_text(item, "state"));
         }
 }
 
@@ -436,12 +407,10 @@ static void print_reverted(const View *v) {
                 const JsonValue *r = json_value_item(all, i);
                 _cleanup_text_ Text t = {};
 
-                text_append(&t, "  reverted ");
-                text_append_printable(&t, member_text(r, "name"));
-                text_printf(&t, " revision %llu, ", (unsigned long long) member_number(r, "revision"));
+                text_printable(&t, "  reverted %s revision %llu, ", member_text(r, "name"),
+                               (unsigned long long) member_number(r, "revision"));
                 append_span(&t, member_number(r, "ageMs"));
-                text_append(&t, " ago: ");
-                text_append_printable(&t, member_text(r, "why"));
+                text_printable(&t, " ago: %s", member_text(r, "why"));
                 if (i + 1 == REVERTED_SHOWN && n > REVERTED_SHOWN)
                         text_printf(&t, "; and %zu more", n - REVERTED_SHOWN);
                 output_words(&t, LABEL_WIDTH);

@@ -131,8 +131,8 @@ static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
 }
 
 static bool plan_has_effects(const JsonValue *units) {
-        for (size_t i = 0; i < json_value_count(units); i++)
-                if (*member_text(json_value_item(units, i), "effect"))
+        JSON_EACH(item, units)
+                if (*member_text(item, "effect"))
                         return true;
         return false;
 }
@@ -166,9 +166,7 @@ static void print_plan_steps(const JsonValue *rollout) {
         _cleanup_text_ Text t = {}, least = {};
 
         if (n > 0) {
-                text_append_printable(&t, member_text(rollout, "name"));
-                text_append(&t, ": ");
-                text_append_printable(&t, member_text(rollout, "effect"));
+                text_printable(&t, "%s: %s", member_text(rollout, "name"), member_text(rollout, "effect"));
                 text_printf(&t, ", %" PRIu64 " instance%s", n, n == 1 ? "" : "s");
                 if (n > 1)
                         text_printf(&t, ", %" PRIu64 " at a time", at_a_time);
@@ -197,8 +195,8 @@ static int plan_run(Client *c, char **args, size_t n, Error *err) {
         if (r != EXIT_DONE || !root)
                 return r;
         r = print_plan(root);
-        for (size_t i = 0; i < json_value_count(json_value_member(root, "rollouts")); i++)
-                print_plan_steps(json_value_item(json_value_member(root, "rollouts"), i));
+        JSON_EACH(item, json_value_member(root, "rollouts"))
+                print_plan_steps(item);
         return r;
 }
 

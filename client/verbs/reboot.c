@@ -263,8 +263,7 @@ static int reboot_status(Client *c, Error *err) {
         if (r < 0)
                 return r;
         all = json_value_member(root, "reboots");
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *item = json_value_item(all, i);
+        JSON_EACH(item, all) {
                 _cleanup_text_ Text line = {};
 
                 text_printf(&line, "%s: ", member_name(item, "name"));

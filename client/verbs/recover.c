@@ -166,12 +166,9 @@ static int recovery_run(const Recovery *r, const char *script, const char *first
 
 /* Return whether a majority of the voters answers. */
 static bool majority_answers(const JsonValue *cluster) {
-        const JsonValue *members = json_value_member(cluster, "voters");
         size_t n = 0, n_reachable = 0;
 
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
-
+        JSON_EACH(m, json_value_member(cluster, "voters")) {
                 if (!streq(member_text(m, "seat"), "voter"))
                         continue;
                 n++;
@@ -230,16 +227,12 @@ static const JsonValue *print_others(const Recovery *r, const JsonValue **ret_si
         const JsonValue *members = json_value_member(r->cluster, "voters"), *best = NULL;
         const char *self = member_text(r->cluster, "machine");
 
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
+        JSON_EACH(m, members) {
                 _cleanup_text_ Text t = {};
 
                 if (streq(member_text(m, "id"), self))
                         continue;
-                text_append(&t, "  ");
-                text_append_printable(&t, member_label(m));
-                text_append(&t, "  ");
-                text_append_printable(&t, member_text(m, "seat"));
+                text_printable(&t, "  %s  %s", member_label(m), member_text(m, "seat"));
                 if (!member_bool(m, "reachable"))
                         text_append(&t, ", lost");
                 else if (!member_number(m, "lastTerm")) {
@@ -298,18 +291,14 @@ static int recover_check(const Recovery *r, const JsonValue *best, const JsonVal
 /* Refuse a recovery of an attached host, and name those that have a copy of the tree. A host whose replica
  * has failed is one of these. */
 static int recover_check_copy(const Recovery *r, Error *err) {
-        const JsonValue *members = json_value_member(r->cluster, "voters");
         _cleanup_text_ Text names = {};
 
         if (!streq(member_text(r->cluster, "role"), "attached"))
                 return 0;
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *m = json_value_item(members, i);
-
+        JSON_EACH(m, json_value_member(r->cluster, "voters")) {
                 if (streq(member_text(m, "id"), member_text(r->cluster, "machine")))
                         return 0;
-                text_append(&names, i > 0 ? ", " : ": ");
-                text_append_printable(&names, member_label(m));
+                text_printable(&names, "%s%s", m_i > 0 ? ", " : ": ", member_label(m));
         }
         if (names.error < 0)
                 return names.error;
@@ -340,15 +329,14 @@ static int recover_explain(Recovery *r, Error *err) {
                 e = recover_check_copy(r, err);
                 if (e < 0)
                         return e;
-                text_append(&t, "This host, ");
-                text_append_printable(&t, r->name);
-                text_printf(&t,
-                            ", has index %llu, and as its last entry %llu, term %llu. The other replicas:",
-                            (unsigned long long) member_number(r->cluster, "index"),
-                            (unsigned long long) (member_number(r->cluster, "lastIndex") ?:
-                                                          member_number(r->cluster, "raftIndex")),
-                            (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
-                                                          member_number(r->cluster, "term")));
+                text_printable(&t,
+                               "This host, %s, has index %llu, and as its last entry %llu, term %llu. The "
+                               "other replicas:",
+                               r->name, (unsigned long long) member_number(r->cluster, "index"),
+                               (unsigned long long) (member_number(r->cluster, "lastIndex") ?:
+                                                             member_number(r->cluster, "raftIndex")),
+                               (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
+                                                             member_number(r->cluster, "term")));
                 if (t.error < 0)
                         return t.error;
                 (void) output_line(t.chars);

@@ -13,9 +13,7 @@ static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, 
 
                 if (!streq(member_text(member, "id"), m->id) || !member_is_voter(member))
                         continue;
-                text_append(t, " ");
-                text_append_printable(t, member_label(standby));
-                text_printf(t, " votes in place of %s.", name);
+                text_printable(t, " %s votes in place of %s.", member_label(standby), name);
         }
 }
 

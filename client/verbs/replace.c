@@ -41,8 +41,8 @@ static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
 static bool template_lists(const ReplaceTemplate *t, const char *list, const char *instance) {
         const JsonValue *names = json_value_member(t->rollout, list);
 
-        for (size_t i = 0; i < json_value_count(names); i++)
-                if (streq(json_value_string(json_value_item(names, i)) ?: "", instance))
+        JSON_EACH(item, names)
+                if (streq(json_value_string(item) ?: "", instance))
                         return true;
         return false;
 }
@@ -92,15 +92,13 @@ void replace_note_set(Client *c, const char *template) {
         const char *first = NULL;
         _cleanup_text_ Text names = {};
         const ReplaceTemplate *t;
-        const JsonValue *apart;
         size_t n = 0;
 
         if (replace_template(c, &all, template, &t, &(Error) {}) < 0)
                 return;
         client_note_warnings(json_value_member(t->rollout, "warnings"));
-        apart = json_value_member(t->rollout, "apart");
-        for (size_t i = 0; i < json_value_count(apart); i++) {
-                const char *name = json_value_string(json_value_item(apart, i)) ?: "";
+        JSON_EACH(item, json_value_member(t->rollout, "apart")) {
+                const char *name = json_value_string(item) ?: "";
 
                 if (template_lists(t, "joiners", name)) /* it follows next: it has the text */
                         continue;
@@ -187,8 +185,7 @@ void replace_note_rest(const Client *c, const char *done, const RolloutGoals *go
                 text_printf(&command, " --on-failure=%s", o->on_failure);
         for (size_t i = at; i < end; i++) {
                 text_printf(&names, "%s%s", i > at ? ", " : "", goals->items[i].name);
-                text_append(&command, " ");
-                text_append_printable(&command, goals->items[i].given);
+                text_printable(&command, " %s", goals->items[i].given);
         }
         if (end < goals->n)
                 text_printf(&names, " and %zu more", goals->n - end);
@@ -260,8 +257,7 @@ static void stops_read(const JsonValue *entries, ReplaceStops *ret, Text *ret_wh
 
         for (int pass = 0; pass < 2; pass++) {
                 stops.n = 0;
-                for (size_t i = 0; i < json_value_count(entries); i++) {
-                        const JsonValue *entry = json_value_item(entries, i);
+                JSON_EACH(entry, entries) {
                         const char *name = member_text(entry, "name");
 
                         if (!streq(member_text(entry, "action"), "stop"))

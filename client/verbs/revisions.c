@@ -159,8 +159,7 @@ static void append_clock_time(Text *t, uint64_t ms) {
 /* Return the number of the newest revision with this outcome ("": of an unknown one) that is neither 'a' nor
  * 'b'; 0: there is none. */
 static uint64_t revisions_newest(const JsonValue *all, const char *outcome, uint64_t a, uint64_t b) {
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *x = json_value_item(all, i);
+        JSON_EACH(x, all) {
                 uint64_t number = member_number(x, "number");
 
                 if (number != a && number != b && streq(member_text(x, "outcome"), outcome))
@@ -178,9 +177,9 @@ static uint64_t revisions_newest_good(const JsonValue *all, uint64_t a, uint64_t
 }
 
 static const JsonValue *revisions_wanted_of(const JsonValue *all) {
-        for (size_t i = 0; i < json_value_count(all); i++)
-                if (member_bool(json_value_item(all, i), "wanted"))
-                        return json_value_item(all, i);
+        JSON_EACH(item, all)
+                if (member_bool(item, "wanted"))
+                        return item;
         return NULL;
 }
 

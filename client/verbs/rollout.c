@@ -197,11 +197,9 @@ static int line_print(Set *set, const JsonValue *instance) {
                 return 0;
         text_printf(&t, "%s: ", rollout_set_text(set, "name"));
         text_append(&t, line->name);
-        text_append(&t, " ");
-        text_append_printable(&t, state);
+        text_printable(&t, " %s", state);
         if (failed && *why) {
-                text_append(&t, ": ");
-                text_append_printable(&t, why);
+                text_printable(&t, ": %s", why);
         }
         output_words(&t, 2);
         return t.error;
@@ -224,8 +222,7 @@ static int head_print(Set *set) {
                 text_printf(&t, ": revision %" PRIu64 ": ", set_number(set, "revision"));
                 rollout_append_summary(&t, set->answer);
                 if (set_is(set, "paused")) {
-                        text_append(&t, ": ");
-                        text_append_printable(&t, rollout_set_text(set, "why"));
+                        text_printable(&t, ": %s", rollout_set_text(set, "why"));
                 }
                 output_words(&t, 2);
         }
@@ -425,8 +422,7 @@ void rollout_goals_done(RolloutGoals *goals) {
 static void print_done(const Set *set, const char *done) {
         _cleanup_text_ Text line = {};
 
-        text_append_printable(&line, rollout_set_text(set, "name"));
-        text_printf(&line, ": %s", done);
+        text_printable(&line, "%s: %s", rollout_set_text(set, "name"), done);
         if (line.error >= 0)
                 (void) output_line(line.chars);
 }

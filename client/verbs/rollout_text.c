@@ -65,8 +65,7 @@ static void print_head(const JsonValue *answer) {
                 text_append(&t, ", began");
                 append_age(&t, member_number(answer, "since"));
                 if (*by) {
-                        text_append(&t, " by ");
-                        text_append_printable(&t, by);
+                        text_printable(&t, " by %s", by);
                 }
         }
         output_words(&t, 2);
@@ -74,11 +73,9 @@ static void print_head(const JsonValue *answer) {
 
 /* Print the instances in this state: those without a reason in one line. */
 static void print_instances(const JsonValue *answer, const char *label, const char *state) {
-        const JsonValue *all = json_value_member(answer, "instances");
         _cleanup_text_ Text line = {};
 
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *p = json_value_item(all, i);
+        JSON_EACH(p, json_value_member(answer, "instances")) {
                 const char *why = member_text(p, "why");
                 _cleanup_text_ Text t = {};
 
@@ -94,8 +91,7 @@ static void print_instances(const JsonValue *answer, const char *label, const ch
                 }
                 text_printf(&t, "  %-8s ", label);
                 rollout_append_instance(&t, p, member_text(answer, "name"));
-                text_append(&t, "  ");
-                text_append_printable(&t, why);
+                text_printable(&t, "  %s", why);
                 output_words(&t, 11);
         }
         if (line.size > 0) {
@@ -106,15 +102,10 @@ static void print_instances(const JsonValue *answer, const char *label, const ch
 
 /* Append the command that shows why the first failed instance has failed, or nothing. */
 static void append_journal(Text *t, const JsonValue *answer) {
-        const JsonValue *all = json_value_member(answer, "instances");
-
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *p = json_value_item(all, i);
-
+        JSON_EACH(p, json_value_member(answer, "instances")) {
                 if (!streq(member_text(p, "state"), "failed"))
                         continue;
-                text_append(t, "more: fleetctl journal ");
-                text_append_printable(t, member_text(p, "name"));
+                text_printable(t, "more: fleetctl journal %s", member_text(p, "name"));
                 if (member_number(answer, "of") > 1 &&
                     streq(member_text(p, "name"), member_text(answer, "name"))) {
                         text_append(t, " --machine="); /* of a global unit */
@@ -133,17 +124,14 @@ void rollout_append_next(Text *t, const JsonValue *answer) {
         if (!request)
                 return;
         append_journal(t, answer);
-        text_printf(t, "to go on: fleetctl rollout %s ", request);
-        text_append_printable(t, member_text(answer, "name"));
-        text_append(t, "; to return: fleetctl revert ");
-        text_append_printable(t, member_text(answer, "name"));
+        text_printable(t, "to go on: fleetctl rollout %s %s; to return: fleetctl revert %s", request,
+                       member_text(answer, "name"), member_text(answer, "name"));
 }
 
 void rollout_append_reverted(Text *t, const JsonValue *answer) {
         text_printf(t, "revision %" PRIu64 " was reverted", member_number(answer, "reverted"));
         if (*member_text(answer, "why")) {
-                text_append(t, ": ");
-                text_append_printable(t, member_text(answer, "why"));
+                text_printable(t, ": %s", member_text(answer, "why"));
         }
 }
 

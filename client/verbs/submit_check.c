@@ -96,15 +96,12 @@ void submit_warn_required(Client *c, Submissions *all, const Submission *s) {
 static void warn_failed(Client *c, const Submission *s) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {};
-        const JsonValue *all;
 
         text_append(&path, "/fleet/v1/revisions/");
         append_escaped(&path, s->name, false);
         if (client_get_json(c, client_path(&path), &root, NULL) < 0)
                 return;
-        all = json_value_member(root, "revisions");
-        for (size_t i = 0; i < json_value_count(all); i++) {
-                const JsonValue *x = json_value_item(all, i);
+        JSON_EACH(x, json_value_member(root, "revisions")) {
                 bool reverted = streq(member_text(x, "outcome"), "reverted");
 
                 if ((!reverted && !streq(member_text(x, "outcome"), "failed")) ||

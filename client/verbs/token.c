@@ -178,9 +178,8 @@ static void token_append_state(Text *t, const JsonValue *token, uint64_t now_ms)
 }
 
 static void token_append_hosts(Text *t, const JsonValue *hosts) {
-        for (size_t i = 0; i < json_value_count(hosts); i++)
-                text_printf(t, "%s%.8s", i > 0 ? "," : "",
-                            json_value_string(json_value_item(hosts, i)) ?: "");
+        JSON_EACH(item, hosts)
+                text_printf(t, "%s%.8s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
 }
 
 static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
@@ -236,8 +235,8 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
         }
         (void) clock_gettime(CLOCK_REALTIME, &now);
         tokens = json_value_member(root, "tokens");
-        for (size_t i = 0; i < json_value_count(tokens); i++) {
-                r = token_add_row(table, json_value_item(tokens, i), (uint64_t) now.tv_sec * 1000);
+        JSON_EACH(item, tokens) {
+                r = token_add_row(table, item, (uint64_t) now.tv_sec * 1000);
                 if (r < 0)
                         return r;
         }
@@ -296,8 +295,7 @@ static int ca_print(const JsonValue *root) {
                 client_note("the cluster has no CA; the first token creates it: fleetctl token");
                 return EXIT_FAILED;
         }
-        for (size_t i = 0; i < json_value_count(roots); i++) {
-                const JsonValue *item = json_value_item(roots, i);
+        JSON_EACH(item, roots) {
                 const char *cells[] = { member_text(item, "id"), member_text(item, "state") };
 
                 if (table_add_row(table, cells) < 0)
@@ -309,9 +307,10 @@ static int ca_print(const JsonValue *root) {
         text_append(&line, "\nrotation: ");
         text_append_printable(&line, rotation);
         if (*waits) {
-                text_append(&line, streq(rotation, "rekey") ? ", waits for the return of " :
-                                                              ", waits for a new certificate of ");
-                text_append_printable(&line, waits);
+                text_printable(&line, "%s%s",
+                               streq(rotation, "rekey") ? ", waits for the return of " :
+                                                          ", waits for a new certificate of ",
+                               waits);
         }
         return line.error < 0 ? line.error : output_line(line.chars);
 }

@@ -28,14 +28,9 @@ static bool is_maintained(const View *v, const ApiMachine *m) {
 }
 
 const JsonValue *cluster_standby(const JsonValue *cluster) {
-        const JsonValue *members = json_value_member(cluster, "voters");
-
-        for (size_t i = 0; i < json_value_count(members); i++) {
-                const JsonValue *member = json_value_item(members, i);
-
+        JSON_EACH(member, json_value_member(cluster, "voters"))
                 if (!member_is_voter(member) && member_bool(member, "reachable"))
                         return member;
-        }
         return NULL;
 }
 

@@ -109,11 +109,9 @@ static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
 
 /* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
 static void print_states(Client *c, const View *v, const JsonValue *root) {
-        const JsonValue *machines = json_value_member(root, "machines");
         bool global = member_bool(root, "global");
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, json_value_member(root, "machines")) {
                 const ApiState s = reported_state(root, m);
                 bool here = streq(member_text(m, "id"), member_text(root, "machineID"));
                 _cleanup_text_ Text t = {}, command = {};
@@ -142,10 +140,7 @@ static void print_states(Client *c, const View *v, const JsonValue *root) {
 
 /* Print why unit directories do not apply their file of the unit. */
 static void print_file_problems(const JsonValue *root) {
-        const JsonValue *machines = json_value_member(root, "machines");
-
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, json_value_member(root, "machines")) {
                 const char *kind = member_text(m, "problemKind"); /* "": of an older daemon */
                 _cleanup_text_ Text t = {};
 
@@ -291,12 +286,9 @@ static void print_long_lost(const JsonValue *machines) {
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
-
+        JSON_EACH(m, machines)
                 if (is_long_lost(m))
                         text_printf(&names, "%s%s", n++ > 0 ? ", " : "", machine_label(m));
-        }
         if (n > 0)
                 printf("  %zu machine%s lost for more than an hour, or replaced: %s\n", n, plural(n),
                        names.chars ?: "");
@@ -304,10 +296,8 @@ static void print_long_lost(const JsonValue *machines) {
 
 /* Return whether a machine reports the unit as active, or in transition. */
 static bool is_running_anywhere(const JsonValue *root) {
-        const JsonValue *machines = json_value_member(root, "machines");
-
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const ApiState s = reported_state(root, json_value_item(machines, i));
+        JSON_EACH(item, json_value_member(root, "machines")) {
+                const ApiState s = reported_state(root, item);
 
                 if (s.active && (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING))
                         return true;
@@ -318,7 +308,6 @@ static bool is_running_anywhere(const JsonValue *root) {
 /* Print how a unit that no machine may run gets one: the steps of the daemon, and changes of its options if
  * these are the cause. */
 static void print_way(Client *c, const JsonValue *root) {
-        const JsonValue *machines = json_value_member(root, "machines");
         const JsonValue *steps = json_value_member(root, "steps"),
                         *missing = json_value_member(root, "missing"),
                         *down = json_value_member(root, "down");
@@ -329,8 +318,7 @@ static void print_way(Client *c, const JsonValue *root) {
         if (*member_text(root, "machineID") || member_bool(root, "global") ||
             streq(member_text(root, "desiredState"), "inactive"))
                 return;
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, json_value_member(root, "machines")) {
                 const char *rule = member_text(m, "rule");
 
                 if (member_bool(m, "fits"))
@@ -368,8 +356,8 @@ static void print_way(Client *c, const JsonValue *root) {
         }
         text_append(&t, metadata ? ", or fleetctl machine set HOST KEY=VALUE" : "");
         output_words(&t, CONTINUED);
-        for (size_t i = 0; i < json_value_count(missing); i++)
-                (void) client_suggest_unit(c, json_value_string(json_value_item(missing, i)) ?: "");
+        JSON_EACH(item, missing)
+                (void) client_suggest_unit(c, json_value_string(item) ?: "");
 }
 
 /* Print which machines that are away stop the unit when they are back. */
@@ -378,8 +366,7 @@ static void print_pending_stops(const JsonValue *root) {
         const char *target = member_text(root, "desiredState");
         bool wanted = !*target || streq(target, "launched");
 
-        for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
+        JSON_EACH(m, machines) {
                 _cleanup_text_ Text t = {};
 
                 if (!stops_later(root, m))
