@@ -91,7 +91,7 @@ static void leaving_write(Text *t, const Cluster *c) {
                 if (n_units > 0 && !view && scheduler_view_new(c, c->now_ms, &view) < 0)
                         t->error = -ENOMEM;
                 if (n_units > 0 && view)
-                        leave_write_waiting(t, c, view, machines[i]);
+                        leave_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
         if (any)

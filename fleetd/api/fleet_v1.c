@@ -2,10 +2,8 @@
 #include "fleetd/api/fleet_v1.h"
 
 #include <stdio.h>
-#include <time.h>
 
-#include "fleetd/engine/drain.h"
-#include "fleetd/registry/presence.h"
+#include "fleetd/engine/explain.h"
 #include "fleetd/registry/unit_order.h"
 
 /* -- Units -- */
@@ -33,10 +31,6 @@ int units_count_options(const Unit *unit, size_t *n, Error *err) {
                          OPTIONS_READ_MAX);
 }
 
-bool machine_is_there(const ClusterMachine *machine) {
-        return !presence_is_down(machine->presence);
-}
-
 uint64_t request_brake_ms(const Request *request) {
         const ApiOptions *o = &request->api->options;
 
@@ -47,187 +41,9 @@ bool request_is_braked(const Request *request, const Cluster *c) {
         return engine_is_braked(c, request_brake_ms(request));
 }
 
-/* The mass-failure brake holds the unit back. */
-static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) {
-        const Api *api = request->api;
-        const Cluster *c = registry_cluster(api->options.registry);
-        EngineBrake brake = {};
-        struct tm when = {};
-        char until[16] = "";
-        time_t seconds;
-
-        if (engine_brake_state(c, brake_ms, &brake) < 0 || brake.until_ms == 0) {
-                error_set(ret, 0,
-                          "held back: machines that were lost together are replaced one by one (BrakeSec=)");
-                return;
-        }
-        seconds = (time_t) ((loop_wall_ms(api->loop) + brake.until_ms - c->now_ms) / 1000);
-        (void) localtime_r(&seconds, &when);
-        (void) strftime(until, sizeof(until), "%H:%M:%S", &when);
-        error_set(ret, 0, "held back until %s: %zu of %zu machines were lost within a minute (BrakeSec=)",
-                  until, brake.n_lost, brake.n_total);
-}
-
-const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where) {
-        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (a->machine != where && cluster_assignment_is_active(a) &&
-                    a->machine->presence == PRESENCE_UP)
-                        return a->machine;
-        return NULL;
-}
-
-/* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
- * been lost for an hour is no news. A unit that another machine is starting moves, and does not wait. Return
- * the kind. */
-static const char *waiting_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                                  const ClusterMachine *where, const Error *unfit, Error *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        bool old = presence_is_omitted(where, scheduler_view_now_ms(view));
-        char buffer[CLUSTER_LABEL_SIZE];
-        const char *name = cluster_machine_label(where, buffer);
-        const ClusterMachine *other = NULL, *successor = unit_successor(u, where);
-        const ClusterAssignment *a = cluster_assignment_on(where, u->name);
-        Error cause = {}, next = {}, stays = {};
-
-        if (successor)
-                error_set(&next, 0, "%s has it", cluster_machine_name(successor));
-        else if (a && where->maintenance && drain_explain_retry(c, a, scheduler_view_now_ms(view), &stays))
-                error_set(&next, 0, "%s", stays.message);
-        else if (a && cluster_machine_is_draining(where) && where->presence == PRESENCE_UP &&
-                 unit_drained(c, view, u, where, &other, &stays) == DRAINED_UNIT_WAITS)
-                error_set(&next, 0, "%s", stays.message);
-        else if (a && cluster_machine_is_draining(where) && where->presence == PRESENCE_UP &&
-                 machine_is_held(c, request_is_braked(request, c), where, &stays))
-                error_set(&next, 0, "%s", stays.message);
-        else if (scheduler_pick(view, u, &other, NULL) >= 0)
-                error_set(&next, 0, "moving to %s", cluster_machine_name(other));
-        else
-                scheduler_explain(view, u, old ? NULL : where, &next);
-        if (unfit)
-                error_set(&cause, 0, "%s no longer qualifies (%s); ", name, unfit->message);
-        else if (!old)
-                error_set(&cause, 0, "%s %s; ", name,
-                          where->presence == PRESENCE_LEFT ? "was shut down" : "is lost");
-        error_set(ret, 0, "%s: %s%s", successor ? "moving" : "waiting", cause.message, next.message);
-        return successor ? API_REASON_MOVING : API_REASON_WAITING;
-}
-
-/* Set the reason of a unit that waits for its machine, which is lost or was shut down. */
-static void delayed_reason(const Cluster *c, const ClusterUnit *u, const ClusterMachine *where, Error *ret) {
-        uint64_t after_ms = u->unit->placement.replace_after_ms, end_ms;
-
-        if (cluster_machine_has_stopped(where) && scheduler_is_bound(u, where))
-                error_set(ret, 0,
-                          "waiting: %s was shut down, and no other machine takes over (Move=no); to move it: "
-                          "fleetctl move %s --force",
-                          cluster_machine_name(where), u->name);
-        else if (__builtin_add_overflow(where->since_ms, after_ms, &end_ms))
-                error_set(ret, 0,
-                          "waiting: %s is lost, and no other machine takes over "
-                          "(ReplaceAfterSec=never)",
-                          cluster_machine_name(where));
-        else
-                error_set(ret, 0,
-                          "waiting: %s is lost, and another machine takes over in %llu s "
-                          "(ReplaceAfterSec=)",
-                          cluster_machine_name(where),
-                          (unsigned long long) (end_ms > c->now_ms ? end_ms - c->now_ms + 999 : 0) / 1000);
-}
-
-/* Set the reason of a unit that is assigned to 'where', and return its kind, as unit_reason(). */
-static const char *order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                                const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        uint64_t brake_ms = request_brake_ms(request);
-        EngineVerdict verdict = ENGINE_STAYS;
-        const ClusterMachine *to;
-        Error why = {};
-
-        if (!u->unit->placement.global && engine_judge(view, c, order, brake_ms, &verdict, &why) < 0)
-                return NULL;
-        switch (verdict) {
-        case ENGINE_FINISHED:
-                error_set(ret, 0, "finished on %s: it ended successfully, and is not run again",
-                          cluster_machine_name(where));
-                return API_REASON_FINISHED;
-        case ENGINE_BRAKED:
-                brake_reason(request, brake_ms, ret);
-                return API_REASON_HELD;
-        case ENGINE_DELAYED:
-                delayed_reason(c, u, where, ret);
-                return API_REASON_WAITING;
-        case ENGINE_GONE:
-                return waiting_reason(request, view, u, where, NULL, ret);
-        case ENGINE_UNFIT:
-                return waiting_reason(request, view, u, where, &why, ret);
-        case ENGINE_BOUND:
-                if (why.message[0])
-                        error_set(ret, 0,
-                                  "waiting: %s no longer qualifies (%s), and it stays there (Move=no)",
-                                  cluster_machine_name(where), why.message);
-                else
-                        error_set(ret, 0, "waiting: %s", order->reason ?: "");
-                return API_REASON_WAITING;
-        default:
-                break;
-        }
-        if (where->maintenance && where->maintenance->mode == MAINTENANCE_DRAINING &&
-            !u->unit->placement.global && unit_drained(c, view, u, where, &to, &why) == DRAINED_UNIT_WAITS) {
-                error_set(ret, 0, "waiting: %s is %s; it stays: %s", cluster_machine_name(where),
-                          cluster_machine_is_leaving(where) ? "leaving the cluster" : "being drained",
-                          why.message);
-                return API_REASON_WAITING;
-        }
-        error_set(ret, 0, "%s", order->reason ?: "");
-        return NULL;
-}
-
-/* Set the reason of a unit without an assignment to run, and return its kind. */
-static const char *unplaced_reason(const SchedulerView *view, const ClusterUnit *u, Error *ret) {
-        const ClusterMachine *to;
-        Error why = {};
-
-        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (!cluster_machine_is_removed(a->machine) &&
-                    (a->hold_ms > 0 || !presence_is_down(a->machine->presence))) {
-                        error_set(ret, 0, "waiting: it has to end on %s", cluster_machine_name(a->machine));
-                        return API_REASON_WAITING;
-                }
-        if (scheduler_pick(view, u, &to, &why) < 0) {
-                *ret = why;
-                return API_REASON_WAITING;
-        }
-        error_set(ret, 0, "about to be assigned: %s", why.message);
-        return NULL;
-}
-
-const char *unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterMachine *where = NULL;
-        const ClusterAssignment *assignment;
-
-        *ret = (Error) {};
-        if (cluster_unit_is_unreadable(u)) {
-                error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
-                return NULL;
-        }
-        if (c->adopting && u->target != TARGET_INACTIVE) {
-                error_set(ret, 0, "waiting: " HELD_BY_ADOPTION);
-                return API_REASON_HELD;
-        }
-        if (u->move) {
-                move_reason_of(request, view, u, ret);
-                return API_REASON_MOVING;
-        }
-        (void) cluster_current_state(c, u, &where);
-        assignment = where ? cluster_assignment(c, where->id, u->name) : NULL;
-        if (assignment)
-                return order_reason(request, view, u, where, assignment, ret);
-        if (u->target == TARGET_INACTIVE)
-                error_set(ret, 0, "its target state is inactive");
-        else if (!u->unit->placement.global)
-                return unplaced_reason(view, u, ret);
-        return NULL;
+const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                            Error *ret) {
+        return engine_explain_unit(view, u, request_brake_ms(request), loop_wall_ms(request->api->loop), ret);
 }
 
 const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
@@ -237,11 +53,11 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
                 const ClusterAssignment *o = cluster_assignment(c, m->id, unit);
 
                 if (o && o->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(m) &&
-                    (!found || machine_is_there(m)))
+                    (!found || !presence_is_down(m->presence)))
                         found = m;
         }
         for (const ClusterMachine *m = c->machines; m && !found; m = m->hh.next)
-                if (machine_is_there(m) && cluster_state(c, m->id, unit))
+                if (!presence_is_down(m->presence) && cluster_state(c, m->id, unit))
                         found = m;
         return found;
 }
@@ -263,7 +79,7 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
                 .global = global,
         };
 
-        entity.reason_kind = unit_reason(request, view, u, why);
+        entity.reason_kind = request_explain(request, view, u, why);
         if (!u->unit)
                 return entity;
         if (u->unit->json_size <=
@@ -431,7 +247,7 @@ static const ClusterState *states_next(StateWalk *w) {
                         w->next = LIST_FIRST(&u->states);
                         continue;
                 }
-                if (!s || (machine_is_there(s->machine) &&
+                if (!s || (!presence_is_down(s->machine->presence) &&
                            (!w->machine || !*w->machine || streq(s->machine->id, w->machine))))
                         return s;
         }

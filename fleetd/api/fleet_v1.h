@@ -71,10 +71,6 @@ Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine
 void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
 void change_lines_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 
-/* Set the reason why a unit is on its machine, or on none. Return its kind, API_REASON_*, or NULL. */
-const char *unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
-                        Error *ret);
-
 /* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
 const char *state_health(const ClusterState *state);
 
@@ -87,49 +83,13 @@ bool unit_is_readable(const Request *request, const ClusterMachine *machine, con
 
 /* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
-/* Return another machine than 'where' that is up and has the unit, or is to start it; NULL: none. */
-const ClusterMachine *unit_successor(const ClusterUnit *u, const ClusterMachine *where);
-
-/* A unit that is to leave its machine: that is being drained, or by a requested move. */
-typedef enum DrainedUnit {
-        DRAINED_UNIT_MOVES,  /* another machine has it */
-        DRAINED_UNIT_STOPS,  /* it is being stopped */
-        DRAINED_UNIT_QUEUED, /* another machine fits, and gets it in its turn */
-        DRAINED_UNIT_WAITS,  /* it stays for now, and has a reason */
-} DrainedUnit;
-
-enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN };
-
-/* Set for what a unit that is active on the machine to which it moves waits there; nothing while it starts.
- */
-void unit_explain_start(const Cluster *cluster, const ClusterUnit *unit, const ClusterMachine *there,
-                        Error *ret);
-/* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS, and as unit_explain_start(). Its
- * code is DRAINED_UNIT_BLOCKED if neither --force nor --deadline ends the wait: the message has the step that
- * does. */
-DrainedUnit unit_drained(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit,
-                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
-/* Return whether no unit begins to leave the machine now; then set the reason. 'braked': the mass-failure
- * brake is on. */
-bool machine_is_held(const Cluster *cluster, bool braked, const ClusterMachine *where, Error *ret_why);
-/* Return the first unit of a machine that waits, with its reason, and their number, up to a limit of work.
- * NULL: none waits. */
-const ClusterAssignment *maintenance_first_waiting(const Cluster *cluster, const SchedulerView *view,
-                                                   const ClusterMachine *machine, size_t *ret_n,
-                                                   Error *ret_why);
-
-/* Set what the requested move of the unit does: "moves to gamma: it starts there". */
-void move_reason_of(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 /* Write "moves": the requested moves that have waited for a minute, with their reasons, up to a limit.
  * Nothing if there is none. */
 void moves_write(Text *t, const Request *request);
 
 /* Write as "waiting" the ordinary units of a machine in maintenance for which no other one qualifies, up to
  * a limit of names and work. */
-void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *m);
-
-/* Return whether another machine than this one may get units. */
-bool maintenance_has_others(const Cluster *c, const ClusterMachine *m);
+void leave_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m);
 
 /* Write "maintenance": the machines that are cordoned, draining or drained, with the number of units that
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
@@ -150,8 +110,6 @@ void rollout_write_left_template(Text *t, const Request *request, const ClusterU
 /* Write "warnings", the bounds that the set of 'head' cannot satisfy with 'n' instances. Nothing if there are
  * none. */
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);
-
-bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.
  * 'force': it need not be gone for long. */
@@ -189,3 +147,6 @@ void states_get_handle(Request *request);
 uint64_t request_brake_ms(const Request *request); /* BrakeSec=; 0: the default */
 /* Return whether the mass-failure brake is on; without memory, too. */
 bool request_is_braked(const Request *request, const Cluster *cluster);
+/* As engine_explain_unit(). */
+const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
+                            Error *ret);

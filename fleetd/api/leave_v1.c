@@ -5,8 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
-#include "fleetd/engine/drain.h"
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/explain.h"
 #include "fleetd/membership/leaving.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/json.h"
@@ -25,34 +24,15 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 
 /* -- GET -- */
 
-/* Return whether the unit stays on the machine until an operator acts: no other machine qualifies, or it has
- * Move=no, or its key cannot be read. */
-static bool leave_is_held_by(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
-                             const ClusterMachine *self) {
-        const ClusterAssignment *a = cluster_assignment_on(self, u->name);
-        uint64_t now_ms = scheduler_view_now_ms(view);
-        const ClusterMachine *other;
-        Error why;
-
-        if (!a || !drain_awaits(a) || unit_drained(c, view, u, self, &other, &why) != DRAINED_UNIT_WAITS)
-                return false;
-        if (cluster_unit_is_unreadable(u))
-                return true;
-        if (scheduler_drain_spares(u, self, now_ms)) /* a job ends by itself */
-                return u->unit->placement.move == PLACEMENT_STAYS;
-        return drain_retry_ms(a, now_ms) == 0 && self->presence == PRESENCE_UP &&
-               scheduler_pick(view, u, &other, NULL) < 0;
-}
-
-void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, const ClusterMachine *self) {
+void leave_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *self) {
         UnitPosition position = {};
         const ClusterUnit *u;
         size_t n = 0;
 
         json_open(t, "waiting", '[');
-        while (n < WAITING_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX &&
-               (u = unit_order_next(&c->by_name, &position))) {
-                if (!leave_is_held_by(c, view, u, self))
+        while (n < WAITING_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX &&
+               (u = unit_order_next(&scheduler_view_cluster(view)->by_name, &position))) {
+                if (!engine_waits_for_people(view, u, self))
                         continue;
                 json_add_string_always(t, NULL, u->name);
                 n++;
@@ -61,7 +41,7 @@ void leave_write_waiting(Text *t, const Cluster *c, const SchedulerView *view, c
 }
 
 /* Set why the ordinary unit that is the first by name is still here, and return its name; NULL: none is.
- * *ret_kind: see unit_reason().
+ * *ret_kind: see engine_explain_unit().
  * *ret_view: of the units that are here, to be freed; or NULL. */
 static const char *leave_unit(Request *request, const Cluster *c, const ClusterMachine *self, size_t *ret_n,
                               SchedulerView **ret_view, const char **ret_kind, Error *ret_why) {
@@ -69,7 +49,7 @@ static const char *leave_unit(Request *request, const Cluster *c, const ClusterM
         const ClusterUnit *u = name ? cluster_unit(c, name) : NULL;
 
         if (u && scheduler_view_new(c, c->now_ms, ret_view) >= 0)
-                *ret_kind = unit_reason(request, *ret_view, u, ret_why);
+                *ret_kind = request_explain(request, *ret_view, u, ret_why);
         return name;
 }
 
@@ -114,7 +94,7 @@ void leave_get_handle(Request *request) {
         if (unit)
                 json_add_u64(&t, "units", n_units);
         if (view)
-                leave_write_waiting(&t, c, view, self);
+                leave_write_waiting(&t, view, self);
         scheduler_view_free(view);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);

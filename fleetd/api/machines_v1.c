@@ -82,7 +82,7 @@ static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m, 
 static bool machine_is_listed(const ClusterMachine *m, bool all) {
         if (cluster_machine_is_removed(m))
                 return all && (m->host || cluster_machine_hostname(m));
-        return all || (m->facts && machine_is_there(m));
+        return all || (m->facts && !presence_is_down(m->presence));
 }
 
 static void machines_list(Request *request, bool sessions) {

@@ -5,8 +5,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
-#include "fleetd/engine/rollout.h"
-#include "fleetd/registry/unit_order.h"
+#include "fleetd/engine/explain.h"
 #include "units/json_record.h"
 
 enum { UNITS_MAX = 1000 }; /* units in an answer */
@@ -30,134 +29,24 @@ static const ClusterMachine *maintenance_machine(Request *request) {
 
 /* -- GET -- */
 
-/* Return a machine to which the unit moves, and that is away; NULL: none. */
-static const ClusterMachine *maintenance_away(const ClusterUnit *u, const ClusterMachine *where) {
-        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
-                if (a->machine != where && cluster_assignment_is_active(a) &&
-                    a->machine->presence == PRESENCE_AWAY)
-                        return a->machine;
-        return NULL;
-}
-
-/* Return whether the availability budget of its set keeps a unit that stops first. A deadline overrides it.
- */
-static bool maintenance_lacks_budget(const Cluster *c, const SchedulerView *view, const ClusterAssignment *a,
-                                     Error *ret_why) {
-        const ClusterUnit *head = rollout_head(c, a->of);
-        UnitPosition unused;
-
-        if (!a->of->unit || a->of->unit->placement.move != PLACEMENT_STOP_FIRST ||
-            cluster_machine_is_stopping(a->machine) || cluster_machine_is_overdue(a->machine, c->now_ms))
-                return false;
-        if (head != a->of)
-                scheduler_view_count_work(view, unit_order_instances(&c->by_name, head->name, &unused));
-        return rollout_may_stop(c, a, ret_why) == 0;
-}
-
-/* Return the unit beside which it stays (MachineOf=), and that has not left the machine either; NULL: none.
- */
-static const char *maintenance_beside(const ClusterUnit *u, const ClusterMachine *where) {
-        const Names *names = &u->unit->placement.machine_of;
-
-        for (size_t i = 0; i < names->n; i++) {
-                const ClusterAssignment *a = cluster_assignment_on(where, names->items[i]);
-
-                if (a && cluster_assignment_is_active(a))
-                        return names->items[i];
-        }
-        return NULL;
-}
-
-bool machine_is_held(const Cluster *c, bool braked, const ClusterMachine *where, Error *ret_why) {
-        if (c->adopting)
-                error_set(ret_why, -EAGAIN, HELD_BY_ADOPTION);
-        else if (braked && !cluster_machine_is_stopping(where))
-                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
-        else
-                return false;
-        return true;
-}
-
-void unit_explain_start(const Cluster *c, const ClusterUnit *u, const ClusterMachine *there, Error *ret) {
-        const ClusterState *s = cluster_state_on(there, u->name);
-        const ClusterAssignment *a = cluster_assignment_on(there, u->name);
-        UpdatePolicy policy;
-
-        if (!u->unit || !a || !s || s->index < a->index || !active_state_is_up(s->state.active))
-                return;
-        policy = rollout_policy(rollout_head(c, u));
-        error_set(ret, 0, "it is available after %llu s (UpdateWatchSec=)",
-                  (unsigned long long) (update_watch_ms(&policy) + 999) / 1000);
-}
-
-DrainedUnit unit_drained(const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
-                         const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why) {
-        const ClusterAssignment *a = cluster_assignment_on(where, u->name);
-        const ClusterMachine *away = maintenance_away(u, where);
-        uint64_t now_ms = scheduler_view_now_ms(view);
-        const char *spared, *beside;
-
-        *ret_to = unit_successor(u, where);
-        *ret_why = (Error) {};
-        if (cluster_unit_is_unreadable(u)) {
-                *ret_to = NULL;
-                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s", CLUSTER_UNREADABLE);
-                return DRAINED_UNIT_WAITS;
-        }
-        if (*ret_to) {
-                unit_explain_start(c, u, *ret_to, ret_why);
-                return DRAINED_UNIT_MOVES;
-        }
-        if (!a || !cluster_assignment_is_active(a))
-                return DRAINED_UNIT_STOPS;
-        spared = scheduler_drain_spares(u, where, now_ms);
-        if (where->presence == PRESENCE_AWAY)
-                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
-                          cluster_machine_name(where));
-        else if (spared)
-                error_set(ret_why, 0, "%s", spared);
-        else if (where->presence != PRESENCE_UP)
-                error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
-                          presence_to_string(where->presence));
-        else if (cluster_machine_is_unreadable(where))
-                error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s: %s", cluster_machine_name(where),
-                          CLUSTER_UNREADABLE);
-        else if (away)
-                error_set(ret_why, 0, "%s, to which it moves, is away", cluster_machine_name(away));
-        else if (!u->move && drain_explain_retry(c, a, now_ms, ret_why))
-                return DRAINED_UNIT_WAITS;
-        else if (u->unit && scheduler_pick(view, u, ret_to, NULL) < 0) {
-                beside = maintenance_beside(u, where);
-                if (beside) {
-                        error_set(ret_why, 0, "after %s, beside which it stays", beside);
-                        return DRAINED_UNIT_QUEUED;
-                }
-                scheduler_explain(view, u, where, ret_why);
-        } else if (maintenance_lacks_budget(c, view, a, ret_why))
-                *ret_to = NULL;
-        return ret_why->message[0] ? DRAINED_UNIT_WAITS : DRAINED_UNIT_QUEUED;
-}
-
-static void maintenance_write_unit(Text *t, const Cluster *c, const SchedulerView *view, bool braked,
+/* 'held': drain_held(). */
+static void maintenance_write_unit(Text *t, const SchedulerView *view, const char *held,
                                    const ClusterAssignment *a) {
-        static const char *const names[] = { [DRAINED_UNIT_MOVES] = "moving",
-                                             [DRAINED_UNIT_STOPS] = "stopping",
-                                             [DRAINED_UNIT_QUEUED] = "queued",
-                                             [DRAINED_UNIT_WAITS] = "waiting" };
         const ClusterMachine *to;
         DrainedUnit state;
         Error why;
 
-        state = unit_drained(c, view, a->of, a->machine, &to, &why);
-        if (state == DRAINED_UNIT_QUEUED && cluster_machine_is_draining(a->machine) &&
-            machine_is_held(c, braked, a->machine, &why))
+        state = engine_explain_drain(view, a->of, a->machine, &to, &why);
+        if (held && state == DRAINED_UNIT_QUEUED && cluster_machine_is_draining(a->machine)) {
+                error_set(&why, -EAGAIN, "%s", held);
                 state = DRAINED_UNIT_WAITS;
+        }
         json_open(t, NULL, '{');
         json_add_bool(t, "blocked", state == DRAINED_UNIT_WAITS && why.code == DRAINED_UNIT_BLOCKED);
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
         json_add_string(t, "reason", why.message);
-        json_add_string(t, "state", names[state]);
+        json_add_string(t, "state", drained_unit_to_string(state));
         json_close(t, '}');
 }
 
@@ -168,7 +57,7 @@ static int compare_units(const void *a, const void *b) {
 }
 
 /* Write the ordinary units that are on the machine, by name, up to the limit of work. */
-static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerView *view, bool braked,
+static void maintenance_write_units(Text *t, const SchedulerView *view, const char *held,
                                     const ClusterMachine *m) {
         _cleanup_free_ const ClusterAssignment **units = NEW0(const ClusterAssignment *,
                                                               HASH_COUNT(m->assignments) + 1);
@@ -182,8 +71,8 @@ static void maintenance_write_units(Text *t, const Cluster *c, const SchedulerVi
         if (units)
                 qsort(units, n, sizeof(*units), compare_units);
         json_open(t, "units", '[');
-        for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= PLAN_WORK_MAX; i++)
-                maintenance_write_unit(t, c, view, braked, units[i]);
+        for (size_t i = 0; i < n && i < UNITS_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX; i++)
+                maintenance_write_unit(t, view, held, units[i]);
         json_close(t, ']');
         json_add_u64(t, "unitsLeft", n);
 }
@@ -219,40 +108,19 @@ void maintenance_get_handle(Request *request) {
                 json_add_string(&t, "reason", now->why);
                 json_add_u64(&t, "since", now->since_ms);
         }
-        maintenance_write_units(&t, c, view, request_is_braked(request, c), m);
+        maintenance_write_units(&t, view, drain_held(c, request_is_braked(request, c)), m);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
 }
 
-const ClusterAssignment *maintenance_first_waiting(const Cluster *c, const SchedulerView *view,
-                                                   const ClusterMachine *m, size_t *ret_n, Error *ret_why) {
-        const ClusterAssignment *first = NULL;
-        const ClusterMachine *to;
-        size_t n = 0;
-
-        for (const ClusterAssignment *a = m->assignments; a && scheduler_view_work(view) <= PLAN_WORK_MAX;
-             a = a->hh.next) {
-                if (!drain_awaits(a) || unit_drained(c, view, a->of, m, &to, ret_why) != DRAINED_UNIT_WAITS)
-                        continue;
-                n++;
-                if (!first || strcmp(a->unit, first->unit) < 0)
-                        first = a;
-        }
-        *ret_n = n;
-        if (first)
-                (void) unit_drained(c, view, first->of, m, &to, ret_why);
-        return first;
-}
-
 /* Write how many units of a machine wait, with the first of them by name and its reason. */
-static void maintenance_write_waiting(Text *t, const Cluster *c, const SchedulerView *view,
-                                      const ClusterMachine *m) {
+static void maintenance_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *m) {
         const ClusterAssignment *first;
         Error why = {};
         size_t n;
 
-        first = maintenance_first_waiting(c, view, m, &n, &why);
+        first = engine_first_waiting(view, m, &n, &why);
         if (!first)
                 return;
         json_add_string(t, "unit", first->unit);
@@ -301,7 +169,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_add_string(t, "reason", m->why);
                 if (m->mode == MAINTENANCE_DRAINING)
-                        maintenance_write_waiting(t, c, view, machines[i]);
+                        maintenance_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
         json_close(t, ']');
@@ -342,14 +210,6 @@ static int maintenance_body_check(const MaintenanceBody *body, MaintenanceMode *
         return 0;
 }
 
-bool maintenance_has_others(const Cluster *c, const ClusterMachine *m) {
-        for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
-                if (other != m && other->presence == PRESENCE_UP && !other->maintenance && other->facts &&
-                    !other->member.agentless)
-                        return true;
-        return false;
-}
-
 /* Return whether the maintenance of the machine may not change; then set the reason. */
 static bool maintenance_is_refused(const Request *request, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m);
@@ -380,7 +240,7 @@ static bool drain_is_refused(const Cluster *c, const ClusterMachine *m, uint64_t
                           "%s %s: its units move without a drain; to keep other units away from it when it "
                           "returns: fleetctl cordon %s",
                           name, m->presence == PRESENCE_LOST ? "is lost" : "is shut down", name);
-        else if (deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+        else if (deadline_ms == 0 && drain_left(m) > 0 && !drain_has_others(c, m))
                 error_set(ret, 409,
                           "no other machine can run units: its units would stay; to stop them: fleetctl "
                           "drain %s --deadline=5min",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fleetd/api/plan_v1.h"
+#include "fleetd/engine/plan.h"
 
 enum {
         STEP_WORK = 50000,              /* of the scheduler: some ms */
@@ -428,10 +429,10 @@ static bool plan_next_machine(Planning *p) {
         m = p->metadata[p->n_begun].machine;
         p->first = p->at = p->n_leaving;
         for (const ClusterAssignment *o = m ? m->assignments : NULL; o; o = o->hh.next) {
-                char *name = draft_may_leave(o) ? strdup(o->unit) : NULL;
+                char *name = engine_may_leave(o) ? strdup(o->unit) : NULL;
 
                 p->draft.work += STEP_LEAST;
-                if (!draft_may_leave(o))
+                if (!engine_may_leave(o))
                         continue;
                 if (!name || GROW(p->leaving, p->leaving_capacity, p->n_leaving + 1) < 0) {
                         free(name);

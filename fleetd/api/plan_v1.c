@@ -469,13 +469,6 @@ int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t) {
         return warnings.error;
 }
 
-bool draft_may_leave(const ClusterAssignment *o) {
-        const ClusterState *s = o->state;
-
-        return cluster_assignment_is_active(o) && o->of->unit && !cluster_unit_is_unreadable(o->of) &&
-               o->of->target != TARGET_INACTIVE && !(s && s->state.done);
-}
-
 int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, char to[static MACHINE_ID_SIZE],
                 Text *t) {
         DraftPosition p = { .machine = m };

@@ -61,8 +61,6 @@ void draft_find_stopped(Draft *d, size_t i);
 int draft_unit(Draft *d, size_t i, Text *t);
 /* Write the rollout of the unit, if it has one; '*open': the list of them was begun. 0 or -ENOMEM. */
 int draft_write_rollout_of(const Draft *d, size_t i, bool *open, Text *t);
-/* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
-bool draft_may_leave(const ClusterAssignment *o);
 /* Plan a unit that is on the machine. Return 1 if it leaves, to the machine in 'to' ("": none), 2 if it is to
  * leave and waits. */
 int draft_leave(Draft *d, const ClusterMachine *m, const ClusterUnit *u, char to[static MACHINE_ID_SIZE],

@@ -5,123 +5,15 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
-#include "fleetd/engine/reboot.h"
+#include "fleetd/engine/explain.h"
+#include "fleetd/engine/reboot_why.h"
 #include "units/json_record.h"
 
-enum {
-        REBOOTS_MAX = 1000,
-        SLOTS_MAX = 1000,
-        QUEUE_WAITS_MS = 60000, /* a queue that waits for longer is a problem */
-};
+enum { SLOTS_MAX = 1000 };
 
 #define REBOOT_SPAN_MAX_MS ((uint64_t) 365 * 86400000)
 
 /* -- GET -- */
-
-/* Hosts that have begun are first. */
-static bool reboots_is_before(const Cluster *c, const KvState *state, const ClusterMachine *a,
-                              const ClusterMachine *b) {
-        bool a_waits = a->reboot->state == REBOOT_QUEUED, b_waits = b->reboot->state == REBOOT_QUEUED;
-
-        return a_waits != b_waits ? b_waits : reboot_is_before(c, state, a, b);
-}
-
-/* Return the machines that have a record, in their order. NULL: no memory. */
-static const ClusterMachine **reboots_sorted(const Cluster *c, const KvState *state, size_t *ret_n) {
-        const ClusterMachine **all = NEW0(const ClusterMachine *, HASH_COUNT(c->machines) + 1);
-        size_t n = 0, k;
-
-        for (const ClusterMachine *m = c->machines; all && m; m = m->hh.next) {
-                if (!m->reboot)
-                        continue;
-                for (k = n++; k > 0 && reboots_is_before(c, state, m, all[k - 1]); k--)
-                        all[k] = all[k - 1];
-                all[k] = m;
-        }
-        *ret_n = n;
-        return all;
-}
-
-typedef struct Reboots {
-        const Cluster *cluster;
-        KvState state;
-        bool braked;
-        SchedulerView *view; /* it costs a pass over all units: made for the first drain */
-} Reboots;
-
-static Reboots reboots_open(const Request *request) {
-        const Cluster *cluster = registry_cluster(request->api->options.registry);
-
-        return (Reboots) { .cluster = cluster, .braked = request_is_braked(request, cluster) };
-}
-
-static void reboots_done(Reboots *b) {
-        scheduler_view_free(b->view);
-}
-
-/* A host may begin, and waits for another one that is before it in the queue, and may not. */
-static void reboots_explain_turn(const Reboots *b, const ClusterMachine *m, Error *ret_why) {
-        const ClusterMachine *first = m;
-
-        for (const ClusterMachine *o = b->cluster->machines; o; o = o->hh.next)
-                if (o->reboot && o->reboot->state == REBOOT_QUEUED && o->presence == PRESENCE_UP &&
-                    reboot_is_before(b->cluster, &b->state, o, first))
-                        first = o;
-        if (first != m)
-                error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(first));
-}
-
-/* A host that goes down, or returns, waits for itself, until the time for its return has passed. */
-static void reboots_explain_return(const ClusterMachine *m, Error *ret_why) {
-        bool up = m->presence == PRESENCE_UP && reboot_has_booted(m);
-
-        if (m->reboot->state == REBOOT_BACK && m->reboot->steady_ms > 0)
-                error_set(ret_why, -EAGAIN, "its units are available, and have to remain so for %d s",
-                          REBOOT_STEADY_MS / 1000);
-        else if (m->reboot->state == REBOOT_BACK && m->presence != PRESENCE_UP)
-                error_set(ret_why, -EAGAIN, "it is %s", presence_to_string(m->presence));
-        else if ((m->reboot->state == REBOOT_REBOOTING || m->reboot->state == REBOOT_DOWN) && up)
-                error_set(ret_why, -EAGAIN, "it is up, and boot-complete.target is not reached yet");
-        else if (m->reboot->state == REBOOT_REBOOTING)
-                error_set(ret_why, -EAGAIN, "it goes down");
-        else if (m->reboot->state == REBOOT_DOWN)
-                error_set(ret_why, -EAGAIN, "it is not up again yet");
-}
-
-/* Set why a reboot waits; the code is DRAINED_UNIT_BLOCKED as of that unit. Return the unit of its drain that
- * waits; NULL: none, or it waits for something else.
- */
-static const ClusterAssignment *reboots_explain(Reboots *b, const ClusterMachine *m, Text *t,
-                                                Error *ret_why) {
-        const ClusterAssignment *a;
-        size_t n;
-        Error why = {};
-
-        if (b->braked && (m->reboot->state == REBOOT_QUEUED || m->reboot->state == REBOOT_DRAINING)) {
-                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
-                return NULL;
-        }
-        if (m->reboot->state == REBOOT_QUEUED) {
-                if (reboot_may_begin(b->cluster, &b->state, m, ret_why))
-                        reboots_explain_turn(b, m, ret_why);
-                return NULL;
-        }
-        if (m->reboot->state != REBOOT_DRAINING || drain_left(m) == 0) {
-                if (reboot_may_go_on(b->cluster, &b->state, m, ret_why))
-                        reboots_explain_return(m, ret_why);
-                return NULL;
-        }
-        if (machine_is_held(b->cluster, false, m, ret_why))
-                return NULL;
-        if (!b->view && scheduler_view_new(b->cluster, b->cluster->now_ms, &b->view) < 0) {
-                t->error = -ENOMEM;
-                return NULL;
-        }
-        a = maintenance_first_waiting(b->cluster, b->view, m, &n, &why);
-        if (a)
-                error_set(ret_why, why.code, "%s: %s", a->unit, why.message);
-        return a;
-}
 
 /* Write the deadline of the drain of a machine, from now on. */
 static void reboots_write_deadline(Text *t, const Cluster *c, const ClusterMachine *m) {
@@ -131,16 +23,14 @@ static void reboots_write_deadline(Text *t, const Cluster *c, const ClusterMachi
                 json_add_u64(t, "deadlineMs", ms > c->now_ms ? ms - c->now_ms : 0);
 }
 
-static void reboots_write_one(Text *t, Reboots *b, const ClusterMachine *m) {
+static void reboots_write_one(Text *t, RebootQueue *q, const ClusterMachine *m) {
         const RebootRecord *r = m->reboot;
-        const Cluster *c = b->cluster;
+        const Cluster *c = q->cluster;
         const ClusterAssignment *unit;
         Error why = {};
+        int error = reboot_explain(q, m, &unit, &why);
 
-        unit = reboots_explain(b, m, t, &why);
-        if (r->state == REBOOT_BACK && !why.message[0])
-                error_set(&why, -EAGAIN, "it has to stay up for %d s, with its units available",
-                          REBOOT_STEADY_MS / 1000);
+        t->error = t->error ?: error;
         json_open(t, NULL, '{');
         json_add_bool(t, "blocked", why.code == DRAINED_UNIT_BLOCKED);
         json_add_string(t, "by", r->by);
@@ -159,57 +49,42 @@ static void reboots_write_one(Text *t, Reboots *b, const ClusterMachine *m) {
         json_close(t, '}');
 }
 
-/* The index that a voter has is known on the leader only. */
-static void reboots_state(const Request *request, KvState *ret) {
-        kv_state(request->api->options.store, ret);
-        for (size_t i = 0; i < ret->n_members && ret->role != KV_ROLE_LEADER; i++)
-                ret->members[i].match = ret->raft_index;
+/* The index that a voter has is known on the leader only. 0 or -ENOMEM. */
+static int reboots_read(const Request *request, RebootQueue *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        for (size_t i = 0; i < state.n_members && state.role != KV_ROLE_LEADER; i++)
+                state.members[i].match = state.raft_index;
+        return reboot_queue_read(c, &state, request_is_braked(request, c), ret);
 }
 
 void reboots_list_handle(Request *request) {
-        _cleanup_(reboots_done) Reboots b = reboots_open(request);
-        _cleanup_free_ const ClusterMachine **all = NULL;
+        _cleanup_(reboot_queue_done) RebootQueue q;
         _cleanup_text_ Text t = {};
-        size_t n;
 
-        reboots_state(request, &b.state);
-        all = reboots_sorted(b.cluster, &b.state, &n);
-        if (!all)
-                t.error = -ENOMEM;
+        t.error = reboots_read(request, &q);
         json_open(&t, NULL, '{');
         json_open(&t, "reboots", '[');
-        for (size_t i = 0; all && i < n && i < REBOOTS_MAX; i++)
-                reboots_write_one(&t, &b, all[i]);
+        for (size_t i = 0; i < q.n; i++)
+                reboots_write_one(&t, &q, q.machines[i]);
         json_close(&t, ']');
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }
 
-/* Return whether the queue has waited for a minute at this machine, and no time ends that. The first machine
- * of the queue waits for the others; the next ones wait for it. */
-static bool reboots_is_stuck(Reboots *b, const ClusterMachine *m, bool first, Text *t, Error *ret_why) {
-        const Cluster *c = b->cluster;
-        const RebootRecord *r = m->reboot;
-
-        if (r->state == REBOOT_FAILED)
-                return true;
-        if (c->now_ms < r->since_ms + QUEUE_WAITS_MS || (r->state == REBOOT_QUEUED && !first) ||
-            (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
-            (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > c->now_ms))
-                return false;
-        (void) reboots_explain(b, m, t, ret_why);
-        return ret_why->message[0];
-}
-
 /* Write the hosts at which the queue has stopped, or waits. */
-static void reboots_write_stuck(Text *t, Reboots *b, const ClusterMachine *const *all, size_t n) {
+static void reboots_write_stuck(Text *t, RebootQueue *q) {
         bool any = false;
 
-        for (size_t i = 0; i < n; i++) {
-                const ClusterMachine *m = all[i];
+        for (size_t i = 0; i < q->n; i++) {
+                const ClusterMachine *m = q->machines[i];
                 Error why = {};
+                int r = reboot_is_stuck(q, i, &why);
 
-                if (!reboots_is_stuck(b, m, i == 0, t, &why))
+                t->error = t->error ?: MIN(r, 0);
+                if (r <= 0)
                         continue;
                 if (!any)
                         json_open(t, "reboots", '[');
@@ -226,18 +101,20 @@ static void reboots_write_stuck(Text *t, Reboots *b, const ClusterMachine *const
 }
 
 /* Write the hosts whose turn it is. */
-static void reboots_write_turns(Text *t, const ClusterMachine *const *all, size_t n) {
+static void reboots_write_turns(Text *t, const RebootQueue *q) {
         bool any = false;
 
-        for (size_t i = 0; i < n; i++) {
-                if (all[i]->reboot->state == REBOOT_QUEUED || all[i]->reboot->state == REBOOT_FAILED)
+        for (size_t i = 0; i < q->n; i++) {
+                RebootState state = q->machines[i]->reboot->state;
+
+                if (state == REBOOT_QUEUED || state == REBOOT_FAILED)
                         continue;
                 if (!any)
                         json_open(t, "rebooting", '[');
                 any = true;
                 json_open(t, NULL, '{');
-                json_add_string(t, "name", cluster_machine_name(all[i]));
-                json_add_string(t, "state", reboot_state_to_string(all[i]->reboot->state));
+                json_add_string(t, "name", cluster_machine_name(q->machines[i]));
+                json_add_string(t, "state", reboot_state_to_string(state));
                 json_close(t, '}');
         }
         if (any)
@@ -245,21 +122,16 @@ static void reboots_write_turns(Text *t, const ClusterMachine *const *all, size_
 }
 
 void reboots_write(Text *t, const Request *request) {
-        _cleanup_(reboots_done) Reboots b = reboots_open(request);
-        _cleanup_free_ const ClusterMachine **all = NULL;
-        size_t n, n_queued = 0;
+        _cleanup_(reboot_queue_done) RebootQueue q;
+        size_t n_queued = 0;
+        int r;
 
-        reboots_state(request, &b.state);
-        all = reboots_sorted(b.cluster, &b.state, &n);
-        if (!all) {
-                t->error = -ENOMEM;
-                return;
-        }
-        n = MIN(n, (size_t) REBOOTS_MAX);
-        for (size_t i = 0; i < n; i++)
-                n_queued += all[i]->reboot->state == REBOOT_QUEUED;
-        reboots_write_turns(t, all, n);
-        reboots_write_stuck(t, &b, all, n);
+        r = reboots_read(request, &q);
+        t->error = t->error ?: r;
+        for (size_t i = 0; i < q.n; i++)
+                n_queued += q.machines[i]->reboot->state == REBOOT_QUEUED;
+        reboots_write_turns(t, &q);
+        reboots_write_stuck(t, &q);
         json_add_u64(t, "rebootsQueued", n_queued);
 }
 
@@ -365,7 +237,7 @@ static bool reboots_refuses(const Request *request, const ClusterMachine *m, con
                           "%s cannot be rebooted with --soft: its systemd is older than version 254; for a "
                           "full reboot: fleetctl reboot %s",
                           name, name);
-        else if (body->deadline_ms == 0 && drain_left(m) > 0 && !maintenance_has_others(c, m))
+        else if (body->deadline_ms == 0 && drain_left(m) > 0 && !drain_has_others(c, m))
                 error_set(ret, 409,
                           "no other machine can run units: its units would keep %s from the reboot; to stop "
                           "them: fleetctl reboot %s --deadline=5min",

@@ -43,13 +43,13 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
 
         HASH_FIND_STR(m->assignments, u->name, order);
         HASH_FIND_STR(m->states, u->name, state);
-        seen = machine_is_there(m) ? state : NULL;
+        seen = !presence_is_down(m->presence) ? state : NULL;
         up = state && m->presence == PRESENCE_UP;
         reason = order ? order->reason : NULL;
         if (u->unit)
-                rule = scheduler_refusal(view, u, m,
-                                         order && cluster_assignment_is_active(order) && machine_is_there(m),
-                                         &why);
+                rule = scheduler_refusal(
+                        view, u, m,
+                        order && cluster_assignment_is_active(order) && !presence_is_down(m->presence), &why);
         if (rule == RULE_CONFLICTS)
                 other = conflict_of_other(view, u, m);
         json_open(t, NULL, '{');
@@ -227,7 +227,7 @@ void why_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        kind = unit_reason(request, view, u, &why);
+        kind = request_explain(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
         waits = !where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
                 !u->unit->placement.global && scheduler_pick(view, u, &would, NULL) == -ENOENT;

@@ -10,6 +10,10 @@ bool bound_is(const ClusterAssignment *o) {
                !cluster_machine_is_removed(o->machine);
 }
 
+bool bound_awaits(const ClusterAssignment *o) {
+        return cluster_machine_has_stopped(o->machine) && bound_is(o);
+}
+
 AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o) {
         const ClusterMachine *m = o->machine;
         AssignmentKind wanted = plan_wanted_kind(o->of);

@@ -78,10 +78,7 @@ static bool brake_move_is_complete(const Pass *pass, const ClusterAssignment *o)
 /* The brake releases one host after the other, each when the moves from the hosts before it are complete. */
 static bool brake_host_is_through(const Pass *pass, const ClusterMachine *m) {
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
-                if (!cluster_assignment_is_active(o) || cluster_unit_is_unreadable(o->of) ||
-                    !plan_is_wanted(o->of) || o->of->unit->placement.global || plan_has_finished(o))
-                        continue;
-                if (!brake_move_is_complete(pass, o))
+                if (engine_may_leave(o) && !o->of->unit->placement.global && !brake_move_is_complete(pass, o))
                         return false;
         }
         return true;

@@ -5,8 +5,34 @@
 
 enum { BETWEEN_WORK_MAX = 5000 }; /* comparisons in one search */
 
+const char *drain_held(const Cluster *c, bool braked) {
+        if (c->adopting)
+                return "the cluster was recovered or restored, and not all hosts have reported their units";
+        return braked ? "machines were lost together, and nothing moves (BrakeSec=)" : NULL;
+}
+
+bool drain_moves(const ClusterAssignment *a, uint64_t now_ms) {
+        return cluster_machine_is_draining(a->machine) && !scheduler_drain_spares(a->of, a->machine, now_ms);
+}
+
+const ClusterAssignment *drain_successor(const ClusterUnit *u, const ClusterMachine *where) {
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
+                if (a->machine != where && cluster_assignment_is_active(a) &&
+                    a->machine->presence == PRESENCE_UP)
+                        return a;
+        return NULL;
+}
+
 bool drain_is_for_reboot(const ClusterMachine *m) {
         return m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_REBOOT);
+}
+
+bool drain_has_others(const Cluster *c, const ClusterMachine *m) {
+        for (const ClusterMachine *other = c->machines; other; other = other->hh.next)
+                if (other != m && other->presence == PRESENCE_UP && !other->maintenance && other->facts &&
+                    !other->member.agentless)
+                        return true;
+        return false;
 }
 
 /* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */
@@ -37,12 +63,9 @@ static bool drain_can_go(const SchedulerView *view, const ClusterAssignment *a) 
         if (!cluster_assignment_is_active(a) || (!a->of->unit && !cluster_unit_is_unreadable(a->of)) ||
             (cluster_unit_is_unreadable(a->of) && drain_is_for_reboot(a->machine)))
                 return true;
-        for (const ClusterAssignment *o = LIST_FIRST(&a->of->assignments); o; o = LIST_NEXT(o, of_unit))
-                if (o->machine != a->machine && cluster_assignment_is_active(o) &&
-                    o->machine->presence == PRESENCE_UP)
-                        return true;
-        return !cluster_unit_is_unreadable(a->of) &&
-               !scheduler_drain_spares(a->of, a->machine, scheduler_view_now_ms(view)) &&
+        if (drain_successor(a->of, a->machine))
+                return true;
+        return !cluster_unit_is_unreadable(a->of) && drain_moves(a, scheduler_view_now_ms(view)) &&
                scheduler_pick(view, a->of, &to, NULL) >= 0;
 }
 
@@ -117,19 +140,19 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
 }
 
 uint64_t drain_retry_ms(const ClusterAssignment *a, uint64_t now_ms) {
-        return a->move_after_ms > now_ms ? a->move_after_ms : 0;
+        return a->move_after_ms > now_ms && !a->of->move ? a->move_after_ms : 0;
 }
 
-bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *a, uint64_t now_ms, Error *ret) {
+bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *a, Error *ret) {
         const ClusterMachine *failed = cluster_machine(cluster, a->move_failed);
-        uint64_t retry_ms = drain_retry_ms(a, now_ms);
+        uint64_t retry_ms = drain_retry_ms(a, cluster->now_ms);
         char name[CLUSTER_LABEL_SIZE];
 
         if (retry_ms == 0)
                 return false;
         error_set(ret, 0, "the move to %s failed; the next attempt is in %llu s",
                   failed ? cluster_machine_label(failed, name) : "another machine",
-                  (unsigned long long) (retry_ms - now_ms + 999) / 1000);
+                  (unsigned long long) (retry_ms - cluster->now_ms + 999) / 1000);
         return true;
 }
 
@@ -228,14 +251,15 @@ bool drain_is_overdue(const Pass *pass, const ClusterMachine *m) {
 }
 
 bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
-        uint64_t now_ms = pass->cluster->now_ms, retry_ms = a->of->move ? 0 : drain_retry_ms(a, now_ms);
+        uint64_t now_ms = pass->cluster->now_ms, retry_ms = drain_retry_ms(a, now_ms);
+        const char *held = drain_held(pass->cluster, pass->brake.until_ms > now_ms);
         const ClusterMachine *m = a->machine;
         Drains *d = &pass->drains;
 
         if (drain_is_overdue(pass, m))
                 return true;
-        if (pass->brake.until_ms > now_ms) {
-                error_set(ret_why, -EAGAIN, HELD_BY_BRAKE);
+        if (held) {
+                error_set(ret_why, -EAGAIN, "%s", held);
                 return false;
         }
         if (cluster_machine_is_stopping(m))

@@ -31,15 +31,23 @@ enum {
                                   back */
 };
 
-/* Why no unit begins to move. */
-#define HELD_BY_BRAKE    "machines were lost together, and nothing moves (BrakeSec=)"
-#define HELD_BY_ADOPTION "the cluster was recovered or restored, and not all hosts have reported their units"
+/* Return why no unit begins to leave a machine, or NULL. 'braked': the mass-failure brake is on. */
+const char *drain_held(const Cluster *cluster, bool braked);
+
+/* Return whether the drain of its machine moves the unit of an assignment. */
+bool drain_moves(const ClusterAssignment *assignment, uint64_t now_ms);
+
+/* Return the assignment to run or to load the unit on another machine than 'where' that is up; NULL: none. */
+const ClusterAssignment *drain_successor(const ClusterUnit *unit, const ClusterMachine *where);
 
 typedef struct DrainStep {
         MaintenanceRecord next; /* the present mode: nothing changes */
         const char *reason;     /* of a change, for the history */
         size_t n_left;          /* ordinary units that run there, or are being stopped */
 } DrainStep;
+
+/* Return whether another machine than this one may get units. */
+bool drain_has_others(const Cluster *cluster, const ClusterMachine *machine);
 
 /* Return the step that is due of a machine with a maintenance record, at the cluster time of the view. Pure.
  * The record of a leave does not change here. A drain that ends early leaves neither its deadline nor its
@@ -56,9 +64,9 @@ bool drain_is_for_reboot(const ClusterMachine *machine);
 /* Return the number of assignments on the machine that do so. */
 size_t drain_left(const ClusterMachine *machine);
 
-/* Return the cluster time after which a unit is moved again that failed on another machine; 0: at once. */
+/* Return the cluster time after which a unit is moved again that failed on another machine; 0: at once, as by
+ * a request. */
 uint64_t drain_retry_ms(const ClusterAssignment *assignment, uint64_t now_ms);
 /* If it is not moved at once, set which move failed, and when the next one follows. Return whether it is so.
  */
-bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *assignment, uint64_t now_ms,
-                         Error *ret);
+bool drain_explain_retry(const Cluster *cluster, const ClusterAssignment *assignment, Error *ret);

@@ -40,7 +40,7 @@ uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o) {
 
         if (!o->of->unit || o->of->unit->placement.global || cluster_machine_is_removed(o->machine))
                 return 0;
-        if (cluster_machine_has_stopped(o->machine) && bound_is(o))
+        if (bound_awaits(o))
                 return UINT64_MAX;
         if (o->machine->presence != PRESENCE_LOST)
                 return 0;
@@ -552,8 +552,7 @@ static void move_wait(Pass *pass, const Positions *all) {
                 plan_wait(pass, all->unit, "%s %s, and its unit waits for it (%s)",
                           cluster_machine_label(o->machine, name),
                           o->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost",
-                          cluster_machine_has_stopped(o->machine) && bound_is(o) ? "Move=no" :
-                                                                                   "ReplaceAfterSec=");
+                          bound_awaits(o) ? "Move=no" : "ReplaceAfterSec=");
         for (size_t i = all->n; i > 0; i--) {
                 const Position *p = &all->items[i - 1];
 

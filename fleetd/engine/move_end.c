@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 
 MoveReason move_reason(const Position *p) {
@@ -48,8 +49,7 @@ _printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, MoveResult
 static const ClusterAssignment *move_drained_elsewhere(const Pass *pass, const ClusterUnit *u) {
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit))
                 if (cluster_assignment_is_active(a) && !streq(a->machine->id, u->move->to) &&
-                    cluster_machine_is_draining(a->machine) &&
-                    !scheduler_drain_spares(u, a->machine, pass->cluster->now_ms))
+                    drain_moves(a, pass->cluster->now_ms))
                         return a;
         return NULL;
 }

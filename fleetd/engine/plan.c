@@ -37,8 +37,16 @@ void engine_plan_done(EnginePlan *plan) {
         *plan = (EnginePlan) {};
 }
 
+void plan_budgets_done(Pass *pass) {
+        PlanBudget *budget, *next;
+
+        HASH_ITER(hh, pass->budgets, budget, next) {
+                HASH_DEL(pass->budgets, budget);
+                free(budget);
+        }
+}
+
 static void plan_pass_done(Pass *pass) {
-        PlanBudget *budget, *next_budget;
         PlanItem *item, *next;
 
         HASH_ITER(hh, pass->items, item, next) {
@@ -49,10 +57,7 @@ static void plan_pass_done(Pass *pass) {
         scheduler_view_free(pass->view);
         brake_done(&pass->brake);
         free(pass->drains.starting);
-        HASH_ITER(hh, pass->budgets, budget, next_budget) {
-                HASH_DEL(pass->budgets, budget);
-                free(budget);
-        }
+        plan_budgets_done(pass);
         free(pass->machines);
 }
 
@@ -104,6 +109,11 @@ AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
 
 bool plan_is_wanted(const ClusterUnit *u) {
         return u->unit && u->target != TARGET_INACTIVE;
+}
+
+bool engine_may_leave(const ClusterAssignment *o) {
+        return cluster_assignment_is_active(o) && !cluster_unit_is_unreadable(o->of) &&
+               plan_is_wanted(o->of) && !plan_has_finished(o);
 }
 
 /* -- Changes -- */
@@ -626,38 +636,6 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         plan.work = plan_work(&pass);
         *ret = plan;
         plan = (EnginePlan) {};
-        return 0;
-}
-
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
-                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
-        EnginePlan plan = {};
-        Pass pass = { .cluster = cluster,
-                      .view = (SchedulerView *) view, /* no decision is recorded */
-                      .plan = &plan };
-        Position p = { .assignment = assignment };
-        int r;
-
-        r = brake_update(&pass, brake_ms);
-        if (r < 0)
-                return r;
-        move_judge(&pass, &p);
-        brake_done(&pass.brake);
-        *ret_why = p.why;
-        *ret = ENGINE_STAYS;
-        if (plan_has_finished(assignment))
-                *ret = ENGINE_FINISHED;
-        else if (p.state == POSITION_HELD && plan_replace_left_ms(&pass, assignment) > 0)
-                *ret = ENGINE_DELAYED;
-        else if (p.state == POSITION_HELD && presence_is_down(assignment->machine->presence))
-                *ret = ENGINE_BRAKED;
-        else if (p.state == POSITION_GONE)
-                *ret = ENGINE_GONE;
-        else if (bound_is_rejected(&p) || (bound_is(assignment) && assignment->kind == ASSIGNMENT_LOAD &&
-                                           plan_wanted_kind(assignment->of) == ASSIGNMENT_RUN))
-                *ret = ENGINE_BOUND;
-        else if (p.state == POSITION_UNFIT)
-                *ret = ENGINE_UNFIT;
         return 0;
 }
 

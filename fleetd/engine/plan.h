@@ -68,6 +68,9 @@ typedef struct EnginePlanLimits {
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                 const EnginePlanLimits *limits, EnginePlan *ret);
 
+/* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
+bool engine_may_leave(const ClusterAssignment *assignment);
+
 /* A new lineage begins. The tree may be a week old: its contents about a host mean nothing until that host
  * has reported. */
 
@@ -89,20 +92,3 @@ typedef struct EngineBrake {
 int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret);
 /* Return whether the brake is on; without memory, too: nothing moves as long as that is unknown. */
 bool engine_is_braked(const Cluster *cluster, uint64_t brake_ms);
-
-/* The state of an active assignment, as plans judge it; for `why`. */
-typedef enum EngineVerdict {
-        ENGINE_STAYS,    /* it remains; or its machine is away, and nothing moves yet */
-        ENGINE_FINISHED, /* the unit has ended successfully, and runs on no machine again */
-        ENGINE_BRAKED,   /* its machine is lost, and the mass-failure brake is on */
-        ENGINE_DELAYED,  /* its machine is lost, and ReplaceAfterSec= has not passed; or it was shut down, and
-                             the unit has Move=no */
-        ENGINE_GONE,     /* its machine is lost, or has left: another machine takes over */
-        ENGINE_UNFIT,    /* its machine rejects the unit: another machine takes over */
-        ENGINE_BOUND,    /* the unit stops, and waits until its machine qualifies, or its drain has ended
-                            (Move=no) */
-} EngineVerdict;
-
-/* 'why': of ENGINE_UNFIT. 0 or -ENOMEM. */
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
-                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why);

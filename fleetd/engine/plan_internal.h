@@ -93,6 +93,7 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 const char *reported_text(const Pass *pass, const ClusterMachine *machine, const ClusterUnit *u);
 void reported_set_text(AssignmentChange *c, const ClusterUnit *head, const char *hash);
 
+void plan_budgets_done(Pass *pass);
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
@@ -182,6 +183,8 @@ void move_stop_unfit(Pass *pass, const Position *p);
 /* bound.c: units with Move=no. Return whether only people, or the loss of its machine, move the unit away
  * from it. */
 bool bound_is(const ClusterAssignment *o);
+/* Return whether its machine has stopped, and the unit waits for that until people move it. */
+bool bound_awaits(const ClusterAssignment *o);
 /* Return what the unit does on its machine: the target state, or from the deadline of a drain until that
  * ends, it is loaded only, and so keeps the machine. For a reboot or a shutdown, systemd stops it. */
 AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o);

@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
+
+enum { REBOOT_LOOK_MS = 1000 };
 
 static const KvMember *reboot_member(const KvState *state, const ClusterMachine *m) {
         for (size_t i = 0; i < state->n_members && m->member.raft_id != 0; i++)
@@ -184,7 +187,7 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
         uint64_t n = 0;
 
         if (cluster->adopting) {
-                error_set(ret_why, -EAGAIN, HELD_BY_ADOPTION);
+                error_set(ret_why, -EAGAIN, "%s", drain_held(cluster, false));
                 return false;
         }
         if (machine->presence != PRESENCE_UP || !machine->facts || !LIST_EMPTY(&machine->unreadable)) {
@@ -224,8 +227,7 @@ bool reboot_may_begin(const Cluster *cluster, const KvState *state, const Cluste
         return reboot_votes_allow(cluster, state, machine, ret_why);
 }
 
-/* Return the first queued machine that is up; hosts that are not up are skipped. */
-static const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state) {
+const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state) {
         const ClusterMachine *first = NULL;
 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
@@ -380,4 +382,39 @@ RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked
         snprintf(step.next.boot, sizeof(step.next.boot), "%s", first->facts->boot_id ?: "");
         step.next.soft = first->facts->soft_reboots;
         return step;
+}
+
+/* -- Writing -- */
+
+static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, RegistryDone done,
+                        void *userdata) {
+        RebootChange change = { .machine = step->machine,
+                                .record = step->ends ? NULL : &step->next,
+                                .maintenance = step->maintenance,
+                                .reason = step->reason };
+
+        if (step->maintenance == REBOOT_DRAINS && step->next.deadline_ms > 0)
+                change.drain_until_ms = step->next.since_ms + step->next.deadline_ms;
+        log_notice(((LogFields) { .machine = step->machine->id,
+                                  .term = term,
+                                  .message_id = history_message_id(HISTORY_MAINTENANCE) }),
+                   "machine %s: %s", cluster_machine_name(step->machine), step->reason);
+        return registry_reboot(r, term, &change, 1, NULL, done, userdata);
+}
+
+int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
+                   void *userdata) {
+        const Cluster *cluster = registry_cluster(r);
+        RebootStep step;
+        KvState state;
+        int e;
+
+        if (cluster->counts[MACHINES_REBOOTED] == 0)
+                return 0;
+        kv_state(registry_store(r), &state);
+        step = reboot_step(cluster, &state, engine_is_braked(cluster, brake_ms));
+        if (!step.machine)
+                return timer_start(again, loop, MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS));
+        e = reboot_write(r, term, &step, done, userdata);
+        return e < 0 ? e : 1;
 }

@@ -22,6 +22,7 @@
 #include "fleetd/registry/registry.h"
 
 enum {
+        REBOOTS_MAX = 1000,       /* in a request, and in an answer */
         REBOOT_STEADY_MS = 30000, /* in which the units of a host that is back have to remain available */
         REBOOT_RETURN_MS = 15 * 60000, /* in which a host has to be back, if the request names no time */
         REBOOT_LAG_MAX = 1000,         /* entries that a voter may lag behind */
@@ -52,6 +53,9 @@ bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const Cluste
 /* Return whether 'a' is before 'b' in the queue; both have a record. */
 bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
                       const ClusterMachine *b);
+
+/* Return the first queued machine that is up; hosts that are not up are skipped. NULL: none. */
+const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state);
 
 /* Return whether the host runs in another boot than the one in which its drain began. */
 bool reboot_has_booted(const ClusterMachine *machine);

@@ -113,8 +113,6 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
 bool rollout_permits(const RolloutBudget *budget, size_t n_stopping, Error *ret_why);
 /* Return whether the budget counts the instance as available: another one may always be stopped. */
 bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *assignment);
-/* The three above, of one instance alone. 1, 0 or -ENOMEM. */
-int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *assignment, Error *ret_why);
 
 /* Return whether systemd has not started it: a condition, as ConditionPathExists=, is not met there. */
 bool rollout_is_skipped(const ClusterAssignment *assignment);

@@ -661,13 +661,3 @@ bool rollout_permits(const RolloutBudget *b, size_t n_stopping, Error *ret_why) 
 bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *a) {
         return rollout_head(cluster, a->of)->unit && instance_is_available(a);
 }
-
-int rollout_may_stop(const Cluster *cluster, const ClusterAssignment *a, Error *ret_why) {
-        RolloutBudget budget;
-        int r;
-
-        if (!rollout_is_counted(cluster, a))
-                return 1;
-        r = rollout_read_budget(cluster, rollout_head(cluster, a->of), &budget);
-        return r < 0 ? r : rollout_permits(&budget, 0, ret_why);
-}

@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
+#include "fleetd/engine/explain.h"
 #include "fleetd/engine/reboot.h"
 #include "fleetd/engine/rollout.h"
 #include "fleetd/registry/cluster_keys.h"
@@ -87,7 +87,7 @@ static void check_reasons(const Cluster *c) {
                         const ClusterMachine *to;
 
                         if (drain_awaits(a) &&
-                            unit_drained(c, view, a->of, m, &to, &why) == DRAINED_UNIT_WAITS)
+                            engine_explain_drain(view, a->of, m, &to, &why) == DRAINED_UNIT_WAITS)
                                 assert(why.message[0]);
                 }
                 why = (Error) {};

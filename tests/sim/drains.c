@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-#include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
+#include "fleetd/engine/explain.h"
 #include "tests/sim/reached.h"
 
 enum {
@@ -297,8 +297,7 @@ void drains_check_stop(SimMachine *m, const char *unit, uint64_t since_ms) {
                 world_failed(c->world, "a-drain-has-a-limit", "%u units of %s run nowhere", n, m->name);
 }
 
-static void drains_check_machine(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
-                                 const ClusterMachine *m) {
+static void drains_check_machine(SimCluster *c, const SchedulerView *view, const ClusterMachine *m) {
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
                 const ClusterMachine *to;
                 DrainedUnit state;
@@ -306,7 +305,7 @@ static void drains_check_machine(SimCluster *c, const Cluster *cluster, const Sc
 
                 if (!drain_awaits(a))
                         continue;
-                state = unit_drained(cluster, view, a->of, m, &to, &why);
+                state = engine_explain_drain(view, a->of, m, &to, &why);
                 if ((state != DRAINED_UNIT_WAITS && state != DRAINED_UNIT_QUEUED) || !why.message[0])
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is on %s in state %d: %s", a->unit, cluster_machine_name(m), state,
@@ -325,7 +324,7 @@ void drains_check(SimCluster *c) {
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 if (!drains_is_maintained(m) || m->maintenance->mode != MAINTENANCE_DRAINING)
                         continue;
-                drains_check_machine(c, cluster, view, m);
+                drains_check_machine(c, view, m);
                 if (drain_left(m) == 0)
                         world_failed(c->world, "each-drain-ends-or-each-unit-has-a-reason",
                                      "%s is still draining, without units", cluster_machine_name(m));

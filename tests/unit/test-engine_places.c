@@ -8,8 +8,10 @@
 
 #include "base/clock.h"
 #include "base/sizes.h"
+#include "fleetd/engine/explain.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/drains.h"
+#include "units/api_json.h"
 
 /* -- The contents of an assignment -- */
 
@@ -130,22 +132,21 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_free(&p);
 }
 
-static EngineVerdict verdict(const ClusterView *p, Error *why) {
-        EngineVerdict v = ENGINE_STAYS;
+/* The reason of a.service has this kind (NULL: none), and begins so. */
+static void explains(const ClusterView *p, const char *kind, const char *begin) {
         SchedulerView *view;
+        const char *found;
+        Error why;
 
         assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
-        assert_int_equal(
-                engine_judge(view, &p->cluster,
-                             cluster_assignment(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),
-                             30000, &v, why),
-                0);
+        found = engine_explain_unit(view, cluster_unit(&p->cluster, "a.service"), 30000, 0, &why);
+        if (!starts_with(why.message, begin))
+                fail_msg("\"%s\" does not begin with \"%s\"", why.message, begin);
+        assert_string_equal(found ?: "", kind ?: "");
         scheduler_view_free(view);
-        return v;
 }
 
 static void an_assignment_is_judged_as_in_plans(void **state) {
-        Error why = {};
         ClusterView p;
 
         two_machines(&p);
@@ -153,25 +154,25 @@ static void an_assignment_is_judged_as_in_plans(void **state) {
                 cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        assert_int_equal(verdict(&p, &why), ENGINE_STAYS);
+        explains(&p, NULL, "because");
         cluster_view_presence(&p, "A", PRESENCE_AWAY);
-        assert_int_equal(verdict(&p, &why), ENGINE_STAYS);
+        explains(&p, NULL, "because");
         cluster_view_presence(&p, "A", PRESENCE_LEFT);
-        assert_int_equal(verdict(&p, &why), ENGINE_GONE);
+        explains(&p, API_REASON_WAITING, "waiting: A was shut down; moving to B");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
-        assert_int_equal(verdict(&p, &why), ENGINE_GONE);
+        explains(&p, API_REASON_WAITING, "waiting: A is lost; moving to B");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         cluster_view_presence(&p, "C", PRESENCE_LOST);
-        assert_int_equal(verdict(&p, &why), ENGINE_BRAKED);
+        explains(&p, API_REASON_HELD, "held back until ");
         cluster_view_done(&p, "A", "a.service");
-        assert_int_equal(verdict(&p, &why), ENGINE_FINISHED);
+        explains(&p, API_REASON_FINISHED, "finished on A: it ended successfully, and is not run again");
 
         cluster_view_presence(&p, "A", PRESENCE_UP);
         cluster_view_state(&p, "A", "a.service", "active");
         cluster_view_text(&p, "a.service", "MachineMetadata=zone=a", "/bin/true");
         cluster_view_roll(&p, "a.service");
-        assert_int_equal(verdict(&p, &why), ENGINE_UNFIT);
-        assert_string_equal(why.message, "MachineMetadata=zone=a, and it has no zone");
+        explains(&p, API_REASON_WAITING,
+                 "waiting: A no longer qualifies (MachineMetadata=zone=a, and it has no zone); no other ");
         cluster_view_free(&p);
 }
 
@@ -454,6 +455,12 @@ static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void *
         cluster_view_free(&p);
 }
 
+#define IN    "waiting: A is lost, and another machine takes over in "
+#define NEVER "waiting: A is lost, and no other machine takes over (ReplaceAfterSec=never)"
+#define STOPPED                                                                                           \
+        "waiting: A was shut down, and no other machine takes over (Move=no); to move it: fleetctl move " \
+        "a.service --force"
+
 /* The time counts from the loss. An orderly shutdown is no loss, and its machine keeps a unit with Move=no. A
  * removed machine keeps none. */
 static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
@@ -462,25 +469,28 @@ static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
                 Presence presence;
                 uint64_t after_ms;
                 const char *plan;
-                EngineVerdict verdict;
+                const char *reason;
                 uint64_t again_ms;
         } rows[] = {
-                { "", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=0", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=1min", PRESENCE_LOST, 1000, "", ENGINE_DELAYED, 59000 },
-                { "ReplaceAfterSec=1min", PRESENCE_LOST, 59999, "", ENGINE_DELAYED, 1 },
-                { "ReplaceAfterSec=1min", PRESENCE_LOST, 60000, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "ReplaceAfterSec=never", PRESENCE_LOST, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
-                { "ReplaceAfterSec=never", PRESENCE_LEFT, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "Move=no", PRESENCE_LOST, 0, "run a.service B", ENGINE_GONE, UINT64_MAX },
-                { "Move=no\nReplaceAfterSec=0", PRESENCE_LEFT, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
-                { "Move=no\nSingleton=yes", PRESENCE_LEFT, 1000000000, "", ENGINE_DELAYED, UINT64_MAX },
+                { "", PRESENCE_LOST, 0, "run a.service B", "waiting: A is lost; moving to B", UINT64_MAX },
+                { "ReplaceAfterSec=0", PRESENCE_LOST, 0, "run a.service B", "waiting: A is lost; moving to B",
+                  UINT64_MAX },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 1000, "", IN "59 s (ReplaceAfterSec=)", 59000 },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 59999, "", IN "1 s (ReplaceAfterSec=)", 1 },
+                { "ReplaceAfterSec=1min", PRESENCE_LOST, 60000, "run a.service B",
+                  "waiting: A is lost; moving to B", UINT64_MAX },
+                { "ReplaceAfterSec=never", PRESENCE_LOST, 1000000000, "", NEVER, UINT64_MAX },
+                { "ReplaceAfterSec=never", PRESENCE_LEFT, 0, "run a.service B",
+                  "waiting: A was shut down; moving to B", UINT64_MAX },
+                { "Move=no", PRESENCE_LOST, 0, "run a.service B", "waiting: A is lost; moving to B",
+                  UINT64_MAX },
+                { "Move=no\nReplaceAfterSec=0", PRESENCE_LEFT, 1000000000, "", STOPPED, UINT64_MAX },
+                { "Move=no\nSingleton=yes", PRESENCE_LEFT, 1000000000, "", STOPPED, UINT64_MAX },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_(engine_plan_done) EnginePlan plan = {};
                 char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
-                Error why = {};
                 ClusterView p;
 
                 two_machines(&p);
@@ -489,7 +499,7 @@ static void a_unit_waits_for_its_machine_as_long_as_it_says(void **state) {
                 cluster_view_execute(&p);
                 cluster_view_presence(&p, "A", rows[i].presence);
                 p.cluster.now_ms += rows[i].after_ms;
-                assert_int_equal(verdict(&p, &why), rows[i].verdict);
+                explains(&p, API_REASON_WAITING, rows[i].reason);
                 assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &cluster_view_limits, &plan), 0);
                 assert_int_equal(plan.again_ms, rows[i].again_ms);
                 plans(&p, rows[i].plan);

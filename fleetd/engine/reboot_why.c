@@ -1,0 +1,121 @@
+#include "fleetd/engine/reboot_why.h"
+
+#include <errno.h>
+
+#include "fleetd/engine/drain.h"
+#include "fleetd/engine/explain.h"
+
+enum { QUEUE_WAITS_MS = 60000 }; /* a queue that waits for longer is a problem */
+
+void reboot_queue_done(RebootQueue *q) {
+        free(q->machines);
+        scheduler_view_free(q->view);
+        *q = (RebootQueue) {};
+}
+
+/* Hosts that have begun are first. */
+static bool reboot_is_listed_before(const RebootQueue *q, const ClusterMachine *a, const ClusterMachine *b) {
+        bool a_waits = a->reboot->state == REBOOT_QUEUED, b_waits = b->reboot->state == REBOOT_QUEUED;
+
+        return a_waits != b_waits ? b_waits : reboot_is_before(q->cluster, &q->state, a, b);
+}
+
+int reboot_queue_read(const Cluster *c, const KvState *state, bool braked, RebootQueue *ret) {
+        const ClusterMachine **all = NEW0(const ClusterMachine *, HASH_COUNT(c->machines) + 1);
+        size_t k;
+
+        *ret = (RebootQueue) { .cluster = c, .state = *state, .braked = braked, .machines = all };
+        if (!all)
+                return -ENOMEM;
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (!m->reboot)
+                        continue;
+                for (k = ret->n++; k > 0 && reboot_is_listed_before(ret, m, all[k - 1]); k--)
+                        all[k] = all[k - 1];
+                all[k] = m;
+        }
+        ret->n = MIN(ret->n, (size_t) REBOOTS_MAX);
+        return 0;
+}
+
+/* A host that goes down, or returns, waits for itself, until the time for its return has passed. */
+static void reboot_explain_return(const ClusterMachine *m, Error *ret_why) {
+        bool up = m->presence == PRESENCE_UP && reboot_has_booted(m);
+
+        switch (m->reboot->state) {
+        case REBOOT_BACK:
+                if (m->reboot->steady_ms > 0)
+                        error_set(ret_why, -EAGAIN, "its units are available, and have to remain so for %d s",
+                                  REBOOT_STEADY_MS / 1000);
+                else if (m->presence != PRESENCE_UP)
+                        error_set(ret_why, -EAGAIN, "it is %s", presence_to_string(m->presence));
+                else
+                        error_set(ret_why, -EAGAIN, "it has to stay up for %d s, with its units available",
+                                  REBOOT_STEADY_MS / 1000);
+                break;
+        case REBOOT_REBOOTING:
+        case REBOOT_DOWN:
+                if (up)
+                        error_set(ret_why, -EAGAIN, "it is up, and boot-complete.target is not reached yet");
+                else
+                        error_set(ret_why, -EAGAIN, "%s",
+                                  m->reboot->state == REBOOT_DOWN ? "it is not up again yet" :
+                                                                    "it goes down");
+                break;
+        default:
+                break;
+        }
+}
+
+int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignment **ret_unit,
+                   Error *ret_why) {
+        bool queued = m->reboot->state == REBOOT_QUEUED, drains = m->reboot->state == REBOOT_DRAINING;
+        const ClusterMachine *first;
+        const char *held;
+        size_t n;
+        Error why = {};
+
+        *ret_unit = NULL;
+        held = q->braked && (queued || drains) ? drain_held(q->cluster, true) : NULL;
+        if (!held && queued) {
+                if (!reboot_may_begin(q->cluster, &q->state, m, ret_why))
+                        return 0;
+                first = reboot_first(q->cluster, &q->state);
+                if (first != m)
+                        error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(first));
+                return 0;
+        }
+        if (!held && (!drains || drain_left(m) == 0)) {
+                if (reboot_may_go_on(q->cluster, &q->state, m, ret_why))
+                        reboot_explain_return(m, ret_why);
+                return 0;
+        }
+        held = held ?: drain_held(q->cluster, false);
+        if (held) {
+                error_set(ret_why, -EAGAIN, "%s", held);
+                return 0;
+        }
+        if (!q->view && scheduler_view_new(q->cluster, q->cluster->now_ms, &q->view) < 0)
+                return -ENOMEM;
+        *ret_unit = engine_first_waiting(q->view, m, &n, &why);
+        if (*ret_unit)
+                error_set(ret_why, why.code, "%s: %s", (*ret_unit)->unit, why.message);
+        return 0;
+}
+
+int reboot_is_stuck(RebootQueue *q, size_t i, Error *ret_why) {
+        const ClusterMachine *m = q->machines[i];
+        const RebootRecord *r = m->reboot;
+        const ClusterAssignment *unused;
+        uint64_t now_ms = q->cluster->now_ms;
+        int n;
+
+        if (r->state == REBOOT_FAILED)
+                return 1;
+        if (now_ms < r->since_ms + QUEUE_WAITS_MS || (r->state == REBOOT_QUEUED && i > 0) ||
+            (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
+            (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > now_ms))
+                return 0;
+        n = reboot_explain(q, m, &unused, ret_why);
+        return n < 0 ? n : ret_why->message[0] != 0;
+}
