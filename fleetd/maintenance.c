@@ -12,8 +12,7 @@
 #include "fleetd/creds.h"
 #include "fleetd/membership/identity.h"
 #include "fleetd/membership/key_file.h"
-#include "fleetd/registry/cluster.h"
-#include "fleetd/registry/layout.h"
+#include "fleetd/registry/kinds.h"
 #include "kvstore/offline.h"
 #include "units/stored_json.h"
 
@@ -27,55 +26,18 @@ static void maintenance_done(Maintenance *m) {
         key_file_wipe(&m->keys);
 }
 
-/* Return whether the maintenance was begun for a reboot or a shutdown, of which the new lineage knows
- * nothing, or for the leave of this host, which is a member now. */
-static bool maintenance_ends(const KvNode *node, bool self) {
-        MaintenanceRecord m = {};
-
-        return stored_maintenance_read(node->value.data, node->value.size, &m, NULL) >= 0 &&
-               (streq(m.purpose, CLUSTER_FOR_REBOOT) || streq(m.purpose, CLUSTER_FOR_SHUTDOWN) ||
-                (self && streq(m.purpose, CLUSTER_FOR_LEAVE)));
-}
-
-/* Return whether a unit ended successfully: it is not to be run again, also if its host never reports. */
-static bool maintenance_has_ended(const KvNode *node) {
-        _cleanup_unit_state_ UnitState state = {};
-
-        return stored_state_read(node->value.data, node->value.size, &state, NULL) >= 0 && state.done;
-}
-
-/* Return whether a key is dropped in a new lineage. These are members that have to join again, planned
- * reboots, by which a host would reboot again, requested moves, and stop assignments, which are about the
- * former lineage. The engine writes new ones when all hosts have reported. So each host publishes what runs
- * there: a state of the former lineage would stop a unit on the host where it runs meanwhile. This host is
- * the member of the new lineage, so its departure from the former one ends, as by a join. After a restore
- * also tokens, which may have been used or revoked since the backup. */
+/* Return whether a key is dropped in a new lineage. */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         Maintenance *m = userdata;
-        const Settings *s = m->settings;
-        _cleanup_assignment_ Assignment assignment = {};
+        const NewLineage lineage = { .machine_id = m->settings->machine_id,
+                                     .is_restored = m->settings->restore };
         LayoutKey k;
 
-        if (!layout_parse(node->key, &k))
+        if (!layout_parse(node->key, &k) || !kinds[k.kind]->in_new_lineage(&lineage, &k, node->value))
                 return false;
-        if (k.kind == LAYOUT_REPORTED || k.kind == LAYOUT_REBOOT || k.kind == LAYOUT_MOVE)
-                return true;
-        if (k.kind == LAYOUT_MAINTENANCE)
-                return maintenance_ends(node, streq(k.machine, s->machine_id));
-        if (k.kind == LAYOUT_REMOVED && streq(k.machine, s->machine_id)) {
+        if (k.kind == LAYOUT_REMOVED)
                 (void) stored_removed_read(node->value.data, node->value.size, &m->removed, NULL);
-                return true;
-        }
-        if (k.kind == LAYOUT_STATE)
-                return !maintenance_has_ended(node);
-        if (k.kind == LAYOUT_TOKEN)
-                return s->restore;
-        if (k.kind == LAYOUT_MEMBER)
-                return s->restore || !streq(k.machine, s->machine_id);
-        if (k.kind != LAYOUT_ASSIGNMENT ||
-            stored_assignment_read(node->value.data, node->value.size, &assignment, NULL) < 0)
-                return false;
-        return assignment.kind == ASSIGNMENT_STOP;
+        return true;
 }
 
 static int maintenance_check_keys(const KeyFile *keys, const char *file, const KvOffline *backup,

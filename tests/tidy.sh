@@ -158,13 +158,6 @@ program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rul
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         some 'readers of clocks and random numbers' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_io_reads_clocks_and_random_numbers
 
-# Every kind of key below /_fleet has its row.
-sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z_]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
-        for table in fleetd/registry/kinds.c fleetd/registry/layout.c; do
-                grep -qE "^ +\[$kind\] = \{ [^}]" $table || echo "$table has no row for $kind"
-        done
-done | rule every_kind_of_key_has_a_row
-
 # The way of a PUT in docs/ARCHITECTURE.md: the functions exist there, in at most 25 steps.
 sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -oE '`[a-z_0-9]+\(\)` in `[a-z0-9_/.]+`' | tr -d '`()' | some 'steps of a PUT' | while read -r name in file; do
         grep -qE "^[a-z].*\b$name\(" "$file" || echo "docs/ARCHITECTURE.md: $file has no $name()"

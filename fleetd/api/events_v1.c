@@ -5,11 +5,10 @@
 
 #include "base/parse.h"
 #include "fleetd/api/kv_v1.h"
-#include "fleetd/registry/layout.h"
+#include "fleetd/registry/kinds.h"
 #include "units/revision.h"
-#include "units/stored_json.h"
 
-static const char *const kinds[] = {
+static const char *const change_names[] = {
         [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
         [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
@@ -36,109 +35,18 @@ static void events_write(Request *request, uint64_t index, const char *kind, con
 }
 
 static void events_on_change(void *userdata, const RegistryChange *change) {
-        events_write(userdata, change->index, kinds[change->kind], change->unit, change->machine);
+        events_write(userdata, change->index, change_names[change->kind], change->unit, change->machine);
 }
 
 /* -- Events with details -- */
 
-static void add_unit(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_unit_ Unit *unit = NULL;
+static void details_add(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_(kind_value_done) KindValue v = {};
+        const Kind *kind = kinds[key->kind];
 
-        if (stored_unit_read(key->unit, node->value.data, node->value.size, &unit, NULL) < 0)
-                return;
-        json_add_string(t, "hash", unit->hash);
-        json_add_string(t, "owner", unit->owner);
+        if (kind->shown && kind_decode(key, node->value, &v, NULL) >= 0)
+                json_write_fields(t, kind->shown, kind->n_shown, v.record);
 }
-
-static void add_order(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_assignment_ Assignment order = {};
-
-        if (stored_assignment_read(node->value.data, node->value.size, &order, NULL) < 0)
-                return;
-        json_add_string(t, "order", assignment_kind_to_string(order.kind));
-        json_add_string(t, "reason", order.reason);
-        json_add_u64(t, "term", order.term);
-}
-
-static void add_state(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_unit_state_ UnitState state = {};
-
-        if (stored_state_read(node->value.data, node->value.size, &state, NULL) < 0)
-                return;
-        json_add_string(t, "active", state.active);
-        json_add_bool(t, "finished", state.done);
-        json_add_string(t, "load", state.load);
-        json_add_u64(t, "since", state.since_ms);
-        json_add_string(t, "sub", state.sub);
-}
-
-static void add_presence(Text *t, const LayoutKey *key, const KvNode *node) {
-        PresenceRecord presence;
-
-        if (stored_presence_read(node->value.data, node->value.size, &presence, NULL) < 0)
-                return;
-        json_add_string(t, "presence", presence_to_string(presence.presence));
-        verdict_add_message(t, "reason", &presence.verdict);
-}
-
-static void add_problem(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_problem_ Problem problem = {};
-
-        if (stored_problem_read(node->value.data, node->value.size, &problem, NULL) < 0)
-                return;
-        json_add_bool(t, "confirmed", problem.confirmed);
-        json_add_string(t, "problem", problem_kind_to_string(problem.kind));
-        json_add_string(t, "reason", problem.text);
-}
-
-static void add_facts(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_machine_ Machine facts = {};
-
-        if (stored_facts_read(node->value.data, node->value.size, &facts, NULL) < 0)
-                return;
-        json_add_string(t, "hostname", facts.name);
-        json_add_string(t, "version", facts.version);
-}
-
-static void add_text(Text *t, const LayoutKey *key, const KvNode *node) {
-        _cleanup_free_ char *value = strndup(node->value.data ?: "", node->value.size);
-
-        json_add_string(t, "value", value);
-}
-
-/* One row per kind of event. fleet-api(7) documents the same names. */
-static const struct {
-        const char *kind;
-        void (*add)(Text *t, const LayoutKey *key,
-                    const KvNode *node); /* NULL: the fact of the change only */
-} detail_kinds[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { "unit", add_unit },
-        [LAYOUT_TARGET] = { "target", add_text },
-        [LAYOUT_REVISION] = { "revision", NULL },
-        [LAYOUT_ROLLOUT] = { "rollout", NULL },
-        [LAYOUT_FACTS] = { "machine", add_facts },
-        [LAYOUT_ASSIGNMENT] = { "order", add_order },
-        [LAYOUT_METADATA] = { "metadata", add_text },
-        [LAYOUT_PRESENCE] = { "presence", add_presence },
-        [LAYOUT_STATE] = { "state", add_state },
-        [LAYOUT_PROBLEM] = { "problem", add_problem },
-        [LAYOUT_REPORTED] = { "reported", NULL },
-        [LAYOUT_MEMBER] = { "member", NULL },
-        [LAYOUT_CLUSTER] = { "cluster", NULL },
-        [LAYOUT_MAINTENANCE] = { "maintenance", NULL },
-        [LAYOUT_MOVE] = { "move", NULL },
-        [LAYOUT_REBOOT] = { "reboot", NULL },
-        [LAYOUT_HOST] = { "host", NULL },
-        [LAYOUT_REMOVED] = { "removed", NULL },
-        [LAYOUT_DENIED] = { "denied", NULL },
-        [LAYOUT_TOKEN] = { "token", NULL },
-        [LAYOUT_PRINCIPAL] = { "principal", NULL },
-        [LAYOUT_LINEAGE] = { "lineage", NULL },
-        [LAYOUT_CA_ROOTS] = { "ca", NULL },
-        [LAYOUT_CA_KEY] = { "ca", NULL },
-        [LAYOUT_CA_ROTATION] = { "ca", NULL },
-        [LAYOUT_SETTINGS] = { "settings", NULL },
-};
 
 static int details_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
@@ -150,7 +58,7 @@ static int details_line(KvWatchEvent *event, Shared **ret) {
                 return 0;
         json_open(&t, NULL, '{');
         json_add_u64(&t, "index", e->index);
-        json_add_string(&t, "kind", detail_kinds[key.kind].kind);
+        json_add_string(&t, "kind", kinds[key.kind]->event);
         if (key.kind != LAYOUT_REVISION)
                 json_add_string(&t, "machine", key.machine);
         json_add_string(&t, "name", key.unit);
@@ -158,12 +66,11 @@ static int details_line(KvWatchEvent *event, Shared **ret) {
         if (key.kind == LAYOUT_REVISION)
                 json_add_u64(&t, "revision", revision_parse_number(key.machine));
         json_add_u64(&t, "time", e->now_ms);
-        if (!gone && detail_kinds[key.kind].add)
-                detail_kinds[key.kind].add(&t, &key, &e->node);
+        if (!gone)
+                details_add(&t, &key, &e->node);
         if (e->has_prev) {
                 json_open(&t, "was", '{');
-                if (detail_kinds[key.kind].add)
-                        detail_kinds[key.kind].add(&t, &key, &e->prev);
+                details_add(&t, &key, &e->prev);
                 json_close(&t, '}');
         }
         text_append(&t, "}\n");

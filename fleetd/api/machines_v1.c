@@ -5,6 +5,7 @@
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/membership/authority.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/presence.h"
 
 enum {
@@ -396,7 +397,7 @@ static bool removal_of_voter_is_refused(const KvState *state, const ClusterMachi
  * writes do not count. */
 static bool removal_needs_unreadable(const ClusterMachine *m, bool force) {
         for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x; x = LIST_NEXT(x, of_owner))
-                if (!force || !registry_removes_unreadable(x->key.kind))
+                if (!force || !(kinds[x->key.kind]->on_removal & REMOVAL_OF_UNREADABLE))
                         return true;
         return false;
 }

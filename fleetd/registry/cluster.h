@@ -36,6 +36,24 @@ typedef struct ClusterUnreadable {
 
 typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
 
+/* The record of a key, by its kind (kinds.h). */
+typedef struct KindSlot {
+        void *record;   /* owned; NULL: no key, or it is unreadable */
+        uint64_t index; /* modified index of the key; 0: the same */
+} KindSlot;
+
+/* A slot with a name and a type: members of the struct around it. */
+#define KIND_SLOT(Type, name)          \
+        struct {                       \
+                Type *name;            \
+                uint64_t name##_index; \
+        }
+
+/* Return the record of a kind that has no such name. */
+#define UNIT_RECORD(u, number, Type)    ((Type *) (u)->slots[number].record)
+#define MACHINE_RECORD(m, number, Type) ((Type *) (m)->slots[(number) -KIND_FIRST_OF_MACHINES].record)
+#define CLUSTER_RECORD(c, number, Type) ((Type *) (c)->slots[(number) -KIND_FIRST_OF_CLUSTER].record)
+
 /* How a copy of a host gets an identity of its own. Without a new ID in the file, systemd takes the one that
  * the manager of a container gives it. */
 #define CLUSTER_NEW_MACHINE_ID                                                                   \
@@ -140,9 +158,13 @@ struct ClusterUnit {
         LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
         LIST_HEAD(, ClusterState) states;           /* by machine id */
         LIST_HEAD(, ClusterRevision) revisions;     /* except for the wanted one */
-        RolloutRecord *rollout;                     /* owned; NULL: none */
-        MoveRecord *move;                           /* owned; NULL: none */
-        uint64_t rollout_index, move_index;
+        union {
+                KindSlot slots[UNIT_SLOTS];
+                struct {
+                        KIND_SLOT(RolloutRecord, rollout);
+                        KIND_SLOT(MoveRecord, move);
+                };
+        };
         ClusterUnreadables unreadable; /* of its unit, target, assignment and state keys */
         LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
         bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
@@ -191,24 +213,27 @@ struct ClusterMachine {
         uint64_t presence_index, since_ms;
         ClusterClaim *claims[_CLAIM_MAX]; /* count it; NULL: it states none, or there was no memory */
         LIST_ENTRY(ClusterMachine) of_claim[_CLAIM_MAX];
-        Machine *facts; /* NULL: none reported */
-        uint64_t facts_index, facts_created;
+        union {
+                KindSlot slots[MACHINE_SLOTS];
+                struct {
+                        KIND_SLOT(Machine, facts);
+                        KIND_SLOT(MaintenanceRecord, maintenance); /* unreadable: cordoned */
+                        KIND_SLOT(RebootRecord, reboot);
+                        KIND_SLOT(HostRecord, host);
+                        KIND_SLOT(RemovedRecord, removed); /* tombstone */
+                };
+        };
+        uint64_t facts_created;
         uint64_t claimed_created; /* as the claims know it, and whether it is restricted */
         bool claimed_restricted;
-        uint64_t place_index;           /* of the last facts that changed what the scheduler reads of them */
-        MaintenanceRecord *maintenance; /* owned; NULL: none, or it is unreadable */
-        RebootRecord *reboot;           /* owned; NULL: none is planned, or it is unreadable */
-        Pairs set;                      /* metadata set by people; "" hides the pair that the host reports */
-        Pairs metadata;                 /* effective: 'set', and of an ordinary host its own */
+        uint64_t place_index; /* of the last facts that changed what the scheduler reads of them */
+        Pairs set;            /* metadata set by people; "" hides the pair that the host reports */
+        Pairs metadata;       /* effective: 'set', and of an ordinary host its own */
         uint64_t away_ms, losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         bool announced;                                       /* as that */
         Verdict verdict; /* of its presence: why it is not up, or its problem */
 
         MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
-
-        HostRecord *host;       /* owned, as the next one; NULL: no key, or it is unreadable */
-        RemovedRecord *removed; /* tombstone */
-        uint64_t host_index, removed_index, maintenance_index, reboot_index;
 
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
@@ -231,38 +256,29 @@ struct ClusterOwner {
         UT_hash_handle hh;
 };
 
-/* A token that permits hosts to join: /_fleet/cluster/token/ID. */
-typedef struct ClusterToken {
-        char name[HOST_TOKEN_SIZE]; /* its ID */
-        uint64_t index;
-        TokenRecord record;
-        UT_hash_handle hh;
-} ClusterToken;
+enum { CLUSTER_NAME_SIZE = 72 }; /* of the names in these keys: at most DIGEST_SIZE */
 
-/* A public key that others may have, after the tombstone of its host has ended: /_fleet/cluster/denied/PIN.
- */
-typedef struct ClusterDenied {
-        char name[DIGEST_SIZE]; /* the pin */
-        uint64_t index;
-        DeniedRecord record;
-        UT_hash_handle hh;
-} ClusterDenied;
+/* A record of the cluster, in a table by the name in its key. */
+#define CLUSTER_NAMED(Type)                   \
+        {                                     \
+                UT_hash_handle hh;            \
+                uint64_t index;               \
+                char name[CLUSTER_NAME_SIZE]; \
+                Type record;                  \
+        }
 
-/* The rights of a user: /_fleet/cluster/principal/NAME. */
-typedef struct ClusterPrincipal {
-        char name[PRINCIPAL_NAME_MAX + 1];
-        uint64_t index;
-        PrincipalRecord record;
-        UT_hash_handle hh;
-} ClusterPrincipal;
+typedef struct ClusterToken CLUSTER_NAMED(TokenRecord) ClusterToken;             /* by its ID */
+typedef struct ClusterDenied CLUSTER_NAMED(DeniedRecord) ClusterDenied;          /* by the pin */
+typedef struct ClusterPrincipal CLUSTER_NAMED(PrincipalRecord) ClusterPrincipal; /* by the name of the user */
+typedef struct ClusterLineage CLUSTER_NAMED(LineageRecord) ClusterLineage;       /* by the lineage */
 
-/* The begin of a lineage: /_fleet/cluster/lineage/N. */
-typedef struct ClusterLineage {
-        char name[LINEAGE_SIZE]; /* the lineage */
-        uint64_t index;
-        LineageRecord record;
+/* The same of any kind. */
+typedef struct ClusterNamed {
         UT_hash_handle hh;
-} ClusterLineage;
+        uint64_t index;
+        char name[CLUSTER_NAME_SIZE];
+        _Alignas(uint64_t) char record[];
+} ClusterNamed;
 
 enum { UNIT_BLOCK_MAX = 256 };
 
@@ -305,16 +321,24 @@ typedef struct Cluster {
                         */
         uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
 
-        ClusterToken *tokens;         /* table by ID */
-        ClusterDenied *denied;        /* table by pin */
-        ClusterPrincipal *principals; /* table by name */
-        ClusterLineage *lineages;     /* table by lineage */
-        CaRoots *ca_roots;            /* owned, as the next three; NULL: no key, or it is unreadable */
-        CaKeys *ca_keys;
-        CaRotation *ca_rotation;
-        ClusterSettings *settings;
-        uint64_t ca_roots_index, ca_keys_index, ca_rotation_index, settings_index; /* modified; 0: no key, or
-                                                                                      it is unreadable */
+        union {
+                ClusterNamed *tables[CLUSTER_TABLES]; /* by name */
+                struct {
+                        ClusterToken *tokens;
+                        ClusterDenied *denied;
+                        ClusterPrincipal *principals;
+                        ClusterLineage *lineages;
+                };
+        };
+        union {
+                KindSlot slots[CLUSTER_SLOTS];
+                struct {
+                        KIND_SLOT(CaRoots, ca_roots);
+                        KIND_SLOT(CaKeys, ca_keys);
+                        KIND_SLOT(CaRotation, ca_rotation);
+                        KIND_SLOT(ClusterSettings, settings);
+                };
+        };
         ClusterUnreadables unreadable; /* of the keys of no unit and no machine */
 } Cluster;
 

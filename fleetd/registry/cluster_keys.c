@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "fleetd/registry/kinds.h"
+#include "fleetd/registry/cluster_parts.h"
 #include "fleetd/registry/unit_order.h"
 
 /* -- Entries -- */
@@ -29,7 +29,7 @@ static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
         HASH_DEL(c->units, u);
         cluster_owner_remove(c, u);
         cluster_revisions_free(u);
-        cluster_kinds_done_unit(u);
+        kinds_done_unit(u);
         unit_free(u->unit);
         cluster_unreadables_free(&u->unreadable);
         free(u);
@@ -141,11 +141,10 @@ static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
                 cluster_claim_remove(c, m, kind);
         if (m->is_member)
                 LIST_REMOVE(m, of_members);
-        cluster_facts_free(m->facts);
         pairs_done(&m->set);
         pairs_done(&m->metadata);
         cluster_unreadables_free(&m->unreadable);
-        cluster_kinds_done_machine(m);
+        kinds_done_machine(m);
         free(m);
         return n;
 }
@@ -234,38 +233,38 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
 
 static KindEntries cluster_find_entries(const Cluster *c, const LayoutKey *k) {
         return (KindEntries) {
-                .unit = (kinds[k->kind].of & OF_UNIT) ? cluster_any_unit(c, k->unit) : NULL,
-                .machine = (kinds[k->kind].of & OF_MACHINE) ? cluster_machine(c, k->machine) : NULL,
+                .unit = (kinds[k->kind]->of & OF_UNIT) ? cluster_any_unit(c, k->unit) : NULL,
+                .machine = (kinds[k->kind]->of & OF_MACHINE) ? cluster_machine(c, k->machine) : NULL,
         };
 }
 
 static bool cluster_has_entries(const KindEntries *e, LayoutKind kind) {
-        return (e->unit || !(kinds[kind].of & OF_UNIT)) && (e->machine || !(kinds[kind].of & OF_MACHINE));
+        return (e->unit || !(kinds[kind]->of & OF_UNIT)) && (e->machine || !(kinds[kind]->of & OF_MACHINE));
 }
 
 /* Find or create the entries that the key is about; NULL without memory. Each caller ends with
  * cluster_update_entries(). */
 static KindEntries cluster_get_entries(Cluster *c, const LayoutKey *k) {
         return (KindEntries) {
-                .unit = (kinds[k->kind].of & OF_UNIT) ? cluster_get_unit(c, k->unit) : NULL,
-                .machine = (kinds[k->kind].of & OF_MACHINE) ? cluster_get_machine(c, k->machine) : NULL,
+                .unit = (kinds[k->kind]->of & OF_UNIT) ? cluster_get_unit(c, k->unit) : NULL,
+                .machine = (kinds[k->kind]->of & OF_MACHINE) ? cluster_get_machine(c, k->machine) : NULL,
         };
 }
 
 /* Return the first element of the list of the key's owner; NULL without that entry. */
 static ClusterUnreadable *cluster_unreadables_first(const Cluster *c, const KindEntries *e, LayoutKind kind) {
-        if (kinds[kind].of & OF_UNIT)
+        if (kinds[kind]->of & OF_UNIT)
                 return e->unit ? LIST_FIRST(&e->unit->unreadable) : NULL;
-        if (kinds[kind].of & OF_MACHINE)
+        if (kinds[kind]->of & OF_MACHINE)
                 return e->machine ? LIST_FIRST(&e->machine->unreadable) : NULL;
         return LIST_FIRST(&c->unreadable);
 }
 
 /* Return the list of the key's owner, which exists. */
 static ClusterUnreadables *cluster_unreadables(Cluster *c, const KindEntries *e, LayoutKind kind) {
-        if (kinds[kind].of & OF_UNIT)
+        if (kinds[kind]->of & OF_UNIT)
                 return &e->unit->unreadable;
-        return kinds[kind].of & OF_MACHINE ? &e->machine->unreadable : &c->unreadable;
+        return kinds[kind]->of & OF_MACHINE ? &e->machine->unreadable : &c->unreadable;
 }
 
 static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const KindEntries *e,
@@ -291,7 +290,7 @@ bool cluster_is_unreadable(const Cluster *c, KvBytes key) {
 /* Apply a value to its entries. On success, the key is readable. */
 static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
         KindEntries e = cluster_get_entries(c, k);
-        int r = cluster_has_entries(&e, k->kind) ? kinds[k->kind].apply(c, &e, k, v) : -ENOMEM;
+        int r = cluster_has_entries(&e, k->kind) ? kind_apply(c, &e, k, v) : -ENOMEM;
 
         if (r >= 0)
                 cluster_unreadable_free(cluster_find_unreadable(c, &e, k));
@@ -301,29 +300,24 @@ static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
 
 /* -ENOMEM: without this key, the metadata of a machine cannot be merged. */
 static int cluster_clear(Cluster *c, const LayoutKey *k) {
-        const Kind *kind = &kinds[k->kind];
         KindEntries e = cluster_find_entries(c, k);
         int r = 0;
 
         cluster_unreadable_free(cluster_find_unreadable(c, &e, k));
         if (cluster_has_entries(&e, k->kind))
-                r = kind->clear ? kind->clear(c, &e, k) : kind->apply(c, &e, k, &(KindValue) {});
+                r = kind_clear(c, &e, k);
         cluster_update_entries(c, &e);
         return r;
 }
 
 static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterUnreadable *x = cluster_has_entries(e, k->kind) ? NEW0(ClusterUnreadable, 1) : NULL;
-        int r;
 
         if (!x)
                 return -ENOMEM;
         x->key = *k;
         LIST_INSERT_HEAD(cluster_unreadables(c, e, k->kind), x, of_owner);
-        if (!kinds[k->kind].unreadable)
-                return 0;
-        r = kinds[k->kind].unreadable(v);
-        return r < 0 ? r : kinds[k->kind].apply(c, e, k, v);
+        return kind_apply_unreadable(c, e, k, v);
 }
 
 /* Record that the key exists and its value is not known. Neither the previous value counts, nor its absence.
@@ -351,7 +345,7 @@ int cluster_put(Cluster *c, const KvNode *node, Error *err) {
         if (!layout_parse(node->key, &k))
                 return 0;
 
-        r = kinds[k.kind].decode(&k, node->value, &v, err);
+        r = kind_decode(&k, node->value, &v, err);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
@@ -423,7 +417,7 @@ bool cluster_drain(Cluster *c, size_t n) {
         if (c->machines || c->units)
                 return false;
         unit_order_done(&c->by_name);
-        cluster_kinds_done(c);
+        kinds_done(c);
         cluster_unreadables_free(&c->unreadable);
         *c = (Cluster) {};
         return true;

@@ -3,60 +3,27 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "base/parse.h"
+#include "fleetd/registry/kinds.h"
 #include "units/machine.h"
 #include "units/revision.h"
 
-static const char layout_root[] = "/_fleet";
-
-/* Segments that stand for the name of a unit or of another object, for a machine id, and for the number of a
- * revision. */
-static const char any_name[] = "NAME", any_id[] = "ID", any_number[] = "NUMBER";
-
-static const char *const paths[_LAYOUT_MAX][5] = {
-        [LAYOUT_UNIT] = { "unit", any_name },
-        [LAYOUT_TARGET] = { "target", any_name },
-        [LAYOUT_REVISION] = { "revision", any_name, any_number },
-        [LAYOUT_ROLLOUT] = { "rollout", any_name },
-        [LAYOUT_MOVE] = { "move", any_name },
-        [LAYOUT_FACTS] = { "machine", any_id, "facts" },
-        [LAYOUT_PRESENCE] = { "machine", any_id, "presence" },
-        [LAYOUT_METADATA] = { "machine", any_id, "metadata", any_name },
-        [LAYOUT_ASSIGNMENT] = { "machine", any_id, "unit", any_name },
-        [LAYOUT_PROBLEM] = { "machine", any_id, "problem", any_name },
-        [LAYOUT_REPORTED] = { "machine", any_id, "reported" },
-        [LAYOUT_MAINTENANCE] = { "machine", any_id, "maintenance" },
-        [LAYOUT_REBOOT] = { "machine", any_id, "reboot" },
-        [LAYOUT_STATE] = { "state", any_name, any_id },
-        [LAYOUT_MEMBER] = { "cluster", "member", any_id },
-        [LAYOUT_HOST] = { "cluster", "host", any_id },
-        [LAYOUT_REMOVED] = { "cluster", "removed", any_id },
-        [LAYOUT_DENIED] = { "cluster", "denied", any_name },
-        [LAYOUT_TOKEN] = { "cluster", "token", any_name },
-        [LAYOUT_PRINCIPAL] = { "cluster", "principal", any_name },
-        [LAYOUT_LINEAGE] = { "cluster", "lineage", any_name },
-        [LAYOUT_CA_ROOTS] = { "cluster", "ca", "roots" },
-        [LAYOUT_CA_KEY] = { "cluster", "ca", "key" },
-        [LAYOUT_CA_ROTATION] = { "cluster", "ca", "rotation" },
-        [LAYOUT_SETTINGS] = { "cluster", "settings" },
-        [LAYOUT_CLUSTER] = { "cluster", any_name },
-};
+static const char layout_root[] = "/_fleet/";
 
 const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit,
                        const char *machine) {
-        size_t n = snprintf(ret, LAYOUT_KEY_MAX, "%s", layout_root);
+        size_t n = sizeof(layout_root) - 1;
 
         assert(kind >= 0 && kind < _LAYOUT_MAX);
-        for (const char *const *segment = paths[kind]; *segment; segment++) {
-                const char *value = *segment;
+        memcpy(ret, layout_root, n);
+        for (const char *p = kinds[kind]->path; *p; p++) {
+                const char *value = *p != '%' ? p : *++p == 'u' ? unit : machine;
+                size_t size = value == p ? 1 : strlen(value);
 
-                if (value == any_name)
-                        value = unit;
-                else if (value == any_id || value == any_number)
-                        value = machine;
-                n += snprintf(ret + n, LAYOUT_KEY_MAX - n, "/%s", value);
-                assert(n < LAYOUT_KEY_MAX);
+                assert(n + size < LAYOUT_KEY_MAX);
+                memcpy(ret + n, value, size);
+                n += size;
         }
+        ret[n] = 0;
         return ret;
 }
 
@@ -68,37 +35,44 @@ static bool layout_copy(const char *segment, size_t size, char *ret, size_t ret_
         return true;
 }
 
-static bool layout_match_segment(const char *pattern, const char *segment, size_t size, LayoutKey *ret) {
-        if (pattern == any_name)
+/* Match the segment that a letter after '%' stands for. */
+static bool layout_match_segment(char letter, const char *segment, size_t size, LayoutKey *ret) {
+        if (letter == 'u')
                 return layout_copy(segment, size, ret->unit, sizeof(ret->unit));
-        if (pattern == any_id)
-                return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
-                       machine_id_is_valid(ret->machine);
-        if (pattern == any_number)
-                return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
-                       revision_parse_number(ret->machine) > 0;
-        return size == strlen(pattern) && memcmp(segment, pattern, size) == 0;
+        return layout_copy(segment, size, ret->machine, sizeof(ret->machine)) &&
+               (letter == 'm' ? machine_id_is_valid(ret->machine) : revision_parse_number(ret->machine) > 0);
 }
 
-/* The directories below "cluster": they are no keys of the kind LAYOUT_CLUSTER. */
-static const char *const directories[] = { "ca",     "denied",    "host",    "lineage",
-                                           "member", "principal", "removed", "token" };
-
-/* Match the rest of a key, which begins with a slash, with a kind's path. */
-static bool layout_match(const char *const *path, const char *key, size_t key_size, LayoutKey *ret) {
-        const char *end = key + key_size;
-
+/* Match the rest of a key with a kind's path. */
+static bool layout_match(const char *path, const char *key, const char *end, LayoutKey *ret) {
         for (; *path; path++) {
-                const char *segment = key + 1, *slash;
+                const char *slash = *path == '%' && key < end ? memchr(key, '/', end - key) : NULL;
 
-                if (key == end || *key != '/')
+                if (key == end)
                         return false;
-                slash = memchr(segment, '/', end - segment);
+                if (*path != '%') {
+                        if (*key++ != *path)
+                                return false;
+                        continue;
+                }
+                if (!layout_match_segment(*++path, key, (slash ?: end) - key, ret))
+                        return false;
                 key = slash ?: end;
-                if (!layout_match_segment(*path, segment, key - segment, ret))
-                        return false;
         }
         return key == end;
+}
+
+/* Return whether keys of other kinds are below "cluster/NAME": it is none of LAYOUT_CLUSTER. */
+static bool layout_is_directory(const char *name) {
+        size_t n = strlen(name);
+
+        for (LayoutKind kind = 0; kind < LAYOUT_CLUSTER; kind++) {
+                const char *path = kinds[kind]->path;
+
+                if (starts_with(path, "cluster/") && strncmp(path + 8, name, n) == 0 && path[8 + n] == '/')
+                        return true;
+        }
+        return false;
 }
 
 bool layout_parse(KvBytes key, LayoutKey *ret) {
@@ -110,8 +84,8 @@ bool layout_parse(KvBytes key, LayoutKey *ret) {
                 for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
                         ret->kind = kind;
                         ret->unit[0] = ret->machine[0] = 0;
-                        if (layout_match(paths[kind], path + n, key.size - n, ret) &&
-                            !(kind == LAYOUT_CLUSTER && IS_AMONG(ret->unit, directories)))
+                        if (layout_match(kinds[kind]->path, path + n, path + key.size, ret) &&
+                            !(kind == LAYOUT_CLUSTER && layout_is_directory(ret->unit)))
                                 return true;
                 }
 

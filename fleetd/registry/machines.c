@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/shutdown.h"
@@ -87,26 +88,47 @@ static bool machines_keeps_state(const ClusterMachine *m, const ClusterState *s)
         return s->state.done && cluster_assignment_on(m, s->unit); /* a finished unit does not run again */
 }
 
-static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
-        for (const ClusterProblem *p = m->problems; p && t->n_writes < REMOVED_MAX; p = p->hh.next)
-                transaction_write(t, KV_DELETE, LAYOUT_PROBLEM, p->unit, m->id, NO_VALUE);
-        for (const ClusterState *s = m->states; s && t->n_writes < REMOVED_MAX; s = s->hh.next)
-                if (!machines_keeps_state(m, s))
-                        transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
+typedef struct Removal {
+        Transaction *t;
+        const ClusterMachine *machine;
+        size_t max;    /* of writes */
+        bool is_final; /* no host returns: finished units do not count any more */
+} Removal;
+
+static int machines_on_removed_key(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        const Removal *r = userdata;
+
+        if (kind == LAYOUT_STATE && !r->is_final &&
+            machines_keeps_state(r->machine, cluster_state_on(r->machine, unit)))
+                return 0;
+        if (r->t->n_writes >= r->max)
+                return 1;
+        transaction_write(r->t, KV_DELETE, kind, unit, machine, NO_VALUE);
+        return 0;
+}
+
+/* Delete the keys of the machine that are deleted at one of these times. */
+static void machines_remove_keys(const Removal *r, const Cluster *c, unsigned on_removal) {
+        const KindEntries e = { .machine = (ClusterMachine *) r->machine };
+
+        for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++)
+                if (kinds[kind]->on_removal & on_removal)
+                        (void) (kinds[kind]->each ?
+                                        kinds[kind]->each(c, &e, machines_on_removed_key, (void *) r) :
+                                        kinds_each_of(kind, c, &e, machines_on_removed_key, (void *) r));
+}
+
+static void machines_remove_reports(Transaction *t, const Registry *r, const ClusterMachine *m) {
+        machines_remove_keys(&(Removal) { t, m, REMOVED_MAX }, registry_cluster(r), REMOVAL_OF_REPORTS);
 }
 
 /* Delete what serves the return of the host only: it can return with a new token only. */
-static void machines_remove_membership(Transaction *t, const ClusterMachine *m) {
+static void machines_remove_membership(Transaction *t, const Registry *r, const ClusterMachine *m) {
         if (m->host_index > 0) {
                 transaction_check(t, KV_CHECK_MODIFIED, m->host_index, LAYOUT_HOST, NULL, m->id);
                 transaction_write(t, KV_DELETE, LAYOUT_HOST, NULL, m->id, NO_VALUE);
         }
-        for (size_t i = 0; i < m->set.n; i++)
-                transaction_write(t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
-        if (m->maintenance_index > 0)
-                transaction_write(t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
-        if (m->member.raft_id != 0)
-                transaction_write(t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
+        machines_remove_keys(&(Removal) { t, m, SIZE_MAX }, registry_cluster(r), REMOVAL_OF_HOST);
 }
 
 static void machines_write_tombstone(Transaction *t, const Registry *r, const ClusterMachine *m,
@@ -129,11 +151,6 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
 }
 
-bool registry_removes_unreadable(LayoutKind kind) {
-        return kind == LAYOUT_FACTS || kind == LAYOUT_REPORTED || kind == LAYOUT_PROBLEM ||
-               kind == LAYOUT_MAINTENANCE || kind == LAYOUT_REBOOT;
-}
-
 /* Delete what each machine has, and note it in the history. */
 static void machines_remove(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user) {
         transaction_check(t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
@@ -146,16 +163,11 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
                                                   .user = user,
                                                   .reason = cluster_machine_hostname(m) });
         }
-        if (m->facts_index > 0)
-                transaction_write(t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
-        if (m->reboot_index > 0)
-                transaction_write(t, KV_DELETE, LAYOUT_REBOOT, NULL, m->id, NO_VALUE);
-        if (m->reported != 0)
-                transaction_write(t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+        machines_remove_keys(&(Removal) { t, m, SIZE_MAX }, registry_cluster(r), REMOVAL_OF_MACHINE);
         for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x && t->n_writes < REMOVED_MAX;
              x = LIST_NEXT(x, of_owner))
-                if (registry_removes_unreadable(x->key.kind) &&
-                    x->key.kind != LAYOUT_MAINTENANCE) /* that is deleted with the membership */
+                if (kinds[x->key.kind]->on_removal & REMOVAL_OF_UNREADABLE &&
+                    !(kinds[x->key.kind]->on_removal & REMOVAL_OF_HOST)) /* deleted with the membership */
                         transaction_write(t, KV_DELETE, x->key.kind, x->key.unit, m->id, NO_VALUE);
 }
 
@@ -165,12 +177,12 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
 
         machines_remove(&t, r, m, user);
         if (m->host_index > 0)
-                machines_remove_membership(&t, m);
+                machines_remove_membership(&t, r, m);
         machines_write_tombstone(&t, r, m, user,
                                  ca ? CLUSTER_REMOVED_COMPROMISED : presence_to_string(m->presence));
         if (ca)
                 transaction_change_ca(&t, r, ca);
-        machines_remove_reports(&t, m);
+        machines_remove_reports(&t, r, m);
         return transaction_send(r, &t, 0, done, userdata);
 }
 
@@ -303,9 +315,9 @@ int registry_leave(Registry *r, uint64_t term, const ClusterMachine *m, Registry
 
         transaction_check(&t, KV_CHECK_MODIFIED, m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
         machines_remove(&t, r, m, m->maintenance->by);
-        machines_remove_membership(&t, m);
+        machines_remove_membership(&t, r, m);
         machines_write_tombstone(&t, r, m, m->maintenance->by, CLUSTER_REMOVED_LEAVE);
-        machines_remove_reports(&t, m);
+        machines_remove_reports(&t, r, m);
         return transaction_send(r, &t, term, done, userdata);
 }
 
@@ -341,7 +353,7 @@ int registry_remove_rest(Registry *r, uint64_t term, const ClusterMachine *m, Re
 
         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, m->id);
         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_HOST, NULL, m->id);
-        machines_remove_reports(&t, m);
+        machines_remove_reports(&t, r, m);
         return transaction_send(r, &t, term, done, userdata);
 }
 
@@ -365,19 +377,9 @@ int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m,
 
         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, m->id);
         transaction_check(&t, KV_CHECK_MODIFIED, m->removed_index, LAYOUT_REMOVED, NULL, m->id);
-        for (const ClusterAssignment *a = m->assignments; a && t.n_writes < REMOVED_MAX; a = a->hh.next)
-                transaction_write(&t, KV_DELETE, LAYOUT_ASSIGNMENT, a->unit, m->id, NO_VALUE);
-        for (const ClusterState *s = m->states; s && t.n_writes < REMOVED_MAX; s = s->hh.next)
-                transaction_write(&t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
-        for (const ClusterProblem *p = m->problems; p && t.n_writes < REMOVED_MAX; p = p->hh.next)
-                transaction_write(&t, KV_DELETE, LAYOUT_PROBLEM, p->unit, m->id, NO_VALUE);
-        for (size_t i = 0; i < m->set.n && t.n_writes < REMOVED_MAX; i++)
-                transaction_write(&t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
+        machines_remove_keys(&(Removal) { &t, m, REMOVED_MAX, .is_final = true }, registry_cluster(r),
+                             REMOVAL_OF_REPORTS | REMOVAL_OF_HOST | REMOVAL_OF_TOMBSTONE);
         if (t.n_writes < REMOVED_MAX) { /* else the rest follows */
-                if (m->maintenance_index > 0)
-                        transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
-                if (m->member.raft_id != 0)
-                        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
                 transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, m->id, NO_VALUE);
                 transaction_deny_keys(&t, r, m);
         }

@@ -3,42 +3,7 @@
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/policy.h"
-#include "fleetd/registry/shutdown.h"
 #include "fleetd/registry/slice.h"
-
-/* The rights that suffice for a write of a kind of key by another host than the leader. A kind without
- * a right here is written by the leader alone: assignments and presences by the engine and membership, the
- * roots of the CA. */
-static const struct {
-        Right own;    /* if the key is of that machine */
-        Right set;    /* of any machine */
-        Right remove; /* RIGHT_NONE: as 'set' */
-} rules[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_TARGET] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_REVISION] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_ROLLOUT] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_MOVE] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_METADATA] = { .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_PROBLEM] = { .own = RIGHT_REPORT, .set = RIGHT_UNITS_CHANGE },
-        [LAYOUT_FACTS] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
-        [LAYOUT_STATE] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
-        [LAYOUT_REPORTED] = { .own = RIGHT_REPORT, .remove = RIGHT_ADMINISTER },
-        [LAYOUT_MAINTENANCE] = { .set = RIGHT_ADMINISTER }, /* and proposer_maintains_itself() */
-        [LAYOUT_REBOOT] = { .set = RIGHT_ADMINISTER },      /* the same */
-        [LAYOUT_PRESENCE] = { .remove = RIGHT_ADMINISTER }, /* with the machine, as the next one */
-        [LAYOUT_ASSIGNMENT] = { .remove = RIGHT_ADMINISTER },
-        [LAYOUT_MEMBER] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_HOST] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_REMOVED] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_DENIED] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_TOKEN] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_PRINCIPAL] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_LINEAGE] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_CA_ROTATION] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_SETTINGS] = { .set = RIGHT_ADMINISTER },
-        [LAYOUT_CLUSTER] = { .set = RIGHT_ADMINISTER },
-};
 
 /* A host that proposes, and for whom. */
 typedef struct Proposer {
@@ -67,105 +32,50 @@ static bool proposer_may(const Proposer *p, Right right, Resource on) {
                (proposer_is_host(p) || policy_allows(&p->principal, right, on, &p->facts));
 }
 
-/* Return whether the write begins or cancels a leave. */
-static bool write_is_leave(const LayoutKey *key, const KvCommand *write) {
+/* Return whether the write changes the record of the host itself in a way that its kind permits. By the check
+ * of its index, the former record is this one when the write is applied, too. */
+static bool proposer_changes_own(const Proposer *p, const KvCommand *cmd, const LayoutKey *key,
+                                 const KvCommand *write) {
+        const KindRights *rights = &kinds[key->kind]->rights;
+        KindEntries e = { .machine = cluster_machine(p->cluster, p->machine_id) };
+        const Resource own = { .machine = key->machine };
         _cleanup_(kind_value_done) KindValue v = {};
-        const MaintenanceRecord *next;
+        KindSlot was = {};
 
-        if (write->op == KV_DELETE)
-                return true;
-        if (kinds[LAYOUT_MAINTENANCE].decode(key, write->value, &v, NULL) < 0)
+        if (!rights->own_change || !streq(key->machine, p->machine_id) ||
+            (write->op != KV_DELETE && kind_decode(key, write->value, &v, NULL) < 0))
                 return false;
-        next = v.record;
-        return streq(next->purpose, CLUSTER_FOR_LEAVE) && next->mode == MAINTENANCE_DRAINING;
-}
-
-/* With the right to leave, a host changes its leave alone: the cordon or drain of an operator stays. */
-static bool proposer_leaves(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
-        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
-
-        return proposer_may(p, RIGHT_LEAVE, (Resource) { .machine = key->machine }) &&
-               !(m && m->maintenance && !streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE)) &&
-               write_is_leave(key, write);
-}
-
-/* A host announces its own shutdown, and ends that. The cordon or drain of an operator stays in the record.
- */
-static bool proposer_shuts_down(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
-        _cleanup_(kind_value_done) KindValue v = {};
-        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
-        const MaintenanceRecord *now = m ? m->maintenance : NULL;
-
-        if (!proposer_may(p, RIGHT_REPORT, (Resource) { .machine = key->machine }))
-                return false;
-        if (write->op == KV_DELETE)
-                return shutdown_allows(now, NULL);
-        return kinds[LAYOUT_MAINTENANCE].decode(key, write->value, &v, NULL) >= 0 &&
-               shutdown_allows(now, v.record);
-}
-
-/* A host reports that logind has rejected its planned reboot. */
-static bool proposer_rejects_reboot(const Proposer *p, const LayoutKey *key, const KvCommand *write) {
-        _cleanup_(kind_value_done) KindValue v = {};
-        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
-        const RebootRecord *now = m ? m->reboot : NULL, *next;
-        RebootRecord expected;
-
-        if (!now || now->state != REBOOT_REBOOTING || write->op == KV_DELETE ||
-            !proposer_may(p, RIGHT_REPORT, (Resource) { .machine = key->machine }) ||
-            kinds[LAYOUT_REBOOT].decode(key, write->value, &v, NULL) < 0)
-                return false;
-        next = v.record;
-        expected = *now;
-        expected.state = REBOOT_REJECTED;
-        memcpy(expected.why, next->why, sizeof(expected.why));
-        return memcmp(&expected, next, sizeof(expected)) == 0;
-}
-
-/* Return whether the write changes the maintenance or the reboot of the host itself in one of these ways. By
- * the check of its index, the former record is this one when the write is applied, too. */
-static bool proposer_maintains_itself(const Proposer *p, const KvCommand *cmd, const LayoutKey *key,
-                                      const KvCommand *write) {
-        const ClusterMachine *m = cluster_machine(p->cluster, p->machine_id);
-        uint64_t index = !m ? 0 : key->kind == LAYOUT_REBOOT ? m->reboot_index : m->maintenance_index;
-
-        if (!streq(key->machine, p->machine_id))
-                return false;
-        if (key->kind == LAYOUT_REBOOT ?
-                    !proposer_rejects_reboot(p, key, write) :
-                    key->kind != LAYOUT_MAINTENANCE ||
-                            (!proposer_leaves(p, key, write) && !proposer_shuts_down(p, key, write)))
+        if (e.machine)
+                was = *kind_slot(p->cluster, &e, key->kind);
+        if (!(proposer_may(p, RIGHT_REPORT, own) && rights->own_change(RIGHT_REPORT, was.record, v.record)) &&
+            !(proposer_may(p, RIGHT_LEAVE, own) && rights->own_change(RIGHT_LEAVE, was.record, v.record)))
                 return false;
         for (size_t i = 0; i < cmd->n_checks; i++) {
                 const KvCheck *check = &cmd->checks[i];
 
                 if (kv_bytes_equal(check->key, write->key) &&
                     (check->kind == KV_CHECK_ABSENT ||
-                     (check->kind == KV_CHECK_MODIFIED && check->index <= index)))
+                     (check->kind == KV_CHECK_MODIFIED && check->index <= was.index)))
                         return true;
         }
         return false;
 }
 
 static bool proposer_may_write_ours(const Proposer *p, const KvCommand *cmd, const KvCommand *write) {
-        Resource on = {};
+        bool removes = write->op == KV_DELETE;
+        const KindRights *rights;
+        Resource own = {}, all = {};
         LayoutKey key;
 
         if (!layout_parse(write->key, &key))
                 return false;
-        on.machine = key.machine[0] ? key.machine : NULL;
-        /* The facts of a host are deleted with the host. */
-        if (on.machine && !(key.kind == LAYOUT_FACTS && write->op == KV_DELETE) &&
-            proposer_may(p, rules[key.kind].own, on))
+        rights = &kinds[key.kind]->rights;
+        own.machine = key.machine;
+        if (key.machine[0] && proposer_may(p, removes ? rights->own_remove : rights->own_set, own))
                 return true;
-        if (proposer_maintains_itself(p, cmd, &key, write))
+        if (proposer_changes_own(p, cmd, &key, write))
                 return true;
-        /* The agent deletes the assignment of a unit that it has stopped. */
-        if (key.kind == LAYOUT_ASSIGNMENT && write->op == KV_DELETE && proposer_may(p, RIGHT_REPORT, on))
-                return true;
-        on.machine = NULL;
-        return proposer_may(p, rules[key.kind].set, on) ||
-               (write->op == KV_DELETE && proposer_may(p, rules[key.kind].remove, on));
+        return proposer_may(p, rights->set, all) || (removes && proposer_may(p, rights->remove, all));
 }
 
 /* The rows of the history that a restricted host may add are about itself: what it reports, and no more. */
@@ -270,9 +180,9 @@ static int proposer_check_values(const Proposer *p, const KvCommand *cmd, Error 
                         continue;
                 r = write->dir || write->refresh || write->op == KV_POST ?
                             error_set(err, -EACCES, "no value of this key") :
-                            kinds[key.kind].decode(&key, write->value, &v, err);
-                if (r >= 0 && v.facts)
-                        r = proposer_check_name(p, v.facts, err);
+                            kind_decode(&key, write->value, &v, err);
+                if (r >= 0 && key.kind == LAYOUT_FACTS)
+                        r = proposer_check_name(p, v.record, err);
                 if (r == -ENOMEM)
                         return r;
                 if (r < 0)
@@ -406,14 +316,6 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
 }
 
 unsigned proposal_reports(const char *machine_id, const KvCommand *cmd) {
-        static const uint8_t bits[_LAYOUT_MAX] = {
-                [LAYOUT_FACTS] = 1u << KV_REPORT_STATE,
-                [LAYOUT_STATE] = 1u << KV_REPORT_STATE,
-                [LAYOUT_MAINTENANCE] = 1u << KV_REPORT_MAINTENANCE,
-                [LAYOUT_REBOOT] = 1u << KV_REPORT_MAINTENANCE,
-                [LAYOUT_PROBLEM] = 1u << KV_REPORT_OTHER,
-                [LAYOUT_REPORTED] = 1u << KV_REPORT_OTHER,
-        };
         const KvCommand *writes = cmd->op == KV_TXN ? cmd->writes : cmd;
         size_t n = cmd->op == KV_TXN ? cmd->n_writes : 1;
         unsigned reports = 0;
@@ -422,6 +324,6 @@ unsigned proposal_reports(const char *machine_id, const KvCommand *cmd) {
         for (size_t i = 0; i < n; i++)
                 if (kv_path_is_ours(writes[i].key) && layout_parse(writes[i].key, &key) &&
                     key.kind < _LAYOUT_MAX && streq(key.machine, machine_id))
-                        reports |= bits[key.kind];
+                        reports |= kinds[key.kind]->rights.reports;
         return reports;
 }

@@ -583,9 +583,15 @@ void registry_cancel(Registry *r, const void *userdata) {
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id) {
         Registry *r = NEW0(Registry, 1);
+        Error err = {};
 
         if (!r)
                 return -ENOMEM;
+        if (kinds_check(kinds, &err) < 0) {
+                log_error(NO_FIELDS, "%s", err.message);
+                free(r);
+                return -EINVAL;
+        }
 
         r->loop = loop;
         r->store = store;

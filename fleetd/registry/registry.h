@@ -243,10 +243,6 @@ typedef struct CaChange {
         const char *user;   /* NULL: the cluster itself */
 } CaChange;
 
-/* Return whether a removal deletes keys of a machine of this kind that cannot be read: nothing depends on
- * their values. */
-bool registry_removes_unreadable(LayoutKind kind);
-
 /* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
  * states). Its tombstone remains, from KV_LEVEL_IDENTITY on, until it is up again. KV_COMPARE_FAILED: its
  * presence has changed. 'ca': a change of the CA in the same transaction; NULL: none.

@@ -74,8 +74,5 @@ bool shutdown_allows(const MaintenanceRecord *now, const MaintenanceRecord *next
                 }
         } else if (r == 0)
                 return false;
-        return streq(expected.by, next->by) && streq(expected.why, next->why) &&
-               streq(expected.purpose, next->purpose) && streq(expected.before, next->before) &&
-               expected.mode == next->mode && expected.force == next->force &&
-               expected.deadline_ms == next->deadline_ms && expected.since_ms == next->since_ms;
+        return json_record_equal(&maintenance_record, &expected, next);
 }

@@ -47,7 +47,7 @@ bool slice_has_users(const Cluster *c, const char *machine) {
 bool slice_has(const Cluster *c, const char *machine, const LayoutKey *k) {
         if (k->kind == _LAYOUT_OTHER)
                 return false;
-        switch (kinds[k->kind].slice) {
+        switch (kinds[k->kind]->slice) {
         case SLICE_ALL:
                 return true;
         case SLICE_MACHINE:
@@ -92,10 +92,10 @@ static int slice_each_unit(SliceEach *s, ClusterUnit *u) {
         int r = 0;
 
         for (LayoutKind kind = 0; kind < _LAYOUT_MAX && r == 0; kind++)
-                if (kinds[kind].slice == SLICE_UNIT)
+                if (kinds[kind]->slice == SLICE_UNIT)
                         r = kinds_each_of(kind, s->cluster, &e, slice_on_key, s);
         for (const ClusterUnreadable *x = LIST_FIRST(&u->unreadable); x && r == 0; x = LIST_NEXT(x, of_owner))
-                if (kinds[x->key.kind].slice == SLICE_UNIT)
+                if (kinds[x->key.kind]->slice == SLICE_UNIT)
                         r = slice_on_key(s, x->key.kind, x->key.unit, x->key.machine);
         return r;
 }
@@ -144,7 +144,7 @@ static void slice_touch(SliceTouched *touched, void *userdata, const char *machi
                         const LayoutKey *of) {
         LayoutKey k = { .kind = kind };
 
-        if (kinds[kind].of & OF_UNIT)
+        if (kinds[kind]->of & OF_UNIT)
                 memcpy(k.unit, of->unit, sizeof(k.unit));
         else
                 memcpy(k.machine, of->machine, sizeof(k.machine));
@@ -154,7 +154,7 @@ static void slice_touch(SliceTouched *touched, void *userdata, const char *machi
 /* The other keys of the unit itself. */
 static void slice_touch_unit(SliceTouched *touched, void *userdata, const char *machine, const LayoutKey *k) {
         for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++)
-                if (kinds[kind].slice == SLICE_UNIT && kind != k->kind)
+                if (kinds[kind]->slice == SLICE_UNIT && kind != k->kind)
                         slice_touch(touched, userdata, machine, kind, k);
 }
 
@@ -183,7 +183,7 @@ static int slice_on_member_key(void *userdata, LayoutKind kind, const char *unit
 
         snprintf(k.unit, sizeof(k.unit), "%s", unit ?: "");
         snprintf(k.machine, sizeof(k.machine), "%s", machine);
-        if (kinds[kind].slice == SLICE_MEMBER || kinds[kind].slice == SLICE_PLACE)
+        if (kinds[kind]->slice == SLICE_MEMBER || kinds[kind]->slice == SLICE_PLACE)
                 route->touched(route->userdata, route->machine, &k);
         return 0;
 }
@@ -197,7 +197,7 @@ void slice_route(const Cluster *c, const RegistryChange *change, SliceTouched *t
 
         if (!k)
                 return;
-        switch (kinds[k->kind].slice) {
+        switch (kinds[k->kind]->slice) {
         case SLICE_ALL:
         case SLICE_NAMED:
                 touched(userdata, NULL, k);

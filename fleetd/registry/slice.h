@@ -6,7 +6,7 @@
  * that concerns a machine names a key, and the reader of the slice reads that key again. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
+#include "fleetd/registry/cluster.h"
 
 /* Return whether the slice of a machine has the users of the cluster. */
 bool slice_has_users(const Cluster *c, const char *machine);

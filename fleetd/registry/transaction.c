@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "fleetd/registry/kinds.h"
+
 void transaction_done(Transaction *t) {
         names_done(&t->strings);
         free(t->checks);
@@ -83,6 +85,8 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
                 return;
         }
         t->writes[t->n_writes++] = write;
+        if (op != KV_DELETE)
+                t->level = MAX(t->level, kinds[key]->level);
 }
 
 void transaction_expire(Transaction *t, uint64_t ttl_ms) {
@@ -122,6 +126,19 @@ static void transaction_drop_notes(const KvCommand *command) {
         }
 }
 
+/* Return why the transaction cannot be sent: its own error, its size, or the feature level of the cluster. */
+static int transaction_error(const Registry *r, const Transaction *t) {
+        KvState state = {};
+
+        if (t->error < 0)
+                return t->error;
+        if (t->level > KV_LEVEL_FIRST)
+                kv_state(registry_store(r), &state);
+        if (state.level > 0 && state.level < t->level)
+                return -EOPNOTSUPP;
+        return t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX ? -E2BIG : 0;
+}
+
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
         const KvCommand command = {
                 .op = KV_TXN,
@@ -133,10 +150,11 @@ int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryD
                 .writes = t->writes,
                 .n_writes = t->n_writes,
         };
+        int e = transaction_error(r, t);
 
-        if (t->error < 0 || t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX) {
+        if (e < 0) {
                 registry_propose_for(r, "");
-                return t->error < 0 ? t->error : -E2BIG;
+                return e;
         }
         transaction_drop_notes(&command);
         return registry_propose(r, &command, done, userdata);
@@ -201,6 +219,7 @@ static int transaction_append(Transaction *to, const Transaction *from) {
         if (GROW(to->checks, to->checks_capacity, to->n_checks + from->n_checks) < 0 ||
             GROW(to->writes, to->writes_capacity, to->n_writes + from->n_writes) < 0)
                 return -ENOMEM;
+        to->level = MAX(to->level, from->level);
         for (size_t i = 0; i < from->n_checks; i++)
                 to->checks[to->n_checks++] = from->checks[i];
         for (size_t i = 0; i < from->n_writes; i++)

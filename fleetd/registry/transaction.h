@@ -15,8 +15,9 @@ typedef struct Transaction {
         KvCommand *writes;
         size_t n_writes, writes_capacity;
         size_t n_notes;
-        Names strings; /* copies of keys, values and bodies of notes */
-        bool later;    /* of low priority (KvCommand.later) */
+        unsigned level; /* the highest of the kinds of its keys */
+        Names strings;  /* copies of keys, values and bodies of notes */
+        bool later;     /* of low priority (KvCommand.later) */
         int error;
 } Transaction;
 

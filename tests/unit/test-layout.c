@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fleetd/registry/layout.h"
+#include "fleetd/registry/kinds.h"
 
 static const char id[] = "0123456789abcdef0123456789abcdef";
 
@@ -115,8 +115,36 @@ static void keys_of_no_kind_are_skipped(void **state) {
         assert_false(layout_parse((KvBytes) { "/_fleet/unit/a\0b", 16 }, &k));
 }
 
+static void a_descriptor_that_is_incomplete_or_has_the_path_of_another_is_named(void **state) {
+        const Kind no_slice = { .path = "machine/%m/reboot",
+                                .event = "reboot",
+                                .change = CHANGED_MACHINE,
+                                .of = OF_MACHINE,
+                                .level = 1 };
+        const Kind *table[_LAYOUT_MAX];
+        Kind same_path = kind_reboot;
+        Error err = {};
+
+        assert_int_equal(kinds_check(kinds, &err), 0);
+        memcpy(table, kinds, sizeof(table));
+        table[LAYOUT_REBOOT] = &(Kind) {};
+        assert_int_equal(kinds_check(table, &err), -EINVAL);
+        assert_string_equal(err.message, "the kind of key 'reboot' has no valid path");
+        table[LAYOUT_REBOOT] = &no_slice;
+        assert_int_equal(kinds_check(table, &err), -EINVAL);
+        assert_string_equal(err.message, "the kind of key 'reboot' has no valid slice");
+        same_path.path = kind_facts.path;
+        table[LAYOUT_REBOOT] = &same_path;
+        assert_int_equal(kinds_check(table, &err), -EINVAL);
+        assert_string_equal(err.message, "the kinds of keys 'facts' and 'reboot' have one path");
+        table[LAYOUT_REBOOT] = &kind_move; /* of a unit */
+        assert_int_equal(kinds_check(table, &err), -EINVAL);
+        assert_string_equal(err.message, "the kind of key 'reboot' has no valid of");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_descriptor_that_is_incomplete_or_has_the_path_of_another_is_named),
                 cmocka_unit_test(a_key_that_was_built_is_parsed_again),
                 cmocka_unit_test(keys_of_no_kind_are_skipped),
         };

@@ -448,11 +448,21 @@ static bool has_host_and_metadata(World *w) {
         return m && m->host && m->set.n == 1 && m->member.raft_id == 7;
 }
 
-static bool level_is_raised(World *w) {
+static unsigned level_wanted;
+
+static bool has_level(World *w) {
         KvState kv;
 
         kv_state(w->store, &kv);
-        return kv.level == KV_LEVEL_IDENTITY;
+        return kv.level == level_wanted;
+}
+
+static void raise_to(World *w, unsigned level) {
+        KvCommand raise = { .op = KV_RAISE, .internal = true, .limit = level };
+
+        level_wanted = level;
+        assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
+        run_until(w, has_level);
 }
 
 #define PIN  "1111111111111111111111111111111111111111111111111111111111111111"
@@ -463,11 +473,9 @@ static bool level_is_raised(World *w) {
 static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state) {
         World *w = *state;
         const Cluster *c = registry_cluster(w->registry);
-        KvCommand raise = { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY };
         const ClusterMachine *m;
 
-        assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
-        run_until(w, level_is_raised);
+        raise_to(w, KV_LEVEL_IDENTITY);
         machine(w, other);
         put_key(w, "/_fleet/cluster/host/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
                 "{\"pins\":[\"" PIN "\",\"" PIN2 "\"]}");
@@ -604,6 +612,7 @@ static void a_compromised_key_is_denied_after_the_end_of_the_tombstone(void **st
         const HostRecord host = { .pins = { .n = 1, .items = { OLDEST } } };
         HostChange joins = { .machine = other, .host = &host, .certificate = "issued" };
 
+        raise_to(w, KV_LEVEL_IDENTITY);
         machine(w, other);
         for (unsigned i = 0; i < 3; i++) {
                 put_key(w, "/_fleet/cluster/removed/" OF_OTHER, compromised);
@@ -638,6 +647,7 @@ static void the_oldest_denied_keys_make_room(void **state) {
         World *w = *state;
         const Cluster *c = registry_cluster(w->registry);
 
+        raise_to(w, KV_LEVEL_IDENTITY);
         machine(w, other);
         deny(w, DENIED_MAX);
         put_key(w, "/_fleet/cluster/removed/" OF_OTHER,
@@ -732,23 +742,6 @@ static void a_canceled_operation_does_not_call_done(void **state) {
 
 static void start_engine(World *w) {
         assert_int_equal(engine_new(&w->engine, w->loop, w->registry, 0), 0);
-}
-
-static unsigned level_wanted;
-
-static bool has_level(World *w) {
-        KvState kv;
-
-        kv_state(w->store, &kv);
-        return kv.level == level_wanted;
-}
-
-static void raise_to(World *w, unsigned level) {
-        KvCommand raise = { .op = KV_RAISE, .internal = true, .limit = level };
-
-        level_wanted = level;
-        assert_int_equal(kv_propose(w->store, &raise, ignore_result, NULL, NULL), 0);
-        run_until(w, has_level);
 }
 
 static KvStatus submit_size(World *w, const char *name, int number, size_t size, const char *option) {

@@ -1,9 +1,8 @@
 /* Revisions in the cluster view: the keys of former texts, and which of them are kept. */
-#include "fleetd/registry/kinds.h"
+#include "fleetd/registry/cluster_parts.h"
 
 /* The view has number and size only: a text is read when it is needed. */
-int kind_revision_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
-        ret->size = bytes.size;
+static int revision_decode(const LayoutKey *k, KvBytes bytes, void **ret, Error *err) {
         return 0;
 }
 
@@ -17,7 +16,7 @@ static ClusterRevision *revision_of(const ClusterUnit *u, const LayoutKey *k) {
         return NULL;
 }
 
-int kind_revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+static int revision_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         ClusterRevision *x = revision_of(e->unit, k);
 
         if (!x) {
@@ -36,7 +35,7 @@ static void revision_remove(ClusterRevision *x) {
         free(x);
 }
 
-int kind_revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+static int revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         ClusterRevision *x = revision_of(e->unit, k);
 
         if (x)
@@ -44,7 +43,7 @@ int kind_revision_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         return 0;
 }
 
-int kind_revision_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+static int revision_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
         char digits[REVISION_NUMBER_SIZE];
         const ClusterRevision *x;
         int r = 0;
@@ -58,6 +57,10 @@ void cluster_revisions_free(ClusterUnit *u) {
         while (!LIST_EMPTY(&u->revisions))
                 revision_remove(LIST_FIRST(&u->revisions));
 }
+
+KIND(revision, "revision/%u/%n", "revision", CHANGED_REVISION, OF_UNIT, KV_LEVEL_REVISIONS, SLICE_NONE,
+     { .set = RIGHT_UNITS_CHANGE }, REMOVAL_KEEPS, kind_stays, .decode = revision_decode,
+     .apply = revision_apply, .clear = revision_clear, .each = revision_each);
 
 /* Whether a machine has the text, or a rollout may return to it. */
 static bool revision_is_in_use(const ClusterUnit *u, uint64_t number) {

@@ -1,0 +1,62 @@
+/* The lists and figures of units that the cluster view keeps up to date. */
+#include "fleetd/registry/cluster_parts.h"
+
+static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
+        if (u->listed[list] == in)
+                return;
+        if (in)
+                LIST_INSERT_HEAD(&c->lists[list], u, lists[list]);
+        else
+                LIST_REMOVE(u, lists[list]);
+        u->listed[list] = in;
+        for (ClusterAssignment *o = list == CLUSTER_REPLACING ? LIST_FIRST(&u->assignments) : NULL; o;
+             o = LIST_NEXT(o, of_unit))
+                o->machine->n_replacing += in ? 1 : -1;
+}
+
+static bool cluster_unit_is_waiting(const ClusterUnit *u) {
+        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                return false;
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
+                if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
+                    !cluster_has_conflicting_unit(u, o->machine))
+                        return false;
+        return true;
+}
+
+static UnitCondition cluster_unit_condition(const ClusterUnit *u) {
+        if (!u->unit)
+                return UNIT_NOT_COUNTED;
+        if (u->n_failed > 0)
+                return UNIT_FAILED;
+        if (u->n_active > 0)
+                return UNIT_ACTIVE;
+        return u->listed[CLUSTER_WAITING] ? UNIT_WAITING : UNIT_OTHER;
+}
+
+/* Figures are read without a walk over all units. */
+static void cluster_count_unit(Cluster *c, ClusterUnit *u) {
+        if (u->condition != UNIT_NOT_COUNTED)
+                c->conditions[u->condition]--;
+        u->condition = cluster_unit_condition(u);
+        if (u->condition != UNIT_NOT_COUNTED)
+                c->conditions[u->condition]++;
+}
+
+void cluster_update_lists(Cluster *c, ClusterUnit *u) {
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+
+        cluster_list_set(c, CLUSTER_WAITING, u, cluster_unit_is_waiting(u));
+        cluster_list_set(c, CLUSTER_GLOBAL, u, p && p->global);
+        cluster_list_set(c, CLUSTER_RELATED, u,
+                         p && p->machine_of.n + p->triggers.n + p->conflicts.n + p->replaces.n > 0);
+        cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
+        cluster_list_set(c, CLUSTER_ROLLING, u, u->rollout && u->rollout->state != ROLLOUT_DONE);
+        cluster_list_set(c, CLUSTER_REVERTED, u,
+                         u->rollout && u->rollout->state == ROLLOUT_DONE && u->rollout->reverted.number > 0);
+        cluster_list_set(c, CLUSTER_MOVING, u, u->move != NULL);
+        cluster_list_set(c, CLUSTER_SURPLUS, u, cluster_unit_has_surplus(u));
+        cluster_list_set(c, CLUSTER_STOPS_FIRST, u,
+                         p && placement_stops_first(p) && u->target == TARGET_LAUNCHED && u->n_active == 0);
+        cluster_count_unit(c, u);
+}

@@ -1,0 +1,73 @@
+/* The kinds of keys below /_fleet, a line each: its number, LAYOUT_NAME, and its descriptor, kind_NAME
+ * (kinds.h). The list that has the line says where the cluster view keeps the value. */
+#pragma once
+
+/* One record of a unit: ClusterUnit.slots. */
+#define KINDS_OF_UNITS(X)          \
+        X(LAYOUT_ROLLOUT, rollout) \
+        X(LAYOUT_MOVE, move)
+
+/* One record of a machine: ClusterMachine.slots. */
+#define KINDS_OF_MACHINES(X)               \
+        X(LAYOUT_FACTS, facts)             \
+        X(LAYOUT_MAINTENANCE, maintenance) \
+        X(LAYOUT_REBOOT, reboot)           \
+        X(LAYOUT_HOST, host)               \
+        X(LAYOUT_REMOVED, removed)
+
+/* One record of the cluster: Cluster.slots. */
+#define KINDS_OF_CLUSTER(X)                \
+        X(LAYOUT_CA_ROOTS, ca_roots)       \
+        X(LAYOUT_CA_KEY, ca_keys)          \
+        X(LAYOUT_CA_ROTATION, ca_rotation) \
+        X(LAYOUT_SETTINGS, settings)
+
+/* Records of the cluster by the name in the key: Cluster.tables. */
+#define KINDS_BY_NAME(X)               \
+        X(LAYOUT_TOKEN, token)         \
+        X(LAYOUT_DENIED, denied)       \
+        X(LAYOUT_PRINCIPAL, principal) \
+        X(LAYOUT_LINEAGE, lineage)
+
+/* Of the view itself, by functions of the kind. The last one matches many names. */
+#define KINDS_OF_VIEW(X)                 \
+        X(LAYOUT_UNIT, unit)             \
+        X(LAYOUT_TARGET, target)         \
+        X(LAYOUT_REVISION, revision)     \
+        X(LAYOUT_PRESENCE, presence)     \
+        X(LAYOUT_METADATA, metadata)     \
+        X(LAYOUT_ASSIGNMENT, assignment) \
+        X(LAYOUT_PROBLEM, problem)       \
+        X(LAYOUT_REPORTED, reported)     \
+        X(LAYOUT_STATE, state)           \
+        X(LAYOUT_MEMBER, member)         \
+        X(LAYOUT_CLUSTER, cluster)
+
+#define KINDS(X)             \
+        KINDS_OF_UNITS(X)    \
+        KINDS_OF_MACHINES(X) \
+        KINDS_OF_CLUSTER(X)  \
+        KINDS_BY_NAME(X)     \
+        KINDS_OF_VIEW(X)
+
+#define KIND_NUMBER(number, name) number,
+#define KIND_COUNT(number, name)  +1
+
+enum {
+        UNIT_SLOTS = 0 KINDS_OF_UNITS(KIND_COUNT),
+        MACHINE_SLOTS = 0 KINDS_OF_MACHINES(KIND_COUNT),
+        CLUSTER_SLOTS = 0 KINDS_OF_CLUSTER(KIND_COUNT),
+        CLUSTER_TABLES = 0 KINDS_BY_NAME(KIND_COUNT),
+};
+
+typedef enum LayoutKind {
+        _LAYOUT_OTHER = -1,
+        KINDS(KIND_NUMBER) /* */
+        _LAYOUT_MAX,
+
+        /* The first kinds of these lists; that of units is 0. */
+        KIND_FIRST_OF_MACHINES = UNIT_SLOTS,
+        KIND_FIRST_OF_CLUSTER = KIND_FIRST_OF_MACHINES + MACHINE_SLOTS,
+        KIND_FIRST_BY_NAME = KIND_FIRST_OF_CLUSTER + CLUSTER_SLOTS,
+        KIND_FIRST_OF_VIEW = KIND_FIRST_BY_NAME + CLUSTER_TABLES,
+} LayoutKind;
