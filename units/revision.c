@@ -86,16 +86,6 @@ int revisions_next(const Revisions *all, const char *wanted_hash, const char *ha
 
 static const JsonWords how_words = { revision_how_names, _REVISION_HOW_MAX, -EBADMSG };
 
-static const JsonField wanted_fields[] = {
-        { "by", JSON_FIELD_CHARS_CUT, offsetof(Revision, by), .size = REVISION_BY_SIZE },
-        { "canary", JSON_FIELD_CHARS_SKIPPED, offsetof(Revision, update.canary), .size = UPDATE_WORD_SIZE },
-        { "how", JSON_FIELD_WORD, offsetof(Revision, how), .words = &how_words },
-        { "onFailure", JSON_FIELD_CHARS_SKIPPED, offsetof(Revision, update.on_failure),
-          .size = UPDATE_WORD_SIZE },
-        { "rev", JSON_FIELD_U64, offsetof(Revision, number) },
-        { "since", JSON_FIELD_U64, offsetof(Revision, since_ms) },
-};
-
 static const JsonField former_fields[] = {
         { "by", JSON_FIELD_CHARS_CUT, offsetof(Revision, by), .size = REVISION_BY_SIZE },
         { "hash", JSON_FIELD_CHARS, offsetof(Revision, hash), true, .size = UNIT_HASH_SIZE },
@@ -104,43 +94,35 @@ static const JsonField former_fields[] = {
         { "since", JSON_FIELD_U64, offsetof(Revision, since_ms) },
 };
 
+static const JsonList former_list = { JSON_FIELDS(former_fields), sizeof(Revision), REVISIONS_KEPT_MAX,
+                                      offsetof(Revisions, n_former), true };
+
+#define WANTED(member) offsetof(Revisions, wanted.member)
+#define REVS \
+        { "revs", JSON_FIELD_LIST, offsetof(Revisions, former), .list = &former_list }
+
+static const JsonField revisions_fields[] = {
+        { "by", JSON_FIELD_CHARS_CUT, WANTED(by), .size = REVISION_BY_SIZE },
+        { "canary", JSON_FIELD_CHARS_SKIPPED, WANTED(update.canary), .size = UPDATE_WORD_SIZE },
+        { "how", JSON_FIELD_WORD, WANTED(how), .words = &how_words },
+        { "onFailure", JSON_FIELD_CHARS_SKIPPED, WANTED(update.on_failure), .size = UPDATE_WORD_SIZE },
+        { "rev", JSON_FIELD_U64, WANTED(number) },
+        REVS,
+        { "since", JSON_FIELD_U64, WANTED(since_ms) },
+};
+
+/* The others are among the members of a unit. */
+static const JsonField last_fields[] = {
+        { "rev", JSON_FIELD_U64, WANTED(number) },
+        REVS,
+        { "since", JSON_FIELD_U64, WANTED(since_ms) },
+};
+
 void revisions_write(Text *t, const Revisions *revisions) {
-        json_add_u64(t, "rev", revisions->wanted.number);
-        if (revisions->n_former > 0) {
-                json_open(t, "revs", '[');
-                for (size_t i = 0; i < revisions->n_former; i++)
-                        json_write_object(t, JSON_FIELDS(former_fields), &revisions->former[i]);
-                json_close(t, ']');
-        }
-        json_add_u64(t, "since", revisions->wanted.since_ms);
-}
-
-static int revisions_read_former(const JsonValue *array, Revisions *ret, Error *err) {
-        size_t n = json_value_count(array);
-
-        if (array && (json_value_type(array) != JSON_VALUE_ARRAY || n > REVISIONS_KEPT_MAX))
-                return error_set(err, -EBADMSG, "revs: expected a list of at most %d objects",
-                                 REVISIONS_KEPT_MAX);
-        ret->former = n > 0 ? NEW0(Revision, n) : NULL;
-        if (n > 0 && !ret->former)
-                return -ENOMEM;
-        for (; ret->n_former < n; ret->n_former++) {
-                const JsonValue *item = json_value_item(array, ret->n_former);
-                int r;
-
-                if (json_value_type(item) != JSON_VALUE_OBJECT)
-                        return error_set(err, -EBADMSG, "revs: expected objects");
-                r = json_read_fields(item, JSON_FIELDS(former_fields), &ret->former[ret->n_former], err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        json_write_fields(t, JSON_FIELDS(last_fields), revisions);
 }
 
 int revisions_read(const JsonValue *object, Revisions *ret, Error *err) {
-        int r;
-
         *ret = (Revisions) {};
-        r = json_read_fields(object, JSON_FIELDS(wanted_fields), &ret->wanted, err);
-        return r < 0 ? r : revisions_read_former(json_value_member(object, "revs"), ret, err);
+        return json_read_fields(object, JSON_FIELDS(revisions_fields), ret, err);
 }

@@ -86,11 +86,11 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
         _cleanup_transaction_ Transaction t = {};
         size_t n = 0;
 
-        transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NO_VALUE);
+        transaction_delete(&t, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
         adoption_note_end(&t, r);
         for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
                 if (m->reported != 0) {
-                        transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+                        transaction_delete(&t, LAYOUT_REPORTED, NULL, m->id);
                         n++;
                 }
         return transaction_send(r, &t, term, done, userdata);

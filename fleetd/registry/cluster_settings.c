@@ -8,14 +8,12 @@ int registry_set_settings(Registry *r, const ClusterSettings *settings, const ch
                           void *userdata) {
         const Cluster *c = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
         char reason[HISTORY_REASON_SIZE];
 
         if (cluster_has_unreadable(c, LAYOUT_SETTINGS))
                 return -EBADMSG;
-        stored_settings_write(&value, settings);
         transaction_check(&t, KV_CHECK_MODIFIED, c->settings_index, LAYOUT_SETTINGS, NULL, NULL);
-        transaction_write(&t, KV_SET, LAYOUT_SETTINGS, NULL, NULL, transaction_text(&t, &value));
+        transaction_put(&t, LAYOUT_SETTINGS, NULL, NULL, settings);
         text_format(reason, sizeof(reason), "voters=%llu name=%s spread=%s%s%s",
                     (unsigned long long) settings->voters, settings->name, settings->spread,
                     settings->peer_auth == PEER_AUTH_CERTIFICATE ? " certificates required" : "",

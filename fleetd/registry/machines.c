@@ -38,7 +38,7 @@ static void machines_end_tombstone(Transaction *t, const Registry *r, const Clus
         if (!known || known->removed_index == 0 || presence != PRESENCE_UP)
                 return;
         transaction_check(t, KV_CHECK_MODIFIED, known->removed_index, LAYOUT_REMOVED, NULL, known->id);
-        transaction_write(t, KV_DELETE, LAYOUT_REMOVED, NULL, known->id, NO_VALUE);
+        transaction_delete(t, LAYOUT_REMOVED, NULL, known->id);
         transaction_deny_keys(t, r, known);
 }
 
@@ -55,20 +55,17 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
         for (size_t i = 0; i < n; i++) {
                 const PresenceChange *c = &changes[i];
-                _cleanup_text_ Text value = {}, reason = {};
+                _cleanup_text_ Text reason = {};
                 PresenceRecord record;
 
-                transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
-                                  c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
+                transaction_check_index(&t, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
                 machines_end_tombstone(&t, r, cluster_machine(cluster, c->machine), c->presence);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->adopting,
                                        c->announced, cluster->now_ms);
                 record.away_ms = c->away_ms;
                 record.verdict = c->verdict;
                 verdict_append(&reason, &c->verdict);
-                stored_presence_write(&value, &record);
-                transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
-                                  transaction_text(&t, &value));
+                transaction_put(&t, LAYOUT_PRESENCE, NULL, c->machine, &record);
                 machines_note_presence(&t, r, c, text_chars(&reason));
                 log_notice(((LogFields) { .machine = c->machine,
                                           .term = term,
@@ -103,7 +100,7 @@ static int machines_on_removed_key(void *userdata, LayoutKind kind, const char *
                 return 0;
         if (r->t->n_writes >= r->max)
                 return 1;
-        transaction_write(r->t, KV_DELETE, kind, unit, machine, NO_VALUE);
+        transaction_delete(r->t, kind, unit, machine);
         return 0;
 }
 
@@ -126,7 +123,7 @@ static void machines_remove_reports(Transaction *t, const Registry *r, const Clu
 static void machines_remove_membership(Transaction *t, const Registry *r, const ClusterMachine *m) {
         if (m->host_index > 0) {
                 transaction_check(t, KV_CHECK_MODIFIED, m->host_index, LAYOUT_HOST, NULL, m->id);
-                transaction_write(t, KV_DELETE, LAYOUT_HOST, NULL, m->id, NO_VALUE);
+                transaction_delete(t, LAYOUT_HOST, NULL, m->id);
         }
         machines_remove_keys(&(Removal) { t, m, SIZE_MAX }, registry_cluster(r), REMOVAL_OF_HOST);
 }
@@ -134,7 +131,6 @@ static void machines_remove_membership(Transaction *t, const Registry *r, const 
 static void machines_write_tombstone(Transaction *t, const Registry *r, const ClusterMachine *m,
                                      const char *user, const char *reason) {
         RemovedRecord removed = { .index = registry_cluster(r)->index, .since_ms = registry_wall_ms(r) };
-        _cleanup_text_ Text value = {};
         KvState state;
 
         kv_state(registry_store(r), &state);
@@ -147,16 +143,14 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         if (m->host && m->host->pins.n > 1)
                 memcpy(removed.pin2, m->host->pins.items[1], sizeof(removed.pin2));
         transaction_deny_keys(t, r, m);
-        stored_removed_write(&value, &removed);
-        transaction_write(t, KV_SET, LAYOUT_REMOVED, NULL, m->id, transaction_text(t, &value));
+        transaction_put(t, LAYOUT_REMOVED, NULL, m->id, &removed);
 }
 
 /* Delete what each machine has, and note it in the history. */
 static void machines_remove(Transaction *t, const Registry *r, const ClusterMachine *m, const char *user) {
-        transaction_check(t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
-                          LAYOUT_PRESENCE, NULL, m->id);
+        transaction_check_index(t, m->presence_index, LAYOUT_PRESENCE, NULL, m->id);
         if (m->presence_index > 0) {
-                transaction_write(t, KV_DELETE, LAYOUT_PRESENCE, NULL, m->id, NO_VALUE);
+                transaction_delete(t, LAYOUT_PRESENCE, NULL, m->id);
                 transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_REMOVED,
                                                   .machine = m->id,
@@ -168,7 +162,7 @@ static void machines_remove(Transaction *t, const Registry *r, const ClusterMach
              x = LIST_NEXT(x, of_owner))
                 if (kinds[x->key.kind]->on_removal & REMOVAL_OF_UNREADABLE &&
                     !(kinds[x->key.kind]->on_removal & REMOVAL_OF_HOST)) /* deleted with the membership */
-                        transaction_write(t, KV_DELETE, x->key.kind, x->key.unit, m->id, NO_VALUE);
+                        transaction_delete(t, x->key.kind, x->key.unit, m->id);
 }
 
 int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, const CaChange *ca,
@@ -201,19 +195,16 @@ static void machines_note_maintenance(Transaction *t, const Registry *r, const C
 }
 
 static void machines_check_maintenance(Transaction *t, const ClusterMachine *m) {
-        transaction_check(t, m->maintenance_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
-                          m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
+        transaction_check_index(t, m->maintenance_index, LAYOUT_MAINTENANCE, NULL, m->id);
 }
 
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
                       const MaintenanceRecord *maintenance, const char *reason, RegistryDone done,
                       void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
 
         machines_check_maintenance(&t, m);
-        stored_maintenance_write(&value, maintenance);
-        transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
+        transaction_put(&t, LAYOUT_MAINTENANCE, NULL, m->id, maintenance);
         if (reason)
                 machines_note_maintenance(&t, r, m, maintenance, term == 0 ? maintenance->by : NULL, reason);
         return transaction_send(r, &t, term, done, userdata);
@@ -224,7 +215,7 @@ int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *u
         _cleanup_transaction_ Transaction t = {};
 
         machines_check_maintenance(&t, m);
-        transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        transaction_delete(&t, LAYOUT_MAINTENANCE, NULL, m->id);
         machines_note_maintenance(&t, r, m, m->maintenance, user, reason);
         return transaction_send(r, &t, 0, done, userdata);
 }
@@ -232,7 +223,6 @@ int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *u
 int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stopping, RegistryDone done,
                                void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
         MaintenanceRecord next = {};
         int e = stopping ? shutdown_begin(m->maintenance, &next) : shutdown_end(m->maintenance, &next);
 
@@ -241,11 +231,7 @@ int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stoppi
         machines_check_maintenance(&t, m);
         if (stopping && !m->maintenance)
                 next.since_ms = registry_wall_ms(r);
-        stored_maintenance_write(&value, &next);
-        if (e > 0)
-                transaction_write(&t, KV_SET, LAYOUT_MAINTENANCE, NULL, m->id, transaction_text(&t, &value));
-        else
-                transaction_write(&t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, m->id, NO_VALUE);
+        transaction_put(&t, LAYOUT_MAINTENANCE, NULL, m->id, e > 0 ? &next : NULL);
         machines_note_maintenance(&t, r, m, m->maintenance ?: &next, NULL,
                                   stopping ? "draining: the host is shutting down" :
                                              "the host does not shut down any more");
@@ -255,7 +241,6 @@ int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stoppi
 /* Add the change of the maintenance that belongs to a step of a reboot. */
 static void machines_maintain_for_reboot(Transaction *t, const Registry *r, const RebootChange *c) {
         const MaintenanceRecord *now = c->machine->maintenance;
-        _cleanup_text_ Text value = {};
         MaintenanceRecord next = {};
         int e;
 
@@ -277,11 +262,10 @@ static void machines_maintain_for_reboot(Transaction *t, const Registry *r, cons
                         next.deadline_ms = c->drain_until_ms;
                 }
         } else if ((e = reboot_end(now, &next)) == 0)
-                transaction_write(t, KV_DELETE, LAYOUT_MAINTENANCE, NULL, c->machine->id, NO_VALUE);
+                transaction_delete(t, LAYOUT_MAINTENANCE, NULL, c->machine->id);
         if (e <= 0)
                 return;
-        stored_maintenance_write(&value, &next);
-        transaction_write(t, KV_SET, LAYOUT_MAINTENANCE, NULL, c->machine->id, transaction_text(t, &value));
+        transaction_put(t, LAYOUT_MAINTENANCE, NULL, c->machine->id, &next);
 }
 
 int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, size_t n, const char *user,
@@ -290,16 +274,9 @@ int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, siz
 
         for (size_t i = 0; i < n; i++) {
                 const RebootChange *c = &changes[i];
-                _cleanup_text_ Text value = {};
 
-                transaction_check(&t, c->machine->reboot_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
-                                  c->machine->reboot_index, LAYOUT_REBOOT, NULL, c->machine->id);
-                if (c->record) {
-                        stored_reboot_write(&value, c->record);
-                        transaction_write(&t, KV_SET, LAYOUT_REBOOT, NULL, c->machine->id,
-                                          transaction_text(&t, &value));
-                } else
-                        transaction_write(&t, KV_DELETE, LAYOUT_REBOOT, NULL, c->machine->id, NO_VALUE);
+                transaction_check_index(&t, c->machine->reboot_index, LAYOUT_REBOOT, NULL, c->machine->id);
+                transaction_put(&t, LAYOUT_REBOOT, NULL, c->machine->id, c->record);
                 machines_maintain_for_reboot(&t, r, c);
                 transaction_note(&t, r,
                                  &(HistoryNote) { .kind = HISTORY_MAINTENANCE,
@@ -380,7 +357,7 @@ int registry_forget_machine(Registry *r, uint64_t term, const ClusterMachine *m,
         machines_remove_keys(&(Removal) { &t, m, REMOVED_MAX, .is_final = true }, registry_cluster(r),
                              REMOVAL_OF_REPORTS | REMOVAL_OF_HOST | REMOVAL_OF_TOMBSTONE);
         if (t.n_writes < REMOVED_MAX) { /* else the rest follows */
-                transaction_write(&t, KV_DELETE, LAYOUT_REMOVED, NULL, m->id, NO_VALUE);
+                transaction_delete(&t, LAYOUT_REMOVED, NULL, m->id);
                 transaction_deny_keys(&t, r, m);
         }
         return transaction_send(r, &t, term, done, userdata);
@@ -428,13 +405,6 @@ static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) 
         return 0;
 }
 
-static void machines_write_member(Transaction *t, const char *machine_id, const MemberRecord *member) {
-        _cleanup_text_ Text value = {};
-
-        stored_member_write(&value, member);
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, transaction_text(t, &value));
-}
-
 /* Give the machine the next Raft ID. */
 static int machines_write_id(Transaction *t, Registry *r, const char *machine_id, const char *peer_address,
                              uint64_t *ret_id) {
@@ -452,7 +422,7 @@ static int machines_write_id(Transaction *t, Registry *r, const char *machine_id
         transaction_check(t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
         transaction_write(t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, transaction_text(t, &next));
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        machines_write_member(t, machine_id, &member);
+        transaction_put(t, LAYOUT_MEMBER, NULL, machine_id, &member);
         *ret_id = member.raft_id;
         return 0;
 }
@@ -494,7 +464,7 @@ int registry_record_start(Registry *r, const char *machine_id, const MemberRecor
         transaction_check(&t, KV_CHECK_MODIFIED,
                           transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, machine_id), LAYOUT_MEMBER, NULL,
                           machine_id);
-        machines_write_member(&t, machine_id, member);
+        transaction_put(&t, LAYOUT_MEMBER, NULL, machine_id, member);
         if (!known || known->member.start_number != member->start_number ||
             !streq(known->member.start_nonce, member->start_nonce))
                 machines_note(&t, r, HISTORY_STARTED, machine_id, NULL);
@@ -508,7 +478,7 @@ int registry_retire_member(Registry *r, uint64_t term, const ClusterMachine *m, 
         transaction_check(&t, KV_CHECK_MODIFIED, m->presence_index, LAYOUT_PRESENCE, NULL, m->id);
         transaction_check(&t, KV_CHECK_MODIFIED, transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, m->id),
                           LAYOUT_MEMBER, NULL, m->id);
-        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, m->id, NO_VALUE);
+        transaction_delete(&t, LAYOUT_MEMBER, NULL, m->id);
         machines_note(&t, r, HISTORY_REPLACED, m->id, reason);
         return transaction_send(r, &t, term, done, userdata);
 }

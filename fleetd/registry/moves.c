@@ -14,13 +14,10 @@ static void move_note(Transaction *t, const Registry *r, const ClusterUnit *u, c
 int registry_move(Registry *r, const ClusterUnit *u, const MoveRecord *move, const char *reason,
                   RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
 
         transaction_check(&t, KV_CHECK_MODIFIED, u->index, LAYOUT_UNIT, u->name, NULL);
-        transaction_check(&t, u->move_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, u->move_index,
-                          LAYOUT_MOVE, u->name, NULL);
-        stored_move_write(&value, move);
-        transaction_write(&t, KV_SET, LAYOUT_MOVE, u->name, NULL, transaction_text(&t, &value));
+        transaction_check_index(&t, u->move_index, LAYOUT_MOVE, u->name, NULL);
+        transaction_put(&t, LAYOUT_MOVE, u->name, NULL, move);
         move_note(&t, r, u, move, move->by, reason);
         return transaction_send(r, &t, 0, done, userdata);
 }
@@ -33,7 +30,7 @@ int registry_end_moves(Registry *r, uint64_t term, const MoveEnd *ends, size_t n
                 const ClusterUnit *u = ends[i].unit;
 
                 transaction_check(&t, KV_CHECK_MODIFIED, u->move_index, LAYOUT_MOVE, u->name, NULL);
-                transaction_write(&t, KV_DELETE, LAYOUT_MOVE, u->name, NULL, NO_VALUE);
+                transaction_delete(&t, LAYOUT_MOVE, u->name, NULL);
                 move_note(&t, r, u, u->move, user, ends[i].reason);
         }
         return transaction_send(r, &t, term, done, userdata);

@@ -287,8 +287,7 @@ static void revision_delete_surplus(Transaction *t, const Cluster *c, const Clus
                 if (!cluster_revision_is_surplus(u, x) || !revisions_can_delete(t, *n_bytes) ||
                     revision_has_follower(c, u, x->number))
                         continue;
-                transaction_write(t, KV_DELETE, LAYOUT_REVISION, u->name,
-                                  revision_print_number(x->number, digits), NO_VALUE);
+                transaction_delete(t, LAYOUT_REVISION, u->name, revision_print_number(x->number, digits));
                 *n_bytes += x->size;
         }
 }

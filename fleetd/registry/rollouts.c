@@ -3,12 +3,7 @@
 #include "fleetd/registry/transaction.h"
 
 static void rollout_write_record(Transaction *t, const Registry *r, const RolloutWrite *w) {
-        _cleanup_text_ Text value = {};
-
-        if (w->record)
-                stored_rollout_write(&value, w->record);
-        transaction_write(t, w->record ? KV_SET : KV_DELETE, LAYOUT_ROLLOUT, w->head->name, NULL,
-                          w->record ? transaction_text(t, &value) : NO_VALUE);
+        transaction_put(t, LAYOUT_ROLLOUT, w->head->name, NULL, w->record);
         if (w->reason && *w->reason)
                 transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_ROLLOUT,
@@ -27,7 +22,7 @@ static void rollout_write_joiner(Transaction *t, const ClusterUnit *u, const Clu
         unit_set_own(&text, text.own_size);
         transaction_write_follower(t, u, head, &text);
         if (u->rollout)
-                transaction_write(t, KV_DELETE, LAYOUT_ROLLOUT, u->name, NULL, NO_VALUE);
+                transaction_delete(t, LAYOUT_ROLLOUT, u->name, NULL);
 }
 
 static void rollout_write_follower(Transaction *t, const ClusterUnit *follower, const ClusterUnit *head) {

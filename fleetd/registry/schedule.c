@@ -47,8 +47,7 @@ void transaction_assign(Registry *r, Transaction *t, uint64_t term, const Assign
         memcpy(assignment.instead, c->instead, sizeof(assignment.instead));
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
-        transaction_check(t, c->unit_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, c->unit_index,
-                          LAYOUT_UNIT, c->unit, NULL);
+        transaction_check_index(t, c->unit_index, LAYOUT_UNIT, c->unit, NULL);
         transaction_expect(t, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
         stored_assignment_write(&value, &assignment);

@@ -74,19 +74,17 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
 
 static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
-        _cleanup_text_ Text value = {};
 
         if (!change->remove) {
-                stored_state_write(&value, &change->state);
-                transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, transaction_text(t, &value));
+                transaction_put(t, LAYOUT_STATE, change->unit, self, &change->state);
                 states_note(t, r, change);
         } else if (transaction_key_index(t, r, LAYOUT_STATE, change->unit, self) > 0)
-                transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NO_VALUE);
+                transaction_delete(t, LAYOUT_STATE, change->unit, self);
 
         if (change->stopped) {
                 transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
                                   change->unit, self);
-                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NO_VALUE);
+                transaction_delete(t, LAYOUT_ASSIGNMENT, change->unit, self);
                 transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_STATE,
                                                   .unit = change->unit,
@@ -106,10 +104,8 @@ int registry_publish(Registry *r, const StateChange *changes, size_t n, Registry
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata) {
         const ClusterMachine *before = cluster_machine(registry_cluster(r), facts->id);
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
 
-        stored_facts_write(&value, facts);
-        transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, transaction_text(&t, &value));
+        transaction_put(&t, LAYOUT_FACTS, NULL, facts->id, facts);
         if (facts->version && (!before || !before->facts || !before->facts->version ||
                                !streq(before->facts->version, facts->version)))
                 transaction_note(&t, r,

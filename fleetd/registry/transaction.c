@@ -42,6 +42,11 @@ void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutK
         t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
 }
 
+void transaction_check_index(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
+                             const char *machine) {
+        transaction_check(t, index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, index, key, unit, machine);
+}
+
 void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
                         const char *machine) {
         if (index > 0)
@@ -87,6 +92,19 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
         t->writes[t->n_writes++] = write;
         if (op != KV_DELETE)
                 t->level = MAX(t->level, kinds[key]->level);
+}
+
+void transaction_put(Transaction *t, LayoutKind key, const char *unit, const char *machine,
+                     const void *record) {
+        _cleanup_text_ Text value = {};
+
+        if (record)
+                json_record_write(&value, kinds[key]->record, record);
+        transaction_write(t, record ? KV_SET : KV_DELETE, key, unit, machine, transaction_text(t, &value));
+}
+
+void transaction_delete(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
+        transaction_put(t, key, unit, machine, NULL);
 }
 
 void transaction_expire(Transaction *t, uint64_t ttl_ms) {

@@ -29,7 +29,10 @@ void transaction_done(Transaction *t);
 /* 'index' is for KV_CHECK_MODIFIED. */
 void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit,
                        const char *machine);
-/* Check the modified index of the key; 0: any. */
+/* Check the modified index of the key; 0: that it is absent. */
+void transaction_check_index(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
+                             const char *machine);
+/* The same; 0: any. */
 void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
                         const char *machine);
 /* Return the modified index of the key in this host's tree; 0: absent. */
@@ -38,9 +41,12 @@ uint64_t transaction_key_index(Transaction *t, Registry *r, LayoutKind key, cons
 /* Check that the key has this value. */
 void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
                              KvBytes value);
-/* 'value' is NO_VALUE for KV_DELETE. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
                        KvBytes value);
+/* Set a key to a record of its kind; NULL: delete it. */
+void transaction_put(Transaction *t, LayoutKind key, const char *unit, const char *machine,
+                     const void *record);
+void transaction_delete(Transaction *t, LayoutKind key, const char *unit, const char *machine);
 /* Give the key of the last write a time to live. */
 void transaction_expire(Transaction *t, uint64_t ttl_ms);
 /* Add a row of the history to the last write, to at most NOTES_MAX of a transaction: more, with many writes,
@@ -77,7 +83,6 @@ void transaction_follow(Transaction *t, Registry *r, AssignmentChange *change);
 size_t transaction_size(const Transaction *t);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
-#define NO_VALUE ((KvBytes) {})
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through
  * 'done'. One without writes gets KV_OK from the loop. */
 int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata);

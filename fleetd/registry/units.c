@@ -63,9 +63,9 @@ static void units_add(Registry *r, Transaction *t, Transaction *former, const Un
                 transaction_check_value(t, LAYOUT_TARGET, name, NULL, units_target(change->expected_target));
 
         if (change->remove) {
-                transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NO_VALUE);
+                transaction_delete(t, LAYOUT_UNIT, name, NULL);
                 units_note(t, r, change, HISTORY_DESTROYED, NULL);
-                transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NO_VALUE);
+                transaction_delete(t, LAYOUT_TARGET, name, NULL);
                 return;
         }
 
@@ -143,8 +143,7 @@ static void units_check_owner(Transaction *t, const Registry *r, const char *own
         const ClusterMachine *m = cluster_machine(registry_cluster(r), owner);
         uint64_t index = m && !cluster_machine_is_leaving(m) ? m->maintenance_index : 0;
 
-        transaction_check(t, index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, index, LAYOUT_MAINTENANCE, NULL,
-                          owner);
+        transaction_check_index(t, index, LAYOUT_MAINTENANCE, NULL, owner);
         transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_REMOVED, NULL, owner);
 }
 
