@@ -6,9 +6,9 @@
 #include "units/json_record.h"
 #include "units/verdict_former.h"
 
-static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
-static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
-static const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
+const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
+const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
+const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
 static const JsonWords health_words = { unit_health_names, _UNIT_HEALTH_MAX, -EBADMSG };
 
 static_assert(sizeof(UnitHealth) == sizeof(int) && sizeof(Presence) == sizeof(int) &&

@@ -32,6 +32,7 @@ typedef struct PresenceRecord {
 } PresenceRecord;
 
 STORED(presence, PresenceRecord)
+extern const JsonWords presence_words, assignment_words, problem_words;
 
 enum {
         CLUSTER_URL_SIZE = 256,

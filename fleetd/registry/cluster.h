@@ -42,17 +42,12 @@ typedef struct KindSlot {
         uint64_t index; /* modified index of the key; 0: the same */
 } KindSlot;
 
-/* A slot with a name and a type: members of the struct around it. */
-#define KIND_SLOT(Type, name)          \
-        struct {                       \
-                Type *name;            \
-                uint64_t name##_index; \
-        }
-
-/* Return the record of a kind that has no such name. */
-#define UNIT_RECORD(u, number, Type)    ((Type *) (u)->slots[number].record)
-#define MACHINE_RECORD(m, number, Type) ((Type *) (m)->slots[(number) -KIND_FIRST_OF_MACHINES].record)
-#define CLUSTER_RECORD(c, number, Type) ((Type *) (c)->slots[(number) -KIND_FIRST_OF_CLUSTER].record)
+/* A slot with its name and type: members of the struct around it. */
+#define KIND_MEMBERS(number, name, Type) \
+        struct {                         \
+                struct Type *name;       \
+                uint64_t name##_index;   \
+        };
 
 /* How a copy of a host gets an identity of its own. Without a new ID in the file, systemd takes the one that
  * the manager of a container gives it. */
@@ -161,8 +156,7 @@ struct ClusterUnit {
         union {
                 KindSlot slots[UNIT_SLOTS];
                 struct {
-                        KIND_SLOT(RolloutRecord, rollout);
-                        KIND_SLOT(MoveRecord, move);
+                        KINDS_OF_UNITS(KIND_MEMBERS)
                 };
         };
         ClusterUnreadables unreadable; /* of its unit, target, assignment and state keys */
@@ -216,11 +210,7 @@ struct ClusterMachine {
         union {
                 KindSlot slots[MACHINE_SLOTS];
                 struct {
-                        KIND_SLOT(Machine, facts);
-                        KIND_SLOT(MaintenanceRecord, maintenance); /* unreadable: cordoned */
-                        KIND_SLOT(RebootRecord, reboot);
-                        KIND_SLOT(HostRecord, host);
-                        KIND_SLOT(RemovedRecord, removed); /* tombstone */
+                        KINDS_OF_MACHINES(KIND_MEMBERS)
                 };
         };
         uint64_t facts_created;
@@ -333,10 +323,7 @@ typedef struct Cluster {
         union {
                 KindSlot slots[CLUSTER_SLOTS];
                 struct {
-                        KIND_SLOT(CaRoots, ca_roots);
-                        KIND_SLOT(CaKeys, ca_keys);
-                        KIND_SLOT(CaRotation, ca_rotation);
-                        KIND_SLOT(ClusterSettings, settings);
+                        KINDS_OF_CLUSTER(KIND_MEMBERS)
                 };
         };
         ClusterUnreadables unreadable; /* of the keys of no unit and no machine */

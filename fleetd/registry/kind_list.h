@@ -1,33 +1,34 @@
-/* The kinds of keys below /_fleet, a line each: its number, LAYOUT_NAME, and its descriptor, kind_NAME
- * (kinds.h). The list that has the line says where the cluster view keeps the value. */
+/* The kinds of keys below /_fleet, a line each: its number, LAYOUT_NAME; its name, of which the descriptor is
+ * kind_NAME (kinds.h); and the type of its record. The list that has the line says where the cluster view
+ * keeps the record: by default as a member NAME, with the index of the key, NAME_index. */
 #pragma once
 
-/* One record of a unit: ClusterUnit.slots. */
-#define KINDS_OF_UNITS(X)          \
-        X(LAYOUT_ROLLOUT, rollout) \
-        X(LAYOUT_MOVE, move)
+/* One record of a unit: members of ClusterUnit. */
+#define KINDS_OF_UNITS(X)                         \
+        X(LAYOUT_ROLLOUT, rollout, RolloutRecord) \
+        X(LAYOUT_MOVE, move, MoveRecord)
 
-/* One record of a machine: ClusterMachine.slots. */
-#define KINDS_OF_MACHINES(X)               \
-        X(LAYOUT_FACTS, facts)             \
-        X(LAYOUT_MAINTENANCE, maintenance) \
-        X(LAYOUT_REBOOT, reboot)           \
-        X(LAYOUT_HOST, host)               \
-        X(LAYOUT_REMOVED, removed)
+/* One record of a machine: members of ClusterMachine. */
+#define KINDS_OF_MACHINES(X)                                  \
+        X(LAYOUT_FACTS, facts, Machine)                       \
+        X(LAYOUT_MAINTENANCE, maintenance, MaintenanceRecord) \
+        X(LAYOUT_REBOOT, reboot, RebootRecord)                \
+        X(LAYOUT_HOST, host, HostRecord)                      \
+        X(LAYOUT_REMOVED, removed, RemovedRecord)
 
-/* One record of the cluster: Cluster.slots. */
-#define KINDS_OF_CLUSTER(X)                \
-        X(LAYOUT_CA_ROOTS, ca_roots)       \
-        X(LAYOUT_CA_KEY, ca_keys)          \
-        X(LAYOUT_CA_ROTATION, ca_rotation) \
-        X(LAYOUT_SETTINGS, settings)
+/* One record of the cluster: members of Cluster. */
+#define KINDS_OF_CLUSTER(X)                            \
+        X(LAYOUT_CA_ROOTS, ca_roots, CaRoots)          \
+        X(LAYOUT_CA_KEY, ca_keys, CaKeys)              \
+        X(LAYOUT_CA_ROTATION, ca_rotation, CaRotation) \
+        X(LAYOUT_SETTINGS, settings, ClusterSettings)
 
 /* Records of the cluster by the name in the key: Cluster.tables. */
-#define KINDS_BY_NAME(X)               \
-        X(LAYOUT_TOKEN, token)         \
-        X(LAYOUT_DENIED, denied)       \
-        X(LAYOUT_PRINCIPAL, principal) \
-        X(LAYOUT_LINEAGE, lineage)
+#define KINDS_BY_NAME(X)                                \
+        X(LAYOUT_TOKEN, token, TokenRecord)             \
+        X(LAYOUT_DENIED, denied, DeniedRecord)          \
+        X(LAYOUT_PRINCIPAL, principal, PrincipalRecord) \
+        X(LAYOUT_LINEAGE, lineage, LineageRecord)
 
 /* Of the view itself, by functions of the kind. The last one matches many names. */
 #define KINDS_OF_VIEW(X)                 \
@@ -50,8 +51,8 @@
         KINDS_BY_NAME(X)     \
         KINDS_OF_VIEW(X)
 
-#define KIND_NUMBER(number, name) number,
-#define KIND_COUNT(number, name)  +1
+#define KIND_NUMBER(number, ...) number,
+#define KIND_COUNT(number, ...)  +1
 
 enum {
         UNIT_SLOTS = 0 KINDS_OF_UNITS(KIND_COUNT),

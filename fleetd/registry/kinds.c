@@ -3,30 +3,19 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define KIND_ENTRY(number, name) [number] = &kind_##name,
+#define KIND_ENTRY(number, name, ...) [number] = &kind_##name,
 const Kind *const kinds[_LAYOUT_MAX] = { KINDS(KIND_ENTRY) };
 
-#define KIND_NAME(number, name) [number] = #name,
+#define KIND_NAME(number, name, ...) [number] = #name,
 static const char *const kind_names[_LAYOUT_MAX] = { KINDS(KIND_NAME) };
 
-#define KIND_PLACE(Type, member, array, i)                                \
-        static_assert(offsetof(Type, member) == offsetof(Type, array[i]), \
+#define TABLE_PLACE(member, number)                                                                        \
+        static_assert(offsetof(Cluster, member) == offsetof(Cluster, tables[number - KIND_FIRST_BY_NAME]), \
                       "the members have the order of kind_list.h")
-KIND_PLACE(ClusterUnit, rollout, slots, LAYOUT_ROLLOUT);
-KIND_PLACE(ClusterUnit, move, slots, LAYOUT_MOVE);
-KIND_PLACE(ClusterMachine, facts, slots, LAYOUT_FACTS - KIND_FIRST_OF_MACHINES);
-KIND_PLACE(ClusterMachine, maintenance, slots, LAYOUT_MAINTENANCE - KIND_FIRST_OF_MACHINES);
-KIND_PLACE(ClusterMachine, reboot, slots, LAYOUT_REBOOT - KIND_FIRST_OF_MACHINES);
-KIND_PLACE(ClusterMachine, host, slots, LAYOUT_HOST - KIND_FIRST_OF_MACHINES);
-KIND_PLACE(ClusterMachine, removed, slots, LAYOUT_REMOVED - KIND_FIRST_OF_MACHINES);
-KIND_PLACE(Cluster, ca_roots, slots, LAYOUT_CA_ROOTS - KIND_FIRST_OF_CLUSTER);
-KIND_PLACE(Cluster, ca_keys, slots, LAYOUT_CA_KEY - KIND_FIRST_OF_CLUSTER);
-KIND_PLACE(Cluster, ca_rotation, slots, LAYOUT_CA_ROTATION - KIND_FIRST_OF_CLUSTER);
-KIND_PLACE(Cluster, settings, slots, LAYOUT_SETTINGS - KIND_FIRST_OF_CLUSTER);
-KIND_PLACE(Cluster, tokens, tables, LAYOUT_TOKEN - KIND_FIRST_BY_NAME);
-KIND_PLACE(Cluster, denied, tables, LAYOUT_DENIED - KIND_FIRST_BY_NAME);
-KIND_PLACE(Cluster, principals, tables, LAYOUT_PRINCIPAL - KIND_FIRST_BY_NAME);
-KIND_PLACE(Cluster, lineages, tables, LAYOUT_LINEAGE - KIND_FIRST_BY_NAME);
+TABLE_PLACE(tokens, LAYOUT_TOKEN);
+TABLE_PLACE(denied, LAYOUT_DENIED);
+TABLE_PLACE(principals, LAYOUT_PRINCIPAL);
+TABLE_PLACE(lineages, LAYOUT_LINEAGE);
 static_assert(offsetof(ClusterToken, record) == offsetof(ClusterNamed, record), "as of the other tables");
 
 bool kind_stays(const NewLineage *lineage, const LayoutKey *k, KvBytes value) {

@@ -122,9 +122,9 @@ typedef struct Kind {
 
 /* Define the descriptor kind_NAME: the first members, up to the fate in a new lineage, in their order; then
  * others by name. */
-#define KIND(name, ...)             const Kind kind_##name = { __VA_ARGS__ }
+#define KIND(name, ...)                  const Kind kind_##name = { __VA_ARGS__ }
 
-#define KIND_DECLARED(number, name) extern const Kind kind_##name;
+#define KIND_DECLARED(number, name, ...) extern const Kind kind_##name;
 KINDS(KIND_DECLARED)
 
 extern const Kind *const kinds[_LAYOUT_MAX];

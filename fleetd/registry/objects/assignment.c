@@ -94,8 +94,6 @@ static bool assignment_ends(const NewLineage *lineage, const LayoutKey *k, KvByt
                assignment.kind == ASSIGNMENT_STOP;
 }
 
-static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
-
 static const JsonField assignment_shown[] = {
         { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), .words = &assignment_words },
         { "reason", JSON_FIELD_OWNED, offsetof(Assignment, reason) },

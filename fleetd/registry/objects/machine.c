@@ -116,8 +116,6 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         return 0;
 }
 
-static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
-
 static void presence_show_reason(Text *t, const char *name, const void *field) {
         verdict_add_message(t, name, field);
 }

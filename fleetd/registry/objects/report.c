@@ -51,8 +51,6 @@ static int problem_each(const Cluster *c, const KindEntries *e, KindFound *found
         return r;
 }
 
-static const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
-
 static const JsonField problem_shown[] = {
         { "confirmed", JSON_FIELD_BOOL, offsetof(Problem, confirmed) },
         { "problem", JSON_FIELD_WORD, offsetof(Problem, kind), .words = &problem_words },
