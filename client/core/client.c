@@ -214,6 +214,23 @@ int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *er
         return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
 }
 
+int client_append_answer(Client *c, const char *path, Text *t, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r = client_request(c, "GET", path, NULL, &reply, err);
+
+        if (r < 0)
+                return r;
+        text_append_bytes(t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
+        return t->error;
+}
+
+int client_print_answer(Client *c, const char *path, Error *err) {
+        _cleanup_text_ Text t = {};
+        int r = client_append_answer(c, path, &t, err);
+
+        return r < 0 ? r : output_line(t.chars);
+}
+
 bool client_prints_json(const Client *c) {
         return streq(c->options.output, "json");
 }
@@ -223,6 +240,10 @@ int client_read_span(const char *flag, const char *value, uint64_t *ret) {
                 return 0;
         client_note("--%s=%s: expected a time span above 0, for example 5min", flag, value);
         return -EINVAL;
+}
+
+uint64_t client_limit_ms(const Client *c) {
+        return c->options.timeout_ms ?: c->options.block_attempts * ATTEMPT_MS;
 }
 
 const char *client_path(const Text *path) {

@@ -23,6 +23,8 @@ enum {
         EXIT_KV = 4,        /* no such key, or a failed comparison, as in etcdctl */
 };
 
+enum { ATTEMPT_MS = 2000 }; /* fleet's window */
+
 /* The unit files of fleet on a host, by default. */
 #define RUNTIME_UNITS "/run/fleet/units"
 
@@ -98,6 +100,9 @@ int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err);
 int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err);
 
 bool client_prints_json(const Client *c); /* --output=json */
+/* Append the answer to a GET request as it is; or print it, and return an exit status. */
+int client_append_answer(Client *c, const char *path, Text *t, Error *err);
+int client_print_answer(Client *c, const char *path, Error *err);
 /* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit
  * status. */
 int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err);
@@ -105,6 +110,9 @@ int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *er
 /* Read the time span of a flag (NULL: not given, which keeps *ret). -EINVAL: it is none, or 0; that is
  * printed. */
 int client_read_span(const char *flag, const char *value, uint64_t *ret);
+
+/* Return the limit of a wait, by --timeout or --block-attempts, in ms; 0: none. */
+uint64_t client_limit_ms(const Client *c);
 
 /* Return the characters of a path, or NULL if an append failed. */
 const char *client_path(const Text *path);

@@ -238,3 +238,15 @@ int subprocess_run(const char *const *command, const char *const environment[],
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         return WIFSIGNALED(child.status) ? EXIT_SIGNAL + WTERMSIG(child.status) : WEXITSTATUS(child.status);
 }
+
+void subprocess_ending_signals(sigset_t *ret) {
+        static const int signals[] = { SIGINT, SIGTERM };
+
+        sigemptyset(ret);
+        for (size_t i = 0; i < ELEMENTS(signals); i++) {
+                struct sigaction action;
+
+                if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+                        sigaddset(ret, signals[i]);
+        }
+}

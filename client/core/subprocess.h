@@ -21,3 +21,7 @@ int subprocess_run(const char *const *command, const char *const environment[],
 void subprocess_signals(sigset_t *ret);
 /* Wait for one of these blocked signals. Return it, or 0 after the timeout. */
 int subprocess_wait_signal(const sigset_t *set, uint64_t ms);
+
+/* Set the signals that end the program. An ignored one, as in a job of a script, would be pending while it is
+ * blocked. */
+void subprocess_ending_signals(sigset_t *ret);

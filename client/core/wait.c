@@ -4,10 +4,10 @@
 #include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/state_text.h"
+#include "client/core/subprocess.h"
 #include "client/core/wait_internal.h"
 
 enum {
-        ATTEMPT_MS = 2000,   /* fleet's window */
         POLL_MS = 250,       /* between two reads without events */
         REFRESH_MS = 2000,   /* between two reads with events: the cost of a lost event */
         TICK_MS = 200,       /* between two redraws; also between two reads of all of many units */
@@ -416,22 +416,6 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         return r < 0 ? r : w->result;
 }
 
-void wait_ending_signals(sigset_t *ret) {
-        static const int signals[] = { SIGINT, SIGTERM };
-
-        sigemptyset(ret);
-        for (size_t i = 0; i < ELEMENTS(signals); i++) {
-                struct sigaction action;
-
-                if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-                        sigaddset(ret, signals[i]);
-        }
-}
-
-uint64_t wait_limit_ms(const Client *c) {
-        return c->options.timeout_ms ?: c->options.block_attempts * ATTEMPT_MS;
-}
-
 bool wait_was_ended(const Client *c, int r) {
         return r == -EINTR || (r == -ETIMEDOUT && c->options.timeout_ms > 0);
 }
@@ -444,7 +428,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .err = err,
                    .started_ms = clock_monotonic_ms(),
                    .answered_ms = clock_monotonic_ms(),
-                   .allowed_ms = wait_limit_ms(c) };
+                   .allowed_ms = client_limit_ms(c) };
         sigset_t interrupts, before;
         int r;
 
@@ -461,7 +445,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
 
-        wait_ending_signals(&interrupts);
+        subprocess_ending_signals(&interrupts);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         r = wait_run(&w, &interrupts, !sigisemptyset(&interrupts) || request->progress);
         if (r == -EREMOTEIO && client_is_final(c, r))

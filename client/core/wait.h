@@ -37,12 +37,6 @@ typedef struct WaitRequest {
         const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;
 
-/* Set the signals that end the program. An ignored one, as in a job of a script, would be pending while it is
- * blocked. */
-void wait_ending_signals(sigset_t *ret);
-
-/* Return the limit of a wait, by --timeout or --block-attempts, in ms; 0: none. */
-uint64_t wait_limit_ms(const Client *c);
 /* Return whether a wait was ended by a signal or by --timeout, and not by its units. */
 bool wait_was_ended(const Client *c, int r);
 

@@ -1,14 +1,20 @@
 /* leave: take this host out of its cluster. The daemons take all steps by themselves; this command begins,
  * cancels, and reports. */
 #include <stdio.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "client/core/client.h"
+#include "client/core/operation.h"
 #include "client/core/state_text.h"
 
-enum { LEAVE_POLL_MS = 300, LEAVE_SILENT_S = 60, LEAVE_FOUND_S = 5 };
+enum { LEAVE_SILENT_S = 60, LEAVE_FOUND_MS = 5000 };
+
+typedef struct Leave {
+        Client *client;
+        const char *name, *cluster; /* borrowed: of this host, and the ID of the cluster that it leaves */
+        uint64_t since_ms;          /* of the last answer with a cluster */
+        Operation operation;
+} Leave;
 
 /* The state of this host, as GET /fleet/v1/cluster/leave has it. */
 static int leave_read(Client *c, JsonValue **ret, Error *err) {
@@ -63,19 +69,6 @@ static void leave_append_step(Text *t, const JsonValue *root) {
                 text_append(t, "no unit is left, and it does not vote; it is being removed");
 }
 
-/* Print a step when it changes; on a terminal, in one line. */
-static void leave_print(const JsonValue *root, Text *last) {
-        _cleanup_text_ Text t = {};
-
-        leave_append_step(&t, root);
-        if (t.error < 0 || (last->chars && streq(last->chars, t.chars)))
-                return;
-        printf("%s\n", t.chars);
-        (void) fflush(stdout);
-        text_clear(last);
-        text_append(last, t.chars);
-}
-
 static int leave_cancelled(const JsonValue *root, const char *name) {
         const char *reason = member_text(root, "reason");
         _cleanup_text_ Text t = {};
@@ -85,47 +78,66 @@ static int leave_cancelled(const JsonValue *root, const char *name) {
         return EXIT_FAILED;
 }
 
-/* Wait until this host has started again, without its former cluster. It does not answer meanwhile, and
+/* Print a step when it changes. */
+static int leave_print(Leave *l, const JsonValue *root) {
+        _cleanup_text_ Text t = {};
+        int r;
+
+        leave_append_step(&t, root);
+        r = operation_has_news(&l->operation, l->name, &t);
+        if (r > 0)
+                puts(t.chars);
+        (void) fflush(stdout);
+        return MIN(r, 0);
+}
+
+/* The host has left when it has started again, without its former cluster. It does not answer meanwhile, and
  * founds a cluster of its own then, or waits for the hosts of Join= in its fleetd.conf. */
-static int leave_wait(Client *c, const char *cluster, const char *name) {
-        time_t answered = time(NULL), since = answered; /* of the last one with a cluster */
-        uint64_t began_ms = clock_monotonic_ms(), timeout_ms = c->options.timeout_ms;
-        _cleanup_text_ Text last = {};
+static int leave_look(void *userdata, Error *err) {
+        uint64_t now_ms = clock_monotonic_ms();
+        _cleanup_json_ JsonValue *root = NULL;
+        Leave *l = userdata;
+        const char *cluster;
+        int r;
 
-        for (;; (void) usleep(LEAVE_POLL_MS * 1000)) {
-                _cleanup_json_ JsonValue *root = NULL;
-                const char *now;
-                Error err = {};
-
-                if (timeout_ms > 0 && clock_monotonic_ms() - began_ms >= timeout_ms) {
-                        client_note("timed out: the leave of %s continues: fleetctl leave shows it, fleetctl "
-                                    "leave --cancel ends it",
-                                    name);
-                        return EXIT_CONTINUES;
-                }
-                if (time(NULL) - answered > LEAVE_SILENT_S) {
-                        client_note(
-                                "fleetd of %s has not answered for %d s: journalctl -u fleetd; it continues "
-                                "the leave when it runs",
-                                name, LEAVE_SILENT_S);
-                        return EXIT_CONTINUES;
-                }
-                if (leave_read(c, &root, &err) < 0)
-                        continue;
-                answered = time(NULL);
-                now = member_short_id(root, "clusterId");
-                if (!*now && answered - since < LEAVE_FOUND_S)
-                        continue;
-                if (!streq(now, cluster)) {
-                        printf("Left: %s starts empty; its former state is in /var/lib/fleet/old\n", name);
-                        return EXIT_DONE;
-                }
-                since = answered;
-                if (streq(member_text(root, "step"), "none")) {
-                        return leave_cancelled(root, name);
-                }
-                leave_print(root, &last);
+        if (leave_read(l->client, &root, err) < 0)
+                return -ENODATA;
+        cluster = member_short_id(root, "clusterId");
+        if (!*cluster && now_ms - l->since_ms < LEAVE_FOUND_MS)
+                return -EAGAIN;
+        if (!streq(cluster, l->cluster)) {
+                printf("Left: %s starts empty; its former state is in /var/lib/fleet/old\n", l->name);
+                return EXIT_DONE;
         }
+        l->since_ms = now_ms;
+        if (streq(member_text(root, "step"), "none"))
+                return leave_cancelled(root, l->name);
+        r = leave_print(l, root);
+        return r < 0 ? r : -EAGAIN;
+}
+
+static void leave_left(void *userdata, OperationEnd end) {
+        const Leave *l = userdata;
+
+        if (end == OPERATION_SILENT)
+                client_note("fleetd of %s has not answered for %d s: journalctl -u fleetd; it continues the "
+                            "leave when it runs",
+                            l->name, LEAVE_SILENT_S);
+        else
+                client_note("%sthe leave of %s continues: fleetctl leave shows it, fleetctl leave --cancel "
+                            "ends it",
+                            operation_end(end), l->name);
+}
+
+static int leave_wait(Client *c, const char *cluster, const char *name, Error *err) {
+        static const OperationType type = { leave_look, leave_left, .silent_ms = LEAVE_SILENT_S * 1000 };
+        Leave l = { .client = c, .name = name, .cluster = cluster, .operation = operation_begin(c) };
+        int r;
+
+        l.since_ms = l.operation.began_ms;
+        r = operation_wait(&l.operation, &type, &l, err);
+        operation_done(&l.operation);
+        return r;
 }
 
 static int leave_cancel(Client *c, const char *name, Error *err) {
@@ -171,7 +183,7 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
                        name.chars);
                 (void) fflush(stdout);
         }
-        return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars);
+        return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars, err);
 }
 
 VERB(leave, "leave", FLAGS_YES | FLAGS_LEAVE | FLAGS_NO_BLOCK, "", "Take this host out of its cluster",

@@ -6,13 +6,10 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/core/client.h"
-#include "client/core/follow.h"
+#include "client/core/operation.h"
 #include "client/core/machines.h"
-#include "client/core/progress.h"
 #include "client/core/state_text.h"
 #include "client/core/unit.h"
-
-enum { DRAIN_POLL_MS = 300, DRAIN_SILENT_MS = 60000 };
 
 /* A machine of the arguments. */
 typedef struct Host {
@@ -24,10 +21,7 @@ typedef struct Host {
 
 /* A unit that is to leave a machine. */
 typedef struct LeavingUnit {
-        const char *name; /* borrowed from Drain.names */
-        const Host *host; /* the last one that had it */
-        bool left, seen;  /* it is on none of the machines any more; it was in an answer of this round */
-        char *line;       /* owned: as printed last */
+        bool left, seen; /* it is on none of the machines any more; it was in an answer of this round */
 } LeavingUnit;
 
 typedef struct Drain {
@@ -35,11 +29,9 @@ typedef struct Drain {
         Listing machines;
         Host *hosts;
         size_t n_hosts;
-        Names names;
-        LeavingUnit *units; /* of the names */
-        size_t capacity;
-        Progress *progress;
-        uint64_t began_ms;
+        Operation operation;
+        LeavingUnit *units; /* of its items */
+        size_t n_units, capacity;
 } Drain;
 
 static void drain_done(Drain *d) {
@@ -48,12 +40,9 @@ static void drain_done(Drain *d) {
                 text_done(&d->hosts[i].name);
                 json_value_free(d->hosts[i].state);
         }
-        for (size_t i = 0; d->units && i < d->names.n; i++)
-                free(d->units[i].line);
         free(d->hosts);
         free(d->units);
-        progress_free(d->progress);
-        names_done(&d->names);
+        operation_done(&d->operation);
         listing_done(&d->machines);
 }
 
@@ -123,13 +112,10 @@ static int drain_print_json(Drain *d, Error *err) {
         json_open(&t, NULL, '{');
         json_open(&t, "machines", '[');
         for (size_t i = 0; i < d->n_hosts; i++) {
-                _cleanup_reply_ Reply reply = {};
-
-                r = client_request(d->client, "GET", d->hosts[i].path.chars, NULL, &reply, err);
+                text_append(&t, i > 0 ? "," : "");
+                r = client_append_answer(d->client, d->hosts[i].path.chars, &t, err);
                 if (r < 0)
                         return r;
-                text_append(&t, i > 0 ? "," : "");
-                text_append_bytes(&t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
         }
         json_close(&t, ']');
         json_close(&t, '}');
@@ -195,107 +181,72 @@ static int cordon_run(Client *c, char **args, size_t n, Error *err) {
 
 /* -- The units that leave -- */
 
-static LeavingUnit *drain_unit(Drain *d, const char *name) {
-        for (size_t i = 0; i < d->names.n; i++)
-                if (streq(d->names.items[i], name))
-                        return &d->units[i];
-        if (GROW(d->units, d->capacity, d->names.n + 1) < 0 || names_add(&d->names, name, strlen(name)) < 0)
-                return NULL;
-        d->units[d->names.n - 1] = (LeavingUnit) { .name = d->names.items[d->names.n - 1] };
-        return &d->units[d->names.n - 1];
-}
-
-/* Print the line of a unit if it has changed; on a terminal, its line is redrawn. */
-static int unit_print(const Drain *d, LeavingUnit *u, ProgressMark mark, const char *place, const char *word,
-                      const char *note) {
-        _cleanup_text_ Text t = {};
-
-        progress_set(d->progress, u->name, mark, place, word, note);
-        text_append_printable(&t, u->name);
-        if (*place) {
-                text_printable(&t, " → %s", place);
-        }
-        text_append(&t, " ");
-        text_append(&t, word);
-        if (*note) {
-                text_printable(&t, "%s%s", mark == PROGRESS_DONE ? " " : ": ", note);
-        }
-        if (t.error < 0)
-                return t.error;
-        if (u->line && follow_is_same(u->line, t.chars))
-                return 0;
-        if (!d->progress && !client_prints_json(d->client) && mark != PROGRESS_IDLE) {
-                puts(t.chars);
-                (void) fflush(stdout);
-        }
-        free(u->line);
-        u->line = strdup(t.chars);
-        return u->line ? 0 : -ENOMEM;
-}
-
 /* Print a unit of an answer. */
 static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         const char *state = member_text(unit, "state"), *reason = member_text(unit, "reason");
-        LeavingUnit *u = drain_unit(d, member_text(unit, "name"));
+        const char *name = member_text(unit, "name");
         _cleanup_text_ Text note = {};
+        size_t i;
 
-        if (!u)
+        if (operation_item(&d->operation, name, &i) < 0 || GROW(d->units, d->capacity, i + 1) < 0)
                 return -ENOMEM;
-        u->host = h;
-        u->seen = true;
-        u->left = false;
+        d->n_units = MAX(d->n_units, i + 1);
+        d->units[i] = (LeavingUnit) { .seen = true };
         if (streq(state, "moving"))
-                return unit_print(d, u, PROGRESS_UNDERWAY, member_text(unit, "machine"),
-                                  *reason ? "active" : "starting", reason);
+                return operation_show(&d->operation, name, PROGRESS_UNDERWAY, member_text(unit, "machine"),
+                                      *reason ? "active" : "starting", reason);
         if (streq(state, "stopping"))
-                return unit_print(d, u, PROGRESS_UNDERWAY, "", "stopping", "");
+                return operation_show(&d->operation, name, PROGRESS_UNDERWAY, "", "stopping", "");
         if (!streq(state, "waiting") && *reason) /* for the unit beside which it stays (MachineOf=) */
-                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
+                return operation_show(&d->operation, name, PROGRESS_UNDERWAY, "", "waiting", reason);
         if (!streq(state, "waiting"))
-                return unit_print(d, u, PROGRESS_IDLE, "", "queued", "");
+                return operation_show(&d->operation, name, PROGRESS_IDLE, "", "queued", "");
         text_append(&note, reason);
         if (streq(reason, "Move=no"))
                 text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);
         else if (member_bool(unit, "blocked"))
-                return unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", reason);
+                return operation_show(&d->operation, name, PROGRESS_UNDERWAY, "", "waiting", reason);
         else if (json_value_member(h->state, "deadlineMs"))
                 text_append(&note, "; it stops at the deadline");
         else
                 text_printf(&note, "; to stop it: fleetctl drain %s --deadline=5min", h->name.chars);
-        return note.error < 0 ? note.error : unit_print(d, u, PROGRESS_UNDERWAY, "", "waiting", note.chars);
+        return note.error < 0 ?
+                       note.error :
+                       operation_show(&d->operation, name, PROGRESS_UNDERWAY, "", "waiting", note.chars);
 }
 
 /* A unit is on none of the machines any more: find out where it is. */
-static int unit_end(Drain *d, LeavingUnit *u) {
-        uint64_t ms = clock_monotonic_ms() - d->began_ms;
+static int unit_end(Drain *d, size_t i) {
+        const char *name = d->operation.items.items[i];
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_text_ Text place = {}, time = {};
         Error err = {};
         int r;
 
-        u->left = true;
-        text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
-        r = client_unit(d->client, u->name, &unit, &err);
+        d->units[i].left = true;
+        operation_append_elapsed(&d->operation, &time);
+        r = client_unit(d->client, name, &unit, &err);
         if (r == -ENOMEM || time.error < 0)
                 return -ENOMEM;
         if (r <= 0)
-                return unit_print(d, u, PROGRESS_DONE, "", r == 0 ? "destroyed" : "left", "");
+                return operation_show(&d->operation, name, PROGRESS_DONE, "", r == 0 ? "destroyed" : "left",
+                                      "");
         if (!unit.machine_id || !*unit.machine_id)
-                return unit_print(d, u, PROGRESS_FAILED, "", "stopped", unit.reason ?: "");
+                return operation_show(&d->operation, name, PROGRESS_FAILED, "", "stopped", unit.reason ?: "");
         append_machine_name(&place, &d->machines, unit.machine_id);
         return place.error < 0 ? place.error :
-                                 unit_print(d, u, PROGRESS_DONE, place.chars,
-                                            unit_has_finished(&unit)            ? "finished" :
-                                            unit.desired_state == TARGET_LOADED ? "loaded" :
-                                                                                  "active",
-                                            time.chars);
+                                 operation_show(&d->operation, name, PROGRESS_DONE, place.chars,
+                                                unit_has_finished(&unit)            ? "finished" :
+                                                unit.desired_state == TARGET_LOADED ? "loaded" :
+                                                                                      "active",
+                                                time.chars);
 }
 
 /* Read all machines. Return 1 if an answer is missing. */
 static int drain_read(Drain *d, Error *err) {
         int r;
 
-        for (size_t i = 0; i < d->names.n; i++)
+        for (size_t i = 0; i < d->n_units; i++)
                 d->units[i].seen = false;
         for (size_t i = 0; i < d->n_hosts; i++) {
                 Host *h = &d->hosts[i];
@@ -313,13 +264,13 @@ static int drain_read(Drain *d, Error *err) {
                                 return r;
                 }
         }
-        for (size_t i = 0; i < d->names.n; i++)
+        for (size_t i = 0; i < d->n_units; i++)
                 if (!d->units[i].seen && !d->units[i].left) {
-                        r = unit_end(d, &d->units[i]);
+                        r = unit_end(d, i);
                         if (r < 0)
                                 return r;
                 }
-        progress_draw(d->progress);
+        operation_draw(&d->operation);
         return 0;
 }
 
@@ -435,13 +386,13 @@ static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
         return text.error;
 }
 
-static void drain_left(void *userdata, const char *why) {
+static void drain_left(void *userdata, OperationEnd end) {
         const Drain *d = userdata;
+        const Operation *o = &d->operation;
 
-        progress_break(d->progress);
-        for (size_t i = 0; d->progress && progress_is_cut(d->progress) && i < d->names.n; i++)
-                if (!d->units[i].left && d->units[i].line)
-                        client_note("%s", d->units[i].line);
+        for (size_t i = 0; o->progress && progress_is_cut(o->progress) && i < d->n_units; i++)
+                if (!d->units[i].left && o->lines[i])
+                        client_note("%s", o->lines[i]);
         for (size_t i = 0; i < d->n_hosts; i++) {
                 const Host *h = &d->hosts[i];
                 uint64_t n = member_number(h->state, "unitsLeft");
@@ -450,15 +401,12 @@ static void drain_left(void *userdata, const char *why) {
                         client_note("%s%llu unit%s of %s %s left; the drain continues: fleetctl drain %s "
                                     "shows it, "
                                     "fleetctl uncordon %s ends it",
-                                    why, (unsigned long long) n, plural(n), h->name.chars,
+                                    operation_end(end), (unsigned long long) n, plural(n), h->name.chars,
                                     n == 1 ? "is" : "are", h->name.chars, h->name.chars);
         }
 }
 
 static void drain_lost(void *userdata, const char *why) {
-        const Drain *d = userdata;
-
-        progress_break(d->progress);
         client_note("no state from fleetd; the drain continues (on another host: fleetctl status): %s", why);
 }
 
@@ -466,16 +414,16 @@ static int drain_look(void *userdata, Error *err) {
         Drain *d = userdata;
         int r;
 
-        if (!d->progress && !client_prints_json(d->client))
-                d->progress = progress_new(&d->names);
         r = drain_read(d, err);
         if (r < 0)
                 return r;
         return r > 0 ? -ENODATA : drain_check(d);
 }
 
+static const OperationType drain_type = { drain_look, drain_left, drain_lost, .silent_ms = 60000 };
+
 static int drain_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_(drain_done) Drain d = { .client = c, .began_ms = clock_monotonic_ms() };
+        _cleanup_(drain_done) Drain d = { .client = c, .operation = operation_begin(c) };
         uint64_t deadline_ms = 0;
         const Host *host = NULL;
         int r;
@@ -506,14 +454,7 @@ static int drain_run(Client *c, char **args, size_t n, Error *err) {
         }
         (void) fflush(stdout);
         if (!c->options.no_block) {
-                r = follow(&(Follow) { .look = drain_look,
-                                       .left = drain_left,
-                                       .lost = drain_lost,
-                                       .userdata = &d,
-                                       .poll_ms = DRAIN_POLL_MS,
-                                       .silent_ms = DRAIN_SILENT_MS,
-                                       .timeout_ms = c->options.timeout_ms },
-                           err);
+                r = operation_wait(&d.operation, &drain_type, &d, err);
                 if (r != EXIT_DONE)
                         return r;
         }

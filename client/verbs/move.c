@@ -4,63 +4,33 @@
 
 #include "base/clock.h"
 #include "client/core/client.h"
-#include "client/core/follow.h"
 #include "client/core/machines.h"
 #include "client/core/notes.h"
-#include "client/core/progress.h"
+#include "client/core/operation.h"
 #include "client/verbs/events.h"
-
-enum { MOVE_POLL_MS = 300, MOVE_SILENT_MS = 60000 };
 
 typedef struct Moving {
         Client *client;
-        Names names; /* the unit */
-        const char *name;
+        Operation operation;
+        char *name; /* owned */
         Listing machines;
         Text path;
         JsonValue *state; /* owned: the last answer */
         Text id, from;    /* of the machine to which it moves; name of the one that it leaves */
-        Progress *progress;
-        char *line; /* owned: as printed last */
-        uint64_t began_ms;
 } Moving;
 
 static void moving_done(Moving *m) {
-        progress_free(m->progress);
-        names_done(&m->names);
+        operation_done(&m->operation);
+        free(m->name);
         listing_done(&m->machines);
         text_done(&m->path);
         text_done(&m->id);
         text_done(&m->from);
         json_value_free(m->state);
-        free(m->line);
 }
 
 static bool moving_is(const Moving *m, const char *state) {
         return streq(member_text(m->state, "state"), state);
-}
-
-/* Print the line of the unit if it has changed; on a terminal, it is redrawn. */
-static int moving_print(Moving *m, ProgressMark mark, const char *place, const char *word, const char *note) {
-        _cleanup_text_ Text t = {};
-
-        progress_set(m->progress, m->name, mark, place, word, note);
-        progress_draw(m->progress);
-        text_printable(&t, "%s → %s %s", m->name, place, word);
-        if (*note) {
-                text_printable(&t, "%s%s", mark == PROGRESS_DONE ? " " : ": ", note);
-        }
-        if (t.error < 0)
-                return t.error;
-        if (m->line && streq(m->line, t.chars))
-                return 0;
-        if (!m->progress && !client_prints_json(m->client) && mark != PROGRESS_IDLE) {
-                puts(t.chars);
-                (void) fflush(stdout);
-        }
-        free(m->line);
-        m->line = strdup(t.chars);
-        return m->line ? 0 : -ENOMEM;
 }
 
 /* -- The end -- */
@@ -109,7 +79,7 @@ static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
                 text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
                 append_machine_name(&journal, &m->machines, m->id.chars ?: "");
         }
-        progress_break(m->progress);
+        progress_break(m->operation.progress);
         if (!*why)
                 client_note("the move of %s has ended: fleetctl events %s", m->name, m->name);
         else if (is_there)
@@ -128,7 +98,6 @@ static bool moving_ended_other(const Moving *m, const JsonValue *row) {
 /* 'stayed': the unit is where it was before. */
 static int moving_end(Moving *m, bool stayed, Error *err) {
         bool is_there = !stayed && streq(member_text(m->state, "id"), m->id.chars ?: "");
-        uint64_t ms = clock_monotonic_ms() - m->began_ms;
         _cleanup_json_ JsonValue *row = NULL;
         _cleanup_text_ Text time = {};
         int r = moving_read_end(m, &row, err);
@@ -137,10 +106,11 @@ static int moving_end(Moving *m, bool stayed, Error *err) {
                 return r;
         if (!is_there || (row && !moving_ended_other(m, row)))
                 return moving_fail(m, row, is_there);
-        text_printf(&time, "%llu.%llu s", (unsigned long long) ms / 1000, (unsigned long long) ms / 100 % 10);
-        r = time.error < 0 ?
-                    time.error :
-                    moving_print(m, PROGRESS_DONE, member_text(m->state, "machine"), "available", time.chars);
+        operation_append_elapsed(&m->operation, &time);
+        r = time.error < 0 ? time.error :
+                             operation_show(&m->operation, m->name, PROGRESS_DONE,
+                                            member_text(m->state, "machine"), "available", time.chars);
+        operation_draw(&m->operation);
         return r < 0 ? r : EXIT_DONE;
 }
 
@@ -166,51 +136,51 @@ static int moving_look(void *userdata, Error *err) {
                             member_text(m->state, "machine"));
                 return EXIT_FAILED;
         }
-        if (!m->progress && !client_prints_json(m->client))
-                m->progress = progress_new(&m->names);
         place = member_text(m->state, "machine");
         reason = member_text(m->state, "reason");
         if (moving_is(m, "moving"))
-                r = moving_print(m, PROGRESS_UNDERWAY, place, *reason ? "active" : "starting", reason);
+                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place,
+                                   *reason ? "active" : "starting", reason);
         else if (moving_is(m, "stopping"))
-                r = moving_print(m, PROGRESS_UNDERWAY, place, "stopping first", "");
+                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place, "stopping first", "");
         else if (moving_is(m, "waiting"))
-                r = moving_print(m, PROGRESS_UNDERWAY, place, "waiting", reason);
+                r = operation_show(&m->operation, m->name, PROGRESS_UNDERWAY, place, "waiting", reason);
         else if (moving_is(m, "queued"))
-                r = moving_print(m, PROGRESS_IDLE, place, "queued", "");
+                r = operation_show(&m->operation, m->name, PROGRESS_IDLE, place, "queued", "");
         else
                 return error_set(err, -EBADMSG, "fleetd's answer about the move of %s has an unknown state",
                                  m->name);
+        operation_draw(&m->operation);
         return r < 0 ? r : -EAGAIN;
 }
 
-static void moving_left(void *userdata, const char *why) {
+static void moving_left(void *userdata, OperationEnd end) {
         const Moving *m = userdata;
 
-        progress_break(m->progress);
-        client_note("%sthe move of %s to %s continues: fleetctl why %s shows it%s%s%s%s%s", why, m->name,
-                    member_text(m->state, "machine"), m->name, m->from.size > 0 ? ", fleetctl move " : "",
-                    m->from.size > 0 ? m->name : "", m->from.size > 0 ? " " : "",
-                    m->from.size > 0 ? m->from.chars : "", m->from.size > 0 ? " ends it" : "");
+        client_note("%sthe move of %s to %s continues: fleetctl why %s shows it%s%s%s%s%s",
+                    operation_end(end), m->name, member_text(m->state, "machine"), m->name,
+                    m->from.size > 0 ? ", fleetctl move " : "", m->from.size > 0 ? m->name : "",
+                    m->from.size > 0 ? " " : "", m->from.size > 0 ? m->from.chars : "",
+                    m->from.size > 0 ? " ends it" : "");
 }
 
 static void moving_lost(void *userdata, const char *why) {
         const Moving *m = userdata;
 
-        progress_break(m->progress);
         client_note("no state from fleetd; the move continues (on another host: fleetctl why %s): %s",
                     m->name, why);
 }
 
+static const OperationType moving_type = { moving_look, moving_left, moving_lost, .silent_ms = 60000 };
+
 /* -- The request -- */
 
 static int moving_init(Moving *m, char *unit, Error *err) {
-        _cleanup_free_ char *name = unit_name_from_argument(unit);
         int r;
 
-        if (!name || names_add(&m->names, name, strlen(name)) < 0)
+        m->name = unit_name_from_argument(unit);
+        if (!m->name)
                 return -ENOMEM;
-        m->name = m->names.items[0];
         text_append(&m->path, "/fleet/v1/units/");
         append_escaped(&m->path, m->name, false);
         text_append(&m->path, "/move");
@@ -237,16 +207,6 @@ static int moving_stays(const Moving *m) {
         if (t.error < 0)
                 return t.error;
         return client_prints_json(m->client) ? EXIT_DONE : output_line(t.chars);
-}
-
-static int moving_print_json(Moving *m, Error *err) {
-        _cleanup_reply_ Reply reply = {};
-        int r = client_request(m->client, "GET", client_path(&m->path), NULL, &reply, err);
-
-        if (r < 0)
-                return r;
-        reply.body.chars[strcspn(reply.body.chars, "\n")] = 0;
-        return output_line(reply.body.chars);
 }
 
 /* Print which units leave the machine after this one: the command does not wait for them. */
@@ -292,21 +252,15 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         if (r < 0)
                 return r;
         if (no_block && !client_prints_json(m->client))
-                return moving_print(m, PROGRESS_UNDERWAY, member_text(m->state, "machine"), "requested", "");
+                return operation_show(&m->operation, m->name, PROGRESS_UNDERWAY,
+                                      member_text(m->state, "machine"), "requested", "");
         if (no_block)
                 return EXIT_DONE;
-        return follow(&(Follow) { .look = moving_look,
-                                  .left = moving_left,
-                                  .lost = moving_lost,
-                                  .userdata = m,
-                                  .poll_ms = MOVE_POLL_MS,
-                                  .silent_ms = MOVE_SILENT_MS,
-                                  .timeout_ms = m->client->options.timeout_ms },
-                      err);
+        return operation_wait(&m->operation, &moving_type, m, err);
 }
 
 static int move_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_(moving_done) Moving m = { .client = c, .began_ms = clock_monotonic_ms() };
+        _cleanup_(moving_done) Moving m = { .client = c, .operation = operation_begin(c) };
         const ApiMachine *to = NULL;
         int r;
 
@@ -333,7 +287,8 @@ static int move_run(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail(r, err);
         r = moving_run(&m, to, err);
-        return r == EXIT_DONE && client_prints_json(c) ? moving_print_json(&m, err) : r;
+        return r == EXIT_DONE && client_prints_json(c) ? client_print_answer(c, client_path(&m.path), err) :
+                                                         r;
 }
 
 VERB(move, "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",

@@ -6,12 +6,11 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/core/client.h"
-#include "client/core/follow.h"
+#include "client/core/operation.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
 
 enum {
-        REBOOT_POLL_MS = 500,
         REBOOT_BEGIN_MS = 5000,    /* in which the queue appears in the answers */
         REBOOT_SILENT_MS = 120000, /* the host of this daemon may be the one that reboots */
         REBOOT_ZONE_SLOTS = 1000,  /* with --by, all hosts of a zone */
@@ -24,7 +23,6 @@ static const char no_reboot[] = "No reboot is planned.";
 typedef struct RebootHost {
         const ApiMachine *machine; /* borrowed */
         Text name;                 /* for messages */
-        Text line;                 /* as printed last */
         char state[16];            /* "": no record */
         bool seen, known;          /* it is in this answer; it was in one */
         bool back;                 /* it was up again */
@@ -35,15 +33,14 @@ typedef struct Reboot {
         Listing machines;
         RebootHost *hosts;
         size_t n;
-        uint64_t began_ms;
+        Operation operation;
 } Reboot;
 
 static void reboot_done(Reboot *b) {
-        for (size_t i = 0; i < b->n; i++) {
+        for (size_t i = 0; i < b->n; i++)
                 text_done(&b->hosts[i].name);
-                text_done(&b->hosts[i].line);
-        }
         free(b->hosts);
+        operation_done(&b->operation);
         listing_done(&b->machines);
 }
 
@@ -132,18 +129,15 @@ static void append_reboot_state(Text *t, const JsonValue *r) {
 }
 
 /* Print the line of a host if it has changed. */
-static int reboot_host_print(const Reboot *b, RebootHost *h, const Text *line) {
-        if (line->error < 0)
-                return line->error;
-        if (client_prints_json(b->client) || (h->line.chars && follow_is_same(h->line.chars, line->chars)))
-                return 0;
-        print_printable(line);
-        text_clear(&h->line);
-        text_append(&h->line, line->chars);
-        return h->line.error;
+static int reboot_host_print(Reboot *b, const RebootHost *h, const Text *line) {
+        int r = operation_has_news(&b->operation, h->name.chars, line);
+
+        if (r > 0 && !client_prints_json(b->client))
+                print_printable(line);
+        return MIN(r, 0);
 }
 
-static int host_refresh(const Reboot *b, RebootHost *h, const JsonValue *r) {
+static int host_refresh(Reboot *b, RebootHost *h, const JsonValue *r) {
         _cleanup_text_ Text line = {};
 
         h->seen = h->known = true;
@@ -155,10 +149,10 @@ static int host_refresh(const Reboot *b, RebootHost *h, const JsonValue *r) {
 }
 
 /* The record is gone, or not there yet. */
-static int host_end(const Reboot *b, RebootHost *h) {
+static int host_end(Reboot *b, RebootHost *h) {
         _cleanup_text_ Text line = {};
 
-        if (!h->known && clock_monotonic_ms() - b->began_ms < REBOOT_BEGIN_MS) {
+        if (!h->known && clock_monotonic_ms() - b->operation.began_ms < REBOOT_BEGIN_MS) {
                 h->seen = true;
                 return 0;
         }
@@ -201,11 +195,11 @@ static int reboot_look(void *userdata, Error *err) {
         return more ? -EAGAIN : failed ? EXIT_FAILED : EXIT_DONE;
 }
 
-static void reboot_left(void *userdata, const char *why) {
+static void reboot_left(void *userdata, OperationEnd end) {
         client_note(
                 "%sthe reboots continue: fleetctl reboot --status shows them, fleetctl reboot --cancel ends "
                 "them",
-                why);
+                operation_end(end));
 }
 
 static void reboot_lost(void *userdata, const char *why) {
@@ -221,16 +215,12 @@ static void reboot_lost(void *userdata, const char *why) {
                     why);
 }
 
+static const OperationType reboot_type = { reboot_look, reboot_left, reboot_lost,
+                                           .silent_ms = REBOOT_SILENT_MS };
+
 /* Wait until all have rebooted; Ctrl-C ends only the wait. */
 static int reboot_wait(Reboot *b, Error *err) {
-        int r = follow(&(Follow) { .look = reboot_look,
-                                   .left = reboot_left,
-                                   .lost = reboot_lost,
-                                   .userdata = b,
-                                   .poll_ms = REBOOT_POLL_MS,
-                                   .silent_ms = REBOOT_SILENT_MS,
-                                   .timeout_ms = b->client->options.timeout_ms },
-                       err);
+        int r = operation_wait(&b->operation, &reboot_type, b, err);
 
         if (r == EXIT_FAILED)
                 client_note("the queue has stopped, or a reboot was cancelled; to go on without the host: "
@@ -240,17 +230,6 @@ static int reboot_wait(Reboot *b, Error *err) {
 
 /* -- The queue -- */
 
-static int reboots_print_json(Client *c, Error *err) {
-        _cleanup_reply_ Reply reply = {};
-        _cleanup_text_ Text line = {};
-        int r = client_request(c, "GET", reboots_path, NULL, &reply, err);
-
-        if (r < 0)
-                return r;
-        text_append_bytes(&line, reply.body.chars ?: "", strcspn(reply.body.chars ?: "", "\n"));
-        return line.error < 0 ? line.error : output_line(line.chars);
-}
-
 static int reboot_status(Client *c, Error *err) {
         JsonValue *root = NULL;
         const JsonValue *all;
@@ -258,7 +237,7 @@ static int reboot_status(Client *c, Error *err) {
         int r;
 
         if (client_prints_json(c))
-                return reboots_print_json(c, err);
+                return client_print_answer(c, reboots_path, err);
         r = client_get_json(c, reboots_path, &root, err);
         if (r < 0)
                 return r;
@@ -291,7 +270,7 @@ static int reboot_change(Client *c, const char *method, const char *path, const 
         if (r < 0)
                 return r;
         if (client_prints_json(c))
-                return reboots_print_json(c, err);
+                return client_print_answer(c, reboots_path, err);
         puts(none ? no_reboot : text);
         return EXIT_DONE;
 }
@@ -361,7 +340,7 @@ static const char *reboot_usage(const Options *o, size_t n) {
 }
 
 static int reboot_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_(reboot_done) Reboot b = { .client = c, .began_ms = clock_monotonic_ms() };
+        _cleanup_(reboot_done) Reboot b = { .client = c, .operation = operation_begin(c) };
         const Options *o = &c->options;
         uint64_t deadline_ms = 0, return_ms = 0;
         const char *usage = reboot_usage(o, n);
@@ -400,7 +379,7 @@ static int reboot_run(Client *c, char **args, size_t n, Error *err) {
                 r = reboot_wait(&b, err);
         if (r != EXIT_DONE)
                 return r;
-        return client_prints_json(c) ? reboots_print_json(c, err) : EXIT_DONE;
+        return client_prints_json(c) ? client_print_answer(c, reboots_path, err) : EXIT_DONE;
 }
 
 VERB(reboot, "reboot", FLAGS_REBOOT | FLAGS_NO_BLOCK | FLAGS_YES | FLAGS_JSON, "[HOST...]",

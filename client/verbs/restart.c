@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "client/core/machines.h"
 #include "client/core/state_text.h"
+#include "client/core/subprocess.h"
 #include "client/core/unit.h"
 #include "client/verbs/found.h"
 #include "client/verbs/submit.h"
@@ -46,7 +47,7 @@ static bool restart_is_refused(Client *c, const char *name, const Names *machine
 static void restart_block_signals(sigset_t *ret) {
         sigset_t signals;
 
-        wait_ending_signals(&signals);
+        subprocess_ending_signals(&signals);
         (void) sigprocmask(SIG_BLOCK, &signals, ret);
 }
 
@@ -55,7 +56,7 @@ static void restart_unblock_signals(Client *c, const sigset_t *before, int r) {
         sigset_t signals;
         int signal;
 
-        wait_ending_signals(&signals);
+        subprocess_ending_signals(&signals);
         /* Before the message about a failure, a signal would end the program. */
         while (r < 0 && (signal = sigtimedwait(&signals, NULL, &(struct timespec) {})) > 0)
                 c->signal = c->signal ?: signal;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "client/core/follow.h"
+#include "client/core/operation.h"
 #include "client/core/notes.h"
 #include "client/core/suggest.h"
 #include "client/core/topics.h"
@@ -16,8 +16,6 @@
 #include "client/verbs/rollout_text.h"
 
 enum {
-        ROLLOUT_POLL_MS = 300,
-        SILENT_MS = 60000,
         SEEN_MS = 5000, /* within it, each daemon of the cluster has the new text */
         PLACED_MS =
                 3000, /* within it, an instance that leaves its machine gets another one, if one qualifies */
@@ -333,14 +331,14 @@ static bool sets_have_ended(const Sets *s) {
         return true;
 }
 
-static void sets_left(void *userdata, const char *why) {
+static void sets_left(void *userdata, OperationEnd end) {
         const Sets *s = userdata;
 
         for (size_t i = 0; i < s->n; i++)
                 if (!s->sets[i].ended && !s->sets[i].repeated)
                         client_note("%sthe rollout of %s continues: fleetctl rollout %s shows it, fleetctl "
                                     "rollout pause %s pauses it",
-                                    why, s->sets[i].name, s->sets[i].name, s->sets[i].name);
+                                    operation_end(end), s->sets[i].name, s->sets[i].name, s->sets[i].name);
 }
 
 static void sets_lost(void *userdata, const char *why) {
@@ -364,16 +362,12 @@ static int sets_look(void *userdata, Error *err) {
         return sets_have_ended(s) ? sets_status(s) : -EAGAIN;
 }
 
-static int sets_wait(Sets *s, uint64_t timeout_ms, Error *err) {
-        s->began_ms = clock_monotonic_ms();
-        return follow(&(Follow) { .look = sets_look,
-                                  .left = sets_left,
-                                  .lost = sets_lost,
-                                  .userdata = s,
-                                  .poll_ms = ROLLOUT_POLL_MS,
-                                  .silent_ms = SILENT_MS,
-                                  .timeout_ms = timeout_ms },
-                      err);
+static int sets_wait(Sets *s, Error *err) {
+        static const OperationType type = { sets_look, sets_left, sets_lost, .silent_ms = 60000 };
+        Operation operation = operation_begin(s->client);
+
+        s->began_ms = operation.began_ms;
+        return operation_wait(&operation, &type, s, err);
 }
 
 int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
@@ -390,7 +384,7 @@ int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
         }
         if (r < 0 || c->options.no_block || s.n == 0)
                 return MIN(r, 0);
-        return sets_wait(&s, wait_limit_ms(c), err);
+        return sets_wait(&s, err);
 }
 
 int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
@@ -504,16 +498,14 @@ static int sets_print_json(const Sets *s, Error *err) {
 
         text_append(&t, "{\"rollouts\":[");
         for (size_t i = 0; i < s->n; i++) {
-                _cleanup_reply_ Reply reply = {};
                 int r;
 
                 if (s->sets[i].repeated || s->sets[i].gone)
                         continue;
-                r = client_request(s->client, "GET", s->sets[i].path.chars, NULL, &reply, err);
+                text_append(&t, first ? "" : ",");
+                r = client_append_answer(s->client, s->sets[i].path.chars, &t, err);
                 if (r < 0)
                         return r;
-                text_append(&t, first ? "" : ",");
-                text_append_bytes(&t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
                 first = false;
         }
         text_append(&t, "]}");
@@ -576,8 +568,7 @@ static int rollout_run(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_DONE;
         }
         s.quiet = json;
-        status = c->options.wait || c->options.follow ? sets_wait(&s, c->options.timeout_ms, err) :
-                                                        sets_status(&s);
+        status = c->options.wait || c->options.follow ? sets_wait(&s, err) : sets_status(&s);
         if (status < 0 || ((c->options.wait || c->options.follow) && !json))
                 return status;
         for (size_t i = 0; i < s.n && !json; i++)
