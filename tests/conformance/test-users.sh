@@ -94,7 +94,7 @@ before=$(date +%s%N)
 ctl cert revoke ops >/dev/null
 wait $watch
 ok "a_revoked_user_loses_its_watch_in_$((($(date +%s%N) - before) / 1000000))_ms"
-says a_revoked_user_is_told "user ops is unknown to this cluster, or was revoked" "$(over list-machines)"
+says a_revoked_user_is_told "no user ops of this cluster has this key: unknown, revoked" "$(over list-machines)"
 key=$(grep -v -- ----- users/other.key | head -1)
 if grep -qF "$key" "$scratch/alone.log"; then not_ok no_key_in_the_log "found"; else ok no_key_in_the_log; fi
 daemon_ends alone "$daemon_pid"
