@@ -36,9 +36,19 @@ static void write_item(Writer *w, const Proposal *x, unsigned flags, bool with_c
                            with_command ? x->principal : 0);
 }
 
+void proposal_sent(Proposals *p, Proposal *x, uint64_t term) {
+        TAILQ_REMOVE(&p->queue, x, entry);
+        x->state = PROPOSAL_SENT;
+        x->term = term;
+        x->sent_ms = loop_now_ms(p->options.loop);
+        x->copies++;
+        if (x->copies == 1)
+                x->due_ms = x->sent_ms + PROPOSE_WAIT_MS;
+}
+
 bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {}, items = {};
-        uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
+        uint64_t cluster_ms = proposals_known_ms(p);
         unsigned flags = frame_principals(p);
         Proposal *x, *end, *first = TAILQ_FIRST(&p->queue);
         size_t n = 0;
@@ -65,15 +75,8 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
                                             first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
                 return false;
 
-        while ((x = TAILQ_FIRST(&p->queue)) != end) {
-                TAILQ_REMOVE(&p->queue, x, entry);
-                x->state = PROPOSAL_SENT;
-                x->term = term;
-                x->sent_ms = now;
-                x->copies++;
-                if (x->copies == 1)
-                        x->due_ms = now + PROPOSE_WAIT_MS;
-        }
+        while ((x = TAILQ_FIRST(&p->queue)) != end)
+                proposal_sent(p, x, term);
         return true;
 }
 

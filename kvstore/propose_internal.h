@@ -171,6 +171,8 @@ void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kep
 
 /* -- propose_frames.c -- */
 
+/* It has left the queue, for the leader of that term. */
+void proposal_sent(Proposals *p, Proposal *x, uint64_t term);
 bool proposals_send_frame(Proposals *p, uint64_t leader,
                           uint64_t term); /* what is queued, as far as one frame goes; false: no way */
 /* What the leader took, and this host has not seen applied in time: what became of it? */

@@ -64,54 +64,49 @@ bool proposals_relay_is_paced(Proposals *p) {
                relay_is_paced(p, PROPOSE_USERS_BURST / 2);
 }
 
-/* The writes of one host, as its replica counts them. */
+/* What a replica counts of the writes of one host; a report each. */
+enum { HOST_USERS, HOST_OURS, HOST_ROWS, HOST_REPORTS, HOST_PACES = HOST_REPORTS + _KV_REPORT_MAX };
+
 typedef struct HostWrites {
         char machine[MACHINE_ID_SIZE];
-        Pace users, ours; /* ours: of its components, by their weight */
-        Pace rows;        /* of the history */
-        Pace reports[_KV_REPORT_MAX];
+        Pace paces[HOST_PACES]; /* of its components (HOST_OURS), by their weight */
         UT_hash_handle hh;
 } HostWrites;
 
-static bool host_rows_are_used(const Proposals *p, HostWrites *h) {
-        return pace_wait_ms(&h->rows, PROPOSE_HOST_ROWS_PER_SECOND, PROPOSE_HOST_ROWS_BURST,
-                            loop_now_ms(p->options.loop)) > 0;
-}
+static bool host_pace_is_used(const Proposals *p, HostWrites *h, unsigned pace) {
+        static const struct {
+                uint64_t per_second, burst;
+        } paces[] = { [HOST_USERS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
+                      [HOST_OURS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
+                      [HOST_ROWS] = { PROPOSE_HOST_ROWS_PER_SECOND, PROPOSE_HOST_ROWS_BURST },
+                      [HOST_REPORTS] = { PROPOSE_REPORTS_PER_SECOND, PROPOSE_REPORTS_BURST } };
+        size_t i = MIN(pace, (unsigned) HOST_REPORTS);
 
-static bool host_pace_is_used(const Proposals *p, Pace *pace) {
-        return pace_wait_ms(pace, PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST, loop_now_ms(p->options.loop)) >
-               0;
-}
-
-static bool host_reports_are_used(const Proposals *p, HostWrites *h, KvReport report) {
-        return pace_wait_ms(&h->reports[report], PROPOSE_REPORTS_PER_SECOND, PROPOSE_REPORTS_BURST,
+        return pace_wait_ms(&h->paces[pace], paces[i].per_second, paces[i].burst,
                             loop_now_ms(p->options.loop)) > 0;
 }
 
 /* Take one of each report of the set, or none. */
 static bool host_takes_reports(const Proposals *p, HostWrites *h, unsigned reports) {
         for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
-                if (reports & 1u << report && (!h || host_reports_are_used(p, h, report)))
+                if (reports & 1u << report && (!h || host_pace_is_used(p, h, HOST_REPORTS + report)))
                         return false;
         for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
                 if (reports & 1u << report)
-                        pace_take(&h->reports[report], 1);
+                        pace_take(&h->paces[HOST_REPORTS + report], 1);
         return true;
 }
 
 /* Drop the hosts that have not written for some time. */
 static void hosts_writes_trim(Proposals *p, bool all) {
         HostWrites *h, *next;
-        uint64_t taken;
 
         HASH_ITER(hh, p->hosts, h, next) {
-                (void) host_pace_is_used(p, &h->users);
-                (void) host_pace_is_used(p, &h->ours);
-                (void) host_rows_are_used(p, h);
-                taken = h->users.thousandths + h->ours.thousandths + h->rows.thousandths;
-                for (KvReport report = 0; report < _KV_REPORT_MAX; report++) {
-                        (void) host_reports_are_used(p, h, report);
-                        taken += h->reports[report].thousandths;
+                uint64_t taken = 0;
+
+                for (unsigned pace = 0; pace < HOST_PACES; pace++) {
+                        (void) host_pace_is_used(p, h, pace);
+                        taken += h->paces[pace].thousandths;
                 }
                 if (taken > 0 && !all)
                         continue;
@@ -143,11 +138,11 @@ static HostWrites *host_writes(Proposals *p, const char *machine) {
 
 static bool host_takes(Proposals *p, const char *machine, bool ours, uint64_t weight) {
         HostWrites *h = host_writes(p, machine);
-        Pace *pace = !h ? NULL : ours ? &h->ours : &h->users;
+        unsigned pace = ours ? HOST_OURS : HOST_USERS;
 
-        if (!h || host_pace_is_used(p, pace))
+        if (!h || host_pace_is_used(p, h, pace))
                 return false;
-        pace_take(pace, weight);
+        pace_take(&h->paces[pace], weight);
         return true;
 }
 
@@ -185,7 +180,6 @@ static size_t relay_select(Proposals *p, Proposal *picked[static FRAME_COMMANDS_
 
 bool proposals_send_relay(Proposals *p) {
         _cleanup_writer_ Writer items = {};
-        uint64_t now = loop_now_ms(p->options.loop);
         PeerSession *session = p->attached ? peers_session(p->options.peers, p->term) : NULL;
         Proposal *picked[FRAME_COMMANDS_MAX];
         Pace before = p->relayed, before_ours = p->relayed_ours;
@@ -199,17 +193,8 @@ bool proposals_send_relay(Proposals *p) {
                 p->relayed_ours = before_ours;
                 return false;
         }
-        for (size_t i = 0; i < n; i++) {
-                Proposal *x = picked[i];
-
-                TAILQ_REMOVE(&p->queue, x, entry);
-                x->state = PROPOSAL_SENT;
-                x->term = p->term;
-                x->sent_ms = now;
-                x->copies++;
-                if (x->copies == 1)
-                        x->due_ms = now + PROPOSE_WAIT_MS;
-        }
+        for (size_t i = 0; i < n; i++)
+                proposal_sent(p, picked[i], p->term);
         return true;
 }
 
@@ -352,9 +337,9 @@ static int relayed_take_rows(Proposals *p, RelayItem *i) {
         for (size_t k = 0; k < n; k++)
                 n_rows += writes[k].note.body.size > 0;
         h = n_rows > 0 ? host_writes(p, peer_handshake(i->session)->machine_id) : NULL;
-        if (n_rows == 0 || (h && !host_rows_are_used(p, h))) {
+        if (n_rows == 0 || (h && !host_pace_is_used(p, h, HOST_ROWS))) {
                 if (h)
-                        pace_take(&h->rows, n_rows);
+                        pace_take(&h->paces[HOST_ROWS], n_rows);
                 return 0;
         }
         for (size_t k = 0; k < n; k++)
