@@ -53,7 +53,7 @@ void remote_keep_time(Remote *r);
 
 /* -- remote_reads.c -- */
 
-/* Send the requests that wait to the replica in use, which has changed. */
+/* Send all requests to the replica in use, which has changed. Without one, they wait for the next. */
 void requests_send(Remote *r);
 /* Fail what is due. Return whether any request is left. */
 bool requests_on_due(Remote *r);

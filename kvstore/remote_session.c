@@ -462,9 +462,9 @@ void remote_use(Remote *r, const char *machine_id) {
                 r->again_ms = 0;
                 remote_subscribe(r);
                 remote_ask(r);
-                requests_send(r);
                 watches_subscribe_all(r);
         }
+        requests_send(r);
         r->events.on_state(r->events.userdata);
 }
 

@@ -137,15 +137,22 @@ uint64_t call_number(Call *call) {
         return call->number;
 }
 
+/* The session may end while this sends on it. */
 int call_send(Call *call, PeerSession *session, PeerFrame type, const Writer *w) {
-        int r = send_frame(session, type, w);
+        int r;
 
         assert(call->session == 0);
-        if (r < 0)
-                return r;
+        if (!session)
+                return -ENOTCONN;
         call->session = peer_number(session);
         call->granted = 0;
         TAILQ_INSERT_TAIL(&call->calls->sent, call, sent);
+        r = send_frame(session, type, w);
+        if (r < 0) {
+                TAILQ_REMOVE(&call->calls->sent, call, sent);
+                call->session = 0;
+                return r;
+        }
         (void) call_grant(call, 0); /* or with the answer: the other host has the request */
         return 0;
 }

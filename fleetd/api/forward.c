@@ -35,8 +35,7 @@ typedef struct Forward {
 struct Forwards {
         Calls calls;
         struct ForwardClass {
-                TAILQ_HEAD(, Forward)
-                waiting; /* in the order of arrival; before them, those of a lost replica */
+                TAILQ_HEAD(, Forward) waiting; /* first those of a lost replica; in the order of arrival */
                 unsigned n[_FORWARD_STATE_MAX];
                 size_t bytes; /* of all requests */
         } classes[2];         /* of commands of operators, and the common one */
@@ -105,11 +104,11 @@ static bool forward_try(Forward *f) {
         kv_position(store, &position);
         forward_request_begin(call_number(&f->call), position.lineage, kv_seen(store), &w);
         write_raw(&w, f->asked.bytes, f->asked.size);
+        memcpy(f->machine, machine, sizeof(f->machine));
         if (call_send(&f->call, session, PEER_FORWARD, &w) < 0)
                 return false;
         forward_move(f, FORWARD_SENT);
         f->taken = 0;
-        memcpy(f->machine, machine, sizeof(f->machine));
         f->tries++;
         (void) call_wait(&f->call, FORWARD_ANSWER_MS);
         return true;
