@@ -456,7 +456,7 @@ static void rare_heartbeats(void) {
         if (state_of(m).rare)
                 world_failed(world, "few-hosts-send-frequent-heartbeats", "%s", m->name);
         for (unsigned i = 0; i < 5; i++) /* and one more uses one of them */
-                machine(i)->daemon->membership->reporting.reporter.n_in_use += REPORT_RARE_HOSTS;
+                machine(i)->daemon->host.membership->reporting.reporter.n_in_use += REPORT_RARE_HOSTS;
         UNTIL("many-hosts-send-rare-heartbeats", state_of(m).rare);
         replica = replica_of(m);
         for (unsigned i = 0; i < 1200; i++) {
