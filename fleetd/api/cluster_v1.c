@@ -25,8 +25,7 @@ static void position_write(Text *t, const Request *request, const char *machine_
 /* A host that is alone and has no peer listener has no member key: its own id and name are used. */
 static void member_write(Text *t, const Request *request, const KvState *state, const char *name,
                          const KvMember *member, uint64_t raft_id) {
-        const ClusterMachine *m = cluster_machine_of_member(registry_cluster(request->api->options.registry),
-                                                            raft_id);
+        const ClusterMachine *m = cluster_machine_of_member(request_cluster(request), raft_id);
         bool self = raft_id == state->raft_id;
         /* The configuration of Raft may have an outdated address; the member key has the one that is dialed.
          */
@@ -179,13 +178,12 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
         bool attached = state->attached || request->origin;
 
         if (attached && replica[0])
-                json_add_string(t, "replica",
-                                cluster_name_of(registry_cluster(request->api->options.registry), replica));
+                json_add_string(t, "replica", cluster_name_of(request_cluster(request), replica));
         json_add_string(t, "role", attached ? "attached" : kv_state_role(state));
 }
 
 void cluster_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const Authority *authority = request->api->options.authority;
         const Peers *peers = request->api->options.peers;
         uint64_t attempt_ms = peers ? peers_attempt_age_ms(peers) : 0;

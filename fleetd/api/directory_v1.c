@@ -41,7 +41,7 @@ void directory_list_handle(Request *request) {
         _cleanup_text_ Text t = {};
         size_t n = 0;
 
-        machines = cluster_machines_sorted(registry_cluster(request->api->options.registry), &n);
+        machines = cluster_machines_sorted(request_cluster(request), &n);
         json_open(&t, NULL, '{');
         json_open(&t, "problems", '[');
         for (size_t i = 0; machines && i < n; i++)

@@ -123,5 +123,5 @@ void events_handle(Request *request) {
         request->on_end = events_on_end;
         registry_observe(request->api->options.registry, observer);
         request_begin(request, "application/x-ndjson", NULL);
-        events_write(request, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
+        events_write(request, request_cluster(request)->index, NULL, NULL, NULL);
 }

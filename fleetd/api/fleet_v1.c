@@ -18,7 +18,7 @@ bool unit_is_of_cluster(const Cluster *c, const ClusterMachine *m, const char *u
 
 bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
         return !request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE) ||
-               unit_is_of_cluster(registry_cluster(request->api->options.registry), m, unit);
+               unit_is_of_cluster(request_cluster(request), m, unit);
 }
 
 int units_count_options(const Unit *unit, size_t *n, Error *err) {
@@ -31,41 +31,31 @@ int units_count_options(const Unit *unit, size_t *n, Error *err) {
                          OPTIONS_READ_MAX);
 }
 
-uint64_t request_brake_ms(const Request *request) {
-        const ApiOptions *o = &request->api->options;
-
-        return o->engine ? engine_brake(o->engine) : 0;
-}
-
-bool request_is_braked(const Request *request, const Cluster *c) {
-        return engine_is_braked(c, request_brake_ms(request));
-}
-
 const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                             Error *ret) {
         return engine_explain_unit(view, u, request_brake_ms(request), loop_wall_ms(request->api->loop), ret);
 }
 
 const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(c, unit);
         const ClusterMachine *found = NULL;
 
-        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                const ClusterAssignment *o = cluster_assignment(c, m->id, unit);
-
-                if (o && o->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(m) &&
-                    (!found || !presence_is_down(m->presence)))
-                        found = m;
-        }
-        for (const ClusterMachine *m = c->machines; m && !found; m = m->hh.next)
-                if (!presence_is_down(m->presence) && cluster_state(c, m->id, unit))
-                        found = m;
+        for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
+             a = LIST_NEXT(a, of_unit))
+                if (a->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(a->machine) &&
+                    (!found || !presence_is_down(a->machine->presence)))
+                        found = a->machine;
+        for (const ClusterState *s = u ? LIST_FIRST(&u->states) : NULL; s && !found;
+             s = LIST_NEXT(s, of_unit))
+                if (!presence_is_down(s->machine->presence))
+                        found = s->machine;
         return found;
 }
 
 /* Return the JSON object of 'u'; its strings borrow from the cluster and 'why'. */
 static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                            Error *why) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
         TargetState current = cluster_current_state(c, u, &where);
@@ -107,7 +97,7 @@ static void units_seek(const Cluster *c, const char *key, UnitPosition *ret) {
 }
 
 void units_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         SchedulerView *view = NULL;
         UnitPosition at = {};
         const ClusterUnit *u;
@@ -142,7 +132,7 @@ void units_list_handle(Request *request) {
 }
 
 void units_get_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
@@ -278,7 +268,7 @@ static ApiState state_entity(const ClusterState *s) {
 }
 
 void states_get_handle(Request *request) {
-        _cleanup_(state_walk_done) StateWalk w = { registry_cluster(request->api->options.registry) };
+        _cleanup_(state_walk_done) StateWalk w = { request_cluster(request) };
         const ClusterState *s;
         _cleanup_text_ Text t = {};
         ApiState entity;
@@ -295,8 +285,8 @@ void states_get_handle(Request *request) {
 }
 
 void states_list_handle(Request *request) {
-        _cleanup_(state_walk_done) StateWalk w = { registry_cluster(request->api->options.registry),
-                                                   request_parameter(request, "machineID") };
+        _cleanup_(state_walk_done)
+                StateWalk w = { request_cluster(request), request_parameter(request, "machineID") };
         const char *unit = request_parameter(request, "unitName");
         ApiState entities[PAGE_SIZE];
         const ClusterState *s;

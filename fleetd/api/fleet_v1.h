@@ -144,9 +144,6 @@ void states_list_handle(Request *request);
 void states_local_handle(Request *request);
 void states_get_handle(Request *request);
 
-uint64_t request_brake_ms(const Request *request); /* BrakeSec=; 0: the default */
-/* Return whether the mass-failure brake is on; without memory, too. */
-bool request_is_braked(const Request *request, const Cluster *cluster);
 /* As engine_explain_unit(). */
 const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
                             Error *ret);

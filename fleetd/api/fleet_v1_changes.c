@@ -188,7 +188,7 @@ static void write_done(UnitWrite *write) {
  * of the folder, a unit whose file does not exist may be changed: the directory holds such units when many
  * files vanish at once. */
 static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb, Error *err) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
 
         if (!owner || owner->presence != PRESENCE_UP)
@@ -203,7 +203,7 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
 
 /* Return 409 if this daemon cannot read the unit, which it would overwrite. */
 static unsigned refuse_unreadable(Request *request, const char *name, Error *err) {
-        const ClusterUnit *u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
+        const ClusterUnit *u = cluster_any_unit(request_cluster(request), name);
 
         if (!u ||
             (!cluster_unit_has_unreadable(u, LAYOUT_UNIT) && !cluster_unit_has_unreadable(u, LAYOUT_TARGET)))
@@ -211,22 +211,14 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
         return error_set(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
 
-static unsigned change_level(const Request *request) {
-        KvState state;
-
-        kv_state(request->api->options.store, &state);
-        return state.level;
-}
-
 /* Return whether the unit has the text of its template, and does not follow it yet: it was created before the
  * template, or had another text. A request with that text and a target state makes it follow. */
 static bool change_joins(const Request *request, const ApiUnit *body, const ClusterUnit *known) {
         size_t own;
-        const ClusterUnit *template = cluster_template(registry_cluster(request->api->options.registry),
-                                                       known->name);
+        const ClusterUnit *template = cluster_template(request_cluster(request), known->name);
 
         return template && template->unit && body->desired_state != _TARGET_INVALID &&
-               change_level(request) >= KV_LEVEL_UPDATES &&
+               request_level(request) >= KV_LEVEL_UPDATES &&
                unit_has_text_of(known->unit, template->unit, &own) &&
                !(known->unit->from && streq(known->unit->from, template->name));
 }
@@ -234,7 +226,7 @@ static bool change_joins(const Request *request, const ApiUnit *body, const Clus
 /* Return whether the text is a former one of the unit. A unit of a directory may return to it: it stays one
  * of the directory, which does not submit the text that was left again. */
 static bool change_reverts(const Request *request, const Unit *next, const ClusterUnit *known) {
-        return change_level(request) >= KV_LEVEL_UPDATES && !known->unit->from &&
+        return request_level(request) >= KV_LEVEL_UPDATES && !known->unit->from &&
                revisions_find(&known->unit->revisions, 0, next->hash);
 }
 
@@ -242,7 +234,7 @@ static bool change_reverts(const Request *request, const Unit *next, const Clust
 static unsigned write_update(const Request *request, const char *name, const ApiUnit *body, Unit *unit,
                              Error *err) {
         UpdateRequest *update = &unit->revisions.wanted.update;
-        unsigned level = change_level(request);
+        unsigned level = request_level(request);
 
         if (update_request_read(body->canary, body->on_failure, update, err) < 0)
                 return error_prefix(err, 400, "%s", name);
@@ -279,11 +271,9 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         status = write_update(request, name, body, ret->unit, err);
         if (status > 0)
                 return status;
-        if (!same && cluster_check_options(ret->unit, change_level(request), err) < 0)
+        if (!same && cluster_check_options(ret->unit, request_level(request), err) < 0)
                 return error_prefix(err, 409, "%s", name);
-        r = same ? 0 :
-                   cluster_check_followers(registry_cluster(request->api->options.registry), ret->unit,
-                                           &request->checked, err);
+        r = same ? 0 : cluster_check_followers(request_cluster(request), ret->unit, &request->checked, err);
         if (r == -ENOMEM)
                 return error_set(err, 500, "out of memory");
         if (r < 0)
@@ -374,7 +364,7 @@ static unsigned write_change(Request *request, const char *name, const ApiUnit *
  * in 'err'. */
 static unsigned write_read(Request *request, const char *name, const ApiUnit *body, UnitWrite *ret,
                            Error *err) {
-        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        const ClusterUnit *known = cluster_unit(request_cluster(request), name);
         unsigned status;
 
         if (unit_name_check(name, err) < 0)
@@ -441,7 +431,7 @@ void units_put_handle(Request *request) {
 
 void units_delete_handle(Request *request) {
         const char *name = request->rest;
-        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        const ClusterUnit *known = cluster_unit(request_cluster(request), name);
         _cleanup_(write_done) UnitWrite write = {};
         unsigned status;
         Error err = {};

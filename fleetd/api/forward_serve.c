@@ -279,8 +279,7 @@ int serving_sender(const Request *request, Sender **ret) {
         PolicyFacts facts;
         int r;
 
-        r = policy_facts_forwarded(registry_cluster(request->api->options.registry), s->machine,
-                                   &claim->principal, &claimed, &facts);
+        r = policy_facts_forwarded(request_cluster(request), s->machine, &claim->principal, &claimed, &facts);
         if (r < 0)
                 return r;
         *ret = sender_new(&claim->principal, &facts);

@@ -13,7 +13,7 @@
 enum { WAITING_MAX = 100 }; /* units in an answer */
 
 static const ClusterMachine *leave_self(const Request *request) {
-        return cluster_machine(registry_cluster(request->api->options.registry), request_machine(request));
+        return cluster_machine(request_cluster(request), request_machine(request));
 }
 
 /* Set which units the unit directory of this host has. */
@@ -54,7 +54,7 @@ static const char *leave_unit(Request *request, const Cluster *c, const ClusterM
 }
 
 void leave_get_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
         _cleanup_text_ Text t = {};
@@ -176,7 +176,7 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
 }
 
 void leave_post_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *self = leave_self(request);
         MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
                                     .mode = MAINTENANCE_DRAINING,

@@ -47,7 +47,7 @@ void level_handle(Request *request) {
                 return;
         }
         kv_state(request->api->options.store, &state);
-        can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
+        can = cluster_level(request_cluster(request), state.level_max, &behind);
         if (level > can && behind)
                 request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
                               (unsigned long long) level, cluster_machine_name(behind), can);

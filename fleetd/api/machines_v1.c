@@ -88,7 +88,7 @@ static bool machine_is_listed(const ClusterMachine *m, bool all) {
 
 static void machines_list(Request *request, bool sessions) {
         const Membership *membership = request->api->options.membership;
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
         size_t total = 0, bytes = 0, i = 0;
@@ -270,7 +270,7 @@ void metadata_patch_done(MetadataPatch *patch) {
 }
 
 bool metadata_patch_read(Request *request, MetadataPatch *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
         size_t n_operations;
         Error err = {};
@@ -327,8 +327,7 @@ void machines_patch_handle(Request *request) {
                 text_printf(change_lines_add(lines, NULL, patch.changes[i].machine),
                             "%s requested a change of the metadata of %s: %s=%s",
                             *user ? user : request->sender->text,
-                            cluster_name_of(registry_cluster(request->api->options.registry),
-                                            patch.changes[i].machine),
+                            cluster_name_of(request_cluster(request), patch.changes[i].machine),
                             patch.changes[i].key, patch.changes[i].value ?: "");
         }
         change_lines_sent(request, "the metadata", 204, "application/json",
@@ -403,7 +402,7 @@ static bool removal_needs_unreadable(const ClusterMachine *m, bool force) {
 }
 
 bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const char *name = cluster_machine_name(m);
         const ClusterMachine *successor = cluster_machine_successor(m);
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
@@ -480,7 +479,7 @@ static int machine_remove_compromised(Request *request, const ClusterMachine *m,
 void machines_delete_handle(Request *request) {
         bool compromised = same_string(request_parameter(request, "compromised"), "true"),
              force = compromised || same_string(request_parameter(request, "force"), "true");
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *m = cluster_machine(c, request->rest);
         char user[RECORDED_BY_SIZE];
         Error err = {};

@@ -20,7 +20,7 @@ static const ClusterMachine *maintenance_machine(Request *request) {
 
         if (size < sizeof(id))
                 memcpy(id, request->rest, size);
-        m = cluster_machine(registry_cluster(request->api->options.registry), id);
+        m = cluster_machine(request_cluster(request), id);
         if (m && !cluster_machine_is_removed(m))
                 return m;
         request_error(request, 404, "machine does not exist");
@@ -78,7 +78,7 @@ static void maintenance_write_units(Text *t, const SchedulerView *view, const ch
 }
 
 void maintenance_get_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *m = maintenance_machine(request);
         const MaintenanceRecord *now;
         SchedulerView *view = NULL;
@@ -108,7 +108,7 @@ void maintenance_get_handle(Request *request) {
                 json_add_string(&t, "reason", now->why);
                 json_add_u64(&t, "since", now->since_ms);
         }
-        maintenance_write_units(&t, view, drain_held(c, request_is_braked(request, c)), m);
+        maintenance_write_units(&t, view, drain_held(c, request_is_braked(request)), m);
         json_close(&t, '}');
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
@@ -213,16 +213,10 @@ static int maintenance_body_check(const MaintenanceBody *body, MaintenanceMode *
 /* Return whether the maintenance of the machine may not change; then set the reason. */
 static bool maintenance_is_refused(const Request *request, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m);
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_MAINTENANCE)
-                error_set(
-                        ret, 409,
-                        "cordon and drain require feature level %d, and the level is %u: all hosts need this "
-                        "version of fleetd; then: fleetctl cluster level %d",
-                        KV_LEVEL_MAINTENANCE, state.level, KV_LEVEL_MAINTENANCE);
-        else if (!LIST_EMPTY(&m->unreadable))
+        if (request_is_below(request, KV_LEVEL_MAINTENANCE, "cordon and drain require", ret))
+                return true;
+        if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (m->maintenance && streq(m->maintenance->purpose, CLUSTER_FOR_LEAVE))
                 error_set(ret, 409,
@@ -259,7 +253,7 @@ static bool maintenance_is_given_back(const MaintenanceRecord *now) {
  * false if nothing changes. */
 static bool maintenance_next(const Request *request, const ClusterMachine *m, const MaintenanceBody *body,
                              MaintenanceMode mode, MaintenanceRecord *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const MaintenanceRecord *now = m->maintenance;
         bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode != MAINTENANCE_DRAINING);
         char user[RECORDED_BY_SIZE];
@@ -294,7 +288,7 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
 
 static void maintenance_put(Request *request, const ClusterMachine *m, const MaintenanceBody *body,
                             MaintenanceMode mode) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_text_ Text reason = {};
         MaintenanceRecord next;
         Error err = {};

@@ -70,7 +70,7 @@ static void own_url(const Request *request, Text *t) {
 }
 
 static const ClusterMachine *machine_of(const Request *request, uint64_t raft_id) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (m->member.raft_id == raft_id || (m->facts && m->facts->raft_id == raft_id))

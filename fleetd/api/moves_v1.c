@@ -22,7 +22,7 @@ static const ClusterUnit *move_unit_of(Request *request) {
 
         if (size < sizeof(name))
                 memcpy(name, request->rest, size);
-        u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
+        u = cluster_any_unit(request_cluster(request), name);
         if (cluster_unit_exists(u))
                 return u;
         request_error(request, 404, "unit does not exist");
@@ -46,7 +46,7 @@ static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMac
 }
 
 void move_get_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = move_unit_of(request);
         const ClusterMachine *where = NULL;
         const ClusterAssignment *from;
@@ -63,7 +63,7 @@ void move_get_handle(Request *request) {
         (void) cluster_current_state(c, u, &where);
         json_open(&t, NULL, '{');
         if (u->move) {
-                DrainedUnit now = engine_explain_move(view, u, request_is_braked(request, c), &why);
+                DrainedUnit now = engine_explain_move(view, u, request_is_braked(request), &why);
 
                 from = engine_move_from(u);
                 json_add_string(&t, "by", u->move->by);
@@ -94,9 +94,9 @@ static const ClusterUnit *moves_next(const ClusterUnit *u, uint64_t wall_ms) {
 }
 
 void moves_write(Text *t, const Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         uint64_t wall_ms = loop_wall_ms(request->api->loop);
-        bool braked = request_is_braked(request, c);
+        bool braked = request_is_braked(request);
         const ClusterUnit *u = moves_next(LIST_FIRST(&c->lists[CLUSTER_MOVING]), wall_ms);
         SchedulerView *view = NULL; /* it costs a pass over all units: made for the first move */
         size_t n = 0;
@@ -147,7 +147,7 @@ static void move_put(Request *request, const ClusterUnit *u, const ClusterMachin
 }
 
 static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         MoveEnd end = { .unit = u };
         char user[RECORDED_BY_SIZE];
 
@@ -159,13 +159,12 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
 }
 
 void move_put_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = move_unit_of(request);
         const ClusterMachine *to = NULL, *m;
         const ClusterAssignment *there;
         MoveBody body = {};
         Error err = {};
-        KvState state;
         int r;
 
         if (!u)
@@ -176,12 +175,12 @@ void move_put_handle(Request *request) {
                 request_refuse_body(request, r, &err);
                 return;
         }
-        kv_state(request->api->options.store, &state);
         m = cluster_machine(c, body.machine);
         there = m ? cluster_assignment_on(m, u->name) : NULL;
         if (body.machine[0] && (!m || cluster_machine_is_removed(m)))
                 request_error(request, 404, "machine does not exist");
-        else if (move_request_is_refused(c, state.level, u, &err))
+        else if (request_is_below(request, KV_LEVEL_UPDATES, "move requires", &err) ||
+                 move_request_is_refused(c, u, &err))
                 request_error(request, 409, "%s", err.message);
         else if (u->move && (!m || streq(m->id, u->move->to)))
                 request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */

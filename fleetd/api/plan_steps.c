@@ -323,7 +323,6 @@ static int plan_unit(Planning *p, PlanPhase phase, size_t i) {
 /* Below KV_LEVEL_UPDATES there are no rollouts. Return false after the last phase. */
 static bool plan_next_phase(Planning *p) {
         Draft *d = &p->draft;
-        KvState state;
 
         p->phase++;
         p->at = p->phase >= _PLAN_PHASE_MAX && p->phase < 2 * _PLAN_PHASE_MAX ? d->n_given : 0;
@@ -332,8 +331,7 @@ static bool plan_next_phase(Planning *p) {
         if (p->phase != 2 * _PLAN_PHASE_MAX)
                 return p->phase < 2 * _PLAN_PHASE_MAX;
         d->spent = scheduler_view_work(d->view) - d->given_work;
-        kv_state(p->request->api->options.store, &state);
-        if (state.level < KV_LEVEL_UPDATES)
+        if (request_level(p->request) < KV_LEVEL_UPDATES)
                 return false;
         json_close(&p->t, ']');
         p->open = false;

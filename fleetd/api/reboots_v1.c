@@ -51,13 +51,13 @@ static void reboots_write_one(Text *t, RebootQueue *q, const ClusterMachine *m) 
 
 /* The index that a voter has is known on the leader only. 0 or -ENOMEM. */
 static int reboots_read(const Request *request, RebootQueue *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         KvState state;
 
         kv_state(request->api->options.store, &state);
         for (size_t i = 0; i < state.n_members && state.role != KV_ROLE_LEADER; i++)
                 state.members[i].match = state.raft_index;
-        return reboot_queue_read(c, &state, request_is_braked(request, c), ret);
+        return reboot_queue_read(c, &state, request_is_braked(request), ret);
 }
 
 void reboots_list_handle(Request *request) {
@@ -205,18 +205,12 @@ static int reboots_body_read(const Request *request, RebootsBody *ret, Error *er
 /* Return whether the machine may not be queued; then set the reason. */
 static bool reboots_refuses(const Request *request, const ClusterMachine *m, const RebootsBody *body,
                             Error *ret) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const char *name = cluster_machine_name(m);
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_UPDATES)
-                error_set(
-                        ret, 409,
-                        "planned reboots require feature level %d, and the level is %u: all hosts need this "
-                        "version of fleetd; then: fleetctl cluster level %d",
-                        KV_LEVEL_UPDATES, state.level, KV_LEVEL_UPDATES);
-        else if (!LIST_EMPTY(&m->unreadable))
+        if (request_is_below(request, KV_LEVEL_UPDATES, "planned reboots require", ret))
+                return true;
+        if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
         else if (m->member.agentless)
                 error_set(ret, 409, "%s has no agent (Agent=no), which calls logind", name);
@@ -267,7 +261,7 @@ static int reboots_limit(const Cluster *c, const ClusterMachine *m, uint64_t dea
 /* Set the change that queues a machine. Return 1, 0 if it is queued already, or -EINVAL with the reason. */
 static int reboots_queue(Request *request, const RebootsBody *body, size_t i, RebootChange *ret,
                          RebootRecord *record, Error *err) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *m = cluster_machine(c, body->machines.items[i]);
         char user[RECORDED_BY_SIZE];
         KvState store;
@@ -296,7 +290,7 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
 
 /* Return whether a machine has the key, in which case its zones are known. */
 static bool reboots_has_zones(const Request *request, const RebootsBody *body) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         bool has = !body->zone[0];
 
         for (size_t i = 0; i < body->machines.n && !has; i++) {
@@ -350,7 +344,7 @@ static bool reboots_may_cancel(const ClusterMachine *m) {
 
 /* End the reboots of all machines for which 'ends' is true. */
 static void reboots_end(Request *request, bool (*ends)(const ClusterMachine *m), const char *reason) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_free_ RebootChange *changes = NEW0(RebootChange, REBOOTS_MAX);
         size_t n = 0;
 
@@ -375,7 +369,7 @@ static bool reboots_has_failed(const ClusterMachine *m) {
 }
 
 void reboots_resume_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (reboots_has_failed(m) && m->presence != PRESENCE_UP) {

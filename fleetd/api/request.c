@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/engine/plan.h"
 #include "units/api_json.h"
 
 bool method_is(const Request *request, const char *method) {
@@ -351,6 +352,36 @@ void request_redirect_clean(Request *request) {
                 body.error = location.error;
         request_answer_built(request, 301, get ? "text/html; charset=utf-8" : NULL,
                              (HttpField[]) { { "Location", location.chars ?: "/" }, {} }, &body);
+}
+
+/* -- The cluster -- */
+
+unsigned request_level(const Request *request) {
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        return state.level;
+}
+
+bool request_is_below(const Request *request, unsigned level, const char *needs, Error *ret) {
+        unsigned now = request_level(request);
+
+        if (now < level)
+                error_set(ret, 409,
+                          "%s feature level %u, and the level is %u: all hosts need this version of fleetd; "
+                          "then: fleetctl cluster level %u",
+                          needs, level, now, level);
+        return now < level;
+}
+
+uint64_t request_brake_ms(const Request *request) {
+        const ApiOptions *o = &request->api->options;
+
+        return o->engine ? engine_brake(o->engine) : 0;
+}
+
+bool request_is_braked(const Request *request) {
+        return engine_is_braked(request_cluster(request), request_brake_ms(request));
 }
 
 /* -- Listings -- */

@@ -246,6 +246,20 @@ const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZ
 const char *request_machine(const Request *request);
 const char *request_host(const Request *request);
 
+/* Return the view of the cluster of this host. */
+static inline const Cluster *request_cluster(const Request *request) {
+        return registry_cluster(request->api->options.registry);
+}
+
+unsigned request_level(const Request *request); /* the feature level of the cluster */
+/* Return whether the cluster is below a level; then set the reason, with the next step. 'needs': "move
+ * requires". */
+bool request_is_below(const Request *request, unsigned level, const char *needs, Error *ret);
+
+uint64_t request_brake_ms(const Request *request); /* BrakeSec=; 0: the default */
+/* Return whether the mass-failure brake is on; without memory, too. */
+bool request_is_braked(const Request *request);
+
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 

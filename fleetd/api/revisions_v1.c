@@ -63,7 +63,7 @@ static uint64_t revision_write_next(Text *t, const RolloutRecord *rollout, const
 }
 
 static void revisions_answer(Request *request, const ClusterUnit *u) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const RolloutRecord *rollout = rollout_head(c, u)->rollout;
         uint64_t below = UINT64_MAX, completed = revisions_completed(rollout, u->unit);
         _cleanup_text_ Text t = {};
@@ -138,7 +138,7 @@ static void revision_answer(Request *request, const ClusterUnit *head, const Clu
 }
 
 void revisions_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_unit(c, request->rest),
                           *template = u && u->unit->from ? cluster_unit(c, u->unit->from) : NULL;
         const char *number = request_parameter(request, "rev");

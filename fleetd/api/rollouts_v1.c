@@ -21,8 +21,7 @@ enum {
 
 /* Return a cluster time as wall-clock time. */
 static uint64_t rollout_wall_ms(const Request *request, uint64_t ms) {
-        uint64_t wall_ms = loop_wall_ms(request->api->loop),
-                 now_ms = registry_cluster(request->api->options.registry)->now_ms;
+        uint64_t wall_ms = loop_wall_ms(request->api->loop), now_ms = request_cluster(request)->now_ms;
 
         return wall_ms - MIN(now_ms > ms ? now_ms - ms : 0, wall_ms);
 }
@@ -54,8 +53,8 @@ static void rollout_write_instance(Text *t, const Cluster *c, const RolloutSet *
 }
 
 static void rollout_write_instances(Text *t, const Request *request, const RolloutSet *set) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        bool braked = request_is_braked(request, c);
+        const Cluster *c = request_cluster(request);
+        bool braked = request_is_braked(request);
 
         json_open(t, "instances", '[');
         for (size_t i = 0; i < MIN(set->n, (size_t) INSTANCES_MAX); i++)
@@ -66,13 +65,11 @@ static void rollout_write_instances(Text *t, const Request *request, const Rollo
 /* Write as "apart" the instances of a template that are to run and have texts of their own, by name. Below
  * KV_LEVEL_UPDATES, all have. */
 static void rollout_write_apart(Text *t, const Request *request, const ClusterUnit *head) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         UnitPosition at = {};
         size_t n, left = INSTANCES_MAX;
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_UPDATES || !unit_name_is_template(head->name))
+        if (request_level(request) < KV_LEVEL_UPDATES || !unit_name_is_template(head->name))
                 return;
         json_open(t, "apart", '[');
         for (n = unit_order_instances(&c->by_name, head->name, &at); n > 0 && left > 0; n--) {
@@ -89,10 +86,8 @@ static void rollout_write_apart(Text *t, const Request *request, const ClusterUn
 
 /* Write as "joiners" those of "apart" that have the text, and follow from the next step of the engine on. */
 static void rollout_write_joiners(Text *t, const Request *request, const RolloutSet *set) {
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_UPDATES || set->n_joiners == 0)
+        if (request_level(request) < KV_LEVEL_UPDATES || set->n_joiners == 0)
                 return;
         json_open(t, "joiners", '[');
         for (size_t i = 0; i < MIN(set->n_joiners, (size_t) INSTANCES_MAX); i++)
@@ -102,16 +97,14 @@ static void rollout_write_joiners(Text *t, const Request *request, const Rollout
 }
 
 void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *u) {
-        const ClusterUnit *template =
-                u->unit && !u->unit->from ?
-                        cluster_template(registry_cluster(request->api->options.registry), u->name) :
-                        NULL;
+        const ClusterUnit *template = u->unit && !u->unit->from ?
+                                              cluster_template(request_cluster(request), u->name) :
+                                              NULL;
         _cleanup_text_ Text next = {};
-        KvState state;
         size_t own;
 
-        kv_state(request->api->options.store, &state);
-        if (!template || state.level < KV_LEVEL_UPDATES || unit_has_text_of(u->unit, template->unit, &own))
+        if (!template || request_level(request) < KV_LEVEL_UPDATES ||
+            unit_has_text_of(u->unit, template->unit, &own))
                 return;
         text_printf(&next, "start --replace %s", u->name);
         json_add_string(t, "template", template->name);
@@ -142,7 +135,7 @@ void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
 
 /* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
 static int rollout_write(Text *t, const Request *request, const ClusterUnit *head, bool instances) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         static const RolloutRecord none = { .state = ROLLOUT_DONE };
         const RolloutRecord *o = head->rollout ?: &none;
         bool reverted = head->rollout && rollout_was_reverted(head);
@@ -320,7 +313,7 @@ static size_t rollout_count_with_text(const RolloutSet *set) {
 }
 
 void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
         const RolloutRecord *o = head->rollout;
         _cleanup_text_ Text line = {}, next = {};
@@ -342,7 +335,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         for (size_t i = 0; i < set.n; i++) {
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
-                rollout_explain(c, &set, &set.instances[i], request_is_braked(request, c), &why);
+                rollout_explain(c, &set, &set.instances[i], request_is_braked(request), &why);
                 if (why.message[0] && !rollout_is_paused_by(c, o, &set.instances[i]))
                         text_printf(&line, "; %s: %s", u->name, why.message);
         }
@@ -356,7 +349,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
 }
 
 void rollouts_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         _cleanup_text_ Text t = {};
         size_t n = rollouts_find(c, CLUSTER_ROLLING, &heads, &t);
@@ -373,7 +366,7 @@ void rollouts_list_handle(Request *request) {
 
 /* Return the head of the set of the path's unit; NULL: there is none, and the request is answered. */
 static const ClusterUnit *rollout_of(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_unit(c, request->rest);
 
         if (u)
@@ -410,7 +403,7 @@ static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb v
                 [ROLLOUT_RESUME] = "resumed",
                 [ROLLOUT_PROMOTE] = "promoted",
         };
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_rollout_ RolloutRecord next = {};
         _cleanup_text_ Text reason = {};
         char user[RECORDED_BY_SIZE];

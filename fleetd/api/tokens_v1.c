@@ -63,7 +63,7 @@ static int token_compare(const void *a, const void *b) {
 }
 
 void tokens_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterToken **sorted = NEW0(const ClusterToken *, HASH_COUNT(c->tokens) + 1);
         _cleanup_text_ Text t = {};
         size_t n = 0;
@@ -223,7 +223,7 @@ void secure_handle(Request *request) {
 /* -- CA -- */
 
 void ca_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *waits = NULL;
         _cleanup_text_ Text t = {};
 

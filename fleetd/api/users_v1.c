@@ -33,7 +33,7 @@ static int user_compare(const void *a, const void *b) {
 }
 
 void users_list_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterPrincipal **sorted = NEW0(const ClusterPrincipal *,
                                                               HASH_COUNT(c->principals) + 1);
         _cleanup_text_ Text t = {};
@@ -125,7 +125,7 @@ static void user_on_issued(void *userdata, int error, const char *message, const
 
 /* Write the record, or with NULL remove the user. */
 static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterPrincipal *user = cluster_principal(c, request->rest);
         char by[RECORDED_BY_SIZE];
         UserChange change = { .name = request->rest,
@@ -159,8 +159,8 @@ static int user_put(Request *request, const UserBody *body, Error *err) {
         int r;
 
         if (!body->csr) {
-                r = user_plan(registry_cluster(request->api->options.registry), &wanted, NULL,
-                              loop_wall_ms(request->api->loop), &record, err);
+                r = user_plan(request_cluster(request), &wanted, NULL, loop_wall_ms(request->api->loop),
+                              &record, err);
                 return r < 0 ? r : user_change(request, &record, err);
         }
         r = authority_certify_user(authority, &wanted, user_on_issued, request, err);

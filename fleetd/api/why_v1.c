@@ -207,7 +207,7 @@ static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
 }
 
 void why_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
         const ClusterMachine *where = NULL, *would = NULL;
         _cleanup_free_ ClusterMachine **machines = NULL;

@@ -11,14 +11,8 @@
         "with "                                                                                           \
         "MachineMetadata= or Conflicts= in [X-Fleet]: "
 
-bool move_request_is_refused(const Cluster *c, unsigned level, const ClusterUnit *u, Error *ret) {
-        if (level < KV_LEVEL_UPDATES)
-                error_set(
-                        ret, 0,
-                        "move requires feature level %d, and the level is %u: all hosts need this version of "
-                        "fleetd; then: fleetctl cluster level %d",
-                        KV_LEVEL_UPDATES, level, KV_LEVEL_UPDATES);
-        else if (cluster_unit_is_unreadable(u))
+bool move_request_is_refused(const Cluster *c, const ClusterUnit *u, Error *ret) {
+        if (cluster_unit_is_unreadable(u))
                 error_set(ret, 0, "%s", CLUSTER_UNREADABLE);
         else if (unit_name_is_template(u->name))
                 error_set(ret, 0, "a template runs nowhere; its instances do: fleetctl list-units '%.*s@*'",

@@ -4,9 +4,8 @@
 
 #include "fleetd/registry/registry.h"
 
-/* Return whether the unit moves to no machine at all; then set the reason, with the next step. 'level': the
- * feature level of the cluster. */
-bool move_request_is_refused(const Cluster *cluster, unsigned level, const ClusterUnit *unit, Error *ret);
+/* Return whether the unit moves to no machine at all; then set the reason, with the next step. */
+bool move_request_is_refused(const Cluster *cluster, const ClusterUnit *unit, Error *ret);
 /* Find the machine. 'to': the requested one; NULL: the best other one. 'force': also with Move=no. Return
  * false with the reason and the next step if the unit may not leave its machine, or no machine qualifies. */
 bool move_request_decide(const Cluster *cluster, const ClusterUnit *unit, const ClusterMachine *to,
