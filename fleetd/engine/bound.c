@@ -17,10 +17,10 @@ bool bound_awaits(const ClusterAssignment *o) {
 AssignmentKind bound_kind(const Pass *pass, const ClusterAssignment *o) {
         const ClusterMachine *m = o->machine;
         AssignmentKind wanted = plan_wanted_kind(o->of);
-        bool overdue = drain_is_overdue(pass, m), loaded = o->kind == ASSIGNMENT_LOAD;
+        bool overdue = plan_is_overdue(pass, m), loaded = o->kind == ASSIGNMENT_LOAD;
 
         if (wanted != ASSIGNMENT_RUN || !(overdue || (loaded && cluster_machine_was_drained(m))) ||
-            move_stays_finished(o) || !bound_is(o))
+            plan_stays_finished(o) || !bound_is(o))
                 return wanted;
         return loaded || !m->maintenance->purpose[0] ? ASSIGNMENT_LOAD : wanted;
 }
@@ -39,16 +39,16 @@ bool bound_is_rejected(const Position *p) {
         return p->state == POSITION_UNFIT && p->rule != RULE_MACHINE_OF && bound_is(p->assignment);
 }
 
-void bound_stop(Pass *pass, const Position *p) {
-        const ClusterAssignment *o = p->assignment;
-        char buffer[CLUSTER_LABEL_SIZE];
-        const char *name = cluster_machine_label(o->machine, buffer);
+uint64_t bound_left_ms(const Pass *pass, const ClusterAssignment *o) {
+        uint64_t end_ms, now_ms = pass->cluster->now_ms;
 
-        /* The assignment of a conflicting unit has no effect, and a finished one would be run again. */
-        if (o->kind != ASSIGNMENT_LOAD && p->rule != RULE_FOREIGN && !move_stays_finished(o))
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_LOAD,
-                            "%s no longer qualifies: %s; it waits there (Move=no)", name,
-                            error_text(&p->why, 0));
-        plan_wait(pass, o->of, "%s no longer qualifies (%s); it waits there (Move=no)", name,
-                  error_text(&p->why, 0));
+        if (!o->of->unit || o->of->unit->placement.global || cluster_machine_is_removed(o->machine))
+                return 0;
+        if (bound_awaits(o))
+                return UINT64_MAX;
+        if (o->machine->presence != PRESENCE_LOST)
+                return 0;
+        if (__builtin_add_overflow(o->machine->since_ms, o->of->unit->placement.replace_after_ms, &end_ms))
+                return UINT64_MAX;
+        return end_ms > now_ms ? end_ms - now_ms : 0;
 }

@@ -69,7 +69,7 @@ static bool brake_move_is_complete(const Pass *pass, const ClusterAssignment *o)
                             other->machine->presence == PRESENCE_AWAY || plan_has_finished(other);
         }
         if (newest == o)
-                return elsewhere || plan_replace_left_ms(pass, o) > 0 ||
+                return elsewhere || bound_left_ms(pass, o) > 0 ||
                        scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
         s = newest->state;
         return s && !(s->state.active && streq(s->state.active, "activating"));

@@ -37,7 +37,7 @@ bool drain_has_others(const Cluster *c, const ClusterMachine *m) {
 
 /* A finished unit has no process that ends: it moves, before the drain ends or afterwards. */
 bool drain_awaits(const ClusterAssignment *a) {
-        return !(a->of->unit && a->of->unit->placement.global) && !move_stays_finished(a) && !bound_waits(a);
+        return !(a->of->unit && a->of->unit->placement.global) && !plan_stays_finished(a) && !bound_waits(a);
 }
 
 size_t drain_left(const ClusterMachine *m) {
@@ -191,7 +191,7 @@ static bool drain_is_between(Pass *pass, const ClusterUnit *u) {
         if (LIST_EMPTY(&u->assignments))
                 return plan_has_changes(pass, u) || scheduler_pick(pass->view, u, &to, NULL) >= 0;
         if (end_ms > now_ms)
-                pass->plan->again_ms = MIN(pass->plan->again_ms, end_ms - now_ms);
+                plan_again(pass, end_ms - now_ms);
         return end_ms > now_ms;
 }
 
@@ -245,18 +245,13 @@ static int drain_count_all(Pass *pass) {
         return 0;
 }
 
-bool drain_is_overdue(const Pass *pass, const ClusterMachine *m) {
-        return cluster_machine_is_overdue(m, pass->cluster->now_ms) &&
-               pass->brake.until_ms <= pass->cluster->now_ms;
-}
-
 bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         uint64_t now_ms = pass->cluster->now_ms, retry_ms = drain_retry_ms(a, now_ms);
         const char *held = drain_held(pass->cluster, pass->brake.until_ms > now_ms);
         const ClusterMachine *m = a->machine;
         Drains *d = &pass->drains;
 
-        if (drain_is_overdue(pass, m))
+        if (plan_is_overdue(pass, m))
                 return true;
         if (held) {
                 error_set(ret_why, -EAGAIN, "%s", held);
@@ -265,7 +260,7 @@ bool drain_admits(Pass *pass, const ClusterAssignment *a, Error *ret_why) {
         if (cluster_machine_is_stopping(m))
                 return true;
         if (retry_ms > 0) {
-                pass->plan->again_ms = MIN(pass->plan->again_ms, retry_ms - now_ms);
+                plan_again(pass, retry_ms - now_ms);
                 error_set(ret_why, -EAGAIN, "%s", a->reason ?: "");
                 return false;
         }
@@ -303,12 +298,11 @@ void drain_note_failure(Pass *pass, const ClusterAssignment *old, const ClusterM
         AssignmentChange *c;
 
         delay_ms = MIN((uint64_t) DRAIN_RETRY_MS << n, (uint64_t) DRAIN_RETRY_MAX_MS);
-        plan_change(pass, old->machine, old->of, old, old->kind,
-                    "the move to %s failed; the next attempt is %llu s later",
-                    cluster_machine_label(failed, name), (unsigned long long) delay_ms / 1000);
-        if (pass->error < 0)
+        c = plan_change(pass, old->machine, old->of, old, old->kind,
+                        "the move to %s failed; the next attempt is %llu s later",
+                        cluster_machine_label(failed, name), (unsigned long long) delay_ms / 1000);
+        if (!c)
                 return;
-        c = &pass->plan->changes[pass->plan->n - 1];
         plan_set_text(c, old);
         c->move_failures = n + 1;
         c->move_after_ms = now_ms + delay_ms;

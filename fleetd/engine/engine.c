@@ -13,7 +13,6 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/reboot.h"
-#include "fleetd/engine/rollout.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"

@@ -37,9 +37,9 @@ static bool explain_lacks_budget(const SchedulerView *view, const ClusterAssignm
 
         if (!a->of->unit || !placement_stops_first(&a->of->unit->placement))
                 return false;
-        move_judge(&pass, &p);
-        has = move_has_budget(&pass, &p, ret_why);
-        plan_budgets_done(&pass);
+        position_judge(&pass, &p);
+        has = position_has_budget(&pass, &p, ret_why);
+        position_budgets_done(&pass);
         return !has && pass.error == 0;
 }
 
@@ -348,9 +348,9 @@ static const char *explain_assigned(const ExplainedUnit *x, const ClusterAssignm
 
         if (brake_update(&pass, x->brake_ms) < 0)
                 return NULL;
-        move_judge(&pass, &p);
+        position_judge(&pass, &p);
         brake_done(&pass.brake);
-        left_ms = plan_replace_left_ms(&pass, a);
+        left_ms = bound_left_ms(&pass, a);
         if (plan_has_finished(a)) {
                 error_set(ret, 0, "finished on %s: it ended successfully, and is not run again",
                           cluster_machine_name(a->machine));

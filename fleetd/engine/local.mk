@@ -1,11 +1,11 @@
 FLEETD_UNITY += fleetd/engine/unity.c
-FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h \
-	fleetd/engine/reboot.c fleetd/engine/reboot_why.h fleetd/engine/reboot_why.c fleetd/engine/rollout.h fleetd/engine/rollout_internal.h \
-	fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c \
-	fleetd/engine/rollout_why.c fleetd/engine/move.c fleetd/engine/move_end.c fleetd/engine/move_start.c fleetd/engine/reconnect.c \
-	fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c fleetd/engine/bound.c fleetd/engine/explain.h fleetd/engine/explain.c \
-	fleetd/engine/move_request.h fleetd/engine/move_request.c fleetd/engine/reported.c fleetd/engine/brake.c fleetd/engine/waits.h \
-	fleetd/engine/waits.c fleetd/engine/engine.h fleetd/engine/engine.c
+FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan_state.c fleetd/engine/plan_change.c fleetd/engine/position.c \
+	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_why.h fleetd/engine/reboot_why.c \
+	fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c \
+	fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c fleetd/engine/move.c fleetd/engine/move_end.c \
+	fleetd/engine/move_start.c fleetd/engine/reconnect.c fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c \
+	fleetd/engine/bound.c fleetd/engine/explain.h fleetd/engine/explain.c fleetd/engine/move_request.h fleetd/engine/move_request.c \
+	fleetd/engine/reported.c fleetd/engine/brake.c fleetd/engine/waits.h fleetd/engine/waits.c fleetd/engine/engine.h fleetd/engine/engine.c
 FLEETD_ALONE_SOURCES += fleetd/engine/plan.c
 
 if HAVE_CMOCKA

@@ -7,7 +7,6 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout.h"
 
 enum {
         POSITIONS_MAX =
@@ -35,49 +34,6 @@ static int move_compare_age(const void *a, const void *b) {
         return strcmp(p->machine->id, q->machine->id);
 }
 
-uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o) {
-        uint64_t end_ms, now_ms = pass->cluster->now_ms;
-
-        if (!o->of->unit || o->of->unit->placement.global || cluster_machine_is_removed(o->machine))
-                return 0;
-        if (bound_awaits(o))
-                return UINT64_MAX;
-        if (o->machine->presence != PRESENCE_LOST)
-                return 0;
-        if (__builtin_add_overflow(o->machine->since_ms, o->of->unit->placement.replace_after_ms, &end_ms))
-                return UINT64_MAX;
-        return end_ms > now_ms ? end_ms - now_ms : 0;
-}
-
-void move_judge(const Pass *pass, Position *p) {
-        const ClusterAssignment *o = p->assignment;
-
-        if (o->machine->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(o->machine)) {
-                p->state = POSITION_HELD;
-                return;
-        }
-        if (presence_is_down(o->machine->presence)) {
-                uint64_t left_ms = plan_replace_left_ms(pass, o);
-
-                p->state = left_ms > 0 || brake_holds(&pass->brake, o->machine) ? POSITION_HELD :
-                                                                                  POSITION_GONE;
-                pass->plan->again_ms = left_ms > 0 ? MIN(pass->plan->again_ms, left_ms) :
-                                                     pass->plan->again_ms;
-                return;
-        }
-        p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
-        if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_MOVE &&
-            p->rule != RULE_FOREIGN)
-                p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */
-        if (p->rule != RULE_NONE)
-                p->state = POSITION_UNFIT;
-        else if (o->of->unit->placement.move != PLACEMENT_STAYS &&
-                 scheduler_replaced_by(pass->view, o->of, o->machine))
-                p->state = POSITION_REPLACED;
-        else
-                p->state = POSITION_FITS;
-}
-
 static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *ret) {
         *ret = (Positions) { .unit = u, .fits = NO_POSITION, .replaced = NO_POSITION, .held = NO_POSITION };
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && ret->n < POSITIONS_MAX;
@@ -87,7 +43,7 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
         qsort(ret->items, ret->n, sizeof(*ret->items), move_compare_age);
 
         for (size_t i = 0; i < ret->n; i++) {
-                move_judge(pass, &ret->items[i]);
+                position_judge(pass, &ret->items[i]);
                 if (ret->items[i].state == POSITION_FITS && ret->fits == NO_POSITION)
                         ret->fits = i;
                 if (ret->items[i].state == POSITION_REPLACED && ret->replaced == NO_POSITION)
@@ -95,33 +51,6 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
                 if (ret->items[i].state == POSITION_HELD)
                         ret->held = i;
         }
-}
-
-bool move_is_drain(const Position *p) {
-        return p->state == POSITION_UNFIT && p->rule == RULE_MAINTENANCE;
-}
-
-bool move_leaves(const Position *p) {
-        return p->state == POSITION_UNFIT && (p->rule == RULE_MAINTENANCE || p->rule == RULE_MOVE);
-}
-
-/* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
-static bool move_is_overdue(const Pass *pass, const Position *p) {
-        return move_is_drain(p) && drain_is_overdue(pass, p->assignment->machine);
-}
-
-void move_stop_unfit(Pass *pass, const Position *p) {
-        const ClusterAssignment *o = p->assignment;
-        char name[CLUSTER_LABEL_SIZE];
-
-        if (move_is_overdue(pass, p)) {
-                plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
-                            "the deadline of the drain of %s has passed",
-                            cluster_machine_label(o->machine, name));
-                return;
-        }
-        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
-                    cluster_machine_label(o->machine, name), error_text(&p->why, 0));
 }
 
 /* Return whether the machine was lost, or had left, when the unit got another one, as far as that is known.
@@ -150,8 +79,8 @@ static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool
                         plan_stop_replaced(pass, o, all->items[kept].assignment);
                         if (pass->error == 0)
                                 reconnect_defer(pass, all->unit, o);
-                } else if (move_is_overdue(pass, &all->items[i]))
-                        move_stop_unfit(pass, &all->items[i]);
+                } else if (position_is_overdue(pass, &all->items[i]))
+                        position_stop_unfit(pass, &all->items[i]);
                 else if (i > kept)
                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
                                     move_was_away(all->items[kept].assignment, o) ? "%s is back" :
@@ -182,7 +111,7 @@ static MoveLiveness move_liveness(const Position *p) {
 static bool move_serves_until(const Position *old, const ClusterAssignment *newer) {
         if (old->assignment->machine->presence != PRESENCE_UP || !plan_is_up(old->assignment))
                 return false;
-        return move_leaves(old) ||
+        return position_leaves(old) ||
                (old->state == POSITION_FITS && !move_was_replaced(old->assignment, newer));
 }
 
@@ -198,7 +127,7 @@ static bool move_has_arrived(const Pass *pass, const Positions *all, size_t i) {
                 if (!move_serves_until(&all->items[k], o))
                         continue;
                 if (!cluster_machine_is_stopping(all->items[k].assignment->machine))
-                        return plan_is_available(o, plan_names_texts(pass));
+                        return move_is_available(o, plan_names_texts(pass));
                 stopping = true;
         }
         return !stopping || plan_is_healthy(o);
@@ -215,7 +144,7 @@ static bool move_interrupts_nothing(const Positions *all) {
         for (size_t i = 0; i + 1 < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (!move_leaves(p) || !move_is_known_down(p->assignment))
+                if (!position_leaves(p) || !move_is_known_down(p->assignment))
                         return false;
         }
         return true;
@@ -233,13 +162,13 @@ static const Position *move_failed(Pass *pass, const Positions *all, size_t kept
         for (size_t i = 0; i < kept; i++) {
                 const Position *p = &all->items[i];
 
-                if (move_is_drain(p) && !move_is_overdue(pass, p) && move_liveness(p) >= best) {
+                if (position_is_drained(p) && !position_is_overdue(pass, p) && move_liveness(p) >= best) {
                         back = p;
                         best = move_liveness(p);
                 }
         }
         if (back && left_ms > 0)
-                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                plan_again(pass, left_ms);
         return left_ms > 0 ? NULL : back;
 }
 
@@ -289,38 +218,6 @@ static void move_stay(Pass *pass, const Positions *all, size_t kept) {
                 plan_stop_strays(pass, o->of, "it runs elsewhere");
 }
 
-const char *move_cause(const Position *p) {
-        switch (p->state) {
-        case POSITION_GONE:
-                return cluster_machine_is_removed(p->assignment->machine) ? "was removed" :
-                       p->assignment->machine->presence == PRESENCE_LEFT  ? "was shut down" :
-                                                                            "is lost";
-        case POSITION_REPLACED:
-                return "has a unit that replaces it";
-        case POSITION_UNFIT:
-                if (p->rule == RULE_MAINTENANCE)
-                        return cluster_machine_is_leaving(p->assignment->machine) ? "is leaving the cluster" :
-                               cluster_machine_is_stopping(p->assignment->machine) ? "is shutting down" :
-                                                                                     "is being drained";
-                if (p->rule == RULE_MOVE)
-                        return "is left on request";
-                /* fall through */
-        default:
-                return "no longer qualifies";
-        }
-}
-
-void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p) {
-        bool unfit = p->state == POSITION_UNFIT && !move_leaves(p);
-        char name[CLUSTER_LABEL_SIZE];
-        Error why = {};
-
-        scheduler_explain(pass->view, u, p->assignment->machine, &why);
-        plan_wait(pass, u, "%s %s%s%s%s; %s", cluster_machine_label(p->assignment->machine, name),
-                  move_cause(p), unfit ? " (" : "", unfit ? error_text(&p->why, 0) : "", unfit ? ")" : "",
-                  error_text(&why, 0));
-}
-
 /* Return the position from which a drain or a request moves the unit: where it is up, else where it may run,
  * else any, and the newest of these. NULL: it leaves for another reason, too, without limits. Lost machines
  * do not count.
@@ -333,58 +230,13 @@ static const Position *move_drained(const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                if (move_leaves(p) && move_liveness(p) >= best) {
+                if (position_leaves(p) && move_liveness(p) >= best) {
                         from = p;
                         best = move_liveness(p);
                 }
-                only &= move_leaves(p) || p->state == POSITION_GONE;
+                only &= position_leaves(p) || p->state == POSITION_GONE;
         }
         return from && (only || plan_is_up(from->assignment)) ? from : NULL;
-}
-
-/* Count the instances of the set that this plan stops, since the last time. */
-static void move_count_stopping(const Pass *pass, PlanBudget *b) {
-        for (; b->n_counted < pass->plan->n; b->n_counted++) {
-                const AssignmentChange *c = &pass->plan->changes[b->n_counted];
-                const ClusterUnit *u = c->kind == ASSIGNMENT_STOP ? cluster_unit(pass->cluster, c->unit) :
-                                                                    NULL;
-
-                b->n_stopping += u && rollout_head(pass->cluster, u) == b->head;
-        }
-}
-
-/* Return the budget of the set of a unit: the set is read once for a plan. NULL: out of memory. */
-static PlanBudget *move_budget(Pass *pass, const ClusterUnit *u) {
-        const ClusterUnit *head = rollout_head(pass->cluster, u);
-        PlanBudget *b;
-
-        HASH_FIND_PTR(pass->budgets, &head, b);
-        if (!b) {
-                b = NEW0(PlanBudget, 1);
-                if (b && rollout_read_budget(pass->cluster, head, &b->budget) == 0) {
-                        b->head = head;
-                        HASH_ADD_PTR(pass->budgets, head, b);
-                        scheduler_view_count_work(pass->view, b->budget.n);
-                }
-                if (!b || !b->head || !TABLE_ADDED(b)) {
-                        free(b);
-                        pass->error = -ENOMEM;
-                        return NULL;
-                }
-        }
-        move_count_stopping(pass, b);
-        return b;
-}
-
-bool move_has_budget(Pass *pass, const Position *from, Error *ret_why) {
-        const ClusterAssignment *o = from->assignment;
-        PlanBudget *b;
-
-        if (move_is_overdue(pass, from) || cluster_machine_is_stopping(o->machine) ||
-            !rollout_is_counted(pass->cluster, o))
-                return true;
-        b = move_budget(pass, o->of);
-        return b && rollout_permits(&b->budget, b->n_stopping, ret_why);
 }
 
 /* Move=stop-first, or Move=no: the unit gets its other machine when it has ended on these ones, on one of
@@ -394,10 +246,8 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
         Error why = {};
 
         for (size_t i = 0; i < all->n; i++)
-                if (!move_has_budget(pass, &all->items[i], &why)) {
-                        plan_wait(pass, all->unit, "%s %s; %s",
-                                  cluster_machine_label(from->assignment->machine, name), move_cause(from),
-                                  error_text(&why, 0));
+                if (!position_has_budget(pass, &all->items[i], &why)) {
+                        position_wait(pass, from, &why);
                         return;
                 }
 
@@ -406,11 +256,11 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
 
                 plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP,
                             "%s %s; it starts elsewhere when it has ended (Move=%s)",
-                            cluster_machine_label(o->machine, name), move_cause(&all->items[i]),
+                            cluster_machine_label(o->machine, name), position_cause(&all->items[i]),
                             o->of->unit->placement.move == PLACEMENT_STAYS ? "no" : "stop-first");
         }
         if (pass->error == 0)
-                pass->plan->changes[pass->plan->n - 1].move = move_reason(from);
+                pass->plan->changes[pass->plan->n - 1].move = position_reason(from);
         drain_count(pass, from->assignment);
 }
 
@@ -419,7 +269,7 @@ static void move_stop_first(Pass *pass, const Positions *all, const Position *fr
 static bool move_has_arrived_on_the_way(const Pass *pass, const Positions *all) {
         const Position *newest = &all->items[all->n - 1];
 
-        if (!move_leaves(newest) || move_is_overdue(pass, newest) ||
+        if (!position_leaves(newest) || position_is_overdue(pass, newest) ||
             cluster_machine_is_stopping(newest->assignment->machine) ||
             !move_has_arrived(pass, all, all->n - 1))
                 return false;
@@ -438,7 +288,7 @@ static void move_complete_reason(const Position *from, const ClusterMachine *to,
         if (from->state == POSITION_UNFIT && from->rule == RULE_MOVE)
                 error_set(why, 0, "moved from %s to %s on request", name, cluster_machine_name(to));
         else
-                error_set(why, 0, "%s %s; %s", name, move_cause(from), chosen.message);
+                error_set(why, 0, "%s %s; %s", name, position_cause(from), chosen.message);
 }
 
 /* Return whether the unit triggers one that is being stopped there and starts elsewhere: the trigger stops
@@ -447,7 +297,7 @@ static bool move_precedes(const Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment, *triggered = NULL;
         const char *name = unit_triggered(o->of->unit);
 
-        if (name && move_leaves(p))
+        if (name && position_leaves(p))
                 triggered = cluster_assignment(pass->cluster, o->machine->id, name);
         return triggered && triggered->kind == ASSIGNMENT_STOP;
 }
@@ -459,7 +309,7 @@ static void move_away(Pass *pass, const Positions *all) {
         const Position *back = move_failed(pass, all, all->n - 1), *drained = move_drained(all),
                        *last = drained ?: &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
-        bool found, soon, ended = move_is_of_finished(u);
+        bool found, soon, ended = plan_is_of_finished(u);
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
@@ -470,7 +320,7 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
         if (bound_is_rejected(last)) {
-                bound_stop(pass, last);
+                position_wait_bound(pass, last);
                 return;
         }
         if (move_has_arrived_on_the_way(pass, all)) {
@@ -478,14 +328,13 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
         if (drained && !drain_admits(pass, last->assignment, &why)) {
-                plan_wait(pass, u, "%s %s; %s", cluster_machine_label(last->assignment->machine, name),
-                          move_cause(last), error_text(&why, 0));
+                position_wait(pass, last, &why);
                 return;
         }
         r = drain_pick(pass, last->assignment, &m, &why);
         soon = r == -EAGAIN;
         found = r >= 0 && !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
-        if (found && ended && !move_takes_finished(m)) {
+        if (found && ended && !plan_takes_finished(m)) {
                 plan_wait(pass, u, "%s: " MOVE_RUNS_AGAIN, cluster_machine_label(m, name));
                 return;
         }
@@ -504,16 +353,17 @@ static void move_away(Pass *pass, const Positions *all) {
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. A machine in maintenance waits for its last units. Without the
                  * assignment of a finished unit, it would be run again. */
-                if (move_stays_finished(p->assignment))
+                if (plan_stays_finished(p->assignment))
                         continue;
                 if ((!found && move_precedes(pass, p)) ||
-                    (move_is_overdue(pass, p) && (found || !drain_is_for_reboot(p->assignment->machine))) ||
-                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !move_leaves(p) &&
+                    (position_is_overdue(pass, p) &&
+                     (found || !drain_is_for_reboot(p->assignment->machine))) ||
+                    (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !position_leaves(p) &&
                      (!(found || soon) || p->rule == RULE_CONFLICTS)))
-                        move_stop_unfit(pass, p);
+                        position_stop_unfit(pass, p);
         }
         if (!found) {
-                move_explain_wait(pass, u, last);
+                position_explain_wait(pass, u, last);
                 return;
         }
         move_complete_reason(last, m, &why);
@@ -523,7 +373,7 @@ static void move_away(Pass *pass, const Positions *all) {
                             "; its Move= is of a later version of fleetd: taken as start-first" :
                             "");
         if (pass->error == 0)
-                pass->plan->changes[pass->plan->n - 1].move = move_reason(last);
+                pass->plan->changes[pass->plan->n - 1].move = position_reason(last);
         if (drained)
                 drain_count(pass, drained->assignment);
 }
@@ -548,7 +398,7 @@ static void move_wait(Pass *pass, const Positions *all) {
                 return;
         }
         plan_keep(pass, o);
-        if (plan_replace_left_ms(pass, o) > 0)
+        if (bound_left_ms(pass, o) > 0)
                 plan_wait(pass, all->unit, "%s %s, and its unit waits for it (%s)",
                           cluster_machine_label(o->machine, name),
                           o->machine->presence == PRESENCE_LEFT ? "was shut down" : "is lost",
@@ -562,8 +412,8 @@ static void move_wait(Pass *pass, const Positions *all) {
         for (size_t i = all->n; i > 0; i--) {
                 const Position *p = &all->items[i - 1];
 
-                if (p->state == POSITION_UNFIT && (p != spared || move_is_overdue(pass, p)))
-                        move_stop_unfit(pass, p);
+                if (p->state == POSITION_UNFIT && (p != spared || position_is_overdue(pass, p)))
+                        position_stop_unfit(pass, p);
         }
 }
 
@@ -626,7 +476,7 @@ static bool move_keeps_surge(Pass *pass, const Position *p) {
                 return p->state == POSITION_FITS;
         left_ms = move_start_left_ms(pass, p->assignment);
         if (left_ms > 0)
-                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                plan_again(pass, left_ms);
         return left_ms > 0;
 }
 
@@ -643,9 +493,9 @@ static bool move_surge(Pass *pass, const Positions *all) {
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
-                leaves |= p->assignment == former && move_leaves(p);
+                leaves |= p->assignment == former && position_leaves(p);
                 fits &= p->assignment != former || p->state == POSITION_FITS ||
-                        (move_leaves(p) && !move_is_overdue(pass, p));
+                        (position_leaves(p) && !position_is_overdue(pass, p));
         }
         if (!fits || all->n != 2)
                 return false;

@@ -9,20 +9,6 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 
-MoveReason move_reason(const Position *p) {
-        const ClusterMachine *m = p->assignment->machine;
-
-        if (m->presence == PRESENCE_LEFT || m->maintenance)
-                return MOVE_DRAINED;
-        if (p->state == POSITION_GONE)
-                return MOVE_LOST;
-        if (p->rule == RULE_MOVE)
-                return MOVE_REQUESTED;
-        if (p->state == POSITION_REPLACED || p->rule == RULE_CONFLICTS || p->rule == RULE_FOREIGN)
-                return MOVE_CONFLICT;
-        return MOVE_EDITED;
-}
-
 /* The format gives the reason; of MOVE_RESULT_DONE, none. */
 _printf_(4, 5) static bool move_end(Pass *pass, const ClusterUnit *u, MoveResult result, const char *format,
                                     ...) {
@@ -85,16 +71,16 @@ static bool move_ends_there(Pass *pass, const ClusterAssignment *there) {
         Position p = { .assignment = there };
         uint64_t left_ms;
 
-        move_judge(pass, &p);
+        position_judge(pass, &p);
         if (p.state == POSITION_UNFIT)
                 return move_end(pass, there->of, MOVE_RESULT_FAILED, "%s", error_text(&p.why, 0));
         if (p.state == POSITION_REPLACED)
                 return move_end(pass, there->of, MOVE_RESULT_FAILED, "a unit there replaces it");
-        if (plan_is_available(there, plan_names_texts(pass)))
+        if (move_is_available(there, plan_names_texts(pass)))
                 return move_is_only(there) && move_end(pass, there->of, MOVE_RESULT_DONE, "%s", "");
         left_ms = move_start_left_ms(pass, there);
         if (left_ms > 0) {
-                pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+                plan_again(pass, left_ms);
                 return false;
         }
         if (there->machine->presence == PRESENCE_AWAY)
@@ -112,7 +98,7 @@ static bool move_ends_before(Pass *pass, const ClusterUnit *u, const ClusterMach
 
         if (to->presence == PRESENCE_AWAY)
                 return false;
-        if (move_is_of_finished(u) && !move_takes_finished(to))
+        if (plan_is_of_finished(u) && !plan_takes_finished(to))
                 return move_end(pass, u, MOVE_RESULT_FAILED, MOVE_RUNS_AGAIN);
         if (!scheduler_fits(pass->view, u, to, false, &why))
                 return move_end(pass, u, MOVE_RESULT_FAILED, "%s", error_text(&why, 0));

@@ -1,8 +1,7 @@
-/* Whether a unit that moves has failed on the machine to which it moves, or is late there, and what cannot be
- * known yet. */
+/* Whether a unit that moves is available on the machine to which it moves, has failed or is late there, and
+ * what cannot be known yet. */
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout.h"
 
 enum { STOPPED_MS = 5000 }; /* in which a machine that is up publishes that it stops a unit */
 
@@ -63,26 +62,6 @@ uint64_t move_start_left_ms(const Pass *pass, const ClusterAssignment *o) {
         return end_ms > now_ms ? end_ms - now_ms : 0;
 }
 
-bool move_stays_finished(const ClusterAssignment *o) {
-        const ClusterState *s = o->state;
-
-        return plan_has_finished(o) || (o->finished && o->kind == ASSIGNMENT_RUN &&
-                                        !(s && s->state.active && !streq(s->state.active, "inactive")));
-}
-
-bool move_is_of_finished(const ClusterUnit *u) {
-        const ClusterAssignment *o;
-
-        LIST_FOREACH(o, &u->assignments, of_unit)
-                if (cluster_assignment_is_active(o) && move_stays_finished(o))
-                        return u->unit && !u->unit->placement.global;
-        return false;
-}
-
-bool move_takes_finished(const ClusterMachine *m) {
-        return m->facts && m->facts->takes_finished;
-}
-
 bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other) {
         return kept->machine->since_ms >= other->since_ms;
 }
@@ -93,7 +72,7 @@ bool move_awaits_newer(Pass *pass, const Position *old, const Position *newer) {
         if (newer->state != POSITION_FITS || !plan_is_up(newer->assignment) || left_ms == 0 ||
             !move_was_away(old->assignment, newer->assignment))
                 return false;
-        pass->plan->again_ms = MIN(pass->plan->again_ms, left_ms);
+        plan_again(pass, left_ms);
         return true;
 }
 
@@ -103,7 +82,11 @@ bool move_awaits_stop(Pass *pass, const ClusterAssignment *o) {
 
         if (o->index < o->of->target_index || !rollout_is_counted(pass->cluster, o) || now_ms >= end_ms)
                 return false;
-        pass->plan->again_ms = MIN(pass->plan->again_ms, end_ms - now_ms);
+        plan_again(pass, end_ms - now_ms);
         plan_wait(pass, o->of, "it is being stopped on %s", cluster_machine_label(o->machine, name));
         return true;
+}
+
+bool move_is_available(const ClusterAssignment *o, bool published) {
+        return published && o->kind == ASSIGNMENT_RUN ? rollout_is_available(o) : plan_is_up(o);
 }

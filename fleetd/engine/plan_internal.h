@@ -5,7 +5,19 @@
 #include "fleetd/engine/rollout.h"
 #include "fleetd/scheduler/scheduler.h"
 
-typedef struct PlanItem PlanItem;
+/* A unit to plan, after the units that its placement depends on. */
+typedef struct PlanItem {
+        const ClusterUnit *unit;
+        enum {
+                PHASE_REPLACING, /* Replaces= */
+                PHASE_PLAIN,
+                PHASE_FOLLOWING, /* MachineOf= */
+        } phase;
+        bool planned; /* has changes in this plan; the next plan considers it again */
+        bool done;    /* considered in this round of its phase */
+        char *wait;   /* owned: EngineWait.reason */
+        UT_hash_handle hh;
+} PlanItem;
 
 /* brake.c: the mass-failure brake. */
 typedef struct Brake {
@@ -50,10 +62,40 @@ typedef struct Pass {
         int error; /* the last failure; the plan then ends, and is discarded */
 } Pass;
 
-/* Add a change of the unit's assignment on the machine. 'o' is the assignment there, or NULL; the format
- * gives the reason. */
-void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
-                 AssignmentKind kind, const char *format, ...) _printf_(6, 7);
+/* plan_state.c. Time alone changes the plan after 'after_ms'. */
+void plan_again(const Pass *pass, uint64_t after_ms);
+bool plan_names_texts(const Pass *pass);
+bool plan_has_finished(const ClusterAssignment *o);
+/* Return whether the unit is in the state that the assignment requires. */
+bool plan_is_up(const ClusterAssignment *o);
+/* Return whether it is up, and no check of it is failing, or has still to pass. */
+bool plan_is_healthy(const ClusterAssignment *o);
+/* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
+ * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
+bool plan_is_current(const ClusterAssignment *o);
+/* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
+ * of the wanted one do not apply to it. */
+bool plan_has_former_text(const ClusterAssignment *o);
+AssignmentKind plan_wanted_kind(const ClusterUnit *u);
+bool plan_is_wanted(const ClusterUnit *u);
+/* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */
+bool plan_is_stray(const ClusterState *s);
+/* Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
+ * no deadline passes. */
+bool plan_is_overdue(const Pass *pass, const ClusterMachine *machine);
+/* Return whether the unit has finished there, or had on its former machine, and the new one has not reported
+ * yet: it needs no other machine to run, and no process of it ends. */
+bool plan_stays_finished(const ClusterAssignment *o);
+/* The same of one of its machines: its next one gets its file, and does not run it. */
+bool plan_is_of_finished(const ClusterUnit *u);
+bool plan_takes_finished(const ClusterMachine *m);
+
+/* plan_change.c */
+/* Add a change of the unit's assignment on the machine, and return it; NULL: out of memory. 'o' is the
+ * assignment there, or NULL; the format gives the reason. */
+AssignmentChange *plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u,
+                              const ClusterAssignment *o, AssignmentKind kind, const char *format, ...)
+        _printf_(6, 7);
 /* Record why no machine qualifies for the unit. */
 void plan_wait(Pass *pass, const ClusterUnit *u, const char *format, ...) _printf_(3, 4);
 /* Bring an assignment that remains to the current target state and text of its unit. */
@@ -62,11 +104,18 @@ void plan_keep(Pass *pass, const ClusterAssignment *o);
 void plan_stop_replaced(Pass *pass, const ClusterAssignment *o, const ClusterAssignment *by);
 /* Return whether the unit has changes in this plan already. */
 bool plan_has_changes(const Pass *pass, const ClusterUnit *u);
-/* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */
-bool plan_is_stray(const ClusterState *s);
 void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
-/* Return whether so many hosts are lost that the brake may hold some; without it, each plan would search for
- * them. */
+/* Return whether it is not known which text a unit without one gets: a later version of fleetd has written
+ * the rollout of its set. Then it waits. */
+bool plan_lacks_text(Pass *pass, const ClusterUnit *u);
+/* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
+uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
+                      AssignmentKind kind);
+/* Let a change name the text of an assignment. */
+void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
+
+/* brake.c. Return whether so many hosts are lost that the brake may hold some; without it, each plan would
+ * search for them. */
 bool brake_is_possible(const Cluster *cluster);
 /* Compute which hosts the brake holds. 0 or -ENOMEM. */
 int brake_update(Pass *pass, uint64_t brake_ms);
@@ -74,11 +123,8 @@ int brake_update(Pass *pass, uint64_t brake_ms);
 bool brake_holds(const Brake *brake, const ClusterMachine *machine);
 void brake_done(Brake *brake);
 
-/* drain.c. Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
- * no deadline passes. */
-bool drain_is_overdue(const Pass *pass, const ClusterMachine *machine);
-/* Return whether the unit of an assignment may begin to leave its machine, which is being drained, or whose
- * unit has a requested move; if not, set what it waits for. */
+/* drain.c. Return whether the unit of an assignment may begin to leave its machine, which is being drained,
+ * or whose unit has a requested move; if not, set what it waits for. */
 bool drain_admits(Pass *pass, const ClusterAssignment *assignment, Error *ret_why);
 /* Count a unit that begins to leave the machine of the assignment in this plan. */
 void drain_count(Pass *pass, const ClusterAssignment *assignment);
@@ -92,34 +138,6 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
  * cluster, if the assignment there is older, and has another text or is missing; else NULL. */
 const char *reported_text(const Pass *pass, const ClusterMachine *machine, const ClusterUnit *u);
 void reported_set_text(AssignmentChange *c, const ClusterUnit *head, const char *hash);
-
-void plan_budgets_done(Pass *pass);
-bool plan_has_finished(const ClusterAssignment *o);
-/* Return whether the unit is in the state that the assignment requires. */
-bool plan_is_up(const ClusterAssignment *o);
-/* Return whether it is up, and no check of it is failing, or has still to pass. */
-bool plan_is_healthy(const ClusterAssignment *o);
-/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
- * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
- */
-bool plan_is_available(const ClusterAssignment *o, bool published);
-/* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
- * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
-bool plan_is_current(const ClusterAssignment *o);
-/* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
-uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
-                      AssignmentKind kind);
-/* Return whether the assignment has another text than the wanted one of its unit, and names it: the options
- * of the wanted one do not apply to it. */
-bool plan_has_former_text(const ClusterAssignment *o);
-bool plan_names_texts(const Pass *pass);
-/* Let a change name the text of an assignment. */
-void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
-AssignmentKind plan_wanted_kind(const ClusterUnit *u);
-bool plan_is_wanted(const ClusterUnit *u);
-/* Return how long the unit still waits for its machine, which is lost (ReplaceAfterSec=) or was shut down
- * (Move=no): 0: no longer; UINT64_MAX: for ever. For one that people have removed, none waits. */
-uint64_t plan_replace_left_ms(const Pass *pass, const ClusterAssignment *o);
 
 typedef enum PositionState {
         POSITION_FITS, /* the machine is up, and the unit fits there */
@@ -137,18 +155,35 @@ typedef struct Position {
         Error why;
 } Position;
 
-/* Judge p->assignment. */
-void move_judge(const Pass *pass, Position *p);
+/* position.c. Judge p->assignment. */
+void position_judge(const Pass *pass, Position *p);
 /* Return the reason why the unit leaves the position, in words that follow the machine's name. */
-const char *move_cause(const Position *p);
-MoveReason move_reason(const Position *p);
+const char *position_cause(const Position *p);
+MoveReason position_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
-bool move_is_drain(const Position *p);
+bool position_is_drained(const Position *p);
 /* The same, or because its move to another machine was requested: it leaves in the same way. */
-bool move_leaves(const Position *p);
+bool position_leaves(const Position *p);
+/* Return whether the unit has to leave its machine, which is being drained, wherever it runs then. */
+bool position_is_overdue(const Pass *pass, const Position *p);
 /* Return whether the budget of its set permits that the unit stops first. At the deadline of a drain, and
  * while its machine shuts down, it does. */
-bool move_has_budget(Pass *pass, const Position *from, Error *ret_why);
+bool position_has_budget(Pass *pass, const Position *from, Error *ret_why);
+void position_budgets_done(Pass *pass);
+/* Record that the unit has to leave the position, and why it waits there. */
+void position_wait(Pass *pass, const Position *p, const Error *why);
+/* The same if no other machine qualifies. */
+void position_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
+/* Stop the unit in a position that no longer qualifies. */
+void position_stop_unfit(Pass *pass, const Position *p);
+/* Stop the unit in a position that bound_is_rejected(): it waits there. */
+void position_wait_bound(Pass *pass, const Position *p);
+
+/* move_start.c */
+/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
+ * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
+ */
+bool move_is_available(const ClusterAssignment *o, bool published);
 /* Return for how long the unit may still become available there, from now on: until UpdateDeadlineSec=, or if
  * it does not begin to start, less; 0: that has passed, its start has failed, or it fails its checks;
  * UINT64_MAX: without a limit, or the machine is lost or has left. */
@@ -160,12 +195,6 @@ bool move_ran_there(const ClusterAssignment *o);
 bool move_has_failed_there(const ClusterAssignment *o);
 /* Return whether it runs there, or starts, and was not available within UpdateDeadlineSec=. */
 bool move_is_late(const Pass *pass, const ClusterAssignment *o);
-/* Return whether the unit has finished there, or had on its former machine, and the new one has not reported
- * yet: it needs no other machine to run, and no process of it ends. */
-bool move_stays_finished(const ClusterAssignment *o);
-/* The same of one of its machines: its next one gets its file, and does not run it. */
-bool move_is_of_finished(const ClusterUnit *u);
-bool move_takes_finished(const ClusterMachine *m);
 #define MOVE_RUNS_AGAIN "it has finished, and an older fleetd would run it again"
 /* Return whether the machine of an assignment was not up when the unit got another machine. */
 bool move_was_away(const ClusterAssignment *kept, const ClusterAssignment *other);
@@ -175,10 +204,6 @@ bool move_awaits_newer(Pass *pass, const Position *old, const Position *newer);
 /* Return whether the machine has not published yet that it stops the unit, which no user has stopped. With a
  * start there, the state of before would count as available. */
 bool move_awaits_stop(Pass *pass, const ClusterAssignment *o);
-/* Record that the unit has to leave the position, and that no other machine qualifies. */
-void move_explain_wait(Pass *pass, const ClusterUnit *u, const Position *p);
-/* Stop the unit in a position that no longer qualifies. */
-void move_stop_unfit(Pass *pass, const Position *p);
 
 /* bound.c: units with Move=no. Return whether only people, or the loss of its machine, move the unit away
  * from it. */
@@ -194,8 +219,9 @@ bool bound_waits(const ClusterAssignment *o);
 /* Return whether it stays in the position although its machine rejects it. One with MachineOf= goes to the
  * machine of that unit. */
 bool bound_is_rejected(const Position *p);
-/* Stop it there. */
-void bound_stop(Pass *pass, const Position *p);
+/* Return how long the unit still waits for its machine, which is lost (ReplaceAfterSec=) or was shut down
+ * (Move=no): 0: no longer; UINT64_MAX: for ever. For one that people have removed, none waits. */
+uint64_t bound_left_ms(const Pass *pass, const ClusterAssignment *o);
 
 /* reconnect.c. The last change of the plan stops the unit: on a lost machine it may hold only if the unit
  * does not run there. */

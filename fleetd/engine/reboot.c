@@ -127,7 +127,7 @@ static void reboot_note_units(RebootRecord *r, const ClusterMachine *m) {
         memset(r->except, 0, sizeof(r->except));
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next) {
                 length = strlen(a->unit) + 1;
-                if (!cluster_assignment_is_active(a) || plan_is_available(a, true) ||
+                if (!cluster_assignment_is_active(a) || move_is_available(a, true) ||
                     size + length >= sizeof(r->except))
                         continue;
                 snprintf(r->except + size, sizeof(r->except) - size, "%s ", a->unit);
@@ -143,7 +143,7 @@ static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
 
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 if (cluster_assignment_is_active(a) && a->since_ms + return_ms <= r->until_ms &&
-                    !plan_is_available(a, true) && !rollout_is_skipped(a) && !reboot_excepts(r, a->unit))
+                    !move_is_available(a, true) && !rollout_is_skipped(a) && !reboot_excepts(r, a->unit))
                         return a;
         return NULL;
 }

@@ -42,7 +42,7 @@ static bool reconnect_keeps(Pass *pass, const ClusterUnit *u, const ClusterAssig
             (other && (plan_has_finished(other) || other->since_ms < o->since_ms ||
                        state->health == UNIT_HEALTH_FAILING || !same_string(state->hash, other->hash))))
                 return false;
-        move_judge(pass, &p);
+        position_judge(pass, &p);
         return p.state == POSITION_FITS;
 }
 
@@ -58,11 +58,10 @@ static void reconnect_decide(Pass *pass, const ClusterUnit *u, const ClusterAssi
                 plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "it runs elsewhere now");
                 return;
         }
-        plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
-                    "has run there all the time (OnReconnect=keep-old)");
-        if (pass->error < 0)
+        c = plan_change(pass, o->machine, u, o, ASSIGNMENT_RUN,
+                        "has run there all the time (OnReconnect=keep-old)");
+        if (!c)
                 return;
-        c = &pass->plan->changes[pass->plan->n - 1];
         c->since_ms = o->since_ms;
         plan_set_text(c, o); /* which runs there */
         if (other)

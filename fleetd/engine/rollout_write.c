@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout.h"
 
 /* 'text': that of the set, with the drop-ins of the instance. */
 static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,
@@ -14,7 +13,7 @@ static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit
                 .expected_index = o->index,
                 .unit_index = o->of->index,
                 .revision = revisions_wanted(&head->unit->revisions),
-                .finished = !p->to && move_stays_finished(o),
+                .finished = !p->to && plan_stays_finished(o),
                 .since_ms = rollout_starts_again(text, p) ? cluster->now_ms : o->since_ms,
         };
 

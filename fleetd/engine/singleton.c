@@ -25,10 +25,6 @@ bool singleton_is(const ClusterUnit *u) {
         return u->unit->placement.singleton || (held && !current);
 }
 
-static void singleton_plan_again(Pass *pass, uint64_t after_ms) {
-        pass->plan->again_ms = MIN(pass->plan->again_ms, after_ms);
-}
-
 /* Return for how long at most a process may run that is to be stopped since 'known_ms'. UINT64_MAX: until its
  * machine reports its end, because it has no guard. */
 static uint64_t singleton_left_ms(const Pass *pass, uint64_t known_ms, uint64_t hold_ms) {
@@ -50,7 +46,7 @@ static void singleton_wait(Pass *pass, const ClusterUnit *u, const ClusterMachin
                           "%s may still run it, since before Singleton=yes, and has to report its end", name);
                 return;
         }
-        singleton_plan_again(pass, left_ms);
+        plan_again(pass, left_ms);
         if (m->presence == PRESENCE_UP)
                 plan_wait(pass, u, "%s is stopping it", name);
         else
@@ -65,14 +61,14 @@ static void singleton_judge(Pass *pass, Position *p) {
         const ClusterMachine *m = p->assignment->machine;
         uint64_t end_ms;
 
-        move_judge(pass, p);
+        position_judge(pass, p);
         if (p->state != POSITION_HELD || m->presence != PRESENCE_AWAY || plan_has_finished(p->assignment) ||
             bound_is(p->assignment))
                 return;
         end_ms = m->since_ms + SINGLETON_WATCHDOG_MS +
                  singleton_lease_ms(cluster_settings(pass->cluster)->singleton_lease_ms);
         if (end_ms > pass->cluster->now_ms)
-                singleton_plan_again(pass, end_ms - pass->cluster->now_ms);
+                plan_again(pass, end_ms - pass->cluster->now_ms);
         else
                 p->state = POSITION_GONE;
 }
@@ -90,44 +86,42 @@ static bool singleton_prefers(const Position *p, const Position *q) {
 static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p) {
         const ClusterAssignment *o = p->assignment;
         const ClusterMachine *other;
-        bool leaves = move_leaves(p);
+        bool leaves = position_leaves(p);
         char name[CLUSTER_LABEL_SIZE];
         Error why = {};
 
         /* No process of it runs: it needs not end first. Its next machine does not run it again. */
-        if (move_stays_finished(o)) {
-                if (scheduler_pick(pass->view, u, &other, &why) >= 0 && move_takes_finished(other))
+        if (plan_stays_finished(o)) {
+                if (scheduler_pick(pass->view, u, &other, &why) >= 0 && plan_takes_finished(other))
                         plan_change(pass, other, u, cluster_assignment(pass->cluster, other->id, u->name),
                                     plan_wanted_kind(u), "%s %s; %s", cluster_machine_label(o->machine, name),
-                                    move_cause(p), error_text(&why, 0));
+                                    position_cause(p), error_text(&why, 0));
                 return;
         }
         if (leaves && !drain_admits(pass, o, &why)) {
-                plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name), move_cause(p),
-                          error_text(&why, 0));
+                position_wait(pass, p, &why);
                 return;
         }
-        if (leaves && drain_is_overdue(pass, o->machine) && !drain_is_for_reboot(o->machine))
-                move_stop_unfit(pass, p);
+        if (leaves && plan_is_overdue(pass, o->machine) && !drain_is_for_reboot(o->machine))
+                position_stop_unfit(pass, p);
         else if (scheduler_pick(pass->view, u, &other, &why) >= 0) {
-                if (leaves && !move_has_budget(pass, p, &why)) {
-                        plan_wait(pass, u, "%s %s; %s", cluster_machine_label(o->machine, name),
-                                  move_cause(p), error_text(&why, 0));
+                if (leaves && !position_has_budget(pass, p, &why)) {
+                        position_wait(pass, p, &why);
                         return;
                 }
                 plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP,
                             "%s %s; it starts elsewhere when it has ended",
-                            cluster_machine_label(o->machine, name), move_cause(p));
+                            cluster_machine_label(o->machine, name), position_cause(p));
                 if (pass->error == 0)
-                        pass->plan->changes[pass->plan->n - 1].move = move_reason(p);
+                        pass->plan->changes[pass->plan->n - 1].move = position_reason(p);
                 if (leaves)
                         drain_count(pass, o);
         } else if (p->state == POSITION_REPLACED)
                 plan_keep(pass, o);
         else if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN && !leaves)
-                move_stop_unfit(pass, p);
+                position_stop_unfit(pass, p);
         else
-                move_explain_wait(pass, u, p);
+                position_explain_wait(pass, u, p);
 }
 
 static void singleton_keep(Pass *pass, const ClusterUnit *u, const Position *p) {
@@ -139,7 +133,7 @@ static void singleton_keep(Pass *pass, const ClusterUnit *u, const Position *p) 
         else if (p->state == POSITION_FITS || p->state == POSITION_HELD)
                 plan_keep(pass, o);
         else if (bound_is_rejected(p))
-                bound_stop(pass, p);
+                position_wait_bound(pass, p);
         else
                 singleton_leave(pass, u, p);
 }
