@@ -5,6 +5,7 @@
 #pragma once
 
 #include "fleetd/host/component.h"
+#include "fleetd/host/settings.h"
 
 typedef struct Daemon Daemon;
 

@@ -14,7 +14,7 @@
 /* -- Engine -- */
 
 static int daemon_open_engine(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        int r = s->engine ? engine_new(&host->engine, host->io.loop, host->registry, s->brake_ms) : 0;
+        int r = s->engine ? engine_new(&host->engine, host, s->brake_ms) : 0;
 
         *ret = host->engine;
         return r;
@@ -258,6 +258,7 @@ static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, E
                                .local_rights = &s->local_rights,
                                .server_names = &s->server_names,
                                .metrics = daemon_metrics,
+                               .components = host->components,
                                .engine = host->engine,
                                .directory = host->directory,
                                .is_foreign = daemon_is_foreign,
@@ -276,6 +277,9 @@ static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, E
         int r = 0;
 
         daemon_log_access(s);
+        r = api_check_routes(host->components, err);
+        if (r < 0)
+                return r;
         if (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0])
                 r = api_new(&host->api, host->io.loop, &options);
         *ret = host->api;

@@ -177,7 +177,7 @@ recipes=$(sed -n '/^## Recipes/,$p' HACKING.md)
 
 # The linker replaces a function (--wrap) in calls from other units of compilation only; most folders are one unit (Makefile.am).
 replaced=$(git -c safe.directory="*" grep -ohE -e '--wrap=[a-z_0-9]+' -- '*.mk' | cut -d= -f2 | sort -u | some 'functions that tests replace')
-units=$(cat {fleetd,fleetd/*,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES \+?=/ {
+units=$(cat {fleetd,fleetd/*,fleetd/features/*,client,units}/local.mk | sed ':a; /\\$/ { N; s/\\\n//; ba }' | awk '/^[A-Z]+_(FAST_)?SOURCES \+?=/ {
         for (i = 3; i <= NF; i++) if ($i ~ /\.c$/) { folder = $i; sub("/[^/]*$", "", folder); print ($1 ~ /FAST/ ? $1 : folder), $i } }' | some 'files of units')
 for unit in $(cut -d' ' -f1 <<<"$units" | sort -u); do
         members=$(sed -n "s,^$unit ,,p" <<<"$units")
@@ -228,21 +228,21 @@ done | rule every_flag_is_in_the_manual
 # fleet-api(7) names every route, parameter and error code of the code's tables.
 api=man/fleet-api.7.scd
 {
-        grep -ohE '[^_](http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c | some 'parameters that are read'
+        grep -ohE '[^_](http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c fleetd/features/*/*.c | some 'parameters that are read'
         grep -oE '^ +\{ "[A-Za-z]+", TAKES_' fleetd/api/kv_v1.c | some 'parameters of /fleet/v1/kv'
         grep -oE '\{ "[A-Za-z]+", read_' fleetd/api/keys_v2_query.c | some 'parameters of /v2/keys'
         sed -nE 's/^static const char [a-z]*_members\[\] = "(.*)";/"\1"/; T; s/ /" "/gp' fleetd/api/kv_v1_txn.c | some 'members of transactions'
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
-routes=$(grep -E '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c | some 'routes of routes.c')
+routes=$(grep -hE '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c fleetd/features/*/*.c | some 'routes')
 grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,; s,^.*/\*/,/,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
 
 # A test measures what each route costs, and each type of peers/frames.h.
 {
-        tr '\n' ' ' <fleetd/api/routes.c | grep -oE '\{ ROUTE_[A-Z]+, +(NULL|"[A-Z ]+"), +"[^"]+"' | sed -E 's/ROUTE_[A-Z]+, +//; s/, +/, /' | some 'routes' | while read -r route; do
+        cat fleetd/api/routes.c fleetd/features/*/*.c | tr '\n' ' ' | grep -oE '\{ ROUTE_[A-Z]+, +(NULL|"[A-Z ]+"), +"[^"]+"' | sed -E 's/ROUTE_[A-Z]+, +//; s/, +/, /' | some 'routes' | while read -r route; do
                 grep -qF "$route" tests/sim/test-shares.c || echo "tests/sim/test-shares.c has no row for the route $route"
         done
 } | rule every_route_has_its_cost
@@ -250,7 +250,7 @@ done | rule every_route_of_the_api_is_in_the_manual
 # A route names the right that its sender needs; only the server distinguishes listeners.
 grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
 grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
-sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK|TLS)\b' | rule only_the_server_distinguishes_listeners
+sources_of fleetd/api/ fleetd/features/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK|TLS)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

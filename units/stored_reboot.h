@@ -1,5 +1,5 @@
 /* The planned reboot of a machine: /_fleet/machine/ID/reboot, written from KV_LEVEL_UPDATES on. As in
- * units/stored_json.h. engine/reboot.h has the states. */
+ * units/stored_json.h. features/reboot/reboot.h has the states. */
 #pragma once
 
 #include "base/error.h"

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/agent/hand_over.h"
+#include "fleetd/host/settings.h"
 
 enum {
         INHIBITOR_RETRY_MS = 200, /* of logind's delay, which is 5 s by default */

@@ -44,7 +44,8 @@ typedef struct ApiOptions {
         const ApiLimits *limits;   /* copied; NULL: the defaults */
         /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
         int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
-        const Engine *engine; /* of this host; NULL: none, as the next */
+        const Component *const *components; /* with routes; NULL: none */
+        const Engine *engine;               /* of this host; NULL: none, as the next */
         const Directory *directory;
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
@@ -62,6 +63,8 @@ typedef struct ApiOptions {
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;
 
+/* Return 0 if no two routes have one path and method; else -EEXIST, with both components. */
+int api_check_routes(const Component *const *components, Error *err);
 int api_new(Api **ret, Loop *loop, const ApiOptions *options);
 /* Open a listener. An error names the address and the remedy. API_TLS accepts connections while the cluster
  * has a CA, and not before that. */

@@ -182,6 +182,14 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
         json_add_string(t, "role", attached ? "attached" : kv_state_role(state));
 }
 
+static void components_write(Text *t, const Request *request) {
+        const Component *const *c = request->api->options.components;
+
+        for (; c && *c; c++)
+                if ((*c)->write_cluster)
+                        (*c)->write_cluster(t, request);
+}
+
 void cluster_handle(Request *request) {
         const Cluster *c = request_cluster(request);
         const Authority *authority = request->api->options.authority;
@@ -222,7 +230,7 @@ void cluster_handle(Request *request) {
         peer_auth_write(&t, request, c);
         json_add_string(&t, "problem", securing_problem(c, peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
-        reboots_write(&t, request);
+        components_write(&t, request);
         request_append_rejection(request, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
         if (state.removed)

@@ -95,10 +95,6 @@ void leave_write_waiting(Text *t, const SchedulerView *view, const ClusterMachin
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
 void maintenance_write(Text *t, const Cluster *cluster);
 
-/* Write "reboots": the machines at which the queue of reboots has stopped, or has waited for a minute.
- * Nothing if there is none. */
-void reboots_write(Text *t, const Request *request);
-
 /* Write "rollouts": those that have not ended, up to a limit. Nothing if there is none. */
 void rollouts_write(Text *t, const Cluster *cluster);
 /* Write "rollout", what the rollout of the unit's set does, and "rolloutNext", the command that it waits for.

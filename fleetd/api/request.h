@@ -349,10 +349,6 @@ void leave_delete_handle(Request *request);
 void maintenance_get_handle(Request *request);
 void maintenance_put_handle(Request *request);
 void maintenance_delete_handle(Request *request);
-void reboots_list_handle(Request *request);
-void reboots_post_handle(Request *request);
-void reboots_cancel_handle(Request *request);
-void reboots_resume_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
 /* Return whether the command of the request runs on this host. */

@@ -1,6 +1,7 @@
 #include "fleetd/api/routes.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/cluster_v2.h"
@@ -68,10 +69,6 @@ static const Route routes[] = {
           maintenance_put_handle },
         { ROUTE_FLEET, "DELETE", "/fleet/v1/machines/*/maintenance", RIGHT_ADMINISTER, AT_VIEW,
           maintenance_delete_handle },
-        { ROUTE_FLEET,   "GET",  "/fleet/v1/reboots",        RIGHT_UNITS_SEE, AT_VIEW, reboots_list_handle },
-        { ROUTE_FLEET,   "POST", "/fleet/v1/reboots",        RIGHT_ADMINISTER, AT_VIEW, reboots_post_handle },
-        { ROUTE_FLEET, "DELETE", "/fleet/v1/reboots", RIGHT_ADMINISTER, AT_VIEW, reboots_cancel_handle },
-        { ROUTE_FLEET, "POST", "/fleet/v1/reboots/resume", RIGHT_ADMINISTER, AT_VIEW, reboots_resume_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/why/*",          RIGHT_UNITS_SEE,    AT_VIEW, why_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/plan",           RIGHT_UNITS_SEE,    AT_VIEW, plan_handle },
         { ROUTE_FLEET,   "POST", "/fleet/v1/plan/machines",  RIGHT_UNITS_SEE, AT_VIEW, plan_machines_handle },
@@ -178,35 +175,83 @@ static const char *route_match(const Route *route, RouteFamily family, const cha
         return pattern_match(route->pattern + prefix, path + prefix, size - prefix);
 }
 
+/* The sets of routes: that of the core, then those of the components. False: there are no more. */
+static bool route_set(const Component *const *components, size_t i, const Route **ret,
+                      const Route **ret_end) {
+        if (i > 0 && (!components || !components[i - 1]))
+                return false;
+        *ret = i > 0 ? components[i - 1]->routes : routes;
+        *ret_end = *ret + (i > 0 ? components[i - 1]->n_routes : ELEMENTS(routes));
+        return true;
+}
+
 /* Write the methods of all routes with this path, separated by commas; "" if there is none. */
-static void route_methods(RouteFamily family, const char *path, size_t size,
-                          char ret_methods[static ROUTE_METHODS_SIZE]) {
+static void route_methods(const Component *const *components, RouteFamily family, const char *path,
+                          size_t size, char ret_methods[static ROUTE_METHODS_SIZE]) {
+        const Route *route, *end;
         size_t n = 0;
 
         ret_methods[0] = 0;
-        for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                if (!route_match(route, family, path, size))
-                        continue;
-                assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
-                n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s", n > 0 ? "," : "",
-                                       route->methods);
-        }
+        for (size_t i = 0; route_set(components, i, &route, &end); i++)
+                for (; route < end; route++) {
+                        if (!route_match(route, family, path, size))
+                                continue;
+                        assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
+                        n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s",
+                                               n > 0 ? "," : "", route->methods);
+                }
         for (char *p = strchr(ret_methods, ' '); p; p = strchr(p, ' '))
                 *p = ',';
 }
 
-const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
-                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
-        for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                const char *rest = route_match(route, family, path, size);
+const Route *route_find(const Component *const *components, RouteFamily family, const char *method,
+                        const char *path, size_t size, const char **ret_rest,
+                        char ret_methods[static ROUTE_METHODS_SIZE]) {
+        const Route *route, *end;
 
-                if (rest && (!route->methods || text_has_word(route->methods, method))) {
-                        *ret_rest = rest;
-                        return route;
+        for (size_t i = 0; route_set(components, i, &route, &end); i++)
+                for (; route < end; route++) {
+                        const char *rest = route_match(route, family, path, size);
+
+                        if (rest && (!route->methods || text_has_word(route->methods, method))) {
+                                *ret_rest = rest;
+                                return route;
+                        }
                 }
-        }
-        route_methods(family, path, size, ret_methods);
+        route_methods(components, family, path, size, ret_methods);
         return NULL;
+}
+
+/* Return whether both have the path and a method of one request. */
+static bool route_is_same(const Route *a, const Route *b) {
+        char method[16];
+
+        if (a->family != b->family || !streq(a->pattern, b->pattern))
+                return false;
+        for (const char *p = b->methods; a->methods && p && *p; p += strspn(p, " ")) {
+                size_t n = strcspn(p, " ");
+
+                snprintf(method, sizeof(method), "%.*s", (int) n, p);
+                if (text_has_word(a->methods, method))
+                        return true;
+                p += n;
+        }
+        return !a->methods || !b->methods;
+}
+
+int api_check_routes(const Component *const *components, Error *err) {
+        const Route *a, *a_end, *b, *b_end;
+
+        for (size_t i = 0; route_set(components, i, &a, &a_end); i++)
+                for (; a < a_end; a++)
+                        for (size_t k = 0; k <= i && route_set(components, k, &b, &b_end); k++)
+                                for (; b < b_end && b != a; b++)
+                                        if (route_is_same(a, b))
+                                                return error_set(err, -EEXIST, "%s and %s have a route %s %s",
+                                                                 k > 0 ? components[k - 1]->name : "the core",
+                                                                 i > 0 ? components[i - 1]->name : "the core",
+                                                                 a->methods ?: "of any method", a->pattern);
+        return 0;
 }
 
 /* -- Requests without a route -- */
@@ -387,8 +432,8 @@ void route_request(Request *request) {
                 return;
         }
 
-        route = route_find(family, request->http->method, request->path, request->path_size, &request->rest,
-                           methods);
+        route = route_find(request->api->options.components, family, request->http->method, request->path,
+                           request->path_size, &request->rest, methods);
         if (!route && methods[0])
                 route_not_allowed(request, family, methods);
         else if (!route)

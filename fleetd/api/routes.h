@@ -3,12 +3,13 @@
 
 #include "fleetd/api/request.h"
 
-/* Return the route of 'family' for a path of 'size' bytes, and in *ret_rest what the pattern leaves open.
- * NULL: there is none; then 'ret_methods' lists the methods of other routes of this path, "" if the path has
- * no route. */
+/* Return the route of 'family', of the core or of 'components' (NULL: none), for a path of 'size' bytes, and
+ * in *ret_rest what the pattern leaves open. NULL: there is none; then 'ret_methods' lists the methods of
+ * other routes of this path, "" if the path has no route. */
 enum { ROUTE_METHODS_SIZE = 64 };
-const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
-                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]);
+const Route *route_find(const Component *const *components, RouteFamily family, const char *method,
+                        const char *path, size_t size, const char **ret_rest,
+                        char ret_methods[static ROUTE_METHODS_SIZE]);
 
 /* Check the path and the right of the sender, and call the handler. */
 void route_request(Request *request);

@@ -124,7 +124,7 @@ DrainStep drain_step(const Cluster *cluster, const ClusterMachine *m) {
             cluster->adopting || !LIST_EMPTY(&m->unreadable))
                 return step;
         if (presence_is_down(m->presence)) {
-                if (reboots) /* see engine/reboot.h */
+                if (reboots) /* see features/reboot/reboot.h */
                         return step;
                 drain_end(&step);
                 step.reason = m->presence == PRESENCE_LOST ?

@@ -10,9 +10,10 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
+#include "fleetd/engine/controller.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/reboot.h"
+#include "fleetd/engine/rollout.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -40,13 +41,14 @@ typedef struct Rejected {
 struct Engine {
         Loop *loop;
         Registry *registry;
-        uint64_t brake_ms; /* BrakeSec= */
+        const Component *const *components; /* NULL: none */
+        uint64_t brake_ms;                  /* BrakeSec= */
         RegistryObserver observer;
         EngineCounts counts;
         Deferred wake;
-        Timer retry;   /* the plan changes by time alone, or an attempt has failed */
-        Timer reboots; /* while a planned reboot waits */
-        Timer resync;  /* all units become dirty if the cluster view has changed */
+        Timer retry;  /* the plan changes by time alone, or an attempt has failed */
+        Timer again;  /* a controller's answer changes by time alone */
+        Timer resync; /* all units become dirty if the cluster view has changed */
         bool leading;
         bool beginning;          /* the cluster view may lack writes of the previous leader */
         uint64_t term, leads_ms; /* cluster time at which it began to lead */
@@ -373,11 +375,11 @@ static int engine_end_moves(Engine *e) {
         return MIN(r, 0);
 }
 
-/* Write the next step of a drain, if one is due. 0 or a negative errno. */
-static int engine_step_drains(Engine *e, const Cluster *cluster) {
+static int engine_step_drains(Control *c) {
+        const Cluster *cluster = registry_cluster(c->registry);
         bool any = cluster->counts[MACHINES_MAINTAINED] > 0;
 
-        for (const ClusterMachine *m = any ? cluster->machines : NULL; m && !e->writing; m = m->hh.next) {
+        for (const ClusterMachine *m = any ? cluster->machines : NULL; m; m = m->hh.next) {
                 DrainStep step;
                 int r;
 
@@ -386,36 +388,26 @@ static int engine_step_drains(Engine *e, const Cluster *cluster) {
                 step = drain_step(cluster, m);
                 if (step.next.mode == m->maintenance->mode)
                         continue;
-                r = registry_maintain(e->registry, e->term, m, &step.next, step.reason,
-                                      engine_on_step_written, e);
-                if (r < 0)
-                        return r;
-                e->writing = true;
+                r = registry_maintain(c->registry, c->term, m, &step.next, step.reason, c->done, c->userdata);
+                return r < 0 ? r : 1;
         }
         return 0;
 }
 
-static void engine_on_reboots(void *userdata) {
-        Engine *e = userdata;
+/* The controllers of the components. */
+static int engine_step_components(Control *c) {
+        const Engine *e = c->userdata;
+        int r = 0;
 
-        loop_defer(e->loop, &e->wake);
+        for (size_t i = 0; r == 0 && e->components && e->components[i]; i++)
+                if (e->components[i]->controller)
+                        r = e->components[i]->controller->step(c);
+        return r;
 }
 
-/* Write the next step of a planned reboot, if one is due. 0 or a negative errno. */
-static int engine_step_reboots(Engine *e) {
-        int r = reboot_advance(e->registry, e->term, e->brake_ms, &e->reboots, e->loop,
-                               engine_on_step_written, e);
-
-        e->writing = r > 0;
-        return MIN(r, 0);
-}
-
-/* Delete former texts of units that are not kept any more. 0 or a negative errno. */
-static int engine_delete_surplus(Engine *e) {
-        int r = registry_delete_surplus(e->registry, e->term, engine_on_step_written, e);
-
-        e->writing = r > 0;
-        return MIN(r, 0);
+/* Delete former texts of units that are not kept any more. */
+static int engine_delete_surplus(Control *c) {
+        return registry_delete_surplus(c->registry, c->term, c->done, c->userdata);
 }
 
 /* -- Rollouts -- */
@@ -465,8 +457,9 @@ static int engine_write_step(Engine *e, const ClusterUnit *head, RolloutStep *st
         return named_get(&e->unwritten, head->name, sizeof(Named)) ? 0 : -ENOMEM;
 }
 
-/* Write the next step of a rollout, if one is due. 0 or a negative errno. */
-static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
+static int engine_step_rollouts(Control *c) {
+        Engine *e = c->userdata;
+        const Cluster *cluster = registry_cluster(c->registry);
         RolloutLimits limits = { .leads_ms = e->leads_ms };
         EngineBrake brake;
         int r;
@@ -477,7 +470,8 @@ static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
         if (r < 0)
                 return r;
         limits.braked = brake.until_ms > 0;
-        while (e->sets && !e->writing) {
+        r = 0;
+        while (e->sets && r == 0) {
                 _cleanup_rollout_step_ RolloutStep step = {};
                 const ClusterUnit *head = cluster_any_unit(cluster, e->sets->name);
 
@@ -489,11 +483,10 @@ static int engine_step_rollouts(Engine *e, const Cluster *cluster) {
                         r = engine_write_step(e, head, &step);
                         if (r < 0)
                                 return r;
-                        e->writing = r > 0;
                 }
                 named_remove(&e->sets, e->sets->name);
         }
-        return 0;
+        return r;
 }
 
 /* -- The pass -- */
@@ -533,6 +526,29 @@ static bool engine_is_behind(Engine *e, const Cluster *cluster) {
         return false;
 }
 
+/* Let the controllers write one step, in the order of their priority. 0 or a negative errno. */
+static int engine_control(Engine *e) {
+        static const Controller controllers[] = {
+                { "drains", engine_step_drains },
+                { "components", engine_step_components },
+                { "rollouts", engine_step_rollouts },
+                { "surplus texts", engine_delete_surplus },
+        };
+        int r = 0;
+
+        for (const Controller *c = controllers; r == 0 && c < controllers + ELEMENTS(controllers); c++) {
+                Control control = {
+                        e->registry, e->term, e->brake_ms, engine_on_step_written, e, UINT64_MAX
+                };
+
+                r = c->step(&control);
+                e->writing = r > 0;
+                if (r == 0 && control.again_ms < UINT64_MAX)
+                        r = timer_start_by(&e->again, e->loop, loop_now_ms(e->loop) + control.again_ms, 0);
+        }
+        return MIN(r, 0);
+}
+
 static void engine_on_wake(void *userdata) {
         Engine *e = userdata;
         const Cluster *cluster = registry_cluster(e->registry);
@@ -549,13 +565,7 @@ static void engine_on_wake(void *userdata) {
         else if (r >= 0 && e->plan.n > e->n_written)
                 r = engine_write_part(e);
         else if (r >= 0 && !e->writing)
-                r = engine_step_drains(e, cluster);
-        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
-                r = engine_step_reboots(e);
-        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
-                r = engine_step_rollouts(e, cluster);
-        if (r >= 0 && e->n_written == e->plan.n && !e->writing)
-                r = engine_delete_surplus(e);
+                r = engine_control(e);
         if (r >= 0)
                 return;
 
@@ -566,6 +576,10 @@ static void engine_on_wake(void *userdata) {
         (void) engine_add_dirty(e, NULL);
         deferred_cancel(&e->wake);
         engine_retry_after(e, RETRY_MS);
+}
+
+static void engine_on_again(void *userdata) {
+        engine_wake(userdata, false);
 }
 
 static void engine_on_retry(void *userdata) {
@@ -609,7 +623,7 @@ static void engine_stop(Engine *e) {
         waits_clear(&e->waits);
         timer_stop(&e->retry);
         timer_stop(&e->resync);
-        timer_stop(&e->reboots);
+        timer_stop(&e->again);
         deferred_cancel(&e->wake);
 }
 
@@ -644,23 +658,24 @@ void engine_state_changed(void *engine) {
         engine_resync_later(e);
 }
 
-int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms) {
+int engine_new(Engine **ret, const ComponentHost *host, uint64_t brake_ms) {
         Engine *e = NEW0(Engine, 1);
 
         if (!e)
                 return -ENOMEM;
 
-        e->loop = loop;
-        e->registry = registry;
+        e->loop = host->io.loop;
+        e->registry = host->registry;
+        e->components = host->components;
         engine_set_brake(e, brake_ms);
         e->observer = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
         e->resync = TIMER(engine_on_resync, e);
-        e->reboots = TIMER(engine_on_reboots, e);
+        e->again = TIMER(engine_on_again, e);
         e->rolling = TIMER(engine_on_rolling, e);
-        waits_init(&e->waits, loop, registry);
-        registry_observe(registry, &e->observer);
+        waits_init(&e->waits, e->loop, e->registry);
+        registry_observe(e->registry, &e->observer);
         engine_state_changed(e);
         *ret = e;
         return 0;

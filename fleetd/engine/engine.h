@@ -5,12 +5,12 @@
  * leader and the cluster view is complete, and stops with the leadership. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
+#include "fleetd/host/component.h"
 
 typedef struct Engine Engine;
 
-/* 'brake_ms': BrakeSec=, 0: 30 s. */
-int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms);
+/* 'host': its loop, its registry, and the components with controllers. 'brake_ms': BrakeSec=, 0: 30 s. */
+int engine_new(Engine **ret, const ComponentHost *host, uint64_t brake_ms);
 void *engine_free(void *engine);
 
 /* Since the daemon's start. */

@@ -1,6 +1,6 @@
 FLEETD_UNITY += fleetd/engine/unity.c
 FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan_state.c fleetd/engine/plan_change.c fleetd/engine/position.c \
-	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/reboot.h fleetd/engine/reboot.c fleetd/engine/reboot_why.h fleetd/engine/reboot_why.c \
+	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/controller.h \
 	fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c \
 	fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c fleetd/engine/move.c fleetd/engine/move_end.c \
 	fleetd/engine/move_start.c fleetd/engine/reconnect.c fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c \
@@ -10,7 +10,7 @@ FLEETD_ALONE_SOURCES += fleetd/engine/plan.c
 
 if HAVE_CMOCKA
 FLEETD_ENGINE_TESTS = tests/unit/test-engine tests/unit/test-engine_plan tests/unit/test-engine_brake tests/unit/test-engine_singleton \
-	tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-reboot tests/unit/test-rollout \
+	tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-rollout \
 	tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-rollout_ends tests/unit/test-rollout_large \
 	tests/unit/test-rollout_budget tests/unit/test-engine_memory tests/unit/test-engine_waits
 check_PROGRAMS += $(FLEETD_ENGINE_TESTS)
@@ -36,8 +36,6 @@ tests_unit_test_drain_moves_SOURCES = tests/unit/test-drain_moves.c tests/lib/dr
 tests_unit_test_drain_moves_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_move_SOURCES = tests/unit/test-move.c tests/lib/drains.h tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_move_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_reboot_SOURCES = tests/unit/test-reboot.c tests/lib/drains.h tests/lib/reboots.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_reboot_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_rollout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_rollout_random_SOURCES = tests/unit/test-rollout_random.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)

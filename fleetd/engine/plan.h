@@ -92,3 +92,8 @@ typedef struct EngineBrake {
 int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret);
 /* Return whether the brake is on; without memory, too: nothing moves as long as that is unknown. */
 bool engine_is_braked(const Cluster *cluster, uint64_t brake_ms);
+
+/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
+ * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
+ */
+bool move_is_available(const ClusterAssignment *o, bool published);

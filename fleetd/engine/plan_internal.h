@@ -180,10 +180,6 @@ void position_stop_unfit(Pass *pass, const Position *p);
 void position_wait_bound(Pass *pass, const Position *p);
 
 /* move_start.c */
-/* Return whether it is healthy for UpdateWatchSec= on a machine that is up, or has finished, or is loaded as
- * assigned. 'published': the cluster is at KV_LEVEL_UPDATES, and machines publish that; otherwise, it is up.
- */
-bool move_is_available(const ClusterAssignment *o, bool published);
 /* Return for how long the unit may still become available there, from now on: until UpdateDeadlineSec=, or if
  * it does not begin to start, less; 0: that has passed, its start has failed, or it fails its checks;
  * UINT64_MAX: without a limit, or the machine is lost or has left. */

@@ -4,10 +4,13 @@
  * its own folder; rows of components that use each other both ways are in daemon_components.c. */
 #pragma once
 
-#include "fleetd/host/settings.h"
+#include "fleetd/host/sealer.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/systemd/logind.h"
 #include "fleetd/systemd/systemd.h"
+
+struct Request;
+typedef struct Settings Settings; /* fleetd/host/settings.h */
 
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
@@ -39,6 +42,7 @@ typedef struct DaemonIo {
  * all are closed, and on a host without it. */
 typedef struct ComponentHost {
         DaemonIo io;
+        const struct Component *const *components; /* all, with or without a state; NULL ends */
         Peers *peers;
         KvStore *store;
         Registry *registry;
@@ -61,4 +65,10 @@ typedef struct Component {
         /* systemd is ready, or the boot is complete now. NULL: none. */
         void (*systemd_ready)(void *self, uint64_t soft_reboots, bool booting);
         void *(*crash)(void *self); /* for simulation, instead of close; NULL: the same */
+        /* Also on a host that has not opened the component: */
+        const struct Route *routes;
+        size_t n_routes;
+        /* Write members of the answer to GET /fleet/v1/cluster; NULL: none. */
+        void (*write_cluster)(Text *t, const struct Request *request);
+        const struct Controller *controller; /* NULL: none */
 } Component;

@@ -456,7 +456,8 @@ bool cluster_machine_is_removed(const ClusterMachine *m);
 #define CLUSTER_REMOVED_COMPROMISED "compromised"
 /* MaintenanceRecord.purpose of a host that is to leave the cluster. */
 #define CLUSTER_FOR_LEAVE "leave"
-/* The same of a host that shuts down (registry/shutdown.h), or that is to reboot (engine/reboot.h). */
+/* The same of a host that shuts down (registry/shutdown.h), or that is to reboot (features/reboot/reboot.h).
+ */
 #define CLUSTER_FOR_SHUTDOWN "shutdown"
 #define CLUSTER_FOR_REBOOT   "reboot"
 

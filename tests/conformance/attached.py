@@ -7,6 +7,7 @@ attached.py events VOTER ATTACHED FLEETCTL             the same events, in their
 attached.py lists VOTER ATTACHED                       large directories, and many lists at once
 attached.py moves WRITER ATTACHED WORD COMMAND...      the command makes the replica in use end or stand still while both work; a word in the results"""
 
+import glob
 import http.client
 import json
 import os
@@ -212,7 +213,8 @@ def routes(voter, replica, attached, table, manual, lost=None):
     of_host = of_the_host(manual)
     if lost:
         return routes_while_replicas_are_lost(voter, attached, of_host)
-    rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', open(table).read())
+    tables = "".join(open(file).read() for file in [table] + glob.glob(os.path.dirname(table) + "/../features/*/*.c"))
+    rows = re.findall(r'\{ ROUTE_\w+, +("[A-Z ]+"|NULL), +"([^"]+)",', tables)
     # The handler of a row without methods answers each method.
     wanted = {"%s %s" % (method, pattern) for methods, pattern in rows for method in (["GET", "POST"] if methods == "NULL" else methods.strip('"').split())}
     result("each_route_is_compared", ["no request for %s" % m for m in sorted(wanted - {r for r, requests in REQUESTS.items() if requests})] + ["no route %s" % r for r in sorted(REQUESTS.keys() - wanted)])

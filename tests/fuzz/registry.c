@@ -6,7 +6,7 @@
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/engine/rollout.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/layout.h"

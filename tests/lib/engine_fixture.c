@@ -220,7 +220,11 @@ void fixture_turn(void) {
 }
 
 void fixture_engine(void) {
-        assert_int_equal(engine_new(&fixture.engine, &fixture.loop.base, fixture_registry(), 0), 0);
+        assert_int_equal(
+                engine_new(&fixture.engine,
+                           &(ComponentHost) { .io.loop = &fixture.loop.base, .registry = fixture_registry() },
+                           0),
+                0);
 }
 
 void fixture_begin(void) {

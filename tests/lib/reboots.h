@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/registry/shutdown.h"
 #include "tests/lib/drains.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/engine/rollout.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"

@@ -531,7 +531,10 @@ static int begin_engine(void *userdata) {
         wish(&w, "/bin/one", false, TARGET_LAUNCHED);
         UNTIL("an answer", w.done);
         alloc_pause(false);
-        r = engine_new(&engine, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), 0);
+        r = engine_new(&engine,
+                       &(ComponentHost) { .io.loop = world_loop(yard.first->loop),
+                                          .registry = daemon_registry(yard.first->daemon) },
+                       0);
         if (r == 0)
                 SHORT_UNTIL(has_order());
         alloc_pause(true);

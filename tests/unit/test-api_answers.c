@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/metrics_table.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -72,6 +73,8 @@ static void each_unit(void *userdata, void (*each)(void *userdata, const Systemd
                 each(each_userdata, &units[i]);
 }
 
+static const Component *const components[] = { &reboot_component, NULL };
+
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ApiOptions options = { .network = fixture->host->network,
                                .peers = fixture->host->peers,
@@ -81,6 +84,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
+                               .components = components,
                                .engine = (const Engine *) fixture, /* its functions are played */
                                .each_unit = each_unit,
                                .metrics = begin_figures };

@@ -341,7 +341,7 @@ static void an_engine_without_memory_does_not_begin(void **state) {
         Engine *none = NULL;
 
         alloc_fail_at(1);
-        assert_int_equal(engine_new(&none, &fixture.loop.base, NULL, 0), -ENOMEM);
+        assert_int_equal(engine_new(&none, &(ComponentHost) { .io.loop = &fixture.loop.base }, 0), -ENOMEM);
         alloc_fail_at(0);
         assert_null(none);
         assert_null(fixture.listener);

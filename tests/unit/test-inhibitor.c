@@ -8,7 +8,8 @@
 #include <cmocka.h>
 
 #include "fleetd/agent/inhibitor.h"
-#include "fleetd/agent/rebooting.h"
+#include "fleetd/features/reboot/reboot.h"
+#include "fleetd/host/settings.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
 #include "tests/lib/leader.h"
@@ -46,7 +47,7 @@ static void open_all(Fixture *fixture) {
 
 static void close_all(Fixture *fixture) {
         if (fixture->rebooting)
-                fixture->rebooting = rebooting_component.close(fixture->rebooting);
+                fixture->rebooting = reboot_component.close(fixture->rebooting);
         if (fixture->inhibitor)
                 fixture->inhibitor = inhibitor_component.close(fixture->inhibitor);
         fixture->logind = logind_free(fixture->logind);
@@ -363,7 +364,7 @@ static bool has_called(Fixture *fixture) {
 }
 
 static void open_rebooting(Fixture *fixture) {
-        fixture->rebooting = open_component(fixture, &rebooting_component);
+        fixture->rebooting = open_component(fixture, &reboot_component);
 }
 
 static void no_host_reboots_twice(void **state) {
@@ -373,18 +374,18 @@ static void no_host_reboots_twice(void **state) {
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         host_pause(fixture->host, 50);
         assert_false(has_called(fixture)); /* the count of soft reboots is not known */
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         HOST_UNTIL(fixture->host, has_called(fixture));
-        rebooting_component.state_changed(fixture->rebooting);
+        reboot_component.state_changed(fixture->rebooting);
         host_pause(fixture->host, 50);
         assert_int_equal(fixture->fake->call_log.size, strlen("Inhibit shutdown delay; Reboot; "));
 
         /* After the boot, the record is still that of the former one. */
         text_clear(&fixture->fake->call_log);
-        fixture->rebooting = rebooting_component.close(fixture->rebooting);
+        fixture->rebooting = reboot_component.close(fixture->rebooting);
         write_reboot(fixture, REBOOT_REBOOTING, "00000000000000000000000000000006", 0);
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         host_pause(fixture->host, 50);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 1); /* and a soft reboot */
         host_pause(fixture->host, 50);
@@ -406,7 +407,7 @@ static void a_host_reboots_by_a_record_that_is_current(void **state) {
         KvSync *held;
 
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         leader.hold = true;
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, leader.held);
@@ -434,14 +435,14 @@ static void a_leader_that_reboots_transfers_leadership_before(void **state) {
         Fixture *fixture = *state;
 
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         for (unsigned i = 0; i < 2; i++) {
                 leader = (Leader) { .voters = 3 };
                 write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
                 HOST_UNTIL(fixture->host, leader.transfers > 1);
                 assert_false(has_called(fixture));
                 leader.follows = i == 0;
-                rebooting_component.state_changed(fixture->rebooting);
+                reboot_component.state_changed(fixture->rebooting);
                 HOST_UNTIL(fixture->host, has_called(fixture));
                 text_clear(&fixture->fake->call_log);
                 write_reboot(fixture, REBOOT_FAILED, boot, 0);
@@ -456,7 +457,7 @@ static void a_reboot_that_logind_rejects_is_reported(void **state) {
         fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
         fixture->fake->fail_message = "Access denied";
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
         assert_string_equal(self(fixture)->reboot->why, "logind rejects the reboot: Access denied");
@@ -495,11 +496,11 @@ static void a_rejection_names_the_next_step_and_ends_with_a_word(void **state) {
                 fixture->fake->fail_message = rows[i].message;
                 write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
                 open_rebooting(fixture);
-                rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+                reboot_component.systemd_ready(fixture->rebooting, 0, false);
                 HOST_UNTIL(fixture->host, self(fixture)->reboot->state == REBOOT_REJECTED);
                 snprintf(expected, sizeof(expected), "logind rejects the reboot: %s", rows[i].why);
                 assert_string_equal(self(fixture)->reboot->why, expected);
-                fixture->rebooting = rebooting_component.close(fixture->rebooting);
+                fixture->rebooting = reboot_component.close(fixture->rebooting);
         }
 }
 
@@ -508,12 +509,12 @@ static void a_host_without_a_quorum_does_not_reboot(void **state) {
 
         leader.gone = true;
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         host_pause(fixture->host, 50);
         assert_false(has_called(fixture));
         leader.gone = false;
-        rebooting_component.state_changed(fixture->rebooting);
+        reboot_component.state_changed(fixture->rebooting);
         HOST_UNTIL(fixture->host, has_called(fixture));
 }
 
@@ -532,7 +533,7 @@ static void a_host_reboots_by_a_view_that_has_what_was_read(void **state) {
         RebootChange change;
 
         open_rebooting(fixture);
-        rebooting_component.systemd_ready(fixture->rebooting, 0, false);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
         leader.hold = true;
         write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
         HOST_UNTIL(fixture->host, leader.held);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/registry/shutdown.h"
 #include "tests/lib/reboots.h"
 

@@ -741,7 +741,9 @@ static void a_canceled_operation_does_not_call_done(void **state) {
 /* -- Revisions -- */
 
 static void start_engine(World *w) {
-        assert_int_equal(engine_new(&w->engine, w->loop, w->registry, 0), 0);
+        assert_int_equal(
+                engine_new(&w->engine, &(ComponentHost) { .io.loop = w->loop, .registry = w->registry }, 0),
+                0);
 }
 
 static KvStatus submit_size(World *w, const char *name, int number, size_t size, const char *option) {

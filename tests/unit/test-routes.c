@@ -6,7 +6,10 @@
 #include <cmocka.h>
 
 #include "fleetd/api/routes.c" /* its table */
+#include "fleetd/features/reboot/reboot.h"
 #include "tests/lib/policy_table.h"
+
+static const Component *const components[] = { &reboot_component, NULL };
 
 static void a_path_and_a_method_have_one_route(void **state) {
         static const struct {
@@ -44,7 +47,7 @@ static void a_path_and_a_method_have_one_route(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char methods[ROUTE_METHODS_SIZE];
                 const char *rest = NULL;
-                const Route *route = route_find(rows[i].family, rows[i].method, rows[i].path,
+                const Route *route = route_find(components, rows[i].family, rows[i].method, rows[i].path,
                                                 strlen(rows[i].path), &rest, methods);
 
                 if (!rows[i].pattern) {
@@ -77,8 +80,8 @@ static void a_remote_command_has_the_right_of_its_kind(void **state) {
                 bool changes = remote_command_changes(kind);
                 char methods[ROUTE_METHODS_SIZE];
                 const char *rest;
-                const Route *route = route_find(ROUTE_FLEET, changes ? "POST" : "GET", paths[kind],
-                                                strlen(paths[kind]), &rest, methods);
+                const Route *route = route_find(components, ROUTE_FLEET, changes ? "POST" : "GET",
+                                                paths[kind], strlen(paths[kind]), &rest, methods);
 
                 assert_non_null(route);
                 assert_int_equal(route->command, kind);
@@ -90,9 +93,27 @@ static void a_nul_ends_no_path(void **state) {
         char methods[ROUTE_METHODS_SIZE];
         const char *rest;
 
-        assert_null(route_find(ROUTE_KV, "GET", "/fleet/v1/kv/list\0x", 19, &rest, methods));
-        assert_non_null(route_find(ROUTE_KV, "GET", "/fleet/v1/kv/value/a\0b", 22, &rest, methods));
+        assert_null(route_find(components, ROUTE_KV, "GET", "/fleet/v1/kv/list\0x", 19, &rest, methods));
+        assert_non_null(
+                route_find(components, ROUTE_KV, "GET", "/fleet/v1/kv/value/a\0b", 22, &rest, methods));
         assert_string_equal(rest, "/a");
+}
+
+static void two_routes_of_one_path_and_method_are_refused(void **state) {
+        static const Route again[] = { { ROUTE_FLEET, "PUT GET", "/fleet/v1/units", RIGHT_UNITS_SEE },
+                                       { ROUTE_FLEET, NULL, "/fleet/v1/reboots/resume", RIGHT_UNITS_SEE } };
+        Component toy = { "toy", .routes = again, .n_routes = 1 };
+        const Component *const all[] = { &reboot_component, &toy, NULL };
+        Error err = {};
+
+        assert_int_equal(api_check_routes(NULL, &err), 0);
+        assert_int_equal(api_check_routes(components, &err), 0);
+        assert_int_equal(api_check_routes(all, &err), -EEXIST);
+        assert_string_equal(err.message, "the core and toy have a route PUT GET /fleet/v1/units");
+        toy.routes++;
+        assert_int_equal(api_check_routes(all, &err), -EEXIST);
+        assert_string_equal(err.message,
+                            "reboot and toy have a route of any method /fleet/v1/reboots/resume");
 }
 
 static void some_paths_need_no_cluster_view(void **state) {
@@ -269,6 +290,7 @@ int main(void) {
                 cmocka_unit_test(a_path_and_a_method_have_one_route),
                 cmocka_unit_test(a_remote_command_has_the_right_of_its_kind),
                 cmocka_unit_test(a_nul_ends_no_path),
+                cmocka_unit_test(two_routes_of_one_path_and_method_are_refused),
                 cmocka_unit_test(some_paths_need_no_cluster_view),
                 cmocka_unit_test(each_route_has_a_cell_for_each_listener_and_principal),
         };

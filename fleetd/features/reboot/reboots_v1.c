@@ -1,12 +1,13 @@
 /* /fleet/v1/reboots: GET lists the planned reboots, POST queues machines, DELETE cancels, and POST of
- * .../resume continues a queue that has stopped. fleetd/engine/reboot.h has the states. */
+ * .../resume continues a queue that has stopped. fleetd/features/reboot/reboot.h has the states. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
-#include "fleetd/engine/reboot_why.h"
+#include "fleetd/features/reboot/reboot_internal.h"
+#include "fleetd/features/reboot/reboot_why.h"
 #include "units/json_record.h"
 
 enum { SLOTS_MAX = 1000 };
@@ -60,7 +61,7 @@ static int reboots_read(const Request *request, RebootQueue *ret) {
         return reboot_queue_read(c, &state, request_is_braked(request), ret);
 }
 
-void reboots_list_handle(Request *request) {
+static void reboots_list_handle(Request *request) {
         _cleanup_(reboot_queue_done) RebootQueue q;
         _cleanup_text_ Text t = {};
 
@@ -121,7 +122,9 @@ static void reboots_write_turns(Text *t, const RebootQueue *q) {
                 json_close(t, ']');
 }
 
-void reboots_write(Text *t, const Request *request) {
+/* Write "reboots": the machines at which the queue of reboots has stopped, or has waited for a minute.
+ * Nothing if there is none. */
+static void reboots_write(Text *t, const Request *request) {
         _cleanup_(reboot_queue_done) RebootQueue q;
         size_t n_queued = 0;
         int r;
@@ -301,7 +304,7 @@ static bool reboots_has_zones(const Request *request, const RebootsBody *body) {
         return has;
 }
 
-void reboots_post_handle(Request *request) {
+static void reboots_post_handle(Request *request) {
         _cleanup_(reboots_body_done) RebootsBody body = {};
         _cleanup_free_ RebootChange *changes = NULL;
         _cleanup_free_ RebootRecord *records = NULL;
@@ -360,7 +363,7 @@ static void reboots_end(Request *request, bool (*ends)(const ClusterMachine *m),
         reboots_send(request, changes, n);
 }
 
-void reboots_cancel_handle(Request *request) {
+static void reboots_cancel_handle(Request *request) {
         reboots_end(request, reboots_may_cancel, "reboot cancelled");
 }
 
@@ -368,7 +371,7 @@ static bool reboots_has_failed(const ClusterMachine *m) {
         return m->reboot && m->reboot->state == REBOOT_FAILED;
 }
 
-void reboots_resume_handle(Request *request) {
+static void reboots_resume_handle(Request *request) {
         const Cluster *c = request_cluster(request);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
@@ -381,3 +384,24 @@ void reboots_resume_handle(Request *request) {
                 }
         reboots_end(request, reboots_has_failed, "reboot resumed: the queue goes on");
 }
+
+/* clang-format off */
+static const Route reboot_routes[] = {
+        { ROUTE_FLEET, "GET",    "/fleet/v1/reboots",        RIGHT_UNITS_SEE,  AT_VIEW, reboots_list_handle },
+        { ROUTE_FLEET, "POST",   "/fleet/v1/reboots",        RIGHT_ADMINISTER, AT_VIEW, reboots_post_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/reboots",        RIGHT_ADMINISTER, AT_VIEW, reboots_cancel_handle },
+        { ROUTE_FLEET, "POST",   "/fleet/v1/reboots/resume", RIGHT_ADMINISTER, AT_VIEW, reboots_resume_handle },
+};
+/* clang-format on */
+
+static const Controller reboot_controller = { "reboots", reboot_control };
+
+const Component reboot_component = { "reboot",
+                                     rebooting_open,
+                                     rebooting_close,
+                                     rebooting_state_changed,
+                                     .systemd_ready = rebooting_systemd_ready,
+                                     .routes = reboot_routes,
+                                     .n_routes = ELEMENTS(reboot_routes),
+                                     .write_cluster = reboots_write,
+                                     .controller = &reboot_controller };

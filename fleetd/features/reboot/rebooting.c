@@ -1,4 +1,10 @@
-#include "fleetd/agent/rebooting.h"
+/* The planned reboot of this host: when its record says that no unit is left (reboot.h), call logind.
+ *
+ * The record names the boot in which the drain began. Only the host in that boot acts: a host that has just
+ * returned, or that reads an old view, does not reboot again. A leader transfers leadership before
+ * (hand_over.h). If logind rejects the reboot, the host writes that. Until the number of soft reboots is
+ * known, nothing is done. */
+#include "fleetd/features/reboot/reboot_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -154,13 +160,13 @@ static void rebooting_on_change(void *userdata, const RegistryChange *change) {
                 loop_defer(r->loop, &r->pass);
 }
 
-static void rebooting_state_changed(void *self) {
+void rebooting_state_changed(void *self) {
         Rebooting *r = self;
 
         loop_defer(r->loop, &r->pass);
 }
 
-static void rebooting_systemd_ready(void *self, uint64_t soft_reboots, bool booting) {
+void rebooting_systemd_ready(void *self, uint64_t soft_reboots, bool booting) {
         Rebooting *r = self;
 
         r->soft_known = true;
@@ -168,7 +174,7 @@ static void rebooting_systemd_ready(void *self, uint64_t soft_reboots, bool boot
         loop_defer(r->loop, &r->pass);
 }
 
-static int rebooting_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+int rebooting_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
         Rebooting *r = host->io.logind ? NEW0(Rebooting, 1) : NULL;
 
         if (!r)
@@ -188,7 +194,7 @@ static int rebooting_open(ComponentHost *host, const Settings *s, void **ret, Er
         return 0;
 }
 
-static void *rebooting_close(void *self) {
+void *rebooting_close(void *self) {
         Rebooting *r = self;
 
         rebooting_cancel_sync(r);
@@ -200,6 +206,3 @@ static void *rebooting_close(void *self) {
         free(r);
         return NULL;
 }
-
-const Component rebooting_component = { "rebooting", rebooting_open, rebooting_close, rebooting_state_changed,
-                                        .systemd_ready = rebooting_systemd_ready };

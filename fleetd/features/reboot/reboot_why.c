@@ -1,4 +1,4 @@
-#include "fleetd/engine/reboot_why.h"
+#include "fleetd/features/reboot/reboot_why.h"
 
 #include <errno.h>
 

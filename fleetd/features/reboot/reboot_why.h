@@ -1,7 +1,7 @@
 /* Why the machines of the queue of reboots wait: for people. Pure. */
 #pragma once
 
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* The machines that have a record, first those that have begun, for people. */

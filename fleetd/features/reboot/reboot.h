@@ -19,7 +19,7 @@
  * stops the queue. No time frees the place of a host that has not returned. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
+#include "fleetd/host/component.h"
 
 enum {
         REBOOTS_MAX = 1000,       /* in a request, and in an answer */
@@ -60,8 +60,4 @@ const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state)
 /* Return whether the host runs in another boot than the one in which its drain began. */
 bool reboot_has_booted(const ClusterMachine *machine);
 
-/* Write and log the step that is due. Return 1, and 'done' follows; 0 if none is due, and 'again' is started
- * while a reboot is planned: a voter that catches up changes no key. Or a negative errno. 'brake_ms': see
- * engine/brake.c. */
-int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
-                   void *userdata);
+extern const Component reboot_component;

@@ -1,4 +1,4 @@
-#include "fleetd/engine/reboot.h"
+#include "fleetd/features/reboot/reboot_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,7 +6,8 @@
 
 #include "base/log.h"
 #include "fleetd/engine/drain.h"
-#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/engine/rollout.h"
 
 enum { REBOOT_LOOK_MS = 1000 };
 
@@ -386,8 +387,7 @@ RebootStep reboot_step(const Cluster *cluster, const KvState *state, bool braked
 
 /* -- Writing -- */
 
-static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, RegistryDone done,
-                        void *userdata) {
+static int reboot_write(const Control *c, const RebootStep *step) {
         RebootChange change = { .machine = step->machine,
                                 .record = step->ends ? NULL : &step->next,
                                 .maintenance = step->maintenance,
@@ -396,25 +396,26 @@ static int reboot_write(Registry *r, uint64_t term, const RebootStep *step, Regi
         if (step->maintenance == REBOOT_DRAINS && step->next.deadline_ms > 0)
                 change.drain_until_ms = step->next.since_ms + step->next.deadline_ms;
         log_notice(((LogFields) { .machine = step->machine->id,
-                                  .term = term,
+                                  .term = c->term,
                                   .message_id = history_message_id(HISTORY_MAINTENANCE) }),
                    "machine %s: %s", cluster_machine_name(step->machine), step->reason);
-        return registry_reboot(r, term, &change, 1, NULL, done, userdata);
+        return registry_reboot(c->registry, c->term, &change, 1, NULL, c->done, c->userdata);
 }
 
-int reboot_advance(Registry *r, uint64_t term, uint64_t brake_ms, Timer *again, Loop *loop, RegistryDone done,
-                   void *userdata) {
-        const Cluster *cluster = registry_cluster(r);
+int reboot_control(Control *c) {
+        const Cluster *cluster = registry_cluster(c->registry);
         RebootStep step;
         KvState state;
-        int e;
+        int r;
 
         if (cluster->counts[MACHINES_REBOOTED] == 0)
                 return 0;
-        kv_state(registry_store(r), &state);
-        step = reboot_step(cluster, &state, engine_is_braked(cluster, brake_ms));
-        if (!step.machine)
-                return timer_start(again, loop, MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS));
-        e = reboot_write(r, term, &step, done, userdata);
-        return e < 0 ? e : 1;
+        kv_state(registry_store(c->registry), &state);
+        step = reboot_step(cluster, &state, engine_is_braked(cluster, c->brake_ms));
+        if (!step.machine) {
+                c->again_ms = MIN(step.again_ms, (uint64_t) REBOOT_LOOK_MS);
+                return 0;
+        }
+        r = reboot_write(c, &step);
+        return r < 0 ? r : 1;
 }
