@@ -10,7 +10,6 @@ enum {
         PERIOD_SLACK_MS = 1000,
         ADOPT_MS = 30000,
         RECHECK_MS = 1000,
-        VIEW_MS = 1, /* between looks at a view that follows the tree */
         RESTART_MIN_MS = 30000,
         RESTART_MAX_MS = 600000,
         RESTART_DOUBLINGS = 5
@@ -88,13 +87,6 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         a->synced = status == KV_OK;
         a->synced_index = kv_index(registry_store(a->registry));
         agent_dirty_all(a);
-}
-
-bool agent_view_has(Agent *a, uint64_t index) {
-        if (registry_index(a->registry) >= index)
-                return true;
-        agent_wake_at(a, loop_now_ms(a->loop) + VIEW_MS);
-        return false;
 }
 
 /* The tree has all since the check, and the view follows it: an event that is still to be applied may
@@ -597,7 +589,7 @@ static Agent *agent_end(Agent *a, bool save) {
         agent_end_saves(a, save);
         named_clear(&a->triggered);
         HASH_ITER(hh, a->units, u, next) {
-                agent_forget_text(u);
+                agent_forget_text(a, u);
                 HASH_DEL(a->units, u);
                 free(u);
         }

@@ -156,6 +156,13 @@ struct Agent {
         AgentCounts counts;
 };
 
+/* -- duties.c -- */
+
+/* Begin what goes with a start or an assigned stop of the unit. 0, or a negative errno: it is not started. */
+int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s);
+/* End all that goes with the unit: nothing names it any more. */
+void agent_unit_gone(Agent *a, AgentUnit *u);
+
 /* -- observed.c: units, the dirty set, refreshing -- */
 
 /* Schedule a pass over the dirty set. */
@@ -192,6 +199,9 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* Return whether 'u' may have changed since it was read. Plans use such a state, or a unit that changes all
  * the time would never be planned. Calls to systemd require a newer one. */
 bool agent_is_stale(const AgentUnit *u);
+
+/* -- next_step.c -- */
+
 /* Find the units whose triggers run here, and leave this host, too: a trigger stops first. */
 void agent_find_triggered(Agent *a);
 /* Return whether a step waits for another unit on this host, with the reason: the start of a trigger until
@@ -217,7 +227,7 @@ const Unit *agent_unit_text(const Agent *a, const AgentUnit *u);
 int agent_put_template(Agent *a, const AgentUnit *u);
 /* The unit is removed, and with it what is in force for it. */
 void agent_remove_template(Agent *a, const char *name);
-void agent_forget_text(AgentUnit *u);
+void agent_forget_text(Agent *a, AgentUnit *u);
 
 /* -- lease.c -- */
 

@@ -460,9 +460,7 @@ static void agent_begin_call(AgentCall *call) {
                 /* An assigned start is not limited by those of before. */
                 agent_reset_failed(a, AGENT_START, u);
         }
-        if (call->step == AGENT_STOP)
-                agent_end_guard(a, u);
-        r = call->step == AGENT_START ? agent_begin_guard(a, u) : 0;
+        r = agent_begin_duties(a, u, call->step);
         if (r < 0) {
                 agent_call_done(call, r, strerror(-r));
                 return;

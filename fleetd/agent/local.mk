@@ -1,6 +1,6 @@
 FLEETD_UNITY += fleetd/agent/unity.c
 FLEETD_SOURCES += fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h fleetd/agent/states.c fleetd/agent/execute.c \
-	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c fleetd/agent/health.h \
+	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/next_step.c fleetd/agent/duties.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c fleetd/agent/health.h \
 	fleetd/agent/health.c fleetd/agent/unit_health.c fleetd/agent/checks.h fleetd/agent/checks.c fleetd/agent/probe.h fleetd/agent/probe.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c fleetd/agent/records.h fleetd/agent/records.c fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c fleetd/agent/inhibitor.h fleetd/agent/inhibitor.c fleetd/agent/hand_over.h fleetd/agent/hand_over.c

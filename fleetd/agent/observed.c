@@ -8,7 +8,7 @@ enum {
         RETRY_MIN_MS = 500,
         RETRY_MAX_MS = 60000,
         RETRY_DOUBLINGS = 7,
-        TRIGGER_MS = 10000, /* a trigger that follows is stopped within a few turns of the engine */
+        VIEW_MS = 1, /* between looks at a view that follows the tree */
 };
 
 /* -- The dirty set -- */
@@ -46,6 +46,13 @@ void agent_dirty_all(Agent *a) {
 
 void agent_wake_at(Agent *a, uint64_t due_ms) {
         (void) timer_start_by(&a->wake, a->loop, due_ms, 0);
+}
+
+bool agent_view_has(Agent *a, uint64_t index) {
+        if (registry_index(a->registry) >= index)
+                return true;
+        agent_wake_at(a, loop_now_ms(a->loop) + VIEW_MS);
+        return false;
 }
 
 void agent_retry_soon(Agent *a) {
@@ -110,9 +117,7 @@ void agent_clean(Agent *a) {
                 if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
                     cluster_state(c, a->machine_id, u->name))
                         continue;
-                agent_forget_singleton(a, u);
-                agent_forget_text(u);
-                agent_end_checks(a, u);
+                agent_unit_gone(a, u);
                 HASH_DEL(a->units, u);
                 free(u);
         }
@@ -231,109 +236,6 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         agent_mark(a, u);
 }
 
-/* -- Planning -- */
-
 bool agent_is_stale(const AgentUnit *u) {
         return u->changed && !u->refreshed;
-}
-
-/* Return whether the assignment is of the state from which the cluster was restored or recovered. */
-static bool agent_inherits(const Cluster *c, const ClusterAssignment *assignment) {
-        return assignment && assignment->index <= cluster_begun_index(c);
-}
-
-/* Return the text of a trigger that runs here as ours, or NULL. */
-static const Unit *agent_running_trigger(const Agent *a, const AgentUnit *t) {
-        const AssignmentRecord *record = records_get(&a->records, t->name);
-        const Unit *text = record && record->unit ? record->unit : agent_assigned_text(a, t);
-
-        if (!text || !unit_triggered(text) || !t->observed || !agent_is_started(&t->seen) ||
-            t->seen.owner != SYSTEMD_OURS)
-                return NULL;
-        return text;
-}
-
-/* Return whether a trigger is to leave this host, as the unit that it starts is: it is assigned to stop, or
- * the rules of placement keep it beside that unit, which is somewhere else. */
-static bool agent_trigger_leaves(const Agent *a, const AgentUnit *t, const Unit *text) {
-        const ClusterAssignment *assignment = agent_assignment(a, t->name);
-        const ClusterUnit *of = cluster_any_unit(registry_cluster(a->registry), unit_triggered(text));
-
-        if (!assignment || text->placement.global)
-                return assignment && assignment->kind == ASSIGNMENT_STOP;
-        return assignment->kind == ASSIGNMENT_STOP || (of && of->unit && of->target != TARGET_INACTIVE) ||
-               names_have(&text->placement.machine_of, unit_triggered(text));
-}
-
-void agent_find_triggered(Agent *a) {
-        bool any = false;
-        const AgentUnit *u;
-
-        named_clear(&a->triggered);
-        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
-                const ClusterAssignment *assignment = agent_assignment(a, u->name);
-
-                any |= assignment && assignment->kind == ASSIGNMENT_STOP;
-        }
-        for (u = any ? a->units : NULL; u; u = u->hh.next) {
-                const Unit *text = agent_running_trigger(a, u);
-
-                if (text && agent_trigger_leaves(a, u, text)) /* without memory, nothing waits */
-                        (void) named_get(&a->triggered, unit_triggered(text), sizeof(Named));
-        }
-}
-
-bool agent_awaits_another(Agent *a, AgentUnit *u, AgentStep s, const char **ret_awaited) {
-        const ClusterAssignment *assignment;
-        const AssignmentRecord *record;
-        const AgentUnit *triggered;
-        const Unit *text;
-
-        if (s == AGENT_STOP || s == AGENT_REMOVE) {
-                assignment = agent_assignment(a, u->name);
-                *ret_awaited = "its trigger runs here, and stops first";
-                if (!assignment || assignment->kind != ASSIGNMENT_STOP || !named_find(a->triggered, u->name))
-                        return false;
-                if (u->trigger_until_ms == 0)
-                        u->trigger_until_ms = loop_now_ms(a->loop) + TRIGGER_MS;
-                if (loop_now_ms(a->loop) >= u->trigger_until_ms)
-                        return false;
-                agent_wake_at(a, u->trigger_until_ms);
-                return true;
-        }
-        record = records_get(&a->records, u->name);
-        text = agent_assigned_text(a, u) ?: (record ? record->unit : NULL);
-        if (s != AGENT_START || !text || !unit_triggered(text))
-                return false;
-        triggered = agent_unit(a, unit_triggered(text), false);
-        assignment = triggered ? agent_assignment(a, triggered->name) : NULL;
-        *ret_awaited = "the unit that it triggers is not loaded yet";
-        return triggered && (!assignment || assignment->kind != ASSIGNMENT_STOP) &&
-               (!triggered->observed || streq(triggered->seen.load, "not-found"));
-}
-
-AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
-        const ClusterAssignment *assignment = agent_assignment(a, u->name);
-        const Cluster *c = registry_cluster(a->registry);
-
-        return agent_plan(
-                &(AgentView) {
-                        .assignment = assignment,
-                        .unit = agent_cluster_unit(a, u),
-                        .text = agent_assigned_text(a, u),
-                        .record = records_get(&a->records, u->name),
-                        .seen = u->observed ? &u->seen : NULL,
-                        .boot_id = a->boot_id,
-                        .leased = agent_has_lease(a),
-                        .fresh = a->fresh,
-                        .use_records = a->use_records,
-                        .removed = a->removed,
-                        .stopping = a->systemd->ops->is_stopping(a->systemd),
-                        .link_refused = u->link_refused,
-                        .outdated = u->outdated_invocation[0] &&
-                                    streq(u->outdated_invocation, u->seen.invocation_id),
-                        .alone_ms = a->partition.ms,
-                        .inherited = agent_inherits(c, assignment),
-                },
-                ret_reason);
 }

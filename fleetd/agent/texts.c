@@ -79,7 +79,7 @@ static void agent_on_text(void *userdata, int result, const KvFound *found) {
         agent_dirty(t->agent, u);
 }
 
-void agent_forget_text(AgentUnit *u) {
+void agent_forget_text(Agent *a, AgentUnit *u) {
         if (!u->text)
                 return;
         if (u->text->reading)
@@ -91,7 +91,7 @@ void agent_forget_text(AgentUnit *u) {
 
 static AgentText *text_begin(Agent *a, AgentUnit *u, uint64_t revision) {
         if (u->text && u->text->revision != revision)
-                agent_forget_text(u);
+                agent_forget_text(a, u);
         if (!u->text)
                 u->text = NEW0(AgentText, 1);
         if (!u->text) {
@@ -112,7 +112,7 @@ void agent_read_text(Agent *a, AgentUnit *u) {
 
         if (!assignment || assignment->kind == ASSIGNMENT_STOP || assignment->revision == 0 ||
             text_known(a, u, assignment)) {
-                agent_forget_text(u);
+                agent_forget_text(a, u);
                 return;
         }
         if (!a->fresh || agent_assigned_text(a, u) || !unit)
