@@ -18,3 +18,6 @@ typedef struct Controller {
         /* Write the step that is due. 1: 'done' follows. 0: none is due. Or a negative errno. */
         int (*step)(Control *control);
 } Controller;
+
+/* Controller.step of drains (drain_write.c). */
+int drain_control(Control *control);

@@ -375,25 +375,6 @@ static int engine_end_moves(Engine *e) {
         return MIN(r, 0);
 }
 
-static int engine_step_drains(Control *c) {
-        const Cluster *cluster = registry_cluster(c->registry);
-        bool any = cluster->counts[MACHINES_MAINTAINED] > 0;
-
-        for (const ClusterMachine *m = any ? cluster->machines : NULL; m; m = m->hh.next) {
-                DrainStep step;
-                int r;
-
-                if (!m->maintenance)
-                        continue;
-                step = drain_step(cluster, m);
-                if (step.next.mode == m->maintenance->mode)
-                        continue;
-                r = registry_maintain(c->registry, c->term, m, &step.next, step.reason, c->done, c->userdata);
-                return r < 0 ? r : 1;
-        }
-        return 0;
-}
-
 /* The controllers of the components. */
 static int engine_step_components(Control *c) {
         const Engine *e = c->userdata;
@@ -529,7 +510,7 @@ static bool engine_is_behind(Engine *e, const Cluster *cluster) {
 /* Let the controllers write one step, in the order of their priority. 0 or a negative errno. */
 static int engine_control(Engine *e) {
         static const Controller controllers[] = {
-                { "drains", engine_step_drains },
+                { "drains", drain_control },
                 { "components", engine_step_components },
                 { "rollouts", engine_step_rollouts },
                 { "surplus texts", engine_delete_surplus },

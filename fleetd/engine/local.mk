@@ -1,6 +1,6 @@
 FLEETD_UNITY += fleetd/engine/unity.c
 FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan_state.c fleetd/engine/plan_change.c fleetd/engine/position.c \
-	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/controller.h \
+	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/controller.h fleetd/engine/drain_write.c \
 	fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c \
 	fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c fleetd/engine/move.c fleetd/engine/move_end.c \
 	fleetd/engine/move_start.c fleetd/engine/reconnect.c fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c \

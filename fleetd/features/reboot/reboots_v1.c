@@ -385,14 +385,12 @@ static void reboots_resume_handle(Request *request) {
         reboots_end(request, reboots_has_failed, "reboot resumed: the queue goes on");
 }
 
-/* clang-format off */
 static const Route reboot_routes[] = {
-        { ROUTE_FLEET, "GET",    "/fleet/v1/reboots",        RIGHT_UNITS_SEE,  AT_VIEW, reboots_list_handle },
-        { ROUTE_FLEET, "POST",   "/fleet/v1/reboots",        RIGHT_ADMINISTER, AT_VIEW, reboots_post_handle },
-        { ROUTE_FLEET, "DELETE", "/fleet/v1/reboots",        RIGHT_ADMINISTER, AT_VIEW, reboots_cancel_handle },
-        { ROUTE_FLEET, "POST",   "/fleet/v1/reboots/resume", RIGHT_ADMINISTER, AT_VIEW, reboots_resume_handle },
+        { ROUTE_FLEET, "GET", "/fleet/v1/reboots", RIGHT_UNITS_SEE, AT_VIEW, reboots_list_handle },
+        { ROUTE_FLEET, "POST", "/fleet/v1/reboots", RIGHT_ADMINISTER, AT_VIEW, reboots_post_handle },
+        { ROUTE_FLEET, "DELETE", "/fleet/v1/reboots", RIGHT_ADMINISTER, AT_VIEW, reboots_cancel_handle },
+        { ROUTE_FLEET, "POST", "/fleet/v1/reboots/resume", RIGHT_ADMINISTER, AT_VIEW, reboots_resume_handle },
 };
-/* clang-format on */
 
 static const Controller reboot_controller = { "reboots", reboot_control };
 
