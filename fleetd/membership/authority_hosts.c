@@ -8,7 +8,7 @@
 #include "base/pace.h"
 #include "fleetd/membership/authority_internal.h"
 #include "peers/frames.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/membership/voters_limit.h"
 
 enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000, RENEWING_MAX = 1000 };
 

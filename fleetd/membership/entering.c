@@ -9,7 +9,6 @@
 #include "fleetd/membership/cluster_file.h"
 #include "fleetd/membership/enter_message.h"
 #include "fleetd/membership/identity.h"
-#include "fleetd/membership/membership.h"
 
 #define DEFAULT_PORT "2380"
 

@@ -1,5 +1,6 @@
 FLEETD_UNITY += fleetd/membership/unity.c
 FLEETD_SOURCES += fleetd/membership/liveness.h fleetd/membership/liveness.c fleetd/membership/voters.h fleetd/membership/voters.c \
+	fleetd/membership/voters_limit.h fleetd/membership/voters_limit.c \
 	fleetd/membership/tokens.h fleetd/membership/tokens.c fleetd/membership/cluster_key.h fleetd/membership/cluster_key.c \
 	fleetd/membership/key_distribution.c fleetd/membership/authority.h fleetd/membership/authority_internal.h \
 	fleetd/membership/authority_tokens.c fleetd/membership/authority_hosts.c fleetd/membership/renewal.h fleetd/membership/renewal.c \

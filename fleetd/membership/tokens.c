@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/membership/voters.h"
+#include "fleetd/membership/voters_limit.h"
 #include "fleetd/registry/rights.h"
 
 /* -- Networks -- */

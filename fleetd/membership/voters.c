@@ -157,27 +157,6 @@ static unsigned voters_wanted(const Configuration *c) {
         return wanted;
 }
 
-size_t voters_hosts_max(unsigned voters) {
-        return (voters > 0 ? voters : 3) + VOTERS_STANDBYS_MAX;
-}
-
-size_t voters_hosts_limit(const Cluster *cluster, unsigned configured) {
-        return voters_hosts_max(cluster->settings_index > 0 ? (unsigned) cluster_settings(cluster)->voters :
-                                                              MAX(configured, 3u));
-}
-
-int voters_refuse_host(size_t n, size_t max, int error, Error *err) {
-        size_t voters = max - MIN(max, (size_t) VOTERS_STANDBYS_MAX);
-
-        return error_set(
-                err, error,
-                "the cluster has %zu host%s, and with %zu voter%s and %d standbys, there are at most "
-                "%zu: %s",
-                n, plural(n), voters, plural(voters), VOTERS_STANDBYS_MAX, max,
-                max < voters_hosts_max(5) ? "fleetctl init --voters=5 admits seven" :
-                                            "fleetctl remove deletes one that is lost");
-}
-
 /* -- Members without a key, and keys without a member -- */
 
 /* Return a member that no machine owns, a voter or a standby. */
@@ -656,23 +635,6 @@ static bool voters_retire_surplus(const Configuration *c, VotersChange *ret) {
         voters_retire(ret, standby);
         text_format(ret->reason, sizeof(ret->reason), "%zu hosts hold a replica, and %zu are wanted", n, max);
         return true;
-}
-
-size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address) {
-        size_t n = 0;
-
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                const ClusterMachine *first = cluster->machines; /* at this address */
-
-                if (m->member.raft_id == 0 || cluster_machine_is_removed(m) || streq(m->id, machine_id) ||
-                    streq(m->member.peer, address))
-                        continue;
-                while (first != m &&
-                       (first->member.raft_id == 0 || !streq(first->member.peer, m->member.peer)))
-                        first = first->hh.next;
-                n += first == m;
-        }
-        return n;
 }
 
 void voters_plan(const VotersInput *input, VotersChange *ret) {

@@ -9,11 +9,10 @@
 
 #include "base/error.h"
 #include "base/sizes.h"
-#include "fleetd/registry/cluster.h"
+#include "fleetd/membership/voters_limit.h"
 #include "kvstore/kvstore.h"
 
 enum {
-        VOTERS_STANDBYS_MAX = 2,
         VOTERS_REASON_SIZE = 160,
         VOTERS_BEHIND_MAX = 64, /* entries that a standby may lack and still count as caught up */
 };
@@ -103,19 +102,6 @@ typedef struct VotersInput {
  * which that host would add; so does a key that has no member, if its host has been silent for so long.
  * The leader remains a member, and no change leaves the reachable voters without a majority. */
 void voters_plan(const VotersInput *input, VotersChange *ret);
-
-/* Return how many hosts other than that machine, at that address, hold a replica or may hold one. Machines of
- * one address are one host that was installed again. */
-size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address);
-
-/* Return how many hosts hold a replica with the setting 'voters', if there are so many. */
-size_t voters_hosts_max(unsigned voters);
-/* The same for a cluster: by its settings, or before it has any, by Voters= of this host. Voters=1 without
- * settings limits no host. Below KV_LEVEL_ATTACHED, a cluster has no other hosts. */
-size_t voters_hosts_limit(const Cluster *cluster, unsigned configured);
-/* Write why a cluster below KV_LEVEL_ATTACHED, with 'n' hosts of 'max', admits no other one, with the next
- * step. Return 'error'. */
-int voters_refuse_host(size_t n, size_t max, int error, Error *err);
 
 /* Return the value of the spread key whose hosts, lost together, leave the voters without a majority, and
  * NULL if there is none or no key is set; "" stands for hosts without the key. Borrows from the cluster view.
