@@ -1,5 +1,6 @@
-/* Rows of the components that use each other both ways: each calls the next ones by callbacks, which are
- * here. */
+/* The table of components, with the rows of those that use each other both ways: each calls the next ones by
+ * callbacks, which are here. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -25,10 +26,6 @@ static int daemon_reload_engine(ComponentHost *host, void *self, const Settings 
         return 0;
 }
 
-const Component engine_component = {
-        "engine", daemon_open_engine, engine_free, engine_state_changed, daemon_reload_engine,
-};
-
 /* -- Directory -- */
 
 /* For the agent and the directory, too: their records are there. 0 or -ENOMEM. */
@@ -50,8 +47,6 @@ static int daemon_open_directory(ComponentHost *host, const Settings *s, void **
         *ret = host->directory;
         return r;
 }
-
-const Component directory_component = { "directory", daemon_open_directory, directory_free };
 
 /* -- Membership -- */
 
@@ -113,14 +108,6 @@ static int daemon_reload_membership(ComponentHost *host, void *self, const Setti
         return 0;
 }
 
-const Component membership_component = {
-        "membership",
-        daemon_open_membership,
-        membership_free,
-        membership_state_changed,
-        daemon_reload_membership,
-};
-
 /* -- Facts -- */
 
 static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) {
@@ -157,10 +144,6 @@ static int daemon_open_facts(ComponentHost *host, const Settings *s, void **ret,
                 facts_watch_reboot(host->facts, host_needs_reboot);
         return r;
 }
-
-const Component facts_component = {
-        "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts, facts_systemd_ready,
-};
 
 /* -- Agent -- */
 
@@ -207,10 +190,6 @@ static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret,
         *ret = host->agent;
         return r;
 }
-
-const Component agent_component = {
-        "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash,
-};
 
 /* -- Api -- */
 
@@ -296,6 +275,23 @@ static int daemon_reload_api(ComponentHost *host, void *self, const Settings *s)
         return 0;
 }
 
-const Component api_component = {
-        "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api,
+/* -- The table -- */
+
+/* clang-format off */
+static const Component
+        engine_row = { "engine", daemon_open_engine, engine_free, engine_state_changed,
+                       daemon_reload_engine },
+        directory_row = { "directory", daemon_open_directory, directory_free },
+        membership_row = { "membership", daemon_open_membership, membership_free, membership_state_changed,
+                       daemon_reload_membership },
+        facts_row = { "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts,
+                  facts_systemd_ready },
+        agent_row = { "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash },
+        api_row = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };
+/* clang-format on */
+
+const Component *const daemon_components[] = {
+        &engine_row,       &directory_row,    &membership_row, &facts_row, &agent_row, &inhibitor_component,
+        &reboot_component, &listen_component, &join_component, &api_row,   NULL
 };
+static_assert(ELEMENTS(daemon_components) == COMPONENTS + 1, "each has its place in Daemon.selves");

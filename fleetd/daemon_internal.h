@@ -52,8 +52,9 @@ uint64_t daemon_soft_reboots(Systemd *systemd); /* since the boot, once it is re
 /* AgentOptions.on_ready; 'userdata': the daemon. */
 void daemon_on_systemd_ready(void *userdata);
 
-extern const Component engine_component, membership_component, facts_component, agent_component,
-        directory_component, listen_component, join_component, api_component;
+extern const Component listen_component, join_component;
+/* In the order of opening; closed in the opposite one. NULL ends. */
+extern const Component *const daemon_components[COMPONENTS + 1];
 
 /* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
 int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);

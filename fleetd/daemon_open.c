@@ -1,6 +1,5 @@
 #include "fleetd/daemon_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -11,22 +10,6 @@
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_SIZE = 4096 };
-
-/* In the order of opening; closed in the opposite one. */
-static const Component *const components[] = {
-        &engine_component,
-        &directory_component,
-        &membership_component,
-        &facts_component,
-        &agent_component,
-        &inhibitor_component,
-        &reboot_component,
-        &listen_component,
-        &join_component,
-        &api_component,
-        NULL,
-};
-static_assert(ELEMENTS(components) == COMPONENTS + 1, "each has its place in Daemon.selves");
 
 Registry *daemon_registry(Daemon *d) {
         return d->host.registry;
@@ -80,9 +63,9 @@ static void daemon_on_state(void *userdata) {
         d->leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
         d->role = state.role;
         d->leader_id = state.leader_id;
-        for (size_t i = 0; components[i]; i++)
-                if (d->selves[i] && components[i]->state_changed)
-                        components[i]->state_changed(d->selves[i]);
+        for (size_t i = 0; daemon_components[i]; i++)
+                if (d->selves[i] && daemon_components[i]->state_changed)
+                        daemon_components[i]->state_changed(d->selves[i]);
 }
 
 static void daemon_on_reset(void *userdata) {
@@ -233,9 +216,9 @@ void daemon_on_systemd_ready(void *userdata) {
         Systemd *s = d->host.io.systemd;
         bool booting = s->ops->is_booting && s->ops->is_booting(s);
 
-        for (size_t i = 0; components[i]; i++)
-                if (d->selves[i] && components[i]->systemd_ready)
-                        components[i]->systemd_ready(d->selves[i], daemon_soft_reboots(s), booting);
+        for (size_t i = 0; daemon_components[i]; i++)
+                if (d->selves[i] && daemon_components[i]->systemd_ready)
+                        daemon_components[i]->systemd_ready(d->selves[i], daemon_soft_reboots(s), booting);
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {
@@ -247,8 +230,8 @@ static int daemon_open(Daemon *d, const Settings *s, Error *err) {
         r = registry_new(&d->host.registry, d->host.io.loop, d->host.store, s->machine_id);
         if (r < 0)
                 return r;
-        for (size_t i = 0; r >= 0 && components[i]; i++) {
-                const Component *c = components[i];
+        for (size_t i = 0; r >= 0 && daemon_components[i]; i++) {
+                const Component *c = daemon_components[i];
 
                 if (!c->name || !c->open || !c->close)
                         return error_set(err, -EINVAL, "component %s: open or close is missing",
@@ -265,7 +248,7 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         *ret = d;
         if (!d)
                 return -ENOMEM;
-        d->host = (ComponentHost) { .io = *io, .components = components };
+        d->host = (ComponentHost) { .io = *io, .components = daemon_components };
         d->started_ms = loop_wall_ms(io->loop);
         d->level_max = io->level_max > 0 ? io->level_max : KV_LEVEL_MAX;
         d->metrics_units = settings->metrics_units;
@@ -281,9 +264,9 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 
 int daemon_reload(Daemon *d, const Settings *settings) {
         d->metrics_units = settings->metrics_units;
-        for (size_t i = 0; components[i]; i++) {
-                int r = d->selves[i] && components[i]->reload ?
-                                components[i]->reload(&d->host, d->selves[i], settings) :
+        for (size_t i = 0; daemon_components[i]; i++) {
+                int r = d->selves[i] && daemon_components[i]->reload ?
+                                daemon_components[i]->reload(&d->host, d->selves[i], settings) :
                                 0;
 
                 if (r < 0)
@@ -297,7 +280,7 @@ int daemon_reload(Daemon *d, const Settings *settings) {
 /* Close all users of the store, top-down. */
 static void daemon_close_components(Daemon *d, bool crash) {
         for (size_t i = COMPONENTS; i > 0; i--) {
-                const Component *c = components[i - 1];
+                const Component *c = daemon_components[i - 1];
 
                 if (d->selves[i - 1])
                         d->selves[i - 1] = crash && c->crash ? c->crash(d->selves[i - 1]) :

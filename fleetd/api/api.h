@@ -63,7 +63,8 @@ typedef struct ApiOptions {
         const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;
 
-/* Return 0 if no two routes have one path and method; else -EEXIST, with both components. */
+/* Return 0 if no two components have routes of one path, and none has two of one method; else -EEXIST, with
+ * both. */
 int api_check_routes(const Component *const *components, Error *err);
 int api_new(Api **ret, Loop *loop, const ApiOptions *options);
 /* Open a listener. An error names the address and the remedy. API_TLS accepts connections while the cluster

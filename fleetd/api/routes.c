@@ -222,21 +222,10 @@ const Route *route_find(const Component *const *components, RouteFamily family, 
         return NULL;
 }
 
-/* Return whether both have the path and a method of one request. */
-static bool route_is_same(const Route *a, const Route *b) {
-        char method[16];
-
-        if (a->family != b->family || !streq(a->pattern, b->pattern))
-                return false;
-        for (const char *p = b->methods; a->methods && p && *p; p += strspn(p, " ")) {
-                size_t n = strcspn(p, " ");
-
-                snprintf(method, sizeof(method), "%.*s", (int) n, p);
-                if (text_has_word(a->methods, method))
-                        return true;
-                p += n;
-        }
-        return !a->methods || !b->methods;
+/* A path is of one component, and each route of it has methods of its own. */
+static bool route_is_same(const Route *a, const Route *b, bool other) {
+        return a->family == b->family && streq(a->pattern, b->pattern) &&
+               (other || same_string(a->methods, b->methods));
 }
 
 int api_check_routes(const Component *const *components, Error *err) {
@@ -246,7 +235,7 @@ int api_check_routes(const Component *const *components, Error *err) {
                 for (; a < a_end; a++)
                         for (size_t k = 0; k <= i && route_set(components, k, &b, &b_end); k++)
                                 for (; b < b_end && b != a; b++)
-                                        if (route_is_same(a, b))
+                                        if (route_is_same(a, b, i != k))
                                                 return error_set(err, -EEXIST, "%s and %s have a route %s %s",
                                                                  k > 0 ? components[k - 1]->name : "the core",
                                                                  i > 0 ? components[i - 1]->name : "the core",

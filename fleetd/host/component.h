@@ -1,7 +1,7 @@
-/* A component of the daemon: daemon_open.c opens, informs and closes all of them by one table.
+/* A component of the daemon: daemon_open.c opens, informs and closes all of the table in daemon_components.c.
  *
  * The order of the table is that of opening; a component may use those before it. A feature has its row in
- * its own folder; rows of components that use each other both ways are in daemon_components.c. */
+ * its own folder. */
 #pragma once
 
 #include "fleetd/host/sealer.h"
