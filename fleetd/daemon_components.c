@@ -171,7 +171,8 @@ static int daemon_check_units(const char *directory, Error *err) {
 
 static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret, Error *err) {
         _cleanup_free_ char *directory = NULL;
-        AgentOptions options = { .machine_id = s->machine_id,
+        AgentOptions options = { .host = host,
+                                 .machine_id = s->machine_id,
                                  .boot_id = host->io.boot_id,
                                  .prober = host->io.prober,
                                  .on_checks = daemon_on_checks,

@@ -248,7 +248,7 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         *ret = d;
         if (!d)
                 return -ENOMEM;
-        d->host = (ComponentHost) { .io = *io, .components = daemon_components };
+        d->host = (ComponentHost) { .io = *io, .components = daemon_components, .selves = d->selves };
         d->started_ms = loop_wall_ms(io->loop);
         d->level_max = io->level_max > 0 ? io->level_max : KV_LEVEL_MAX;
         d->metrics_units = settings->metrics_units;

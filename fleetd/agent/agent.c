@@ -540,6 +540,8 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .on_ready = options->on_ready,
                 .userdata = options->userdata,
+                .components = options->host ? options->host->components : NULL,
+                .selves = options->host ? options->host->selves : NULL,
                 .records = { .dir_fd = -1 },
         };
         TAILQ_INIT(&a->dirty);

@@ -13,13 +13,14 @@
 #include "base/duration.h"
 #include "fleetd/agent/checks.h"
 #include "fleetd/agent/plan.h"
-#include "fleetd/registry/registry.h"
+#include "fleetd/host/component.h"
 #include "fleetd/registry/set_health.h"
 #include "fleetd/systemd/systemd.h"
 
 typedef struct Agent Agent;
 
 typedef struct AgentOptions {
+        const ComponentHost *host;        /* with the components that have duties; NULL: none */
         const char *machine_id, *boot_id; /* copied */
         const char *directory;            /* of the assignment records */
         Prober *prober;                   /* of health checks, borrowed; NULL: units with checks have none */

@@ -144,7 +144,9 @@ struct Agent {
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentLease lease;
         AgentPartition partition;
-        Checks *checks; /* NULL: none */
+        Checks *checks;                     /* NULL: none */
+        const Component *const *components; /* borrowed, as the next; NULL: none */
+        void *const *selves;
         int (*on_checks)(void *userdata, const char *problem);
         int (*ask_set)(void *userdata, const char *unit);
         size_t n_unchecked;          /* AgentUnit.unchecked */

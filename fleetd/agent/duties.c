@@ -1,4 +1,5 @@
-/* What this host does around a unit, beside its steps. */
+/* What this host does around a unit, beside its steps: the agent first, then the components in the order of
+ * their table. */
 #include "fleetd/agent/agent_internal.h"
 
 /* In the order of the calls. NULL: nothing. */
@@ -13,6 +14,11 @@ static const struct {
         { "health", .gone = agent_end_checks },
 };
 
+/* Return the duty of the component at this place; NULL: it has none, or is not opened here. */
+static const Duty *agent_duty(const Agent *a, size_t i) {
+        return a->selves[i] ? a->components[i]->duty : NULL;
+}
+
 int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
         int r = 0;
 
@@ -22,10 +28,21 @@ int agent_begin_duties(Agent *a, const AgentUnit *u, AgentStep s) {
                 if (s == AGENT_START && duties[i].prepare)
                         r = duties[i].prepare(a, u);
         }
+        for (size_t i = 0; a->components && a->components[i] && r >= 0; i++) {
+                const Duty *d = agent_duty(a, i);
+
+                if (s == AGENT_STOP && d && d->stopping)
+                        d->stopping(a->selves[i], u->name);
+                if (s == AGENT_START && d && d->prepare)
+                        r = d->prepare(a->selves[i], u->name);
+        }
         return r;
 }
 
 void agent_unit_gone(Agent *a, AgentUnit *u) {
+        for (size_t i = 0; a->components && a->components[i]; i++)
+                if (agent_duty(a, i) && agent_duty(a, i)->gone)
+                        agent_duty(a, i)->gone(a->selves[i], u->name);
         for (size_t i = 0; i < ELEMENTS(duties); i++)
                 if (duties[i].gone)
                         duties[i].gone(a, u);

@@ -42,7 +42,8 @@ typedef struct DaemonIo {
  * all are closed, and on a host without it. */
 typedef struct ComponentHost {
         DaemonIo io;
-        const struct Component *const *components; /* all, with or without a state; NULL ends */
+        const struct Component *const *components; /* all; NULL ends */
+        void *const *selves;                       /* of components, by their places; NULL: not opened */
         Peers *peers;
         KvStore *store;
         Registry *registry;
@@ -53,6 +54,14 @@ typedef struct ComponentHost {
         struct Directory *directory;
         struct Api *api;
 } ComponentHost;
+
+/* What a component does around each unit of the cluster on this host. NULL: nothing. */
+typedef struct Duty {
+        int (*prepare)(void *self,
+                       const char *unit); /* before its start; a negative errno: tried again later */
+        void (*stopping)(void *self, const char *unit); /* before an assigned stop */
+        void (*gone)(void *self, const char *unit);     /* nothing is left of it */
+} Duty;
 
 typedef struct Component {
         const char *name;
@@ -65,6 +74,7 @@ typedef struct Component {
         /* systemd is ready, or the boot is complete now. NULL: none. */
         void (*systemd_ready)(void *self, uint64_t soft_reboots, bool booting);
         void *(*crash)(void *self); /* for simulation, instead of close; NULL: the same */
+        const Duty *duty;           /* NULL: none */
         /* Also on a host that has not opened the component: */
         const struct Route *routes;
         size_t n_routes;

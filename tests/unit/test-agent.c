@@ -34,8 +34,30 @@ typedef struct Fixture {
         uint64_t boot_wait_ms;
 } Fixture;
 
+/* A component with a duty: what it was called for. */
+static Text duties;
+
+static int toy_prepare(void *self, const char *unit) {
+        text_printf(self, "prepare %s; ", unit);
+        return 0;
+}
+
+static void toy_stopping(void *self, const char *unit) {
+        text_printf(self, "stopping %s; ", unit);
+}
+
+static void toy_gone(void *self, const char *unit) {
+        text_printf(self, "gone %s; ", unit);
+}
+
 static void agent_open(Fixture *fixture) {
-        AgentOptions options = { .machine_id = fixture->host->id,
+        static const Duty duty = { toy_prepare, toy_stopping, toy_gone };
+        static const Component toy = { "toy", .duty = &duty }, other = { "other" };
+        static const Component *const components[] = { &other, &toy, NULL };
+        static void *const selves[] = { NULL, &duties };
+        const ComponentHost components_host = { .components = components, .selves = selves };
+        AgentOptions options = { .host = &components_host,
+                                 .machine_id = fixture->host->id,
                                  .boot_id = boot_id,
                                  .directory = fixture->records,
                                  .boot_wait_ms = fixture->boot_wait_ms,
@@ -112,6 +134,7 @@ static int fixture_teardown(void **state) {
         Fixture *fixture = *state;
 
         agent_close(fixture);
+        text_done(&duties);
         assert_int_equal(fixture->fake->unlinked_in_vain, 0);
         fake_bus_free(fixture->fake);
         free(fixture->links);
@@ -228,6 +251,17 @@ static void an_assigned_unit_is_written_linked_started_and_published(void **stat
         assert_string_equal(fixture->fake->call_log.chars, call_log); /* a new unit needs no Reload */
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 1);
+}
+
+static void the_duties_of_components_go_with_a_unit(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service", ONE);
+        assert_string_equal(duties.chars, "prepare web.service; ");
+        text_clear(&duties);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, duties.size > 0 && strstr(duties.chars, "gone"));
+        assert_string_equal(duties.chars, "stopping web.service; gone web.service; ");
 }
 
 static void a_loaded_unit_is_not_started(void **state) {
@@ -2459,6 +2493,7 @@ int main(int argc, char *argv[]) {
 #define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_fixture(an_assigned_unit_is_written_linked_started_and_published),
+                in_fixture(the_duties_of_components_go_with_a_unit),
                 in_fixture(a_loaded_unit_is_not_started),
                 in_fixture(a_unit_is_not_published_before_systemd_has_its_file),
                 in_fixture(a_unit_that_waits_for_the_write_of_another_is_not_published_before_its_own),
