@@ -9,7 +9,8 @@
 
 typedef struct Daemon Daemon;
 
-/* Open all components. After a failure, *ret is NULL or a daemon to be closed by daemon_stop(). */
+/* Open all components. 'settings' is borrowed until the daemon is freed. After a failure, *ret is NULL or a
+ * daemon to be closed by daemon_stop(). */
 int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error *err);
 
 /* Apply what settings_take() changed. -ENOMEM: the facts of this machine are unchanged. */

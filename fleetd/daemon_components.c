@@ -55,7 +55,7 @@ static void daemon_on_identity(void *userdata) {
         _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
         Daemon *d = userdata;
         Error err = {};
-        int r = identity_read_credentials(d->state_directory, &credentials, &err);
+        int r = identity_read_credentials(d->host.settings->state_directory, &credentials, &err);
 
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "Failed to use the new certificate of this host: %s",
@@ -120,7 +120,7 @@ static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) 
                           .version = (char *) PACKAGE_VERSION,
                           .quadlet = systemd->ops->has_quadlet && systemd->ops->has_quadlet(systemd),
                           .users = s->listen_tls[0],
-                          .level = host->io.level_max > 0 ? host->io.level_max : KV_LEVEL_MAX,
+                          .level = host->io.level_max,
                           .boot_id = host->io.boot_id,
                           .soft_reboot = host->io.logind && host_has_soft_reboot(),
                           .soft_reboots = daemon_soft_reboots(systemd),
@@ -194,28 +194,10 @@ static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret,
 
 /* -- Api -- */
 
-static int daemon_metrics(void *userdata, MetricsForm form, MetricsScrape **ret) {
-        const Daemon *d = userdata;
-        MetricsSources sources = { .host = &d->host,
-                                   .units_max = d->metrics_units,
-                                   .leader_changes = d->leader_changes,
-                                   .started_ms = d->started_ms };
-
-        return metrics_begin(&sources, form, ret);
-}
-
 static bool daemon_is_foreign(void *userdata, const char *unit) {
         const Daemon *d = userdata;
 
         return d->host.agent && agent_has_conflict(d->host.agent, unit);
-}
-
-static void daemon_each_unit(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
-                             void *each_userdata) {
-        const Daemon *d = userdata;
-
-        if (d->host.agent)
-                agent_each_unit(d->host.agent, each, each_userdata);
 }
 
 static void daemon_log_access(const Settings *s) {
@@ -228,7 +210,8 @@ static void daemon_log_access(const Settings *s) {
 
 static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, Error *err) {
         ClientAccess access = settings_client_access(s);
-        ApiOptions options = { .network = host->io.network,
+        ApiOptions options = { .host = host,
+                               .network = host->io.network,
                                .peers = host->peers,
                                .store = host->store,
                                .registry = host->registry,
@@ -237,13 +220,9 @@ static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, E
                                .access = access,
                                .local_rights = &s->local_rights,
                                .server_names = &s->server_names,
-                               .metrics = daemon_metrics,
-                               .components = host->components,
-                               .engine = host->engine,
-                               .directory = host->directory,
+                               .metrics = metrics_begin,
                                .is_foreign = daemon_is_foreign,
                                .systemd = host->io.systemd,
-                               .each_unit = daemon_each_unit,
                                .membership = host->membership,
                                .authority = membership_authority(host->membership),
                                .join = daemon_join,

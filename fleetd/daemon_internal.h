@@ -28,19 +28,14 @@ struct Daemon {
         Deferred opened;    /* frees 'opening' */
         Deferred unchanged; /* answers an init of a cluster that is open */
         Timer restart;
-        bool restarts; /* 'restart' was started: nothing else begins */
-        char *state_directory, *cluster_file;
+        bool restarts;                  /* 'restart' was started: nothing else begins */
         char listen_peer[ADDRESS_SIZE]; /* where the peer listener failed to open; "": it did not */
         Timer listen;                   /* the next attempt */
-        unsigned level_max;
         char reason[16];
         void (*stopped)(void *userdata);
         void *userdata;
         KvRole role;
         uint64_t leader_id;
-        uint64_t leader_changes; /* since the start, see fleet_store_leader_changes_total */
-        uint64_t started_ms;     /* wall clock */
-        uint64_t metrics_units;
         char status[256];       /* the last STATUS= for systemd */
         char waits[WAITS_SIZE]; /* KvOptions.waits of a wiped host */
 };

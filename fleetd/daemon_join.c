@@ -70,10 +70,10 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         EnteringOptions options = {
                 .loop = d->host.io.loop,
                 .network = d->host.io.network,
-                .state_directory = d->state_directory,
-                .cluster_file = d->cluster_file,
+                .state_directory = d->host.settings->state_directory,
+                .cluster_file = d->host.settings->cluster_file,
                 .self = peers_self(d->host.peers),
-                .level = d->level_max,
+                .level = d->host.io.level_max,
                 .listen = listen,
                 .exposed = join->exposed,
                 .address_towards = host_address_towards,
@@ -121,12 +121,12 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
         char listen[ADDRESS_SIZE];
         OpeningOptions options = { .loop = d->host.io.loop,
                                    .authority = membership_authority(d->host.membership),
-                                   .state_directory = d->state_directory,
-                                   .cluster_file = own[0] ? "" : d->cluster_file,
+                                   .state_directory = d->host.settings->state_directory,
+                                   .cluster_file = own[0] ? "" : d->host.settings->cluster_file,
                                    .listen = listen };
         int r;
 
-        if (!own[0] && !d->cluster_file[0])
+        if (!own[0] && !d->host.settings->cluster_file[0])
                 return error_set(err, -EADDRNOTAVAIL,
                                  "ClusterFile= is empty, so that the address cannot be stored; set it, or "
                                  "ListenPeer=, in fleetd.conf");

@@ -60,7 +60,7 @@ static void daemon_on_state(void *userdata) {
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_state_role(&state), (unsigned long long) state.term,
                          leader);
-        d->leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
+        d->host.leader_changes += state.leader_id != d->leader_id && state.leader_id != 0;
         d->role = state.role;
         d->leader_id = state.leader_id;
         for (size_t i = 0; daemon_components[i]; i++)
@@ -85,8 +85,6 @@ static void daemon_on_peers_closed(void *userdata) {
         void (*stopped)(void *userdata) = d->stopped;
         void *stopped_userdata = d->userdata;
 
-        free(d->state_directory);
-        free(d->cluster_file);
         free(d);
         stopped(stopped_userdata);
 }
@@ -248,14 +246,12 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
         *ret = d;
         if (!d)
                 return -ENOMEM;
-        d->host = (ComponentHost) { .io = *io, .components = daemon_components, .selves = d->selves };
-        d->started_ms = loop_wall_ms(io->loop);
-        d->level_max = io->level_max > 0 ? io->level_max : KV_LEVEL_MAX;
-        d->metrics_units = settings->metrics_units;
-        d->state_directory = strdup(settings->state_directory);
-        d->cluster_file = strdup(settings->cluster_file);
-        if (!d->state_directory || !d->cluster_file)
-                return -ENOMEM;
+        d->host = (ComponentHost) { .io = *io,
+                                    .components = daemon_components,
+                                    .selves = d->selves,
+                                    .settings = settings,
+                                    .started_ms = loop_wall_ms(io->loop) };
+        d->host.io.level_max = io->level_max ?: KV_LEVEL_MAX;
         r = daemon_open(d, settings, err);
         if (r == 0)
                 daemon_on_state(d);
@@ -263,7 +259,6 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 }
 
 int daemon_reload(Daemon *d, const Settings *settings) {
-        d->metrics_units = settings->metrics_units;
         for (size_t i = 0; daemon_components[i]; i++) {
                 int r = d->selves[i] && daemon_components[i]->reload ?
                                 daemon_components[i]->reload(&d->host, d->selves[i], settings) :

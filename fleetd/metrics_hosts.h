@@ -5,7 +5,7 @@
 
 /* Values of several families, read once. */
 typedef struct MetricsView {
-        const MetricsSources *sources;
+        const ComponentHost *host;
         KvState state;
         KvCounts counts;
         EngineCounts engine; /* 0s without an engine */

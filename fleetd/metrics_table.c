@@ -22,7 +22,7 @@ static void read_build(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_units(const MetricsView *v, MetricsWriter *w) {
-        const size_t *n = registry_cluster(v->sources->host->registry)->conditions;
+        const size_t *n = registry_cluster(v->host->registry)->conditions;
 
         metrics_add(w, n[UNIT_ACTIVE] + n[UNIT_FAILED] + n[UNIT_WAITING] + n[UNIT_OTHER], NULL, NULL);
 }
@@ -34,11 +34,11 @@ static void read_units_by_state(const MetricsView *v, MetricsWriter *w) {
                                                                 [UNIT_OTHER] = "other" };
 
         for (UnitCondition c = UNIT_ACTIVE; c < _UNIT_CONDITION_MAX; c++)
-                metrics_add(w, registry_cluster(v->sources->host->registry)->conditions[c], names[c], NULL);
+                metrics_add(w, registry_cluster(v->host->registry)->conditions[c], names[c], NULL);
 }
 
 static void read_machines(const MetricsView *v, MetricsWriter *w) {
-        const size_t *n = registry_cluster(v->sources->host->registry)->counts + MACHINES_BY_PRESENCE;
+        const size_t *n = registry_cluster(v->host->registry)->counts + MACHINES_BY_PRESENCE;
 
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
                 metrics_add(w, n[p], presence_to_string(p), NULL);
@@ -74,9 +74,8 @@ static void read_pass_failures(const MetricsView *v, MetricsWriter *w) {
 static void read_brake(const MetricsView *v, MetricsWriter *w) {
         EngineBrake brake = {};
 
-        if (engine_brake_state(registry_cluster(v->sources->host->registry),
-                               v->sources->host->engine ? engine_brake(v->sources->host->engine) : 0,
-                               &brake) < 0)
+        if (engine_brake_state(registry_cluster(v->host->registry),
+                               v->host->engine ? engine_brake(v->host->engine) : 0, &brake) < 0)
                 w->text->error = -ENOMEM;
         metrics_add(w, brake.until_ms > 0, NULL, NULL);
 }
@@ -96,8 +95,7 @@ static void read_waiting(const MetricsView *v, MetricsWriter *w) {
         const ClusterUnit *u;
         uint64_t n = 0;
 
-        LIST_FOREACH(u, &registry_cluster(v->sources->host->registry)->lists[CLUSTER_WAITING],
-                     lists[CLUSTER_WAITING])
+        LIST_FOREACH(u, &registry_cluster(v->host->registry)->lists[CLUSTER_WAITING], lists[CLUSTER_WAITING])
                 n += u->unit != NULL;
         metrics_add(w, n, NULL, NULL);
 }
@@ -105,11 +103,11 @@ static void read_waiting(const MetricsView *v, MetricsWriter *w) {
 /* -- Registry -- */
 
 static void read_transactions(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, registry_counts(v->sources->host->registry)->done, "set", NULL);
+        metrics_add(w, registry_counts(v->host->registry)->done, "set", NULL);
 }
 
 static void read_failed_transactions(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, registry_counts(v->sources->host->registry)->failed, "set", NULL);
+        metrics_add(w, registry_counts(v->host->registry)->failed, "set", NULL);
 }
 
 /* -- Store -- */
@@ -123,7 +121,7 @@ static void read_is_leader(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_leader_changes(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->sources->leader_changes, NULL, NULL);
+        metrics_add(w, v->host->leader_changes, NULL, NULL);
 }
 
 static void read_term(const MetricsView *v, MetricsWriter *w) {
@@ -209,7 +207,7 @@ static void add_requests(void *userdata, const char *name, const HttpCounts *cou
 }
 
 static void read_requests(const MetricsView *v, MetricsWriter *w) {
-        api_each_listener(v->sources->host->api, add_requests, w);
+        api_each_listener(v->host->api, add_requests, w);
 }
 
 static void add_connections(void *userdata, const char *name, const HttpCounts *counts) {
@@ -217,7 +215,7 @@ static void add_connections(void *userdata, const char *name, const HttpCounts *
 }
 
 static void read_connections(const MetricsView *v, MetricsWriter *w) {
-        api_each_listener(v->sources->host->api, add_connections, w);
+        api_each_listener(v->host->api, add_connections, w);
 }
 
 static void add_rejected(void *userdata, const char *name, const HttpCounts *counts) {
@@ -226,11 +224,11 @@ static void add_rejected(void *userdata, const char *name, const HttpCounts *cou
 }
 
 static void read_rejected(const MetricsView *v, MetricsWriter *w) {
-        api_each_listener(v->sources->host->api, add_rejected, w);
+        api_each_listener(v->host->api, add_rejected, w);
 }
 
 static void read_watches(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, api_watches(v->sources->host->api), NULL, NULL);
+        metrics_add(w, api_watches(v->host->api), NULL, NULL);
 }
 
 /* -- Agent -- */
@@ -282,7 +280,7 @@ static void read_log_writes(const MetricsView *v, MetricsWriter *w) {
 /* -- Event loop -- */
 
 static void read_turns(const MetricsView *v, MetricsWriter *w) {
-        const Turns *t = loop_turns(v->sources->host->io.loop);
+        const Turns *t = loop_turns(v->host->io.loop);
 
         metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = turn_bucket_ns,
                                                       .n_bounds = TURN_BUCKETS,
@@ -291,11 +289,11 @@ static void read_turns(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_turn_cpu_max(const MetricsView *v, MetricsWriter *w) {
-        metrics_add_ns(w, loop_turns(v->sources->host->io.loop)->cpu_max_ns, NULL, NULL);
+        metrics_add_ns(w, loop_turns(v->host->io.loop)->cpu_max_ns, NULL, NULL);
 }
 
 static void read_turn_wall_max(const MetricsView *v, MetricsWriter *w) {
-        metrics_add_ns(w, loop_turns(v->sources->host->io.loop)->wall_max_ns, NULL, NULL);
+        metrics_add_ns(w, loop_turns(v->host->io.loop)->wall_max_ns, NULL, NULL);
 }
 
 static void add_work(MetricsWriter *w, const TurnWork *work) {
@@ -304,11 +302,11 @@ static void add_work(MetricsWriter *w, const TurnWork *work) {
 }
 
 static void read_work(const MetricsView *v, MetricsWriter *w) {
-        add_work(w, &loop_turns(v->sources->host->io.loop)->total);
+        add_work(w, &loop_turns(v->host->io.loop)->total);
 }
 
 static void read_work_max(const MetricsView *v, MetricsWriter *w) {
-        add_work(w, &loop_turns(v->sources->host->io.loop)->most);
+        add_work(w, &loop_turns(v->host->io.loop)->most);
 }
 
 /* -- Process -- */
@@ -585,24 +583,24 @@ static void metrics_complete(MetricsScrape *scrape) {
         metrics_end(&w);
 }
 
-int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape **ret) {
+int metrics_begin(const ComponentHost *host, MetricsForm form, MetricsScrape **ret) {
         _cleanup_(metrics_scrape_freep) MetricsScrape *scrape = NEW0(MetricsScrape, 1);
-        MetricsView v = { .sources = sources };
+        MetricsView v = { .host = host };
         MetricsWriter w;
 
-        if (!scrape || metrics_units_collect(sources, scrape) < 0)
+        if (!scrape || metrics_units_collect(host, scrape) < 0)
                 return -ENOMEM;
-        kv_state(sources->host->store, &v.state);
-        kv_counts(sources->host->store, &v.counts);
-        if (sources->host->engine)
-                engine_counts(sources->host->engine, &v.engine);
-        if (sources->host->agent)
-                v.agent = *agent_counts(sources->host->agent);
-        if (sources->host->agent && agent_checks(sources->host->agent))
-                v.checks = *agent_checks(sources->host->agent);
+        kv_state(host->store, &v.state);
+        kv_counts(host->store, &v.counts);
+        if (host->engine)
+                engine_counts(host->engine, &v.engine);
+        if (host->agent)
+                v.agent = *agent_counts(host->agent);
+        if (host->agent && agent_checks(host->agent))
+                v.checks = *agent_checks(host->agent);
         scrape->form = form;
         scrape->complete = metrics_complete;
-        scrape->process.started_ms = sources->started_ms;
+        scrape->process.started_ms = host->started_ms;
         w = (MetricsWriter) { .form = form, .text = &scrape->text };
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 if (!rows[i].read)

@@ -10,16 +10,8 @@
 #include "fleetd/host/component.h"
 #include "fleetd/metrics/scrape.h"
 
-/* Of one daemon; all borrowed. */
-typedef struct MetricsSources {
-        const ComponentHost *host;
-        size_t units_max; /* MetricsUnits=: units of this host that have families of their own */
-        uint64_t leader_changes;
-        uint64_t started_ms; /* wall clock */
-} MetricsSources;
-
 /* Return the family of row 'i' of the table, in the order of the answer; NULL: there are fewer. */
 const MetricFamily *metrics_family(size_t i);
 
 /* Write the families of the daemon's memory. 0, or -ENOMEM. The caller completes and frees *ret. */
-int metrics_begin(const MetricsSources *sources, MetricsForm form, MetricsScrape **ret);
+int metrics_begin(const ComponentHost *host, MetricsForm form, MetricsScrape **ret);

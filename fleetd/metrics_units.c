@@ -2,8 +2,10 @@
 
 #include <errno.h>
 
+#include "fleetd/host/settings.h"
+
 typedef struct UnitsCollected {
-        const MetricsSources *sources;
+        const ComponentHost *host;
         MetricsScrape *scrape;
         size_t n; /* units that the agent has; the first ones are collected */
 } UnitsCollected;
@@ -14,7 +16,7 @@ static void units_count(void *userdata, const SystemdUnit *unit) {
 
 static void units_add(void *userdata, const SystemdUnit *unit) {
         UnitsCollected *c = userdata;
-        const Registry *registry = c->sources->host->registry;
+        const Registry *registry = c->host->registry;
         const ClusterState *published;
         MetricsUnit *u;
 
@@ -30,20 +32,20 @@ static void units_add(void *userdata, const SystemdUnit *unit) {
         u->since_ms = published ? published->state.since_ms : 0;
 }
 
-int metrics_units_collect(const MetricsSources *sources, MetricsScrape *scrape) {
-        UnitsCollected c = { .sources = sources, .scrape = scrape };
+int metrics_units_collect(const ComponentHost *host, MetricsScrape *scrape) {
+        UnitsCollected c = { .host = host, .scrape = scrape };
         size_t n = 0;
 
-        if (!sources->host->agent)
+        if (!host->agent)
                 return 0;
-        agent_each_unit(sources->host->agent, units_count, &n);
-        c.n = MIN(n, sources->units_max);
+        agent_each_unit(host->agent, units_count, &n);
+        c.n = MIN(n, host->settings->metrics_units);
         scrape->n_omitted = n - c.n;
         if (c.n == 0)
                 return 0;
         scrape->units = NEW0(MetricsUnit, c.n);
         if (!scrape->units)
                 return -ENOMEM;
-        agent_each_unit(sources->host->agent, units_add, &c);
+        agent_each_unit(host->agent, units_add, &c);
         return 0;
 }

@@ -3,5 +3,5 @@
 
 #include "fleetd/metrics_table.h"
 
-/* Add the first sources->units_max of them to the scrape, and count the others. 0 or -ENOMEM. */
-int metrics_units_collect(const MetricsSources *sources, MetricsScrape *scrape);
+/* Add the first host->settings->metrics_units of them to the scrape, and count the others. 0 or -ENOMEM. */
+int metrics_units_collect(const ComponentHost *host, MetricsScrape *scrape);

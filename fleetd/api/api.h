@@ -6,8 +6,7 @@
  * over a session, and its answer is streamed back. */
 #pragma once
 
-#include "fleetd/directory/directory.h"
-#include "fleetd/engine/engine.h"
+#include "fleetd/host/component.h"
 #include "fleetd/host/limits.h"
 #include "fleetd/metrics/scrape.h"
 #include "fleetd/systemd/systemd.h"
@@ -42,18 +41,13 @@ typedef struct ApiOptions {
         const Names *local_rights; /* texts of LocalRights=, not kept; NULL: none */
         const Names *server_names; /* of API_TLS, in addition to its address; NULL: none; not kept */
         const ApiLimits *limits;   /* copied; NULL: the defaults */
-        /* metrics_begin() of this daemon; NULL: /metrics does not exist. */
-        int (*metrics)(void *userdata, MetricsForm form, MetricsScrape **ret);
-        const Component *const *components; /* with routes; NULL: none */
-        const Engine *engine;               /* of this host; NULL: none, as the next */
-        const Directory *directory;
+        const ComponentHost *host; /* engine, directory, agent, and the components with routes; NULL: none */
+        /* metrics_begin() of 'host'; NULL: /metrics does not exist. */
+        int (*metrics)(const ComponentHost *host, MetricsForm form, MetricsScrape **ret);
         struct Membership *membership;                        /* may be NULL: no other hosts */
         struct Authority *authority;                          /* may be NULL: no tokens */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_has_conflict(); may be NULL */
         Systemd *systemd; /* of this host; may be NULL: it has only units of the cluster */
-        /* agent_each_unit() of this host; NULL: it has no agent. */
-        void (*each_unit)(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
-                          void *each_userdata);
         /* May be NULL. 'done' is called once, from the loop, unless it is cancelled or this fails. Errors
          * with a message: -EINVAL, -EEXIST (content, or joined), -EALREADY (a join is under way),
          * -EADDRNOTAVAIL. */

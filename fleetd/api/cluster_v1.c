@@ -183,7 +183,7 @@ static void replica_write(Text *t, const Request *request, const KvState *state)
 }
 
 static void components_write(Text *t, const Request *request) {
-        const Component *const *c = request->api->options.components;
+        const Component *const *c = request->api->options.host->components;
 
         for (; c && *c; c++)
                 if ((*c)->write_cluster)

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "fleetd/agent/agent.h"
+#include "fleetd/engine/engine.h"
 #include "fleetd/engine/explain.h"
 #include "fleetd/registry/unit_order.h"
 
@@ -344,8 +346,8 @@ void states_local_handle(Request *request) {
         const ApiMachine self = { .id = o->machine_id, .hostname = o->name };
         _cleanup_text_ Text machines = {}, states = {}, t = {};
 
-        if (o->each_unit)
-                o->each_unit(o->userdata, local_add, &all);
+        if (o->host->agent)
+                agent_each_unit(o->host->agent, local_add, &all);
         if (all.error == 0 && all.n > 1)
                 qsort(all.items, all.n, sizeof(*all.items), local_compare);
         api_machines_page_write(&machines, &self, 1, NULL);

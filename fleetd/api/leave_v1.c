@@ -19,7 +19,7 @@ static const ClusterMachine *leave_self(const Request *request) {
 /* Set which units the unit directory of this host has. */
 static bool leave_owns_units(const Request *request, const Cluster *c, const ClusterMachine *self,
                              Error *ret) {
-        return leaving_owns_units(c, self, request->api->options.directory, ret);
+        return leaving_owns_units(c, self, request->api->options.host->directory, ret);
 }
 
 /* -- GET -- */

@@ -67,7 +67,7 @@ static int scraping_begin(Request *request) {
 
         if (!s)
                 return -ENOMEM;
-        r = api->options.metrics(api->options.userdata, form, &scrape);
+        r = api->options.metrics(api->options.host, form, &scrape);
         if (r < 0)
                 return r;
         metrics_scrape_resume(scrape, TAKE_PTR(api->scraped));

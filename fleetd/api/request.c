@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/engine/engine.h"
 #include "fleetd/engine/plan.h"
 #include "units/api_json.h"
 
@@ -375,9 +376,9 @@ bool request_is_below(const Request *request, unsigned level, const char *needs,
 }
 
 uint64_t request_brake_ms(const Request *request) {
-        const ApiOptions *o = &request->api->options;
+        const Engine *engine = request->api->options.host->engine;
 
-        return o->engine ? engine_brake(o->engine) : 0;
+        return engine ? engine_brake(engine) : 0;
 }
 
 bool request_is_braked(const Request *request) {

@@ -421,8 +421,8 @@ void route_request(Request *request) {
                 return;
         }
 
-        route = route_find(request->api->options.components, family, request->http->method, request->path,
-                           request->path_size, &request->rest, methods);
+        route = route_find(request->api->options.host->components, family, request->http->method,
+                           request->path, request->path_size, &request->rest, methods);
         if (!route && methods[0])
                 route_not_allowed(request, family, methods);
         else if (!route)

@@ -555,6 +555,7 @@ void api_set_local_rights(Api *api, const Names *texts, ClientAccess access) {
 }
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
+        static const ComponentHost no_components;
         const struct group *group = getgrnam("fleet");
         Api *api = NEW0(Api, 1);
         int r;
@@ -578,6 +579,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
         api->options.machine_id = api->machine_id;
+        api->options.host = options->host ?: &no_components;
         api->options.name = api->name;
 
         api->limits = options->limits ? *options->limits : api_limits_default;

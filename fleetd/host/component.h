@@ -42,6 +42,9 @@ typedef struct DaemonIo {
  * all are closed, and on a host without it. */
 typedef struct ComponentHost {
         DaemonIo io;
+        const Settings *settings;
+        uint64_t started_ms;                       /* wall clock */
+        uint64_t leader_changes;                   /* since then, see fleet_store_leader_changes_total */
         const struct Component *const *components; /* all; NULL ends */
         void *const *selves;                       /* of components, by their places; NULL: not opened */
         Peers *peers;

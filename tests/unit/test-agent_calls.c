@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fleetd/metrics_units.h"
+#include "fleetd/host/settings.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
@@ -1225,18 +1226,19 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
 
 static void metrics_of_a_unit_end_with_its_file(void **state) {
         Fixture *fixture = *state;
-        MetricsSources sources = { .agent = fixture->agent,
-                                   .registry = fixture->host->registry,
-                                   .units_max = 10 };
+        Settings settings = { .metrics_units = 10 };
+        const ComponentHost host = { .settings = &settings,
+                                     .agent = fixture->agent,
+                                     .registry = fixture->host->registry };
         MetricsScrape *scrape = NEW0(MetricsScrape, 1);
 
         assert_non_null(scrape);
-        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(metrics_units_collect(&host, scrape), 0);
         assert_int_equal(scrape->n_units + scrape->n_omitted, 0);
 
         run_unit(fixture, "web.service");
         run_unit(fixture, "db.service");
-        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(metrics_units_collect(&host, scrape), 0);
         assert_int_equal(scrape->n_units, 2);
         assert_int_equal(scrape->n_omitted, 0);
         for (size_t i = 0; i < 2; i++) {
@@ -1248,10 +1250,10 @@ static void metrics_of_a_unit_end_with_its_file(void **state) {
         }
         scrape = metrics_scrape_free(scrape);
 
-        sources.units_max = 1;
+        settings.metrics_units = 1;
         scrape = NEW0(MetricsScrape, 1);
         assert_non_null(scrape);
-        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(metrics_units_collect(&host, scrape), 0);
         assert_int_equal(scrape->n_units, 1);
         assert_int_equal(scrape->n_omitted, 1);
         scrape = metrics_scrape_free(scrape);
@@ -1260,7 +1262,7 @@ static void metrics_of_a_unit_end_with_its_file(void **state) {
         UNTIL(fixture, is_gone(fixture, "web.service"));
         scrape = NEW0(MetricsScrape, 1);
         assert_non_null(scrape);
-        assert_int_equal(metrics_units_collect(&sources, scrape), 0);
+        assert_int_equal(metrics_units_collect(&host, scrape), 0);
         assert_int_equal(scrape->n_units, 1);
         assert_int_equal(scrape->n_omitted, 0);
         assert_string_equal(scrape->units[0].name, "db.service");

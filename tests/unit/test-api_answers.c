@@ -27,6 +27,7 @@
 typedef struct Fixture {
         Host *host;
         Api *api;
+        ComponentHost components;
         char *socket, tcp[64];
         uint64_t base; /* the index at which the test began */
         char *answer;  /* the last one, whole */
@@ -44,7 +45,7 @@ static void complete_figures(MetricsScrape *scrape) {
         text_append(&scrape->text, scrape->form == METRICS_OPENMETRICS ? "# EOF\n" : "fleetd_figure 2\n");
 }
 
-static int begin_figures(void *userdata, MetricsForm form, MetricsScrape **ret) {
+static int begin_figures(const ComponentHost *host, MetricsForm form, MetricsScrape **ret) {
         n_begun++;
         *ret = NEW0(MetricsScrape, 1);
         (*ret)->form = form;
@@ -62,15 +63,17 @@ uint64_t __wrap_engine_brake(const Engine *e) {
         return brake_now_ms;
 }
 
-static void each_unit(void *userdata, void (*each)(void *userdata, const SystemdUnit *unit),
-                      void *each_userdata) {
+void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
+                            void *userdata);
+void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, const SystemdUnit *unit),
+                            void *userdata) {
         static const SystemdUnit units[] = {
                 { .name = "b.service", .load = "loaded", .active = "failed", .sub = "failed", .hash = "11" },
                 { .name = "a.service", .load = "loaded", .active = "active", .sub = "running" },
         };
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                each(each_userdata, &units[i]);
+                each(userdata, &units[i]);
 }
 
 static const Component *const components[] = { &reboot_component, NULL };
@@ -84,12 +87,13 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
-                               .components = components,
-                               .engine = (const Engine *) fixture, /* its functions are played */
-                               .each_unit = each_unit,
+                               .host = &fixture->components,
                                .metrics = begin_figures };
         Error err = {};
 
+        fixture->components = (ComponentHost) { .components = components,
+                                                .engine = (Engine *) fixture, /* their functions are played */
+                                                .agent = (Agent *) fixture };
         fixture->api = api_free(fixture->api);
         assert_int_equal(api_new(&fixture->api, fixture->host->loop, &options), 0);
         snprintf(fixture->tcp, sizeof(fixture->tcp), "127.0.0.1:%d", scratch_port());
@@ -5318,7 +5322,6 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         };
         Fixture *fixture = *state;
         Loop *loop = fixture->host->loop;
-        MetricsSources sources;
         ComponentHost host;
         MetricsScrape *scrape;
         Turns turns;
@@ -5348,9 +5351,9 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                                  .peers = fixture->host->peers,
                                  .registry = fixture->host->registry,
                                  .engine = (Engine *) fixture,
-                                 .api = fixture->api };
-        sources = (MetricsSources) { .host = &host, .leader_changes = 31 };
-        assert_int_equal(metrics_begin(&sources, METRICS_TEXT, &scrape), 0);
+                                 .api = fixture->api,
+                                 .leader_changes = 31 };
+        assert_int_equal(metrics_begin(&host, METRICS_TEXT, &scrape), 0);
         loop->turns = turns;
         counts_are_played = false;
         if (!fits(fixture, figures, scrape->text.chars)) {
@@ -5360,7 +5363,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         metrics_scrape_free(scrape);
 
         host.engine = NULL; /* of a host without an engine */
-        assert_int_equal(metrics_begin(&sources, METRICS_OPENMETRICS, &scrape), 0);
+        assert_int_equal(metrics_begin(&host, METRICS_OPENMETRICS, &scrape), 0);
         assert_non_null(strstr(scrape->text.chars, "\nfleet_engine_leader_start_time 0\n"));
         metrics_scrape_free(scrape);
 }
