@@ -2,7 +2,7 @@
  * for it. */
 #pragma once
 
-#include "fleetd/membership/cluster_key.h"
+#include "fleetd/identity/cluster_key.h"
 #include "io/loop_uv.h"
 
 int creds_new(Sealer **ret, UvLoop *loop); /* 0 or -ENOMEM */

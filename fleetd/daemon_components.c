@@ -9,7 +9,7 @@
 #include "fleetd/agent/records.h"
 #include "fleetd/daemon_internal.h"
 #include "fleetd/host/host.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/identity.h"
 #include "fleetd/metrics_table.h"
 
 /* -- Engine -- */

@@ -11,9 +11,9 @@
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/features/reboot/reboot.h"
-#include "fleetd/membership/entering.h"
+#include "fleetd/identity/entering.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/opening.h"
+#include "fleetd/identity/opening.h"
 
 enum { WAITS_SIZE = 256, COMPONENTS = 10 };
 

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "fleetd/membership/liveness.h"
-#include "fleetd/membership/revocation.h"
+#include "fleetd/identity/revocation.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 

@@ -27,6 +27,7 @@ FLEETD_SOURCES =
 FLEETD_ALONE_SOURCES =
 FLEETD_FAST_SOURCES =
 FLEETD_UNITY =
+include fleetd/identity/local.mk
 include fleetd/membership/local.mk
 include fleetd/api/local.mk
 include fleetd/registry/local.mk

@@ -15,7 +15,7 @@
 #include "fleetd/guard_process.h"
 #include "fleetd/host/host.h"
 #include "fleetd/maintenance.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/identity.h"
 #include "fleetd/service.h"
 #include "fleetd/systemd/bus.h"
 #include "fleetd/trim.h"

@@ -10,8 +10,8 @@
 
 #include "base/file.h"
 #include "fleetd/creds.h"
-#include "fleetd/membership/identity.h"
-#include "fleetd/membership/key_file.h"
+#include "fleetd/identity/identity.h"
+#include "fleetd/identity/key_file.h"
 #include "fleetd/registry/kinds.h"
 #include "kvstore/offline.h"
 #include "units/stored_json.h"

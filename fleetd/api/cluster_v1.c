@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "fleetd/membership/leaving.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/securing.h"
+#include "fleetd/identity/securing.h"
 #include "fleetd/membership/voters.h"
 
 /* Write the end of the log of another host, while that host knows no leader. */

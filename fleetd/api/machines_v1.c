@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/presence.h"

@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/parse.h"
-#include "fleetd/membership/authority.h"
-#include "fleetd/membership/renewal.h"
+#include "fleetd/identity/authority.h"
+#include "fleetd/identity/renewal.h"
 #include "io/tls.h"
 #include "peers/strangers.h"
 

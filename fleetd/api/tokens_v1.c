@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/rotation.h"
+#include "fleetd/identity/rotation.h"
 #include "fleetd/registry/registry.h"
 #include "units/json_record.h"
 

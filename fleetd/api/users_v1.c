@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "units/json_record.h"
 
 /* -- List -- */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fleetd/membership/cluster_file.h"
+#include "fleetd/identity/cluster_file.h"
 #include "fleetd/membership/membership_internal.h"
 
 enum { DIALED_MAX = 1024 };

@@ -10,8 +10,8 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/parse.h"
-#include "fleetd/membership/cluster_key.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/cluster_key.h"
+#include "fleetd/identity/identity.h"
 #include "fleetd/membership/membership_internal.h"
 #include "fleetd/membership/voters.h"
 

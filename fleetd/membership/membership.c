@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/identity.h"
 #include "fleetd/membership/leaving.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership_internal.h"

@@ -7,13 +7,13 @@
 
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
-#include "fleetd/membership/revocation.h"
+#include "fleetd/identity/revocation.h"
 #include "fleetd/host/sealer.h"
 #include "fleetd/registry/set_health.h"
 #include "peers/frames.h"
 
 typedef struct Membership Membership;
-typedef struct Authority Authority; /* fleetd/membership/authority.h */
+typedef struct Authority Authority; /* fleetd/identity/authority.h */
 
 typedef struct MembershipOptions {
         const char *machine_id;

@@ -4,14 +4,14 @@
 #include <sys/queue.h>
 
 #include "base/sizes.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/renewal.h"
+#include "fleetd/identity/renewal.h"
 #include "fleetd/membership/report_hosts.h"
 #include "fleetd/membership/reports.h"
-#include "fleetd/membership/revocation.h"
-#include "fleetd/membership/securing.h"
+#include "fleetd/identity/revocation.h"
+#include "fleetd/identity/securing.h"
 #include "units/named.h"
 
 enum {

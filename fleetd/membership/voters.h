@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/sizes.h"
-#include "fleetd/membership/voters_limit.h"
+#include "fleetd/identity/voters_limit.h"
 #include "kvstore/kvstore.h"
 
 enum {

@@ -1,7 +1,7 @@
 /* Arbitrary bytes as a join request, and as its answer: what is accepted is written as it was read. */
 #include <assert.h>
 
-#include "fleetd/membership/enter_message.h"
+#include "fleetd/identity/enter_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "fleetd/maintenance.h"
-#include "fleetd/membership/cluster_file.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/cluster_file.h"
+#include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "units/unit_file.h"
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/membership/identity.h"
-#include "fleetd/membership/revocation.h"
+#include "fleetd/identity/identity.h"
+#include "fleetd/identity/revocation.h"
 #include "io/tls_credentials.h"
 
 /* -- What the daemons send -- */

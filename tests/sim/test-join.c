@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/membership/authority_internal.h"
+#include "fleetd/identity/authority_internal.h"
 #include "peers/peers_internal.h"
 #include "tests/sim/tokens.h"
 

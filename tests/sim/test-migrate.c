@@ -12,8 +12,8 @@
 
 #include "base/log.h"
 #include "fleetd/api/api.h"
-#include "fleetd/membership/authority.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/authority.h"
+#include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/load.h"
 #include "tests/sim/seeds.h"

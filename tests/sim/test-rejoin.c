@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/membership/cluster_file.h"
+#include "fleetd/identity/cluster_file.h"
 #include "fleetd/membership/membership.h"
 #include "tests/lib/message.h"
 #include "tests/sim/tokens.h"

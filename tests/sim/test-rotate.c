@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "base/base64.h"
-#include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/authority_internal.h"
+#include "fleetd/identity/identity.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/revocation.h"
+#include "fleetd/identity/revocation.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/size.h"
 #include "tests/lib/store_inside.h"

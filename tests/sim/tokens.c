@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/seeds.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fleetd/api/api.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "tests/sim/cluster.h"
 
 enum { TOKENS_PATIENCE_MS = 60000 };

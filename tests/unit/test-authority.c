@@ -11,7 +11,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
-#include "fleetd/membership/authority_internal.h"
+#include "fleetd/identity/authority_internal.h"
 #include "peers/frames.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"

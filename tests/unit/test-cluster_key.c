@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fleetd/membership/cluster_key.h"
-#include "fleetd/membership/key_file.h"
+#include "fleetd/identity/cluster_key.h"
+#include "fleetd/identity/key_file.h"
 #include "io/tls_roles.h"
 #include "tests/lib/scratch.h"
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/identity.h"
 #include "tests/lib/power.h"
 #include "tests/lib/scratch.h"
 

@@ -14,10 +14,10 @@
 
 #include "base/base64.h"
 #include "base/file.h"
-#include "fleetd/membership/authority_internal.h"
-#include "fleetd/membership/cluster_key.h"
-#include "fleetd/membership/enter_message.h"
-#include "fleetd/membership/identity.h"
+#include "fleetd/identity/authority_internal.h"
+#include "fleetd/identity/cluster_key.h"
+#include "fleetd/identity/enter_message.h"
+#include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 
 #define MACHINE "00000000000000000000000000000002"

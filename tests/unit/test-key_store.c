@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "fleetd/membership/key_store.h"
+#include "fleetd/identity/key_store.h"
 #include "tests/lib/fake_sealer.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/scratch.h"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "fleetd/membership/replica_pins.h"
+#include "fleetd/identity/replica_pins.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/scratch.h"
 

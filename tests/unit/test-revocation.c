@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/membership/revocation.h"
+#include "fleetd/identity/revocation.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "fleetd/membership/identity.h"
-#include "fleetd/membership/renewal.h"
-#include "fleetd/membership/securing.h"
+#include "fleetd/identity/identity.h"
+#include "fleetd/identity/renewal.h"
+#include "fleetd/identity/securing.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/host.h"
 

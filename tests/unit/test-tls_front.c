@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/api/request.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "io/tls.h"
 #include "tests/lib/attached.h"
 #include "tests/lib/scratch.h"

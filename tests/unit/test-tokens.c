@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "fleetd/membership/tokens.h"
+#include "fleetd/identity/tokens.h"
 #include "tests/lib/cluster_view.h"
 
 #define A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "fleetd/api/api.h"
-#include "fleetd/membership/authority.h"
+#include "fleetd/identity/authority.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "units/json.h"

@@ -1,0 +1,212 @@
+/* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
+ * authority_users.c, authority_listener.c, authority_rotation.c, authority_secure.c, key_distribution.c (the
+ * cluster key). */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "base/pace.h"
+#include "fleetd/identity/authority.h"
+#include "fleetd/identity/key_store.h"
+#include "units/named.h"
+
+enum {
+        AUTHORITY_MS = 9000, /* for one request, all steps together: less than a client waits for an answer */
+        AUTHORITY_SECURE_MS = 9000, /* AUTHORITY_SECURE: each host replaces one session per second */
+        AUTHORITY_RETRY_MS = 50,    /* after a key has changed meanwhile */
+        AUTHORITY_ISSUED_SEC = 100, /* certificates per second */
+        AUTHORITY_OPS_MAX = 256,    /* requests under way, */
+        AUTHORITY_OPS_HOSTS = 224,  /* and of them those of other hosts */
+        AUTHORITY_RENEWALS_SEC = 1, /* of one host; the next number at once */
+        AUTHORITY_RENEWALS_BURST = 5,
+        KEYS_ERROR_MAX = 77, /* bytes of an error: a heartbeat holds the message about it */
+};
+
+typedef enum AuthorityOpKind {
+        AUTHORITY_TOKEN,
+        AUTHORITY_SECURE, /* certificates are required from now on */
+        AUTHORITY_ENROLL, /* of this host */
+        AUTHORITY_JOIN,   /* of a host with a token */
+        AUTHORITY_RENEW,  /* of a host of the cluster */
+        AUTHORITY_USER,
+} AuthorityOpKind;
+
+/* A request under way: it waits for the CA, for the registry, or for another attempt. */
+typedef struct AuthorityOp {
+        Authority *authority;
+        AuthorityOpKind kind;
+        uint64_t deadline_ms;
+        Timer retry;
+        bool writing; /* the registry, or the store, will answer */
+        /* Of requests of other hosts: the view of this host had all that was committed when the request came.
+         * A former view may lack the token, or the host. */
+        KvSync sync;
+        bool syncing, current;
+
+        /* AUTHORITY_TOKEN */
+        AuthorityTokenDone *token_done;
+        TokenRecord record;
+        Token token; /* wiped at the end */
+
+        /* AUTHORITY_SECURE; 'by' of the record is the user */
+        AuthoritySecured *secured;
+        bool force;
+
+        /* Others: the host, as it names itself, and its request. */
+        AuthorityIssued *issued;
+        EnterRequest request;                              /* of ENROLL and RENEW only the csr */
+        char machine[MACHINE_ID_SIZE], name[TLS_URI_SIZE]; /* the name is for people */
+        char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
+        char used_pin[DIGEST_SIZE]; /* of a renewal: by which the host is authenticated; "": by the key file
+                                     */
+        Pins pins;                  /* of a renewal: those of the host when the request was received */
+        uint64_t session;           /* number of the session to answer on; 0: 'issued' */
+        HostRecord host;            /* being written */
+        uint8_t serial[TLS_SERIAL_BYTES];
+        uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
+        uint64_t lifetime_ms;
+
+        /* AUTHORITY_USER; 'name' is that of the user. */
+        RightList *rights; /* NULL: those that it has */
+        bool replace;
+        char by[PRINCIPAL_TEXT_SIZE]; /* who requested it */
+        char user[RECORDED_BY_SIZE];  /* the same for the history, of AUTHORITY_USER */
+
+        void *userdata;
+        LIST_ENTRY(AuthorityOp) ops;
+} AuthorityOp;
+
+/* key_distribution.c */
+typedef struct KeyDistribution {
+        Named *holders; /* KeyHolder: members that have confirmed a key to this leader */
+        uint64_t term;  /* in which they have */
+        /* Of the change of the cluster key for which this leader has made a key. */
+        uint64_t next_term, next_index;
+        uint64_t next_number;             /* of the last key that this host has made; 0: none, or it failed */
+        uint64_t checked_index, check_ms; /* key of the CA that was checked; time of the next check */
+        uint64_t transfer_ms;             /* no transfer of the leadership before */
+        uint64_t refused_ms;              /* no message about a key that cannot be stored before */
+        bool opening;                     /* the file of the key is being opened */
+        bool warned;                      /* 'problem' was logged as a warning */
+        Verdict problem;                  /* why this host cannot use the key */
+} KeyDistribution;
+
+/* Of a host without a replica: its request for the certificate of its listener. */
+typedef struct ListenerRequest {
+        TlsPrivateKey *key; /* NULL: there is none */
+        uint64_t until_ms;  /* for an answer */
+        char *certificate;  /* the answer: PEM */
+        char refusal[ERROR_MESSAGE_MAX];
+} ListenerRequest;
+
+struct Authority {
+        Loop *loop; /* borrowed, as the next three */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE];
+        char *state_directory; /* NULL: this host is no authority */
+        uint64_t voters;
+        RegistryObserver observer;
+        Deferred update;
+        bool creating;            /* the transaction that creates the CA is under way */
+        uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
+        Pace issues;
+        uint64_t rejection_noted_ms; /* the last rejection in the history */
+        Named *wrong;                /* WrongSecrets, by ID of the token */
+        Named *renewing;             /* RenewalPace, by machine ID */
+        ListenerRequest listener;
+        KeyDistribution keys;
+        KeyStore *key_store;         /* NULL: this host is no authority */
+        bool failure_logged;         /* of a change of keys */
+        uint64_t keys_deleted_index; /* of the key of the CA for which former cluster keys were deleted */
+        LIST_HEAD(, AuthorityOp) operations;
+};
+
+/* authority_tokens.c */
+/* Return whether one more certificate may be issued now, and count it. */
+bool authority_may_issue(Authority *a);
+/* Return a new operation in the list, or NULL: too many, or no memory. */
+AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata);
+/* Report a failure, and end the operation. */
+void authority_op_fail(AuthorityOp *op, int error, const char *message);
+void authority_op_free(AuthorityOp *op);
+/* Try again soon: a key on which the decision depends has changed. */
+void authority_op_again(AuthorityOp *op);
+/* Append the addresses of the replicas, this host's first. Return their number. */
+size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t max);
+
+int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
+                        CaKey *ret_key, Error *err);
+
+/* Sign the certificate of what has been written, and answer: the result of a write. */
+void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index);
+int authority_read_csr(AuthorityOp *op, Error *err);
+
+/* authority_users.c */
+/* As authority_host_step(). */
+void authority_user_step(AuthorityOp *op);
+
+/* authority_listener.c */
+void authority_listener_init(Authority *a);
+void authority_listener_done(Authority *a);
+
+/* authority_rotation.c */
+/* On the leader: take the next step of a rotation if it is due. */
+void authority_rotation_tick(Authority *a, const KvState *state);
+/* Return the IDs of tokens whose root is none of these, borrowed. The caller frees the array; NULL without
+ * memory. */
+const char **authority_ended_tokens(const Cluster *c, const CaRoots *roots, size_t *ret_n);
+
+/* authority_rekey.c */
+/* On the leader: continue a change of the cluster key. */
+void authority_rekey_tick(Authority *a, const KvState *state);
+/* Request a change from the leader: CA_ROTATION_BEGIN or CA_ROTATION_REKEY. As authority_rotate(). */
+int authority_request(Authority *a, CaRotationState first, const char *user, RegistryDone done,
+                      void *userdata, Error *err);
+/* Log the first of several failures to continue a change of keys; 0 ends them. */
+void authority_log_failure(Authority *a, int error, const char *action, const Error *err);
+/* Delete the cluster keys of this host that nothing in the tree is sealed with any longer. */
+void authority_delete_keys(Authority *a);
+
+/* authority_secure.c */
+/* Write the setting when no host needs the key file; called again until then. */
+void authority_secure_step(AuthorityOp *op);
+
+/* authority_hosts.c */
+void authority_hosts_init(Authority *a);
+void authority_hosts_done(Authority *a);
+/* Decide and write; called again after authority_op_again(). */
+void authority_host_step(AuthorityOp *op);
+/* Send the failure to the host, or call 'issued'. */
+void authority_host_fail(AuthorityOp *op, int error, const char *message);
+
+/* key_distribution.c */
+int keys_init(Authority *a, Sealing sealing); /* 0 or -ENOMEM */
+void keys_done(Authority *a);
+/* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file.
+ * -EAGAIN: it is being sealed; its number is keys.next_number. */
+int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err);
+/* Send key 'number' to all members that have not confirmed it. Return 0 when all have that are no standbys,
+ * without 'absent' those of them that are up; -EAGAIN: not yet, 'err' names one; -ENOENT: this host does not
+ * have the key. */
+int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool absent, Error *err);
+/* Forget what members have confirmed to another leader. */
+void keys_begin_term(Authority *a, uint64_t term);
+/* Check now and then whether this member can open the private key of the CA. */
+void keys_check(Authority *a, const KvState *state);
+/* Return 0, or 'code' with 'what' and why this host cannot use the cluster key. */
+int keys_check_problem(const Authority *a, int code, const char *what, Error *err);
+/* On a leader without the cluster key: let a voter lead that has it. */
+void keys_transfer(Authority *a, const KvState *state);
+/* Return whether another CA is to replace that of the tree: all members report that the cluster key is
+ * missing, and it cannot be expected to return. */
+bool keys_are_lost(const Authority *a, const KvState *state);
+/* The context with which the private key of a root is sealed. */
+enum { CA_CONTEXT_SIZE = 128 };
+void keys_ca_context(uint64_t cluster_id, const char *root, char ret[static CA_CONTEXT_SIZE]);
+/* Seal the private key of a root. The caller frees ret->sealed. */
+int keys_seal_ca(Authority *a, const char *root, const TlsPrivateKey *private_key, const ClusterKey *key,
+                 CaKey *ret, Error *err);
+/* Open the private key of the root that signs. -ENOENT: this host does not have the cluster key. */
+int keys_open_ca(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Error *err);

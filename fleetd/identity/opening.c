@@ -1,0 +1,96 @@
+#include "fleetd/identity/opening.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/identity/cluster_file.h"
+#include "fleetd/identity/identity.h"
+
+struct Opening {
+        Authority *authority;
+        char *state_directory, *cluster_file;
+        char *key; /* PEM */
+        EnteringResult result;
+        EnteringDone *done;
+        void *userdata;
+};
+
+/* The identity is written first: with an address and without an identity, a start would be refused. */
+static int opening_store(Opening *o, const EnterAnswer *answer, Error *err) {
+        _cleanup_text_ Text file = {};
+        int r;
+
+        cluster_file_print(&file, o->result.listen, "");
+        if (file.error < 0)
+                return file.error;
+        r = identity_store_first(o->state_directory, o->key, answer->certificate, answer->roots, err);
+        if (r == -EEXIST) /* of a former attempt, with the same key */
+                r = identity_renew(o->state_directory, answer->certificate, answer->roots, err);
+        if (r < 0 || !o->cluster_file[0])
+                return r;
+        r = cluster_file_write(o->cluster_file, file.chars);
+        return r < 0 ? error_set(err, r, "Failed to write %s: %s", o->cluster_file, strerror(-r)) : 0;
+}
+
+static void opening_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+        Opening *o = userdata;
+        Error err = {};
+        int r;
+
+        if (!answer) {
+                o->done(o->userdata, error, message, NULL);
+                return;
+        }
+        r = opening_store(o, answer, &err);
+        o->result.cluster_id = answer->cluster_id;
+        o->done(o->userdata, r, r < 0 ? error_text(&err, r) : "", r < 0 ? NULL : &o->result);
+}
+
+static int opening_begin(Opening *o, Error *err) {
+        _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
+        _cleanup_text_ Text request = {};
+        int r;
+
+        r = cluster_file_check(o->cluster_file, err);
+        if (r < 0)
+                return r;
+        r = identity_key(o->state_directory, &o->key, &key, err);
+        if (r < 0)
+                return r;
+        r = tls_request_create(key, &request, err);
+        return r < 0 ? r : authority_enroll(o->authority, request.chars, opening_on_issued, o, err);
+}
+
+int opening_new(Opening **ret, const OpeningOptions *options, EnteringDone *done, void *userdata,
+                Error *err) {
+        Opening *o = NEW0(Opening, 1);
+        int r;
+
+        if (!o)
+                return -ENOMEM;
+        *o = (Opening) { .authority = options->authority,
+                         .state_directory = strdup(options->state_directory),
+                         .cluster_file = strdup(options->cluster_file),
+                         .done = done,
+                         .userdata = userdata };
+        snprintf(o->result.listen, sizeof(o->result.listen), "%s", options->listen);
+        r = o->state_directory && o->cluster_file ? opening_begin(o, err) : -ENOMEM;
+        if (r < 0) {
+                opening_free(o);
+                return r;
+        }
+        *ret = o;
+        return 0;
+}
+
+Opening *opening_free(Opening *o) {
+        if (!o)
+                return NULL;
+
+        authority_cancel(o->authority, o);
+        identity_wipe(o->key);
+        free(o->state_directory);
+        free(o->cluster_file);
+        free(o);
+        return NULL;
+}
