@@ -199,21 +199,6 @@ int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *e
         return 1;
 }
 
-int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
-        int r;
-
-        *ret = NULL;
-        r = reply_check(reply, err);
-        if (r < 0)
-                return r;
-        if (streq(c->options.output, "json")) {
-                (void) output_line(reply->body.chars);
-                return EXIT_DONE;
-        }
-        r = json_value_parse(reply->body.chars, reply->body.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
-}
-
 int client_append_answer(Client *c, const char *path, Text *t, Error *err) {
         _cleanup_reply_ Reply reply = {};
         int r = client_request(c, "GET", path, NULL, &reply, err);
@@ -229,6 +214,21 @@ int client_print_answer(Client *c, const char *path, Error *err) {
         int r = client_append_answer(c, path, &t, err);
 
         return r < 0 ? r : output_line(t.chars);
+}
+
+int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
+        int r = reply_check(reply, err);
+
+        if (r < 0)
+                return r;
+        if (client_prints_json(c))
+                return output_line(reply->body.chars);
+        r = json_value_parse(reply->body.chars, reply->body.size, ret, err);
+        return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
+}
+
+int client_read(Client *c, const char *path, JsonValue **ret, Error *err) {
+        return client_prints_json(c) ? client_print_answer(c, path, err) : client_get_json(c, path, ret, err);
 }
 
 bool client_prints_json(const Client *c) {
@@ -248,6 +248,13 @@ uint64_t client_limit_ms(const Client *c) {
 
 const char *client_path(const Text *path) {
         return path->error < 0 ? NULL : path->chars;
+}
+
+const char *client_path_of(Text *path, const char *before, const char *name, const char *after) {
+        text_append(path, before);
+        append_escaped(path, name, false);
+        text_append(path, after);
+        return client_path(path);
 }
 
 const char *member_text(const JsonValue *object, const char *name) {

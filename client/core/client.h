@@ -103,9 +103,10 @@ bool client_prints_json(const Client *c); /* --output=json */
 /* Append the answer to a GET request as it is; or print it, and return an exit status. */
 int client_append_answer(Client *c, const char *path, Text *t, Error *err);
 int client_print_answer(Client *c, const char *path, Error *err);
-/* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit
- * status. */
+/* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. 0 or an error. */
 int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err);
+/* Send a GET request, and print the answer with --output=json, else parse it as client_take_answer(). */
+int client_read(Client *c, const char *path, JsonValue **ret, Error *err);
 
 /* Read the time span of a flag (NULL: not given, which keeps *ret). -EINVAL: it is none, or 0; that is
  * printed. */
@@ -116,6 +117,8 @@ uint64_t client_limit_ms(const Client *c);
 
 /* Return the characters of a path, or NULL if an append failed. */
 const char *client_path(const Text *path);
+/* The same, after appending 'before', the escaped name, and 'after'. */
+const char *client_path_of(Text *path, const char *before, const char *name, const char *after);
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */

@@ -208,6 +208,13 @@ bool client_note_unknown_states(Client *c, const Listing *machines) {
         return true;
 }
 
+int client_fail_machine(int r, const Error *err) {
+        if (r != -ENOENT)
+                return client_fail(r, err);
+        client_note("%s", error_text(err, r));
+        return EXIT_ABSENT;
+}
+
 int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err) {
         return listing_find_up(machines, name, ret) ? 0 : client_find_machine(machines, name, ret, err);
 }

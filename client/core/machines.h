@@ -25,6 +25,8 @@ void client_note_machine(const Listing *machines, size_t n, const char *flag, co
 int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
 /* The same, for verbs that mean a host that is in use: of several with the name, the only one that is up. */
 int client_find_host(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
+/* Print why no machine was found. Return EXIT_ABSENT if there is none, else EXIT_FAILED. */
+int client_fail_machine(int r, const Error *err);
 
 /* Return for how long the machine has had its presence, by the cluster time of the answer about the cluster
  * (NULL: none): that clock stands while there is no leader. UINT64_MAX: unknown. */

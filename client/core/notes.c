@@ -25,11 +25,9 @@ void client_history(Client *c, const char *unit, HistoryOnRow on_row, void *user
         _cleanup_text_ Text path = {};
         Error err = {};
 
-        text_append(&path, "/fleet/v1/history?unit=");
-        append_escaped(&path, unit, false);
-        text_append(&path, "&follow=false");
-        (void) connection_follow(c->connection, "GET", client_path(&path), history_on_line, &reading, NULL,
-                                 &err);
+        (void) connection_follow(c->connection, "GET",
+                                 client_path_of(&path, "/fleet/v1/history?unit=", unit, "&follow=false"),
+                                 history_on_line, &reading, NULL, &err);
 }
 
 /* A unit that was submitted after the backup of a restored cluster runs without the cluster. Return whether
@@ -69,9 +67,7 @@ void client_note_nowhere(Client *c, const char *name) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {};
 
-        text_append(&path, "/fleet/v1/why/");
-        append_escaped(&path, name, false);
-        if (client_get_json(c, client_path(&path), &root, NULL) < 0)
+        if (client_get_json(c, client_path_of(&path, "/fleet/v1/why/", name, ""), &root, NULL) < 0)
                 return;
         JSON_EACH(m, json_value_member(root, "machines"))
                 if (member_bool(m, "fits") || *member_text(m, "order"))

@@ -21,9 +21,8 @@ static int unit_request(Client *c, const char *method, const char *name, const T
         _cleanup_text_ Text path = {};
         int r;
 
-        text_append(&path, "/fleet/v1/units/");
-        append_escaped(&path, name, false);
-        r = connection_request(c->connection, method, client_path(&path), CONTENT_JSON, json, ret, err);
+        r = connection_request(c->connection, method, client_path_of(&path, "/fleet/v1/units/", name, ""),
+                               CONTENT_JSON, json, ret, err);
         if (r < 0 || ret->status == 404)
                 return r;
         return reply_check(ret, err);

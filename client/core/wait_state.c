@@ -345,9 +345,7 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         size_t n_decided;
         int r;
 
-        text_append(&path, "/fleet/v1/why/");
-        append_escaped(&path, u->name, false);
-        r = client_get_json(w->client, client_path(&path), &root, err);
+        r = client_get_json(w->client, client_path_of(&path, "/fleet/v1/why/", u->name, ""), &root, err);
         if (r < 0)
                 return r;
         machines = json_value_member(root, "machines");

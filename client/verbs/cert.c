@@ -246,30 +246,21 @@ static int cert_add_row(Table *table, const JsonValue *user) {
 static int cert_list(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table *table = table_new("USER,EXPIRES,KEY,RIGHTS");
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
-        const JsonValue *users;
         int r;
 
         if (n > 0)
                 return client_usage("cert ls: expected no arguments");
         if (!table)
                 return -ENOMEM;
-        r = client_request(c, "GET", "/fleet/v1/cluster/users", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        r = client_read(c, "/fleet/v1/cluster/users", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to list users: ");
-        if (streq(c->options.output, "json")) {
-                (void) output_text(reply.body.chars, reply.body.size);
-                return EXIT_DONE;
-        }
-        users = json_value_member(root, "users");
-        JSON_EACH(item, users) {
+        JSON_EACH(item, json_value_member(root, "users")) {
                 r = cert_add_row(table, item);
                 if (r < 0)
                         return r;
         }
-        return table_print(table, true);
+        return root ? table_print(table, true) : EXIT_DONE;
 }
 
 static int cert_run(Client *c, char **args, size_t n, Error *err) {

@@ -302,7 +302,6 @@ static int cluster_run(Client *c, char **args, size_t n, Error *err) {
                               { "secure", cluster_secure },
                               { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
         size_t which = 0;
         int r;
 
@@ -316,18 +315,12 @@ static int cluster_run(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_verb("cluster", &suggestion,
                                         "cluster [level [N] | rekey | secure | stop-waiting]");
         }
-        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        r = (n > 0 ? client_get_json : client_read)(c, "/fleet/v1/cluster", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (n > 0)
                 return cluster_verbs[which].run(c, root, args + 1, n - 1, err);
-        if (streq(c->options.output, "json"))
-                (void) output_text(reply.body.chars, reply.body.size);
-        else
-                r = cluster_print(root);
-        return r;
+        return root ? cluster_print(root) : EXIT_DONE;
 }
 
 VERB(cluster, "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",

@@ -338,9 +338,9 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
                             { "take-over", "taken", "taken over: the directory owns it" },
                             { "retry", "reverted", "confirmed; the directory submits it again next" } };
         static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";
+        _cleanup_reply_ Reply reply = {};
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
-        _cleanup_reply_ Reply reply = {};
         _cleanup_names_ Names names = {};
         const JsonValue *items;
         Question q = {};
@@ -368,10 +368,8 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
         r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
                 return r;
-        if (!q.kind && streq(c->options.output, "json")) {
-                (void) output_line(reply.body.chars);
-                return EXIT_DONE;
-        }
+        if (!q.kind && client_prints_json(c))
+                return output_line(reply.body.chars);
         r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return r;

@@ -325,9 +325,7 @@ static int edit_refuse(Client *c, const char *name, const ApiMachine *owner, Err
         _cleanup_json_ JsonValue *why = NULL;
         _cleanup_text_ Text path = {}, file = {};
 
-        text_append(&path, "/fleet/v1/why/");
-        append_escaped(&path, name, false);
-        if (client_get_json(c, client_path(&path), &why, NULL) >= 0)
+        if (client_get_json(c, client_path_of(&path, "/fleet/v1/why/", name, ""), &why, NULL) >= 0)
                 text_append_printable(&file, member_text(why, "file"));
         return error_set(err, -EPERM, "%s comes from %s on %s; edit the file there", name,
                          file.size > 0 ? file.chars : "the unit directory", owner->hostname ?: owner->id);

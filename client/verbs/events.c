@@ -443,10 +443,9 @@ static int events_know_unit(Client *c, const char *name, Error *err) {
         r = client_unit(c, name, &unit, err);
         if (r != 0)
                 return r;
-        text_append(&path, "/fleet/v1/history?last=1&unit=");
-        append_escaped(&path, name, false);
-        text_append(&path, "&follow=false");
-        r = connection_follow(c->connection, "GET", client_path(&path), on_any_line, &any, NULL, err);
+        r = connection_follow(c->connection, "GET",
+                              client_path_of(&path, "/fleet/v1/history?last=1&unit=", name, "&follow=false"),
+                              on_any_line, &any, NULL, err);
         return r == -ENOMEM ? r : any || r < 0; /* without a history, it may have existed */
 }
 

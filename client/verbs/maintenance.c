@@ -67,9 +67,7 @@ static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return r;
                 d->n_hosts++;
-                text_append(&h->path, "/fleet/v1/machines/");
-                append_escaped(&h->path, h->machine->id, false);
-                text_append(&h->path, "/maintenance");
+                (void) client_path_of(&h->path, "/fleet/v1/machines/", h->machine->id, "/maintenance");
                 append_machine_name(&h->name, &d->machines, h->machine->id);
                 if (h->path.error < 0 || h->name.error < 0)
                         return -ENOMEM;
@@ -127,13 +125,6 @@ static int host_fail(const Host *h, const char *what, int r, const Error *err) {
         return client_fail_after(r, err, "Failed to %s %s: ", what, h->name.chars);
 }
 
-static int find_fail(int r, const Error *err) {
-        if (r != -ENOENT)
-                return client_fail(r, err);
-        client_note("%s", error_text(err, r));
-        return EXIT_ABSENT;
-}
-
 static int cordon_host(Drain *d, Host *h, Error *err) {
         bool ends = streq(d->client->verb->name, "uncordon");
         bool before, json = client_prints_json(d->client);
@@ -170,7 +161,7 @@ static int cordon_run(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL && n == 0)
                 return client_usage(error_text(err, r));
         if (r < 0)
-                return find_fail(r, err);
+                return client_fail_machine(r, err);
         for (size_t i = 0; i < d.n_hosts; i++) {
                 r = cordon_host(&d, &d.hosts[i], err);
                 if (r < 0)
@@ -434,7 +425,7 @@ static int drain_run(Client *c, char **args, size_t n, Error *err) {
         if (r == -EINVAL && n == 0)
                 return client_usage(error_text(err, r));
         if (r < 0)
-                return find_fail(r, err);
+                return client_fail_machine(r, err);
         r = d.n_hosts > 1 ? drain_check_all(&d, deadline_ms, &host, err) : 0;
         if (r < 0)
                 return host_fail(host, "drain", r, err);

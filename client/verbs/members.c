@@ -40,13 +40,10 @@ static int members_print_json(const JsonValue *members, const JsonValue *leader)
 static int list_members_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table *table = NULL;
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
         const JsonValue *members, *leader;
         int r;
 
-        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        r = client_get_json(c, "/fleet/v1/cluster", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the members: ");
         members = json_value_member(root, "voters");
@@ -77,11 +74,7 @@ static int machine_find(Client *c, const char *name, Listing *machines, const Ap
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the machines: ");
         r = client_find_host(machines, name, ret, err);
-        if (r < 0) {
-                client_note("%s", error_text(err, r));
-                return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
-        }
-        return 0;
+        return r < 0 ? client_fail_machine(r, err) : 0;
 }
 
 static void machine_append(Text *t, const char *label, const char *value) {
@@ -99,10 +92,8 @@ static void machine_append_maintenance(Client *c, Text *t, const ApiMachine *m) 
 
         if (!m->maintenance || !*m->maintenance)
                 return;
-        text_append(&path, "/fleet/v1/machines/");
-        append_escaped(&path, m->id, false);
-        text_append(&path, "/maintenance");
-        if (path.error == 0 && client_get_json(c, path.chars, &root, NULL) == -ENOMEM)
+        if (client_get_json(c, client_path_of(&path, "/fleet/v1/machines/", m->id, "/maintenance"), &root,
+                            NULL) == -ENOMEM)
                 value.error = -ENOMEM;
         text_append(&value, m->maintenance);
         if (*member_text(root, "for"))

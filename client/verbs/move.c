@@ -55,10 +55,10 @@ static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
         _cleanup_text_ Text path = {};
         int r;
 
-        text_append(&path, "/fleet/v1/history?last=50&unit=");
-        append_escaped(&path, m->name, false);
-        text_append(&path, "&follow=false");
-        r = connection_follow(m->client->connection, "GET", client_path(&path), on_row, ret, NULL, err);
+        r = connection_follow(
+                m->client->connection, "GET",
+                client_path_of(&path, "/fleet/v1/history?last=50&unit=", m->name, "&follow=false"), on_row,
+                ret, NULL, err);
         if (r == -ENOMEM)
                 return r;
         /* The request, or its success. An answer that was cut may end with an older row. */
@@ -181,9 +181,7 @@ static int moving_init(Moving *m, char *unit, Error *err) {
         m->name = unit_name_from_argument(unit);
         if (!m->name)
                 return -ENOMEM;
-        text_append(&m->path, "/fleet/v1/units/");
-        append_escaped(&m->path, m->name, false);
-        text_append(&m->path, "/move");
+        (void) client_path_of(&m->path, "/fleet/v1/units/", m->name, "/move");
         r = client_all_machines(m->client, &m->machines, err);
         return r < 0 ? error_prefix(err, r, "Failed to read the machines") : 0;
 }
@@ -280,12 +278,8 @@ static int move_run(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_ABSENT;
         }
         r = n > 1 ? client_find_host(&m.machines, args[1], &to, err) : 0;
-        if (r == -ENOENT) {
-                client_note("%s", error_text(err, r));
-                return EXIT_ABSENT;
-        }
         if (r < 0)
-                return client_fail(r, err);
+                return client_fail_machine(r, err);
         r = moving_run(&m, to, err);
         return r == EXIT_DONE && client_prints_json(c) ? client_print_answer(c, client_path(&m.path), err) :
                                                          r;

@@ -360,12 +360,8 @@ static int reboot_run(Client *c, char **args, size_t n, Error *err) {
                 return reboot_change(c, "DELETE", reboots_path,
                                      "Cancelled. A host that is about to reboot continues.", err);
         r = reboot_hosts_find(&b, args, n, err);
-        if (r == -ENOENT) {
-                client_note("%s", error_text(err, r));
-                return EXIT_ABSENT;
-        }
         if (r < 0)
-                return r;
+                return client_fail_machine(r, err);
         if (b.n == 0 && o->if_needed) {
                 puts("No host needs a reboot.");
                 return EXIT_DONE;

@@ -86,10 +86,8 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the machines: ");
         r = client_find_machine(&machines, args[0], &m, err);
-        if (r < 0) {
-                client_note("%s", error_text(err, r));
-                return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
-        }
+        if (r < 0)
+                return client_fail_machine(r, err);
         text_append_printable(&name, m->hostname && *m->hostname ? m->hostname : m->id);
         if (m->hostname && *m->hostname &&
             !streq(m->hostname, args[0])) /* other machines may have the name */

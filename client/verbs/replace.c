@@ -24,17 +24,10 @@ const char *replace_template_hash(const ReplaceTemplate *t) {
 /* A daemon of an older version has no rollouts, and no template has followers then. */
 static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
         _cleanup_text_ Text path = {};
-        _cleanup_reply_ Reply reply = {};
-        int r;
 
-        text_append(&path, "/fleet/v1/rollouts/");
-        append_escaped(&path, t->name, false);
-        r = path.error < 0 ? path.error :
-                             connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
-        if (r < 0 || reply.status == 404)
-                return r;
-        r = reply_check(&reply, err);
-        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, &t->rollout, err);
+        return MIN(client_refresh_json(c, client_path_of(&path, "/fleet/v1/rollouts/", t->name, ""),
+                                       &t->rollout, err),
+                   0);
 }
 
 /* Return whether the list of names in the answer of the template has the instance. */

@@ -107,13 +107,9 @@ static int print_revisions(Client *c, const Reply *reply, Error *err) {
 
         if (!table)
                 return -ENOMEM;
-        if (streq(c->options.output, "json")) {
-                (void) output_line(reply->body.chars);
-                return EXIT_DONE;
-        }
-        r = json_value_parse(reply->body.chars, reply->body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
+        r = client_take_answer(c, reply, &root, err);
+        if (r < 0 || !root)
+                return r;
         all = json_value_member(root, "revisions");
         n = json_value_count(all);
         if (c->options.lines != LINES_ALL)

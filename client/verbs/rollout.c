@@ -97,15 +97,9 @@ static bool set_is(const Set *set, const char *state) {
 
 int rollout_is_supported(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
-        int r = connection_request(c->connection, "GET", "/fleet/v1/cluster", NULL, NULL, &reply, err);
+        int r = client_refresh_json(c, "/fleet/v1/cluster", &root, err);
 
-        if (r < 0 || reply.status == 404) /* a server of fleet */
-                return MIN(r, 0);
-        r = reply_check(&reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        return r < 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL;
+        return r <= 0 ? r : member_number(root, "level") >= ROLLOUT_LEVEL; /* 0: a server of fleet */
 }
 
 /* -- Waiting -- */

@@ -97,9 +97,7 @@ static void warn_failed(Client *c, const Submission *s) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {};
 
-        text_append(&path, "/fleet/v1/revisions/");
-        append_escaped(&path, s->name, false);
-        if (client_get_json(c, client_path(&path), &root, NULL) < 0)
+        if (client_get_json(c, client_path_of(&path, "/fleet/v1/revisions/", s->name, ""), &root, NULL) < 0)
                 return;
         JSON_EACH(x, json_value_member(root, "revisions")) {
                 bool reverted = streq(member_text(x, "outcome"), "reverted");

@@ -150,10 +150,7 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
                 r = c->options.listen ? init_open(c, stderr, err) : init_open_alone(c, stderr, err);
         if (r != EXIT_DONE)
                 return r;
-        r = connection_request(c->connection, "POST", "/fleet/v1/cluster/tokens", CONTENT_JSON, &body, &reply,
-                               err);
-        if (r >= 0)
-                r = reply_check(&reply, err);
+        r = client_request(c, "POST", "/fleet/v1/cluster/tokens", &body, &reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
@@ -215,27 +212,20 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table *table = table_new(
                 "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
         struct timespec now = {};
-        const JsonValue *tokens;
         int r;
 
         if (n > 0)
                 return client_usage("token ls: expected no arguments");
         if (!table)
                 return -ENOMEM;
-        r = client_request(c, "GET", "/fleet/v1/cluster/tokens", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        r = client_read(c, "/fleet/v1/cluster/tokens", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to list tokens: ");
-        if (streq(c->options.output, "json")) {
-                (void) output_text(reply.body.chars, reply.body.size);
+        if (!root)
                 return EXIT_DONE;
-        }
         (void) clock_gettime(CLOCK_REALTIME, &now);
-        tokens = json_value_member(root, "tokens");
-        JSON_EACH(item, tokens) {
+        JSON_EACH(item, json_value_member(root, "tokens")) {
                 r = token_add_row(table, item, (uint64_t) now.tv_sec * 1000);
                 if (r < 0)
                         return r;
@@ -343,23 +333,16 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
 static int ca_run(Client *c, char **args, size_t n, Error *err) {
         bool rotate = n == 1 && streq(args[0], "rotate");
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_reply_ Reply reply = {};
         int r;
 
         if (n > 1 || (n == 1 && !rotate && !streq(args[0], "show")))
                 return client_usage("ca: expected ca [show | rotate]");
-        r = client_request(c, "GET", "/fleet/v1/cluster/ca", NULL, &reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
+        r = (rotate ? client_get_json : client_read)(c, "/fleet/v1/cluster/ca", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the roots of the CA: ");
         if (rotate)
                 return ca_rotate(c, root, err);
-        if (streq(c->options.output, "json")) {
-                (void) output_text(reply.body.chars, reply.body.size);
-                return EXIT_DONE;
-        }
-        return ca_print(root);
+        return root ? ca_print(root) : EXIT_DONE;
 }
 
 VERB(ca, "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",

@@ -416,9 +416,9 @@ static int why_run(Client *c, char **args, size_t n, Error *err) {
 
                 if (!name)
                         return -ENOMEM;
-                text_append(&path, "/fleet/v1/why/");
-                append_escaped(&path, name, false);
-                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
+                r = connection_request(c->connection, "GET",
+                                       client_path_of(&path, "/fleet/v1/why/", name, ""), NULL, NULL, &reply,
+                                       err);
                 if (r < 0)
                         return r;
                 if (reply.status == 404) {
