@@ -259,15 +259,14 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
 }
 
 int daemon_reload(Daemon *d, const Settings *settings) {
-        for (size_t i = 0; daemon_components[i]; i++) {
-                int r = d->selves[i] && daemon_components[i]->reload ?
-                                daemon_components[i]->reload(&d->host, d->selves[i], settings) :
-                                0;
+        int r = 0, e;
 
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        for (size_t i = 0; daemon_components[i]; i++)
+                if (d->selves[i] && daemon_components[i]->reload) {
+                        e = daemon_components[i]->reload(&d->host, d->selves[i], settings);
+                        r = e < 0 ? e : r;
+                }
+        return r;
 }
 
 /* -- Closing -- */
