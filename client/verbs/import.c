@@ -157,10 +157,9 @@ static int fleet_read_metadata(Fleet *f) {
         const JsonValue *machines = json_value_member(json_value_member(f->machines, "node"), "nodes");
 
         JSON_EACH(machine, machines) {
-                const JsonValue *keys = json_value_member(child(machine, "metadata"), "nodes");
                 const char *id = last_part(member_text(machine, "key"));
 
-                JSON_EACH(key, keys) {
+                JSON_EACH(key, json_value_member(child(machine, "metadata"), "nodes")) {
                         int r = import_add_metadata(&f->units, id, last_part(member_text(key, "key")),
                                                     member_text(key, "value"));
 

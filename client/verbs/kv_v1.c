@@ -110,7 +110,6 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
         do {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
-                const JsonValue *nodes;
                 int r;
 
                 text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
@@ -134,8 +133,7 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 r = json_value_parse(reply.body.chars, reply.body.size, &page, err);
                 if (r < 0)
                         return error_prefix(err, r, "fleetd's answer");
-                nodes = json_value_member(page, "nodes");
-                JSON_EACH(item, nodes) {
+                JSON_EACH(item, json_value_member(page, "nodes")) {
                         _cleanup_kv_listed_ KvListed node = {};
 
                         r = kv_listed_read(item, &node, err);

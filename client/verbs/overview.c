@@ -337,10 +337,9 @@ static void print_summary(const View *v, size_t n_problems) {
 }
 
 static void print_leaving(const View *v) {
-        const JsonValue *leaving = json_value_member(v->cluster, "leaving");
         _cleanup_text_ Text t = {};
 
-        JSON_EACH(m, leaving) {
+        JSON_EACH(m, json_value_member(v->cluster, "leaving")) {
                 uint64_t n = member_number(m, "units");
 
                 text_printable(&t, "%s%s", m_i > 0 ? ", " : "  leaving  ", member_text(m, "name"));
