@@ -672,6 +672,7 @@ static void changes_of_membership_have_rows_and_are_logged_with_a_message_id(voi
                                 .user = "anna" };
         uint64_t id;
 
+        host_raise(f->host, KV_LEVEL_IDENTITY);
         log_set_sink(on_log, NULL);
         assert_int_equal(
                 host_wait(f->host, registry_admit(r, other, "10.0.0.2:2380", &id, host_on_done, f->host)),
