@@ -37,10 +37,6 @@ static const JsonField facts_fields[] = {
         { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
 };
 
-static void presence_reason_write(Text *t, const char *name, const void *field) {
-        verdict_add_message(t, name, field);
-}
-
 static int presence_reason_read(const JsonValue *member, void *field, Error *err) {
         const char *reason = json_value_string(member);
 
@@ -57,9 +53,11 @@ static const JsonField presence_fields[] = {
         { "lost", JSON_FIELD_U64, offsetof(PresenceRecord, lost_ms) },
         { "quiet", JSON_FIELD_U64, offsetof(PresenceRecord, hold_off_until_ms) },
         { "reason", JSON_FIELD_OTHER, offsetof(PresenceRecord, verdict), .size = sizeof(Verdict),
-          .write = presence_reason_write, .read = presence_reason_read },
+          .write = verdict_add_message, .read = presence_reason_read },
         { "since", JSON_FIELD_U64, offsetof(PresenceRecord, since_ms) },
         { "state", JSON_FIELD_WORD, offsetof(PresenceRecord, presence), true, .words = &presence_words },
+        { "verdict", JSON_FIELD_OTHER, offsetof(PresenceRecord, verdict), .size = sizeof(Verdict),
+          .write = verdict_write, .read = verdict_read },
 };
 
 static const JsonField member_fields[] = {

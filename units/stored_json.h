@@ -19,7 +19,8 @@ STORED(facts, Machine)
 
 enum { PRESENCE_REASON_SIZE = 128 }; /* of the message of its verdict */
 
-/* /_fleet/machine/ID/presence: {"announced","away","losses","lost","quiet","reason","since","state"} */
+/* /_fleet/machine/ID/presence:
+ * {"announced","away","losses","lost","quiet","reason","since","state","verdict"} */
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms;          /* cluster time, as all times here */

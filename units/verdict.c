@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "units/json.h"
+#include "base/parse.h"
 
 static const char *const aspect_begins[_VERDICT_OF_MAX] = {
         [VERDICT_OF_ALL] = "",
@@ -10,6 +10,14 @@ static const char *const aspect_begins[_VERDICT_OF_MAX] = {
         [VERDICT_OF_IDENTITY] = "its identity: ",
         [VERDICT_OF_REPLICA] = "its replica: ",
         [VERDICT_OF_SESSIONS] = "its sessions: ",
+};
+
+static const char *const aspect_names[_VERDICT_OF_MAX] = {
+        [VERDICT_OF_ALL] = "",
+        [VERDICT_OF_CLOCK] = "clock",
+        [VERDICT_OF_IDENTITY] = "identity",
+        [VERDICT_OF_REPLICA] = "replica",
+        [VERDICT_OF_SESSIONS] = "sessions",
 };
 
 const char *verdict_aspect_begin(VerdictAspect of) {
@@ -30,19 +38,21 @@ void verdict_say(Verdict *ret, VerdictCode code, const char *message) {
         snprintf(ret->args, sizeof(ret->args), "%s", message);
 }
 
-/* Append the argument of a number from 0 on; nothing if there are fewer. */
-static void verdict_append_argument(Text *t, const Verdict *v, int number) {
+/* Return the argument of a number from 0 on, with its size; "" if there are fewer. */
+static const char *verdict_argument(const Verdict *v, int number, size_t *ret_size) {
         const char *begin = v->args;
 
         for (; number > 0 && *begin; number--) {
                 begin += strcspn(begin, VERDICT_NEXT);
                 begin += *begin ? 1 : 0;
         }
-        text_append_bytes(t, begin, strcspn(begin, VERDICT_NEXT));
+        *ret_size = strcspn(begin, VERDICT_NEXT);
+        return begin;
 }
 
 void verdict_append(Text *t, const Verdict *v) {
-        const char *words = v->said ? "%1" : verdict_rows[v->code].message;
+        const char *words = v->said ? "%1" : verdict_rows[v->code].message, *argument;
+        size_t size;
 
         text_append(t, aspect_begins[v->of]);
         while (*words) {
@@ -52,18 +62,90 @@ void verdict_append(Text *t, const Verdict *v) {
                 words += plain;
                 if (!*words)
                         break;
-                verdict_append_argument(t, v, words[1] - '1');
+                argument = verdict_argument(v, words[1] - '1', &size);
+                text_append_bytes(t, argument, size);
                 words += 2;
         }
 }
 
-void verdict_add_message(Text *t, const char *name, const Verdict *v) {
+void verdict_add_message(Text *t, const char *name, const void *v) {
         _cleanup_text_ Text message = {};
 
         verdict_append(&message, v);
         if (message.error < 0)
                 t->error = message.error;
         json_add_string(t, name, text_chars(&message));
+}
+
+const char *verdict_name(const Verdict *v) {
+        size_t size;
+
+        return v->code == VERDICT_SAID ? verdict_argument(v, 1, &size) : verdict_rows[v->code].name ?: "";
+}
+
+void verdict_set_named(Verdict *v, const char *name, const char *args, size_t size) {
+        _cleanup_text_ Text message = {};
+        VerdictAspect of = v->of;
+
+        v->of = VERDICT_OF_ALL;
+        verdict_append(&message, v);
+        v->code = VERDICT_SAID;
+        for (VerdictCode code = VERDICT_SAID + 1; code < _VERDICT_MAX; code++)
+                if (streq(verdict_rows[code].name, name))
+                        v->code = code;
+        v->of = of;
+        /* The message of a host that has sent it without arguments. */
+        v->said = v->code == VERDICT_SAID || (size == 0 && strchr(verdict_rows[v->code].message, '%'));
+        if (!v->said)
+                snprintf(v->args, sizeof(v->args), "%.*s", (int) size, args);
+        else
+                snprintf(v->args, sizeof(v->args), "%s%s%s", text_chars(&message),
+                         v->code == VERDICT_SAID ? VERDICT_NEXT : "", v->code == VERDICT_SAID ? name : "");
+}
+
+void verdict_write(Text *t, const char *name, const void *field) {
+        const Verdict *v = field;
+        char item[VERDICT_ARGS_SIZE];
+        const char *argument;
+        size_t size;
+
+        if (!*verdict_name(v) && v->of == VERDICT_OF_ALL)
+                return;
+        json_open(t, name, '{');
+        if (!v->said && v->args[0]) {
+                json_open(t, "args", '[');
+                for (int i = 0; argument = verdict_argument(v, i, &size), *argument; i++) {
+                        snprintf(item, sizeof(item), "%.*s", (int) size, argument);
+                        json_add_item(t, item);
+                }
+                json_close(t, ']');
+        }
+        json_add_string(t, "code", verdict_name(v));
+        json_add_string(t, "of", aspect_names[v->of]);
+        json_close(t, '}');
+}
+
+int verdict_read(const JsonValue *member, void *field, Error *err) {
+        Verdict *v = field;
+        const JsonValue *args = json_value_member(member, "args");
+        const char *name = json_value_string(json_value_member(member, "code"));
+        const char *of = json_value_string(json_value_member(member, "of"));
+        _cleanup_text_ Text all = {};
+        int aspect;
+
+        if (member && json_value_type(member) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "verdict: expected an object");
+        for (size_t i = 0; i < json_value_count(args); i++) {
+                text_append(&all, i > 0 ? VERDICT_NEXT : "");
+                text_append(&all, json_value_string(json_value_item(args, i)) ?: "");
+        }
+        if (all.error < 0)
+                return error_set(err, all.error, "out of memory");
+        if (name && *name)
+                verdict_set_named(v, name, text_chars(&all), all.size);
+        aspect = of ? parse_name(of, aspect_names, _VERDICT_OF_MAX) : (int) v->of;
+        v->of = aspect < 0 ? VERDICT_OF_REPLICA : (VerdictAspect) aspect;
+        return 0;
 }
 
 bool verdict_equal(const Verdict *a, const Verdict *b) {

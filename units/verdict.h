@@ -7,7 +7,7 @@
  * version, is kept as it was said. */
 #pragma once
 
-#include "base/text.h"
+#include "units/json.h"
 
 typedef enum VerdictCode {
         VERDICT_NONE, /* there is no status to report */
@@ -68,7 +68,7 @@ enum { VERDICT_ARGS_SIZE = 256 };
 typedef struct Verdict {
         VerdictCode code;
         VerdictAspect of;
-        bool said;                    /* 'args' is the message */
+        bool said; /* the first argument is the message; the second one the name of an unknown code */
         char args[VERDICT_ARGS_SIZE]; /* separated by VERDICT_NEXT */
 } Verdict;
 
@@ -80,6 +80,7 @@ void verdict_say(Verdict *ret, VerdictCode code, const char *message);
 
 /* The row of a code. */
 typedef struct VerdictRow {
+        const char *name;    /* in keys and frames */
         const char *message; /* %1 is the first argument */
 } VerdictRow;
 
@@ -87,8 +88,21 @@ extern const VerdictRow verdict_rows[_VERDICT_MAX]; /* words.c */
 
 /* Append the message for people; nothing for VERDICT_NONE. The only place that makes a message. */
 void verdict_append(Text *t, const Verdict *v);
-/* Append it as a member of a JSON object; it is left out if it is empty. */
-void verdict_add_message(Text *t, const char *name, const Verdict *v);
+/* -- Of a field of records (JSON_FIELD_OTHER), 'v' is a Verdict -- */
+
+/* Append the message as a member of a JSON object; it is left out if it is empty. */
+void verdict_add_message(Text *t, const char *name, const void *v);
+/* Write a code, its arguments and the aspect as a member {"args":[],"code","of"}; it is left out without code
+ * and aspect. */
+void verdict_write(Text *t, const char *name, const void *v);
+/* Complete 'v', which was read from the message beside the member, by the member: the code counts. One that
+ * this program does not know decides nothing, and keeps its name and the message; an aspect that it does not
+ * know is VERDICT_OF_REPLICA. NULL: 'v' is unchanged. -EBADMSG: it is no such object. */
+int verdict_read(const JsonValue *member, void *v, Error *err);
+/* The same of a name, and of arguments as they are in 'args', with their size. */
+void verdict_set_named(Verdict *v, const char *name, const char *args, size_t size);
+/* Return the name of the code, also of one that this program does not know; "": it has none. */
+const char *verdict_name(const Verdict *v);
 /* Return how the message of each verdict of an aspect begins; "" for VERDICT_OF_ALL. */
 const char *verdict_aspect_begin(VerdictAspect of);
 

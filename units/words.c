@@ -4,44 +4,54 @@
 /* Former hosts send and store these messages, and decide by them: until the feature level of verdicts is in
  * force in all clusters, a message here does not change. */
 const VerdictRow verdict_rows[_VERDICT_MAX] = {
-        [VERDICT_NONE] = { "" },
-        [VERDICT_SAID] = { "%1" },
+        [VERDICT_NONE] = { .message = "" },
+        [VERDICT_SAID] = { .message = "%1" },
 
-        [VERDICT_AWAY_CLOSED] = { "its fleetd lost its session" },
-        [VERDICT_AWAY_HUNG] = { "its fleetd does not answer, its kernel does" },
-        [VERDICT_AWAY_STOPPED] = { "its fleetd was stopped" },
-        [VERDICT_AWAY_CUT] = { "it does not reach the leader, but another replica" },
-        [VERDICT_LOST_CLOSED] = { "its fleetd lost its session, and has been away for too long" },
-        [VERDICT_LOST_HUNG] = { "its fleetd does not answer, and has been away for too long" },
-        [VERDICT_LOST_STOPPED] = { "its fleetd was stopped, and has been away for too long" },
-        [VERDICT_LOST_SILENT] = { "no message from its fleetd or its kernel" },
-        [VERDICT_LOST_UNREPORTED] = { "it has not reported since the cluster was recovered or restored" },
-        [VERDICT_LEFT] = { "it shut down" },
+        [VERDICT_AWAY_CLOSED] = { "away-closed", "its fleetd lost its session" },
+        [VERDICT_AWAY_HUNG] = { "away-hung", "its fleetd does not answer, its kernel does" },
+        [VERDICT_AWAY_STOPPED] = { "away-stopped", "its fleetd was stopped" },
+        [VERDICT_AWAY_CUT] = { "away-cut", "it does not reach the leader, but another replica" },
+        [VERDICT_LOST_CLOSED] = { "lost-closed",
+                                  "its fleetd lost its session, and has been away for too long" },
+        [VERDICT_LOST_HUNG] = { "lost-hung", "its fleetd does not answer, and has been away for too long" },
+        [VERDICT_LOST_STOPPED] = { "lost-stopped", "its fleetd was stopped, and has been away for too long" },
+        [VERDICT_LOST_SILENT] = { "lost-silent", "no message from its fleetd or its kernel" },
+        [VERDICT_LOST_UNREPORTED] = { "lost-unreported",
+                                      "it has not reported since the cluster was recovered or restored" },
+        [VERDICT_LEFT] = { "left", "it shut down" },
 
-        [VERDICT_REPLICA_WORKS] = { "its replica works again" },
-        [VERDICT_IDENTITY_COPY] = { "a copy of this host was rejected; how it gets an ID of its own: "
+        [VERDICT_REPLICA_WORKS] = { "replica-works", "its replica works again" },
+        [VERDICT_IDENTITY_COPY] = { "identity-copy",
+                                    "a copy of this host was rejected; how it gets an ID of its own: "
                                     "fleetctl help replace" },
-        [VERDICT_IDENTITY_KEY] = { "a host with this ID and another key was rejected; to admit it: fleetctl "
+        [VERDICT_IDENTITY_KEY] = { "identity-key",
+                                   "a host with this ID and another key was rejected; to admit it: fleetctl "
                                    "token --replace=%1" },
-        [VERDICT_IDENTITY_ALONE] = { "no other host has its machine ID" },
-        [VERDICT_CLOCK_AHEAD] = { "clock is %1 ahead of the leader's" },
-        [VERDICT_CLOCK_BEHIND] = { "clock is %1 behind the leader's" },
-        [VERDICT_CLOCK_AGREES] = { "its clock agrees with the leader's" },
-        [VERDICT_SESSION_SINGLE] = { "one only for a minute; other replicas work" },
-        [VERDICT_SESSIONS_TWO] = { "it has two sessions" },
+        [VERDICT_IDENTITY_ALONE] = { "identity-alone", "no other host has its machine ID" },
+        [VERDICT_CLOCK_AHEAD] = { "clock-ahead", "clock is %1 ahead of the leader's" },
+        [VERDICT_CLOCK_BEHIND] = { "clock-behind", "clock is %1 behind the leader's" },
+        [VERDICT_CLOCK_AGREES] = { "clock-agrees", "its clock agrees with the leader's" },
+        [VERDICT_SESSION_SINGLE] = { "session-single", "one only for a minute; other replicas work" },
+        [VERDICT_SESSIONS_TWO] = { "sessions-two", "it has two sessions" },
 
-        [VERDICT_NO_LISTENER] = { "none: it cannot listen on %1; correct ListenPeer=" },
-        [VERDICT_KEY_MISSING] = { "cluster key missing: the leader sends secrets/key.%1; if it has none: "
+        [VERDICT_NO_LISTENER] = { "no-listener", "none: it cannot listen on %1; correct ListenPeer=" },
+        [VERDICT_KEY_MISSING] = { "key-missing",
+                                  "cluster key missing: the leader sends secrets/key.%1; if it has none: "
                                   "fleet-security(7)" },
-        [VERDICT_KEY_DAMAGED] = { "cluster key missing: the leader replaces secrets/key.%1; if it has none: "
+        [VERDICT_KEY_DAMAGED] = { "key-damaged",
+                                  "cluster key missing: the leader replaces secrets/key.%1; if it has none: "
                                   "fleet-security(7)" },
-        [VERDICT_KEY_SEALED] = { "cluster key sealed: this host cannot open or seal secrets/key.%1; see its "
+        [VERDICT_KEY_SEALED] = { "key-sealed",
+                                 "cluster key sealed: this host cannot open or seal secrets/key.%1; see its "
                                  "journal" },
-        [VERDICT_KEY_AS_IT_IS] = { "cluster key not sealed: secrets/key.%1 is on disk as it is; see the "
+        [VERDICT_KEY_AS_IT_IS] = { "key-as-it-is",
+                                   "cluster key not sealed: secrets/key.%1 is on disk as it is; see the "
                                    "journal of fleetd" },
-        [VERDICT_KEY_NOT_STORED] = { "cluster key not sealed: secrets/key.%1 is not on disk; see the journal "
+        [VERDICT_KEY_NOT_STORED] = { "key-not-stored",
+                                     "cluster key not sealed: secrets/key.%1 is not on disk; see the journal "
                                      "of fleetd" },
-        [VERDICT_KEY_READABLE] = { "cluster key unusable: chmod 600 secrets/key.%1; others may have read "
+        [VERDICT_KEY_READABLE] = { "key-readable",
+                                   "cluster key unusable: chmod 600 secrets/key.%1; others may have read "
                                    "it" },
-        [VERDICT_KEY_UNUSABLE] = { "cluster key unusable: %1" },
+        [VERDICT_KEY_UNUSABLE] = { "key-unusable", "cluster key unusable: %1" },
 };

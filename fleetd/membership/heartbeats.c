@@ -64,6 +64,7 @@ enum {
         HEARTBEAT_POSITION = 1,
         HEARTBEAT_CLOCK,
         HEARTBEAT_ATTACHED, /* the host uses the replica of another one, or is about to: it needs an answer */
+        HEARTBEAT_VERDICT,  /* the code of the problem, and its arguments */
 };
 
 enum { ATTACHED_IN_USE = 1, ATTACHED_RARE = 2 }; /* its byte */
@@ -72,6 +73,7 @@ typedef struct Facts {
         bool has_clock, has_position;
         bool attached, in_use, rare; /* in use: the replica that receives this; rare: once in a second */
         uint64_t wall_ms, term, index;
+        char verdict[UINT8_MAX + 1]; /* name, then arguments after VERDICT_NEXT; "": none */
 } Facts;
 
 /* A difference above the first begins a condition, one below the second ends it, and another difference is
@@ -98,7 +100,8 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
         const uint8_t *end = size > 0 ? memchr(payload, 0, size) : NULL;
         Reader r = reader_over(end ? end + 1 : NULL,
                                end ? size - (size_t) (end + 1 - (uint8_t *) payload) : 0);
-        uint8_t how;
+        const char *name;
+        uint8_t how, n;
         Facts f = {};
 
         for (;;) {
@@ -118,6 +121,11 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
                         f.in_use = how & ATTACHED_IN_USE;
                         f.rare = how & ATTACHED_RARE;
                         break;
+                case HEARTBEAT_VERDICT:
+                        n = read_u8(&r);
+                        name = read_raw(&r, n);
+                        snprintf(f.verdict, sizeof(f.verdict), "%.*s", name ? (int) n : 0, name ?: "");
+                        break;
                 default:
                         return;
                 }
@@ -129,6 +137,16 @@ static void facts_read(Facts *ret, const void *payload, size_t size) {
 
 static bool facts_have_clock(const Facts *f) {
         return f->has_clock && f->wall_ms <= INT64_MAX;
+}
+
+/* The code counts for the message that was read before. */
+static void facts_set_verdict(Facts *f, Verdict *v) {
+        size_t size = strcspn(f->verdict, VERDICT_NEXT);
+        const char *args = f->verdict + size + (f->verdict[size] ? 1 : 0);
+
+        f->verdict[size] = 0;
+        if (size > 0)
+                verdict_set_named(v, f->verdict, args, strlen(args));
 }
 
 /* Return the wall clock of the sender minus that of this host; 0: it sends none. */
@@ -200,6 +218,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
         s->has_clock = facts_have_clock(&facts);
         s->clock_ms = facts_clock_ms(m, &facts);
         verdict_read_former(VERDICT_IN_HEARTBEAT, problem, &s->problem);
+        facts_set_verdict(&facts, &s->problem);
         if (s->problem.code != VERDICT_KEY_MISSING && s->problem.code != VERDICT_KEY_DAMAGED)
                 s->keyless_ms = 0;
         else if (s->keyless_ms == 0)
@@ -399,15 +418,16 @@ LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id
 typedef struct Sending {
         Membership *m;
         Writer frame;
+        size_t attached; /* where the byte of HEARTBEAT_ATTACHED is; 0: there is none */
 } Sending;
 
 static void heartbeats_send_to(Sending *s, const char *machine_id) {
         Membership *m = s->m;
 
-        if (m->attaching.active)
-                s->frame.bytes[s->frame.size - 1] = !attaching_uses(m, machine_id) ? 0 :
-                                                    m->heartbeats.rare ? ATTACHED_IN_USE | ATTACHED_RARE :
-                                                                         ATTACHED_IN_USE;
+        if (s->attached > 0)
+                s->frame.bytes[s->attached] = !attaching_uses(m, machine_id) ? 0 :
+                                              m->heartbeats.rare ? ATTACHED_IN_USE | ATTACHED_RARE :
+                                                                   ATTACHED_IN_USE;
         (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, s->frame.bytes, s->frame.size);
 }
 
@@ -419,7 +439,24 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
                 heartbeats_send_to(s, id);
 }
 
-static void heartbeats_write(Membership *m, const KvState *state, bool alone, Writer *w) {
+/* Older versions stop to read at a fact that is new to them. */
+static void heartbeats_write_verdict(const Membership *m, Writer *w) {
+        const Verdict *v = &m->heartbeats.problem;
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, verdict_name(v));
+        if (!v->said && v->args[0])
+                text_printf(&t, VERDICT_NEXT "%s", v->args);
+        if (m->codeless || t.size == 0 || t.size > UINT8_MAX)
+                return;
+        write_u8(w, HEARTBEAT_VERDICT);
+        write_u8(w, (uint8_t) t.size);
+        write_raw(w, t.chars, t.size);
+}
+
+static void heartbeats_write(Sending *s, const KvState *state, bool alone) {
+        Membership *m = s->m;
+        Writer *w = &s->frame;
         _cleanup_text_ Text problem = {};
 
         verdict_append(&problem, &m->heartbeats.problem);
@@ -432,10 +469,12 @@ static void heartbeats_write(Membership *m, const KvState *state, bool alone, Wr
                 write_u64(w, state->last_term);
                 write_u64(w, state->last_index);
         }
-        if (m->attaching.active) { /* older versions stop to read here */
+        if (m->attaching.active) {
                 write_u8(w, HEARTBEAT_ATTACHED);
                 write_u8(w, 0); /* heartbeats_send_to() */
+                s->attached = w->size - 1;
         }
+        heartbeats_write_verdict(m, w);
 }
 
 /* Return whether no heartbeat can reach a leader. */
@@ -453,7 +492,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
                 named_clear(&m->heartbeats.positions);
         m->heartbeats.attached = state->attached;
         m->heartbeats.rare = state->rare;
-        heartbeats_write(m, state, alone, &s.frame);
+        heartbeats_write(&s, state, alone);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         m->attaching.ticks++;

@@ -15,7 +15,7 @@ enum {
         LIVENESS_HUNG_TICKS = 120,     /* 60 s */
         LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
         LIVENESS_CUT_TICKS = 20,       /* a replica without contact with the leader, to away: 10 s */
-        LIVENESS_CHANGES_MAX = 800,    /* of one transaction, with their checks and rows */
+        LIVENESS_CHANGES_MAX = 640,    /* of one transaction, with their checks, of about 390 bytes each */
 };
 
 typedef struct LivenessHost LivenessHost;

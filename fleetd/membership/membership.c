@@ -118,7 +118,9 @@ static bool membership_may_have_problem(const Membership *m, const ClusterMachin
 
 /* The presence of a machine shows its problem to each client. */
 static void membership_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
-        PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
+        PresenceChange change = { .presence = PRESENCE_UP,
+                                  .expected_index = machine->presence_index,
+                                  .codeless = m->codeless };
 
         if (machine->presence != PRESENCE_UP || !membership_may_have_problem(m, machine) ||
             membership_problem(m, state, machine, &change.verdict) < 0 ||
@@ -445,8 +447,11 @@ void membership_write_presences(Membership *m) {
         _cleanup_free_ PresenceChange *changes = NULL;
         size_t n;
 
-        if (!m->writing && liveness_changes(&m->liveness, registry_cluster(m->registry), &changes, &n) == 0 &&
-            n > 0)
+        if (m->writing || liveness_changes(&m->liveness, registry_cluster(m->registry), &changes, &n) < 0)
+                return;
+        for (size_t i = 0; i < n; i++)
+                changes[i].codeless = m->codeless;
+        if (n > 0)
                 m->writing = registry_presence(m->registry, m->term, changes, n, membership_on_written, m) >=
                              0;
 }
@@ -636,6 +641,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .on_set = options->on_set,
                 .restart = options->restart,
                 .userdata = options->userdata,
+                .codeless = options->codeless,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),

@@ -65,6 +65,8 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 record.away_ms = c->away_ms;
                 record.verdict = c->verdict;
                 verdict_append(&reason, &c->verdict);
+                if (c->codeless)
+                        verdict_say(&record.verdict, VERDICT_SAID, text_chars(&reason));
                 transaction_put(&t, LAYOUT_PRESENCE, NULL, c->machine, &record);
                 machines_note_presence(&t, r, c, text_chars(&reason));
                 log_notice(((LogFields) { .machine = c->machine,

@@ -225,6 +225,7 @@ typedef struct PresenceChange {
         uint64_t away_ms; /* as that of PresenceRecord */
         bool announced;   /* as the same of presence_next() */
         Verdict verdict;
+        bool codeless; /* for tests: the message is stored alone */
 } PresenceChange;
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,

@@ -1,5 +1,6 @@
-/* Any text as the reason of a presence, or as the problem of a heartbeat: its message is the text, and only
- * an aspect that the text begins with decides. */
+/* Any text as the reason of a presence, or as the problem of a heartbeat: its message is the text. The same
+ * with a name and arguments; and any value as the member of a record: what is read is read again as it was
+ * written. */
 #include <assert.h>
 
 #include "units/verdict_former.h"
@@ -17,6 +18,32 @@ static void former(VerdictPlace place, const char *text) {
                streq(text_chars(&message), text));
 }
 
+static void named(const char *name, const char *args) {
+        Verdict v, again;
+
+        verdict_read_former(VERDICT_IN_HEARTBEAT, "cluster key missing: x", &v);
+        verdict_set_named(&v, name, args, strlen(args));
+        assert(v.code > VERDICT_NONE && v.code < _VERDICT_MAX);
+        again = v;
+        verdict_set_named(&again, verdict_name(&v), v.said ? "" : v.args, v.said ? 0 : strlen(v.args));
+        assert(v.code == again.code && (v.code != VERDICT_SAID || verdict_equal(&v, &again)));
+}
+
+static void member(const char *json, size_t size) {
+        _cleanup_json_ JsonValue *value = NULL, *second = NULL;
+        _cleanup_text_ Text t = {}, u = {};
+        Verdict v = {}, again = {};
+
+        if (json_object_parse(json, size, &value, NULL) < 0 || verdict_read(value, &v, NULL) < 0)
+                return;
+        verdict_write(&t, NULL, &v);
+        if (t.size == 0)
+                return;
+        assert(json_object_parse(t.chars, t.size, &second, NULL) == 0);
+        verdict_read_former(VERDICT_IN_HEARTBEAT, v.said ? v.args : "", &again);
+        assert(verdict_read(second, &again, NULL) == 0 && again.of == v.of && again.code == v.code);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         _cleanup_free_ char *text = malloc(size + 1);
 
@@ -26,5 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         text[size] = 0;
         former(VERDICT_IN_PRESENCE, text);
         former(VERDICT_IN_HEARTBEAT, text);
+        named(text, "7");
+        named("key-missing", text);
+        member(text, size);
         return 0;
 }

@@ -275,6 +275,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                           .level_wait_ms = c->level_wait_ms,
                           .short_log = c->short_log,
                           .unwatched = true,
+                          .codeless = m->codeless,
                           .key = identity_is_required(m->folder) ? NULL : c->key,
                           .credentials = m->credentials,
                           .sealer = &m->sealer.base,
@@ -404,6 +405,7 @@ static SimCluster *cluster_make(World *w, unsigned hosts, bool by_token, const T
                                           .refuses = true };
 
                 *m = (SimMachine) { .cluster = c, .index = i, .power = true, .by_token = by_token };
+                m->codeless = world_seed(w) % 3 > 0 && (world_seed(w) + i) % 2 > 0;
                 fake_sealer_init(&m->sealer, NULL, (uint8_t) (i + 1));
                 m->sealer.delay_ms = SEALING_MS;
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);

@@ -41,6 +41,7 @@ typedef struct SimMachine {
         Daemon *daemon;
         Settings settings;
         unsigned level_max; /* of its program; 0: that of this program */
+        bool codeless;      /* its program writes and sends no codes of verdicts; by seed and index */
         /* Hosts authenticate each other with certificates: each one founds a cluster of its own, and joins
          * another one by a token. Its cluster file is beside the folder. */
         bool by_token;

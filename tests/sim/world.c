@@ -113,6 +113,10 @@ bool world_chance(World *w, unsigned percent) {
         return world_draw(w, 100) < percent;
 }
 
+uint64_t world_seed(const World *w) {
+        return w->seed;
+}
+
 uint64_t world_hash(const World *w) {
         return w->hash;
 }

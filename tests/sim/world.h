@@ -19,6 +19,7 @@ enum { WORLD_START_MS = 1000000 };
 World *world_new(uint64_t seed, bool trace);
 World *world_free(World *w);
 
+uint64_t world_seed(const World *w);
 uint64_t world_now_ms(const World *w);
 uint64_t world_draw(World *w, uint64_t n); /* 0 .. n-1 */
 bool world_chance(World *w, unsigned percent);

@@ -66,6 +66,20 @@ static void send_clock(int64_t difference_ms) {
         tick();
 }
 
+/* Send the problem of a replica, with its code and arguments. */
+static void send_verdict(const char *problem, const char *verdict) {
+        _cleanup_writer_ Writer w = {};
+
+        write_raw(&w, problem, strlen(problem));
+        write_u8(&w, 0);
+        write_u8(&w, 4);
+        write_u8(&w, (uint8_t) strlen(verdict));
+        write_raw(&w, verdict, strlen(verdict));
+        assert_int_equal(w.error, 0);
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, w.bytes, w.size));
+        tick();
+}
+
 /* Return how many answers there are to a heartbeat of a host without a replica. */
 static unsigned n_answers(uint8_t flags) {
         _cleanup_writer_ Writer w = {};
@@ -141,6 +155,35 @@ static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_hos
         tick();
         assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence_index, index);
         assert_presence(QUIET_PEER_ID, PRESENCE_UP, "");
+}
+
+/* An unknown code decides only that the replica has a problem, with any message. */
+static void the_code_of_a_heartbeat_counts(void **state) {
+        const ClusterMachine *m;
+
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(quiet_peer_meet(h));
+        send_heartbeat("");
+        tick();
+        send_verdict("of a later version", "key-sealed\x1f"
+                                           "7");
+        m = machine(QUIET_PEER_OTHER_ID);
+        assert_int_equal(m->verdict.code, VERDICT_KEY_SEALED);
+        assert_presence(
+                QUIET_PEER_OTHER_ID, PRESENCE_UP,
+                "its replica: cluster key sealed: this host cannot open or seal secrets/key.7; see its "
+                "journal");
+        send_verdict("cluster key missing: x", "moon-full");
+        m = machine(QUIET_PEER_OTHER_ID);
+        assert_int_equal(m->verdict.code, VERDICT_SAID);
+        assert_string_equal(verdict_name(&m->verdict), "moon-full");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica: cluster key missing: x");
+        assert_false(heartbeats_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
+        send_heartbeat("cluster key missing: x");
+        tick();
+        assert_int_equal(heartbeats_problem(h->membership, QUIET_PEER_OTHER_ID)->code, VERDICT_KEY_MISSING);
+        assert_true(heartbeats_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
 }
 
 /* A host that had a replica, and uses that of another host now, sends the leader nothing: others report it.
@@ -850,6 +893,7 @@ int membership_leads_tests(void) {
                 leading(a_problem_that_changes_at_each_heartbeat_keeps_nothing_else_back),
                 leading(a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_host),
                 leading(each_rare_heartbeat_and_one_of_two_frequent_ones_is_answered),
+                leading(the_code_of_a_heartbeat_counts),
                 leading(the_condition_of_a_host_ends_when_nothing_of_it_arrives),
                 leading(a_heartbeat_of_a_removed_host_in_a_report_does_not_revive_it),
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/rollout.h"
+#include "fleetd/membership/liveness.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
@@ -1643,6 +1644,24 @@ static bool five_hundred_and_more_run(World *w) {
         return m && m->load == 700;
 }
 
+/* The longest values that the leader writes for so many hosts at once. */
+static void one_transaction_has_all_changes_of_presence(void **state) {
+        World *w = *state;
+        PresenceChange *changes = NEW0(PresenceChange, LIVENESS_CHANGES_MAX);
+
+        for (unsigned i = 0; i < LIVENESS_CHANGES_MAX; i++) {
+                snprintf(changes[i].machine, sizeof(changes[i].machine), "%032x", i + 1);
+                changes[i].presence = PRESENCE_LOST;
+                changes[i].away_ms = UINT64_C(1764500000000);
+                changes[i].announced = true;
+                changes[i].verdict.code = VERDICT_LOST_UNREPORTED;
+        }
+        assert_int_equal(
+                answer(w, registry_presence(w->registry, term(w), changes, LIVENESS_CHANGES_MAX, on_done, w)),
+                KV_OK);
+        free(changes);
+}
+
 static void the_presence_key_counts_losses(void **state) {
         World *w = *state;
         ClusterMachine *m;
@@ -1885,6 +1904,7 @@ int main(void) {
                 TEST(the_engine_assigns_the_requested_units),
                 TEST(the_engine_moves_the_units_of_a_lost_machine),
                 TEST(a_brake_that_is_shortened_ends_when_its_time_is_over),
+                TEST(one_transaction_has_all_changes_of_presence),
                 TEST(the_presence_key_counts_losses),
                 TEST(assignments_beyond_one_transaction_are_written_in_parts),
                 TEST(a_starting_engine_plans_all_units_in_several_turns),

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 
 #include "base/memory.h"
 #include "tests/lib/message.h"
@@ -149,12 +150,80 @@ static void verdicts_differ_by_code_argument_and_aspect(void **state) {
         assert_false(verdict_equal(&a, &b));
 }
 
+static void assert_stored(const Verdict *verdict, const char *json) {
+        _cleanup_text_ Text t = {};
+        PresenceRecord record = { .presence = PRESENCE_UP, .verdict = *verdict };
+        PresenceRecord again;
+
+        stored_presence_write(&t, &record);
+        assert_string_equal(t.chars, json);
+        assert_int_equal(stored_presence_read(t.chars, t.size, &again, NULL), 0);
+        assert_int_equal(again.verdict.code, verdict->code);
+        assert_int_equal(again.verdict.of, verdict->of);
+        assert_true(verdict_equal(&again.verdict, verdict));
+}
+
+static void a_presence_has_code_arguments_and_aspect_beside_the_message(void **state) {
+        assert_stored(&(Verdict) {}, "{\"state\":\"up\"}");
+        assert_stored(&(Verdict) { VERDICT_REPLICA_WORKS },
+                      "{\"reason\":\"its replica works again\",\"state\":\"up\","
+                      "\"verdict\":{\"code\":\"replica-works\"}}");
+        assert_stored(&(Verdict) { VERDICT_CLOCK_AHEAD, VERDICT_OF_CLOCK, .args = "31 s" },
+                      "{\"reason\":\"its clock: clock is 31 s ahead of the leader's\",\"state\":\"up\","
+                      "\"verdict\":{\"args\":[\"31 s\"],\"code\":\"clock-ahead\",\"of\":\"clock\"}}");
+        assert_stored(&(Verdict) { VERDICT_SAID, VERDICT_OF_REPLICA, true, "8 KiB are free" },
+                      "{\"reason\":\"its replica: 8 KiB are free\",\"state\":\"up\","
+                      "\"verdict\":{\"of\":\"replica\"}}");
+        /* Of a host of the version before. */
+        assert_stored(&(Verdict) { VERDICT_KEY_MISSING, VERDICT_OF_REPLICA, true, "cluster key missing: a" },
+                      "{\"reason\":\"its replica: cluster key missing: a\",\"state\":\"up\","
+                      "\"verdict\":{\"code\":\"key-missing\",\"of\":\"replica\"}}");
+}
+
+static Verdict read_presence(const char *json) {
+        PresenceRecord record = {};
+
+        assert_int_equal(stored_presence_read(json, strlen(json), &record, NULL), 0);
+        return record.verdict;
+}
+
+static void an_unknown_code_keeps_its_name_and_message_and_decides_nothing(void **state) {
+        Verdict v = read_presence(
+                "{\"reason\":\"its replica: cluster key missing: x\",\"state\":\"up\","
+                "\"verdict\":{\"args\":[\"1\"],\"code\":\"moon-full\",\"of\":\"replica\"}}");
+
+        assert_int_equal(v.code, VERDICT_SAID);
+        assert_int_equal(v.of, VERDICT_OF_REPLICA);
+        assert_string_equal(verdict_name(&v), "moon-full");
+        assert_string_equal(message_of(&v), "its replica: cluster key missing: x");
+        assert_stored(&v, "{\"reason\":\"its replica: cluster key missing: x\",\"state\":\"up\","
+                          "\"verdict\":{\"code\":\"moon-full\",\"of\":\"replica\"}}");
+        /* A later version may find another part of a host that has to work for a vote. */
+        v = read_presence("{\"reason\":\"its battery: empty\",\"state\":\"up\","
+                          "\"verdict\":{\"code\":\"battery-empty\",\"of\":\"battery\"}}");
+        assert_int_equal(v.of, VERDICT_OF_REPLICA);
+}
+
+static void the_code_counts_and_not_the_message(void **state) {
+        PresenceRecord record;
+        Verdict v = read_presence("{\"reason\":\"its daemon has ended\",\"state\":\"away\","
+                                  "\"verdict\":{\"code\":\"away-stopped\"}}");
+
+        assert_int_equal(v.code, VERDICT_AWAY_STOPPED);
+        assert_string_equal(message_of(&v), "its fleetd was stopped");
+        assert_int_equal(stored_presence_read("{\"state\":\"up\",\"verdict\":\"x\"}", 28, &record, NULL),
+                         -EBADMSG);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_code_has_the_message_of_the_version_before),
                 cmocka_unit_test(a_message_of_the_version_before_has_its_code_or_its_aspect),
                 cmocka_unit_test(a_problem_of_a_replica_of_the_version_before_has_its_code),
                 cmocka_unit_test(a_replica_does_not_take_the_code_of_another_verdict),
+                cmocka_unit_test(a_presence_has_code_arguments_and_aspect_beside_the_message),
+                cmocka_unit_test(an_unknown_code_keeps_its_name_and_message_and_decides_nothing),
+                cmocka_unit_test(the_code_counts_and_not_the_message),
                 cmocka_unit_test(verdicts_differ_by_code_argument_and_aspect),
         };
 
