@@ -69,6 +69,7 @@ typedef struct KvState {
         bool attached;  /* this host has no replica; role is KV_ROLE_NONE, and raft_id 0 until it was admitted
                            as a member, whose replica is being filled */
         bool removed;   /* replicas reject this host: it was removed from the cluster */
+        bool waits;     /* for admission to a cluster; false with KvOptions.waits */
         char problem[320];         /* the reason why this host serves no writes; "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
@@ -92,8 +93,6 @@ typedef struct KvEvents {
         void *userdata;
 } KvEvents;
 
-#define KV_WAITS_FOR_ADMISSION "this host waits for admission to a cluster"
-
 /* What a command reports about the host that proposes it; a set has bits. Each has a rate on the replica that
  * takes it from a host without one: the host repeats a rejected report with its values of then. */
 typedef enum KvReport { KV_REPORT_STATE, KV_REPORT_MAINTENANCE, KV_REPORT_OTHER, _KV_REPORT_MAX } KvReport;
@@ -111,8 +110,7 @@ typedef struct KvOptions {
         char hardware_id[HARDWARE_ID_SIZE]; /* of the mainboard, "": unknown; a log opens on no other one */
         char address[ADDRESS_SIZE];         /* of the peer listener, "": none, and no other member */
         bool join;            /* without a cluster on disk: wait for kv_joined(), do not found one */
-        const char *waits;    /* kv_state().problem meanwhile; borrowed; NULL:
-                                 KV_WAITS_FOR_ADMISSION */
+        const char *waits;    /* kv_state().problem meanwhile; borrowed; NULL: that of KvState.waits */
         uint64_t quota;       /* users' bytes; 0: 256 MiB */
         uint64_t quota_nodes; /* users' nodes; 0: as many as their bytes allow */
         unsigned level_max;   /* for tests: the feature level that this program is to know at most; 0:

@@ -97,6 +97,10 @@ static const char status_removed[] =
         "this host was removed from the cluster: run fleetctl token on another host, and fleetctl join on "
         "this one. Units that run stay; no other one starts";
 
+static const char *status_waits(const KvStore *s) {
+        return s->waits ?: "this host waits for admission to a cluster";
+}
+
 /* Why this host accepts no writes, or what is wrong with a tree or a transfer; else *ret stays as it is. */
 static void status_problem(const KvStore *s, const KvState *state, char *ret, size_t size) {
         const Replica *p = s->replica;
@@ -110,7 +114,7 @@ static void status_problem(const KvStore *s, const KvState *state, char *ret, si
         else if (state->removed)
                 snprintf(ret, size, "%s", status_removed);
         else if (!replica_core(p))
-                snprintf(ret, size, "%s", s->waits);
+                snprintf(ret, size, "%s", status_waits(s));
         else if (!state->ready && state->leader_id != 0)
                 snprintf(ret, size,
                          "this host is the new leader, and the first entry of its term is not committed yet: "
@@ -192,8 +196,10 @@ static void status_attached(const KvStore *s, KvState *ret) {
                 snprintf(ret->problem, sizeof(ret->problem), "%s", status_removed);
         else if (remote_has_slice(s->remote))
                 remote_problem(s->remote, ret->problem, sizeof(ret->problem));
-        else
-                snprintf(ret->problem, sizeof(ret->problem), "%s", s->waits);
+        else {
+                ret->waits = !s->waits;
+                snprintf(ret->problem, sizeof(ret->problem), "%s", status_waits(s));
+        }
 }
 
 /* All but the members and the problem. */
@@ -231,6 +237,7 @@ void kv_state(const KvStore *s, KvState *ret) {
         status_members(s, ret);
         status_reachable(s, ret);
         ret->removed = !ret->ready && s->peers && peers_is_removed(s->peers);
+        ret->waits = !ret->stopped && !ret->removed && !replica_core(s->replica) && !s->waits;
         status_problem(s, ret, ret->problem, sizeof(ret->problem));
 }
 

@@ -645,7 +645,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
-        s->waits = options->waits ?: KV_WAITS_FOR_ADMISSION;
+        s->waits = options->waits;
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->read_bound = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);

@@ -37,6 +37,10 @@ typedef enum VerdictCode {
         VERDICT_SESSIONS_TWO,
 
         /* Problems of a replica. The number is that of a cluster key. */
+        VERDICT_REPLICA_STOPPED, /* why */
+        VERDICT_TREE_DIFFERS,
+        VERDICT_TREE_UNDECIDED,
+        VERDICT_TREE_REFUSED,   /* why */
         VERDICT_NO_LISTENER,    /* address */
         VERDICT_KEY_MISSING,    /* number; of a host of a former version, or the next one */
         VERDICT_KEY_DAMAGED,    /* number */

@@ -34,6 +34,12 @@ const VerdictRow verdict_rows[_VERDICT_MAX] = {
         [VERDICT_SESSION_SINGLE] = { "session-single", "one only for a minute; other replicas work" },
         [VERDICT_SESSIONS_TWO] = { "sessions-two", "it has two sessions" },
 
+        [VERDICT_REPLICA_STOPPED] = { "replica-stopped", "this host's replica has stopped: %1" },
+        [VERDICT_TREE_DIFFERS] = { "tree-differs",
+                                   "this host's tree differs from the majority's: it will get the leader's" },
+        [VERDICT_TREE_UNDECIDED] = { "tree-undecided",
+                                     "the replicas' trees differ, and no majority of them agrees" },
+        [VERDICT_TREE_REFUSED] = { "tree-refused", "cannot use the tree that the leader sends: %1" },
         [VERDICT_NO_LISTENER] = { "no-listener", "none: it cannot listen on %1; correct ListenPeer=" },
         [VERDICT_KEY_MISSING] = { "key-missing",
                                   "cluster key missing: the leader sends secrets/key.%1; if it has none: "

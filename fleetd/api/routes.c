@@ -350,7 +350,7 @@ static void route_refuse_unready(Request *request) {
         request_append_rejection(request, &rejection);
         if (rejection.size > 0)
                 text_printf(&cause, "; %s", rejection.chars);
-        else if (streq(state.problem, KV_WAITS_FOR_ADMISSION))
+        else if (state.waits)
                 text_append(&cause,
                             "; no host of Join= has admitted or rejected it yet: start one of them, or "
                             "join by a token with fleetctl join");

@@ -80,17 +80,29 @@ typedef struct Facts {
  * reported again from the third on: the condition is a replicated write. */
 enum { CLOCK_BEGIN_MS = 30 * 1000, CLOCK_END_MS = 20 * 1000, CLOCK_AGAIN_MS = 60 * 1000 };
 
+/* Return the code of KvState.problem, which is a message of the store. */
+static VerdictCode replica_code(const KvState *state) {
+        if (state->stopped)
+                return VERDICT_REPLICA_STOPPED;
+        if (!state->ready) /* or it has no leader */
+                return VERDICT_SAID;
+        if (state->differs)
+                return VERDICT_TREE_DIFFERS;
+        return state->undecided ? VERDICT_TREE_UNDECIDED : VERDICT_TREE_REFUSED;
+}
+
 void replica_problem(const Membership *m, const KvState *state, Verdict *ret) {
         bool any = state->stopped || state->differs || state->undecided || state->refuses;
         char said[REPLICA_PROBLEM_SIZE];
 
         kv_replica_problem(m->store, said, sizeof(said));
         any &= !(state->lost && m->joining.attach); /* it needs none */
-        if (!said[0] && any)
-                snprintf(said, sizeof(said), "%s", state->problem);
         if (said[0])
-                verdict_say(ret, VERDICT_SAID, said);
-        else if (m->unlistened)
+                verdict_say(ret, VERDICT_REPLICA_STOPPED, said);
+        else if (any) {
+                snprintf(said, sizeof(said), "%s", state->problem);
+                verdict_say(ret, replica_code(state), said);
+        } else if (m->unlistened)
                 verdict_set(ret, VERDICT_NO_LISTENER, "%s", m->peer_address);
         else
                 authority_problem(m->authority, ret);

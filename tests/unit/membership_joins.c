@@ -529,9 +529,11 @@ static void has_leader(KvState *state) {
 }
 
 static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void **state) {
+        static const char *const codes[] = { "replica-stopped", "tree-differs", "tree-undecided",
+                                             "tree-refused" };
         char payload[512];
         enum { CLOCK_SIZE = 10 }; /* what follows the problem: a byte 0, a number, and the wall clock */
-        size_t size = 0, problem;
+        size_t size = 0, problem, code;
         Reader r;
 
         open_with(plain);
@@ -543,13 +545,19 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
                 tick();
                 assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
                 problem = suffers_from <= 4 ? TROUBLE_MAX : 0;
-                assert_int_equal(size, problem + CLOCK_SIZE);
+                code = suffers_from <= 4 ? strlen(codes[suffers_from - 1]) : 0;
+                assert_int_equal(size, problem + CLOCK_SIZE + (code > 0 ? code + 2 : 0));
                 for (size_t i = 0; i < problem; i++)
                         assert_int_equal(payload[i], 'p');
                 r = reader_over(payload + problem, CLOCK_SIZE);
                 assert_int_equal(read_u8(&r), 0);
                 assert_int_equal(read_u8(&r), 2);
                 assert_int_equal(read_u64(&r), loop_wall_ms(&h->loop));
+                if (code > 0) {
+                        assert_int_equal(payload[size - code - 2], 4);
+                        assert_int_equal(payload[size - code - 1], code);
+                        assert_memory_equal(payload + size - code, codes[suffers_from - 1], code);
+                }
         }
 
         /* Without a leader, or a session to it, it goes to each host: another one reports it. */
@@ -611,7 +619,7 @@ static void without_a_leader_hosts_exchange_the_ends_of_their_logs(void **state)
         assert_int_equal(read_u8(&r), 1);
         assert_int_equal(read_u64(&r), 7);
         assert_int_equal(read_u64(&r), 300);
-        assert_int_equal(reader_end(&r), 0);
+        assert_int_equal(read_u8(&r), 4); /* last: the code of the problem */
 
         assert_false(has_position());
         send_position(1, SIZE_MAX);

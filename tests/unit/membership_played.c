@@ -331,7 +331,7 @@ void is_lost(KvState *state) {
 
 void suffers(KvState *state) {
         state->undecided = true;
-        snprintf(state->problem, sizeof(state->problem), "trees differ");
+        snprintf(state->problem, sizeof(state->problem), "the replicas' trees differ");
 }
 
 void is_of_a_later_term(KvState *state) {

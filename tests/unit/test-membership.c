@@ -32,7 +32,7 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
 
 static void trees_differ(KvState *state) {
         state->undecided = true;
-        snprintf(state->problem, sizeof(state->problem), "trees differ");
+        snprintf(state->problem, sizeof(state->problem), "the replicas' trees differ");
 }
 
 Admission admission;
@@ -133,7 +133,8 @@ static void a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_un
         Fixture *fixture = *state;
 
         state_seen = trees_differ;
-        HOST_UNTIL(fixture->host, says(fixture, "its replica: trees differ"));
+        HOST_UNTIL(fixture->host,
+                   says(fixture, "its replica: the replicas' trees differ, and no majority of them agrees"));
         state_seen = NULL;
         HOST_UNTIL(fixture->host, says(fixture, "its replica works again"));
         /* A host without a peer listener publishes no replica. */

@@ -51,6 +51,18 @@ static const struct {
         const char *message;
         VerdictCode former; /* as which a message without a code is read */
 } replicas[] = {
+        { { VERDICT_REPLICA_STOPPED, .args = "no space left" },
+          "this host's replica has stopped: no space left",
+          VERDICT_SAID },
+        { { VERDICT_TREE_DIFFERS },
+          "this host's tree differs from the majority's: it will get the leader's",
+          VERDICT_SAID },
+        { { VERDICT_TREE_UNDECIDED },
+          "the replicas' trees differ, and no majority of them agrees",
+          VERDICT_SAID },
+        { { VERDICT_TREE_REFUSED, .args = "cannot store it: x" },
+          "cannot use the tree that the leader sends: cannot store it: x",
+          VERDICT_SAID },
         { { VERDICT_NO_LISTENER, .args = "10.0.0.6:2380" },
           "none: it cannot listen on 10.0.0.6:2380; correct ListenPeer=",
           VERDICT_SAID },
