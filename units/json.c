@@ -299,6 +299,22 @@ void json_close(Text *t, char bracket) {
         text_append_char(t, bracket);
 }
 
+size_t json_open_list(Text *t, const char *name) {
+        size_t list = t->size;
+
+        json_open(t, name, '[');
+        return list;
+}
+
+void json_close_list(Text *t, size_t list) {
+        if (t->error < 0 || t->chars[t->size - 1] != '[') {
+                json_close(t, ']');
+                return;
+        }
+        t->size = list;
+        t->chars[list] = 0;
+}
+
 void json_add_string_always(Text *t, const char *name, const char *value) {
         json_begin(t, name);
         text_append_char(t, '"');

@@ -80,6 +80,9 @@ int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_
 void json_begin(Text *t, const char *name);
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
+/* Write an array that is left out if it stays empty; json_close_list() gets the result. */
+size_t json_open_list(Text *t, const char *name);
+void json_close_list(Text *t, size_t list);
 void json_add_string(Text *t, const char *name, const char *value);        /* left out if NULL or "" */
 void json_add_string_always(Text *t, const char *name, const char *value); /* NULL is written as "" */
 /* Any bytes: as a string if they are text, otherwise in base64 under the name with "64" appended. Never left

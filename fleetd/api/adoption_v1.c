@@ -8,7 +8,7 @@ void adopting_handle(Request *request) {
         char user[RECORDED_BY_SIZE];
 
         if (registry_cluster(registry)->adopting)
-                change_sent(request, "the wait for reports", 204, NULL,
+                change_sent(request, "the wait for reports",
                             registry_adopt_now(request_registry(request), request_user(request, user),
                                                change_on_done, request));
         else

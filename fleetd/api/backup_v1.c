@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "base/file_checksum.h"
 #include "base/log.h"
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 
 enum { PIECE = 128 * 1024 }; /* bytes */
 

@@ -155,7 +155,7 @@ static int check_unit_is_readable(const Api *api, const RemoteCommandSpec *spec,
 
         if (!spec->cluster_only || spec->kind == CALL_LOG)
                 return 0;
-        if (unit_is_of_cluster(c, cluster_machine(c, api->machine_id), spec->unit) &&
+        if (cluster_has_unit_on(c, cluster_machine(c, api->machine_id), spec->unit) &&
             !(api->options.is_foreign && api->options.is_foreign(api->options.userdata, spec->unit)))
                 return 0;
         return error_set(err, -ENOENT, "unit does not exist");

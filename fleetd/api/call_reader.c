@@ -207,7 +207,7 @@ bool call_is_permitted(const Api *api, const PeerSession *session, const char *m
         spec->cluster_only = true;
         return !remote_command_changes(spec->kind) &&
                policy_allows(&sender, RIGHT_UNITS_SEE, (Resource) {}, &facts) &&
-               (spec->kind == CALL_LOG || unit_is_of_cluster(c, cluster_machine(c, machine), spec->unit));
+               (spec->kind == CALL_LOG || cluster_has_unit_on(c, cluster_machine(c, machine), spec->unit));
 }
 
 CallerTrust call_trust(const Request *request, const RemoteCommandSpec *spec) {

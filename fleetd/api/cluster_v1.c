@@ -72,7 +72,7 @@ static void leaving_write(Text *t, const Cluster *c) {
         char name[CLUSTER_LABEL_SIZE];
         SchedulerView *view = NULL;
         size_t n = 0, n_units;
-        bool any = false;
+        size_t list = json_open_list(t, "leaving");
 
         machines = cluster_machines_sorted(c, &n);
         if (!machines)
@@ -80,9 +80,6 @@ static void leaving_write(Text *t, const Cluster *c) {
         for (size_t i = 0; i < n; i++) {
                 if (!cluster_machine_is_leaving(machines[i]))
                         continue;
-                if (!any)
-                        json_open(t, "leaving", '[');
-                any = true;
                 json_open(t, NULL, '{');
                 json_add_string(t, "name", cluster_machine_label(machines[i], name));
                 (void) leaving_unit(machines[i], &n_units);
@@ -93,8 +90,7 @@ static void leaving_write(Text *t, const Cluster *c) {
                         leave_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
-        if (any)
-                json_close(t, ']');
+        json_close_list(t, list);
         scheduler_view_free(view);
 }
 
@@ -111,27 +107,6 @@ static void brake_write(Text *t, const Request *request, const Cluster *c) {
         json_add_u64(t, "of", brake.n_total);
         json_add_u64(t, "until", loop_wall_ms(request->api->loop) + brake.until_ms - c->now_ms);
         json_close(t, '}');
-}
-
-void request_append_rejection(const Request *request, Text *t) {
-        const char *reason, *address = NULL;
-        Rejection cause;
-
-        if (request->api->options.peers)
-                address = peers_rejection(request->api->options.peers, &cause, &reason);
-        if (!address)
-                return;
-        text_printf(t, "%s: %s", address, reason);
-        if (cause == REJECTION_CLUSTER)
-                text_append(t, "; to give up the cluster of this host: stop fleetd, run fleetd --reset, "
-                               "start fleetd");
-        else if (cause == REJECTION_LINEAGE)
-                text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
-}
-
-void request_append_access(const Request *request, Text *t) {
-        if (request->api->options.access == CLIENT_CLOSED)
-                json_add_string(t, "clientAccess", "closed");
 }
 
 /* Write the settings that the cluster has, and the value of the spread key that no other one can replace. */

@@ -2,17 +2,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "fleetd/api/request.h"
-
-void v2_version_handle(Request *request);
-void v2_health_handle(Request *request);
-void v2_auth_list_handle(Request *request); /* of users, or of roles */
-void v2_auth_enable_handle(Request *request);
-void v2_machines_handle(Request *request);
-void v2_members_handle(Request *request);
-void v2_stats_self_handle(Request *request);
-void v2_stats_leader_handle(Request *request);
-void v2_stats_store_handle(Request *request);
+#include "fleetd/api/handlers.h"
 
 /* Answer with the header of the cluster id, as all answers about members and rights. */
 void answer_of_cluster(Request *request, unsigned status, Text *body);

@@ -113,7 +113,7 @@ void directory_post_handle(Request *request) {
         (void) request_user(request, user);
         for (size_t i = 0; i < n; i++)
                 changes[i].user = user;
-        change_sent(request, "the unit", 204, NULL,
+        change_sent(request, "the unit",
                     registry_change_directory(request_registry(request), NULL, 0, changes, n, change_on_done,
                                               request));
 }

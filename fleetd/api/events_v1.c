@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/parse.h"
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/kv_v1_changes.h"
 #include "fleetd/registry/kinds.h"
 #include "units/revision.h"
 

@@ -10,50 +10,6 @@
 
 /* -- Units -- */
 
-bool unit_is_of_cluster(const Cluster *c, const ClusterMachine *m, const char *unit) {
-        const ClusterState *state = m ? cluster_state_on(m, unit) : NULL;
-
-        if (state)
-                return !streq(state->state.load, STATE_FOREIGN);
-        return cluster_unit_exists(cluster_any_unit(c, unit)) || (m && cluster_assignment_on(m, unit));
-}
-
-bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
-        return !request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE) ||
-               unit_is_of_cluster(request_cluster(request), m, unit);
-}
-
-int units_count_options(const Unit *unit, size_t *n, Error *err) {
-        *n += unit->file.n_options + unit->file.n_sections;
-        if (*n <= OPTIONS_READ_MAX)
-                return 0;
-        return error_set(err, -E2BIG,
-                         "the units of the request have too many options and sections (more than %d): send "
-                         "fewer units at once",
-                         OPTIONS_READ_MAX);
-}
-
-const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                            Error *ret) {
-        return engine_explain_unit(view, u, request_brake_ms(request), loop_wall_ms(request->api->loop), ret);
-}
-
-const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
-        const ClusterUnit *u = cluster_any_unit(c, unit);
-        const ClusterMachine *found = NULL;
-
-        for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
-             a = LIST_NEXT(a, of_unit))
-                if (a->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(a->machine) &&
-                    (!found || !presence_is_down(a->machine->presence)))
-                        found = a->machine;
-        for (const ClusterState *s = u ? LIST_FIRST(&u->states) : NULL; s && !found;
-             s = LIST_NEXT(s, of_unit))
-                if (!presence_is_down(s->machine->presence))
-                        found = s->machine;
-        return found;
-}
-
 /* Return the JSON object of 'u'; its strings borrow from the cluster and 'why'. */
 static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                            Error *why) {
@@ -245,12 +201,6 @@ static const ClusterState *states_next(StateWalk *w) {
         }
 }
 
-const char *state_health(const ClusterState *s) {
-        if (s->state.health == UNIT_HEALTH_NONE)
-                return NULL;
-        return s->machine->presence == PRESENCE_UP ? unit_health_to_string(s->state.health) : "unknown";
-}
-
 static ApiState state_entity(const ClusterState *s) {
         bool known = s->machine->presence == PRESENCE_UP;
 
@@ -264,7 +214,7 @@ static ApiState state_entity(const ClusterState *s) {
                             .finished = s->state.done,
                             .job = s->state.job[0] ? s->state.job : NULL,
                             .reason = s->state.reason,
-                            .health = state_health(s),
+                            .health = cluster_state_health(s),
                             .why = known ? s->state.why : NULL,
                             .available = known && s->state.available };
 }

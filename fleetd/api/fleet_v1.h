@@ -3,8 +3,7 @@
 
 #include <errno.h>
 
-#include "fleetd/api/request.h"
-#include "fleetd/scheduler/scheduler.h"
+#include "fleetd/api/handlers.h"
 #include "units/api_json.h"
 
 enum {
@@ -56,7 +55,7 @@ const char *page_next(Page *page, bool more);
  * That answers 'success' with an empty body of 'type' (may be NULL), or the error, which names the 'subject'
  * of the change: "the unit". Both are static. 'r' is what the registry returned; if it is negative, answer
  * 500. */
-void change_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
+void change_sent(Request *request, const char *subject, int r);
 void change_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 /* The same; if another change came first, the route decides again on the view that has it. */
 void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);
@@ -71,18 +70,6 @@ Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine
 void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
 void change_lines_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 
-/* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
-const char *state_health(const ClusterState *state);
-
-/* Return whether a unit on a machine is one of the cluster, and none of the machine's own. 'm' may be NULL.
- */
-bool unit_is_of_cluster(const Cluster *c, const ClusterMachine *m, const char *unit);
-/* Return whether the sender may read state and journal of a unit on a machine. Without the right to change
- * units, it may read only those of the cluster. */
-bool unit_is_readable(const Request *request, const ClusterMachine *machine, const char *unit);
-
-/* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
-const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 /* Write "moves": the requested moves that have waited for a minute, with their reasons, up to a limit.
  * Nothing if there is none. */
 void moves_write(Text *t, const Request *request);
@@ -122,24 +109,3 @@ typedef struct MetadataPatch {
 void metadata_patch_done(MetadataPatch *patch);
 /* Read and check the patch in the body of a request. False: it is invalid, and the request is answered. */
 bool metadata_patch_read(Request *request, MetadataPatch *ret);
-
-/* Handlers of units and their states. */
-void units_list_handle(Request *request);
-void units_get_handle(Request *request);
-void units_put_handle(Request *request);
-void units_delete_handle(Request *request);
-void revisions_handle(Request *request);
-void move_get_handle(Request *request);
-void move_put_handle(Request *request);
-void move_delete_handle(Request *request);
-void rollouts_list_handle(Request *request);
-void rollouts_get_handle(Request *request);
-void rollouts_put_handle(Request *request);
-void batch_handle(Request *request);
-void states_list_handle(Request *request);
-void states_local_handle(Request *request);
-void states_get_handle(Request *request);
-
-/* As engine_explain_unit(). */
-const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
-                            Error *ret);

@@ -58,15 +58,12 @@ Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine
 
 /* -- Changes of the registry -- */
 
-void change_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
-        if (r < 0) {
-                request_error(request, 500, "%s", strerror(-r));
-                return;
-        }
-        request->changing = true;
+void change_sent(Request *request, const char *subject, int r) {
+        request->changing = r >= 0;
         request->subject = subject;
-        request->success = success;
-        request->type = type;
+        request->success = request->success ?: 204;
+        if (r < 0)
+                request_error(request, 500, "%s", strerror(-r));
 }
 
 /* Return the status to answer to a change that failed, and set the message. */
@@ -104,7 +101,9 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
 void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
         if (r < 0)
                 change_lines_log(request->state, 0, "rejected", strerror(-r));
-        change_sent(request, subject, success, type, r);
+        request->success = success;
+        request->type = type;
+        change_sent(request, subject, r);
 }
 
 void change_lines_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -199,6 +198,16 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
         (void) error_set(err, 409, "%s comes from %s on %s; %s the file there", u->name,
                          u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);
         return true;
+}
+
+int units_count_options(const Unit *unit, size_t *n, Error *err) {
+        *n += unit->file.n_options + unit->file.n_sections;
+        if (*n <= OPTIONS_READ_MAX)
+                return 0;
+        return error_set(err, -E2BIG,
+                         "the units of the request have too many options and sections (more than %d): send "
+                         "fewer units at once",
+                         OPTIONS_READ_MAX);
 }
 
 /* Return 409 if this daemon cannot read the unit, which it would overwrite. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fleetd/api/keys_v2.h"
+#include "fleetd/api/keys_v2_answer.h"
 
 typedef enum ForwardState {
         FORWARD_WAITS, /* for a replica, or for a place */
@@ -116,16 +116,8 @@ static bool forward_try(Forward *f) {
 
 /* -- Answers to the client -- */
 
-/* Answer 503: no replica has the request, or the cause says so. */
-static void forward_refuse(Request *request, const char *cause) {
-        if (starts_with(request->path, "/v2/"))
-                keys_v2_refuse(request, cause);
-        else
-                request_error(request, 503, "%s", cause);
-}
-
 static void forward_refuse_many(Request *request) {
-        forward_refuse(request, "too many requests of this host are under way: try again");
+        keys_v2_refuse_any(request, "too many requests of this host are under way: try again");
 }
 
 static void forward_refuse_unsent(const Forward *f) {
@@ -138,8 +130,8 @@ static void forward_refuse_unsent(const Forward *f) {
                 return;
         }
         kv_state(request->api->options.store, &state);
-        forward_refuse(request, state.problem[0] ? state.problem :
-                                                   "attached host: the replica in use does not answer");
+        keys_v2_refuse_any(request, state.problem[0] ? state.problem :
+                                                       "attached host: the replica in use does not answer");
 }
 
 /* Answer with the whole body. */
@@ -202,8 +194,9 @@ static void forward_lost(Forward *f, bool did_nothing) {
                 free(TAKE_PTR(f->head.texts));
                 (void) call_wait(&f->call, FORWARD_MOVE_MS);
         } else if (did_nothing)
-                forward_refuse(request, "the replica in use lacks what this host has seen, or has too many "
-                                        "requests: try again");
+                keys_v2_refuse_any(request,
+                                   "the replica in use lacks what this host has seen, or has too many "
+                                   "requests: try again");
         else if (f->reads)
                 forward_refuse_unsent(f);
         else if (starts_with(request->path, "/v2/"))
@@ -305,7 +298,7 @@ static void forward_on_ending(Call *call, const void *payload, size_t size) {
                 forward_lost(f, true);
         else if (ending.end == FORWARD_REFUSED && !f->headed) {
                 forward_finish(f);
-                forward_refuse(f->request, ending.reason);
+                keys_v2_refuse_any(f->request, ending.reason);
         } else if (!f->headed ||
                    (!f->head.streams && (ending.end != FORWARD_COMPLETE || f->held.size != f->head.size)))
                 forward_lost(f, f->reads); /* nothing of it was sent to the client */
@@ -395,7 +388,7 @@ void forward_request(Request *request) {
         Forward *f;
 
         if (!forward_reads(request) && !kv_take_write(api->options.store, NULL)) {
-                forward_refuse(request, FORWARD_TOO_MANY);
+                keys_v2_refuse_any(request, FORWARD_TOO_MANY);
                 return;
         }
         f = NEW0(Forward, 1);

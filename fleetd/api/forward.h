@@ -36,22 +36,5 @@ bool forward_is_for_keys(KvBytes path);
 /* Return whether the replica in use answers. */
 bool forward_has_replica(const Api *api);
 
-/* -- Watches (parked.c) -- */
-
-void parked_init(Api *api);
-void parked_end(Api *api);
-/* A watch of a client has begun, or this host has no replica from now on. */
-void parked_begin(Api *api);
-
 int forward_new(Api *api);
 void forward_free(Api *api); /* the requests have ended */
-
-/* -- The side of the replica (forward_serve.c) -- */
-
-typedef struct Serving Serving;
-
-/* Set *ret to the sender of a forwarded request, with the rights that it has now: a new reference. */
-int serving_sender(const Request *request, Sender **ret);
-
-int serving_new(Api *api);
-void serving_free(Api *api);

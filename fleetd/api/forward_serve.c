@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "fleetd/api/forward.h"
+#include "fleetd/api/forward_serve.h"
 #include "fleetd/api/routes.h"
-#include "fleetd/api/server.h"
 
 enum {
         SERVING_HELD_MAX = 256 * 1024, /* bytes of a stream that wait for credit */

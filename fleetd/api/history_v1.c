@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/parse.h"
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 #include "units/api_json.h"
 
 enum {

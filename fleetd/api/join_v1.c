@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 #include "units/json.h"
 
 /* Status by the cause of a failure; all others are temporary (503). */

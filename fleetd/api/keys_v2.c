@@ -4,78 +4,18 @@
 #include <stdio.h>
 
 #include "fleetd/api/forward.h"
+#include "fleetd/api/keys_v2_answer.h"
+#include "fleetd/api/parked.h"
 
 /* -- Answers -- */
-
-/* The four headers of every answer, and the mark of a stale one, with their values. */
-typedef struct KeysHead {
-        char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
-        StaleField stale;
-        HttpField fields[6];
-} KeysHead;
-
-static const char *hex_of(uint64_t v, char ret[static 17]) {
-        char *p = ret + 16;
-
-        *p = 0;
-        do
-                *--p = "0123456789abcdef"[v & 15];
-        while ((v >>= 4) > 0);
-        return p;
-}
-
-static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
-        HttpField *field = h->fields;
-        KvPosition now;
-
-        kv_position(request->api->options.store, &now);
-        *field++ = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
-        *field++ = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
-        if (!error) {
-                *field++ = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
-                *field++ = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
-        }
-        *field++ = request_stale_field(request, &h->stale);
-        *field = (HttpField) {};
-        return h->fields;
-}
-
-static KvBytes cause_of(const char *text) {
-        return (KvBytes) { text, strlen(text) };
-}
-
-/* Answer an error; 'status' 0: the status of the code. */
-static void answer_error(Request *request, unsigned status, unsigned code, KvBytes cause, uint64_t index) {
-        _cleanup_text_ Text t = {};
-        KeysHead head;
-        unsigned usual = keys_v2_write_error(&t, code, cause.data, cause.size, index);
-
-        request_answer(request, status > 0 ? status : usual, "application/json",
-                       head_of(&head, request, index, true), t.chars ?: "", t.size);
-}
-
-/* Answer an error that the store did not decide: etcd's index is 0 then. */
-static void answer_refusal(Request *request, unsigned code, const char *cause) {
-        answer_error(request, 0, code, cause_of(cause), 0);
-}
-
-void keys_v2_refuse(Request *request, const char *cause) {
-        answer_refusal(request, 300, cause);
-}
-
-#define FORBIDDEN "Insufficient credentials"
-
-void keys_v2_forbid(Request *request) {
-        answer_refusal(request, 110, FORBIDDEN);
-}
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
         KeysHead head;
 
         if (t->error < 0)
-                answer_refusal(request, 300, "out of memory");
+                keys_answer_refusal(request, 300, "out of memory");
         else
-                request_answer(request, status, "application/json", head_of(&head, request, index, false),
+                request_answer(request, status, "application/json", keys_head(&head, request, index, false),
                                t->chars, t->size);
 }
 
@@ -109,12 +49,13 @@ static void answer_unavailable(Request *request, KvStatus status) {
 
         kv_state(request->api->options.store, &state);
         if (status == KV_UNKNOWN)
-                answer_refusal(request, 300,
-                               "etcdserver: request timed out: the leader was lost; whether it happened is "
-                               "unknown: read the key again");
+                keys_answer_refusal(
+                        request, 300,
+                        "etcdserver: request timed out: the leader was lost; whether it happened is "
+                        "unknown: read the key again");
         else
-                answer_refusal(request, 300,
-                               state.problem[0] ? state.problem : "no leader; reads still work");
+                keys_answer_refusal(request, 300,
+                                    state.problem[0] ? state.problem : "no leader; reads still work");
 }
 
 /* Free the text of the parameters: a parked request does not need it. */
@@ -232,7 +173,7 @@ static void refuse_listing(Request *request, uint64_t index) {
                  "the answer would be more than %llu nodes or %s: list the directories in it one by one",
                  (unsigned long long) request->api->limits.answer_nodes,
                  size_text(answer_size_max(request), text));
-        answer_error(request, 0, 210, cause_of(cause), index);
+        keys_answer_error(request, 0, 210, keys_cause(cause), index);
 }
 
 static void get_read(Request *request);
@@ -251,15 +192,15 @@ static void list_done(void *userdata, int result) {
         else if (result == -E2BIG)
                 refuse_listing(request, l->index);
         else if (result < 0 && l->large) /* the client may try again; etcd has no code for it */
-                answer_error(request, 503, 300,
-                             cause_of(request_unreachable(request, result, &state) ?:
-                                              request_large_reason(result)),
-                             0);
+                keys_answer_error(request, 503, 300,
+                                  keys_cause(request_unreachable(request, result, &state) ?:
+                                                     request_large_reason(result)),
+                                  0);
         else if (result < 0)
-                answer_refusal(request, 300, strerror(-result));
+                keys_answer_refusal(request, 300, strerror(-result));
         else if (l->large)
                 request_answer_shared(request, 200, "application/json",
-                                      head_of(&head, request, l->index, false), l->answer);
+                                      keys_head(&head, request, l->index, false), l->answer);
         else
                 answer_text(request, 200, l->index, &l->t);
 }
@@ -293,7 +234,7 @@ static void get_list_forwarded(Request *request) {
         if (keys->query.recursive)
                 r = http_parameters_parse(&request->parameters, "recursive=true", 14, &err);
         if (r < 0) {
-                answer_refusal(request, 300, strerror(-r));
+                keys_answer_refusal(request, 300, strerror(-r));
                 return;
         }
         keys_on_end(request);
@@ -308,7 +249,7 @@ static void get_list(Request *request) {
         KvRange range;
 
         if (!l) {
-                answer_refusal(request, 300, strerror(ENOMEM));
+                keys_answer_refusal(request, 300, strerror(ENOMEM));
                 return;
         }
         l->request = request;
@@ -366,24 +307,24 @@ static void get_done(void *userdata, int result, const KvFound *found) {
         if (result < 0) {
                 reason = request_unreachable(request, result, &state);
                 if (reason)
-                        answer_error(request, 503, 300, cause_of(reason), 0);
+                        keys_answer_error(request, 503, 300, keys_cause(reason), 0);
                 else
-                        answer_refusal(request, 300, strerror(-result));
+                        keys_answer_refusal(request, 300, strerror(-result));
                 return;
         }
         if (!found->node && found->error != -ENOENT) {
                 api->gets_failed++;
-                answer_refusal(request, 300, strerror(-found->error));
+                keys_answer_refusal(request, 300, strerror(-found->error));
                 return;
         }
         if (get_hides(request, found, &missing)) {
                 api->gets_failed++;
-                answer_error(request, 0, 100, missing, found->index);
+                keys_answer_error(request, 0, 100, missing, found->index);
                 return;
         }
         if (!found->node) {
                 api->gets_failed++;
-                answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
+                keys_answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
                 return;
         }
         if (found->node->dir && kv_is_attached(api->options.store)) {
@@ -449,7 +390,7 @@ static void watch_begin(Request *request) {
         KeysHead head;
 
         keys->unsure = false;
-        http_begin(request->http, 200, "application/json", head_of(&head, request, keys->index, false));
+        http_begin(request->http, 200, "application/json", keys_head(&head, request, keys->index, false));
 }
 
 /* The replica has answered after the watch was opened there. What has arrived meanwhile begins the answer. */
@@ -493,7 +434,7 @@ static void watch_refuse_history(Request *request, uint64_t oldest, uint64_t ind
 
         snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]",
                  (unsigned long long) oldest, (unsigned long long) keys->query.wait_index);
-        answer_error(request, 0, 401, cause_of(cause), index);
+        keys_answer_error(request, 0, 401, keys_cause(cause), index);
 }
 
 static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
@@ -507,7 +448,7 @@ static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) 
 }
 
 static void watch_on_revoked(Request *request) {
-        watch_end(request, 110, cause_of(FORBIDDEN), 0);
+        watch_end(request, 110, keys_cause(KEYS_FORBIDDEN), 0);
 }
 
 static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared },
@@ -547,7 +488,7 @@ static void get_watch(Request *request) {
         } else if (r == -ESTALE)
                 watch_refuse_history(request, oldest, index);
         else
-                answer_refusal(request, 300, "too many watches");
+                keys_answer_refusal(request, 300, "too many watches");
 }
 
 /* -- PUT, POST, DELETE -- */
@@ -562,13 +503,13 @@ static void write_refuse(Request *request, const KvResult *result) {
                 return;
         }
         if (result->status == KV_FORBIDDEN)
-                cause = cause_of(FORBIDDEN);
+                cause = keys_cause(KEYS_FORBIDDEN);
         else if (result->status == KV_TOO_LARGE)
                 status = 413;
         else if (result->status == KV_BUSY)
                 status = 503;
-        answer_error(request, status, keys_code(result->status), cause,
-                     result->status >= KV_NO_LEADER ? 0 : result->index);
+        keys_answer_error(request, status, keys_code(result->status), cause,
+                          result->status >= KV_NO_LEADER ? 0 : result->index);
 }
 
 static void write_on_done(Request *request, const KvResult *result) {
@@ -621,7 +562,7 @@ static void write_propose(Request *request) {
         if (r == -EACCES)
                 keys_v2_forbid(request);
         else if (r < 0)
-                answer_refusal(request, 300, strerror(-r));
+                keys_answer_refusal(request, 300, strerror(-r));
         else
                 keys_park(request); /* the command was copied */
 }
@@ -657,7 +598,7 @@ void keys_v2_handle(Request *request) {
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
 
         if (!keys) {
-                answer_refusal(request, 300, "out of memory");
+                keys_answer_refusal(request, 300, "out of memory");
                 return;
         }
         *keys = (KeysRequest) {};
@@ -665,7 +606,7 @@ void keys_v2_handle(Request *request) {
         request->on_end = keys_on_end;
         r = keys_read(request, keys, &err);
         if (r > 0)
-                answer_refusal(request, r, err.message);
+                keys_answer_refusal(request, r, err.message);
         else if (get && keys->query.wait && !keys->query.quorum)
                 get_watch(request);
         else if (keys->query.quorum && method_is(request, "GET")) {

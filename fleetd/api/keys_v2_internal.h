@@ -1,8 +1,8 @@
 /* Shared by the files of the v2 API: keys_v2.c uses the store, keys_v2_query.c reads requests, keys_v2_text.c
- * writes answers. */
+ * and keys_v2_answer.c write answers. */
 #pragma once
 
-#include "fleetd/api/keys_v2.h"
+#include "fleetd/api/handlers.h"
 
 /* -- keys_v2_query.c -- */
 
@@ -18,6 +18,25 @@ typedef struct KeysQuery {
 /* Read and check the parameters of any method in etcd's order. Return 0, or etcd's code of the first failure,
  * whose cause is in 'err'. The caller frees the form of 'q' in any case. */
 int keys_query_read(Request *request, KeysQuery *q, Error *err);
+
+/* -- keys_v2_answer.c -- */
+
+/* The four headers of every answer, and the mark of a stale one, with their values. */
+typedef struct KeysHead {
+        char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
+        StaleField stale;
+        HttpField fields[6];
+} KeysHead;
+
+#define KEYS_FORBIDDEN "Insufficient credentials"
+
+/* Set the headers of an answer; those of an error are fewer. They borrow from 'ret'. */
+const HttpField *keys_head(KeysHead *ret, const Request *request, uint64_t index, bool error);
+KvBytes keys_cause(const char *text);
+/* Answer an error; 'status' 0: the status of the code. */
+void keys_answer_error(Request *request, unsigned status, unsigned code, KvBytes cause, uint64_t index);
+/* Answer an error that the store did not decide: etcd's index is 0 then. */
+void keys_answer_refusal(Request *request, unsigned code, const char *cause);
 
 /* -- keys_v2_text.c -- */
 

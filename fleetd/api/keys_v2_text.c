@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "fleetd/api/keys_v2_answer.h"
 #include "fleetd/api/keys_v2_internal.h"
 
 /* -- Errors, by etcd's table -- */

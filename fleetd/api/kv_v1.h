@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 #include "kvstore/command/arena.h"
 #include "units/json.h"
 
@@ -59,21 +59,6 @@ int kv_key_check(KvBytes key, Error *err);
 /* Check the limits of this host (LimitKeySize=, LimitValueSize=): 0 or -E2BIG with a message. */
 int kv_limits_check(const Request *request, const KvCommand *write, Error *err);
 
-/* Decode a transaction from JSON. On success *ret borrows from 'arena' only. On failure *ret_at names the
- * place
- * ("writes[3]", "" for none), and 'err' the reason. Pure. */
-int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32],
-                  Error *err);
-
-/* Encode an event as a line: 1 and a reference in *ret, 0 for an event without a line, or a negative errno.
- */
-typedef int (*KvLine)(KvWatchEvent *event, Shared **ret);
-
-/* Begin a stream of all changes below p->prefix, in lines of this form. 'registry': the changes are fleet's
- * own, and the right to the route suffices; "after" 0 is the beginning of the event window, and a line with
- * the index alone follows once the window is delivered. */
-void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool registry);
-
 /* Read the parameters that the route of 'request' takes. False: one is rejected, and the request is answered.
  */
 bool kv_parameters_read(Request *request, KvParameters *ret);
@@ -87,12 +72,6 @@ void kv_request_propose(Request *request, void (*done)(Request *request, const K
 /* Answer an error; with status 503, the client may try again. */
 void kv_refuse_text(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
-/* Handlers, and the answers where there is none. */
-void kv_list_handle(Request *request);
-void kv_txn_handle(Request *request);
-void kv_changes_handle(Request *request);
-void kv_value_get_handle(Request *request);
-void kv_value_put_handle(Request *request);
-void kv_value_delete_handle(Request *request);
+/* The answers where there is no handler. */
 void kv_v1_not_allowed(Request *request, const char *methods);
 void kv_v1_not_found(Request *request);

@@ -7,7 +7,8 @@
 #include <stdio.h>
 
 #include "fleetd/api/forward.h"
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/parked.h"
+#include "fleetd/api/kv_v1_changes.h"
 
 typedef struct Changes {
         Request *request; /* its 'watch' is NULL while the connection is full */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/kv_v1_txn.h"
 #include "units/json_record.h"
 
 static const char check_members[] = "exists key key64 modifiedIndex value value64";

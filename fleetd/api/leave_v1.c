@@ -193,7 +193,7 @@ void leave_post_handle(Request *request) {
                 return;
         }
         snprintf(leave.by, sizeof(leave.by), "%s", request_user(request, user));
-        change_sent(request, "the maintenance of the machine", 204, NULL,
+        change_sent(request, "the maintenance of the machine",
                     registry_maintain(request_registry(request), 0, self, &leave,
                                       "begun: its units move away", change_on_done, request));
 }
@@ -205,7 +205,7 @@ void leave_delete_handle(Request *request) {
         char user[RECORDED_BY_SIZE];
 
         if (self && cluster_machine_is_leaving(self))
-                change_sent(request, "the maintenance of the machine", 204, NULL,
+                change_sent(request, "the maintenance of the machine",
                             registry_end_maintenance(request_registry(request), self,
                                                      request_user(request, user), "cancelled", change_on_done,
                                                      request));

@@ -1,7 +1,7 @@
 /* PUT /fleet/v1/cluster/level: raise the feature level now, and not a day after all hosts support it. */
 #include <stdio.h>
 
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 #include "units/json.h"
 
 static unsigned raising_status(KvStatus status) {

@@ -497,12 +497,12 @@ void machines_delete_handle(Request *request) {
         if (!compromised) {
                 r = registry_remove_machine(request_registry(request), m, user, NULL, removal_on_done,
                                             request);
-                change_sent(request, "the machine", 204, NULL, r);
+                change_sent(request, "the machine", r);
                 return;
         }
         r = machine_remove_compromised(request, m, user, &err);
         if (r < 0)
                 request_error(request, 409, "%s", error_text(&err, r));
         else
-                change_sent(request, "the machine", 204, NULL, r);
+                change_sent(request, "the machine", r);
 }

@@ -134,24 +134,15 @@ static bool maintenance_is_listed(const MaintenanceRecord *m) {
         return m && !m->purpose[0];
 }
 
-static bool maintenance_is_any_listed(const Cluster *c) {
-        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (maintenance_is_listed(m->maintenance))
-                        return true;
-        return false;
-}
-
 void maintenance_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         SchedulerView *view = NULL; /* it costs a pass over all units: made for the first drain */
-        size_t n = 0;
+        size_t list, n = 0;
 
-        if (!maintenance_is_any_listed(c))
-                return;
         machines = cluster_machines_sorted(c, &n);
         if (!machines)
                 t->error = -ENOMEM;
-        json_open(t, "maintenance", '[');
+        list = json_open_list(t, "maintenance");
         for (size_t i = 0; machines && i < n; i++) {
                 const MaintenanceRecord *m = machines[i]->maintenance;
 
@@ -172,7 +163,7 @@ void maintenance_write(Text *t, const Cluster *c) {
                         maintenance_write_waiting(t, view, machines[i]);
                 json_close(t, '}');
         }
-        json_close(t, ']');
+        json_close_list(t, list);
         scheduler_view_free(view);
 }
 
@@ -315,7 +306,7 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
                 text_append(&reason, "; also units with Move=no");
         if (next.why[0])
                 text_printf(&reason, ": %s", next.why);
-        change_sent(request, "the maintenance of the machine", 204, NULL,
+        change_sent(request, "the maintenance of the machine",
                     reason.error < 0 ? reason.error :
                                        registry_maintain(request_registry(request), 0, m, &next, reason.chars,
                                                          change_on_decided, request));
@@ -355,7 +346,7 @@ void maintenance_delete_handle(Request *request) {
         else if (maintenance_is_refused(request, m, &err))
                 request_error(request, 409, "%s", err.message);
         else
-                change_sent(request, "the maintenance of the machine", 204, NULL,
+                change_sent(request, "the maintenance of the machine",
                             registry_end_maintenance(request_registry(request), m,
                                                      request_user(request, user), "uncordoned",
                                                      change_on_decided, request));

@@ -1,7 +1,7 @@
 /* GET /metrics: a scrape is begun on the loop, and completed by a worker, which reads files of the kernel.
  * One scrape is under way at a time; further requests wait in order, so that scrapes leave the other workers
  * to the log. */
-#include "fleetd/api/request.h"
+#include "fleetd/api/handlers.h"
 
 #include <errno.h>
 

@@ -34,15 +34,14 @@ static const ClusterUnit *move_unit_of(Request *request) {
 /* Write as "followers" the units that leave the machine after this one. */
 static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMachine *from) {
         _cleanup_names_ Names leaving = {};
+        size_t list;
 
         if (move_request_with_followers(u, from, 1 + FOLLOWERS_MAX, &leaving) < 0)
                 t->error = -ENOMEM;
-        if (leaving.n <= 1)
-                return;
-        json_open(t, "followers", '[');
+        list = json_open_list(t, "followers");
         for (size_t i = 1; i < leaving.n; i++)
                 json_add_string(t, NULL, leaving.items[i]);
-        json_close(t, ']');
+        json_close_list(t, list);
 }
 
 void move_get_handle(Request *request) {
@@ -99,7 +98,7 @@ void moves_write(Text *t, const Request *request) {
         bool braked = request_is_braked(request);
         const ClusterUnit *u = moves_next(LIST_FIRST(&c->lists[CLUSTER_MOVING]), wall_ms);
         SchedulerView *view = NULL; /* it costs a pass over all units: made for the first move */
-        size_t n = 0;
+        size_t n = 0, list = json_open_list(t, "moves");
 
         if (u && scheduler_view_new(c, c->now_ms, &view) < 0)
                 t->error = -ENOMEM;
@@ -107,8 +106,7 @@ void moves_write(Text *t, const Request *request) {
                 Error why = {};
 
                 if (engine_explain_move(view, u, braked, &why) == DRAINED_UNIT_WAITS) {
-                        if (n++ == 0)
-                                json_open(t, "moves", '[');
+                        n++;
                         json_open(t, NULL, '{');
                         json_add_string(t, "machine", cluster_name_of(c, u->move->to));
                         json_add_string(t, "name", u->name);
@@ -117,8 +115,7 @@ void moves_write(Text *t, const Request *request) {
                 }
                 u = moves_next(LIST_NEXT(u, lists[CLUSTER_MOVING]), wall_ms);
         }
-        if (n > 0)
-                json_close(t, ']');
+        json_close_list(t, list);
         scheduler_view_free(view);
 }
 
@@ -142,7 +139,7 @@ static void move_put(Request *request, const ClusterUnit *u, const ClusterMachin
         snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
         move_result_write(reason, sizeof(reason), MOVE_RESULT_REQUESTED, u->name, cluster_machine_name(to),
                           "");
-        change_sent(request, "the move of the unit", 204, NULL,
+        change_sent(request, "the move of the unit",
                     registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
 }
 
@@ -153,7 +150,7 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
 
         move_result_write(end.reason, sizeof(end.reason), MOVE_RESULT_ENDED, u->name,
                           cluster_name_of(c, u->move->to), why);
-        change_sent(request, "the move of the unit", 204, NULL,
+        change_sent(request, "the move of the unit",
                     registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
                                        change_on_decided, request));
 }

@@ -1,6 +1,7 @@
-/* Watches of clients of a host without a replica. While no replica can be reached, they are parked, and
- * continue by index on the next one; after PARKED_MS their connections are cut, so that the clients may try
- * another host. */
+#include "fleetd/api/parked.h"
+
+#include "fleetd/api/forward.h"
+
 #include "fleetd/api/forward.h"
 
 enum { PARKED_LOOK_MS = 1000, PARKED_MS = 60000 };

@@ -53,7 +53,7 @@ bool remote_command_is_here(const Request *request) {
                 return streq(wanted, own);
         if (request->route->command == CALL_LOG)
                 return true;
-        m = unit_machine(registry_cluster(request->api->options.registry), request->rest);
+        m = cluster_unit_machine(request_cluster(request), request->rest);
         return m && streq(m->id, own);
 }
 
@@ -70,7 +70,7 @@ void remote_command_handle(Request *request) {
                                    .cluster_only = sender_only_reads(request) };
         Error err = {};
 
-        m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
+        m = wanted ? cluster_machine(c, wanted) : cluster_unit_machine(c, unit);
         if ((!u && !m) || (m && !unit_is_readable(request, m, unit))) {
                 request_error(request, 404, "unit does not exist");
                 return;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/engine.h"
-#include "fleetd/engine/plan.h"
+#include "fleetd/engine/explain.h"
 #include "units/api_json.h"
 
 bool method_is(const Request *request, const char *method) {
@@ -144,6 +144,23 @@ void request_answer_json(Request *request, unsigned status, const Text *body) {
 
 unsigned request_status_of(int error) {
         return error == -ENOMEM ? 500 : 400;
+}
+
+unsigned authority_status(int error) {
+        static const struct {
+                int error;
+                unsigned status;
+        } statuses[] = {
+                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
+                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
+                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
+                { -EBUSY, 409 },         { -ENOMEM, 500 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++)
+                if (statuses[i].error == error)
+                        return statuses[i].status;
+        return 503;
 }
 
 void request_error(Request *request, unsigned status, const char *format, ...) {
@@ -383,6 +400,37 @@ uint64_t request_brake_ms(const Request *request) {
 
 bool request_is_braked(const Request *request) {
         return engine_is_braked(request_cluster(request), request_brake_ms(request));
+}
+
+const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                            Error *ret) {
+        return engine_explain_unit(view, u, request_brake_ms(request), loop_wall_ms(request->api->loop), ret);
+}
+
+bool unit_is_readable(const Request *request, const ClusterMachine *m, const char *unit) {
+        return !request->sender || sender_may(request->sender, RIGHT_UNITS_CHANGE) ||
+               cluster_has_unit_on(request_cluster(request), m, unit);
+}
+
+void request_append_access(const Request *request, Text *t) {
+        if (request->api->options.access == CLIENT_CLOSED)
+                json_add_string(t, "clientAccess", "closed");
+}
+
+void request_append_rejection(const Request *request, Text *t) {
+        const char *reason, *address = NULL;
+        Rejection cause;
+
+        if (request->api->options.peers)
+                address = peers_rejection(request->api->options.peers, &cause, &reason);
+        if (!address)
+                return;
+        text_printf(t, "%s: %s", address, reason);
+        if (cause == REJECTION_CLUSTER)
+                text_append(t, "; to give up the cluster of this host: stop fleetd, run fleetd --reset, "
+                               "start fleetd");
+        else if (cause == REJECTION_LINEAGE)
+                text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
 }
 
 /* -- Listings -- */

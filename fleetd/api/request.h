@@ -13,6 +13,7 @@
 #include "fleetd/api/sender.h"
 #include "fleetd/registry/history.h"
 #include "fleetd/registry/local_rights.h"
+#include "fleetd/scheduler/scheduler.h"
 #include "io/http.h"
 
 typedef struct Request Request;
@@ -260,6 +261,13 @@ uint64_t request_brake_ms(const Request *request); /* BrakeSec=; 0: the default 
 /* Return whether the mass-failure brake is on; without memory, too. */
 bool request_is_braked(const Request *request);
 
+/* As engine_explain_unit(). */
+const char *request_explain(const Request *request, const SchedulerView *view, const ClusterUnit *unit,
+                            Error *ret);
+/* Return whether the sender may read state and journal of a unit on a machine. Without the right to change
+ * units, it may read only those of the cluster. */
+bool unit_is_readable(const Request *request, const ClusterMachine *machine, const char *unit);
+
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
@@ -311,52 +319,5 @@ bool request_sees_event(const Request *request, KvBytes watched, const KvEvent *
 bool request_may_check(const Request *request, const KvCheck *check);
 /* Return whether an event has a previous node that the sender may not see: encode a copy without it. */
 bool request_hides_prev(const Request *request, const KvEvent *event);
-
-/* Handlers, by their routes (fleetd/api/routes.c). */
-void metrics_handle(Request *request);
-void metrics_stop(Api *api); /* the scrape under way ends without an answer */
-void directory_list_handle(Request *request);
-void directory_post_handle(Request *request);
-void machines_list_handle(Request *request);
-void machines_patch_handle(Request *request);
-void machine_handle(Request *request);
-void machines_delete_handle(Request *request);
-void why_handle(Request *request);
-void plan_handle(Request *request);
-void plan_machines_handle(Request *request);
-void discovery_handle(Request *request);
-void cluster_handle(Request *request);
-void level_handle(Request *request);
-void settings_handle(Request *request);
-void adopting_handle(Request *request);
-void backup_handle(Request *request);
-void tokens_list_handle(Request *request);
-void tokens_create_handle(Request *request);
-void tokens_revoke_handle(Request *request);
-void ca_handle(Request *request);
-void ca_rotate_handle(Request *request);
-void users_list_handle(Request *request);
-void users_put_handle(Request *request);
-void users_delete_handle(Request *request);
-void rekey_handle(Request *request);
-void rekey_host_handle(Request *request);
-void secure_handle(Request *request);
-void join_handle(Request *request);
-void init_handle(Request *request);
-void leave_get_handle(Request *request);
-void leave_post_handle(Request *request);
-void leave_delete_handle(Request *request);
-void maintenance_get_handle(Request *request);
-void maintenance_put_handle(Request *request);
-void maintenance_delete_handle(Request *request);
-void events_handle(Request *request);
-void history_handle(Request *request);
-/* Return whether the command of the request runs on this host. */
-bool remote_command_is_here(const Request *request);
-void remote_command_handle(Request *request);
-void remote_log_handle(Request *request);
-
-int remote_commands_new(Api *api);
-void remote_commands_free(Api *api);
 
 bool method_is(const Request *request, const char *method);

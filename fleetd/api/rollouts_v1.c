@@ -121,16 +121,15 @@ static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
         const Placement *p = &head->unit->placement;
         _cleanup_warnings_ Warnings warnings = {};
+        size_t list;
 
         if (update_warn(&p->update, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
                         &warnings) < 0)
                 t->error = -ENOMEM;
-        if (warnings.n == 0)
-                return;
-        json_open(t, "warnings", '[');
+        list = json_open_list(t, "warnings");
         for (size_t i = 0; i < warnings.n; i++)
                 json_add_string(t, NULL, warnings.items[i].message);
-        json_close(t, ']');
+        json_close_list(t, list);
 }
 
 /* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
@@ -255,11 +254,9 @@ static void rollout_write_failure(Text *t, const Cluster *c, const RolloutRecord
 
 static void rollouts_write_reverted(Text *t, const Cluster *c) {
         _cleanup_free_ const ClusterUnit **heads = NULL;
-        size_t n = rollouts_find(c, CLUSTER_REVERTED, &heads, t);
+        size_t list, n = rollouts_find(c, CLUSTER_REVERTED, &heads, t);
 
-        if (n == 0)
-                return;
-        json_open(t, "reverted", '[');
+        list = json_open_list(t, "reverted");
         for (size_t i = 0; i < MIN(n, (size_t) SUMMARIES_MAX); i++) {
                 const RolloutRecord *r = heads[i]->rollout;
 
@@ -270,17 +267,15 @@ static void rollouts_write_reverted(Text *t, const Cluster *c) {
                 json_add_string(t, "why", r->why);
                 json_close(t, '}');
         }
-        json_close(t, ']');
+        json_close_list(t, list);
 }
 
 void rollouts_write(Text *t, const Cluster *c) {
         _cleanup_free_ const ClusterUnit **heads = NULL;
-        size_t n = rollouts_find(c, CLUSTER_ROLLING, &heads, t);
+        size_t list, n = rollouts_find(c, CLUSTER_ROLLING, &heads, t);
 
         rollouts_write_reverted(t, c);
-        if (n == 0)
-                return;
-        json_open(t, "rollouts", '[');
+        list = json_open_list(t, "rollouts");
         for (size_t i = 0; i < MIN(n, (size_t) SUMMARIES_MAX); i++) {
                 const RolloutRecord *r = heads[i]->rollout;
 
@@ -293,7 +288,7 @@ void rollouts_write(Text *t, const Cluster *c) {
                 json_add_string(t, "why", r->why);
                 json_close(t, '}');
         }
-        json_close(t, ']');
+        json_close_list(t, list);
 }
 
 /* Return whether the rollout is paused because this instance has failed: its reason has the failure. */
@@ -420,7 +415,7 @@ static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb v
                 return;
         }
         text_printf(&reason, "revision %llu: %s", (unsigned long long) next.to.number, done[verb]);
-        change_sent(request, "the rollout", 204, NULL,
+        change_sent(request, "the rollout",
                     reason.error < 0 ? reason.error :
                                        registry_roll(request_registry(request), 0,
                                                      &(RolloutWrite) { .head = head,

@@ -7,7 +7,7 @@
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
-#include "fleetd/api/keys_v2.h"
+#include "fleetd/api/keys_v2_answer.h"
 #include "fleetd/api/kv_v1.h"
 
 /* One line per path and right. fleet-api(7) documents the same paths. The order within one path is the order
@@ -442,4 +442,50 @@ void route_request(Request *request) {
                 else
                         route->handle(request);
         }
+}
+
+/* -- Requests -- */
+
+enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
+
+size_t api_body_limit(const Api *api, const char *method, const char *path) {
+        bool is_read = streq(method, "PUT") || streq(method, "POST") || streq(method, "PATCH");
+
+        if (!is_read)
+                return BODY_UNREAD_MAX;
+        if (starts_with(path, "/v2/members"))
+                return MIN(api->limits.body_size, (uint64_t) MEMBERS_BODY_MAX);
+        if (starts_with(path, "/v2/"))
+                return api->limits.body_size;
+        if (starts_with(path, "/fleet/v1/kv/txn"))
+                return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
+        return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
+}
+
+Request *api_request_new(Api *api, HttpRequest *http) {
+        Request *request = NEW(Request);
+
+        if (!request)
+                return NULL;
+        *request = (Request) { .api = api, .http = http, .listener = http->listener };
+        TAILQ_INSERT_TAIL(&api->requests, request, requests);
+        http->userdata = request;
+        return request;
+}
+
+void api_listener_init(ApiListenerState *listener, Api *api, ApiListener kind) {
+        static const struct {
+                const char *name, *grants;
+                ApiDialect dialect;
+        } kinds[_API_LISTENER_MAX] = {
+                { "socket", "LocalRights= in fleetd.conf", DIALECT_FLEET },
+                { "loopback", NULL, DIALECT_ETCD },
+                { "tls", "fleetctl cert set", DIALECT_FLEET },
+        };
+
+        listener->api = api;
+        listener->kind = kind;
+        listener->name = kinds[kind].name;
+        listener->grants = kinds[kind].grants;
+        listener->dialect = kinds[kind].dialect;
 }

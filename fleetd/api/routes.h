@@ -15,3 +15,12 @@ const Route *route_find(const Component *const *components, RouteFamily family, 
 void route_request(Request *request);
 /* Answer 403: the sender lacks a right that the route needs. */
 void route_forbid(Request *request, Right right);
+
+/* -- Requests, also those that another host forwards -- */
+
+/* Return a request of the API, which has no path, no parameters and no sender yet, or NULL without memory. */
+Request *api_request_new(Api *api, HttpRequest *http);
+/* Set what each listener of a kind has. */
+void api_listener_init(ApiListenerState *listener, Api *api, ApiListener kind);
+/* Return the limit of the body of a request, in bytes. */
+size_t api_body_limit(const Api *api, const char *method, const char *path);

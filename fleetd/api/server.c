@@ -1,5 +1,3 @@
-#include "fleetd/api/server.h"
-
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -8,16 +6,15 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/api/call_execute.h"
-#include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/forward.h"
-#include "fleetd/api/keys_v2.h"
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/forward_serve.h"
+#include "fleetd/api/handlers.h"
+#include "fleetd/api/keys_v2_answer.h"
+#include "fleetd/api/parked.h"
 #include "fleetd/api/routes.h"
 #include "fleetd/api/socket_access.h"
 #include "fleetd/api/tls_front.h"
 #include "units/api_json.h"
-
-enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
 /* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
@@ -176,13 +173,6 @@ static bool server_allows_method(Request *request) {
 
 /* -- Rights that end -- */
 
-static void server_refuse(Request *request, const char *cause) {
-        if (starts_with(request->path, "/v2/"))
-                keys_v2_refuse(request, cause);
-        else
-                request_error(request, 503, "%s", cause);
-}
-
 static void request_revoke(Request *request) {
         char text[PRINCIPAL_TEXT_SIZE];
 
@@ -193,7 +183,7 @@ static void request_revoke(Request *request) {
         else if (request->streams)
                 request_cut(request, "the right to this stream has ended");
         else if (sender_may(request->sender, request->route->right))
-                server_refuse(request, "the rights of the sender have changed: try again");
+                keys_v2_refuse_any(request, "the rights of the sender have changed: try again");
         else
                 route_forbid(request, request->route->right);
 }
@@ -277,7 +267,7 @@ static void gate_refuse(Request *request) {
                                           "this host served states beyond",
                          (unsigned long long) state.index,
                          state.problem[0] ? state.problem : "the leader does not answer");
-        server_refuse(request, cause);
+        keys_v2_refuse_any(request, cause);
 }
 
 static void gate_on_synced(Request *request, KvStatus status) {
@@ -306,20 +296,6 @@ static void gate_admit(Request *request) {
 
 /* -- The server's callbacks -- */
 
-size_t api_body_limit(const Api *api, const char *method, const char *path) {
-        bool is_read = streq(method, "PUT") || streq(method, "POST") || streq(method, "PATCH");
-
-        if (!is_read)
-                return BODY_UNREAD_MAX;
-        if (starts_with(path, "/v2/members"))
-                return MIN(api->limits.body_size, (uint64_t) MEMBERS_BODY_MAX);
-        if (starts_with(path, "/v2/"))
-                return api->limits.body_size;
-        if (starts_with(path, "/fleet/v1/kv/txn"))
-                return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
-        return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
-}
-
 static size_t api_on_body(void *userdata, const HttpRequest *http) {
         return api_body_limit(userdata, http->method, http->target);
 }
@@ -345,17 +321,6 @@ static bool server_reads_parameters(Request *request) {
                 return true;
         request_refuse(request, r, &err);
         return false;
-}
-
-Request *api_request_new(Api *api, HttpRequest *http) {
-        Request *request = NEW(Request);
-
-        if (!request)
-                return NULL;
-        *request = (Request) { .api = api, .http = http, .listener = http->listener };
-        TAILQ_INSERT_TAIL(&api->requests, request, requests);
-        http->userdata = request;
-        return request;
 }
 
 static void api_on_request(void *userdata, HttpRequest *http) {
@@ -446,18 +411,6 @@ static void listener_free(ApiListenerState *listener) {
 }
 
 DEFINE_CLEANUP(ApiListenerState *, listener_free)
-
-void api_listener_init(ApiListenerState *listener, Api *api, ApiListener kind) {
-        static const char *const names[_API_LISTENER_MAX] = { "socket", "loopback", "tls" };
-        static const char *const grants[_API_LISTENER_MAX] = { "LocalRights= in fleetd.conf", NULL,
-                                                               "fleetctl cert set" };
-
-        listener->api = api;
-        listener->kind = kind;
-        listener->dialect = kind == API_LOOPBACK ? DIALECT_ETCD : DIALECT_FLEET;
-        listener->name = names[kind];
-        listener->grants = grants[kind];
-}
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         _cleanup_(listener_freep) ApiListenerState *listener = NEW0(ApiListenerState, 1);

@@ -157,6 +157,6 @@ void settings_handle(Request *request) {
                 return;
         }
         (void) request_user(request, user);
-        change_sent(request, "the settings", 204, NULL,
+        change_sent(request, "the settings",
                     registry_set_settings(registry, &next, user, change_on_decided, request));
 }

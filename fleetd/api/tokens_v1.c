@@ -13,23 +13,6 @@
 
 enum { TOKEN_ANSWER_MAX = TOKEN_TEXT_MAX + 256 };
 
-unsigned authority_status(int error) {
-        static const struct {
-                int error;
-                unsigned status;
-        } statuses[] = {
-                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
-                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
-                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
-                { -EBUSY, 409 },         { -ENOMEM, 500 },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(statuses); i++)
-                if (statuses[i].error == error)
-                        return statuses[i].status;
-        return 503;
-}
-
 /* -- List -- */
 
 static void token_write(Text *t, const Cluster *c, const ClusterToken *token) {
@@ -168,7 +151,7 @@ static void token_sent(Request *request, const char *subject, int r, Error *err)
         if (r < 0)
                 request_error(request, authority_status(r), "%s", error_text(err, r));
         else
-                change_sent(request, subject, 204, NULL, r);
+                change_sent(request, subject, r);
 }
 
 /* -- Revocation -- */

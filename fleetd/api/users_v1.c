@@ -141,7 +141,7 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
         r = registry_set_user(request_registry(request), &change, change_on_done, request);
         if (r < 0)
                 return error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r));
-        change_sent(request, "the user", 204, NULL, r);
+        change_sent(request, "the user", r);
         return 0;
 }
 

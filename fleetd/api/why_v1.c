@@ -58,7 +58,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
         json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
-        json_add_string(t, "health", seen ? state_health(seen) : NULL);
+        json_add_string(t, "health", seen ? cluster_state_health(seen) : NULL);
         json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
         json_add_string(t, "job", seen ? seen->state.job : NULL);
@@ -89,12 +89,9 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
 
 enum { STEPS_MAX = 3, CONFLICTS_MAX = 4 }; /* machines, of the steps; units in conflict on one of them */
 
-static void step_write(Text *t, bool *any, const char *verb, const char *name) {
+static void step_write(Text *t, const char *verb, const char *name) {
         _cleanup_text_ Text step = {};
 
-        if (!*any)
-                json_open(t, "steps", '[');
-        *any = true;
         text_printf(&step, "%s %s", verb, name);
         json_add_string(t, NULL, step.chars);
         t->error = t->error ?: step.error;
@@ -120,7 +117,7 @@ static void step_append_conflicts(Text *t, const SchedulerView *view, const Clus
 }
 
 /* Write which units exclude the unit, each combination once. */
-static void steps_write_conflicts(Text *t, bool *any, const SchedulerView *view, const ClusterUnit *u,
+static void steps_write_conflicts(Text *t, const SchedulerView *view, const ClusterUnit *u,
                                   ClusterMachine *const *machines, size_t n) {
         _cleanup_names_ Names all = {};
 
@@ -133,7 +130,7 @@ static void steps_write_conflicts(Text *t, bool *any, const SchedulerView *view,
                         continue;
                 if (names_add(&all, names.chars, names.size) < 0)
                         t->error = -ENOMEM;
-                step_write(t, any, "unload", names.chars);
+                step_write(t, "unload", names.chars);
         }
 }
 
@@ -142,14 +139,15 @@ static void steps_write_conflicts(Text *t, bool *any, const SchedulerView *view,
 static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, const ClusterUnit *u,
                         ClusterMachine *const *machines, size_t n) {
         const Names *units = &u->unit->placement.machine_of;
-        bool any = false, beside = false, lacks = false;
+        size_t list = json_open_list(t, "steps");
+        bool beside = false, lacks = false;
         _cleanup_text_ Text names = {};
 
         for (size_t i = 0, n_found = 0; i < n; i++) {
                 beside |= scheduler_refusal(view, u, machines[i], false, NULL) == RULE_MACHINE_OF;
                 if (n_found == STEPS_MAX || !scheduler_would_fit_uncordoned(view, u, machines[i]))
                         continue;
-                step_write(t, &any, "uncordon", cluster_machine_name(machines[i]));
+                step_write(t, "uncordon", cluster_machine_name(machines[i]));
                 n_found++;
         }
         for (size_t i = 0; beside && i < units->n; i++) {
@@ -160,10 +158,9 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
                         text_printf(&names, "%s%s", names.size > 0 ? " " : "", units->items[i]);
         }
         if (names.size > 0 && !lacks) /* all of them are required */
-                step_write(t, &any, "start", names.chars);
-        steps_write_conflicts(t, &any, view, u, machines, n);
-        if (any)
-                json_close(t, ']');
+                step_write(t, "start", names.chars);
+        steps_write_conflicts(t, view, u, machines, n);
+        json_close_list(t, list);
         t->error = t->error ?: names.error;
 }
 
@@ -171,39 +168,33 @@ static void steps_write(Text *t, const Cluster *c, const SchedulerView *view, co
  * be back. */
 static void down_write(Text *t, const SchedulerView *view, const ClusterUnit *u,
                        ClusterMachine *const *machines, size_t n) {
-        size_t n_found = 0;
+        size_t n_found = 0, list = json_open_list(t, "down");
         bool cordoned;
 
         for (size_t i = 0; i < n && n_found < STEPS_MAX; i++) {
                 if (presence_is_omitted(machines[i], scheduler_view_now_ms(view)) ||
                     !scheduler_would_fit_started(view, u, machines[i], &cordoned))
                         continue;
-                if (n_found++ == 0)
-                        json_open(t, "down", '[');
+                n_found++;
                 json_open(t, NULL, '{');
                 json_add_bool(t, "cordoned", cordoned);
                 json_add_string(t, "name", cluster_machine_name(machines[i]));
                 json_close(t, '}');
         }
-        if (n_found > 0)
-                json_close(t, ']');
+        json_close_list(t, list);
 }
 
 /* Write as "missing" the units of MachineOf= that the cluster does not have. */
 static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
         const Names *units = &u->unit->placement.machine_of;
-        bool any = false;
+        size_t list = json_open_list(t, "missing");
 
         for (size_t i = 0; i < units->n; i++) {
                 if (cluster_unit_exists(cluster_unit(c, units->items[i])))
                         continue;
-                if (!any)
-                        json_open(t, "missing", '[');
-                any = true;
                 json_add_string(t, NULL, units->items[i]);
         }
-        if (any)
-                json_close(t, ']');
+        json_close_list(t, list);
 }
 
 void why_handle(Request *request) {

@@ -374,3 +374,33 @@ bool cluster_machine_is_removed(const ClusterMachine *m) {
 
         return m->presence_index == 0 && !m->facts && !admitted && LIST_EMPTY(&m->unreadable);
 }
+
+bool cluster_has_unit_on(const Cluster *c, const ClusterMachine *m, const char *unit) {
+        const ClusterState *state = m ? cluster_state_on(m, unit) : NULL;
+
+        if (state)
+                return !streq(state->state.load, STATE_FOREIGN);
+        return cluster_unit_exists(cluster_any_unit(c, unit)) || (m && cluster_assignment_on(m, unit));
+}
+
+const ClusterMachine *cluster_unit_machine(const Cluster *c, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(c, unit);
+        const ClusterMachine *found = NULL;
+
+        for (const ClusterAssignment *a = u ? LIST_FIRST(&u->assignments) : NULL; a;
+             a = LIST_NEXT(a, of_unit))
+                if (a->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(a->machine) &&
+                    (!found || !presence_is_down(a->machine->presence)))
+                        found = a->machine;
+        for (const ClusterState *s = u ? LIST_FIRST(&u->states) : NULL; s && !found;
+             s = LIST_NEXT(s, of_unit))
+                if (!presence_is_down(s->machine->presence))
+                        found = s->machine;
+        return found;
+}
+
+const char *cluster_state_health(const ClusterState *s) {
+        if (s->state.health == UNIT_HEALTH_NONE)
+                return NULL;
+        return s->machine->presence == PRESENCE_UP ? unit_health_to_string(s->state.health) : "unknown";
+}

@@ -509,3 +509,11 @@ int cluster_check_options(const Unit *unit, unsigned level, Error *err);
  * checked. *checked counts what that reads; it is 0 before the first unit of a request, whose units share the
  * limit. -EINVAL, -ENOMEM. */
 int cluster_check_followers(const Cluster *c, const Unit *unit, size_t *checked, Error *err);
+
+/* Return whether a unit on a machine is one of the cluster, and none of the machine's own. 'm' may be NULL.
+ */
+bool cluster_has_unit_on(const Cluster *cluster, const ClusterMachine *m, const char *unit);
+/* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
+const ClusterMachine *cluster_unit_machine(const Cluster *cluster, const char *unit);
+/* Return the health of a unit for people; NULL: none. "unknown": its machine is not up. */
+const char *cluster_state_health(const ClusterState *state);

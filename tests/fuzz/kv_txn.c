@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/kv_v1_txn.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

@@ -523,9 +523,12 @@ static void an_error_of_any_shape_is_read_or_refused(void **state) {
 static void values_are_written_with_commas_where_they_are_due(void **state) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {};
+        size_t list;
 
         json_open(&t, NULL, '{');
+        json_close_list(&t, json_open_list(&t, "without"));
         json_add_bool(&t, "t", true);
+        json_close_list(&t, json_open_list(&t, "nothing"));
         json_add_bool(&t, "not", false);
         json_write_fields(&t, &(JsonField) { "f", JSON_FIELD_NOT }, 1, &(bool) { true });
         json_add_u64(&t, "n", 10);
@@ -540,9 +543,13 @@ static void values_are_written_with_commas_where_they_are_due(void **state) {
         json_open(&t, NULL, '{');
         json_close(&t, '}');
         json_close(&t, ']');
+        list = json_open_list(&t, "l");
+        json_add_item(&t, "y");
+        json_close_list(&t, list);
         json_add_u64(&t, "z", 19);
         json_close(&t, '}');
-        assert_text(&t, "{\"t\":true,\"f\":false,\"n\":10,\"e\":\"\",\"a\":[\"x\",\"\",[],{}],\"z\":19}");
+        assert_text(&t, "{\"t\":true,\"f\":false,\"n\":10,\"e\":\"\",\"a\":[\"x\",\"\",[],{}],\"l\":[\"y\"],"
+                        "\"z\":19}");
         assert_int_equal(json_value_parse(t.chars, t.size, &root, NULL), 0);
         assert_int_equal(json_value_type(json_value_member(root, "t")), JSON_VALUE_OTHER);
         assert_int_equal(json_value_type(json_value_member(root, "f")), JSON_VALUE_OTHER);

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/api/kv_v1.h"
+#include "fleetd/api/kv_v1_txn.h"
 
 static int decode(const char *json, Arena *arena, KvCommand *ret, char at[static 32], Error *err) {
         return kv_txn_decode(json, strlen(json), arena, ret, at, err);

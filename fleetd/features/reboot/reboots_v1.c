@@ -77,7 +77,7 @@ static void reboots_list_handle(Request *request) {
 
 /* Write the hosts at which the queue has stopped, or waits. */
 static void reboots_write_stuck(Text *t, RebootQueue *q) {
-        bool any = false;
+        size_t list = json_open_list(t, "reboots");
 
         for (size_t i = 0; i < q->n; i++) {
                 const ClusterMachine *m = q->machines[i];
@@ -87,9 +87,6 @@ static void reboots_write_stuck(Text *t, RebootQueue *q) {
                 t->error = t->error ?: MIN(r, 0);
                 if (r <= 0)
                         continue;
-                if (!any)
-                        json_open(t, "reboots", '[');
-                any = true;
                 json_open(t, NULL, '{');
                 json_add_bool(t, "blocked", why.code == DRAINED_UNIT_BLOCKED);
                 json_add_string(t, "name", cluster_machine_name(m));
@@ -97,29 +94,24 @@ static void reboots_write_stuck(Text *t, RebootQueue *q) {
                 json_add_string(t, "state", reboot_state_to_string(m->reboot->state));
                 json_close(t, '}');
         }
-        if (any)
-                json_close(t, ']');
+        json_close_list(t, list);
 }
 
 /* Write the hosts whose turn it is. */
 static void reboots_write_turns(Text *t, const RebootQueue *q) {
-        bool any = false;
+        size_t list = json_open_list(t, "rebooting");
 
         for (size_t i = 0; i < q->n; i++) {
                 RebootState state = q->machines[i]->reboot->state;
 
                 if (state == REBOOT_QUEUED || state == REBOOT_FAILED)
                         continue;
-                if (!any)
-                        json_open(t, "rebooting", '[');
-                any = true;
                 json_open(t, NULL, '{');
                 json_add_string(t, "name", cluster_machine_name(q->machines[i]));
                 json_add_string(t, "state", reboot_state_to_string(state));
                 json_close(t, '}');
         }
-        if (any)
-                json_close(t, ']');
+        json_close_list(t, list);
 }
 
 /* Write "reboots": the machines at which the queue of reboots has stopped, or has waited for a minute.
@@ -148,7 +140,7 @@ static void reboots_send(Request *request, const RebootChange *changes, size_t n
                 request_answer(request, 204, NULL, NULL, "", 0);
                 return;
         }
-        change_sent(request, "the reboots", 204, NULL,
+        change_sent(request, "the reboots",
                     registry_reboot(request_registry(request), 0, changes, n, request_user(request, user),
                                     change_on_decided, request));
 }
