@@ -126,7 +126,7 @@ static int asking_question(Asking *a) {
 
 /* The client may have asked each machine that had the unit: state nothing of where it is. */
 static void asking_refuse(Request *request, const RemoteCommandSpec *spec, const char *machine, int error) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const ClusterMachine *m = cluster_machine(c, machine);
         const char *name = cluster_name_of(c, machine),
                    *why = error == -ENOTCONN ? "no session to it is open" : strerror(-error);

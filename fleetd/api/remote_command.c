@@ -62,7 +62,7 @@ static bool sender_only_reads(const Request *request) {
 }
 
 void remote_command_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
+        const Cluster *c = request_cluster(request);
         const char *unit = request->rest, *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
@@ -92,9 +92,7 @@ void remote_command_handle(Request *request) {
 /* The machine is that of the parameter, or this one, which need not be a machine of the cluster. */
 void remote_log_handle(Request *request) {
         const char *wanted = request_parameter(request, "machine");
-        const ClusterMachine *m = wanted ? cluster_machine(registry_cluster(request->api->options.registry),
-                                                           wanted) :
-                                           NULL;
+        const ClusterMachine *m = wanted ? cluster_machine(request_cluster(request), wanted) : NULL;
         RemoteCommandSpec spec = { .kind = CALL_LOG, .cluster_only = sender_only_reads(request) };
 
         if (wanted && !m && !streq(wanted, request->api->machine_id))
