@@ -94,6 +94,10 @@ void rollout_write_left_template(Text *t, const Request *request, const ClusterU
  * none. */
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);
 
+/* Answer with all records of KINDS_BY_NAME of a kind, in the order of their names. */
+void request_answer_named(Request *request, const char *name, LayoutKind kind,
+                          void (*write)(Text *t, const Cluster *c, const ClusterNamed *x));
+
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.
  * 'force': it need not be gone for long. */
 bool machine_removal_is_refused(const Request *request, const ClusterMachine *m, bool force, Error *ret);

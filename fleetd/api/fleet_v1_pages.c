@@ -145,3 +145,33 @@ const char *page_next(Page *page, bool more) {
                          end > COUNTED_MAX ? page->last : "", page->token);
         return page->token;
 }
+
+/* -- Short lists, without pages -- */
+
+static int named_compare(const void *a, const void *b) {
+        return strcmp((*(const ClusterNamed *const *) a)->name, (*(const ClusterNamed *const *) b)->name);
+}
+
+void request_answer_named(Request *request, const char *name, LayoutKind kind,
+                          void (*write)(Text *t, const Cluster *c, const ClusterNamed *x)) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterNamed *table = c->tables[kind - KIND_FIRST_BY_NAME];
+        _cleanup_free_ const ClusterNamed **sorted = NEW0(const ClusterNamed *, HASH_COUNT(table) + 1);
+        _cleanup_text_ Text t = {};
+        size_t n = 0;
+
+        if (!sorted) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (const ClusterNamed *x = table; x; x = x->hh.next)
+                sorted[n++] = x;
+        qsort(sorted, n, sizeof(*sorted), named_compare);
+        json_open(&t, NULL, '{');
+        json_open(&t, name, '[');
+        for (size_t i = 0; i < n; i++)
+                write(&t, c, sorted[i]);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}

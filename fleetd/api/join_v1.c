@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/handlers.h"
-#include "units/json.h"
+#include "units/json_record.h"
 
 /* Status by the cause of a failure; all others are temporary (503). */
 static unsigned join_status(int error) {
@@ -49,6 +49,12 @@ static void join_on_done(void *userdata, int error, const char *message, const A
 }
 
 static void join_begin(Request *request, bool init) {
+        static const JsonField fields[] = {
+                { "token", JSON_FIELD_TEXT, offsetof(ApiJoin, token) },
+                { "listen", JSON_FIELD_TEXT, offsetof(ApiJoin, listen) },
+                { "discard", JSON_FIELD_BOOL, offsetof(ApiJoin, discard) },
+                { "exposed", JSON_FIELD_BOOL, offsetof(ApiJoin, exposed) },
+        };
         const ApiOptions *options = &request->api->options;
         _cleanup_json_ JsonValue *root = NULL;
         ApiJoin join = { .init = init, .token = "", .listen = "" };
@@ -61,13 +67,7 @@ static void join_begin(Request *request, bool init) {
         }
         r = json_object_parse(request->http->body, request->http->body_size, &root, &err);
         if (r >= 0)
-                r = json_read_string(root, "token", &join.token, &err);
-        if (r >= 0)
-                r = json_read_string(root, "listen", &join.listen, &err);
-        if (r >= 0)
-                r = json_read_bool(root, "discard", &join.discard, &err);
-        if (r >= 0)
-                r = json_read_bool(root, "exposed", &join.exposed, &err);
+                r = json_read_fields(root, JSON_FIELDS(fields), &join, &err);
         if (r < 0) {
                 request_refuse_body(request, r, &err);
                 return;

@@ -15,8 +15,8 @@ enum { TOKEN_ANSWER_MAX = TOKEN_TEXT_MAX + 256 };
 
 /* -- List -- */
 
-static void token_write(Text *t, const Cluster *c, const ClusterToken *token) {
-        const TokenRecord *r = &token->record;
+static void token_write(Text *t, const Cluster *c, const ClusterNamed *token) {
+        const TokenRecord *r = (const TokenRecord *) token->record;
 
         json_open(t, NULL, '{');
         json_add_string(t, "createdBy", r->by);
@@ -41,30 +41,8 @@ static void token_write(Text *t, const Cluster *c, const ClusterToken *token) {
         json_close(t, '}');
 }
 
-static int token_compare(const void *a, const void *b) {
-        return strcmp((*(const ClusterToken *const *) a)->name, (*(const ClusterToken *const *) b)->name);
-}
-
 void tokens_list_handle(Request *request) {
-        const Cluster *c = request_cluster(request);
-        _cleanup_free_ const ClusterToken **sorted = NEW0(const ClusterToken *, HASH_COUNT(c->tokens) + 1);
-        _cleanup_text_ Text t = {};
-        size_t n = 0;
-
-        if (!sorted) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        for (const ClusterToken *token = c->tokens; token; token = token->hh.next)
-                sorted[n++] = token;
-        qsort(sorted, n, sizeof(*sorted), token_compare);
-        json_open(&t, NULL, '{');
-        json_open(&t, "tokens", '[');
-        for (size_t i = 0; i < n; i++)
-                token_write(&t, c, sorted[i]);
-        json_close(&t, ']');
-        json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        request_answer_named(request, "tokens", LAYOUT_TOKEN, token_write);
 }
 
 /* -- Creation -- */

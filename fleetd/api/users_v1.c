@@ -9,8 +9,8 @@
 
 /* -- List -- */
 
-static void user_write(Text *t, const ClusterPrincipal *user) {
-        const PrincipalRecord *r = &user->record;
+static void user_write(Text *t, const Cluster *c, const ClusterNamed *user) {
+        const PrincipalRecord *r = (const PrincipalRecord *) user->record;
 
         json_open(t, NULL, '{');
         json_add_u64(t, "expires", r->expires_ms);
@@ -27,32 +27,8 @@ static void user_write(Text *t, const ClusterPrincipal *user) {
         json_close(t, '}');
 }
 
-static int user_compare(const void *a, const void *b) {
-        return strcmp((*(const ClusterPrincipal *const *) a)->name,
-                      (*(const ClusterPrincipal *const *) b)->name);
-}
-
 void users_list_handle(Request *request) {
-        const Cluster *c = request_cluster(request);
-        _cleanup_free_ const ClusterPrincipal **sorted = NEW0(const ClusterPrincipal *,
-                                                              HASH_COUNT(c->principals) + 1);
-        _cleanup_text_ Text t = {};
-        size_t n = 0;
-
-        if (!sorted) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        for (const ClusterPrincipal *user = c->principals; user; user = user->hh.next)
-                sorted[n++] = user;
-        qsort(sorted, n, sizeof(*sorted), user_compare);
-        json_open(&t, NULL, '{');
-        json_open(&t, "users", '[');
-        for (size_t i = 0; i < n; i++)
-                user_write(&t, sorted[i]);
-        json_close(&t, ']');
-        json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        request_answer_named(request, "users", LAYOUT_PRINCIPAL, user_write);
 }
 
 /* -- Certificates, and changes of rights -- */

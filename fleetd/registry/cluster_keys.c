@@ -251,25 +251,19 @@ static KindEntries cluster_get_entries(Cluster *c, const LayoutKey *k) {
         };
 }
 
-/* Return the first element of the list of the key's owner; NULL without that entry. */
-static ClusterUnreadable *cluster_unreadables_first(const Cluster *c, const KindEntries *e, LayoutKind kind) {
+/* Return the list of the key's owner; NULL without that entry. */
+static ClusterUnreadables *cluster_unreadables(const Cluster *c, const KindEntries *e, LayoutKind kind) {
         if (kinds[kind]->of & OF_UNIT)
-                return e->unit ? LIST_FIRST(&e->unit->unreadable) : NULL;
+                return e->unit ? &e->unit->unreadable : NULL;
         if (kinds[kind]->of & OF_MACHINE)
-                return e->machine ? LIST_FIRST(&e->machine->unreadable) : NULL;
-        return LIST_FIRST(&c->unreadable);
-}
-
-/* Return the list of the key's owner, which exists. */
-static ClusterUnreadables *cluster_unreadables(Cluster *c, const KindEntries *e, LayoutKind kind) {
-        if (kinds[kind]->of & OF_UNIT)
-                return &e->unit->unreadable;
-        return kinds[kind]->of & OF_MACHINE ? &e->machine->unreadable : &c->unreadable;
+                return e->machine ? &e->machine->unreadable : NULL;
+        return (ClusterUnreadables *) &c->unreadable;
 }
 
 static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const KindEntries *e,
                                                   const LayoutKey *k) {
-        ClusterUnreadable *x = cluster_unreadables_first(c, e, k->kind);
+        const ClusterUnreadables *list = cluster_unreadables(c, e, k->kind);
+        ClusterUnreadable *x = list ? LIST_FIRST(list) : NULL;
 
         while (x &&
                (x->key.kind != k->kind || !streq(x->key.unit, k->unit) || !streq(x->key.machine, k->machine)))
