@@ -1,6 +1,5 @@
 #include "units/api_json.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 #include "units/json_record.h"
@@ -9,8 +8,6 @@
 typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
 
 static const JsonWords target_words = { target_state_names, _TARGET_MAX, -EINVAL };
-
-static_assert(sizeof(TargetState) == sizeof(int), "JSON_FIELD_WORD reads and writes an int");
 
 static int api_check_object(const JsonValue *object, const char *what, Error *err) {
         if (json_value_type(object) != JSON_VALUE_OBJECT)

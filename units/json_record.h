@@ -1,6 +1,8 @@
 /* Members of a struct, by a table of fields; and records, which are stored or sent as one JSON object. */
 #pragma once
 
+#include <assert.h>
+
 #include "units/json.h"
 
 typedef enum JsonFieldType {
@@ -19,7 +21,8 @@ typedef enum JsonFieldType {
         JSON_FIELD_OTHER,         /* any type, by 'write' and 'read'; 'size' is that of the field */
 } JsonFieldType;
 
-/* The names of an enum. */
+/* The names of an enum, which is read and written as an int. */
+static_assert(sizeof(JsonFieldType) == sizeof(int), "the compiler has no short enums");
 typedef struct JsonWords {
         const char *const *names;
         int n;

@@ -49,11 +49,6 @@ static const JsonWords lineage_words = { lineage_kind_names, _LINEAGE_KIND_MAX, 
 static const JsonWords mode_words = { maintenance_mode_names, _MAINTENANCE_MODE_MAX, -EBADMSG };
 static const JsonWords right_words = { granted_right_names, _GRANT_MAX, -EBADMSG };
 
-static_assert(sizeof(CaRootState) == sizeof(int) && sizeof(CaRotationState) == sizeof(int) &&
-                      sizeof(PeerAuth) == sizeof(int) && sizeof(LineageKind) == sizeof(int) &&
-                      sizeof(MaintenanceMode) == sizeof(int) && sizeof(GrantedRight) == sizeof(int),
-              "JSON_FIELD_WORD reads and writes an int");
-
 bool digest_is_valid(const char *s) {
         return parse_hex_id(s, DIGEST_SIZE - 1) >= 0;
 }

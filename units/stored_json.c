@@ -1,7 +1,5 @@
 #include "units/stored_json.h"
 
-#include <assert.h>
-
 #include "base/parse.h"
 #include "units/json_record.h"
 #include "units/verdict_former.h"
@@ -10,10 +8,6 @@ const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
 const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
 const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
 static const JsonWords health_words = { unit_health_names, _UNIT_HEALTH_MAX, -EBADMSG };
-
-static_assert(sizeof(UnitHealth) == sizeof(int) && sizeof(Presence) == sizeof(int) &&
-                      sizeof(AssignmentKind) == sizeof(int) && sizeof(ProblemKind) == sizeof(int),
-              "JSON_FIELD_WORD reads and writes an int");
 
 /* The fields of each record; read and written by name, and written in this order. */
 

@@ -1,7 +1,5 @@
 #include "units/stored_reboot.h"
 
-#include <assert.h>
-
 const char *const reboot_kind_names[_REBOOT_KIND_MAX] = {
         [REBOOT_FULL] = "reboot",
         [REBOOT_SOFT] = "soft",
@@ -13,9 +11,6 @@ const char *const reboot_state_names[_REBOOT_STATE_MAX] = {
         [REBOOT_REJECTED] = "rejected", [REBOOT_DOWN] = "down",         [REBOOT_BACK] = "back",
         [REBOOT_FAILED] = "failed",
 };
-
-static_assert(sizeof(RebootKind) == sizeof(int) && sizeof(RebootState) == sizeof(int),
-              "JSON_FIELD_WORD writes an int");
 
 static const JsonWords kind_words = { reboot_kind_names, _REBOOT_KIND_MAX, -EBADMSG };
 static const JsonWords reboot_state_words = { reboot_state_names, _REBOOT_STATE_MAX, -EBADMSG };

@@ -1,6 +1,5 @@
 #include "units/stored_rollout.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +19,6 @@ const char *const rollout_result_names[_ROLLOUT_RESULT_MAX] = {
 static const JsonWords result_words = { rollout_result_names, _ROLLOUT_RESULT_MAX, -EBADMSG };
 
 static const JsonWords rollout_state_words = { rollout_state_names, _ROLLOUT_STATE_MAX, -EBADMSG };
-
-static_assert(sizeof(RolloutState) == sizeof(int) && sizeof(RolloutResult) == sizeof(int),
-              "JSON_FIELD_WORD reads and writes an int");
 
 void rollout_record_clear_failures(RolloutRecord *rollout) {
         free(rollout->failed);
