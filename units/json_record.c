@@ -244,10 +244,13 @@ static int json_copy_list(const JsonField *f, const void *from, void *to) {
                 memcpy(items, json_list_items(f, from), n * list->size);
                 *json_list_n(f, to) = n;
         }
-        for (size_t i = 0; i < n; i++)
-                r = MIN(r, json_copy_fields(list->fields, list->n_fields,
-                                            (const char *) json_list_items(f, from) + i * list->size,
-                                            items + i * list->size));
+        for (size_t i = 0; i < n; i++) {
+                int copied = json_copy_fields(list->fields, list->n_fields,
+                                              (const char *) json_list_items(f, from) + i * list->size,
+                                              items + i * list->size);
+
+                r = MIN(r, copied);
+        }
         return r;
 }
 
@@ -258,15 +261,17 @@ static int json_copy_fields(const JsonField *fields, size_t n, const void *from,
         for (size_t i = 0; i < n; i++) {
                 const void *field = (const char *) from + fields[i].offset;
                 void *ret = (char *) to + fields[i].offset;
+                int copied = 0;
 
                 if (fields[i].type == JSON_FIELD_OWNED || fields[i].type == JSON_FIELD_OWNED_OR_NULL) {
                         *(char **) ret = NULL;
-                        r = MIN(r, copy_string(*(char *const *) field, ret));
+                        copied = copy_string(*(char *const *) field, ret);
                 } else if (fields[i].type == JSON_FIELD_PAIRS) {
                         *(Pairs *) ret = (Pairs) {};
-                        r = MIN(r, pairs_copy(field, ret));
+                        copied = pairs_copy(field, ret);
                 } else if (fields[i].type == JSON_FIELD_LIST)
-                        r = MIN(r, json_copy_list(&fields[i], from, to));
+                        copied = json_copy_list(&fields[i], from, to);
+                r = MIN(r, copied);
         }
         return r;
 }

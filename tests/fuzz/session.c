@@ -276,11 +276,9 @@ static void on_end(void *userdata, PeerSession *s) {
 
 static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         World *w = userdata;
-        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
-                      type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
 
         assert(peers_session(w->peers, peer_number(s)) == s);
-        assert(type == PEER_HEARTBEAT || answer == s->dialed);
+        assert(peer_frame_rule(type).direction & (s->dialed ? PEER_ANSWER : PEER_REQUEST));
         assert(size <= PEER_FRAME_MAX);
         if (type == PEER_PROPOSE)
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
