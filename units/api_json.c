@@ -109,10 +109,8 @@ static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *re
         r = parse(json, size, &unit.source, err);
         if (r < 0)
                 return r;
-        r = api_check_object(unit.source, "a unit", err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(unit.source, JSON_FIELDS(unit_fields), &unit, err);
+        r = api_check_object(unit.source, "a unit", err) ?:
+                    json_read_fields(unit.source, JSON_FIELDS(unit_fields), &unit, err);
         if (r < 0)
                 return r;
 

@@ -57,7 +57,7 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
         }
         r = number ? revisions_request(c, name, number, &reply, &err) : client_unit(c, name, ret, &err);
         if (r > 0 && number)
-                r = MIN(api_unit_read_answer(reply.body.chars, reply.body.size, ret, &err), 0) ?: 1;
+                r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, &err) ?: 1;
         if (r == 0)
                 return revision_is_absent(c, name, number);
         return r < 0 ? client_fail(r, &err) : EXIT_DONE;

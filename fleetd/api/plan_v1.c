@@ -396,6 +396,7 @@ int draft_unit(Draft *d, size_t i, Text *t) {
         const ClusterUnit *u = &d->units[i];
         DraftPosition *p = &d->positions[i];
         Error why = {};
+        int r;
 
         if (unit_name_is_template(u->name)) {
                 draft_template(d, u, t);
@@ -412,7 +413,8 @@ int draft_unit(Draft *d, size_t i, Text *t) {
                 entry_write_effect(t, u, "stay", draft_effect(d, u), p->machine, why.message);
                 return 0;
         }
-        return MIN(draft_place(d, u, p, t), 0);
+        r = draft_place(d, u, p, t);
+        return MIN(r, 0);
 }
 
 /* Return how many instances the set of a drafted unit has: those that follow a template, and those of the
