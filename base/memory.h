@@ -17,7 +17,7 @@
 #define _unused_        __attribute__((unused))
 
 #define ELEMENTS(x)     (sizeof(x) / sizeof((x)[0]))
-#ifndef MIN /* libuv's header includes sys/param.h, which defines the same */
+#ifndef MIN /* as in sys/param.h, which libuv includes: an argument is evaluated twice */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif

@@ -24,10 +24,11 @@ const char *replace_template_hash(const ReplaceTemplate *t) {
 /* A daemon of an older version has no rollouts, and no template has followers then. */
 static int template_read(Client *c, ReplaceTemplate *t, Error *err) {
         _cleanup_text_ Text path = {};
+        int r;
 
-        return MIN(client_refresh_json(c, client_path_of(&path, "/fleet/v1/rollouts/", t->name, ""),
-                                       &t->rollout, err),
-                   0);
+        r = client_refresh_json(c, client_path_of(&path, "/fleet/v1/rollouts/", t->name, ""), &t->rollout,
+                                err);
+        return MIN(r, 0);
 }
 
 /* Return whether the list of names in the answer of the template has the instance. */

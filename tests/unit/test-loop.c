@@ -906,7 +906,8 @@ static void child_output_is_counted(void *userdata, const void *bytes, size_t si
         TestChild *c = userdata;
 
         c->largest = MAX(c->largest, size);
-        c->most_in_turn = MAX(c->most_in_turn, ++c->in_turn);
+        c->in_turn++;
+        c->most_in_turn = MAX(c->most_in_turn, c->in_turn);
         loop_defer(loop_uv_base(c->loop), &c->next_turn);
         text_append_bytes(&c->output, bytes, size);
 }
