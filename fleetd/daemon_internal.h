@@ -12,7 +12,7 @@
 #include "fleetd/engine/engine.h"
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/identity/entering.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/identity/opening.h"
 
 enum { WAITS_SIZE = 256, COMPONENTS = 10 };

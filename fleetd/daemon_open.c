@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 #include "fleetd/identity/revocation.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"

@@ -28,7 +28,7 @@ FLEETD_ALONE_SOURCES =
 FLEETD_FAST_SOURCES =
 FLEETD_UNITY =
 include fleetd/identity/local.mk
-include fleetd/membership/local.mk
+include fleetd/sessions/local.mk
 include fleetd/api/local.mk
 include fleetd/registry/local.mk
 include fleetd/engine/local.mk

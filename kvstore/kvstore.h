@@ -367,7 +367,7 @@ void kv_slice_touched(KvStore *store, const char *machine, KvBytes key);
 void kv_slices_advanced(KvStore *store); /* KvSlices.index() has risen */
 void kv_slices_reset(KvStore *store);    /* any key of any slice may have */
 
-/* -- Members: for fleetd/membership on the leader -- */
+/* -- Members: for fleetd/sessions on the leader -- */
 
 /* Propose a change of the configuration. on_state() reports the changed members. One change at a time:
  * -EBUSY; -EREMOTE: this host does not lead. -EAGAIN of a promotion: the standby has not caught up; -EPERM:

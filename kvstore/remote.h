@@ -1,5 +1,5 @@
 /* The store of a host without a replica: its slice in memory, and calls over a session to a replica. The
- * owner chooses the replica (fleetd/membership); the next one continues where the former one ended. */
+ * owner chooses the replica (fleetd/sessions); the next one continues where the former one ended. */
 #pragma once
 
 #include "kvstore/hub.h"

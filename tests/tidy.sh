@@ -66,10 +66,10 @@ sources_of client/core/ | xargs -r grep -nE '#include "client/verbs' | rule the_
 # Inside fleetd, engine and agent share the registry only; the scheduler is pure.
 sources_of fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent
 sources_of fleetd/agent/ | xargs -r grep -nE '#include "fleetd/engine/' | rule agent_does_not_include_engine
-sources_of fleetd/scheduler/ | xargs -r grep -nE '#include "(io|kvstore|fleetd/(engine|agent|systemd|api|directory|membership|identity))/' | rule scheduler_is_pure
+sources_of fleetd/scheduler/ | xargs -r grep -nE '#include "(io|kvstore|fleetd/(engine|agent|systemd|api|directory|sessions|identity))/' | rule scheduler_is_pure
 
 # The folders that these rules name.
-for folder in engine agent systemd api directory membership identity registry; do
+for folder in engine agent systemd api directory sessions identity registry; do
         sources_of "fleetd/$folder/" >/dev/null
 done
 sources_of kvstore/raft/ peers/ >/dev/null

@@ -22,7 +22,7 @@
 #include "fleetd/api/call_reader.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
-#include "fleetd/membership/choosing.h"
+#include "fleetd/sessions/choosing.h"
 
 enum {
         QUESTIONS_MAX = 7,          /* replicas that are asked to relay a call */

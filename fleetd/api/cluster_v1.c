@@ -6,10 +6,10 @@
 
 #include "fleetd/engine/plan.h"
 #include "fleetd/identity/authority.h"
-#include "fleetd/membership/leaving.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/leaving.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/identity/securing.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 
 /* Write the end of the log of another host, while that host knows no leader. */
 static void position_write(Text *t, const Request *request, const char *machine_id) {

@@ -1,12 +1,12 @@
 /* /fleet/v1/cluster/leave: this host is to leave the cluster. POST begins, DELETE cancels, GET reports the
- * step; fleetd/membership/leaving.h has all steps. */
+ * step; fleetd/sessions/leaving.h has all steps. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"
 #include "fleetd/engine/explain.h"
-#include "fleetd/membership/leaving.h"
+#include "fleetd/sessions/leaving.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 

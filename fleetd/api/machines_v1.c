@@ -4,7 +4,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/identity/authority.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/presence.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 #include "units/json.h"
 
 static int settings_check_name(const char *name, Error *err) {

@@ -6,7 +6,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/identity/authority.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/identity/rotation.h"
 #include "fleetd/registry/registry.h"
 #include "units/json_record.h"

@@ -11,7 +11,7 @@
  * new lineage is adopted, no unit begins to move, and none stops at a deadline. A unit counts as starting
  * elsewhere until it runs there. One that stops first does so without an assignment that names the machine it
  * has left: until it runs, or DRAIN_START_MS after it has got a machine, it counts for each drain. A leave is
- * a drain, too: membership/leaving.h takes the steps after it. From a machine that is shutting down, units
+ * a drain, too: sessions/leaving.h takes the steps after it. From a machine that is shutting down, units
  * move at once, and without a limit; it is drained as soon as none of them can move.
  *
  * A unit with Move=no stays, but for --force: at the deadline it is stopped, and waits (plan_keep()). At the

@@ -1,6 +1,6 @@
 /* A herd of attached hosts in one process, with the sessions and the remote store of the daemon: each keeps
  * two TLS sessions to replicas, its slice, and sends heartbeats. Only the choice of replicas is simpler than
- * in fleetd/membership. Execute lines from stdin, and answer each with a line.
+ * in fleetd/sessions. Execute lines from stdin, and answer each with a line.
  *
  *   replica MACHINE ADDR:PORT   a replica of the cluster
  *   start N NAMESPACES FIRST    start hosts until there are N, with numbers from FIRST on: "ok N". The
@@ -38,7 +38,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
-#include "fleetd/membership/choosing.h"
+#include "fleetd/sessions/choosing.h"
 #include "fleetd/identity/enter_message.h"
 #include "peers/frames.h"
 #include "fleetd/identity/renewal.h"

@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "fleetd/membership/report_hosts.h"
-#include "fleetd/membership/reports.h"
+#include "fleetd/sessions/report_hosts.h"
+#include "fleetd/sessions/reports.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
 

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "peers/frames.h"
 #include "peers/session.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 #include "fleetd/api/api.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "peers/frame.h"
 #include "tests/lib/memory_disk.h"
 

@@ -1,4 +1,4 @@
-/* The members of the stores: three voters, sometimes more. A model of fleetd/membership. */
+/* The members of the stores: three voters, sometimes more. A model of fleetd/sessions. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 #include "fleetd/daemon_internal.h"
-#include "fleetd/membership/choosing.h"
-#include "fleetd/membership/liveness.h"
-#include "fleetd/membership/membership_internal.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/choosing.h"
+#include "fleetd/sessions/liveness.h"
+#include "fleetd/sessions/membership_internal.h"
+#include "fleetd/sessions/voters.h"
 #include "tests/lib/message.h"
 #include "tests/sim/attached.h"
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 #include "tests/sim/tokens.h"
 
 enum {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 #include "tests/sim/load.h"
 #include "tests/sim/seeds.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "fleetd/identity/cluster_file.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "tests/lib/message.h"
 #include "tests/sim/tokens.h"
 

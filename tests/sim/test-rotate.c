@@ -13,7 +13,7 @@
 #include "base/base64.h"
 #include "fleetd/identity/authority_internal.h"
 #include "fleetd/identity/identity.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/identity/revocation.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/size.h"

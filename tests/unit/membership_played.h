@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 #include "tests/lib/quiet_peer.h"
 #include "tests/unit/membership.h"
 

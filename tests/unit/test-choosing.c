@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "base/sizes.h"
-#include "fleetd/membership/choosing.h"
+#include "fleetd/sessions/choosing.h"
 
 enum { MACHINES = 10000 };
 

@@ -14,7 +14,7 @@
 #include "fleetd/identity/enter_message.h"
 #include "fleetd/identity/entering.h"
 #include "fleetd/identity/identity.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "io/loop_uv.h"
 #include "io/tls_roles.h"
 #include "tests/lib/cluster_view.h"

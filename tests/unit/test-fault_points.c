@@ -24,7 +24,7 @@
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/directory.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/systemd/bus.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/log.h"

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 #include "base/sizes.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/cluster_view.h"

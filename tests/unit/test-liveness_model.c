@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "fleetd/membership/reports.h"
+#include "fleetd/sessions/reports.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/message.h"
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/message.h"

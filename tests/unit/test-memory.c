@@ -21,7 +21,7 @@
 #include "fleetd/directory/scan.h"
 #include "tests/lib/scan_folder.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "fleetd/host/settings.h"

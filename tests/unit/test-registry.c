@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/rollout.h"
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"

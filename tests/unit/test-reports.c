@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "fleetd/membership/reports.h"
+#include "fleetd/sessions/reports.h"
 
 enum { HOSTS = 50, REPLICAS = 4, TICK_MS = 500, TERM = 7 };
 

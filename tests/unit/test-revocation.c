@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 #include "fleetd/identity/revocation.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/host.h"

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/sizes.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 #include "tests/lib/cluster_view.h"
 
 enum { LAST = 1000 };

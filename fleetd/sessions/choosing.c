@@ -1,4 +1,4 @@
-#include "fleetd/membership/choosing.h"
+#include "fleetd/sessions/choosing.h"
 
 #include "base/table.h"
 

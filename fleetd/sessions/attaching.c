@@ -2,8 +2,8 @@
  * keeps an idle session to a second one, to which it moves over. */
 #include <stdio.h>
 
-#include "fleetd/membership/choosing.h"
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/choosing.h"
+#include "fleetd/sessions/membership_internal.h"
 #include "units/singleton.h"
 
 enum {

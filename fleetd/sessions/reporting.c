@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "base/log.h"
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum {
         HEARTBEAT_ANSWER_MS =

@@ -8,7 +8,7 @@
  */
 #include <stdio.h>
 
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum {
         CONDITIONS_PROTOCOL = 1,

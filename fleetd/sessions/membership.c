@@ -1,5 +1,5 @@
 /* Connects the pure parts (liveness, voters) to sessions, store and registry. */
-#include "fleetd/membership/membership.h"
+#include "fleetd/sessions/membership.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,10 +7,10 @@
 
 #include "base/log.h"
 #include "fleetd/identity/identity.h"
-#include "fleetd/membership/leaving.h"
-#include "fleetd/membership/liveness.h"
-#include "fleetd/membership/membership_internal.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/leaving.h"
+#include "fleetd/sessions/liveness.h"
+#include "fleetd/sessions/membership_internal.h"
+#include "fleetd/sessions/voters.h"
 
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */

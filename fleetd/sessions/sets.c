@@ -8,7 +8,7 @@
  * and restarts nothing meanwhile. */
 #include <errno.h>
 
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum {
         SETS_PROTOCOL = 1,

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "fleetd/identity/cluster_file.h"
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum { DIALED_MAX = 1024 };
 

@@ -1,16 +1,16 @@
-FLEETD_UNITY += fleetd/membership/unity.c
-FLEETD_SOURCES += fleetd/membership/liveness.h fleetd/membership/liveness.c fleetd/membership/voters.h fleetd/membership/voters.c \
-	fleetd/membership/attaching.c fleetd/membership/choosing.h fleetd/membership/choosing.c fleetd/membership/reports.h fleetd/membership/reports.c \
-	fleetd/membership/report_hosts.h fleetd/membership/report_hosts.c fleetd/membership/reporter.c fleetd/membership/reporting.c \
-	fleetd/membership/leaving.h fleetd/membership/leaving.c fleetd/membership/roles.c fleetd/membership/conditions.c fleetd/membership/kernels.c \
-	fleetd/membership/sessions.c fleetd/membership/sets.c fleetd/membership/membership.h fleetd/membership/membership_internal.h \
-	fleetd/membership/membership.c fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c
+FLEETD_UNITY += fleetd/sessions/unity.c
+FLEETD_SOURCES += fleetd/sessions/liveness.h fleetd/sessions/liveness.c fleetd/sessions/voters.h fleetd/sessions/voters.c \
+	fleetd/sessions/attaching.c fleetd/sessions/choosing.h fleetd/sessions/choosing.c fleetd/sessions/reports.h fleetd/sessions/reports.c \
+	fleetd/sessions/report_hosts.h fleetd/sessions/report_hosts.c fleetd/sessions/reporter.c fleetd/sessions/reporting.c \
+	fleetd/sessions/leaving.h fleetd/sessions/leaving.c fleetd/sessions/roles.c fleetd/sessions/conditions.c fleetd/sessions/kernels.c \
+	fleetd/sessions/sessions.c fleetd/sessions/sets.c fleetd/sessions/membership.h fleetd/sessions/membership_internal.h \
+	fleetd/sessions/membership.c fleetd/sessions/joining.c fleetd/sessions/heartbeats.c fleetd/sessions/dialing.c
 
 if HAVE_CMOCKA
-FLEETD_MEMBERSHIP_TESTS = tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters \
+FLEETD_SESSIONS_TESTS = tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters \
 	tests/unit/test-liveness_model tests/unit/test-membership
-check_PROGRAMS += $(FLEETD_MEMBERSHIP_TESTS)
-TESTS += $(FLEETD_MEMBERSHIP_TESTS)
+check_PROGRAMS += $(FLEETD_SESSIONS_TESTS)
+TESTS += $(FLEETD_SESSIONS_TESTS)
 tests_unit_test_choosing_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_reports_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)

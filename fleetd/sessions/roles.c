@@ -2,7 +2,7 @@
  * tick before. A change that a former leader has seen committed, but not noted, has no row. */
 #include <stdio.h>
 
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 static const KvMember *roles_find(const KvMember *members, size_t n, uint64_t raft_id) {
         for (size_t i = 0; i < n; i++)

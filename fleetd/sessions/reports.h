@@ -17,8 +17,8 @@
 #include "base/pace.h"
 #include "base/sizes.h"
 #include "base/table.h"
-#include "fleetd/membership/liveness.h"
-#include "fleetd/membership/report_hosts.h"
+#include "fleetd/sessions/liveness.h"
+#include "fleetd/sessions/report_hosts.h"
 
 enum {
         REPORT_PROTOCOL = 1,

@@ -1,5 +1,5 @@
 /* The leader's side of reports. */
-#include "fleetd/membership/reports.h"
+#include "fleetd/sessions/reports.h"
 
 #include <errno.h>
 #include <stdio.h>

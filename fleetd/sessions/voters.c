@@ -1,4 +1,4 @@
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/voters.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum {
         SESSIONS_PROTOCOL = 1,

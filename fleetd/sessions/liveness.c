@@ -1,4 +1,4 @@
-#include "fleetd/membership/liveness.h"
+#include "fleetd/sessions/liveness.h"
 
 #include <errno.h>
 #include <stdio.h>

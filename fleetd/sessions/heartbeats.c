@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 #include "units/verdict_former.h"
 
 /* A connection counts as alive while its TCP keep-alives of 1 s are answered. */

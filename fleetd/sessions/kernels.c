@@ -5,7 +5,7 @@
  * PEER_KERNELS: u8 version, then up to the end of the frame machines, each 16 bytes of its ID and u8 signs
  * (report_hosts.h). The leader requests the signs of silent replicas, the signs are 0; the answer has those
  * whose kernel has just answered: 8: the session has ended, 16 and 32 as announced. */
-#include "fleetd/membership/membership_internal.h"
+#include "fleetd/sessions/membership_internal.h"
 
 enum {
         KERNELS_PROTOCOL = 1,

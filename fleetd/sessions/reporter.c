@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/membership/reports.h"
+#include "fleetd/sessions/reports.h"
 
 static int reporter_grow(Reporter *r) {
         size_t n = r->n + 1;

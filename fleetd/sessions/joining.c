@@ -12,8 +12,8 @@
 #include "base/parse.h"
 #include "fleetd/identity/cluster_key.h"
 #include "fleetd/identity/identity.h"
-#include "fleetd/membership/membership_internal.h"
-#include "fleetd/membership/voters.h"
+#include "fleetd/sessions/membership_internal.h"
+#include "fleetd/sessions/voters.h"
 
 enum {
         JOIN_PROTOCOL = 1,

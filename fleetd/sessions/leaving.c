@@ -1,4 +1,4 @@
-#include "fleetd/membership/leaving.h"
+#include "fleetd/sessions/leaving.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "fleetd/membership/report_hosts.h"
+#include "fleetd/sessions/report_hosts.h"
 
 #include <stdio.h>
 
