@@ -13,11 +13,10 @@ enum {
         BETTER_MIN_MS =
                 60000, /* until a host returns to its first replica, with a jitter of ten times as much */
         CANDIDATES_MAX = 64,
-        LEADERLESS_MS = 1000, /* as in kv_replica_answers(): a replica is left for another one ... */
-        ASKS_MS = 10000,      /* without a leader: the other replica is asked more often */
-        LATER_MS = 250,       /* ... whose last known contact with a leader is at least so much later */
-        FAILED_LEASES = 5,    /* of the time of a lease: a replica has not worked */
-        BEHIND_MS = 2000,     /* a replica answers, and has not sent the slice: the pause between two moves */
+        LATER_MS = 250,    /* a replica without a leader is left for one whose last known contact with a
+                            * leader is at least so much later */
+        FAILED_LEASES = 5, /* of the time of a lease: a replica has not worked */
+        BEHIND_MS = 2000,  /* a replica answers, and has not sent the slice: the pause between two moves */
         IDLE_JITTER_MS = 30000, /* until the second session is dialed, or dialed again */
         DIAL_MS = 2000,         /* for a session to a replica, until it is the turn of another one */
         REST_MS = 10000,        /* until its next turn */
@@ -125,15 +124,6 @@ static DialedReplica *attaching_dialed(Attaching *a, const char *machine) {
         return oldest;
 }
 
-bool attaching_dials(const Membership *m, const char *machine_id) {
-        if (!m->attaching.limited)
-                return true;
-        for (size_t i = 0; i < ELEMENTS(m->attaching.dialed); i++)
-                if (m->attaching.dialed[i].wanted && streq(m->attaching.dialed[i].machine, machine_id))
-                        return true;
-        return false;
-}
-
 /* Return whether to dial a replica now: it has its turn for some time, and then others do. */
 static bool attaching_has_turn(Membership *m, const char *machine) {
         DialedReplica *d = attaching_dialed(&m->attaching, machine);
@@ -201,10 +191,6 @@ static bool attaching_all_silent(const Membership *m, const Wanted *w) {
                     (attaching_uses(m, w->machines[i]) ? ANSWER_MS : IDLE_ANSWER_MS))
                         return false;
         return w->n > 0;
-}
-
-bool attaching_is_unanswered(const Membership *m, const char *machine_id) {
-        return peers_dialed(m->peers, machine_id) && kv_replica_silent_ms(m->store, machine_id) == UINT64_MAX;
 }
 
 /* The session in use, and the best other one that is open, if possible one that has answered; otherwise those
@@ -283,25 +269,11 @@ static void attaching_use(Membership *m, const char *machine) {
         kv_attach(m->store, machine);
 }
 
-/* Whether the replica in use has had no leader for too long, by its last answer. */
-static bool attaching_is_leaderless(const Membership *m) {
-        const char *used = m->attaching.in_use;
-
-        return used[0] &&
-               kv_replica_leader_ms(m->store, used) - kv_replica_silent_ms(m->store, used) >= LEADERLESS_MS;
-}
-
 /* The same, and the other one is not known to have had one since: its last answer may be older. If the leader
  * is gone, the replica in use has what this host has seen, and another one may not. */
 static bool attaching_is_as_good(const Membership *m, const char *other) {
         return attaching_is_leaderless(m) && kv_replica_leader_ms(m->store, other) + LATER_MS >
                                                      kv_replica_leader_ms(m->store, m->attaching.in_use);
-}
-
-/* Whether to ask the other replica for a leader. If no replica finds one for long, the ordinary heartbeats
- * are enough: they must not become more while many hosts wait. */
-static bool attaching_asks(const Membership *m) {
-        return attaching_is_leaderless(m) && kv_replica_leader_ms(m->store, m->attaching.in_use) < ASKS_MS;
 }
 
 /* Ask the other replica at once whether it has a leader, not with its next heartbeat. */
@@ -452,18 +424,4 @@ void attaching_init(Membership *m) {
 
 void attaching_done(Membership *m) {
         timer_stop(&m->move);
-}
-
-/* Two heartbeats a second on the session in use, or one if its replica requests that; two on a new one; one
- * in two seconds on the other one, or as many while the first one has no leader. After a move, one on both at
- * once. */
-bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id) {
-        unsigned ticks = !attaching_uses(m, machine_id) ? 4 : m->heartbeats.rare ? 2 : 1;
-
-        return m->attaching.ticks % ticks == 0 || m->attaching.moves ||
-               attaching_is_unanswered(m, machine_id) || attaching_asks(m);
-}
-
-bool attaching_uses(const Membership *m, const char *machine_id) {
-        return streq(m->attaching.in_use, machine_id);
 }

@@ -99,7 +99,7 @@ void conditions_tick(Membership *m, const KvState *state) {
                 else if (m->leading) {
                         own = n->condition;
                         own.flags &= CONDITION_IN_USE; /* the leader knows the end of its own rejections */
-                        heartbeats_take_condition(m, &own, 0);
+                        senders_take_condition(m, &own, 0);
                 } else
                         host_condition_write(&n->condition, &w);
         }
@@ -114,8 +114,8 @@ void conditions_tick(Membership *m, const KvState *state) {
 
 /* -- The leader -- */
 
-static void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                                size_t size) {
+void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                         size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r);
@@ -125,18 +125,5 @@ static void conditions_on_frame(void *userdata, PeerSession *session, PeerFrame 
         if (!m->leading || r.failed || version != CONDITIONS_PROTOCOL || wall_ms > INT64_MAX / 4)
                 return;
         for (unsigned i = 0; i < CONDITIONS_MAX && host_condition_read(&r, &c); i++)
-                heartbeats_take_condition(m, &c, (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop));
-}
-
-static const PeerFrameType condition_frame_types[] = {
-        { PEER_CONDITIONS, conditions_on_frame },
-};
-
-void conditions_init(Membership *m) {
-        peers_register(m->peers, condition_frame_types, ELEMENTS(condition_frame_types), m);
-}
-
-void conditions_done(Membership *m) {
-        peers_unregister(m->peers, condition_frame_types, ELEMENTS(condition_frame_types));
-        named_clear(&m->conditions.hosts);
+                senders_take_condition(m, &c, (int64_t) wall_ms - (int64_t) loop_wall_ms(m->loop));
 }

@@ -129,8 +129,8 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         return 0;
 }
 
-static void joining_on_request(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                               size_t size) {
+void joining_on_request(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                        size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         _cleanup_free_ char *address = NULL;
@@ -271,8 +271,8 @@ void joining_take_replica(Membership *m, const KvState *state) {
                            (unsigned long long) raft_id);
 }
 
-static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                              size_t size) {
+void joining_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                       size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r), rejected = read_u8(&r);
@@ -394,85 +394,6 @@ void joining_peer_changed(Membership *m, const char *machine_id) {
                 joining_request(m);
 }
 
-/* -- Retired members -- */
-
-/* The cluster has replaced this host while it was silent: its Raft ID is in no configuration and in no key.
- * The frame is PEER_RETIRED: version, lineage, Raft ID. */
-static void joining_on_retired(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                               size_t size) {
-        Membership *m = userdata;
-        Reader r = reader_over(payload, size);
-        uint8_t version = read_u8(&r);
-        uint64_t lineage = read_u64(&r), raft_id = read_u64(&r);
-        const PeerHandshake *peer = peer_handshake(session);
-        KvState state;
-
-        kv_state(m->store, &state);
-        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || lineage != state.lineage ||
-            peer->cluster_id != state.cluster_id || raft_id != state.raft_id || raft_id == 0 ||
-            state.role == KV_ROLE_LEADER || state.leader_id != 0 || state.lost || m->was_leaving)
-                return;
-        if (kv_retire(m->store, "its replica was removed from the cluster") == 0)
-                log_notice(((LogFields) { .machine = peer->machine_id }),
-                           "%s reports that member %llu was removed: this host joins again", peer->name,
-                           (unsigned long long) raft_id);
-}
-
-/* Return whether the Raft ID of a session's host is in no configuration and in no member key of this view. */
-static bool joining_is_replaced(const Membership *m, const PeerSession *session, const KvState *state) {
-        const PeerHandshake *peer = peer_handshake(session);
-        const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
-
-        if (!state->ready || !registry_is_current(m->registry) || peer->raft_id == 0 ||
-            peer->lineage != state->lineage ||
-            (known && (known->member.raft_id == peer->raft_id || !LIST_EMPTY(&known->unreadable))))
-                return false;
-        for (size_t i = 0; i < state->n_members; i++)
-                if (state->members[i].raft_id == peer->raft_id)
-                        return false;
-        return true;
-}
-
-static void joining_send_retired(const KvState *state, PeerSession *session) {
-        _cleanup_writer_ Writer w = {};
-
-        write_u8(&w, JOIN_PROTOCOL);
-        write_u64(&w, state->lineage);
-        write_u64(&w, peer_handshake(session)->raft_id);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_RETIRED, w.bytes, w.size);
-}
-
-static void joining_on_synced(void *userdata, KvStatus status) {
-        Membership *m = userdata;
-        PeerSession *session = peers_session(m->peers, m->joining.retired);
-        KvState state;
-
-        m->joining.retired = 0;
-        kv_state(m->store, &state);
-        if (status == KV_OK && session && joining_is_replaced(m, session, &state))
-                joining_send_retired(&state, session);
-}
-
-/* The host may not know the leader, and the leader may not dial it: each member answers. The view of a member
- * that does not lead may be older than the Raft ID, so it is brought up to date first. */
-void joining_retire(Membership *m, PeerSession *session) {
-        KvState state;
-
-        if (peer_handshake(session)->raft_id == 0)
-                return;
-        kv_state(m->store, &state);
-        if (!joining_is_replaced(m, session, &state))
-                return;
-        if (state.role == KV_ROLE_LEADER) {
-                joining_send_retired(&state, session);
-        } else if (m->joining.retired == 0) {
-                m->joining.retired = peer_number(session);
-                m->joining.sync = (KvSync) { .done = joining_on_synced, .userdata = m };
-                kv_sync(m->store, &m->joining.sync);
-        }
-}
-
 /* -- Member keys -- */
 
 /* The member key records each start of a replica's daemon, with the address of its clients. The founder also
@@ -502,8 +423,7 @@ void joining_publish_start(Membership *m, const KvState *state) {
         snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
         snprintf(member.client, sizeof(member.client), "%s", m->client);
         snprintf(member.name, sizeof(member.name), "%s", m->name);
-        m->writing = registry_record_start(m->registry, m->machine_id, &member, membership_on_written, m) ==
-                     0;
+        m->writing = registry_record_start(m->registry, m->machine_id, &member, presences_on_written, m) == 0;
 }
 
 int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err) {
@@ -531,26 +451,16 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 
 /* -- Lifetime -- */
 
-static const PeerFrameType join_frame_types[] = {
-        { PEER_JOIN, joining_on_request },
-        { PEER_JOINED, joining_on_answer },
-        { PEER_RETIRED, joining_on_retired },
-};
-
 int joining_init(Membership *m) {
         m->joining.timer = TIMER(joining_on_timer, m);
         joining_read_cluster(m);
-        peers_register(m->peers, join_frame_types, ELEMENTS(join_frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
 }
 
 void joining_done(Membership *m) {
         Admission *a;
 
-        peers_unregister(m->peers, join_frame_types, ELEMENTS(join_frame_types));
         timer_stop(&m->joining.timer);
-        if (m->joining.retired != 0)
-                kv_sync_cancel(m->store, &m->joining.sync);
         while ((a = LIST_FIRST(&m->joining.admissions))) {
                 LIST_REMOVE(a, admissions);
                 registry_cancel(m->registry, a);

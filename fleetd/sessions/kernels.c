@@ -72,7 +72,7 @@ static void kernels_take(Membership *m, Reader *r) {
 /* -- Another replica -- */
 
 static bool kernels_sees(const Membership *m, const char *machine_id, uint8_t *ret_signs) {
-        LivenessSign sign = heartbeats_session_sign(m, machine_id);
+        LivenessSign sign = senders_session_sign(m, machine_id);
         PeerState peer;
 
         if (!sign.kernel || peers_state(m->peers, machine_id, &peer) < 0 ||
@@ -100,8 +100,8 @@ static void kernels_answer(Membership *m, PeerSession *session, Reader *r) {
 }
 
 /* The leader dials the session of its requests; another host that leads as well has another session. */
-static void kernels_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                             size_t size) {
+void kernels_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                      size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
 
@@ -111,17 +111,4 @@ static void kernels_on_frame(void *userdata, PeerSession *session, PeerFrame typ
                 kernels_take(m, &r);
         else
                 kernels_answer(m, session, &r);
-}
-
-static const PeerFrameType kernel_frame_types[] = {
-        { PEER_KERNELS, kernels_on_frame },
-};
-
-void kernels_init(Membership *m) {
-        peers_register(m->peers, kernel_frame_types, ELEMENTS(kernel_frame_types), m);
-}
-
-void kernels_done(Membership *m) {
-        peers_unregister(m->peers, kernel_frame_types, ELEMENTS(kernel_frame_types));
-        named_clear(&m->kernels);
 }

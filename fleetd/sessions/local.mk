@@ -4,7 +4,8 @@ FLEETD_SOURCES += fleetd/sessions/liveness.h fleetd/sessions/liveness.c fleetd/s
 	fleetd/sessions/report_hosts.h fleetd/sessions/report_hosts.c fleetd/sessions/reporter.c fleetd/sessions/reporting.c \
 	fleetd/sessions/leaving.h fleetd/sessions/leaving.c fleetd/sessions/roles.c fleetd/sessions/conditions.c fleetd/sessions/kernels.c \
 	fleetd/sessions/sessions.c fleetd/sessions/sets.c fleetd/sessions/membership.h fleetd/sessions/membership_internal.h \
-	fleetd/sessions/membership.c fleetd/sessions/joining.c fleetd/sessions/heartbeats.c fleetd/sessions/dialing.c
+	fleetd/sessions/membership.c fleetd/sessions/joining.c fleetd/sessions/heartbeats.c fleetd/sessions/dialing.c \
+	fleetd/sessions/in_use.c fleetd/sessions/presences.c fleetd/sessions/retiring.c fleetd/sessions/senders.c
 
 if HAVE_CMOCKA
 FLEETD_SESSIONS_TESTS = tests/unit/test-choosing tests/unit/test-reports tests/unit/test-liveness tests/unit/test-voters \

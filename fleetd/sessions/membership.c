@@ -15,137 +15,12 @@
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
         LATE_MS = 250,
-        LEFT_MS = 200,                           /* from the end of a leave to the restart */
-        SINGLE_TICKS = 60000 / LIVENESS_TICK_MS, /* of an attached host, until its one session is a problem */
+        LEFT_MS = 200, /* from the end of a leave to the restart */
 };
-
-/* After a failure, too: the next tick compares with the cluster view again. */
-void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Membership *m = userdata;
-
-        m->writing = false;
-        if (m->leading && status == KV_OK) /* many hosts are lost at once: the others, without a tick */
-                membership_write_presences(m);
-}
-
-/* Return how another host with the ID of a machine was rejected in the last minute, here or by another
- * replica; VERDICT_NONE: none was. */
-static VerdictCode membership_rejected(Membership *m, const char *machine_id) {
-        uint8_t reported = heartbeats_rejected(m, machine_id);
-        bool clone, key;
-
-        peers_rejected(m->peers, machine_id, &clone, &key);
-        if (clone || reported & CONDITION_CLONE)
-                return VERDICT_IDENTITY_COPY;
-        return key || reported & CONDITION_KEY ? VERDICT_IDENTITY_KEY : VERDICT_NONE;
-}
-
-/* The command after the report of a key names the host; by the begin of its ID, if its name is too long. */
-static void membership_set_rejected(const ClusterMachine *machine, VerdictCode rejected, Verdict *ret) {
-        _cleanup_text_ Text message = {};
-
-        verdict_set(ret, rejected, "%s",
-                    rejected == VERDICT_IDENTITY_KEY ? cluster_machine_name(machine) : "");
-        ret->of = VERDICT_OF_IDENTITY;
-        verdict_append(&message, ret);
-        if (message.size + 1 >= PRESENCE_REASON_SIZE)
-                snprintf(ret->args, sizeof(ret->args), "%s", machine->short_id);
-}
-
-/* Return whether the condition of an attached host, which a former leader wrote, has ended: a replica would
- * have repeated it. */
-static bool membership_has_outlived(const Membership *m, const ClusterMachine *machine) {
-        return !machine->is_member && machine->verdict.code != VERDICT_NONE &&
-               loop_now_ms(m->loop) - m->led_since_ms > CONDITION_VALID_MS;
-}
-
-/* Return whether an attached host has been without an idle session for a minute, or still is under another
- * leader. */
-static bool membership_is_single(const Membership *m, const ClusterMachine *machine) {
-        uint64_t ticks = machine->is_member ? 0 : reports_single_ticks(&m->reporting.reports, machine->id);
-
-        return ticks >= SINGLE_TICKS || (ticks > 0 && machine->verdict.of == VERDICT_OF_SESSIONS);
-}
-
-/* Set the verdict of the presence of a machine that is up: the problem of its replica, another host that has
- * its ID, its wrong clock, its sessions, or the end of one of them. -ENODATA: there is none. */
-static int membership_problem(Membership *m, const KvState *state, const ClusterMachine *machine,
-                              Verdict *ret) {
-        static const VerdictCode ends[_VERDICT_OF_MAX] = {
-                [VERDICT_OF_REPLICA] = VERDICT_REPLICA_WORKS,
-                [VERDICT_OF_IDENTITY] = VERDICT_IDENTITY_ALONE,
-                [VERDICT_OF_CLOCK] = VERDICT_CLOCK_AGREES,
-                [VERDICT_OF_SESSIONS] = VERDICT_SESSIONS_TWO,
-        };
-        bool self = streq(machine->id, m->machine_id), single = membership_is_single(m, machine);
-        const Verdict *problem;
-        VerdictCode rejected;
-        Verdict own = {};
-
-        if (self)
-                replica_problem(m, state, &own);
-        problem = self ? &own : heartbeats_problem(m, machine->id);
-        /* Under the next leader, a problem that is published remains meanwhile. */
-        if (!self && heartbeats_awaits_key(m, machine->id)) {
-                if (machine->verdict.of == VERDICT_OF_REPLICA)
-                        return -ENODATA;
-                problem = &own;
-        }
-        if (!problem && (single || membership_has_outlived(m, machine)))
-                problem = &own;
-        if (!problem)
-                return -ENODATA;
-        rejected = membership_rejected(m, machine->id);
-        if (problem->code != VERDICT_NONE) {
-                *ret = *problem;
-                ret->of = VERDICT_OF_REPLICA;
-        } else if (rejected != VERDICT_NONE)
-                membership_set_rejected(machine, rejected, ret);
-        else if (!self && heartbeats_clock(m, machine->id, ret))
-                ret->of = VERDICT_OF_CLOCK;
-        else if (single)
-                *ret = (Verdict) { .code = VERDICT_SESSION_SINGLE, .of = VERDICT_OF_SESSIONS };
-        else
-                *ret = (Verdict) { .code = ends[machine->verdict.of] };
-        return ret->code != VERDICT_NONE ? 0 : -ENODATA;
-}
-
-/* False for almost all of many hosts, without a search by their IDs. */
-static bool membership_may_have_problem(const Membership *m, const ClusterMachine *machine) {
-        return machine->verdict.code != VERDICT_NONE || heartbeats_knows(m, machine) ||
-               reports_any_single(&m->reporting.reports) || streq(machine->id, m->machine_id);
-}
-
-/* The presence of a machine shows its problem to each client. */
-static void membership_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
-        PresenceChange change = { .presence = PRESENCE_UP,
-                                  .expected_index = machine->presence_index,
-                                  .codeless = m->codeless };
-
-        if (machine->presence != PRESENCE_UP || !membership_may_have_problem(m, machine) ||
-            membership_problem(m, state, machine, &change.verdict) < 0 ||
-            verdict_equal(&change.verdict, &machine->verdict))
-                return;
-        snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
-        m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
-}
-
-/* One change in a tick, of another host than the last one: no host keeps those of others back. */
-static void membership_write_problems(Membership *m, const KvState *state) {
-        const Cluster *c = registry_cluster(m->registry);
-        const ClusterMachine *last = cluster_machine(c, m->problem_of), *machine = last;
-
-        for (size_t i = 0; i < HASH_COUNT(c->machines) && !m->writing; i++) {
-                machine = machine && machine->hh.next ? machine->hh.next : c->machines;
-                membership_write_problem(m, state, machine);
-                if (m->writing)
-                        snprintf(m->problem_of, sizeof(m->problem_of), "%s", machine->id);
-        }
-}
 
 static void membership_check_key(Membership *m, const char *machine_id) {
         if (cluster_machine(registry_cluster(m->registry), machine_id))
-                authority_member_problem(m->authority, machine_id, heartbeats_problem(m, machine_id));
+                authority_member_problem(m->authority, machine_id, senders_problem(m, machine_id));
 }
 
 /* -- Voters -- */
@@ -166,7 +41,7 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                 machine = cluster_machine(registry_cluster(m->registry), change->machine_id);
                 if (!machine || m->writing)
                         return -EBUSY;
-                m->writing = registry_assign_replica(m->registry, state->term, machine, membership_on_written,
+                m->writing = registry_assign_replica(m->registry, state->term, machine, presences_on_written,
                                                      m) == 0;
                 return m->writing ? 0 : -ENOMEM;
         case VOTERS_ADD:
@@ -190,7 +65,7 @@ static int membership_make(Membership *m, const KvState *state, const VotersChan
                 if (!machine || m->writing)
                         return -EBUSY;
                 m->writing = registry_retire_member(m->registry, state->term, machine, change->reason,
-                                                    membership_on_written, m) == 0;
+                                                    presences_on_written, m) == 0;
                 return m->writing ? 0 : -ENOMEM;
         default:
                 return -EINVAL;
@@ -265,7 +140,7 @@ static void membership_forget_removed(Membership *m, const KvState *state) {
         const ClusterMachine *removed = m->writing ? NULL : registry_forgettable(m->registry);
 
         if (removed)
-                m->writing = registry_forget_machine(m->registry, state->term, removed, membership_on_written,
+                m->writing = registry_forget_machine(m->registry, state->term, removed, presences_on_written,
                                                      m) == 0;
 }
 
@@ -274,7 +149,7 @@ static void membership_remove_rest(Membership *m, const KvState *state) {
         const ClusterMachine *removed = m->writing ? NULL : registry_removed_rest(m->registry);
 
         if (removed)
-                m->writing = registry_remove_rest(m->registry, state->term, removed, membership_on_written,
+                m->writing = registry_remove_rest(m->registry, state->term, removed, presences_on_written,
                                                   m) == 0;
 }
 
@@ -288,7 +163,7 @@ static void membership_found_settings(Membership *m, const KvState *state) {
         if (state->founded && state->n_members == 1 && (m->voters > 1 || m->singleton_lease_ms > 0) &&
             !m->writing && state->level >= KV_LEVEL_IDENTITY &&
             registry_cluster(m->registry)->settings_index == 0)
-                m->writing = registry_set_settings(m->registry, &settings, NULL, membership_on_written, m) ==
+                m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) ==
                              0;
 }
 
@@ -299,7 +174,7 @@ static void membership_write_drained(Membership *m, const KvState *state, const 
 
         drained.mode = MAINTENANCE_DRAINED;
         m->writing = registry_maintain(m->registry, state->term, machine, &drained, NULL,
-                                       membership_on_written, m) == 0;
+                                       presences_on_written, m) == 0;
 }
 
 static void membership_step_leave(Membership *m, const KvState *state, const ClusterMachine *machine) {
@@ -316,7 +191,7 @@ static void membership_step_leave(Membership *m, const KvState *state, const Clu
                                    cluster_machine_name(other), cluster_machine_name(machine));
                 break;
         case LEAVING_END:
-                m->writing = registry_leave(m->registry, state->term, machine, membership_on_written, m) == 0;
+                m->writing = registry_leave(m->registry, state->term, machine, presences_on_written, m) == 0;
                 if (m->writing)
                         log_notice(((LogFields) { .machine = machine->id, .term = state->term }),
                                    "%s leaves the cluster: no unit is left on it, and it does not vote",
@@ -366,7 +241,7 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
                 return;
         text_printf(&reason, "cancelled: %s", why.message);
         m->writing = registry_end_maintenance(m->registry, self, HISTORY_DIRECTORY,
-                                              reason.chars ?: "cancelled", membership_on_written, m) == 0;
+                                              reason.chars ?: "cancelled", presences_on_written, m) == 0;
 }
 
 /* Detect that this host has left: it has the tombstone that followed its leave, or it was rejected as
@@ -438,23 +313,10 @@ static void membership_check_level(Membership *m, const KvState *state) {
         /* A new host supports less, or all hosts support more: the wait starts again. */
         if (supported > state->level || (r >= 0 && noted > supported))
                 m->writing = registry_record_level(m->registry, state->term, supported, state->cluster_ms,
-                                                   membership_on_written, m) == 0;
+                                                   presences_on_written, m) == 0;
 }
 
 /* -- Ticks -- */
-
-void membership_write_presences(Membership *m) {
-        _cleanup_free_ PresenceChange *changes = NULL;
-        size_t n;
-
-        if (m->writing || liveness_changes(&m->liveness, registry_cluster(m->registry), &changes, &n) < 0)
-                return;
-        for (size_t i = 0; i < n; i++)
-                changes[i].codeless = m->codeless;
-        if (n > 0)
-                m->writing = registry_presence(m->registry, m->term, changes, n, membership_on_written, m) >=
-                             0;
-}
 
 static void membership_lead(Membership *m, const KvState *state, bool late) {
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -469,9 +331,9 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         }
         reporting_count(m, state, late || state->n_voters_reachable * 2 <= state->n_voters);
         conditions_tick(m, state);
-        heartbeats_tick(m);
-        membership_write_presences(m);
-        heartbeats_each(m, membership_check_key);
+        senders_tick(m);
+        presences_write(m);
+        senders_each(m, membership_check_key);
         roles_observe(m, state);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
@@ -479,7 +341,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_let_leave(m, state);
         membership_check_level(m, state);
         membership_remove_rest(m, state);
-        membership_write_problems(m, state); /* last: hosts cause these at will */
+        presences_write_problems(m, state); /* last: hosts cause these at will */
 }
 
 static void membership_on_tick(void *userdata) {
@@ -516,7 +378,8 @@ static void membership_on_tick(void *userdata) {
         reporting_tick(m, &state, late);
         conditions_tick(m, &state);
         securing_tick(&m->securing, 0);
-        heartbeats_clear(m);
+        senders_clear(m);
+        named_clear(&m->kernels);
         joining_take_replica(m, &state);
         joining_publish_start(m, &state);
         heartbeats_send(m, &state);
@@ -582,6 +445,14 @@ void membership_set_client(Membership *m, const char *client) {
 
 /* -- Lifetime -- */
 
+static const PeerFrameType membership_frames[] = {
+        { PEER_JOIN, joining_on_request },   { PEER_JOINED, joining_on_answer },
+        { PEER_RETIRED, retiring_on_frame }, { PEER_HEARTBEAT, heartbeats_on_frame },
+        { PEER_REPORT, reporting_on_frame }, { PEER_CONDITIONS, conditions_on_frame },
+        { PEER_KERNELS, kernels_on_frame },  { PEER_SESSIONS, sessions_on_frame },
+        { PEER_SET, sets_on_frame },
+};
+
 static int membership_start(Membership *m, const MembershipOptions *options) {
         const AuthorityOptions authority = { .machine_id = options->machine_id,
                                              .peer_address = options->peer_address,
@@ -605,13 +476,8 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
                 return r;
         securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
-        heartbeats_init(m);
+        peers_register(m->peers, membership_frames, ELEMENTS(membership_frames), m);
         attaching_init(m);
-        reporting_init(m);
-        conditions_init(m);
-        sessions_init(m);
-        sets_init(m);
-        kernels_init(m);
         r = joining_init(m);
         if (r < 0)
                 return r;
@@ -670,19 +536,20 @@ void *membership_free(void *membership) {
                 return NULL;
 
         registry_unobserve(m->registry, &m->observer);
+        peers_unregister(m->peers, membership_frames, ELEMENTS(membership_frames));
         timer_stop(&m->tick);
         revocation_done(&m->revocation);
         securing_done(&m->securing);
         renewal_free(m->renewal);
         authority_free(m->authority);
         joining_done(m);
-        heartbeats_done(m);
+        retiring_done(m);
+        senders_done(m);
         attaching_done(m);
         reporting_done(m);
-        conditions_done(m);
-        sessions_done(m);
-        sets_done(m);
-        kernels_done(m);
+        named_clear(&m->conditions.hosts);
+        named_clear(&m->sessions.hosts);
+        named_clear(&m->kernels);
         dialing_done(m);
         liveness_reset(&m->liveness, 0);
         registry_cancel(m->registry, m);

@@ -41,21 +41,28 @@ typedef struct Joining {
         uint64_t cluster_id;   /* recorded by identity_write_cluster(), or that of the last attempt */
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
-        uint64_t retired; /* number of the session whose host may be replaced, while 'sync' is under way; or 0
-                           */
-        KvSync sync;
         LIST_HEAD(, Admission) admissions; /* of others, until the registry has answered */
 } Joining;
 
-/* heartbeats.c: received since this host leads, and sent while it does not. */
-typedef struct Heartbeats {
-        Named *senders;   /* Sender, by machine ID */
+/* senders.c: hosts whose heartbeats this host has received. */
+typedef struct Senders {
+        Named *hosts;     /* Sender, by machine ID: since this host leads */
         Named *positions; /* Position, by machine ID: of hosts whose last heartbeat has one */
-        bool attached;    /* this host has no replica */
-        bool rare;        /* ... and the one that it uses requests one heartbeat in a second */
-        unsigned leaves;  /* ticks in which heartbeats go to all hosts, after it was attached */
+} Senders;
+
+/* heartbeats.c: sent while this host does not lead. */
+typedef struct Heartbeats {
+        bool attached;   /* this host has no replica */
+        bool rare;       /* ... and the one that it uses requests one heartbeat in a second */
+        unsigned leaves; /* ticks in which heartbeats go to all hosts, after it was attached */
         Verdict problem;
 } Heartbeats;
+
+/* retiring.c */
+typedef struct Retiring {
+        uint64_t session; /* number of the one whose host may be replaced, while 'sync' is under way; or 0 */
+        KvSync sync;
+} Retiring;
 
 /* A replica that this host dials while it has none, or has dialed. */
 typedef struct DialedReplica {
@@ -149,6 +156,8 @@ struct Membership {
         Reporting reporting;
         Dialing dialing;
         Joining joining;
+        Retiring retiring;
+        Senders senders;
         Heartbeats heartbeats;
         Conditions conditions;
         SessionsKnown sessions;
@@ -160,11 +169,22 @@ struct Membership {
         Securing securing;
 };
 
-/* Write the changes of presence that are due, if no other transaction is in flight. */
-void membership_write_presences(Membership *m);
+/* The handlers of frames: PeerHandler, 'userdata' is the membership. */
+typedef void SessionsHandler(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                             size_t size);
+SessionsHandler joining_on_request, joining_on_answer, retiring_on_frame, heartbeats_on_frame,
+        reporting_on_frame, conditions_on_frame, kernels_on_frame, sessions_on_frame, sets_on_frame;
 
+/* -- presences.c -- */
+
+/* Write the changes of presence that are due, if no other transaction is in flight. */
+void presences_write(Membership *m);
+/* Write the problem of one machine, or its end: of another one than the last time. */
+void presences_write_problems(Membership *m, const KvState *state);
 /* RegistryDone of each transaction that sets 'writing'. */
-void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
+void presences_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
+/* Set the problem of this host's replica, or why it cannot sign. */
+void replica_problem(const Membership *m, const KvState *state, Verdict *ret);
 
 /* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
  * fleetd.conf. */
@@ -183,15 +203,19 @@ void attaching_update(Membership *m, const KvState *state);
 /* The same, if the replica in use has answered since the last call. */
 void attaching_state_changed(Membership *m, const KvState *state);
 
+/* -- in_use.c -- */
+
 /* Return whether to dial that machine. An attached host that knows the replicas dials two. */
 bool attaching_dials(const Membership *m, const char *machine_id);
-
 /* Return whether a session to that replica has begun, and no answer has arrived on it. */
 bool attaching_is_unanswered(const Membership *m, const char *machine_id);
-
+/* Return whether the replica in use has had no leader for too long, by its last answer. */
+bool attaching_is_leaderless(const Membership *m);
+/* Return whether to ask the other replica for a leader, too. If no replica finds one for long, the ordinary
+ * heartbeats are enough: they must not become more while many hosts wait. */
+bool attaching_asks(const Membership *m);
 /* Return whether a heartbeat to that replica is due. */
 bool attaching_heartbeat_is_due(const Membership *m, const char *machine_id);
-
 /* Return whether this host uses the replica of that machine. */
 bool attaching_uses(const Membership *m, const char *machine_id);
 
@@ -207,7 +231,6 @@ void reporting_lead(Membership *m, uint64_t since_ms);
 /* A tick as leader: take the signs of all hosts. */
 void reporting_count(Membership *m, const KvState *state, bool late);
 void reporting_on_change(Membership *m, const RegistryChange *change);
-void reporting_init(Membership *m);
 void reporting_done(Membership *m);
 
 /* -- conditions.c: of attached hosts -- */
@@ -216,8 +239,6 @@ void reporting_done(Membership *m);
  * replica repeats conditions each 5 s. */
 enum { CONDITION_VALID_MS = 12 * 1000 };
 
-void conditions_init(Membership *m);
-void conditions_done(Membership *m);
 /* A host that uses this replica has sent a heartbeat: "" and about 0 are normal. */
 void conditions_note(Membership *m, const char *machine_id, const char *problem, int64_t clock_ms);
 void conditions_peer_changed(Membership *m, const char *machine_id);
@@ -226,70 +247,76 @@ void conditions_tick(Membership *m, const KvState *state);
 
 /* -- kernels.c: of silent replicas -- */
 
-void kernels_init(Membership *m);
-void kernels_done(Membership *m);
 /* If the kernel of a replica is silent for this host, which leads: request the signs that the other replicas
  * have of it, and add those of the last half second. */
 void kernels_complete(Membership *m, const char *machine_id, LivenessSign *sign);
 
-void sets_init(Membership *m);
-void sets_done(Membership *m);
-
-void sessions_init(Membership *m);
 void sessions_tick(Membership *m);
-void sessions_done(Membership *m);
 
 int joining_init(Membership *m);
 void joining_done(Membership *m);
 /* Start to request membership if the replica was lost. */
 void joining_state_changed(Membership *m);
 void joining_peer_changed(Membership *m, const char *machine_id);
-/* Notify the host of a session if its Raft ID is in no configuration and in no member key. */
-void joining_retire(Membership *m, PeerSession *session);
 /* Become a replica if the leader has assigned a Raft ID to this host, which has none. */
 void joining_take_replica(Membership *m, const KvState *state);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
 
+void retiring_done(Membership *m);
+/* Notify the host of a session if its Raft ID is in no configuration and in no member key. */
+void retiring_check(Membership *m, PeerSession *session);
+
 /* Add a row to the history for each member whose role has changed since the tick before of this term. */
 void roles_observe(Membership *m, const KvState *state);
 
-void heartbeats_init(Membership *m);
-void heartbeats_done(Membership *m);
-/* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
- * meanwhile. */
-void heartbeats_clear(Membership *m);
-/* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
- * decide which differences of clocks count. */
-void heartbeats_tick(Membership *m);
-/* Set how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
- * its heartbeats have no clock. */
-bool heartbeats_clock(const Membership *m, const char *machine_id, Verdict *ret);
 /* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
 void heartbeats_send(Membership *m, const KvState *state);
+
+/* -- senders.c -- */
+
+/* What a heartbeat has beside the problem of its sender. */
+typedef struct HeartbeatFacts {
+        bool has_clock, has_position;
+        bool attached, in_use, rare; /* in use: the replica that receives this; rare: once in a second */
+        uint64_t wall_ms, term, index;
+        int64_t clock_ms; /* the wall clock of the sender minus that of this host; 0: it sends none */
+        char verdict[UINT8_MAX + 1]; /* name, then arguments after VERDICT_NEXT; "": none */
+} HeartbeatFacts;
+
+/* A heartbeat of the machine has arrived. 'problem': of its replica, "": none. */
+void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts, const char *problem);
+/* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
+ * meanwhile. */
+void senders_clear(Membership *m);
+void senders_done(Membership *m);
+/* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
+ * decide which differences of clocks count. */
+void senders_tick(Membership *m);
+/* Set how the wall clock of a host differs from that of this one, which leads. False: by less than 30 s, or
+ * its heartbeats have no clock. */
+bool senders_clock(const Membership *m, const char *machine_id, Verdict *ret);
 /* Return the sign of life of one host that is not attached, since the call before. */
-LivenessSign heartbeats_sign(Membership *m, const char *machine_id);
+LivenessSign senders_sign(Membership *m, const char *machine_id);
 /* The same without its heartbeats. */
-LivenessSign heartbeats_session_sign(const Membership *m, const char *machine_id);
+LivenessSign senders_session_sign(const Membership *m, const char *machine_id);
 /* Each host with a heartbeat or a condition that this one knows. */
-void heartbeats_each(Membership *m, void (*each)(Membership *m, const char *machine_id));
+void senders_each(Membership *m, void (*each)(Membership *m, const char *machine_id));
 /* Of these, each that is not attached. */
-void heartbeats_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
-bool heartbeats_has_sender(const Membership *m, const char *machine_id);
+void senders_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
+bool senders_has_sender(const Membership *m, const char *machine_id);
 /* Return whether such a host has just sent a heartbeat to this one. */
-bool heartbeats_has_contact(const Membership *m, const char *machine_id);
+bool senders_has_contact(const Membership *m, const char *machine_id);
 /* Take the condition of an attached host, as a replica reports it, whose wall clock differs from that of this
  * host by 'replica_ms': as if the host had sent a heartbeat. */
-void heartbeats_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms);
+void senders_take_condition(Membership *m, const HostCondition *c, int64_t replica_ms);
 /* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica reports; a key no longer if the record
  * of the host has changed since, as when the host joins with it. */
-uint8_t heartbeats_rejected(Membership *m, const char *machine_id);
+uint8_t senders_rejected(Membership *m, const char *machine_id);
 /* Return whether a heartbeat or a condition of the machine is known. */
-bool heartbeats_knows(const Membership *m, const ClusterMachine *machine);
+bool senders_knows(const Membership *m, const ClusterMachine *machine);
 /* Return the problem of the machine's replica as its heartbeat reports it; NULL: no heartbeat yet. */
-const Verdict *heartbeats_problem(const Membership *m, const char *machine_id);
+const Verdict *senders_problem(const Membership *m, const char *machine_id);
 /* Return whether the machine has lacked the cluster key for some seconds only, in which the leader sends it.
  */
-bool heartbeats_awaits_key(const Membership *m, const char *machine_id);
-/* Set the problem of this host's replica, or why it cannot sign. */
-void replica_problem(const Membership *m, const KvState *state, Verdict *ret);
+bool senders_awaits_key(const Membership *m, const char *machine_id);

@@ -44,7 +44,7 @@ void reporting_peer_changed(Membership *m, const char *machine_id) {
  * this replica has a session to it: the report of the replica that it uses now may come later. */
 static LivenessSign reporting_look(void *userdata, const char *machine_id) {
         const Membership *m = userdata;
-        LivenessSign sign = heartbeats_session_sign(m, machine_id);
+        LivenessSign sign = senders_session_sign(m, machine_id);
         PeerState peer;
 
         if (!sign.session && peers_state(m->peers, machine_id, &peer) == 0 &&
@@ -90,7 +90,7 @@ static bool reporting_is_direct(const Membership *m, const char *machine_id) {
         const ClusterMachine *machine = cluster_machine(registry_cluster(m->registry), machine_id);
 
         return streq(machine_id, m->machine_id) || (machine && machine->is_member) ||
-               heartbeats_has_sender(m, machine_id);
+               senders_has_sender(m, machine_id);
 }
 
 static bool reporting_on_sign(void *userdata, const char *machine_id, const LivenessSign *sign, bool late) {
@@ -108,7 +108,7 @@ static bool reporting_on_sign(void *userdata, const char *machine_id, const Live
                 return true;
         /* It has a replica now, and the one that it used before does not know that yet; or a replica that
          * does not work sends its heartbeats to all hosts. */
-        if ((sign->heartbeat && !sign->indirect) || !heartbeats_has_contact(m, machine_id))
+        if ((sign->heartbeat && !sign->indirect) || !senders_has_contact(m, machine_id))
                 (void) liveness_sign(&m->liveness, cluster, machine_id, sign, late);
         return true;
 }
@@ -131,10 +131,11 @@ void reporting_lead(Membership *m, uint64_t since_ms) {
 static void reporting_count_direct(Membership *m, const char *machine_id) {
         LivenessSign sign;
 
-        if (!streq(machine_id, m->machine_id) && !heartbeats_has_contact(m, machine_id) &&
+        if (!streq(machine_id, m->machine_id) && !senders_has_contact(m, machine_id) &&
             reports_sign(&m->reporting.reports, machine_id, &sign))
                 return;
-        sign = heartbeats_sign(m, machine_id);
+        sign = senders_sign(m, machine_id);
+        kernels_complete(m, machine_id, &sign);
         (void) liveness_sign(&m->liveness, registry_cluster(m->registry), machine_id, &sign,
                              m->reporting.late);
 }
@@ -185,7 +186,7 @@ void reporting_count(Membership *m, const KvState *state, bool late) {
         LIST_FOREACH(machine, &registry_cluster(m->registry)->members, of_members)
                 if (!streq(machine->id, m->machine_id))
                         reporting_count_direct(m, machine->id);
-        heartbeats_each_sender(m, reporting_count_sender);
+        senders_each_sender(m, reporting_count_sender);
 }
 
 void reporting_on_change(Membership *m, const RegistryChange *change) {
@@ -215,8 +216,8 @@ void reporting_on_change(Membership *m, const RegistryChange *change) {
 
 /* -- Frames -- */
 
-static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                                size_t size) {
+void reporting_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                        size_t size) {
         Membership *m = userdata;
         KvState state;
         int e;
@@ -235,19 +236,10 @@ static void reporting_on_report(void *userdata, PeerSession *session, PeerFrame 
                          m->term, loop_now_ms(m->loop), payload, size);
         if (e == -EBADMSG || e == -ENOMEM)
                 (void) peer_reply(session, PEER_REPORT, NULL, 0);
-        membership_write_presences(m);
-}
-
-static const PeerFrameType report_frame_types[] = {
-        { PEER_REPORT, reporting_on_report },
-};
-
-void reporting_init(Membership *m) {
-        peers_register(m->peers, report_frame_types, ELEMENTS(report_frame_types), m);
+        presences_write(m);
 }
 
 void reporting_done(Membership *m) {
-        peers_unregister(m->peers, report_frame_types, ELEMENTS(report_frame_types));
         reporter_done(&m->reporting.reporter);
         reports_done(&m->reporting.reports);
 }

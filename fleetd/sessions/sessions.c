@@ -94,8 +94,8 @@ static void sessions_answer(Membership *m, PeerSession *session) {
                 (void) peer_reply(session, PEER_SESSIONS, w.bytes, w.size);
 }
 
-static void sessions_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                              size_t size) {
+void sessions_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                       size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         char id[MACHINE_ID_SIZE];
@@ -116,17 +116,4 @@ static void sessions_on_frame(void *userdata, PeerSession *session, PeerFrame ty
                 else if (h && (what == SESSIONS_IN_USE || what == SESSIONS_IDLE))
                         memcpy(what == SESSIONS_IN_USE ? h->in_use : h->idle, id, sizeof(id));
         }
-}
-
-static const PeerFrameType session_frame_types[] = {
-        { PEER_SESSIONS, sessions_on_frame },
-};
-
-void sessions_init(Membership *m) {
-        peers_register(m->peers, session_frame_types, ELEMENTS(session_frame_types), m);
-}
-
-void sessions_done(Membership *m) {
-        peers_unregister(m->peers, session_frame_types, ELEMENTS(session_frame_types));
-        named_clear(&m->sessions.hosts);
 }

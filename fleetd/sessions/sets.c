@@ -51,8 +51,7 @@ static void sets_answer(const Membership *m, PeerSession *session, const char *u
                 (void) peer_reply(session, PEER_SET, w.bytes, w.size);
 }
 
-static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                          size_t size) {
+void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r);
@@ -71,16 +70,4 @@ static void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, 
         if (reader_end(&r) == 0 && others.n_unhealthy <= others.n && m->on_set &&
             attaching_uses(m, peer_handshake(session)->machine_id))
                 m->on_set(m->userdata, unit, &others);
-}
-
-static const PeerFrameType set_frame_types[] = {
-        { PEER_SET, sets_on_frame },
-};
-
-void sets_init(Membership *m) {
-        peers_register(m->peers, set_frame_types, ELEMENTS(set_frame_types), m);
-}
-
-void sets_done(Membership *m) {
-        peers_unregister(m->peers, set_frame_types, ELEMENTS(set_frame_types));
 }

@@ -179,11 +179,11 @@ static void the_code_of_a_heartbeat_counts(void **state) {
         assert_int_equal(m->verdict.code, VERDICT_SAID);
         assert_string_equal(verdict_name(&m->verdict), "moon-full");
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica: cluster key missing: x");
-        assert_false(heartbeats_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
+        assert_false(senders_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
         send_heartbeat("cluster key missing: x");
         tick();
-        assert_int_equal(heartbeats_problem(h->membership, QUIET_PEER_OTHER_ID)->code, VERDICT_KEY_MISSING);
-        assert_true(heartbeats_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
+        assert_int_equal(senders_problem(h->membership, QUIET_PEER_OTHER_ID)->code, VERDICT_KEY_MISSING);
+        assert_true(senders_awaits_key(h->membership, QUIET_PEER_OTHER_ID));
 }
 
 /* A host that had a replica, and uses that of another host now, sends the leader nothing: others report it.
@@ -198,18 +198,18 @@ static void the_condition_of_a_host_ends_when_nothing_of_it_arrives(void **state
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         send_clock(-95500);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
-        heartbeats_take_condition(h->membership, &reported, 0); /* it has sessions of its own */
-        heartbeats_tick(h->membership);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        assert_true(senders_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        senders_take_condition(h->membership, &reported, 0); /* it has sessions of its own */
+        senders_tick(h->membership);
+        assert_true(senders_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
         assert_string_equal(message_of(&clock), "clock is 95 s behind the leader's");
 
         h->now_ms += CONDITION_VALID_MS + 1;
-        heartbeats_tick(h->membership);
-        assert_false(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
-        heartbeats_take_condition(h->membership, &reported, 0);
-        heartbeats_tick(h->membership);
-        assert_true(heartbeats_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        senders_tick(h->membership);
+        assert_false(senders_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
+        senders_take_condition(h->membership, &reported, 0);
+        senders_tick(h->membership);
+        assert_true(senders_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
         assert_string_equal(message_of(&clock), "clock is 40 s behind the leader's");
 }
 
