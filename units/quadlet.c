@@ -16,10 +16,10 @@ static const struct {
 };
 
 static int quadlet_type(const char *name) {
-        const char *type = unit_name_type(name);
+        const char *dot = strrchr(name, '.');
 
-        for (size_t i = 0; i < ELEMENTS(quadlet_types); i++)
-                if (streq(quadlet_types[i].type, type))
+        for (size_t i = 0; dot && i < ELEMENTS(quadlet_types); i++)
+                if (streq(quadlet_types[i].type, dot + 1))
                         return i;
         return -1;
 }

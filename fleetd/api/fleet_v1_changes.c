@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fleetd/registry/newer_options.h"
+#include "fleetd/registry/objects/revision.h"
 #include "units/name.h"
 
 /* -- The journal of changes -- */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "fleetd/registry/newer_options.h"
 #include "fleetd/registry/unit_order.h"
 
 enum {

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "fleetd/registry/newer_options.h"
 #include "units/drop_ins.h"
 
 enum {

@@ -395,11 +395,6 @@ const ClusterSettings *cluster_settings(const Cluster *c); /* never NULL: withou
 bool cluster_has_unreadable(const Cluster *c, LayoutKind kind);
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
 bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
-/* Return whether the key of the unit, which can be read, does not name a stored revision. */
-bool cluster_revision_is_surplus(const ClusterUnit *u, const ClusterRevision *revision);
-bool cluster_unit_has_surplus(const ClusterUnit *u);
-/* Return whether so many revisions are stored that the leader has to delete some before another text. */
-bool cluster_revisions_are_full(const ClusterUnit *known, const Placement *next);
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 /* Its facts, metadata or presence: the machine keeps its units and receives no others. */
 bool cluster_machine_is_unreadable(const ClusterMachine *m);
@@ -498,17 +493,6 @@ static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
 static inline bool cluster_assignment_is_newer(const ClusterAssignment *a, const ClusterAssignment *b) {
         return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : a->created > b->created;
 }
-
-/* Reject a unit with an option that older hosts of a cluster of this level would ignore: -EOPNOTSUPP, with
- * the command that ends that. Level 0 is not known yet, and rejects nothing. Pure. */
-int cluster_check_options(const Unit *unit, unsigned level, Error *err);
-
-/* Reject MaxSurge= of a unit that others follow by MachineOf=, and MachineOf= of such a unit: during an
- * update it runs on two machines. Reject a template whose options of updates and health are invalid with the
- * name of an instance that follows it, or with its drop-ins; of many instances, the first ones by name are
- * checked. *checked counts what that reads; it is 0 before the first unit of a request, whose units share the
- * limit. -EINVAL, -ENOMEM. */
-int cluster_check_followers(const Cluster *c, const Unit *unit, size_t *checked, Error *err);
 
 /* Return whether a unit on a machine is one of the cluster, and none of the machine's own. 'm' may be NULL.
  */

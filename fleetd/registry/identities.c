@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/transaction.h"
+#include "fleetd/registry/transaction_parts.h"
 
 int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const CaKeys *keys,
                        RegistryDone done, void *userdata) {

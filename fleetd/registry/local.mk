@@ -1,18 +1,18 @@
 FLEETD_UNITY += fleetd/registry/unity.c fleetd/registry/objects/unity.c
 FLEETD_SOURCES += fleetd/registry/objects/assignment.c fleetd/registry/objects/cluster.c fleetd/registry/objects/identity.c \
 	fleetd/registry/objects/machine.c fleetd/registry/objects/maintenance.c fleetd/registry/objects/reboot.c fleetd/registry/objects/report.c \
-	fleetd/registry/objects/revision.c fleetd/registry/objects/rollout.c fleetd/registry/objects/unit.c
+	fleetd/registry/objects/revision.h fleetd/registry/objects/revision.c fleetd/registry/objects/rollout.c fleetd/registry/objects/unit.c
 FLEETD_SOURCES += fleetd/registry/layout.h fleetd/registry/layout.c fleetd/registry/patterns.h fleetd/registry/patterns.c fleetd/registry/unit_order.h \
 	fleetd/registry/unit_order.c fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c \
 	fleetd/registry/kind_list.h fleetd/registry/kinds.h fleetd/registry/kinds.c fleetd/registry/cluster_parts.h fleetd/registry/cluster_lists.c fleetd/registry/presence.h fleetd/registry/presence.c \
-	fleetd/registry/registry.h fleetd/registry/slice.h fleetd/registry/slice.c fleetd/registry/transaction.h fleetd/registry/transaction.c \
+	fleetd/registry/registry.h fleetd/registry/view.h fleetd/registry/slice.h fleetd/registry/slice.c fleetd/registry/transaction.h fleetd/registry/transaction_parts.h fleetd/registry/transaction.c \
 	fleetd/registry/history.h fleetd/registry/history.c fleetd/registry/units.c fleetd/registry/revisions.c \
 	fleetd/registry/rollouts.c fleetd/registry/moves.c fleetd/registry/schedule.c fleetd/registry/states.c fleetd/registry/machines.c \
-	fleetd/registry/adoption.c fleetd/registry/shutdown.h fleetd/registry/shutdown.c fleetd/registry/feature_level.c fleetd/registry/newer_options.c \
+	fleetd/registry/adoption.c fleetd/registry/shutdown.h fleetd/registry/shutdown.c fleetd/registry/feature_level.c fleetd/registry/newer_options.h fleetd/registry/newer_options.c \
 	fleetd/registry/cluster_settings.c fleetd/registry/identities.c fleetd/registry/set_health.h fleetd/registry/set_health.c fleetd/registry/policy.h \
 	fleetd/registry/principal.h fleetd/registry/principal.c fleetd/registry/proposal_rights.h fleetd/registry/proposal_rights.c fleetd/registry/rights.h \
 	fleetd/registry/rights.c fleetd/registry/local_rights.h fleetd/registry/local_rights.c
-FLEETD_ALONE_SOURCES += fleetd/registry/registry.c
+FLEETD_ALONE_SOURCES += fleetd/registry/view.c
 FLEETD_FAST_SOURCES += fleetd/registry/policy.c
 
 if HAVE_CMOCKA

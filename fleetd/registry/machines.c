@@ -8,7 +8,7 @@
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/shutdown.h"
-#include "fleetd/registry/transaction.h"
+#include "fleetd/registry/transaction_parts.h"
 #include "units/json.h"
 
 static const char next_raft_id[] = "next-raft-id";

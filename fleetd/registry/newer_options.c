@@ -1,8 +1,8 @@
-/* Options of units that depend on the cluster: on its feature level, or on its other units. */
+#include "fleetd/registry/newer_options.h"
+
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/registry/cluster.h"
 #include "fleetd/registry/unit_order.h"
 #include "kvstore/command/command.h"
 #include "units/name.h"

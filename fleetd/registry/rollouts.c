@@ -1,6 +1,6 @@
 /* Steps of rollouts: the record, the assignments that get the wanted text, and the texts of instances that
  * follow a template. */
-#include "fleetd/registry/transaction.h"
+#include "fleetd/registry/transaction_parts.h"
 
 static void rollout_write_record(Transaction *t, const Registry *r, const RolloutWrite *w) {
         transaction_put(t, LAYOUT_ROLLOUT, w->head->name, NULL, w->record);

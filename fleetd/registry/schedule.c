@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/transaction.h"
+#include "fleetd/registry/transaction_parts.h"
 
 const char *assignment_change_reason(const AssignmentChange *c) {
         return c->by_target ? cluster_target_reason(c->kind) : c->reason;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/transaction.h"
+#include "fleetd/registry/transaction_parts.h"
 
 static KvBytes units_target(TargetState target) {
         return kv_string(target_state_to_string(target));

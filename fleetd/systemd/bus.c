@@ -116,12 +116,6 @@ static void bus_lost(void *lib, int error) {
         (void) timer_start(&b->reconnect, b->loop, b->backoff_ms);
 }
 
-void bus_copy_message(char *ret, size_t size, const char *message) {
-        size_t n = strlen(message);
-
-        text_format(ret, size, "%.*s", (int) (n - (n > 0 && message[n - 1] == '.')), message);
-}
-
 static const GuestOps bus_guest = { .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_lost };
 
 static void bus_on_stopping_wait(void *userdata) {

@@ -125,9 +125,6 @@ static inline SystemdBus *systemd_bus(Systemd *s) {
 
 /* -- bus.c -- */
 
-/* Copy a message of systemd without its final period, because other text follows. */
-void bus_copy_message(char *ret, size_t size, const char *message);
-
 void bus_set_ready(SystemdBus *b, bool ready);
 /* Read SystemState again. */
 void bus_request_state(SystemdBus *b);
@@ -173,6 +170,8 @@ void job_call_finish(void *call);
 /* Return a method call of systemd's manager, to be filled and sent. -ENOTCONN: not connected, or not ready.
  */
 int manager_method(SystemdBus *b, const char *member, sd_bus_message **ret);
+/* Copy a message of systemd without its final period, because other text follows. */
+void manager_copy_message(char *ret, size_t size, const char *message);
 /* As list() of SystemdOps. */
 int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
                  void *userdata);

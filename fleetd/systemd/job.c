@@ -62,7 +62,7 @@ static int job_call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
-                bus_copy_message(message, sizeof(message), e->message ?: e->name);
+                manager_copy_message(message, sizeof(message), e->message ?: e->name);
                 /* The message of a rejected start is published as the reason of the unit. */
                 if (streq(call->member, "StartUnit"))
                         memcpy(call->message, message, sizeof(message));

@@ -37,6 +37,12 @@ int manager_method(SystemdBus *b, const char *member, sd_bus_message **ret) {
         return sd_bus_message_new_method_call(b->bus, ret, SYSTEMD, SYSTEMD_PATH, MANAGER, member);
 }
 
+void manager_copy_message(char *ret, size_t size, const char *message) {
+        size_t n = strlen(message);
+
+        text_format(ret, size, "%.*s", (int) (n - (n > 0 && message[n - 1] == '.')), message);
+}
+
 void manager_list_finish(void *userdata) {
         BusList *list = userdata;
 
@@ -100,7 +106,7 @@ static int manager_read_load_error(sd_bus_message *m, SystemdUnit *u) {
         int r = sd_bus_message_read(m, "v", "(ss)", &name, &message);
 
         if (r >= 0 && !streq(u->load, "loaded"))
-                bus_copy_message(u->load_error, sizeof(u->load_error), message);
+                manager_copy_message(u->load_error, sizeof(u->load_error), message);
         return r;
 }
 

@@ -14,6 +14,8 @@
 #include "fleetd/engine/rollout.h"
 #include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/layout.h"
+#include "fleetd/registry/newer_options.h"
+#include "fleetd/registry/objects/revision.h"
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
 #include "tests/lib/scratch.h"

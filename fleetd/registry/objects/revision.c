@@ -1,4 +1,5 @@
-/* Revisions in the cluster view: the keys of former texts, and which of them are kept. */
+#include "fleetd/registry/objects/revision.h"
+
 #include "fleetd/registry/cluster_parts.h"
 
 /* The view has number and size only: a text is read when it is needed. */

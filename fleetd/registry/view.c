@@ -5,7 +5,7 @@
  * follow: an older event puts a previous value back, until the newer event follows. So the new cluster view
  * is complete when the scan is, and no event is left; until then, the previous one is in use. After the watch
  * lost events (a snapshot, a full event window), the registry scans again. */
-#include "fleetd/registry/registry.h"
+#include "fleetd/registry/view.h"
 
 #include <assert.h>
 #include <stdio.h>
