@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "fleetd/registry/newer_options.h"
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 #include "units/name.h"
 
 /* -- The journal of changes -- */

@@ -8,6 +8,7 @@
 #include "fleetd/identity/authority.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/rotation.h"
+#include "fleetd/identity/securing.h"
 #include "fleetd/registry/registry.h"
 #include "units/json_record.h"
 
@@ -74,7 +75,7 @@ static void token_on_end(Request *request) {
         authority_cancel(request->api->options.authority, request);
 }
 
-static void token_on_created(void *userdata, int error, const char *message, const AuthorityToken *token) {
+static void token_on_created(void *userdata, int error, const char *message, const AuthorityResult *token) {
         Request *request = userdata;
         _cleanup_text_ Text t = {};
 
@@ -150,7 +151,7 @@ void tokens_revoke_handle(Request *request) {
 
 /* -- Certificates are required -- */
 
-static void secure_on_done(void *userdata, int error, const char *message) {
+static void secure_on_done(void *userdata, int error, const char *message, const AuthorityResult *unused) {
         Request *request = userdata;
 
         request->on_end = NULL;

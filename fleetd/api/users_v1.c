@@ -79,8 +79,9 @@ static void user_on_end(Request *request) {
         authority_cancel(request->api->options.authority, request);
 }
 
-static void user_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+static void user_on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
         Request *request = userdata;
+        const EnterAnswer *answer = error < 0 ? NULL : result->answer;
         TlsCertificate certificate = {};
         _cleanup_text_ Text t = {};
 
@@ -113,7 +114,6 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
         if (!user)
                 return error_set(err, -ENOENT, "there is no user %.80s: fleetctl cert ls prints them",
                                  request->rest);
-        change.expected_index = user->index;
         r = registry_set_user(request_registry(request), &change, change_on_done, request);
         if (r < 0)
                 return error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r));

@@ -37,9 +37,6 @@ void authority_problem(const Authority *a, Verdict *ret);
 /* On the leader, once per tick: what the heartbeat of a member says about that member. */
 void authority_member_problem(Authority *a, const char *machine_id, const Verdict *problem);
 
-/* Write the present settings of the cluster, or its initial ones, with the setting that certificates are
- * required. Wait for 'done' as for registry_set_settings(). */
-int authority_require_certificates(Authority *a, const char *user, RegistryDone done, void *userdata);
 /* Return the folder of the cluster key and the identity, borrowed; NULL: this host is no authority. */
 const char *authority_state_directory(const Authority *a);
 
@@ -47,14 +44,16 @@ const char *authority_state_directory(const Authority *a);
  * this leader that it stores the key. */
 bool authority_may_add(const Authority *a, const char *machine_id);
 
-typedef struct AuthorityToken {
-        const char *id, *text; /* the text contains the secret; both are borrowed for the call */
+typedef struct AuthorityResult {
+        const char *id, *text; /* of a token; the text contains the secret */
         uint64_t expires_ms;   /* wall clock */
         uint64_t uses;
-} AuthorityToken;
+        const EnterAnswer *answer; /* with a certificate */
+} AuthorityResult;
 
-/* 'token' is NULL after a failure: 'error' is a negative errno, 'message' is for people. */
-typedef void AuthorityTokenDone(void *userdata, int error, const char *message, const AuthorityToken *token);
+/* 'error' is 0, or a negative errno with a message for people; then 'result' is NULL. 'result' is borrowed
+ * for the call; NULL if there is nothing but success. */
+typedef void AuthorityDone(void *userdata, int error, const char *message, const AuthorityResult *result);
 
 /* Create a token, and the CA if the cluster has none. 'done' is called once, from the loop, at the latest
  * after 10 s, unless authority_cancel() is called, or this fails. Errors with a message:
@@ -63,8 +62,8 @@ typedef void AuthorityTokenDone(void *userdata, int error, const char *message, 
  *   -EADDRNOTAVAIL   no host of the cluster has a peer listener
  *   -EAGAIN          no leader, or a member has not confirmed the cluster key
  *   -ENOMEM, -EIO */
-int authority_create_token(Authority *a, const TokenRequest *request, AuthorityTokenDone *done,
-                           void *userdata, Error *err);
+int authority_create_token(Authority *a, const TokenRequest *request, AuthorityDone *done, void *userdata,
+                           Error *err);
 
 /* Return whether this host is about to listen for other hosts: a restored one waits for its certificate, or
  * has not published its address yet. A token has the addresses of hosts that listen. */
@@ -95,23 +94,9 @@ int authority_compromised(Authority *a, const ClusterMachine *remove, const char
 /* Create the CA if the cluster has none, while this host leads: this returns at once. */
 void authority_want_ca(Authority *a);
 
-/* 'error' is 0, or a negative errno with a message for people. */
-typedef void AuthoritySecured(void *userdata, int error, const char *message);
-
-/* Let the cluster require certificates, for good: see securing.h. Hosts that are up get the CA, their
- * certificate and their sessions first. 'force': also if other hosts have no certificate; they join again
- * with a token. 'user': for the history. 'done' as for authority_create_token(), at the latest after 9 s.
- * Errors with a message: those of authority_create_token(), and
- *   -EBUSY    hosts have no certificate; the message names them */
-int authority_secure(Authority *a, bool force, const char *user, AuthoritySecured *done, void *userdata,
-                     Error *err);
-
-/* 'answer' is NULL after a failure, with 'error' and 'message' as above. */
-typedef void AuthorityIssued(void *userdata, int error, const char *message, const EnterAnswer *answer);
-
 /* Issue a certificate for this host itself, and record its key; create the CA if the cluster has none. 'csr':
  * PEM. 'done' as for authority_create_token(). -EKEYREJECTED: the cluster has this host with another key. */
-int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err);
+int authority_enroll(Authority *a, const char *csr, AuthorityDone *done, void *userdata, Error *err);
 
 /* A user: a principal with a certificate, for ListenTLS=. Borrowed for the call. */
 typedef struct UserRequest {
@@ -139,7 +124,7 @@ int user_plan(const Cluster *c, const UserRequest *request, const char *pin, uin
 
 /* Issue a certificate for a user, and record its key and its rights; create the CA if the cluster has none.
  * 'done' as for authority_create_token(). Errors as above; -EBADMSG: an invalid request. */
-int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIssued *done, void *userdata,
+int authority_certify_user(Authority *a, const UserRequest *request, AuthorityDone *done, void *userdata,
                            Error *err);
 
 /* Make a key and a certificate for the TLS listener of this host, with the root that signed it, for 30 days.

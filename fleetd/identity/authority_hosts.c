@@ -73,13 +73,9 @@ static void authority_log_rejection(const AuthorityOp *op, int error, const char
                             joins && error == -EEXIST ? "; on a copy: " CLUSTER_NEW_MACHINE_ID : "", omitted);
 }
 
-void authority_host_fail(AuthorityOp *op, int error, const char *message) {
+void authority_host_refuse(AuthorityOp *op, int error, const char *message) {
         EnterAnswer answer = { .refusal = (char *) message };
 
-        if (op->session == 0) {
-                op->issued(op->userdata, error, message, NULL);
-                return;
-        }
         authority_log_rejection(op, error, message);
         if (error != -EBUSY) /* the host repeats the request */
                 authority_note_rejection(op, message);
@@ -119,32 +115,25 @@ static int authority_sign(AuthorityOp *op, const CaRoot *root, Text *ret, Error 
         return r < 0 ? r : tls_issue(&issue, key, ret, err);
 }
 
-static void authority_answer(AuthorityOp *op, const Text *certificate, const CaRoots *roots) {
-        Authority *a = op->authority;
-        _cleanup_text_ Text pem = {};
-        EnterAnswer answer = { .certificate = certificate->chars };
-        KvState state;
+static void authority_answer(AuthorityOp *op, const Text *certificate) {
+        _cleanup_text_ Text roots = {};
+        EnterAnswer answer;
 
-        for (size_t i = 0; i < roots->n; i++)
-                text_append(&pem, roots->items[i].pem);
-        kv_state(a->store, &state);
-        answer.roots = pem.chars;
-        answer.cluster_id = state.cluster_id;
-        answer.lineage = state.lineage;
-        answer.n_endpoints = authority_endpoints(a, answer.endpoints, ENTER_ENDPOINTS_MAX);
-        if (pem.error < 0 || certificate->error < 0)
+        authority_answer_of(op->authority, certificate, &roots, &answer);
+        if (roots.error < 0 || certificate->error < 0) {
                 authority_op_fail(op, -ENOMEM, "out of memory");
-        else {
-                log_info(((LogFields) { .machine = op->machine }),
-                         "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
-                         op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
-                         (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
-                if (op->session == 0)
-                        op->issued(op->userdata, 0, NULL, &answer);
-                else
-                        authority_send(op, &answer);
-                authority_op_free(op);
+                return;
         }
+        log_info(((LogFields) { .machine = op->machine }),
+                 "issued a certificate for %s%s, key %.8s, valid for %llu h%s%s",
+                 op->kind == AUTHORITY_USER ? "user " : "", op->name, op->pin,
+                 (unsigned long long) (op->lifetime_ms / 3600000), *op->by ? ", by " : "", op->by);
+        if (op->session == 0) {
+                authority_op_end(op, &(AuthorityResult) { .answer = &answer });
+                return;
+        }
+        authority_send(op, &answer);
+        authority_op_free(op);
 }
 
 void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -154,13 +143,10 @@ void authority_on_recorded(void *userdata, KvStatus status, const char *message,
         Error err = {};
         int r;
 
-        op->writing = false;
-        if (status == KV_COMPARE_FAILED) {
-                authority_op_again(op);
+        if (!authority_op_written(op, status, message))
                 return;
-        }
-        if (status != KV_OK || !roots) {
-                authority_op_fail(op, -EAGAIN, message ?: "the cluster has no CA");
+        if (!roots) {
+                authority_op_fail(op, -EAGAIN, "the cluster has no CA");
                 return;
         }
         if (op->kind == AUTHORITY_JOIN)
@@ -169,7 +155,7 @@ void authority_on_recorded(void *userdata, KvStatus status, const char *message,
         if (r < 0)
                 authority_op_fail(op, r, error_text(&err, r));
         else
-                authority_answer(op, &certificate, roots);
+                authority_answer(op, &certificate);
 }
 
 /* -- Wrong secrets -- */
@@ -294,10 +280,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
         char reason[HISTORY_REASON_SIZE], why[WHY_SIZE];
         HostChange change = { .machine = op->machine,
                               .host = &op->host,
-                              .certificate = authority_why_issued(op, m, why),
-                              .expected_index = m ? m->host_index : 0,
-                              .removed_index = m ? m->removed_index : 0,
-                              .roots_index = c->ca_roots_index };
+                              .certificate = authority_why_issued(op, m, why) };
 
         op->host.expires_ms = op->issued_ms + TLS_LEAF_LIFETIME_MS;
         for (size_t i = 0; i < sizeof(op->serial); i++)
@@ -305,7 +288,6 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
         if (token) {
                 record.uses--;
                 spent.id = token->name;
-                spent.expected_index = token->index;
                 spent.ttl_ms = record.expires_ms + TOKEN_KEPT_MS - op->issued_ms;
                 text_format(reason, sizeof(reason), "used, %llu uses left", (unsigned long long) record.uses);
                 spent.reason = reason;
@@ -404,7 +386,7 @@ static void authority_keep_keys(AuthorityOp *op, const TlsPin *used) {
 
 /* Begin an operation for the host of a session. NULL: the frame is dropped; the host repeats it. */
 static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSession *session) {
-        AuthorityOp *op = authority_op_new(a, kind, NULL);
+        AuthorityOp *op = authority_op_new(a, kind);
         const PeerHandshake *peer = peer_handshake(session);
 
         if (!op)
@@ -484,16 +466,13 @@ static void authority_on_renew(void *userdata, PeerSession *session, PeerFrame t
                 authority_op_fail(op, r, error_text(&err, r));
 }
 
-int authority_enroll(Authority *a, const char *csr, AuthorityIssued *done, void *userdata, Error *err) {
+int authority_enroll(Authority *a, const char *csr, AuthorityDone *done, void *userdata, Error *err) {
         AuthorityOp *op;
         int r;
 
-        if (!a || !a->state_directory)
-                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
-        op = authority_op_new(a, AUTHORITY_ENROLL, userdata);
-        if (!op)
-                return error_set(err, -ENOMEM, "too many requests at once; try again");
-        op->issued = done;
+        r = authority_op_begin(a, AUTHORITY_ENROLL, done, userdata, &op, err);
+        if (r < 0)
+                return r;
         memcpy(op->machine, a->machine_id, sizeof(op->machine));
         snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
         authority_keep_keys(op, peers_own_pin(a->peers));

@@ -1,6 +1,6 @@
-/* The parts of Authority: authority_tokens.c (CA, tokens), authority_hosts.c (joining hosts, certificates),
- * authority_users.c, authority_listener.c, authority_rotation.c, authority_secure.c, key_distribution.c (the
- * cluster key). */
+/* The parts of Authority, above all authority.c: authority_tokens.c, authority_hosts.c (joining hosts,
+ * certificates), authority_users.c, securing.c, authority_listener.c, authority_rotation.c,
+ * authority_rekey.c; below them authority_ca.c, authority_op.c and key_distribution.c (the cluster key). */
 #pragma once
 
 #include <sys/queue.h>
@@ -21,6 +21,8 @@ enum {
         AUTHORITY_RENEWALS_BURST = 5,
         KEYS_ERROR_MAX = 77, /* bytes of an error: a heartbeat holds the message about it */
 };
+
+enum { CA_WANTED_PROTOCOL = 1 };
 
 typedef enum AuthorityOpKind {
         AUTHORITY_TOKEN,
@@ -43,24 +45,24 @@ typedef struct AuthorityOp {
         KvSync sync;
         bool syncing, current;
 
+        AuthorityDone *done; /* NULL: a request of another host */
+        void *userdata;
+
         /* AUTHORITY_TOKEN */
-        AuthorityTokenDone *token_done;
         TokenRecord record;
         Token token; /* wiped at the end */
 
         /* AUTHORITY_SECURE; 'by' of the record is the user */
-        AuthoritySecured *secured;
         bool force;
 
         /* Others: the host, as it names itself, and its request. */
-        AuthorityIssued *issued;
         EnterRequest request;                              /* of ENROLL and RENEW only the csr */
         char machine[MACHINE_ID_SIZE], name[TLS_URI_SIZE]; /* the name is for people */
         char remote[ADDRESS_SIZE], pin[DIGEST_SIZE], secret_hash[DIGEST_SIZE];
         char used_pin[DIGEST_SIZE]; /* of a renewal: by which the host is authenticated; "": by the key file
                                      */
         Pins pins;                  /* of a renewal: those of the host when the request was received */
-        uint64_t session;           /* number of the session to answer on; 0: 'issued' */
+        uint64_t session;           /* number of the session to answer on; 0: 'done' */
         HostRecord host;            /* being written */
         uint8_t serial[TLS_SERIAL_BYTES];
         uint64_t issued_ms; /* wall clock: begin of the life of the certificate */
@@ -72,9 +74,14 @@ typedef struct AuthorityOp {
         char by[PRINCIPAL_TEXT_SIZE]; /* who requested it */
         char user[RECORDED_BY_SIZE];  /* the same for the history, of AUTHORITY_USER */
 
-        void *userdata;
         LIST_ENTRY(AuthorityOp) ops;
 } AuthorityOp;
+
+typedef struct AuthorityOpType {
+        bool needs_ca; /* it is created first if the cluster has none */
+        void (*step)(AuthorityOp *op);
+        void (*refuse)(AuthorityOp *op, int error, const char *message); /* NULL: requests of this host */
+} AuthorityOpType;
 
 /* key_distribution.c */
 typedef struct KeyDistribution {
@@ -109,8 +116,9 @@ struct Authority {
         uint64_t voters;
         RegistryObserver observer;
         Deferred update;
-        bool creating;            /* the transaction that creates the CA is under way */
-        uint64_t wanted_until_ms; /* another host waits for the CA; 0: none */
+        const AuthorityOpType *types; /* by AuthorityOpKind */
+        const char *changing;         /* the transaction of keys of the CA that is under way; NULL: none */
+        uint64_t wanted_until_ms;     /* another host waits for the CA; 0: none */
         Pace issues;
         uint64_t rejection_noted_ms; /* the last rejection in the history */
         Named *wrong;                /* WrongSecrets, by ID of the token */
@@ -123,29 +131,46 @@ struct Authority {
         LIST_HEAD(, AuthorityOp) operations;
 };
 
-/* authority_tokens.c */
+/* authority_op.c */
 /* Return whether one more certificate may be issued now, and count it. */
 bool authority_may_issue(Authority *a);
 /* Return a new operation in the list, or NULL: too many, or no memory. */
-AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind, void *userdata);
+AuthorityOp *authority_op_new(Authority *a, AuthorityOpKind kind);
+/* The same for a request of this host. -EOPNOTSUPP: it is no authority. -ENOMEM. */
+int authority_op_begin(Authority *a, AuthorityOpKind kind, AuthorityDone *done, void *userdata,
+                       AuthorityOp **ret, Error *err);
+void authority_op_free(AuthorityOp *op);
 /* Report a failure, and end the operation. */
 void authority_op_fail(AuthorityOp *op, int error, const char *message);
-void authority_op_free(AuthorityOp *op);
+/* Report the result of a request of this host, and end the operation. */
+void authority_op_end(AuthorityOp *op, const AuthorityResult *result);
 /* Try again soon: a key on which the decision depends has changed. */
 void authority_op_again(AuthorityOp *op);
-/* Append the addresses of the replicas, this host's first. Return their number. */
-size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t max);
+/* The result of a write. False: the operation tries again, or has ended. */
+bool authority_op_written(AuthorityOp *op, KvStatus status, const char *message);
 
+/* authority_ca.c */
+/* Return 0 if the cluster has a CA; otherwise create it, or let the leader create it. -EAGAIN: not yet. */
+int authority_need_ca(Authority *a, Error *err);
+/* Make the root of a new private key: its PEM, and the key sealed. */
 int authority_make_root(Authority *a, const KvState *state, const ClusterKey *key, CaRoot *ret_root,
                         CaKey *ret_key, Error *err);
+/* The result of a transaction that creates or changes the keys of the CA. */
+void authority_on_changed(void *userdata, KvStatus status, const char *message, uint64_t index);
+/* Append the addresses of the replicas, this host's first. Return their number. */
+size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t max);
+void authority_append_roots(const Authority *a, Text *ret); /* as PEM */
+/* Set the answer with a certificate. It borrows from 'certificate' and 'roots', which the caller frees. */
+void authority_answer_of(const Authority *a, const Text *certificate, Text *roots, EnterAnswer *ret);
 
-/* Sign the certificate of what has been written, and answer: the result of a write. */
-void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index);
-int authority_read_csr(AuthorityOp *op, Error *err);
-
-/* authority_users.c */
-/* As authority_host_step(). */
-void authority_user_step(AuthorityOp *op);
+/* Steps decide and write; they are called again after authority_op_again(). */
+void authority_token_step(AuthorityOp *op); /* authority_tokens.c */
+void authority_user_step(AuthorityOp *op);  /* authority_users.c */
+void authority_secure_step(
+        AuthorityOp *op);                  /* securing.c: write the setting when no host needs the key file */
+void authority_host_step(AuthorityOp *op); /* authority_hosts.c */
+void authority_host_refuse(AuthorityOp *op, int error,
+                           const char *message); /* send the failure to the host */
 
 /* authority_listener.c */
 void authority_listener_init(Authority *a);
@@ -154,11 +179,11 @@ void authority_listener_done(Authority *a);
 /* authority_rotation.c */
 /* On the leader: take the next step of a rotation if it is due. */
 void authority_rotation_tick(Authority *a, const KvState *state);
+
+/* authority_rekey.c */
 /* Return the IDs of tokens whose root is none of these, borrowed. The caller frees the array; NULL without
  * memory. */
 const char **authority_ended_tokens(const Cluster *c, const CaRoots *roots, size_t *ret_n);
-
-/* authority_rekey.c */
 /* On the leader: continue a change of the cluster key. */
 void authority_rekey_tick(Authority *a, const KvState *state);
 /* Request a change from the leader: CA_ROTATION_BEGIN or CA_ROTATION_REKEY. As authority_rotate(). */
@@ -169,17 +194,12 @@ void authority_log_failure(Authority *a, int error, const char *action, const Er
 /* Delete the cluster keys of this host that nothing in the tree is sealed with any longer. */
 void authority_delete_keys(Authority *a);
 
-/* authority_secure.c */
-/* Write the setting when no host needs the key file; called again until then. */
-void authority_secure_step(AuthorityOp *op);
-
 /* authority_hosts.c */
 void authority_hosts_init(Authority *a);
 void authority_hosts_done(Authority *a);
-/* Decide and write; called again after authority_op_again(). */
-void authority_host_step(AuthorityOp *op);
-/* Send the failure to the host, or call 'issued'. */
-void authority_host_fail(AuthorityOp *op, int error, const char *message);
+/* Sign the certificate of what has been written, and answer: the result of a write. */
+void authority_on_recorded(void *userdata, KvStatus status, const char *message, uint64_t index);
+int authority_read_csr(AuthorityOp *op, Error *err);
 
 /* key_distribution.c */
 int keys_init(Authority *a, Sealing sealing); /* 0 or -ENOMEM */

@@ -107,11 +107,9 @@ static void authority_on_certified(void *userdata, PeerSession *session, PeerFra
 
 static int certify_finish(Authority *a, TlsPrivateKey *key, const char *certificate, TlsCredentials **ret,
                           Error *err) {
-        const CaRoots *roots = registry_cluster(a->registry)->ca_roots;
         _cleanup_text_ Text pem = {};
 
-        for (size_t i = 0; i < roots->n; i++)
-                text_append(&pem, roots->items[i].pem);
+        authority_append_roots(a, &pem);
         if (pem.error < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         return tls_credentials_new(key, certificate, pem.chars, ret, err);
@@ -211,24 +209,13 @@ static void authority_on_certify(void *userdata, PeerSession *session, PeerFrame
         EnterAnswer answer = {};
         Authority *a = userdata;
         Error err = {};
-        KvState state;
         int r;
 
         r = certify_answer(a, session, payload, size, &certificate, &err);
         if (r < 0)
                 answer.refusal = (char *) error_text(&err, r);
-        else {
-                const CaRoots *all = registry_cluster(a->registry)->ca_roots;
-
-                for (size_t i = 0; i < all->n; i++)
-                        text_append(&roots, all->items[i].pem);
-                kv_state(a->store, &state);
-                answer.cluster_id = state.cluster_id;
-                answer.lineage = state.lineage;
-                answer.certificate = certificate.chars;
-                answer.roots = roots.chars;
-                answer.n_endpoints = authority_endpoints(a, answer.endpoints, ENTER_ENDPOINTS_MAX);
-        }
+        else
+                authority_answer_of(a, &certificate, &roots, &answer);
         enter_answer_write(&answer, &w);
         if (w.error == 0 && roots.error == 0)
                 (void) peer_reply(session, PEER_CERTIFIED, w.bytes, w.size);

@@ -10,14 +10,6 @@
 #include "fleetd/identity/authority_internal.h"
 #include "fleetd/identity/rotation.h"
 
-static void authority_on_rekeyed(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Authority *a = userdata;
-
-        a->creating = false;
-        if (status != KV_OK && status != KV_COMPARE_FAILED)
-                log_warning(NO_FIELDS, "Failed to change the cluster key: %s; trying again", message);
-}
-
 /* Seal the private key of each root that remains. The caller frees *ret, also after a failure. */
 static int authority_reseal(Authority *a, const CaRoots *roots, const ClusterKey *next, CaKeys *ret,
                             Error *err) {
@@ -33,6 +25,22 @@ static int authority_reseal(Authority *a, const CaRoots *roots, const ClusterKey
                 ret->n++;
         }
         return 0;
+}
+
+const char **authority_ended_tokens(const Cluster *c, const CaRoots *roots, size_t *ret_n) {
+        const char **ended = NEW0(const char *, HASH_COUNT(c->tokens) + 1);
+        size_t n = 0;
+
+        for (const ClusterToken *t = ended ? c->tokens : NULL; t; t = t->hh.next) {
+                bool remains = false;
+
+                for (size_t i = 0; i < roots->n; i++)
+                        remains |= streq(roots->items[i].id, t->record.root);
+                if (!remains)
+                        ended[n++] = t->name;
+        }
+        *ret_n = n;
+        return ended;
 }
 
 /* Write the roots that remain into *ret, and their number into ret->n. Texts are borrowed. */
@@ -55,12 +63,7 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
         _cleanup_(ca_keys_record_done) CaKeys keys = {};
         CaRoot *added = NULL;
         CaRoots roots;
-        CaChange change = { .roots = &roots,
-                            .keys = &keys,
-                            .roots_index = c->ca_roots_index,
-                            .keys_index = c->ca_keys_index,
-                            .rotation_index = c->ca_rotation_index,
-                            .reason = "the cluster key has changed" };
+        CaChange change = { .roots = &roots, .keys = &keys, .reason = "the cluster key has changed" };
         int r;
 
         authority_remaining_roots(c->ca_roots, compromised, &roots);
@@ -89,7 +92,7 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
         if (lost && !tokens)
                 r = -ENOMEM;
         else
-                r = registry_change_ca(a->registry, state->term, &change, authority_on_rekeyed, a);
+                r = registry_change_ca(a->registry, state->term, &change, authority_on_changed, a);
         if (added)
                 free(added->pem);
         return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 0;
@@ -119,10 +122,11 @@ void authority_rekey_tick(Authority *a, const KvState *state) {
         const Cluster *c = registry_cluster(a->registry);
         _cleanup_cluster_key_ ClusterKey next = {};
         bool lost = keys_are_lost(a, state);
+        static const char action[] = "change the cluster key";
         Error err = {};
         int r;
 
-        if (!(rotation_is_rekey(c) || lost) || a->creating || !registry_is_current(a->registry))
+        if (!(rotation_is_rekey(c) || lost) || a->changing || !registry_is_current(a->registry))
                 return;
         /* Without the present key, nothing can be sealed with another one. */
         r = lost ? 0 : keys_check_problem(a, -ENOKEY, "", &err);
@@ -132,11 +136,11 @@ void authority_rekey_tick(Authority *a, const KvState *state) {
                 r = keys_distribute(a, state, next.number, !lost && !c->ca_rotation->compromised, &err);
         if (r >= 0)
                 r = authority_write_rekey(a, state, &next, lost, &err);
-        a->creating = r >= 0;
+        a->changing = r >= 0 ? action : NULL;
         if (lost && r >= 0)
                 log_warning(NO_FIELDS, "no member has the cluster key: replacing the CA");
         if (r != -EAGAIN)
-                authority_log_failure(a, r, "change the cluster key", &err);
+                authority_log_failure(a, r, action, &err);
 }
 
 void authority_log_failure(Authority *a, int error, const char *action, const Error *err) {
@@ -166,9 +170,6 @@ static int authority_plan(const Authority *a, CaRotationState first, bool compro
                                        .since_ms = loop_wall_ms(a->loop),
                                        .state = first };
         *ret = (CaChange) { .rotation = ret_rotation,
-                            .roots_index = c->ca_roots_index,
-                            .keys_index = c->ca_keys_index,
-                            .rotation_index = c->ca_rotation_index,
                             .reason = compromised ? "the keys are compromised: all tokens ended, members "
                                                     "store another cluster key" :
                                                     reasons[first],

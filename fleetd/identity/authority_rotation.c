@@ -5,15 +5,6 @@
 #include "fleetd/identity/authority_internal.h"
 #include "fleetd/identity/rotation.h"
 
-static void authority_on_rotated(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Authority *a = userdata;
-
-        a->creating = false;
-        if (status != KV_OK && status != KV_COMPARE_FAILED)
-                log_warning(NO_FIELDS, "Failed to continue the rotation of the CA: %s; trying again",
-                            message);
-}
-
 /* Keys of roots that remain; the others end with the rotation. Texts are borrowed. */
 static void authority_remaining_keys(const CaKeys *keys, const CaRoots *roots, CaKeys *ret) {
         ret->n = 0;
@@ -23,22 +14,6 @@ static void authority_remaining_keys(const CaKeys *keys, const CaRoots *roots, C
                 if (key)
                         ret->items[ret->n++] = *key;
         }
-}
-
-const char **authority_ended_tokens(const Cluster *c, const CaRoots *roots, size_t *ret_n) {
-        const char **ended = NEW0(const char *, HASH_COUNT(c->tokens) + 1);
-        size_t n = 0;
-
-        for (const ClusterToken *t = ended ? c->tokens : NULL; t; t = t->hh.next) {
-                bool remains = false;
-
-                for (size_t i = 0; i < roots->n; i++)
-                        remains |= streq(roots->items[i].id, t->record.root);
-                if (!remains)
-                        ended[n++] = t->name;
-        }
-        *ret_n = n;
-        return ended;
 }
 
 /* Begin: add the next root. */
@@ -67,11 +42,8 @@ static int authority_add_root(Authority *a, const KvState *state, Error *err) {
                                &(CaChange) { .roots = &roots,
                                              .keys = &keys,
                                              .rotation = &rotation,
-                                             .roots_index = c->ca_roots_index,
-                                             .keys_index = c->ca_keys_index,
-                                             .rotation_index = c->ca_rotation_index,
                                              .reason = "rotation of the CA: hosts store the new root" },
-                               authority_on_rotated, a);
+                               authority_on_changed, a);
         free(roots.items[roots.n - 1].pem);
         free(keys.items[keys.n - 1].sealed);
         return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 0;
@@ -88,9 +60,6 @@ static int authority_change_roots(Authority *a, const KvState *state, RotationSt
         CaKeys keys;
         CaChange change = { .roots = &roots,
                             .keys = &keys,
-                            .roots_index = c->ca_roots_index,
-                            .keys_index = c->ca_keys_index,
-                            .rotation_index = c->ca_rotation_index,
                             .reason = "rotation of the CA: ended, without the former root" };
         int r;
 
@@ -104,24 +73,25 @@ static int authority_change_roots(Authority *a, const KvState *state, RotationSt
                 change.rotation = &rotation;
                 change.reason = "rotation of the CA: the new root issues certificates";
         }
-        r = registry_change_ca(a->registry, state->term, &change, authority_on_rotated, a);
+        r = registry_change_ca(a->registry, state->term, &change, authority_on_changed, a);
         return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 0;
 }
 
 void authority_rotation_tick(Authority *a, const KvState *state) {
         const Cluster *c = registry_cluster(a->registry);
+        static const char action[] = "continue the rotation of the CA";
         const ClusterMachine *waits;
         RotationStep step;
         Error err = {};
         int r;
 
         step = rotation_step(c, loop_wall_ms(a->loop), &waits);
-        if (step == ROTATION_WAIT || a->creating || !c->ca_keys)
+        if (step == ROTATION_WAIT || a->changing || !c->ca_keys)
                 return;
         r = step == ROTATION_ADD ? authority_add_root(a, state, &err) :
                                    authority_change_roots(a, state, step, &err);
-        a->creating = r >= 0;
-        authority_log_failure(a, r, "continue the rotation of the CA", &err);
+        a->changing = r >= 0 ? action : NULL;
+        authority_log_failure(a, r, action, &err);
 }
 
 int authority_rotate(Authority *a, bool compromised, const char *user, RegistryDone done, void *userdata,

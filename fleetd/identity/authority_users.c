@@ -78,8 +78,7 @@ void authority_user_step(AuthorityOp *op) {
         PrincipalRecord record;
         UserChange change = { .name = op->name,
                               .user = &record,
-                              .expected_index = user ? user->index : 0,
-                              .roots_index = c->ca_roots_index,
+                              .certified = true,
                               .by = op->user,
                               .reason = user ? "has another certificate" : "was created" };
         Error err = {};
@@ -103,21 +102,18 @@ void authority_user_step(AuthorityOp *op) {
                 op->writing = true;
 }
 
-int authority_certify_user(Authority *a, const UserRequest *request, AuthorityIssued *done, void *userdata,
+int authority_certify_user(Authority *a, const UserRequest *request, AuthorityDone *done, void *userdata,
                            Error *err) {
         PrincipalRecord planned;
         AuthorityOp *op;
         int r;
 
-        if (!a || !a->state_directory)
-                return error_set(err, -EOPNOTSUPP, "this host has no state directory");
         r = user_check(request, err);
         if (r < 0)
                 return r;
-        op = authority_op_new(a, AUTHORITY_USER, userdata);
-        if (!op)
-                return error_set(err, -ENOMEM, "too many requests at once; try again");
-        op->issued = done;
+        r = authority_op_begin(a, AUTHORITY_USER, done, userdata, &op, err);
+        if (r < 0)
+                return r;
         op->lifetime_ms = request->ttl_ms ?: USER_TTL_DEFAULT_MS;
         op->replace = request->replace;
         op->rights = right_list_ref((RightList *) request->rights);

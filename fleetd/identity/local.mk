@@ -1,9 +1,9 @@
 FLEETD_UNITY += fleetd/identity/unity.c
 FLEETD_SOURCES += fleetd/identity/voters_limit.h fleetd/identity/voters_limit.c fleetd/identity/tokens.h fleetd/identity/tokens.c \
 	fleetd/identity/cluster_key.h fleetd/identity/cluster_key.c fleetd/identity/key_distribution.c fleetd/identity/authority.h \
-	fleetd/identity/authority_internal.h fleetd/identity/authority_tokens.c fleetd/identity/authority_hosts.c fleetd/identity/renewal.h \
+	fleetd/identity/authority_internal.h fleetd/identity/authority.c fleetd/identity/authority_op.c fleetd/identity/authority_ca.c fleetd/identity/authority_tokens.c fleetd/identity/authority_hosts.c fleetd/identity/renewal.h \
 	fleetd/identity/renewal.c fleetd/identity/authority_rotation.c fleetd/identity/rotation.h fleetd/identity/rotation.c fleetd/identity/revocation.h \
-	fleetd/identity/revocation.c fleetd/identity/securing.h fleetd/identity/securing.c fleetd/identity/authority_secure.c \
+	fleetd/identity/revocation.c fleetd/identity/securing.h fleetd/identity/securing.c \
 	fleetd/identity/authority_rekey.c fleetd/identity/replica_pins.h fleetd/identity/replica_pins.c fleetd/identity/authority_users.c \
 	fleetd/identity/authority_listener.c fleetd/identity/key_file.h fleetd/identity/key_file.c fleetd/identity/key_store.h fleetd/identity/key_store.c \
 	fleetd/identity/identity.h fleetd/identity/identity.c fleetd/identity/cluster_file.h fleetd/identity/cluster_file.c fleetd/identity/enter_message.h \

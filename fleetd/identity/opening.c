@@ -32,17 +32,17 @@ static int opening_store(Opening *o, const EnterAnswer *answer, Error *err) {
         return r < 0 ? error_set(err, r, "Failed to write %s: %s", o->cluster_file, strerror(-r)) : 0;
 }
 
-static void opening_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+static void opening_on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
         Opening *o = userdata;
         Error err = {};
         int r;
 
-        if (!answer) {
+        if (!result) {
                 o->done(o->userdata, error, message, NULL);
                 return;
         }
-        r = opening_store(o, answer, &err);
-        o->result.cluster_id = answer->cluster_id;
+        r = opening_store(o, result->answer, &err);
+        o->result.cluster_id = result->answer->cluster_id;
         o->done(o->userdata, r, r < 0 ? error_text(&err, r) : "", r < 0 ? NULL : &o->result);
 }
 

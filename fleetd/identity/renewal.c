@@ -188,8 +188,7 @@ static int renewal_store(Renewal *r, const EnterAnswer *answer, Error *err) {
         return e;
 }
 
-static void renewal_on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
-        Renewal *r = userdata;
+static void renewal_on_answer(Renewal *r, int error, const char *message, const EnterAnswer *answer) {
         Error err = {};
 
         if (r->answer_ms == 0)
@@ -212,6 +211,10 @@ static void renewal_on_issued(void *userdata, int error, const char *message, co
                 r->on_identity(r->userdata);
 }
 
+static void renewal_on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
+        renewal_on_answer(userdata, error, message, result ? result->answer : NULL);
+}
+
 static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
         _cleanup_enter_answer_ EnterAnswer answer = {};
@@ -221,7 +224,7 @@ static void renewal_on_renewed(void *userdata, PeerSession *session, PeerFrame t
         error = enter_answer_read(payload, size, &answer, &err);
         if (error >= 0 && answer.refusal)
                 error = error_set(&err, -EACCES, "%s", answer.refusal);
-        renewal_on_issued(userdata, error, err.message, &answer);
+        renewal_on_answer(userdata, error, err.message, &answer);
 }
 
 /* -- Requests -- */

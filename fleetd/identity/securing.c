@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fleetd/identity/authority_internal.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/registry/presence.h"
 
@@ -157,6 +158,64 @@ void securing_on_change(Securing *s, const RegistryChange *change) {
                 loop_defer(s->loop, &s->update);
 }
 
+/* -- The request of an operator: it waits until no host that is up needs the key file -- */
+
+static int securing_require(Authority *a, const char *user, RegistryDone done, void *userdata) {
+        const Cluster *c = registry_cluster(a->registry);
+        ClusterSettings next = *cluster_settings(c);
+
+        if (c->settings_index == 0)
+                next.voters = a->voters;
+        next.peer_auth = PEER_AUTH_CERTIFICATE;
+        return registry_set_settings(a->registry, &next, user, done, userdata);
+}
+
+static void authority_on_secured(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        AuthorityOp *op = userdata;
+
+        if (authority_op_written(op, status, message))
+                authority_op_end(op, NULL);
+}
+
+void authority_secure_step(AuthorityOp *op) {
+        Authority *a = op->authority;
+        const Cluster *c = registry_cluster(a->registry);
+        Error err = {};
+        int r;
+
+        if (cluster_settings(c)->peer_auth == PEER_AUTH_CERTIFICATE) {
+                authority_op_end(op, NULL);
+                return;
+        }
+        if (cluster_has_unreadable(c, LAYOUT_SETTINGS)) {
+                authority_op_fail(op, -EBADMSG, "settings of the cluster: " CLUSTER_UNREADABLE);
+                return;
+        }
+        r = securing_check(c, a->peers, op->force, loop_wall_ms(a->loop), &err);
+        if (r == -EAGAIN && loop_now_ms(a->loop) < op->deadline_ms)
+                return; /* the next tick repeats it */
+        if (r >= 0)
+                r = securing_require(a, op->record.by, authority_on_secured, op);
+        if (r < 0)
+                authority_op_fail(op, r, error_text(&err, r));
+        else
+                op->writing = true;
+}
+
+int authority_secure(Authority *a, bool force, const char *user, AuthorityDone *done, void *userdata,
+                     Error *err) {
+        AuthorityOp *op;
+        int r;
+
+        r = authority_op_begin(a, AUTHORITY_SECURE, done, userdata, &op, err);
+        if (r < 0)
+                return r;
+        op->deadline_ms = loop_now_ms(a->loop) + AUTHORITY_SECURE_MS;
+        op->force = force;
+        snprintf(op->record.by, sizeof(op->record.by), "%s", user ?: "");
+        return 0;
+}
+
 /* -- The leader -- */
 
 static void securing_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -179,7 +238,7 @@ static void securing_lead(Securing *s, uint64_t led_ms) {
             !securing_is_due(c, loop_wall_ms(s->loop)) ||
             securing_check(c, s->peers, false, loop_wall_ms(s->loop), &err) < 0)
                 return;
-        s->writing = authority_require_certificates(s->authority, NULL, securing_on_written, s) >= 0;
+        s->writing = securing_require(s->authority, NULL, securing_on_written, s) >= 0;
 }
 
 void securing_tick(Securing *s, uint64_t led_ms) {

@@ -48,3 +48,11 @@ void securing_done(Securing *s);
 void securing_on_change(Securing *s, const RegistryChange *change);
 /* Twice a second. 'led_ms': since when this host leads; 0: it does not. */
 void securing_tick(Securing *s, uint64_t led_ms);
+
+/* Let the cluster require certificates, for good. Hosts that are up get the CA, their
+ * certificate and their sessions first. 'force': also if other hosts have no certificate; they join again
+ * with a token. 'user': for the history. 'done' as for authority_create_token(), at the latest after 9 s.
+ * Errors with a message: those of authority_create_token(), and
+ *   -EBUSY    hosts have no certificate; the message names them */
+int authority_secure(Authority *a, bool force, const char *user, AuthorityDone *done, void *userdata,
+                     Error *err);

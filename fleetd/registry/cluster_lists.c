@@ -1,6 +1,6 @@
 /* The lists and figures of units that the cluster view keeps up to date. */
 #include "fleetd/registry/cluster_parts.h"
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 
 static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
         if (u->listed[list] == in)

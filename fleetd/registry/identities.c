@@ -1,5 +1,5 @@
-/* Keys of the cluster's CA, of tokens, of the hosts that join with them, and of users: written by membership.
- * Each transaction names the indexes of the keys on which it was decided. */
+/* Keys of the cluster's CA, of tokens, of the hosts that join with them, and of users. Each transaction
+ * checks the indexes that its keys have in the cluster view, on which it was decided. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -19,14 +19,16 @@ int registry_create_ca(Registry *r, uint64_t term, const CaRoots *roots, const C
 }
 
 void transaction_change_ca(Transaction *t, const Registry *r, const CaChange *change) {
-        transaction_check_index(t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
-        transaction_check_index(t, change->keys_index, LAYOUT_CA_KEY, NULL, NULL);
+        const Cluster *c = registry_cluster(r);
+
+        transaction_check_index(t, c->ca_roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        transaction_check_index(t, c->ca_keys_index, LAYOUT_CA_KEY, NULL, NULL);
         if (change->roots)
                 transaction_put(t, LAYOUT_CA_ROOTS, NULL, NULL, change->roots);
         if (change->keys)
                 transaction_put(t, LAYOUT_CA_KEY, NULL, NULL, change->keys);
-        transaction_check_index(t, change->rotation_index, LAYOUT_CA_ROTATION, NULL, NULL);
-        if (change->rotation || change->rotation_index > 0)
+        transaction_check_index(t, c->ca_rotation_index, LAYOUT_CA_ROTATION, NULL, NULL);
+        if (change->rotation || c->ca_rotation_index > 0)
                 transaction_put(t, LAYOUT_CA_ROTATION, NULL, NULL, change->rotation);
         transaction_note(
                 t, r, &(HistoryNote) { .kind = HISTORY_CA, .user = change->user, .reason = change->reason });
@@ -57,11 +59,13 @@ static void identities_write_token(Transaction *t, const Registry *r, const Toke
 }
 
 int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata) {
+        const Cluster *c = registry_cluster(r);
+        const ClusterToken *known = cluster_token(c, change->id);
         _cleanup_transaction_ Transaction t = {};
 
-        transaction_check_index(&t, change->expected_index, LAYOUT_TOKEN, change->id, NULL);
-        if (change->roots_index > 0)
-                transaction_check_index(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        transaction_check_index(&t, known ? known->index : 0, LAYOUT_TOKEN, change->id, NULL);
+        if (!known)
+                transaction_check_index(&t, c->ca_roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
         identities_write_token(&t, r, change, NULL);
         return transaction_send(r, &t, 0, done, userdata);
 }
@@ -93,22 +97,25 @@ void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachi
 }
 
 int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata) {
+        const Cluster *c = registry_cluster(r);
+        const ClusterMachine *m = cluster_machine(c, change->machine);
         const TokenChange *token = change->token;
+        const ClusterToken *known = token ? cluster_token(c, token->id) : NULL;
         _cleanup_transaction_ Transaction t = {};
 
-        transaction_check_index(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
-        transaction_check_index(&t, change->expected_index, LAYOUT_HOST, NULL, change->machine);
-        transaction_check_index(&t, change->removed_index, LAYOUT_REMOVED, NULL, change->machine);
+        transaction_check_index(&t, c->ca_roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        transaction_check_index(&t, m ? m->host_index : 0, LAYOUT_HOST, NULL, change->machine);
+        transaction_check_index(&t, m ? m->removed_index : 0, LAYOUT_REMOVED, NULL, change->machine);
         if (token)
-                transaction_check_index(&t, token->expected_index, LAYOUT_TOKEN, token->id, NULL);
+                transaction_check_index(&t, known ? known->index : 0, LAYOUT_TOKEN, token->id, NULL);
 
         transaction_put(&t, LAYOUT_HOST, NULL, change->machine, change->host);
         transaction_note(&t, r,
                          &(HistoryNote) { .kind = HISTORY_CERTIFICATE,
                                           .machine = change->machine,
                                           .reason = change->certificate });
-        transaction_deny_keys(&t, r, cluster_machine(registry_cluster(r), change->machine));
-        if (change->removed_index > 0)
+        transaction_deny_keys(&t, r, m);
+        if (m && m->removed_index > 0)
                 transaction_delete(&t, LAYOUT_REMOVED, NULL, change->machine);
         if (!token)
                 return transaction_send(r, &t, 0, done, userdata);
@@ -121,12 +128,14 @@ int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, 
 }
 
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata) {
+        const Cluster *c = registry_cluster(r);
+        const ClusterPrincipal *known = cluster_principal(c, change->name);
         _cleanup_transaction_ Transaction t = {};
         char reason[HISTORY_REASON_SIZE];
 
-        transaction_check_index(&t, change->expected_index, LAYOUT_PRINCIPAL, change->name, NULL);
-        if (change->roots_index > 0)
-                transaction_check_index(&t, change->roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
+        transaction_check_index(&t, known ? known->index : 0, LAYOUT_PRINCIPAL, change->name, NULL);
+        if (change->certified)
+                transaction_check_index(&t, c->ca_roots_index, LAYOUT_CA_ROOTS, NULL, NULL);
         transaction_put(&t, LAYOUT_PRINCIPAL, change->name, NULL, change->user);
         text_format(reason, sizeof(reason), "%s %s", change->name, change->reason);
         transaction_note(&t, r,

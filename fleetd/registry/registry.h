@@ -168,14 +168,13 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
-/* A step of a rotation, or of a change of the cluster key. Borrowed for the call. */
+/* A step of a rotation, or of a change of the cluster key, decided on the present cluster view. Borrowed for
+ * the call. */
 typedef struct CaChange {
-        const CaRoots *roots;                             /* NULL: unchanged */
-        const CaKeys *keys;                               /* NULL: unchanged */
-        const CaRotation *rotation;                       /* NULL: the rotation ends */
-        uint64_t roots_index, keys_index, rotation_index; /* of the keys on which it was decided; of the
-                                                             rotation, 0: absent */
-        const char *const *tokens;                        /* IDs of those that end */
+        const CaRoots *roots;       /* NULL: unchanged */
+        const CaKeys *keys;         /* NULL: unchanged */
+        const CaRotation *rotation; /* NULL: the rotation ends */
+        const char *const *tokens;  /* IDs of those that end */
         size_t n_tokens;
         const char *reason; /* for the history: the step */
         const char *user;   /* NULL: the cluster itself */
@@ -290,39 +289,33 @@ int registry_change_ca(Registry *r, uint64_t term, const CaChange *change, Regis
 typedef struct TokenChange {
         const char *id;
         const TokenRecord *token; /* new value */
-        uint64_t expected_index;  /* of its key; 0: absent */
-        uint64_t roots_index;     /* of the key of the roots; 0: not checked */
         uint64_t ttl_ms;          /* of its key, from now on */
         const char *reason;       /* for the history: what happened to it */
         const char *user;         /* NULL: the cluster itself */
 } TokenChange;
 
+/* Create or change a token, as decided on the present cluster view: a new one is of the present roots. The
+ * same view counts for hosts and users. KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_set_token(Registry *r, const TokenChange *change, RegistryDone done, void *userdata);
 
 typedef struct HostChange {
         const char *machine;
         const HostRecord *host;
-        uint64_t expected_index;  /* of its key; 0: absent */
-        uint64_t removed_index;   /* of its tombstone, which is deleted; 0: absent */
-        uint64_t roots_index;     /* of the key of the roots */
         const TokenChange *token; /* of which a use is spent; NULL: none */
         const char *certificate;  /* for the history: why one is issued */
 } HostChange;
 
-/* Write the record of a host, and all that belongs to it, or nothing. KV_COMPARE_FAILED: a key has changed;
- * decide again. */
+/* Write the record of a host, and all that belongs to it, without its tombstone; or nothing. */
 int registry_set_host(Registry *r, const HostChange *change, RegistryDone done, void *userdata);
 
 typedef struct UserChange {
         const char *name;
         const PrincipalRecord *user; /* new value; NULL: delete the key, which revokes the user */
-        uint64_t expected_index;     /* of its key; 0: absent */
-        uint64_t roots_index;        /* of the key of the roots; 0: not checked */
+        bool certified;              /* for a certificate of the present roots */
         const char *by;              /* for the history, as the next */
         const char *reason;          /* what happened to the user */
 } UserChange;
 
-/* KV_COMPARE_FAILED: a key has changed; decide again. */
 int registry_set_user(Registry *r, const UserChange *change, RegistryDone done, void *userdata);
 
 /* Add rows to the history that belong to no change of a key, at most KV_TXN_ITEMS_MAX. Their failure is not

@@ -1,7 +1,7 @@
 /* Revisions in changes of units, and their end. */
 #include <stdio.h>
 
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 #include "fleetd/registry/transaction_parts.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/name.h"

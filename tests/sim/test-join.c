@@ -53,7 +53,7 @@ static bool has_request(const SimMachine *at, const SimMachine *of) {
 
         if (serves(at))
                 LIST_FOREACH(op, &user_of(at)->api.authority->operations, ops)
-                        if (op->kind == AUTHORITY_JOIN && streq(op->machine, of->machine_id))
+                        if (op->request.token[0] && streq(op->machine, of->machine_id))
                                 return true;
         return false;
 }

@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "fleetd/api/api.h"
-#include "fleetd/identity/authority.h"
+#include "fleetd/identity/securing.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/load.h"
@@ -188,7 +188,7 @@ static void form(unsigned hosts) {
 
 /* -- The request -- */
 
-static void on_secured(void *userdata, int error, const char *message) {
+static void on_secured(void *userdata, int error, const char *message, const AuthorityResult *unused) {
         user.asked = NULL;
         user.done |= error == 0;
         user.again_ms = world_now_ms(world) + REPEAT_MS;
@@ -387,7 +387,7 @@ static void migrate_with_outdated_tree(void) {
         check_end();
 }
 
-static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+static void on_token(void *userdata, int error, const char *message, const AuthorityResult *token) {
         snprintf(user.token, sizeof(user.token), "%s", token ? token->text : "");
 }
 

@@ -119,7 +119,7 @@ bool command(SimMachine *m, bool init, const char *token) {
         return r == 0;
 }
 
-static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+static void on_token(void *userdata, int error, const char *message, const AuthorityResult *token) {
         MadeToken *made = userdata;
 
         made->done = true;

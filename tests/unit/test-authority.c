@@ -155,7 +155,7 @@ static int teardown(void **state) {
 
 /* -- Tokens -- */
 
-static void on_token(void *userdata, int error, const char *message, const AuthorityToken *token) {
+static void on_token(void *userdata, int error, const char *message, const AuthorityResult *token) {
         Fixture *f = userdata;
 
         f->tokens++;
@@ -807,7 +807,8 @@ static void a_host_that_renews_without_end_delays_no_others(void **state) {
         assert_in_range(g->answers, 2, 5 + passed_ms / 1000 + 1);
 }
 
-static void on_enrolled(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+static void on_enrolled(void *userdata, int error, const char *message, const AuthorityResult *result) {
+        const EnterAnswer *answer = result ? result->answer : NULL;
         Fixture *f = userdata;
 
         f->enrolled++;

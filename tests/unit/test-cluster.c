@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "fleetd/registry/newer_options.h"
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 #include "fleetd/registry/presence.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/message.h"

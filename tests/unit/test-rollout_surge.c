@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "fleetd/registry/newer_options.h"
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 #include "fleetd/registry/unit_order.h"
 #include "tests/lib/reboots.h"
 #include "tests/lib/rollout_play.h"

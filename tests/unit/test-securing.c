@@ -126,7 +126,7 @@ static const Cluster *view(const Fixture *f) {
         return registry_cluster(f->host->registry);
 }
 
-static void on_done(void *userdata, int error, const char *message) {
+static void on_done(void *userdata, int error, const char *message, const AuthorityResult *unused) {
         Fixture *f = userdata;
 
         f->n_done++;

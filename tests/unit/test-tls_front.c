@@ -149,7 +149,6 @@ static void accept_users(Fixture *f) {
         HostChange change = { .machine = f->attached->id, .host = &host };
 
         memset(host.pins.items[0], '1', DIGEST_SIZE - 1);
-        change.roots_index = registry_cluster(f->host->registry)->ca_roots_index;
         memcpy(m.id, f->attached->id, sizeof(m.id));
         assert_int_equal(
                 host_wait(f->host, registry_set_host(f->host->registry, &change, host_on_done, f->host)),
@@ -216,7 +215,8 @@ static unsigned limit_ms(const Fixture *f) {
 
 /* -- Users -- */
 
-static void on_issued(void *userdata, int error, const char *message, const EnterAnswer *answer) {
+static void on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
+        const EnterAnswer *answer = result ? result->answer : NULL;
         User *u = userdata;
         Error err = {};
 
@@ -272,11 +272,10 @@ static void user_set(const User *u, const char *rights, uint64_t expires_ms) {
         record.expires_ms = expires_ms;
         assert_int_equal(right_list_record(list, &record, &err), 0);
         assert_int_equal(host_wait(u->fixture->host,
-                                   registry_set_user(u->fixture->host->registry,
-                                                     &(UserChange) { .name = u->name,
-                                                                     .user = rights ? &record : NULL,
-                                                                     .expected_index = known->index },
-                                                     host_on_done, u->fixture->host)),
+                                   registry_set_user(
+                                           u->fixture->host->registry,
+                                           &(UserChange) { .name = u->name, .user = rights ? &record : NULL },
+                                           host_on_done, u->fixture->host)),
                          KV_OK);
         wait_for_user(u->fixture, u->name);
 }

@@ -1,4 +1,4 @@
-#include "fleetd/registry/objects/revision.h"
+#include "fleetd/registry/revision_view.h"
 
 #include "fleetd/registry/cluster_parts.h"
 
