@@ -8,6 +8,9 @@ typedef struct MetricsView {
         const ComponentHost *host;
         KvState state;
         KvCounts counts;
+        RegistryCounts registry;
+        Turns turns;
+        uint64_t leader_changes;
         EngineCounts engine; /* 0s without an engine */
         AgentCounts agent;   /* 0s without an agent, as the next one */
         ChecksCounts checks;

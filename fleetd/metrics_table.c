@@ -6,13 +6,24 @@
 #include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"
 
-/* A family, and its reader: from the memory of the daemon, on the loop; or from files of the kernel, off the
- * loop. */
+/* A member of MetricsView, or of MetricsScrape, with the value of the first label. */
+typedef struct MetricValue {
+        const char *label;
+        size_t offset, size; /* 0: there is none */
+} MetricValue;
+
+#define VIEW(member)   offsetof(MetricsView, member), sizeof(((MetricsView *) NULL)->member)
+#define SCRAPE(member) offsetof(MetricsScrape, member), sizeof(((MetricsScrape *) NULL)->member)
+
+/* A family, and where its samples are: in the memory of the daemon, on the loop; or in files of the kernel,
+ * off the loop. */
 typedef struct MetricRow {
         MetricFamily family;
-        void (*read)(const MetricsView *v, MetricsWriter *w);
-        void (*complete)(const MetricsScrape *scrape, MetricsWriter *w);
-        MetricsUnitWrite write; /* instead of it: for each unit of this host */
+        void (*read)(const MetricsView *v, MetricsWriter *w); /* or the next two, members of MetricsView: */
+        MetricValue values[5];
+        size_t durations;       /* DurationCounts; 0: none */
+        bool of_scrape;         /* the values are of MetricsScrape, off the loop */
+        MetricsUnitWrite write; /* the same for each unit of this host */
 } MetricRow;
 
 /* -- Cluster: from the cluster view, equal on all hosts -- */
@@ -46,31 +57,6 @@ static void read_machines(const MetricsView *v, MetricsWriter *w) {
 
 /* -- Engine -- */
 
-static void read_leader_start(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->engine.leader_since_s, NULL, NULL);
-}
-
-static void add_tasks(MetricsWriter *w, uint64_t scheduled, uint64_t unscheduled) {
-        metrics_add(w, scheduled, "attemptscheduleunit", NULL);
-        metrics_add(w, unscheduled, "unscheduleunit", NULL);
-}
-
-static void read_tasks(const MetricsView *v, MetricsWriter *w) {
-        add_tasks(w, v->engine.scheduled, v->engine.unscheduled);
-}
-
-static void read_task_failures(const MetricsView *v, MetricsWriter *w) {
-        add_tasks(w, v->engine.schedule_failures, v->engine.unschedule_failures);
-}
-
-static void read_passes(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->engine.passes, NULL, NULL);
-}
-
-static void read_pass_failures(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->engine.pass_failures, "schedule", NULL);
-}
-
 static void read_brake(const MetricsView *v, MetricsWriter *w) {
         EngineBrake brake = {};
 
@@ -100,16 +86,6 @@ static void read_waiting(const MetricsView *v, MetricsWriter *w) {
         metrics_add(w, n, NULL, NULL);
 }
 
-/* -- Registry -- */
-
-static void read_transactions(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, registry_counts(v->host->registry)->done, "set", NULL);
-}
-
-static void read_failed_transactions(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, registry_counts(v->host->registry)->failed, "set", NULL);
-}
-
 /* -- Store -- */
 
 static void read_has_leader(const MetricsView *v, MetricsWriter *w) {
@@ -120,67 +96,8 @@ static void read_is_leader(const MetricsView *v, MetricsWriter *w) {
         metrics_add(w, v->state.role == KV_ROLE_LEADER, NULL, NULL);
 }
 
-static void read_leader_changes(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->host->leader_changes, NULL, NULL);
-}
-
-static void read_term(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->state.term, NULL, NULL);
-}
-
-static void read_index(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->state.index, NULL, NULL);
-}
-
-static void read_raft_index(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->state.raft_index, NULL, NULL);
-}
-
 static void read_lag(const MetricsView *v, MetricsWriter *w) {
         metrics_add(w, v->state.commit - MIN(v->state.commit, v->state.raft_index), NULL, NULL);
-}
-
-static void read_conditions(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->state.differs, "diverged", NULL);
-        metrics_add(w, v->state.undecided, "no-majority", NULL);
-        metrics_add(w, v->state.stopped, "stopped", NULL);
-        metrics_add(w, v->state.lost, "quarantined", NULL);
-        metrics_add(w, v->state.refuses, "snapshot-refused", NULL);
-}
-
-static void read_keys(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.users.n_keys, "users", NULL);
-        metrics_add(w, v->counts.own.n_keys, "fleet", NULL);
-}
-
-static void read_bytes(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.users.bytes, "users", NULL);
-        metrics_add(w, v->counts.own.bytes, "fleet", NULL);
-}
-
-static void read_quota(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.quota_bytes, "users", NULL);
-        metrics_add(w, v->counts.quota_bytes, "fleet", NULL);
-}
-
-static void read_log_memory(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.entries_bytes, NULL, NULL);
-}
-
-static void read_event_window(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.window_bytes, NULL, NULL);
-}
-
-static void read_apply_cost(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.cost.total, NULL, NULL);
-}
-
-static void read_apply_cost_max(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.cost_max.total, NULL, NULL);
-}
-
-static void read_deferred(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->counts.deferred, NULL, NULL);
 }
 
 static void add_actions(MetricsWriter *w, const uint64_t n[static _KV_ACTION_MAX]) {
@@ -248,87 +165,13 @@ static void read_agent_actions(const MetricsView *v, MetricsWriter *w) {
         }
 }
 
-static void add_durations(MetricsWriter *w, const DurationCounts *counts) {
-        metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = duration_bounds_ns,
-                                                      .n_bounds = DURATION_BUCKETS,
-                                                      .buckets = counts->buckets,
-                                                      .sum_ns = counts->sum_ns });
-}
-
-static void read_agent_starts(const MetricsView *v, MetricsWriter *w) {
-        add_durations(w, &v->agent.starts);
-}
-
-static void read_checks(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->checks.n_checks, NULL, NULL);
-}
-
-static void read_probes(const MetricsView *v, MetricsWriter *w) {
-        metrics_add(w, v->checks.passed, "passed", NULL);
-        metrics_add(w, v->checks.failed, "failed", NULL);
-        metrics_add(w, v->checks.late, "discarded", NULL);
-}
-
-static void read_commits(const MetricsView *v, MetricsWriter *w) {
-        add_durations(w, &v->counts.commits);
-}
-
-static void read_log_writes(const MetricsView *v, MetricsWriter *w) {
-        add_durations(w, &v->counts.log_writes);
-}
-
 /* -- Event loop -- */
 
 static void read_turns(const MetricsView *v, MetricsWriter *w) {
-        const Turns *t = loop_turns(v->host->io.loop);
-
         metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = turn_bucket_ns,
                                                       .n_bounds = TURN_BUCKETS,
-                                                      .buckets = t->buckets,
-                                                      .sum_ns = t->cpu_ns });
-}
-
-static void read_turn_cpu_max(const MetricsView *v, MetricsWriter *w) {
-        metrics_add_ns(w, loop_turns(v->host->io.loop)->cpu_max_ns, NULL, NULL);
-}
-
-static void read_turn_wall_max(const MetricsView *v, MetricsWriter *w) {
-        metrics_add_ns(w, loop_turns(v->host->io.loop)->wall_max_ns, NULL, NULL);
-}
-
-static void add_work(MetricsWriter *w, const TurnWork *work) {
-        metrics_add(w, work->nodes, "nodes", NULL);
-        metrics_add(w, work->bytes, "bytes", NULL);
-}
-
-static void read_work(const MetricsView *v, MetricsWriter *w) {
-        add_work(w, &loop_turns(v->host->io.loop)->total);
-}
-
-static void read_work_max(const MetricsView *v, MetricsWriter *w) {
-        add_work(w, &loop_turns(v->host->io.loop)->most);
-}
-
-/* -- Process -- */
-
-static void complete_cpu(const MetricsScrape *scrape, MetricsWriter *w) {
-        metrics_add_ns(w, scrape->process.cpu_ns, NULL, NULL);
-}
-
-static void complete_resident(const MetricsScrape *scrape, MetricsWriter *w) {
-        metrics_add(w, scrape->process.resident_bytes, NULL, NULL);
-}
-
-static void complete_fds(const MetricsScrape *scrape, MetricsWriter *w) {
-        metrics_add(w, scrape->process.open_fds, NULL, NULL);
-}
-
-static void complete_omitted(const MetricsScrape *scrape, MetricsWriter *w) {
-        metrics_add(w, scrape->n_omitted, NULL, NULL);
-}
-
-static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
-        metrics_add_ns(w, scrape->process.started_ms * NS_PER_MS, NULL, NULL);
+                                                      .buckets = v->turns.buckets,
+                                                      .sum_ns = v->turns.cpu_ns });
 }
 
 /* -- The table -- */
@@ -338,7 +181,7 @@ static void complete_started(const MetricsScrape *scrape, MetricsWriter *w) {
 #define HISTOGRAM METRIC_HISTOGRAM
 
 /* clang-format off */
-/* Rows with 'complete' or 'write' follow all others. */
+/* Rows with 'of_scrape' or 'write' follow all others. */
 static const MetricRow rows[] = {
         { { "fleet_build_info", METRIC_INFO, NULL, { "version" },
             "Version of this fleetd." },
@@ -375,19 +218,21 @@ static const MetricRow rows[] = {
 
         { { "fleet_engine_leader_start_time", GAUGE, NULL, {},
             "When this host's engine began to place units, in seconds since 1970; 0: it does not." },
-          read_leader_start },
+          .values = { { NULL, VIEW(engine.leader_since_s) } } },
         { { "fleet_engine_task_count_total", COUNTER, NULL, { "type" },
             "Assignments that the engine wrote." },
-          read_tasks },
+          .values = { { "attemptscheduleunit", VIEW(engine.scheduled) },
+                      { "unscheduleunit", VIEW(engine.unscheduled) } } },
         { { "fleet_engine_task_failure_count_total", COUNTER, NULL, { "type" },
             "Assignments that were rejected, and planned again." },
-          read_task_failures },
+          .values = { { "attemptscheduleunit", VIEW(engine.schedule_failures) },
+                      { "unscheduleunit", VIEW(engine.unschedule_failures) } } },
         { { "fleet_engine_reconcile_count_total", COUNTER, NULL, {},
             "Passes of the engine." },
-          read_passes },
+          .values = { { NULL, VIEW(engine.passes) } } },
         { { "fleet_engine_reconcile_failure_count_total", COUNTER, NULL, { "type" },
             "Passes that failed." },
-          read_pass_failures },
+          .values = { { "schedule", VIEW(engine.pass_failures) } } },
         { { "fleet_engine_moves_total", COUNTER, NULL, { "reason" },
             "Assignments that the engine wrote to move a unit, by what ended its former place." },
           read_moves },
@@ -400,10 +245,10 @@ static const MetricRow rows[] = {
 
         { { "fleet_registry_operation_count_total", COUNTER, NULL, { "type" },
             "Transactions of the registry." },
-          read_transactions },
+          .values = { { "set", VIEW(registry.done) } } },
         { { "fleet_registry_operation_failed_count_total", COUNTER, NULL, { "type" },
             "Transactions that were rejected, or whose outcome is unknown." },
-          read_failed_transactions },
+          .values = { { "set", VIEW(registry.failed) } } },
 
         { { "fleet_store_has_leader", GAUGE, NULL, {},
             "Whether this host knows a leader." },
@@ -413,46 +258,48 @@ static const MetricRow rows[] = {
           read_is_leader },
         { { "fleet_store_leader_changes_total", COUNTER, NULL, {},
             "How often this host followed another leader, or began to lead." },
-          read_leader_changes },
+          .values = { { NULL, VIEW(leader_changes) } } },
         { { "fleet_store_term", GAUGE, NULL, {},
             "Raft's term." },
-          read_term },
+          .values = { { NULL, VIEW(state.term) } } },
         { { "fleet_store_index", GAUGE, NULL, {},
             "The store's index, as applied here." },
-          read_index },
+          .values = { { NULL, VIEW(state.index) } } },
         { { "fleet_store_raft_index", GAUGE, NULL, {},
             "Raft's index, as applied here." },
-          read_raft_index },
+          .values = { { NULL, VIEW(state.raft_index) } } },
         { { "fleet_store_lag_entries", GAUGE, NULL, {},
             "Entries that are committed, as this host knows, and not applied here." },
           read_lag },
         { { "fleet_store_condition", GAUGE, NULL, { "condition" },
             "Whether the replica of this host has this condition." },
-          read_conditions },
+          .values = { { "diverged", VIEW(state.differs) }, { "no-majority", VIEW(state.undecided) },
+                      { "stopped", VIEW(state.stopped) }, { "quarantined", VIEW(state.lost) },
+                      { "snapshot-refused", VIEW(state.refuses) } } },
         { { "fleet_store_keys", GAUGE, NULL, { "owner" },
             "Keys and directories." },
-          read_keys },
+          .values = { { "users", VIEW(counts.users.n_keys) }, { "fleet", VIEW(counts.own.n_keys) } } },
         { { "fleet_store_bytes", GAUGE, "bytes", { "owner" },
             "Bytes of keys and values, as the quota counts them." },
-          read_bytes },
+          .values = { { "users", VIEW(counts.users.bytes) }, { "fleet", VIEW(counts.own.bytes) } } },
         { { "fleet_store_quota_bytes", GAUGE, "bytes", { "owner" },
             "Limit of these bytes." },
-          read_quota },
+          .values = { { "users", VIEW(counts.quota_bytes) }, { "fleet", VIEW(counts.quota_bytes) } } },
         { { "fleet_store_log_memory_bytes", GAUGE, "bytes", {},
             "Bytes of the log's entries that are in memory." },
-          read_log_memory },
+          .values = { { NULL, VIEW(counts.entries_bytes) } } },
         { { "fleet_store_event_window_bytes", GAUGE, "bytes", {},
             "Bytes of the event windows in memory." },
-          read_event_window },
+          .values = { { NULL, VIEW(counts.window_bytes) } } },
         { { "fleet_store_apply_cost_total", COUNTER, NULL, {},
             "Cost of the entries that were applied here, in bytes." },
-          read_apply_cost },
+          .values = { { NULL, VIEW(counts.cost.total) } } },
         { { "fleet_store_apply_cost_max", GAUGE, NULL, {},
             "Cost of the costliest of them." },
-          read_apply_cost_max },
+          .values = { { NULL, VIEW(counts.cost_max.total) } } },
         { { "fleet_store_deferred_total", COUNTER, NULL, {},
             "Commands that did not fit into their entry's budget." },
-          read_deferred },
+          .values = { { NULL, VIEW(counts.deferred) } } },
         { { "fleet_store_operations_total", COUNTER, NULL, { "action" },
             "Users' changes that were applied here." },
           read_operations },
@@ -462,9 +309,10 @@ static const MetricRow rows[] = {
 
         { { "fleet_store_commit_seconds", HISTOGRAM, "seconds", {},
             "Time from the proposal of a change on this host until it is applied here." },
-          read_commits },
+          .durations = offsetof(MetricsView, counts.commits) },
         { { "fleet_store_log_write_seconds", HISTOGRAM, "seconds", {},
-            "Time of a write of the log, with its sync." }, read_log_writes },
+            "Time of a write of the log, with its sync." },
+          .durations = offsetof(MetricsView, counts.log_writes) },
 
         { { "fleet_session_up", GAUGE, NULL, { "peer" },
             "Whether a session to this other member is open, and its kernel has answered recently." },
@@ -492,27 +340,30 @@ static const MetricRow rows[] = {
             "Actions of the agent on units of this host." }, read_agent_actions },
         { { "fleet_agent_start_seconds", HISTOGRAM, "seconds", {},
             "Time from the assignment of a unit until it is active on this host." },
-          read_agent_starts },
+          .durations = offsetof(MetricsView, agent.starts) },
         { { "fleet_health_checks", GAUGE, NULL, {},
-            "Health checks of the units that run on this host." }, read_checks },
+            "Health checks of the units that run on this host." },
+          .values = { { NULL, VIEW(checks.n_checks) } } },
         { { "fleet_health_probes_total", COUNTER, NULL, { "result" },
-            "Executions of health checks by this host. Late ones are discarded." }, read_probes },
+            "Executions of health checks by this host. Late ones are discarded." }, .values = {
+                      { "passed", VIEW(checks.passed) }, { "failed", VIEW(checks.failed) },
+                      { "discarded", VIEW(checks.late) } } },
 
         { { "fleet_loop_turn_cpu_seconds", HISTOGRAM, "seconds", {},
             "CPU time of the turns of the event loop." },
           read_turns },
         { { "fleet_loop_turn_cpu_max_seconds", GAUGE, "seconds", {},
             "CPU time of the longest turn since the start." },
-          read_turn_cpu_max },
+          .values = { { NULL, VIEW(turns.cpu_max_ns) } } },
         { { "fleet_loop_turn_wall_max_seconds", GAUGE, "seconds", {},
             "Wall time of the longest turn since the start." },
-          read_turn_wall_max },
+          .values = { { NULL, VIEW(turns.wall_max_ns) } } },
         { { "fleet_loop_work_total", COUNTER, NULL, { "unit" },
             "Work of the event loop that grows with its input." },
-          read_work },
+          .values = { { "nodes", VIEW(turns.total.nodes) }, { "bytes", VIEW(turns.total.bytes) } } },
         { { "fleet_loop_turn_work_max", GAUGE, NULL, { "unit" },
             "The most such work of one turn since the start." },
-          read_work_max },
+          .values = { { "nodes", VIEW(turns.most.nodes) }, { "bytes", VIEW(turns.most.bytes) } } },
 
         { { "fleet_unit_active", GAUGE, NULL, { "unit" },
             "Whether this unit of this host is active." },
@@ -546,24 +397,55 @@ static const MetricRow rows[] = {
           .write = metrics_write_pressure },
         { { "fleet_metrics_units_omitted", GAUGE, NULL, {},
             "Units of this host without families of their own, because there are more than MetricsUnits=." },
-          .complete = complete_omitted },
+          .of_scrape = true, .values = { { NULL, SCRAPE(n_omitted) } } },
 
         { { "process_cpu_seconds_total", COUNTER, "seconds", {},
             "CPU time of this fleetd, of all its threads." },
-          .complete = complete_cpu },
+          .of_scrape = true, .values = { { NULL, SCRAPE(process.cpu_ns) } } },
         { { "process_resident_memory_bytes", GAUGE, "bytes", {},
             "Memory of this fleetd that is in use, without swap." },
-          .complete = complete_resident },
+          .of_scrape = true, .values = { { NULL, SCRAPE(process.resident_bytes) } } },
         { { "process_open_fds", GAUGE, NULL, {},
             "Open file descriptors of this fleetd." },
-          .complete = complete_fds },
+          .of_scrape = true, .values = { { NULL, SCRAPE(process.open_fds) } } },
         { { "process_start_time_seconds", GAUGE, "seconds", {},
             "When this fleetd started, in seconds since 1970." },
-          .complete = complete_started },
+          .of_scrape = true, .values = { { NULL, SCRAPE(process.started_ns) } } },
 };
 /* clang-format on */
+
 const MetricFamily *metrics_family(size_t i) {
         return i < ELEMENTS(rows) ? &rows[i].family : NULL;
+}
+
+/* Seconds are kept in nanoseconds. */
+static void metrics_add_values(MetricsWriter *w, const MetricRow *row, const void *of) {
+        for (const MetricValue *v = row->values; v < row->values + ELEMENTS(row->values) && v->size > 0;
+             v++) {
+                const char *member = (const char *) of + v->offset;
+                uint64_t value = v->size == sizeof(bool)     ? *(const bool *) member :
+                                 v->size == sizeof(unsigned) ? *(const unsigned *) member :
+                                                               *(const uint64_t *) member;
+
+                if (same_string(row->family.unit, "seconds"))
+                        metrics_add_ns(w, value, v->label, NULL);
+                else
+                        metrics_add(w, value, v->label, NULL);
+        }
+}
+
+static void metrics_add_row(MetricsWriter *w, const MetricRow *row, const MetricsView *v) {
+        const DurationCounts *counts = (const void *) ((const char *) v + row->durations);
+
+        if (row->read)
+                row->read(v, w);
+        else if (row->durations > 0)
+                metrics_add_histogram(w, &(MetricHistogram) { .bounds_ns = duration_bounds_ns,
+                                                              .n_bounds = DURATION_BUCKETS,
+                                                              .buckets = counts->buckets,
+                                                              .sum_ns = counts->sum_ns });
+        else
+                metrics_add_values(w, row, v);
 }
 
 static void metrics_complete(MetricsScrape *scrape) {
@@ -572,26 +454,27 @@ static void metrics_complete(MetricsScrape *scrape) {
         metrics_process_read(&scrape->process);
         metrics_scrape_read_units(scrape, "/sys/fs/cgroup");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                if (rows[i].read)
+                if (!rows[i].of_scrape && !rows[i].write)
                         continue;
                 metrics_begin_family(&w, &rows[i].family);
-                if (rows[i].complete)
-                        rows[i].complete(scrape, &w);
-                else
-                        metrics_units_write(&w, scrape->units, scrape->n_units, rows[i].write);
+                metrics_add_values(&w, &rows[i], scrape);
+                for (size_t k = 0; rows[i].write && k < scrape->n_units; k++)
+                        rows[i].write(&w, &scrape->units[k]);
         }
         metrics_end(&w);
 }
 
 int metrics_begin(const ComponentHost *host, MetricsForm form, MetricsScrape **ret) {
         _cleanup_(metrics_scrape_freep) MetricsScrape *scrape = NEW0(MetricsScrape, 1);
-        MetricsView v = { .host = host };
+        MetricsView v = { .host = host, .leader_changes = host->leader_changes };
         MetricsWriter w;
 
         if (!scrape || metrics_units_collect(host, scrape) < 0)
                 return -ENOMEM;
         kv_state(host->store, &v.state);
         kv_counts(host->store, &v.counts);
+        v.registry = *registry_counts(host->registry);
+        v.turns = *loop_turns(host->io.loop);
         if (host->engine)
                 engine_counts(host->engine, &v.engine);
         if (host->agent)
@@ -600,13 +483,13 @@ int metrics_begin(const ComponentHost *host, MetricsForm form, MetricsScrape **r
                 v.checks = *agent_checks(host->agent);
         scrape->form = form;
         scrape->complete = metrics_complete;
-        scrape->process.started_ms = host->started_ms;
+        scrape->process.started_ns = host->started_ms * NS_PER_MS;
         w = (MetricsWriter) { .form = form, .text = &scrape->text };
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                if (!rows[i].read)
+                if (rows[i].of_scrape || rows[i].write)
                         continue;
                 metrics_begin_family(&w, &rows[i].family);
-                rows[i].read(&v, &w);
+                metrics_add_row(&w, &rows[i], &v);
         }
         if (scrape->text.error < 0)
                 return scrape->text.error;

@@ -7,7 +7,7 @@ typedef struct MetricsProcess {
         uint64_t cpu_ns; /* of all threads */
         uint64_t resident_bytes;
         uint64_t open_fds;
-        uint64_t started_ms; /* wall clock, ms since 1970; set by the caller */
+        uint64_t started_ns; /* wall clock, since 1970; set by the caller */
 } MetricsProcess;
 
 /* Read all but the start. A figure that cannot be read is 0. Counts descriptors: call it off the loop. */

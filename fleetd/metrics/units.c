@@ -182,11 +182,6 @@ void metrics_units_read(const char *root, MetricsUnit *units, size_t n) {
 
 /* -- Samples -- */
 
-void metrics_units_write(MetricsWriter *w, const MetricsUnit *units, size_t n, MetricsUnitWrite write) {
-        for (size_t i = 0; i < n; i++)
-                write(w, &units[i]);
-}
-
 static void add_figure(MetricsWriter *w, const MetricsUnit *u, const MetricsFigure *f) {
         if (f->known)
                 metrics_add(w, f->value, u->name, NULL);

@@ -49,9 +49,8 @@ void metrics_units_resume(MetricsUnit *units, size_t n, size_t first, const Metr
  * slice, also nested ones. A figure that cannot be read stays unknown. Call it off the loop. */
 void metrics_units_read(const char *root, MetricsUnit *units, size_t n);
 
-/* Write the samples of one family for all units. */
+/* Write the samples of one family for a unit. */
 typedef void (*MetricsUnitWrite)(MetricsWriter *w, const MetricsUnit *unit);
-void metrics_units_write(MetricsWriter *w, const MetricsUnit *units, size_t n, MetricsUnitWrite write);
 
 void metrics_write_active(MetricsWriter *w, const MetricsUnit *unit);
 void metrics_write_failed(MetricsWriter *w, const MetricsUnit *unit);

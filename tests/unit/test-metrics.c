@@ -374,9 +374,9 @@ static void a_sample_of_a_unit_is_absent_where_its_figure_is_unknown(void **stat
                 _cleanup_text_ Text t = {}, none = {};
                 MetricsWriter w = { .family = &family, .text = &t }, n = { .family = &family, .text = &none };
 
-                metrics_units_write(&w, &known, 1, rows[i].write);
+                rows[i].write(&w, &known);
                 assert_string_equal(t.chars, rows[i].known);
-                metrics_units_write(&n, &unknown, 1, rows[i].write);
+                rows[i].write(&n, &unknown);
                 assert_int_equal(none.size > 0, i < 2);
         }
         {
@@ -500,9 +500,11 @@ static double scrape_write(MetricsScrape *scrape) {
 
         metrics_process_read(&before);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                metrics_units_write(&w, scrape->units, scrape->n_units, writes[i]);
+                for (size_t k = 0; k < scrape->n_units; k++)
+                        writes[i](&w, &scrape->units[k]);
         w.family = &pressure;
-        metrics_units_write(&w, scrape->units, scrape->n_units, metrics_write_pressure);
+        for (size_t k = 0; k < scrape->n_units; k++)
+                metrics_write_pressure(&w, &scrape->units[k]);
         metrics_process_read(&after);
         assert_int_equal(scrape->text.error, 0);
         return (double) (after.cpu_ns - before.cpu_ns) / 1e6;
