@@ -10,7 +10,7 @@
 #include "units/options_internal.h"
 #include "units/revision.h"
 
-static int take_machine_id(Reading *r, const char *item) {
+static int take_machine_id(Reading *r, const char *item, void *field) {
         size_t size = strlen(item);
 
         if (r->placement->machine_id || size == 0)
@@ -36,16 +36,12 @@ static int take_name(Reading *r, Names *names, const char *item, size_t size) {
         return names_add(names, item, size);
 }
 
-static int take_peer(Reading *r, const char *item) {
-        return take_name(r, &r->placement->machine_of, item, strlen(item));
-}
-
-static int take_replace(Reading *r, const char *item) {
-        return take_name(r, &r->placement->replaces, item, strlen(item));
+static int take_unit(Reading *r, const char *item, void *field) {
+        return take_name(r, field, item, strlen(item));
 }
 
 /* Only in this option, white space separates items without quotes. */
-static int take_conflicts(Reading *r, const char *item) {
+static int take_conflicts(Reading *r, const char *item, void *field) {
         static const char blanks[] = " \t\n\v\f\r";
 
         while (*(item += strspn(item, blanks))) {
@@ -74,7 +70,7 @@ static int options_refuse_pair(Reading *r, const char *item, const char *equals)
         return options_refuse(r, item, example);
 }
 
-static int take_metadata(Reading *r, const char *item) {
+static int take_metadata(Reading *r, const char *item, void *field) {
         const char *equals = strchr(item, '=');
         _cleanup_free_ char *key = NULL;
 
@@ -97,14 +93,14 @@ static int take_metadata(Reading *r, const char *item) {
 }
 
 /* An error, unlike in Global=: a unit that is to run at most once must not run as any other one. */
-static int take_singleton(Reading *r, const char *item) {
+static int take_singleton(Reading *r, const char *item, void *field) {
         r->placement->singleton = false;
         if (*item && parse_bool(item, &r->placement->singleton) < 0)
                 return options_refuse(r, item, "expected yes or no");
         return 0;
 }
 
-static int take_keep_revisions(Reading *r, const char *item) {
+static int take_keep_revisions(Reading *r, const char *item, void *field) {
         char expected[32];
         uint64_t n = 0;
 
@@ -115,7 +111,7 @@ static int take_keep_revisions(Reading *r, const char *item) {
         return 0;
 }
 
-static int take_move(Reading *r, const char *item) {
+static int take_move(Reading *r, const char *item, void *field) {
         static const char *const words[] = { [PLACEMENT_MOVE_DEFAULT] = "",
                                              [PLACEMENT_START_FIRST] = "start-first",
                                              [PLACEMENT_STOP_FIRST] = "stop-first",
@@ -134,7 +130,7 @@ static int take_move(Reading *r, const char *item) {
         return options_refuse(r, item, "expected start-first, stop-first or no");
 }
 
-static int take_target_state(Reading *r, const char *item) {
+static int take_target_state(Reading *r, const char *item, void *field) {
         TargetState target = *item ? target_state_from_string(item) : TARGET_INACTIVE;
 
         r->placement->target = MAX(target, TARGET_INACTIVE);
@@ -144,7 +140,7 @@ static int take_target_state(Reading *r, const char *item) {
         return 0;
 }
 
-static int take_replace_after(Reading *r, const char *item) {
+static int take_replace_after(Reading *r, const char *item, void *field) {
         uint64_t ms = 0;
 
         if (streq(item, "never"))
@@ -155,21 +151,21 @@ static int take_replace_after(Reading *r, const char *item) {
         return 0;
 }
 
-static int take_on_partition(Reading *r, const char *item) {
+static int take_on_partition(Reading *r, const char *item, void *field) {
         if (*item && !streq(item, "keep") && !streq(item, "stop"))
                 return options_refuse(r, item, "expected keep or stop");
         r->placement->stops_alone = streq(item, "stop");
         return 0;
 }
 
-static int take_on_reconnect(Reading *r, const char *item) {
+static int take_on_reconnect(Reading *r, const char *item, void *field) {
         if (*item && !streq(item, "keep-new") && !streq(item, "keep-old"))
                 return options_refuse(r, item, "expected keep-new or keep-old");
         r->placement->keeps_old = streq(item, "keep-old");
         return 0;
 }
 
-static int take_stop_after(Reading *r, const char *item) {
+static int take_stop_after(Reading *r, const char *item, void *field) {
         uint64_t ms = 0;
 
         if (*item && (options_read_stored_span(r, item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
@@ -178,7 +174,7 @@ static int take_stop_after(Reading *r, const char *item) {
         return 0;
 }
 
-static int take_global(Reading *r, const char *item) {
+static int take_global(Reading *r, const char *item, void *field) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
 
@@ -197,20 +193,21 @@ static int take_global(Reading *r, const char *item) {
  * several spellings are taken in the order of this table. */
 static const struct {
         const char *name;
-        int (*take)(Reading *r, const char *item);
+        OptionTake take;
+        size_t field; /* a member of Placement, if 'take' sets one of several */
         bool old;     /* an old spelling: accepted, not suggested */
         bool updates; /* begins with the level of updates */
 } fleet_options[] = {
         { "MachineID", take_machine_id },
-        { "X-ConditionMachineID", take_machine_id, true },
-        { "X-ConditionMachineBootID", take_machine_id, true },
-        { "X-ConditionMachineOf", take_peer, true },
-        { "MachineOf", take_peer },
-        { "X-ConditionMachineMetadata", take_metadata, true },
+        { "X-ConditionMachineID", take_machine_id, .old = true },
+        { "X-ConditionMachineBootID", take_machine_id, .old = true },
+        { "X-ConditionMachineOf", take_unit, offsetof(Placement, machine_of), .old = true },
+        { "MachineOf", take_unit, offsetof(Placement, machine_of) },
+        { "X-ConditionMachineMetadata", take_metadata, .old = true },
         { "MachineMetadata", take_metadata },
-        { "X-Conflicts", take_conflicts, true },
+        { "X-Conflicts", take_conflicts, .old = true },
         { "Conflicts", take_conflicts },
-        { "Replaces", take_replace },
+        { "Replaces", take_unit, offsetof(Placement, replaces) },
         { "Global", take_global },
         { "Singleton", take_singleton },
         { "KeepRevisions", take_keep_revisions },
@@ -220,14 +217,14 @@ static const struct {
         { "OnPartition", take_on_partition },
         { "StopAfterSec", take_stop_after },
         { "OnReconnect", take_on_reconnect, .updates = true },
-        { "MaxUnavailable", take_max_unavailable, .updates = true },
-        { "MinAvailable", take_min_available, .updates = true },
-        { "MaxSurge", take_max_surge, .updates = true },
-        { "Canary", take_canary, .updates = true },
-        { "UpdateMaxFailures", take_max_failures, .updates = true },
-        { "UpdateWatchSec", take_update_watch, .updates = true },
-        { "UpdatePauseSec", take_update_pause, .updates = true },
-        { "UpdateDeadlineSec", take_update_deadline, .updates = true },
+        { "MaxUnavailable", take_share, offsetof(Placement, update.max_unavailable), .updates = true },
+        { "MinAvailable", take_share, offsetof(Placement, update.min_available), .updates = true },
+        { "MaxSurge", take_share, offsetof(Placement, update.max_surge), .updates = true },
+        { "Canary", take_share, offsetof(Placement, update.canary), .updates = true },
+        { "UpdateMaxFailures", take_share, offsetof(Placement, update.max_failures), .updates = true },
+        { "UpdateWatchSec", take_span_above_0, offsetof(Placement, update.watch_ms), .updates = true },
+        { "UpdatePauseSec", take_span, offsetof(Placement, update.pause_ms), .updates = true },
+        { "UpdateDeadlineSec", take_span_above_0, offsetof(Placement, update.deadline_ms), .updates = true },
         { "Promote", take_promote, .updates = true },
         { "UpdateBy", take_update_by, .updates = true },
         { "UpdateOnFailure", take_on_failure, .updates = true },
@@ -236,15 +233,15 @@ static const struct {
         { "HealthExec", take_health_exec, .updates = true },
         { "HealthIntervalSec", take_health_interval, .updates = true },
         { "HealthTimeoutSec", take_health_timeout, .updates = true },
-        { "HealthStartSec", take_health_start, .updates = true },
-        { "HealthFailures", take_health_failures, .updates = true },
-        { "HealthSuccesses", take_health_successes, .updates = true },
+        { "HealthStartSec", take_span, offsetof(Placement, health.start_ms), .updates = true },
+        { "HealthFailures", take_results, offsetof(Placement, health.failures), .updates = true },
+        { "HealthSuccesses", take_results, offsetof(Placement, health.successes), .updates = true },
         { "HealthAction", take_health_action, .updates = true },
         { "ReloadTrigger", take_trigger, .updates = true },
         { "RestartTrigger", take_trigger, .updates = true },
 };
 
-static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
+static int options_take_item(Reading *r, OptionTake take, void *field, const char *item) {
         _cleanup_free_ char *expanded = NULL;
 
         if (r->name) {
@@ -263,18 +260,18 @@ static int options_take_item(Reading *r, int (*take)(Reading *, const char *), c
         /* Conflicts= without quotes is one item up to here, and many names afterwards. */
         if (strlen(item) > OPTION_ITEM_MAX * (take == take_conflicts ? 64 : 1))
                 return options_refuse(r, item, "too long");
-        return take(r, item);
+        return take(r, item, field);
 }
 
 /* A value in quotes is a list: quotes are removed, and each space outside of quotes separates two items. */
-static int options_take_value(Reading *r, int (*take)(Reading *, const char *)) {
+static int options_take_value(Reading *r, OptionTake take, void *field) {
         const char *value = r->option->value;
         _cleanup_text_ Text item = {};
         bool quoted = false;
         int k;
 
         if (value[0] != '"' || !ends_with(value, "\""))
-                return options_take_item(r, take, value);
+                return options_take_item(r, take, field, value);
 
         text_append(&item, "");
         for (const char *p = value; *p; p++)
@@ -283,13 +280,13 @@ static int options_take_value(Reading *r, int (*take)(Reading *, const char *)) 
                 else if (*p == ' ' && !quoted) {
                         if (item.error < 0)
                                 return item.error;
-                        k = options_take_item(r, take, item.chars);
+                        k = options_take_item(r, take, field, item.chars);
                         if (k < 0)
                                 return k;
                         text_clear(&item);
                 } else
                         text_append_char(&item, *p);
-        return item.error < 0 ? item.error : options_take_item(r, take, item.chars);
+        return item.error < 0 ? item.error : options_take_item(r, take, field, item.chars);
 }
 
 bool options_begin_with_updates(const char *name) {
@@ -480,7 +477,8 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
                         if (!unit_file_section_is_ours(o->section) || !streq(o->name, fleet_options[i].name))
                                 continue;
-                        r = options_take_value(&reading, fleet_options[i].take);
+                        r = options_take_value(&reading, fleet_options[i].take,
+                                               (char *) &placement + fleet_options[i].field);
                         if (r == -ENOMEM)
                                 return r;
                         if (r < 0)

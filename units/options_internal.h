@@ -24,26 +24,22 @@ int options_read_span(const char *item, uint64_t *ret);
  */
 int options_read_stored_span(const Reading *r, const char *item, uint64_t *ret);
 
+/* Take an item of the current option, into its member of the placement. */
+typedef int (*OptionTake)(Reading *r, const char *item, void *field);
+
 /* The options of units/update.h. */
-int take_max_unavailable(Reading *r, const char *item);
-int take_min_available(Reading *r, const char *item);
-int take_max_surge(Reading *r, const char *item);
-int take_canary(Reading *r, const char *item);
-int take_max_failures(Reading *r, const char *item);
-int take_update_watch(Reading *r, const char *item);
-int take_update_pause(Reading *r, const char *item);
-int take_update_deadline(Reading *r, const char *item);
-int take_promote(Reading *r, const char *item);
-int take_update_by(Reading *r, const char *item);
-int take_on_failure(Reading *r, const char *item);
-int take_health_http(Reading *r, const char *item);
-int take_health_tcp(Reading *r, const char *item);
-int take_health_exec(Reading *r, const char *item);
-int take_health_interval(Reading *r, const char *item);
-int take_health_timeout(Reading *r, const char *item);
-int take_health_start(Reading *r, const char *item);
-int take_health_failures(Reading *r, const char *item);
-int take_health_successes(Reading *r, const char *item);
-int take_health_action(Reading *r, const char *item);
+int take_share(Reading *r, const char *item, void *field);        /* Share */
+int take_span(Reading *r, const char *item, void *field);         /* uint64_t, in ms, as the next */
+int take_span_above_0(Reading *r, const char *item, void *field); /* 0 counts as 1 ms */
+int take_results(Reading *r, const char *item, void *field);      /* unsigned: of checks */
+int take_promote(Reading *r, const char *item, void *field);
+int take_update_by(Reading *r, const char *item, void *field);
+int take_on_failure(Reading *r, const char *item, void *field);
+int take_health_http(Reading *r, const char *item, void *field);
+int take_health_tcp(Reading *r, const char *item, void *field);
+int take_health_exec(Reading *r, const char *item, void *field);
+int take_health_interval(Reading *r, const char *item, void *field);
+int take_health_timeout(Reading *r, const char *item, void *field);
+int take_health_action(Reading *r, const char *item, void *field);
 /* ReloadTrigger= and RestartTrigger=: any text, which is only compared (units/effect.h). */
-int take_trigger(Reading *r, const char *item);
+int take_trigger(Reading *r, const char *item, void *field);

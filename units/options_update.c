@@ -21,7 +21,8 @@ static int options_refuse_new(Reading *r, const char *item, const char *why) {
         return options_refuse(r, item, why);
 }
 
-static int options_take_share(Reading *r, const char *item, Share *ret) {
+int take_share(Reading *r, const char *item, void *field) {
+        Share *ret = field;
         size_t digits = strspn(item, "0123456789");
         bool large = digits > 0 && streq(item + digits, "%");
 
@@ -31,26 +32,6 @@ static int options_take_share(Reading *r, const char *item, Share *ret) {
         return options_refuse_new(r, item,
                                   large ? "expected at most 100%" :
                                           "expected a number or a percentage, for example 2 or 25%");
-}
-
-int take_max_unavailable(Reading *r, const char *item) {
-        return options_take_share(r, item, &r->placement->update.max_unavailable);
-}
-
-int take_min_available(Reading *r, const char *item) {
-        return options_take_share(r, item, &r->placement->update.min_available);
-}
-
-int take_max_surge(Reading *r, const char *item) {
-        return options_take_share(r, item, &r->placement->update.max_surge);
-}
-
-int take_canary(Reading *r, const char *item) {
-        return options_take_share(r, item, &r->placement->update.canary);
-}
-
-int take_max_failures(Reading *r, const char *item) {
-        return options_take_share(r, item, &r->placement->update.max_failures);
 }
 
 static int options_take_span(Reading *r, const char *item, uint64_t zero_ms, uint64_t *ret) {
@@ -65,19 +46,15 @@ static int options_take_span(Reading *r, const char *item, uint64_t zero_ms, uin
         return 0;
 }
 
-int take_update_watch(Reading *r, const char *item) {
-        return options_take_span(r, item, 1, &r->placement->update.watch_ms);
+int take_span(Reading *r, const char *item, void *field) {
+        return options_take_span(r, item, 0, field);
 }
 
-int take_update_pause(Reading *r, const char *item) {
-        return options_take_span(r, item, 0, &r->placement->update.pause_ms);
+int take_span_above_0(Reading *r, const char *item, void *field) {
+        return options_take_span(r, item, 1, field);
 }
 
-int take_update_deadline(Reading *r, const char *item) {
-        return options_take_span(r, item, 1, &r->placement->update.deadline_ms);
-}
-
-int take_promote(Reading *r, const char *item) {
+int take_promote(Reading *r, const char *item, void *field) {
         uint64_t ms = 0;
 
         r->placement->update.promote_ms = 0;
@@ -89,7 +66,7 @@ int take_promote(Reading *r, const char *item) {
         return 0;
 }
 
-int take_update_by(Reading *r, const char *item) {
+int take_update_by(Reading *r, const char *item, void *field) {
         UpdatePolicy *update = &r->placement->update;
 
         free(update->by);
@@ -113,7 +90,7 @@ static int options_take_word(Reading *r, const char *item, const char *const wor
         return options_refuse_new(r, item, expected);
 }
 
-int take_on_failure(Reading *r, const char *item) {
+int take_on_failure(Reading *r, const char *item, void *field) {
         int word, k;
 
         k = options_take_word(r, item, update_failure_action_names, _UPDATE_FAILURE_ACTION_MAX,
@@ -134,24 +111,24 @@ static int options_take_check(Reading *r, UnitCheckKind kind, const char *item, 
         return k == -EINVAL ? options_refuse_new(r, item, expected) : k;
 }
 
-int take_health_http(Reading *r, const char *item) {
+int take_health_http(Reading *r, const char *item, void *field) {
         return options_take_check(r, UNIT_CHECK_HTTP, item,
                                   "expected [ADDR:]PORT/PATH with an address of the unit's own host, for "
                                   "example 8080/ready");
 }
 
-int take_health_tcp(Reading *r, const char *item) {
+int take_health_tcp(Reading *r, const char *item, void *field) {
         return options_take_check(
                 r, UNIT_CHECK_TCP, item,
                 "expected [ADDR:]PORT with an address of the unit's own host, for example 8080");
 }
 
-int take_health_exec(Reading *r, const char *item) {
+int take_health_exec(Reading *r, const char *item, void *field) {
         return options_take_check(r, UNIT_CHECK_EXEC, item,
                                   *item == '/' ? "expected a closing quote" : "expected an absolute path");
 }
 
-int take_health_interval(Reading *r, const char *item) {
+int take_health_interval(Reading *r, const char *item, void *field) {
         uint64_t *ret = &r->placement->health.interval_ms, ms = 0;
         const char *expected = "expected a time span, for example 10s";
 
@@ -168,7 +145,7 @@ int take_health_interval(Reading *r, const char *item) {
         return options_refuse_new(r, item, expected);
 }
 
-int take_health_timeout(Reading *r, const char *item) {
+int take_health_timeout(Reading *r, const char *item, void *field) {
         uint64_t ms = 0;
 
         r->placement->health.timeout_ms = 0;
@@ -180,12 +157,9 @@ int take_health_timeout(Reading *r, const char *item) {
         return 0;
 }
 
-int take_health_start(Reading *r, const char *item) {
-        return options_take_span(r, item, 0, &r->placement->health.start_ms);
-}
-
-static int options_take_results(Reading *r, const char *item, unsigned *ret) {
+int take_results(Reading *r, const char *item, void *field) {
         char expected[32];
+        unsigned *ret = field;
         uint64_t n = 0;
 
         snprintf(expected, sizeof(expected), "expected 1 to %d", HEALTH_RESULTS_MAX);
@@ -198,15 +172,7 @@ static int options_take_results(Reading *r, const char *item, unsigned *ret) {
         return 0;
 }
 
-int take_health_failures(Reading *r, const char *item) {
-        return options_take_results(r, item, &r->placement->health.failures);
-}
-
-int take_health_successes(Reading *r, const char *item) {
-        return options_take_results(r, item, &r->placement->health.successes);
-}
-
-int take_health_action(Reading *r, const char *item) {
+int take_health_action(Reading *r, const char *item, void *field) {
         static const char *const words[] = {
                 [HEALTH_ACTION_NONE] = "none", [HEALTH_ACTION_RESTART] = "restart"
         };
@@ -217,6 +183,6 @@ int take_health_action(Reading *r, const char *item) {
         return k;
 }
 
-int take_trigger(Reading *r, const char *item) {
+int take_trigger(Reading *r, const char *item, void *field) {
         return 0;
 }
