@@ -317,6 +317,8 @@ int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *op
 void kv_attach(KvStore *store, const char *machine_id);
 /* The replica of this host works again before the slice was complete. */
 void kv_attach_no_more(KvStore *store);
+/* Write why there is no leader, for people. */
+void kv_problem(const KvStore *store, char *ret, size_t size);
 /* Write the failure of a replica that recovers by itself while this host is attached; "": there is none. */
 void kv_replica_problem(const KvStore *store, char *ret, size_t size);
 /* On such a host: return whether the replica of a machine has answered in the last 'within_ms', and has a

@@ -1,7 +1,6 @@
 /* Shared by the files of the store: store.c passes the replica's news to tree, proposers and watchers;
- * store_sessions.c is for hosts without a replica; cluster_time.c keeps cluster time and proposes expiry;
- * status.c answers queries; read.c reads.
- */
+ * store_sessions.c is for hosts without a replica; expiry.c proposes expiry; status.c answers queries; read.c
+ * reads; store_facts.c has what the others and their parts need. Each calls only the files after it. */
 #pragma once
 
 #include "kvstore/hub.h"
@@ -58,7 +57,7 @@ struct KvStore {
         Deferred notify;
         bool closing, handing_over;
         Timer hand_over;
-        Deferred finish;
+        Deferred finish; /* the next step of the end: what it has waited for is over */
         void (*closed)(void *userdata);
         void *closed_userdata;
 };
@@ -67,11 +66,6 @@ struct KvStore {
 
 void kv_lists_stop(KvStore *s); /* large reads end soon */
 void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never comes back */
-
-/* -- store.c -- */
-
-int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the tree that serves */
-void kv_list_ended(KvStore *s);              /* a large read: kv_close() may wait for it */
 
 /* -- store_sessions.c -- */
 
@@ -82,10 +76,14 @@ void kv_close_sessions(KvStore *s);
 bool kv_detach(KvStore *s);
 void kv_take_over(KvStore *s);
 
-/* -- cluster_time.c -- */
+/* -- store_facts.c -- */
 
+int kv_read_meta(KvStore *s, TreeMeta *ret); /* of the tree that serves */
 void kv_clock_set_running(KvStore *s, bool runs);
 void kv_clock_on_tick(void *store);
+
+/* -- expiry.c -- */
+
 /* Propose the expiry of keys that are due, or wait until one is. */
 void kv_expiry_check(KvStore *s);
 void kv_expiry_on_timer(void *store);

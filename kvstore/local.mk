@@ -1,7 +1,7 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/store.c kvstore/store_sessions.c kvstore/serving.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
-	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c kvstore/propose_results.c kvstore/propose_relay.c kvstore/result_frame.h kvstore/result_frame.c \
+	kvstore/kvstore.h kvstore/store.c kvstore/store_sessions.c kvstore/serving.h kvstore/store_facts.c kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/expiry.c kvstore/status.c \
+	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_queue.c kvstore/propose_frames.c kvstore/propose_results.c kvstore/propose_relay.c kvstore/result_frame.h kvstore/result_frame.c \
 	kvstore/remote_frames.h kvstore/remote_frames.c kvstore/node_set.h kvstore/node_set.c kvstore/serve.h kvstore/serve_internal.h kvstore/serve_subscriptions.c kvstore/serve_slices.c kvstore/serve_reads.h kvstore/serve_reads.c kvstore/remote.h kvstore/remote_session.c kvstore/remote_internal.h kvstore/remote_reads.c kvstore/remote_watches.c kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c kvstore/backup_tree.h kvstore/backup_tree.c kvstore/command/copy.h \
 	kvstore/raft/replica.h kvstore/raft/replica_open.c kvstore/raft/replica_internal.h \
 	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \

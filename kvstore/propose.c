@@ -2,86 +2,6 @@
 
 #include <inttypes.h>
 
-/* 'after' NULL: at the head. */
-static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
-        if (after)
-                TAILQ_INSERT_AFTER(list, after, x, entry);
-        else
-                TAILQ_INSERT_HEAD(list, x, entry);
-}
-
-static void proposal_free(Proposal *x) {
-        free((void *) x->item.command);
-        free(x->cause);
-        free(x->machine);
-        free(x);
-}
-
-static void proposals_remove_foreign(Proposals *p, Proposal *x) {
-        TAILQ_REMOVE(&p->queue, x, entry);
-        p->n_foreign--;
-        p->foreign_bytes -= x->item.command_size;
-        proposal_free(x);
-}
-
-/* Remove a proposal of this host from queue and table. */
-static void proposal_detach(Proposals *p, Proposal *x) {
-        if (x->state == PROPOSAL_QUEUED)
-                TAILQ_REMOVE(&p->queue, x, entry);
-        else if (x->state == PROPOSAL_ANSWERED)
-                TAILQ_REMOVE(&p->answered, x, entry);
-        HASH_DEL(p->own, x);
-        if (x->item.origin == p->options.origin)
-                TAILQ_REMOVE(&p->local, x, of_local);
-        p->n_own--;
-        p->own_bytes -= x->item.command_size;
-}
-
-static bool proposal_yields(const Proposal *x) {
-        return x->later || x->large;
-}
-
-void proposals_enqueue(Proposals *p, Proposal *x) {
-        uint64_t now = loop_now_ms(p->options.loop);
-        Proposal *after = TAILQ_LAST(&p->queue, ProposalList);
-
-        x->state = PROPOSAL_QUEUED;
-        x->queued_ms = now;
-        while (!proposal_yields(x) && after && proposal_yields(after) && now - after->queued_ms < LATER_MS)
-                after = TAILQ_PREV(after, ProposalList, entry);
-        proposal_insert(&p->queue, after, x);
-}
-
-void proposals_enqueue_again(Proposals *p, Proposal *x) {
-        Proposal *y = TAILQ_FIRST(&p->queue);
-
-        while (y && (y->queued_ms < x->queued_ms ||
-                     (y->queued_ms == x->queued_ms && (y->foreign || y->item.number < x->item.number))))
-                y = TAILQ_NEXT(y, entry);
-        x->state = PROPOSAL_QUEUED;
-        proposal_insert(&p->queue,
-                        y ? TAILQ_PREV(y, ProposalList, entry) : TAILQ_LAST(&p->queue, ProposalList), x);
-}
-
-void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause) {
-        if (x->state == PROPOSAL_ANSWERED)
-                return;
-        if (x->state == PROPOSAL_QUEUED)
-                TAILQ_REMOVE(&p->queue, x, entry);
-        x->state = PROPOSAL_ANSWERED;
-        x->status = status;
-        free(x->cause);
-        x->cause = cause ? strdup(cause) : NULL;
-        proposal_insert(&p->answered, TAILQ_LAST(&p->answered, ProposalList), x);
-        loop_defer(p->options.loop, &p->answer);
-}
-
-void proposals_answer(Proposals *p, Proposal *x, const KvResult *result) {
-        proposal_detach(p, x);
-        x->done(x->userdata, result);
-        proposal_free(x);
-}
-
 static void proposals_on_answer(void *userdata) {
         Proposals *p = userdata;
         Proposal *x;
@@ -104,71 +24,7 @@ static void proposals_no_leader(Proposals *p, Proposal *x) {
         proposals_refuse(p, x, KV_NO_LEADER, cause);
 }
 
-void proposals_unknown(Proposals *p, Proposal *x) {
-        proposals_refuse(p, x, KV_UNKNOWN, "the leader was lost before it answered");
-}
-
-/* -- Deduplication -- */
-
-uint64_t proposals_acknowledged(const Proposals *p) {
-        const Proposal *x = TAILQ_FIRST(&p->local);
-
-        return x ? x->item.number : p->next_number + 1;
-}
-
-uint64_t proposal_acknowledged(const Proposals *p, const Proposal *x) {
-        return x->machine ? x->item.acknowledged : proposals_acknowledged(p);
-}
-
-void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
-        if (!x->foreign && !x->machine && !x->once && x->copies == 0)
-                x->item.deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
-}
-
-uint64_t proposals_known_ms(const Proposals *p) {
-        uint64_t known = kv_cluster_ms(p->options.store);
-
-        return p->leader_ms > 0 ? MAX(known, p->leader_ms + loop_now_ms(p->options.loop) - p->leader_at_ms) :
-                                  known;
-}
-
-bool proposals_full(const Proposals *p) {
-        return kv_kept_bytes(p->options.store) >= DEDUP_MAX;
-}
-
-bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t acknowledged) {
-        uint64_t known;
-        TreeTxn *txn;
-
-        if (kv_read(p->options.store, &txn) < 0)
-                return false;
-        known = dedup_bound(txn, origin);
-        tree_abort(txn);
-        return known > 0 && acknowledged > known;
-}
-
-void proposals_pump(Proposals *p) {
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
-}
-
 /* -- Into the log -- */
-
-static int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status,
-                                Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        KvStatus status = KV_OK;
-        int r;
-
-        r = kv_read(p->options.store, &txn);
-        if (r >= 0)
-                r = budget_check(&p->budget, txn, loop_now_ms(p->options.loop), cmd, ret, &status, err);
-        *ret = MAX(*ret, (uint64_t) COST_COMMAND); /* a tree that cannot be read is apply's to find */
-        if (status == KV_OK)
-                return 0;
-        *ret_status = status;
-        return r;
-}
 
 /* Estimate, once and before it is logged, a command that arrived while this host did not lead, or from
  * another host in a turn without room. False: it is rejected. A command that may have taken effect is never
@@ -307,17 +163,6 @@ static int proposals_submit(Proposals *p, bool empty) {
         return 0;
 }
 
-static void proposals_on_heavy(void *userdata) {
-        proposals_pump(userdata);
-}
-
-void proposals_keep_time(Proposals *p) {
-        if (p->n_own == 0 || (p->lead && !TAILQ_FIRST(&p->queue) && !p->any_due))
-                timer_stop(&p->sweep);
-        else if (!timer_armed(&p->sweep))
-                (void) timer_start(&p->sweep, p->options.loop, SWEEP_MS);
-}
-
 static void proposals_drop_foreign(Proposals *p) {
         Proposal *x, *next;
 
@@ -436,19 +281,12 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
-static void proposal_drop(Proposals *p, Proposal *x) {
-        proposal_detach(p, x);
-        if (x->machine) /* it receives the result */
-                free(x->userdata);
-        proposal_free(x);
-}
-
 void proposals_drop_relayed(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {
                 if (x->machine)
-                        proposal_drop(p, x);
+                        proposals_remove(p, x);
         }
 }
 
@@ -496,55 +334,6 @@ void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied) {
         proposals_keep_time(p);
 }
 
-int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status,
-                    Error *err) {
-        int r;
-
-        *ret_cost = 0;
-        if (replica_is_leader(p->options.replica)) {
-                r = kv_check_room(p->options.store, cmd, ret_status, err);
-                if (r < 0)
-                        return r;
-                r = proposals_check_cost(p, cmd, ret_cost, ret_status, err);
-                if (r < 0)
-                        return r;
-        }
-        if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
-                return 0;
-        *ret_status = KV_INVALID;
-        return error_set(err, -EINVAL,
-                         "feature level %" PRIu64 ": the fleetd of this host supports %u at most", cmd->limit,
-                         p->options.level_max);
-}
-
-Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number) {
-        const uint64_t key[] = { origin, number };
-        Proposal *x;
-
-        HASH_FIND(hh, p->own, key, PROPOSAL_KEY, x);
-        return x;
-}
-
-Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDone done, void *userdata) {
-        Proposal *x = NEW0(Proposal, 1);
-
-        if (!x)
-                return NULL;
-        *x = (Proposal) { .item = { .origin = origin, .number = number },
-                          .done = done,
-                          .userdata = userdata,
-                          .proposed_ns = loop_clock_ns(p->options.loop) };
-        HASH_ADD(hh, p->own, item.origin, PROPOSAL_KEY, x);
-        if (!TABLE_ADDED(x)) {
-                free(x);
-                return NULL;
-        }
-        if (origin == p->options.origin)
-                TAILQ_INSERT_TAIL(&p->local, x, of_local);
-        p->n_own++;
-        return x;
-}
-
 /* -- Calls of the store -- */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
@@ -586,7 +375,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         else if (size > KV_COMMAND_MAX) /* no host could apply it */
                 proposals_refuse(p, x, KV_TOO_LARGE,
                                  "a command of more than 250 KiB does not fit into the log");
-        else if (p->n_own > PROPOSE_MAX || p->own_bytes + size > PROPOSE_BYTES_MAX)
+        else if (HASH_COUNT(p->own) > PROPOSE_MAX || p->own_bytes + size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
                 x->principal = principal;
@@ -604,14 +393,12 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
 void proposals_cancel(Proposals *p, uint64_t number) {
         Proposal *x = proposals_find(p, p->options.origin, number);
 
-        if (!x)
-                return;
-        proposal_detach(p, x);
-        proposal_free(x);
+        if (x)
+                proposals_remove(p, x);
 }
 
 unsigned proposals_waiting(const Proposals *p) {
-        return (unsigned) p->n_own;
+        return HASH_COUNT(p->own);
 }
 
 void proposals_end(Proposals *p) {
@@ -632,7 +419,7 @@ void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
         HASH_ITER(hh, p->own, x, next) {
-                proposal_drop(p, x);
+                proposals_remove(p, x);
         }
 }
 
@@ -654,7 +441,7 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->pump = DEFERRED(proposals_on_pump, p);
         p->answer = DEFERRED(proposals_on_answer, p);
         p->sweep = TIMER(proposals_on_sweep, p);
-        p->heavy = TIMER(proposals_on_heavy, p);
+        p->heavy = TIMER(proposals_pump, p);
         if (options->peers)
                 peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
         if (options->peers)

@@ -36,16 +36,6 @@ static void write_item(Writer *w, const Proposal *x, unsigned flags, bool with_c
                            with_command ? x->principal : 0);
 }
 
-void proposal_sent(Proposals *p, Proposal *x, uint64_t term) {
-        TAILQ_REMOVE(&p->queue, x, entry);
-        x->state = PROPOSAL_SENT;
-        x->term = term;
-        x->sent_ms = loop_now_ms(p->options.loop);
-        x->copies++;
-        if (x->copies == 1)
-                x->due_ms = x->sent_ms + PROPOSE_WAIT_MS;
-}
-
 bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t cluster_ms = proposals_known_ms(p);
@@ -257,15 +247,9 @@ static int take_foreign(const Asked *a, const Proposal *like, KvBytes principal,
         *x = *like;
         x->item.command = memcpy(copy, like->item.command, size);
         x->foreign = true;
-        x->large = !cmd.internal && size > PROPOSE_SMALL_MAX;
-        x->ours = cmd.internal;
-        x->cost = cost;
-        if (cost > 0)
-                budget_take(&p->budget, &cmd, cost);
         p->n_foreign++;
         p->foreign_bytes += size;
-        proposals_enqueue(p, x);
-        loop_defer(p->options.loop, &p->pump);
+        proposals_take(p, x, &cmd, cost);
         return cost > 0;
 }
 

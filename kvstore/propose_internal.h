@@ -1,5 +1,6 @@
-/* Shared by the files of proposals: propose.c keeps them, brings them into the log and answers them;
- * propose_frames.c exchanges them with other hosts. */
+/* Shared by the files of proposals: propose.c brings them into the log, repeats and answers them;
+ * propose_frames.c and propose_relay.c exchange them with other hosts; propose_results.c has their results;
+ * propose_queue.c keeps them. Each calls only the files after it. */
 #pragma once
 
 #include <assert.h>
@@ -41,7 +42,8 @@ typedef struct Proposal {
         KvBatchItem item; /* owns 'command'; 'deadline_ms' is 0 with 'once' */
         size_t principal; /* bytes of the sender's text, which follow 'command'; 0: this host itself */
         char *machine;    /* owned; of an attached host, for which this host proposes it; NULL: its own */
-        uint64_t from, session; /* of another host's only: that host, and the number of its session */
+        uint64_t from, session;  /* of another host's: that replica, and the number of the session */
+        struct Proposals *relay; /* of an attached host */
         ProposalState state;
         uint64_t term;
         uint64_t due_ms;  /* 0: as long as the leader is there */
@@ -50,7 +52,7 @@ typedef struct Proposal {
                 copies; /* in others' hands or in a log, as far as we know: with none, nothing has happened */
         bool elsewhere; /* of an attached host: it was sent to a second replica, too */
         bool once;      /* valid in one term only: no other leader gets it */
-        KvDone done;    /* NULL and userdata NULL for another host's */
+        KvDone done;    /* NULL for another replica's; of an attached host, 'userdata' is the proposal */
         void *userdata;
         KvStatus status;
         char *cause;
@@ -94,7 +96,7 @@ struct Proposals {
         Proposal *own; /* table by origin and number: of this host, and of attached hosts */
         ProposalList queue, answered, local; /* local: of this host, in order of number */
         uint64_t next_number;
-        size_t n_own, own_bytes;          /* of this host, without a result */
+        size_t own_bytes;                 /* of those in the table */
         size_t n_foreign, foreign_bytes;  /* of other hosts, in the queue */
         uint64_t leader_ms, leader_at_ms; /* cluster time as a leader reported it, and when */
         uint64_t emptied_ms;              /* the last empty entry, appended for lack of room */
@@ -123,8 +125,17 @@ struct Proposals {
 #define TAILQ_FOREACH_SAFE(x, head, field, next) \
         for ((x) = TAILQ_FIRST(head); (x) && ((next) = TAILQ_NEXT(x, field), true); (x) = (next))
 
+/* -- propose_queue.c -- */
+
+/* Insert into a list; 'after' NULL: at the head. */
+void proposal_insert(ProposalList *list, Proposal *after, Proposal *x);
+/* Drop it without an answer: another replica's command, or one of the table. */
+void proposals_remove_foreign(Proposals *p, Proposal *x);
+void proposals_remove(Proposals *p, Proposal *x);
 /* Enqueue after all that wait for log or leader, but before those that yield and have not waited for long. */
 void proposals_enqueue(Proposals *p, Proposal *x);
+/* Enqueue a command that was checked, with its estimate; 0: not estimated yet. */
+void proposals_take(Proposals *p, Proposal *x, const KvCommand *cmd, uint64_t cost);
 /* Return to the former place in the queue: before all later ones. */
 void proposals_enqueue_again(Proposals *p, Proposal *x);
 /* Call its 'done', and free it. */
@@ -134,6 +145,7 @@ void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *ca
 /* Check a command before the log: the feature level of this program and, on the leader, room and cost. Return
  * 0 and an unchanged status, or a rejection with its message. *ret_cost is 0 on other hosts. */
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
+int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err);
 /* Return the proposal of an origin, or NULL. */
 Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number);
 /* Return a new proposal of this host or of an attached one, which is in the table and not queued yet; NULL
@@ -141,12 +153,7 @@ Proposal *proposals_find(Proposals *p, uint64_t origin, uint64_t number);
 Proposal *proposals_insert(Proposals *p, uint64_t origin, uint64_t number, KvDone done, void *userdata);
 /* The same: it may have taken effect. */
 void proposals_unknown(Proposals *p, Proposal *x);
-
-/* -- propose_results.c -- */
-
-/* Answer it, or propose it again: the result of one of its copies. */
-void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result);
-void proposals_pump(Proposals *p);      /* send what waits, with the next turn */
+void proposals_pump(void *proposals);   /* send what waits, with the next turn */
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */
 
 /* The acknowledged bound: the lowest number for which this host still waits. */
@@ -162,7 +169,15 @@ uint64_t proposals_known_ms(const Proposals *p);
 bool proposals_full(const Proposals *p);
 bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t acknowledged);
 #define PROPOSALS_FULL "too many answers are kept for hosts that have not taken them"
+/* Return how much a command of 'size' bytes counts in the limit of its host. */
+uint64_t proposal_weight(const KvCommand *cmd, size_t size);
+/* It has left the queue, for the leader of that term. */
+void proposal_sent(Proposals *p, Proposal *x, uint64_t term);
 
+/* -- propose_results.c -- */
+
+/* Answer it, or propose it again: the result of one of its copies. */
+void proposals_take_result(Proposals *p, Proposal *x, const KvResult *result);
 /* Decode the cached result of 'x', of this host's tree or of the leader's, and add it to 'answers'. An
  * invalid one is skipped. 'acknowledge': the host serves no older state from then on; without a record of
  * that, the result is skipped, too. */
@@ -171,8 +186,6 @@ void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kep
 
 /* -- propose_frames.c -- */
 
-/* It has left the queue, for the leader of that term. */
-void proposal_sent(Proposals *p, Proposal *x, uint64_t term);
 bool proposals_send_frame(Proposals *p, uint64_t leader,
                           uint64_t term); /* what is queued, as far as one frame goes; false: no way */
 /* What the leader took, and this host has not seen applied in time: what became of it? */
@@ -191,8 +204,6 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
 /* Send what is queued to the replica that this host uses, as far as its limit goes; false: no way, or no more
  * now. */
 bool proposals_send_relay(Proposals *p);
-/* Return how much a command of 'size' bytes counts in the limit of its host. */
-uint64_t proposal_weight(const KvCommand *cmd, size_t size);
 /* Return whether commands of users have waited because this host has sent as many as its relay takes. */
 bool proposals_relay_is_paced(Proposals *p);
 #define PROPOSALS_PACED \

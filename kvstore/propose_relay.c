@@ -10,6 +10,7 @@
 
 #include "kvstore/propose_internal.h"
 #include "kvstore/result_frame.h"
+#include "kvstore/serve.h"
 
 enum {
         RELAY_PROTOCOL = 1,
@@ -40,14 +41,6 @@ static int relay_send(const Proposals *p, const char *machine, const Writer *ite
         if (w.error < 0 || items->error < 0)
                 return -ENOMEM;
         return peers_send(p->options.peers, machine, PEER_RELAY, w.bytes, w.size);
-}
-
-uint64_t proposal_weight(const KvCommand *cmd, size_t size) {
-        size_t writes = cmd->op == KV_TXN ? cmd->n_writes : 1;
-
-        writes = (writes + PROPOSE_WEIGHT_WRITES - 1) / PROPOSE_WEIGHT_WRITES;
-        size = (size + PROPOSE_WEIGHT_BYTES - 1) / PROPOSE_WEIGHT_BYTES;
-        return MAX((uint64_t) 1, MAX(writes, size));
 }
 
 static bool relay_pace_is_used(const Proposals *p, Pace *pace, uint64_t burst) {
@@ -281,12 +274,6 @@ static void relay_on_relayed(void *userdata, PeerSession *session, PeerFrame typ
 
 /* -- The replica -- */
 
-/* The receiver of the result of a relayed proposal. */
-typedef struct Relayed {
-        Proposals *p;
-        uint64_t session, origin, number;
-} Relayed;
-
 static void relayed_head(const Proposals *p, Writer *w, uint64_t origin, RelayedKind kind) {
         write_u8(w, RELAY_PROTOCOL);
         write_u64(w, origin);
@@ -308,12 +295,11 @@ static void relayed_result(const Proposals *p, PeerSession *session, uint64_t or
 }
 
 static void relayed_on_done(void *userdata, const KvResult *result) {
-        Relayed *r = userdata;
-        PeerSession *session = peers_session(r->p->options.peers, r->session);
+        const Proposal *x = userdata;
+        PeerSession *session = peers_session(x->relay->options.peers, x->session);
 
         if (session)
-                relayed_result(r->p, session, r->origin, r->number, result);
-        free(r);
+                relayed_result(x->relay, session, x->item.origin, x->item.number, result);
 }
 
 /* One command of a frame. */
@@ -389,20 +375,17 @@ static int relayed_add(Proposals *p, const RelayItem *i) {
         const char *machine = peer_handshake(i->session)->machine_id;
         const Proposal *like = &i->like;
         KvBytes principal = i->principal;
-        Relayed *relayed = NEW0(Relayed, 1);
         size_t size = like->item.command_size;
         char *copy = malloc(size + principal.size), *name = strdup(machine);
-        Proposal *x = relayed && copy && name ? proposals_insert(p, like->item.origin, like->item.number,
-                                                                 relayed_on_done, relayed) :
-                                                NULL;
+        Proposal *x = copy && name ? proposals_insert(p, like->item.origin, like->item.number,
+                                                      relayed_on_done, NULL) :
+                                     NULL;
 
         if (!x) {
-                free(relayed);
                 free(copy);
                 free(name);
                 return -ENOMEM;
         }
-        *relayed = (Relayed) { p, peer_number(i->session), like->item.origin, like->item.number };
         memcpy(copy, like->item.command, size);
         if (principal.size > 0)
                 memcpy(copy + size, principal.data, principal.size);
@@ -412,15 +395,12 @@ static int relayed_add(Proposals *p, const RelayItem *i) {
         x->item.command_size = size;
         x->principal = principal.size;
         x->machine = name;
+        x->relay = p;
+        x->userdata = x;
+        x->session = peer_number(i->session);
         x->later = like->later;
-        x->large = !i->cmd.internal && size > PROPOSE_SMALL_MAX;
-        x->ours = i->cmd.internal;
-        x->cost = i->cost;
         p->own_bytes += size;
-        if (i->cost > 0)
-                budget_take(&p->budget, &i->cmd, i->cost);
-        proposals_enqueue(p, x);
-        proposals_pump(p);
+        proposals_take(p, x, &i->cmd, i->cost);
         return 0;
 }
 
@@ -435,10 +415,11 @@ static bool relayed_take(Proposals *p, RelayItem *i) {
         if (known) { /* sent again, perhaps on another session; or an origin of another host */
                 if (!known->machine || !streq(known->machine, peer_handshake(i->session)->machine_id))
                         return false;
-                ((Relayed *) known->userdata)->session = peer_number(i->session);
+                known->session = peer_number(i->session);
                 return true;
         }
-        if (p->n_own >= PROPOSE_MAX || p->own_bytes + i->like.item.command_size > PROPOSE_BYTES_MAX) {
+        if (HASH_COUNT(p->own) >= PROPOSE_MAX ||
+            p->own_bytes + i->like.item.command_size > PROPOSE_BYTES_MAX) {
                 refused.status = KV_BUSY;
                 refused.cause = kv_string("too many writes wait for an answer on the replica of this host");
                 relayed_result(p, i->session, origin, number, &refused);

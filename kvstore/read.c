@@ -18,15 +18,6 @@ struct KvList {
         LIST_ENTRY(KvList) lists;
 };
 
-int kv_read(KvStore *s, TreeTxn **ret) {
-        Tree *tree = replica_serving(s->replica);
-
-        if (!tree)
-                return -EUCLEAN;
-        tree_set_work(tree, &s->loop->turns.now);
-        return tree_begin_read(tree, ret);
-}
-
 /* -- One node -- */
 
 /* Set what is missing on the way to a key that does not exist. */
@@ -197,7 +188,8 @@ static void list_done(void *userdata) {
         if (!list->cancelled)
                 list->ops->done(list->userdata, list->result);
         list_free(list);
-        kv_list_ended(s);
+        if (!s->replica && s->n_lists == 0) /* kv_close() has waited for it */
+                loop_defer(s->loop, &s->finish);
 }
 
 static void list_on_timeout(void *userdata) {
@@ -285,6 +277,19 @@ void kv_lists_stop(KvStore *s) {
 void kv_lists_drop(KvStore *s) {
         while (!LIST_EMPTY(&s->lists))
                 list_free(LIST_FIRST(&s->lists));
+}
+
+void kv_sync(KvStore *s, KvSync *sync) {
+        if (s->attached)
+                remote_sync(s->remote, sync);
+        else
+                read_index_add(s->reads, sync);
+}
+
+void kv_sync_cancel(KvStore *s, KvSync *sync) {
+        if (s->remote)
+                remote_sync_cancel(s->remote, sync);
+        read_index_cancel(s->reads, sync);
 }
 
 /* -- Backup -- */

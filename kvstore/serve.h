@@ -43,7 +43,8 @@ void serve_reset(Serve *serve);
 bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 /* Send the slice of a machine up to this index soon: the host waits for it. */
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
-/* As kv_reply_after(). */
+/* Reply when the slice of the host was sent up to 'index'; at once, if it has none or the index is 0. */
+void kv_reply_after(KvStore *store, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* End the sessions for which most waits, if more than SERVE_QUEUES_MAX could wait for all of them soon. Their
  * hosts subscribe again, by state. A caller that has a session finds it again. */

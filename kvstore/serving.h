@@ -8,9 +8,8 @@
 /* Begin a read transaction on the serving tree, for one callback of the loop at most. */
 int kv_read(KvStore *s, TreeTxn **ret);
 
-unsigned kv_level(const KvStore *s);                       /* feature level of the tree */
-uint64_t kv_kept_bytes(const KvStore *s);                  /* of results in the tree */
-void kv_problem(const KvStore *s, char *ret, size_t size); /* why there is no leader, for people */
+unsigned kv_level(const KvStore *s);      /* feature level of the tree */
+uint64_t kv_kept_bytes(const KvStore *s); /* of results in the tree */
 
 /* On an attached host: return the machine of another replica than the one in use that answers, or NULL. */
 const char *kv_other_replica(const KvStore *s);
@@ -25,8 +24,6 @@ void kv_take_time(KvStore *s, uint64_t cluster_ms);
  * message. Apply checks it again; this keeps commands out of the log that it would reject for this reason
  * first. */
 int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err);
-/* Reply when the slice of the host was sent up to 'index'; at once, if it has none or the index is 0. */
-void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* Record 'index', whose state this tree may not have reached, before an answer of the leader acknowledges it:
  * no older state is served afterwards, also after a restart. A negative errno: the answer must not be given.
  * Once the mark of the tree is withdrawn, further answers write nothing until the tree has reached them all.

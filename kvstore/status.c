@@ -259,38 +259,6 @@ void kv_problem(const KvStore *s, char *ret, size_t size) {
                  state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
 }
 
-unsigned kv_level(const KvStore *s) {
-        return s->level;
-}
-
-uint64_t kv_kept_bytes(const KvStore *s) {
-        return s->meta.results.bytes;
-}
-
-void kv_position(const KvStore *s, KvPosition *ret) {
-        const Identity *identity = replica_identity(s->replica);
-        const RaftCore *core = replica_core(s->replica);
-        const RemoteCurrent *current;
-
-        if (s->attached) {
-                current = remote_current(s->remote);
-                *ret = (KvPosition) { current->cluster_id, current->lineage, current->raft_index,
-                                      current->term };
-                return;
-        }
-        *ret = (KvPosition) { .cluster_id = identity->cluster_id, .lineage = identity->lineage };
-        if (!core || replica_error(s->replica, NULL) < 0)
-                return;
-        ret->raft_index = raft_core_applied_index(core);
-        ret->term = raft_core_term(core);
-}
-
-bool kv_can_serve(const KvStore *s) {
-        if (s->attached)
-                return remote_has_slice(s->remote);
-        return read_bound_allows(&s->read_bound, s->index) && s->index >= s->promised;
-}
-
 uint64_t kv_stale_ms(const KvStore *s) {
         uint64_t ms = s->leaderless_ms > 0 ? loop_now_ms(s->loop) - s->leaderless_ms : 0;
 
@@ -308,20 +276,8 @@ uint64_t kv_leads(const KvStore *s) {
         return core && replica_is_leader(s->replica) && raft_core_leads(core) ? raft_core_term(core) : 0;
 }
 
-uint64_t kv_index(const KvStore *s) {
-        return s->index;
-}
-
 bool kv_replica_answers(const KvStore *s, const char *machine_id, uint64_t within_ms) {
         return s->remote && remote_answers(s->remote, machine_id, within_ms);
-}
-
-bool kv_is_attached(const KvStore *s) {
-        return s->attached;
-}
-
-const char *kv_other_replica(const KvStore *s) {
-        return s->attached ? remote_other(s->remote) : NULL;
 }
 
 const char *kv_replica_in_use(const KvStore *s) {
@@ -396,14 +352,6 @@ void kv_answer_heartbeat(KvStore *s, PeerSession *session, bool rare) {
                 (void) peer_reply(session, PEER_CURRENT, w.bytes, w.size);
 }
 
-uint64_t kv_cluster_ms(const KvStore *s) {
-        uint64_t now = loop_now_ms(s->loop);
-
-        if (!s->clock_runs || s->clock_ms == 0)
-                return s->clock_ms;
-        return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
-}
-
 static KvUsage status_usage(uint64_t n_keys, uint64_t bytes) {
         return (KvUsage) { .n_keys = n_keys, .bytes = bytes + APPLY_NODE_WEIGHT * n_keys };
 }
@@ -428,4 +376,9 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
                 ret->log_writes = *replica_log_writes(s->replica);
         memcpy(ret->done, counts->done, sizeof(ret->done));
         memcpy(ret->refused, counts->refused, sizeof(ret->refused));
+}
+
+void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
+        if (s->serve) /* else this host stops, and the other one asks another replica */
+                serve_reply_after(s->serve, session, index, type, w);
 }

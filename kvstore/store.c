@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "kvstore/apply/apply.h"
 
 enum {
         GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
@@ -20,13 +19,6 @@ enum {
 #define TOO_NEW "the cluster is at feature level %u, this fleetd supports %u at most: upgrade this host"
 
 /* -- The tree that serves -- */
-
-void kv_take_time(KvStore *s, uint64_t cluster_ms) {
-        if (cluster_ms <= s->clock_ms)
-                return;
-        s->clock_ms = cluster_ms;
-        s->clock_at_ms = loop_now_ms(s->loop);
-}
 
 static void store_take_meta(KvStore *s, const TreeMeta *meta) {
         s->meta = *meta;
@@ -93,14 +85,6 @@ static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         return r < 0 ? error_set(err, r, "Failed to record in %s/floor what this host serves: %s",
                                  s->read_bound.path, strerror(-r)) :
                        0;
-}
-
-int kv_read_meta(KvStore *s, TreeMeta *ret) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
-
-        r = kv_read(s, &txn);
-        return r < 0 ? r : tree_meta(txn, ret);
 }
 
 static int store_load_events(KvStore *s) {
@@ -282,60 +266,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
                 store_on_failed(s, news);
 }
 
-int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        KvNode prev;
-        Error why = {};
-        bool there, plain = cmd->op == KV_POST || (cmd->op == KV_SET && cmd->prev_index == 0 &&
-                                                   !cmd->has_prev_value && !cmd->refresh);
-
-        if (cmd->internal || !plain || apply_room(&s->meta, cmd, NULL, &why) >= 0)
-                return 0;
-        if (kv_read(s, &txn) < 0)
-                return 0;
-        there = cmd->op != KV_POST && tree_get(txn, cmd->key, &prev) >= 0;
-        if (there && (prev.dir || apply_room(&s->meta, cmd, &prev, &why) >= 0))
-                return 0;
-        *ret_status = KV_TOO_LARGE;
-        return error_set(err, -EDQUOT, "%s", why.message);
-}
-
-void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
-        if (s->serve) /* else this host stops, and the other one asks another replica */
-                serve_reply_after(s->serve, session, index, type, w);
-}
-
-int kv_acknowledge(KvStore *s, uint64_t index) {
-        int r;
-
-        if (s->attached) {
-                remote_saw(s->remote, index);
-                return 0;
-        }
-        s->promised = MAX(s->promised, index);
-        r = read_bound_promise(&s->read_bound, s->promised);
-        if (r >= 0 && s->promised > s->index)
-                r = data_dir_unserve(replica_data_dir(s->replica));
-        if (r < 0)
-                log_debug(((LogFields) { .error = r }),
-                          "Failed to record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
-        return r;
-}
-
 /* -- Calls of the owner -- */
-
-void kv_sync(KvStore *s, KvSync *sync) {
-        if (s->attached)
-                remote_sync(s->remote, sync);
-        else
-                read_index_add(s->reads, sync);
-}
-
-void kv_sync_cancel(KvStore *s, KvSync *sync) {
-        if (s->remote)
-                remote_sync_cancel(s->remote, sync);
-        read_index_cancel(s->reads, sync);
-}
 
 int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
         return s->closing ? -ESHUTDOWN : proposals_add(s->proposals, cmd, done, userdata, ret_number);
@@ -447,18 +378,18 @@ static void store_on_replica_closed(void *userdata) {
         KvStore *s = userdata;
 
         s->replica = NULL;
-        kv_list_ended(s);
+        if (s->n_lists == 0)
+                loop_defer(s->loop, &s->finish);
 }
 
-void kv_list_ended(KvStore *s) {
-        if (!s->replica && s->n_lists == 0)
-                store_closed(s);
-}
-
-/* Deferred, after the answers of proposals_end(). */
+/* Deferred, after the answers of proposals_end(); again without a replica and large reads. */
 static void store_on_finish(void *userdata) {
         KvStore *s = userdata;
 
+        if (!s->replica) {
+                store_closed(s);
+                return;
+        }
         if (proposals_waiting(s->proposals) > 0) {
                 loop_defer(s->loop, &s->finish);
                 return;

@@ -1,46 +1,12 @@
-/* Cluster time, and the expiry of keys on the leader. */
+/* Expiry: the leader proposes it when a key is due. */
 #include "kvstore/kvstore_internal.h"
 
 enum {
-        TICK_MS = 400, /* the clock is read so long after the last time, while it runs: a gap above
-                          KV_STALL_MS was a stall */
-        TICK_SLACK_MS = 250,
         EXPIRE_LIMIT = 1000, /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
         INPUT_WAIT_MS =
                 1, /* from finding something due to its end: turns of the loop, that read what has come */
 };
-
-/* -- Cluster time: monotonic; it runs while there is a leader, and counts a stall as KV_STALL_MS -- */
-
-static void clock_refresh(KvStore *s) {
-        s->clock_ms = kv_cluster_ms(s);
-        s->clock_at_ms = loop_now_ms(s->loop);
-}
-
-void kv_clock_set_running(KvStore *s, bool runs) {
-        clock_refresh(s);
-        s->clock_runs = runs;
-        if (!runs)
-                timer_stop(&s->tick);
-        else
-                /* Heartbeats, which are received or sent, come sooner, so this wakes no idle host. */
-                (void) timer_start_with_slack(&s->tick, s->loop, TICK_MS, TICK_SLACK_MS);
-}
-
-void kv_clock_on_tick(void *userdata) {
-        kv_clock_set_running(userdata, true);
-}
-
-uint64_t kv_clock_ms(KvStore *s) {
-        clock_refresh(s);
-        if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has
-                                             applied all, who knows */
-                s->clock_ms = loop_wall_ms(s->loop);
-        return s->clock_ms;
-}
-
-/* -- Expiry: the leader proposes it when a key is due -- */
 
 static void expiry_on_done(void *userdata, const KvResult *result) {
         KvStore *s = userdata;
