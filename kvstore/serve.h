@@ -33,11 +33,6 @@ enum {
 int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store);
 Serve *serve_free(Serve *serve); /* NULL allowed; returns NULL */
 
-/* As kv_set_slices(), kv_slice_touched() and kv_slices_reset(). */
-void serve_set_slices(Serve *serve, const KvSlices *slices);
-void serve_touched(Serve *serve, const char *machine, KvBytes key);
-void serve_advanced(Serve *serve);
-void serve_reset(Serve *serve);
 /* Return whether the host of a session may read a key. Without slices, nothing is known about hosts: then
  * they read users' keys only. */
 bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
@@ -45,11 +40,9 @@ bool serve_may_read(const Serve *serve, const char *machine, KvBytes key);
 void serve_slice_at_least(Serve *serve, const char *machine, uint64_t index);
 /* Reply when the slice of the host was sent up to 'index'; at once, if it has none or the index is 0. */
 void kv_reply_after(KvStore *store, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
-void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w);
 /* End the sessions for which most waits, if more than SERVE_QUEUES_MAX could wait for all of them soon. Their
  * hosts subscribe again, by state. A caller that has a session finds it again. */
 void serve_bound(Serve *serve);
-size_t serve_count(const Serve *serve); /* subscriptions of all hosts */
 /* Return the indexes up to which the slice on a session, 0 if it has no complete one, and all events of its
  * other subscriptions were sent. */
 void serve_indexes(const Serve *serve, PeerSession *session, uint64_t *ret_slice, uint64_t *ret_events);

@@ -6,6 +6,7 @@
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve.h"
 #include "kvstore/serving.h"
+#include "peers/call.h"
 
 typedef struct ServeReads ServeReads;
 typedef struct Subscription Subscription;
@@ -28,22 +29,10 @@ typedef struct VersionBlock {
         Version versions[];
 } VersionBlock;
 
-/* A session that has subscribed once, until its end. */
-typedef struct Client {
-        uint64_t session;    /* its number */
-        Subscription *slice; /* NULL: none */
-        LIST_HEAD(, Subscription) subscriptions;
-        size_t n;
-        size_t queued; /* bytes of events that wait */
-        Pace *visits;  /* of its host: of the subscriptions, when they began */
-        LIST_ENTRY(Client) clients;
-} Client;
-
 struct Subscription {
+        Served served; /* its session holds the bytes of events that wait */
         Serve *serve;
-        Client *client;
         char machine[MACHINE_ID_SIZE];
-        uint32_t number;
         RemoteKind kind;
         uint64_t bound, until_ms; /* of the host, and by when the store has to have reached it */
         KvSync sync;
@@ -60,7 +49,6 @@ struct Subscription {
         Writer events;                   /* that wait */
         struct SubscriptionQueue *queue; /* of Serve, that it is in; or NULL */
         TAILQ_ENTRY(Subscription) queued;
-        LIST_ENTRY(Subscription) of_client;
         UT_hash_handle hh; /* of a slice */
 };
 
@@ -77,19 +65,17 @@ struct Serve {
         Peers *peers;
         KvStore *store;
         KvSlices slices;
-        LIST_HEAD(, Client) clients; /* of open sessions */
-        LIST_HEAD(, Client) ended;   /* of ended ones, until they are freed */
-        PeersObserver sessions;
+        Calls calls;              /* the subscriptions */
         Subscription *by_machine; /* of slices: table by machine */
         TAILQ_HEAD(SubscriptionQueue, Subscription) ready, waiting;
         size_t n, n_ready;
-        size_t queued; /* of all clients, and of replies */
+        size_t queued; /* of all sessions, and of replies */
         size_t waited; /* in sessions, when 'sent' was peers_sent() */
         uint64_t sent;
         ServeReads *reads;
         TAILQ_HEAD(, Reply) replies;
         Writer last_key, last_item; /* that was read last in this turn of the loop */
-        Deferred flush, sweep;
+        Deferred flush;
         Timer retry;
 };
 

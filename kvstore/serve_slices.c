@@ -1,5 +1,5 @@
 /* Slices: a subscription has the set of keys that its host may lack, and each page carries some of them. */
-#include "kvstore/remote_frames.h"
+#include "kvstore/kvstore_internal.h"
 #include "kvstore/serve_internal.h"
 
 enum { ITEM_KEPT_MAX = 16 * 1024 }; /* bytes of an item that stays in memory for other hosts */
@@ -173,7 +173,6 @@ int slice_begin(Subscription *s, RemoteSubscribe *subscribe) {
         s->unread = subscribe->hashes;
         write_raw(&s->hashes, s->unread.bytes, s->unread.left);
         s->unread.bytes = s->hashes.bytes;
-        pace_take(s->client->visits, s->unread.left / sizeof(uint64_t));
         return s->hashes.error < 0 ? -ENOMEM : subscription_add_all(s);
 }
 
@@ -209,9 +208,11 @@ static void subscription_touch(Subscription *s, KvBytes key) {
                 subscription_ready(s);
 }
 
-void serve_touched(Serve *serve, const char *machine, KvBytes key) {
-        Subscription *s = machine ? TABLE_FIND(serve->by_machine, machine) : serve->by_machine;
+void kv_slice_touched(KvStore *store, const char *machine, KvBytes key) {
+        Subscription *s = store->serve ? store->serve->by_machine : NULL;
 
+        if (s && machine)
+                s = TABLE_FIND(store->serve->by_machine, machine);
         if (s && machine)
                 subscription_touch(s, key);
         for (Subscription *next; s && !machine; s = next) {

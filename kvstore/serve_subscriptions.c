@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "kvstore/kvstore_internal.h"
 #include "kvstore/serve_internal.h"
 #include "kvstore/serve_reads.h"
 
@@ -67,7 +68,7 @@ static bool serve_is_full(Serve *serve) {
 /* -- Subscriptions -- */
 
 static void events_clear(Subscription *s) {
-        s->client->queued -= s->events.size;
+        s->served.session->held[0] -= s->events.size;
         s->serve->queued -= s->events.size;
         writer_done(&s->events);
         s->events = (Writer) {};
@@ -84,10 +85,7 @@ static void subscription_free(Subscription *s) {
         subscription_dequeue(s);
         if (s->kind == REMOTE_SLICE)
                 HASH_DEL(serve->by_machine, s);
-        if (s->client->slice == s)
-                s->client->slice = NULL;
-        LIST_REMOVE(s, of_client);
-        s->client->n--;
+        served_remove(&s->served);
         serve->n--;
         free(s);
 }
@@ -104,11 +102,11 @@ static void reply_gone(Serve *serve, PeerSession *session, const RemoteEnd *end)
 }
 
 void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest) {
-        PeerSession *session = peers_session(s->serve->peers, s->client->session);
+        PeerSession *session = served_session(&s->served);
 
         if (session)
                 reply_gone(s->serve, session,
-                           &(RemoteEnd) { .number = s->number,
+                           &(RemoteEnd) { .number = (uint32_t) s->served.number,
                                           .cause = cause,
                                           .retry_ms = cause == REMOTE_GONE_RIGHTS ? SERVE_AGAIN_MS : 0,
                                           .oldest = oldest,
@@ -123,7 +121,9 @@ int subscription_send(Subscription *s, PeerSession *session, uint64_t index, con
         KvPosition position;
 
         kv_position(s->serve->store, &position);
-        remote_page_write(&(RemotePage) { .number = s->number, .index = index, .lineage = position.lineage },
+        remote_page_write(&(RemotePage) { .number = (uint32_t) s->served.number,
+                                          .index = index,
+                                          .lineage = position.lineage },
                           &w);
         write_raw(&w, items->bytes, items->size);
         loop_count(s->serve->loop, 0, w.size);
@@ -151,15 +151,14 @@ static bool events_flush(Subscription *s, PeerSession *session) {
 
 static void events_on_event(void *userdata, KvWatchEvent *event) {
         Subscription *s = userdata;
-
         size_t before = s->events.size;
 
         remote_item_write(&(RemoteItem) { .kind = REMOTE_EVENT, .event = event->event }, &s->events);
         loop_count(s->serve->loop, 1, s->events.size - before);
-        s->client->queued += s->events.size - before;
+        s->served.session->held[0] += s->events.size - before;
         s->serve->queued += s->events.size - before;
-        if (s->client->queued > SERVE_QUEUE_MAX || serve_is_full(s->serve) || s->events.error < 0) {
-                PeerSession *session = peers_session(s->serve->peers, s->client->session);
+        if (s->served.session->held[0] > SERVE_QUEUE_MAX || serve_is_full(s->serve) || s->events.error < 0) {
+                PeerSession *session = served_session(&s->served);
 
                 /* The host continues after these: it gets on, also with more than that. */
                 if (session && s->events.error == 0 && peer_queued(session) <= SERVE_QUEUE_MAX)
@@ -240,7 +239,7 @@ static void subscription_flush(Subscription *s) {
         PeerSession *session;
 
         serve_bound(s->serve);
-        session = peers_session(s->serve->peers, s->client->session);
+        session = served_session(&s->served);
 
         if (!session)
                 subscription_free(s);
@@ -269,7 +268,7 @@ static void serve_flush_replies(Serve *serve) {
                                           TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id) :
                                           NULL;
 
-                if (s && s->sent > 0 && s->client->session == reply->session && s->sent < index)
+                if (s && s->sent > 0 && s->served.session->number == reply->session && s->sent < index)
                         (void) slice_send(s, session);
                 if (session)
                         (void) peer_reply(session, reply->type, reply->bytes.bytes, reply->bytes.size);
@@ -307,56 +306,17 @@ static void serve_on_retry(void *userdata) {
         loop_defer(serve->loop, &serve->flush);
 }
 
-static void client_free(Client *client) {
-        while (!LIST_EMPTY(&client->subscriptions))
-                subscription_free(LIST_FIRST(&client->subscriptions));
-        LIST_REMOVE(client, clients);
-        free(client);
-}
-
-/* Free the subscriptions of sessions that have ended: not at once, as one of them may be in use. */
-static void serve_on_sweep(void *userdata) {
-        Serve *serve = userdata;
-
-        while (!LIST_EMPTY(&serve->ended))
-                client_free(LIST_FIRST(&serve->ended));
-}
-
 /* -- Requests of hosts -- */
 
-static Subscription *client_find(const Client *client, uint32_t number) {
-        Subscription *s = client ? LIST_FIRST(&client->subscriptions) : NULL;
-
-        while (s && s->number != number)
-                s = LIST_NEXT(s, of_client);
-        return s;
+static void subscription_on_gone(Served *s) {
+        subscription_free(container_of(s, Subscription, served));
 }
 
-static Client *session_client(PeerSession *session) {
-        return (Client *) *peer_note(session, PEER_NOTE_SERVED);
-}
+static void serve_forget(Serve *serve, const PeerSession *session, uint32_t number) {
+        Served *s = served_find(&serve->calls, session, number);
 
-static Client *serve_get_client(Serve *serve, PeerSession *session) {
-        Client *client = session_client(session) ?: NEW0(Client, 1);
-
-        if (!client || client->session)
-                return client;
-        client->session = peer_number(session);
-        client->visits = peer_host_pace(session);
-        LIST_INSERT_HEAD(&serve->clients, client, clients);
-        *peer_note(session, PEER_NOTE_SERVED) = (uintptr_t) client;
-        return client;
-}
-
-static void serve_on_session_end(void *userdata, PeerSession *session) {
-        Serve *serve = userdata;
-        Client *client = session_client(session);
-
-        if (!client)
-                return;
-        LIST_REMOVE(client, clients);
-        LIST_INSERT_HEAD(&serve->ended, client, clients);
-        loop_defer(serve->loop, &serve->sweep);
+        if (s)
+                subscription_on_gone(s);
 }
 
 static void subscription_on_synced(void *userdata, KvStatus status) {
@@ -375,25 +335,22 @@ static void subscription_on_synced(void *userdata, KvStatus status) {
 /* NULL: there is no room, or no memory. */
 static Subscription *subscription_new(Serve *serve, PeerSession *session, const RemoteSubscribe *subscribe) {
         const char *machine = peer_handshake(session)->machine_id;
-        Client *client = serve_get_client(serve, session);
-        Subscription *s, *former = NULL;
+        const ServedSession *of = served_of(&serve->calls, session);
+        bool room = (!of || of->n < SERVE_OF_SESSION_MAX) && serve->n < SERVE_SUBSCRIPTIONS_MAX;
+        Subscription *s = room ? NEW0(Subscription, 1) : NULL, *former = NULL;
 
-        if (!client)
-                return NULL;
-        s = client->n < SERVE_OF_SESSION_MAX && serve->n < SERVE_SUBSCRIPTIONS_MAX ? NEW0(Subscription, 1) :
-                                                                                     NULL;
         if (!s)
                 return NULL;
         *s = (Subscription) { .serve = serve,
-                              .client = client,
-                              .number = subscribe->number,
                               .kind = subscribe->kind,
                               .bound = subscribe->bound,
                               .until_ms = loop_now_ms(serve->loop) + SERVE_BEHIND_MS };
         s->sync = (KvSync) { .done = subscription_on_synced, .userdata = s };
         memcpy(s->machine, machine, sizeof(s->machine));
-        LIST_INSERT_HEAD(&client->subscriptions, s, of_client);
-        client->n++;
+        if (served_add(&s->served, &serve->calls, session, subscribe->number) < 0) {
+                free(s);
+                return NULL;
+        }
         serve->n++;
         if (s->kind != REMOTE_SLICE)
                 return s;
@@ -402,10 +359,8 @@ static Subscription *subscription_new(Serve *serve, PeerSession *session, const 
         if (former)
                 subscription_end(former, REMOTE_GONE_OVERFLOW, 0);
         HASH_ADD_STR(serve->by_machine, machine, s);
-        if (TABLE_ADDED(s)) {
-                client->slice = s;
+        if (TABLE_ADDED(s))
                 return s;
-        }
         s->kind = REMOTE_KEY; /* it is in no table */
         subscription_free(s);
         return NULL;
@@ -448,15 +403,13 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         const TurnWork *now = &loop_turns(serve->loop)->now;
         uint64_t visits = now->nodes, wait_ms;
         RemoteSubscribe subscribe;
+        Pace *paid = peer_host_pace(session);
         Subscription *s;
-        Client *client;
         int cause;
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
                 return;
-        s = client_find(session_client(session), subscribe.number);
-        if (s)
-                subscription_free(s);
+        serve_forget(serve, session, subscribe.number);
         wait_ms = subscribe_wait_ms(serve, session);
         cause = wait_ms > 0 ? REMOTE_GONE_OVERFLOW : subscribe_refused(serve, &subscribe);
         s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
@@ -468,28 +421,27 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
                                           .index = kv_index(serve->store) });
                 return;
         }
-        client = s->client;
+        if (s->kind == REMOTE_SLICE)
+                pace_take(paid, subscribe.hashes.left / sizeof(uint64_t));
         subscription_begin(s, &subscribe);
-        pace_take(client->visits, 1 + now->nodes - visits);
+        pace_take(paid, 1 + now->nodes - visits);
 }
 
 static void serve_on_unsubscribe(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                  size_t size) {
-        Subscription *s;
         uint32_t number;
 
-        if (remote_unsubscribe_read(payload, size, &number) < 0)
-                return;
-        s = client_find(session_client(session), number);
-        if (s)
-                subscription_free(s);
+        if (remote_unsubscribe_read(payload, size, &number) == 0)
+                serve_forget(userdata, session, number);
 }
 
 /* -- Calls of the store -- */
 
-void serve_set_slices(Serve *serve, const KvSlices *slices) {
-        serve_reset(serve);
-        serve->slices = slices ? *slices : (KvSlices) {};
+void kv_set_slices(KvStore *s, const KvSlices *slices) {
+        if (!s->serve)
+                return;
+        kv_slices_reset(s);
+        s->serve->slices = slices ? *slices : (KvSlices) {};
 }
 
 bool serve_may_read(const Serve *serve, const char *machine, KvBytes key) {
@@ -497,11 +449,13 @@ bool serve_may_read(const Serve *serve, const char *machine, KvBytes key) {
                                         !kv_path_is_ours(key);
 }
 
-void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
-        Subscription *s = TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id);
+void kv_reply_after(KvStore *store, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
+        Serve *serve = store->serve;
         Reply *reply;
 
-        if (!s || index == 0) {
+        if (!serve) /* this host stops, and the other one asks another replica */
+                return;
+        if (index == 0 || !TABLE_FIND(serve->by_machine, peer_handshake(session)->machine_id)) {
                 (void) peer_reply(session, type, w->bytes, w->size);
                 return;
         }
@@ -518,45 +472,49 @@ void serve_reply_after(Serve *serve, PeerSession *session, uint64_t index, PeerF
                 loop_defer(serve->loop, &serve->flush);
 }
 
-void serve_advanced(Serve *serve) {
-        if (TAILQ_FIRST(&serve->replies))
-                loop_defer(serve->loop, &serve->flush);
+void kv_slices_advanced(KvStore *s) {
+        if (s->serve && TAILQ_FIRST(&s->serve->replies))
+                loop_defer(s->loop, &s->serve->flush);
 }
 
-size_t serve_count(const Serve *serve) {
-        return serve->n;
+size_t kv_subscriptions(const KvStore *s) {
+        return s->serve ? s->serve->n : 0;
 }
 
 void serve_indexes(const Serve *serve, PeerSession *session, uint64_t *ret_slice, uint64_t *ret_events) {
-        const Client *client = session_client(session);
-        const Subscription *s = client ? client->slice : NULL;
+        const ServedSession *of = served_of(&serve->calls, session);
+        Served *one;
 
-        *ret_slice = s ? s->sent : 0;
-        if (s && s->sent > 0 && !s->changed)
-                *ret_slice = MAX(s->sent, serve->slices.index(serve->slices.userdata));
+        *ret_slice = 0;
         *ret_events = kv_index(serve->store);
-        if (!client || client->n == (client->slice ? 1u : 0u))
+        if (!of)
                 return;
-        LIST_FOREACH(s, &client->subscriptions, of_client)
-                if (s->kind != REMOTE_SLICE && s->begun &&
-                    (s->events.size > 0 || !kv_watch_progress(s->watch, ret_events)))
+        TAILQ_FOREACH(one, &of->served, of_session) {
+                const Subscription *s = container_of(one, Subscription, served);
+
+                if (s->kind == REMOTE_SLICE)
+                        *ret_slice = s->sent > 0 && !s->changed ?
+                                             MAX(s->sent, serve->slices.index(serve->slices.userdata)) :
+                                             s->sent;
+                else if (s->begun && (s->events.size > 0 || !kv_watch_progress(s->watch, ret_events)))
                         *ret_events = MIN(*ret_events, s->sent);
+        }
 }
 
 /* The host subscribes again, with what it has. */
-void serve_reset(Serve *serve) {
-        while (serve->by_machine)
-                subscription_end(serve->by_machine, REMOTE_GONE_WINDOW, 0);
+void kv_slices_reset(KvStore *s) {
+        while (s->serve && s->serve->by_machine)
+                subscription_end(s->serve->by_machine, REMOTE_GONE_WINDOW, 0);
 }
 
 void serve_end(Serve *serve) {
-        for (Client *client = LIST_FIRST(&serve->clients), *next; client; client = next) {
-                next = LIST_NEXT(client, clients);
-                while (!LIST_EMPTY(&client->subscriptions))
-                        subscription_end(LIST_FIRST(&client->subscriptions), REMOTE_GONE_BEHIND, 0);
-        }
-        serve_on_sweep(serve);
+        Served *s;
+
+        while ((s = TAILQ_FIRST(&serve->calls.served)))
+                subscription_end(container_of(s, Subscription, served), REMOTE_GONE_BEHIND, 0);
 }
+
+static const CallType subscription_calls = { .on_gone = subscription_on_gone };
 
 static const PeerFrameType frame_types[] = {
         { PEER_SUBSCRIBE, serve_on_subscribe },
@@ -574,9 +532,7 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
         TAILQ_INIT(&serve->replies);
         serve->flush = DEFERRED(serve_on_flush, serve);
         serve->retry = TIMER(serve_on_retry, serve);
-        serve->sweep = DEFERRED(serve_on_sweep, serve);
-        serve->sessions = (PeersObserver) { .on_end = serve_on_session_end, .userdata = serve };
-        peers_observe(peers, &serve->sessions);
+        calls_open(&serve->calls, loop, peers, &subscription_calls);
         peers_register(peers, frame_types, ELEMENTS(frame_types), serve);
         if (serve_reads_new(&serve->reads, loop, peers, store, serve) < 0) {
                 serve_free(serve);
@@ -589,16 +545,14 @@ int serve_new(Serve **ret, Loop *loop, Peers *peers, KvStore *store) {
 Serve *serve_free(Serve *serve) {
         if (!serve)
                 return NULL;
-        while (!LIST_EMPTY(&serve->clients))
-                client_free(LIST_FIRST(&serve->clients));
-        serve_on_sweep(serve);
+        while (!TAILQ_EMPTY(&serve->calls.served))
+                subscription_on_gone(TAILQ_FIRST(&serve->calls.served));
         while (TAILQ_FIRST(&serve->replies))
                 reply_free(serve, TAILQ_FIRST(&serve->replies));
         serve_reads_free(serve->reads);
         peers_unregister(serve->peers, frame_types, ELEMENTS(frame_types));
-        peers_unobserve(&serve->sessions);
+        calls_close(&serve->calls);
         deferred_cancel(&serve->flush);
-        deferred_cancel(&serve->sweep);
         timer_stop(&serve->retry);
         writer_done(&serve->last_key);
         writer_done(&serve->last_item);

@@ -301,10 +301,6 @@ void kv_saw(KvStore *s, uint64_t index) {
                 remote_saw(s->remote, index);
 }
 
-size_t kv_subscriptions(const KvStore *s) {
-        return s->serve ? serve_count(s->serve) : 0;
-}
-
 /* Return the time since the last contact with a leader, or of a leader with a majority. A follower notices a
  * missing leader a second later, and a leader that it has lost the majority. */
 static uint64_t status_contact_age_ms(const KvStore *s) {
@@ -376,9 +372,4 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
                 ret->log_writes = *replica_log_writes(s->replica);
         memcpy(ret->done, counts->done, sizeof(ret->done));
         memcpy(ret->refused, counts->refused, sizeof(ret->refused));
-}
-
-void kv_reply_after(KvStore *s, PeerSession *session, uint64_t index, PeerFrame type, const Writer *w) {
-        if (s->serve) /* else this host stops, and the other one asks another replica */
-                serve_reply_after(s->serve, session, index, type, w);
 }

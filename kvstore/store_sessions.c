@@ -131,28 +131,6 @@ void kv_take_over(KvStore *s) {
         remote_end(s->remote);
 }
 
-/* -- Slices of other hosts -- */
-
-void kv_set_slices(KvStore *s, const KvSlices *slices) {
-        if (s->serve)
-                serve_set_slices(s->serve, slices);
-}
-
-void kv_slice_touched(KvStore *s, const char *machine, KvBytes key) {
-        if (s->serve)
-                serve_touched(s->serve, machine, key);
-}
-
-void kv_slices_advanced(KvStore *s) {
-        if (s->serve)
-                serve_advanced(s->serve);
-}
-
-void kv_slices_reset(KvStore *s) {
-        if (s->serve)
-                serve_reset(s->serve);
-}
-
 /* -- Lifetime -- */
 
 int kv_open_sessions(KvStore *s) {

@@ -73,7 +73,6 @@ static void calls_on_session_end(void *userdata, PeerSession *session) {
 static void calls_on_ended(void *userdata) {
         Calls *calls = userdata;
         Call *call = TAILQ_FIRST(&calls->sent);
-        Served *s = TAILQ_FIRST(&calls->served);
 
         while (call) {
                 if (peers_session(calls->peers, call->session)) {
@@ -84,13 +83,12 @@ static void calls_on_ended(void *userdata) {
                 calls->type->on_lost(call);
                 call = TAILQ_FIRST(&calls->sent);
         }
-        while (s) {
-                if (served_session(s)) {
-                        s = TAILQ_NEXT(s, all);
-                        continue;
-                }
-                calls->type->on_gone(s);
-                s = TAILQ_FIRST(&calls->served);
+        for (ServedSession *of = calls->sessions, *next; of; of = next) {
+                size_t n = peers_session(calls->peers, of->number) ? 0 : of->n;
+
+                next = of->hh.next;
+                for (; n > 0; n--) /* the last one frees 'of' */
+                        calls->type->on_gone(TAILQ_FIRST(&of->served));
         }
 }
 

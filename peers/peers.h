@@ -212,8 +212,7 @@ uint64_t peer_number(const PeerSession *session);
 
 /* What a component keeps with a session, so that a frame of one among thousands needs no search. */
 typedef enum PeerNote {
-        PEER_NOTE_SERVED, /* its subscriptions */
-        PEER_NOTE_SIGNS,  /* its signs of life */
+        PEER_NOTE_SIGNS, /* its signs of life */
         _PEER_NOTE_MAX,
 } PeerNote;
 
