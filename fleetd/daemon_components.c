@@ -1,5 +1,5 @@
-/* The table of components, with the rows of those that use each other both ways: each calls the next ones by
- * callbacks, which are here. */
+/* The rows of the components that use each other both ways: each calls the next ones by callbacks, which are
+ * here. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -259,20 +259,16 @@ static int daemon_reload_api(ComponentHost *host, void *self, const Settings *s)
 /* -- The table -- */
 
 /* clang-format off */
-static const Component
-        engine_row = { "engine", daemon_open_engine, engine_free, engine_state_changed,
-                       daemon_reload_engine },
-        directory_row = { "directory", daemon_open_directory, directory_free },
-        membership_row = { "membership", daemon_open_membership, membership_free, membership_state_changed,
-                       daemon_reload_membership },
-        facts_row = { "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts,
-                  facts_systemd_ready },
-        agent_row = { "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash },
-        api_row = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };
+const Component
+        engine_component = { "engine", daemon_open_engine, engine_free, engine_state_changed, daemon_reload_engine },
+        directory_component = { "directory", daemon_open_directory, directory_free },
+        membership_component = { "membership", daemon_open_membership, membership_free, membership_state_changed,
+                                 daemon_reload_membership },
+        facts_component = { "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts,
+                            facts_systemd_ready },
+        agent_component = { "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash },
+        api_component = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };
 /* clang-format on */
 
-const Component *const daemon_components[] = {
-        &engine_row,       &directory_row,    &membership_row, &facts_row, &agent_row, &inhibitor_component,
-        &reboot_component, &listen_component, &join_component, &api_row,   NULL
-};
-static_assert(ELEMENTS(daemon_components) == COMPONENTS + 1, "each has its place in Daemon.selves");
+#define COMPONENT_ENTRY(name) &name##_component,
+const Component *const daemon_components[] = { COMPONENTS(COMPONENT_ENTRY) NULL };

@@ -5,21 +5,36 @@
 
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
-#include "fleetd/agent/inhibitor.h"
 #include "fleetd/api/api.h"
 #include "fleetd/daemon.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
-#include "fleetd/features/reboot/reboot.h"
 #include "fleetd/identity/entering.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/opening.h"
 
-enum { WAITS_SIZE = 256, COMPONENTS = 10 };
+/* All components, in the order of opening; closed in the opposite one. The row of NAME is NAME_component. */
+#define COMPONENTS(X) \
+        X(engine)     \
+        X(directory)  \
+        X(membership) \
+        X(facts)      \
+        X(agent)      \
+        X(inhibitor)  \
+        X(reboot)     \
+        X(listen)     \
+        X(join)       \
+        X(api)
+
+#define COMPONENT_DECLARED(name) extern const Component name##_component;
+COMPONENTS(COMPONENT_DECLARED)
+
+#define COMPONENT_COUNT(name) +1
+enum { COMPONENTS_COUNT = 0 COMPONENTS(COMPONENT_COUNT), WAITS_SIZE = 256 };
 
 struct Daemon {
         ComponentHost host; /* first: components get it */
-        void *selves[COMPONENTS];
+        void *selves[COMPONENTS_COUNT];
         KvStore *leaving;       /* a store that failed to open, until it is closed */
         Entering *entering;     /* a join under way, or being closed */
         ApiJoinDone *join_done; /* NULL: answered, or cancelled */
@@ -47,9 +62,7 @@ uint64_t daemon_soft_reboots(Systemd *systemd); /* since the boot, once it is re
 /* AgentOptions.on_ready; 'userdata': the daemon. */
 void daemon_on_systemd_ready(void *userdata);
 
-extern const Component listen_component, join_component;
-/* In the order of opening; closed in the opposite one. NULL ends. */
-extern const Component *const daemon_components[COMPONENTS + 1];
+extern const Component *const daemon_components[COMPONENTS_COUNT + 1]; /* NULL ends */
 
 /* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
 int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);

@@ -273,7 +273,7 @@ int daemon_reload(Daemon *d, const Settings *settings) {
 
 /* Close all users of the store, top-down. */
 static void daemon_close_components(Daemon *d, bool crash) {
-        for (size_t i = COMPONENTS; i > 0; i--) {
+        for (size_t i = COMPONENTS_COUNT; i > 0; i--) {
                 const Component *c = daemon_components[i - 1];
 
                 if (d->selves[i - 1])

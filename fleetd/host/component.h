@@ -1,4 +1,4 @@
-/* A component of the daemon: daemon_open.c opens, informs and closes all of the table in daemon_components.c.
+/* A component of the daemon: daemon_open.c opens, informs and closes all of the table in daemon_internal.h.
  *
  * The order of the table is that of opening; a component may use those before it. A feature has its row in
  * its own folder. */
