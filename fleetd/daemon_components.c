@@ -1,6 +1,5 @@
 /* The rows of the components that use each other both ways: each calls the next ones by callbacks, which are
  * here. */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -26,6 +25,9 @@ static int daemon_reload_engine(ComponentHost *host, void *self, const Settings 
         return 0;
 }
 
+const Component engine_component = { "engine", daemon_open_engine, engine_free, engine_state_changed,
+                                     daemon_reload_engine };
+
 /* -- Directory -- */
 
 /* For the agent and the directory, too: their records are there. 0 or -ENOMEM. */
@@ -47,6 +49,8 @@ static int daemon_open_directory(ComponentHost *host, const Settings *s, void **
         *ret = host->directory;
         return r;
 }
+
+const Component directory_component = { "directory", daemon_open_directory, directory_free };
 
 /* -- Membership -- */
 
@@ -109,6 +113,9 @@ static int daemon_reload_membership(ComponentHost *host, void *self, const Setti
         return 0;
 }
 
+const Component membership_component = { "membership", daemon_open_membership, membership_free,
+                                         membership_state_changed, daemon_reload_membership };
+
 /* -- Facts -- */
 
 static int daemon_set_facts(ComponentHost *host, void *self, const Settings *s) {
@@ -145,6 +152,9 @@ static int daemon_open_facts(ComponentHost *host, const Settings *s, void **ret,
                 facts_watch_reboot(host->facts, host_needs_reboot);
         return r;
 }
+
+const Component facts_component = { "facts",          daemon_open_facts,  facts_free, facts_state_changed,
+                                    daemon_set_facts, facts_systemd_ready };
 
 /* -- Agent -- */
 
@@ -192,6 +202,9 @@ static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret,
         *ret = host->agent;
         return r;
 }
+
+const Component agent_component = { "agent", daemon_open_agent, agent_free, agent_state_changed,
+                                    .crash = agent_crash };
 
 /* -- Api -- */
 
@@ -256,19 +269,7 @@ static int daemon_reload_api(ComponentHost *host, void *self, const Settings *s)
         return 0;
 }
 
-/* -- The table -- */
-
-/* clang-format off */
-const Component
-        engine_component = { "engine", daemon_open_engine, engine_free, engine_state_changed, daemon_reload_engine },
-        directory_component = { "directory", daemon_open_directory, directory_free },
-        membership_component = { "membership", daemon_open_membership, membership_free, membership_state_changed,
-                                 daemon_reload_membership },
-        facts_component = { "facts", daemon_open_facts, facts_free, facts_state_changed, daemon_set_facts,
-                            facts_systemd_ready },
-        agent_component = { "agent", daemon_open_agent, agent_free, agent_state_changed, .crash = agent_crash },
-        api_component = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };
-/* clang-format on */
+const Component api_component = { "api", daemon_open_api, api_free, api_state_changed, daemon_reload_api };
 
 #define COMPONENT_ENTRY(name) &name##_component,
 const Component *const daemon_components[] = { COMPONENTS(COMPONENT_ENTRY) NULL };
