@@ -10,13 +10,14 @@ Usage: tests/structure.py RULE FILE...
   folders    folders that include each other in a circle
   calls      files that call each other in a circle: an edge is a call of a function that another file defines
   counters   no limit: the figures that may only fall (tests/counters)
+  features   a function, type or constant of a folder of fleetd/features/ that more than five files outside of it use
   words      a word of tests/words, in comments, texts and names
 
 A .c and a .h of one name are one file of the graph. Layout is that of clang-format: a function begins in the first column and ends with
 a '}' there."""
 import collections, fnmatch, os, re, sys
 
-LINES_MAX, FUNCTION_MAX, PARAMETERS_MAX, CIRCLE_MAX = 700, 80, 7, 3
+LINES_MAX, FUNCTION_MAX, PARAMETERS_MAX, CIRCLE_MAX, USERS_MAX = 700, 80, 7, 3, 5
 
 
 def without_comments(text):
@@ -158,6 +159,21 @@ def words(files):
                     print(f"{path}:{n}: '{m.group(0)}' ({instead}): {line.strip()[:90]}")
 
 
+def features(files):
+    """Each name that a header of a feature declares, in at most USERS_MAX files outside of its folder and of client/verbs/."""
+    words_of = {path: set(re.findall(r"\w+", without_comments(open(path).read()))) for path in files}
+    for path in files:
+        folder = re.match(r"fleetd/features/\w+/", path)
+        if not folder or not path.endswith(".h"):
+            continue
+        text = without_comments(open(path).read())
+        names = {name for _, name, _, _ in functions(path)} | set(sum(re.findall(r"^} (\w+);|^ {8}([A-Z][A-Z_0-9]+)\b", text, flags=re.M), ())) - {""}
+        for name in sorted(names):
+            users = [p for p in files if name in words_of[p] and not p.startswith((folder[0], "client/verbs/"))]
+            if len(users) > USERS_MAX:
+                print(f"{path}: {name} is used in {len(users)} files: {' '.join(users)}")
+
+
 def counters(files):
     """Lines of code are those without comments that are not blank."""
     texts = [open(path).read() for path in files]
@@ -201,6 +217,8 @@ def main():
     elif rule == "calls":
         for part in circles(calls(files)):
             print(f"{len(part)}: {' '.join(part)}")
+    elif rule == "features":
+        features(files)
     elif rule == "counters":
         counters(files)
     elif rule == "words":

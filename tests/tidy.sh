@@ -108,13 +108,14 @@ home '(libsmartcols/)?libsmartcols\.h' 'client/core/output\.c' libsmartcols.h
 home 'jansson\.h' 'units/json\.c' jansson.h
 
 # Limits of size, and circles of includes, for the product; words for all texts.
-for rule in functions parameters files circles folders; do
+for rule in functions parameters files circles folders features; do
         case $rule in
         functions) name=no_function_has_more_than_80_lines ;;
         parameters) name=no_function_has_more_than_7_parameters ;;
         files) name=no_file_has_more_than_700_lines ;;
         circles) name=files_of_a_folder_include_each_other_in_one_direction ;;
         folders) name=folders_include_each_other_in_one_direction ;;
+        features) name=a_feature_is_used_in_at_most_5_files ;;
         esac
         program | xargs -r tests/structure.py $rule | rule $name
 done

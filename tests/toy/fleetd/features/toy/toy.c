@@ -1,0 +1,115 @@
+/* A toy: a feature as small as one can be, with a kind of key, routes, a controller and a duty.
+ *
+ * The cluster may have a toy, a text. While that is "busy", no host starts a unit; after 2 s, the leader
+ * takes it away. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/engine/controller.h"
+#include "fleetd/registry/kinds.h"
+#include "fleetd/registry/transaction.h"
+
+enum { TOY_SIZE = 32, TOY_BUSY_MS = 2000 };
+
+static const char toy_busy[] = "busy";
+
+/* {"since","text"} */
+typedef struct ToyRecord {
+        uint64_t since_ms; /* cluster time */
+        char text[TOY_SIZE];
+} ToyRecord;
+
+static const JsonField toy_fields[] = {
+        { "since", JSON_FIELD_U64, offsetof(ToyRecord, since_ms) },
+        { "text", JSON_FIELD_CHARS, offsetof(ToyRecord, text), true, .size = TOY_SIZE },
+};
+
+static const JsonRecord toy_record = { JSON_FIELDS(toy_fields), sizeof(ToyRecord) };
+
+KIND(toy, "cluster/toy", "toy", CHANGED_CLUSTER, OF_CLUSTER, KV_LEVEL_FIRST, SLICE_ALL,
+     { .set = RIGHT_ADMINISTER }, REMOVAL_KEEPS, kind_ends, .record = &toy_record, .shown = toy_fields,
+     .n_shown = ELEMENTS(toy_fields));
+
+static bool toy_is_busy(const Cluster *c) {
+        return c->toy && streq(c->toy->text, toy_busy);
+}
+
+/* -- /fleet/v1/toy -- */
+
+static void toy_get_handle(Request *request) {
+        const ToyRecord *toy = request_cluster(request)->toy;
+        _cleanup_text_ Text t = {};
+
+        json_write_object(&t, JSON_FIELDS(toy_fields), toy ?: &(ToyRecord) {});
+        request_answer_json(request, 200, &t);
+}
+
+static void toy_put_handle(Request *request) {
+        const Cluster *c = request_cluster(request);
+        _cleanup_transaction_ Transaction t = {};
+        ToyRecord toy = {};
+        Error err = {};
+        int r;
+
+        r = json_record_read(&toy_record, request->http->body, request->http->body_size, &toy, &err);
+        if (r < 0) {
+                request_refuse_body(request, r, &err);
+                return;
+        }
+        toy.since_ms = c->now_ms;
+        transaction_check_index(&t, c->toy_index, LAYOUT_TOY, NULL, NULL);
+        transaction_put(&t, LAYOUT_TOY, NULL, NULL, &toy);
+        change_sent(request, "the toy",
+                    transaction_send(request_registry(request), &t, 0, change_on_done, request));
+}
+
+static const Route toy_routes[] = {
+        { ROUTE_FLEET, "GET", "/fleet/v1/toy", RIGHT_UNITS_SEE, AT_VIEW, toy_get_handle },
+        { ROUTE_FLEET, "PUT", "/fleet/v1/toy", RIGHT_ADMINISTER, AT_VIEW, toy_put_handle },
+};
+
+/* -- The leader -- */
+
+static int toy_control(Control *control) {
+        const Cluster *c = registry_cluster(control->registry);
+        _cleanup_transaction_ Transaction t = {};
+        uint64_t end_ms = toy_is_busy(c) ? c->toy->since_ms + TOY_BUSY_MS : UINT64_MAX;
+        int r;
+
+        if (end_ms > c->now_ms) {
+                control->again_ms = end_ms < UINT64_MAX ? end_ms - c->now_ms : UINT64_MAX;
+                return 0;
+        }
+        transaction_check_index(&t, c->toy_index, LAYOUT_TOY, NULL, NULL);
+        transaction_delete(&t, LAYOUT_TOY, NULL, NULL);
+        r = transaction_send(control->registry, &t, control->term, control->done, control->userdata);
+        return r < 0 ? r : 1;
+}
+
+static const Controller toy_controller = { "toy", toy_control };
+
+/* -- Each host -- */
+
+static int toy_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        *ret = host->registry; /* no more is needed */
+        return 0;
+}
+
+static void *toy_close(void *self) {
+        return NULL;
+}
+
+static int toy_prepare(void *self, const char *unit) {
+        return toy_is_busy(registry_cluster(self)) ? -EAGAIN : 0;
+}
+
+static const Duty toy_duty = { .prepare = toy_prepare };
+
+const Component toy_component = { "toy",
+                                  toy_open,
+                                  toy_close,
+                                  .duty = &toy_duty,
+                                  .routes = toy_routes,
+                                  .n_routes = ELEMENTS(toy_routes),
+                                  .controller = &toy_controller };
