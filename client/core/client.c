@@ -179,20 +179,25 @@ int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err) {
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
+int client_find(Client *c, const char *method, const char *path, Reply *ret, Error *err) {
+        int r;
+
+        r = connection_request(c->connection, method, path, NULL, NULL, ret, err);
+        if (r < 0 || ret->status == HTTP_NOT_FOUND)
+                return r;
+        r = reply_check(ret, err);
+        return r < 0 ? r : 1;
+}
+
 int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err) {
         _cleanup_reply_ Reply reply = {};
         JsonValue *root = NULL;
         int r;
 
-        r = connection_request(c->connection, "GET", path, NULL, NULL, &reply, err);
-        if (r < 0)
-                return r;
-        if (reply.status == 404)
-                return 0;
-        r = reply_check(&reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
+        r = client_find(c, "GET", path, &reply, err);
+        if (r > 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err) ?: 1;
+        if (r <= 0)
                 return r;
         json_value_free(*value);
         *value = root;

@@ -94,9 +94,12 @@ bool client_confirm(const Client *c, const char *question, const char *effect, .
  * the body, or NULL. 'ret' may be NULL. */
 int client_request(Client *c, const char *method, const char *path, const Text *json, Reply *ret, Error *err);
 
+/* Send a request without a body about an object that may not exist. Return 1, or 0 if the answer is 404. */
+int client_find(Client *c, const char *method, const char *path, Reply *ret, Error *err);
+
 /* Send a GET request and parse the answer. */
 int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err);
-/* The same, of an object that may not exist: replace *value, and return 1; 0: the answer is 404. */
+/* The same, as client_find(): replace *value. */
 int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *err);
 
 bool client_prints_json(const Client *c); /* --output=json */

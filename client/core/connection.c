@@ -448,10 +448,6 @@ bool answer_error_read(int r, const char *message, AnswerError *ret) {
         return true;
 }
 
-bool answer_error_is_empty(const Error *err) {
-        return starts_with(err->message, answer_empty);
-}
-
 static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
         Stream *s = userdata;
         size_t size = one * n;

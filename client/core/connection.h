@@ -89,9 +89,6 @@ typedef struct AnswerError {
 
 /* Return false if the message of a failure with 'r' has no mark. */
 bool answer_error_read(int r, const char *message, AnswerError *ret);
-/* Return whether the answer had no message of fleetd: it does not have the path. */
-bool answer_error_is_empty(const Error *err);
-
 /* Receive a line of a stream: terminated, without its newline. A negative result ends the stream and is
  * returned to its reader. */
 typedef int (*StreamLine)(void *userdata, const char *line, size_t size);

@@ -152,12 +152,7 @@ static int listing_read(Client *c, const char *path, const ListingKind *kind, Li
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {
-        int r;
-
-        r = listing_read(c, "/fleet/v1/units", &listing_units, ret, err);
-        for (size_t i = 0; r >= 0 && i < ret->n; i++)
-                r = client_set_global(&ret->units[i]);
-        return r;
+        return listing_read(c, "/fleet/v1/units", &listing_units, ret, err);
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {

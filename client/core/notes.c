@@ -173,7 +173,7 @@ void client_note_past(Client *c, const char *name, bool known) {
                 client_note("no events of it are stored; older ones: fleetctl log UNIT=%s", name);
 }
 
-void client_note_absent(Client *c, const char *name) {
+int client_note_absent(Client *c, const char *name) {
         bool running, similar;
 
         (void) fflush(stdout);
@@ -186,6 +186,7 @@ void client_note_absent(Client *c, const char *name) {
         if (!running && !similar && isatty(STDERR_FILENO))
                 client_note("all units: fleetctl list-unit-files");
         client_note_past(c, name, similar || running);
+        return EXIT_ABSENT;
 }
 
 void client_note_warnings(const JsonValue *warnings) {

@@ -7,8 +7,8 @@
 void client_note_nowhere(Client *c, const char *name);
 
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. On a terminal, print also
- * the command that has its past: the unit may have been destroyed. */
-void client_note_absent(Client *c, const char *name);
+ * the command that has its past: the unit may have been destroyed. Return EXIT_ABSENT. */
+int client_note_absent(Client *c, const char *name);
 /* After a restore, a unit that the backup lacks is known when its host has reported it. If hosts are awaited,
  * print them, and what follows from that ("it may run there"). */
 void client_note_awaited(Client *c, const char *effect);

@@ -3,13 +3,8 @@
 
 #include "client/core/client.h"
 
-/* Return 1 and the unit, or 0 if it does not exist. 'global' is set here and in lists even if the daemon does
- * not report it. */
+/* Return 1 and the unit, or 0 if it does not exist. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
-
-/* Derive 'global' from the options, as clients of fleet did: the daemon of fleet does not report it. A daemon
- * that sends hashes reports it. 0 or -ENOMEM. */
-int client_set_global(ApiUnit *unit);
 
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);

@@ -45,8 +45,7 @@ static int destroy_units(Client *c, FoundUnits *found) {
                 all = end - i > 1 && client_destroy(c, units + i, end - i, NULL) >= 0;
                 for (size_t k = i; k < end; k++) {
                         Error err = {};
-                        /* After a rejected transaction, single requests find the unit that was rejected. A
-                         * daemon without transactions needs single requests, too. */
+                        /* After a rejected transaction, single requests find the unit that was rejected. */
                         int r = all ? 0 : client_destroy(c, &units[k], 1, &err);
 
                         if (r < 0)

@@ -230,8 +230,6 @@ static void fail_stream(Events *all, int r, const Reply *reply, const Error *err
         if (r == -EREMOTEIO && reply->status == HTTP_CONFLICT)
                 client_note("the history begins at feature level 4: when all hosts run this version, "
                             "fleetctl cluster level 4");
-        else if (r == -EREMOTEIO && reply->status == HTTP_NOT_FOUND)
-                client_note("the fleetd of this host is older and has no history: upgrade it");
         else if (r == 0)
                 client_note("fleetd ended the stream");
         else if (!output_has_failed())
@@ -499,8 +497,7 @@ int events_explain_matches(Client *c, const Listing *machines, char **args, size
                                 return r;
                         if (r > 0)
                                 continue;
-                        client_note_absent(c, unit);
-                        status = EXIT_ABSENT;
+                        status = client_note_absent(c, unit);
                 } else if (starts_with(args[i], "MACHINE=") &&
                            listing_find_machine(machines, value, &machine) == 0) {
                         client_note_machine(machines, 0, "MACHINE=", value);

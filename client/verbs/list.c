@@ -258,8 +258,7 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
                         client_note("%s is on no machine (fleetctl why %s)", name, name);
                         continue;
                 }
-                client_note_absent(c, name);
-                status = EXIT_ABSENT;
+                status = client_note_absent(c, name);
         }
         return status;
 }

@@ -154,20 +154,8 @@ static const char *reason_of(const Error *err, int r) {
         return r == -EBADMSG ? "its answer is invalid" : error_text(err, r);
 }
 
-/* An older fleetd does not have the path: its 404 has no message, unlike that about a machine. */
-static bool log_note_older(Log *l, long status, const Error *err) {
-        if (status != HTTP_NOT_FOUND || !answer_error_is_empty(err))
-                return false;
-        (void) output_flush();
-        if (!l->is_older)
-                client_note("the fleetd of this host is older and has no log: upgrade it, or journalctl -u "
-                            "fleetd on each host");
-        l->failed = l->is_older = true;
-        return true;
-}
-
 int log_source_read(LogSource *s, uint64_t ms) {
-        bool again = false, is_older;
+        bool again = false;
         const char *reason;
         Error err = {};
         int r;
@@ -177,10 +165,7 @@ int log_source_read(LogSource *s, uint64_t ms) {
                 s->noted = false;
         if (r >= 0 || r == -ENOMEM)
                 return r;
-        is_older = r == -EREMOTEIO && log_note_older(s->log, stream_status(s->stream), &err);
         s->stream = stream_free(s->stream);
-        if (is_older)
-                return 0;
         reason = s->said.size > 0 ? s->said.chars : NULL;
         if (reason && starts_with(reason, "fleetd: "))
                 reason += strlen("fleetd: ");

@@ -46,8 +46,8 @@ typedef struct Log {
         struct Entries last;
         size_t n_last, n_printed;
         int name_width;
-        bool begun;            /* with --follow: past entries were printed */
-        bool failed, is_older; /* is_older: it was printed that this fleetd has no log */
+        bool begun;  /* with --follow: past entries were printed */
+        bool failed; /* a machine has not sent its log */
 } Log;
 
 void log_entry_free(struct Entries *list, LogEntry *e);

@@ -12,36 +12,23 @@
 #include "client/core/wait.h"
 #include "client/verbs/rollout.h"
 
-static void revisions_path(Text *path, const char *name, const char *number) {
-        text_append(path, "/fleet/v1/revisions/");
-        append_escaped(path, name, false);
-        if (number)
-                text_append(path, "?rev=");
-        if (number)
-                append_escaped(path, number, false);
-}
-
-/* Return 1, or 0 if the unit or the revision does not exist, with the daemon's message in 'err'. */
+/* Return 1, or 0 if the unit or the revision does not exist. */
 static int revisions_request(Client *c, const char *name, const char *number, Reply *ret, Error *err) {
         _cleanup_text_ Text path = {};
-        int r;
 
-        revisions_path(&path, name, number);
-        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err);
-        if (r < 0)
-                return r;
-        r = reply_check(ret, err);
-        return ret->status == 404 ? 0 : r < 0 ? r : 1;
+        (void) client_path_of(&path, "/fleet/v1/revisions/", name, number ? "?rev=" : "");
+        if (number)
+                append_escaped(&path, number, false);
+        return client_find(c, "GET", client_path(&path), ret, err);
 }
 
 /* Print that the unit, or its revision, does not exist. */
 static int revision_is_absent(Client *c, const char *name, const char *number) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
 
-        if (number && client_unit(c, name, &unit, &(Error) {}) > 0)
-                client_note("%s has no revision %s; fleetctl history %s lists them", name, number, name);
-        else
-                client_note_absent(c, name);
+        if (!number || client_unit(c, name, &unit, &(Error) {}) <= 0)
+                return client_note_absent(c, name);
+        client_note("%s has no revision %s; fleetctl history %s lists them", name, number, name);
         return EXIT_ABSENT;
 }
 
@@ -134,10 +121,8 @@ static int history_run(Client *c, char **args, size_t n, Error *err) {
         r = name ? revisions_request(c, name, NULL, &reply, err) : -ENOMEM;
         if (r < 0)
                 return r;
-        if (r == 0) {
-                client_note_absent(c, name);
-                return EXIT_ABSENT;
-        }
+        if (r == 0)
+                return client_note_absent(c, name);
         return print_revisions(c, &reply, err);
 }
 
@@ -307,10 +292,8 @@ static int revert_run(Client *c, char **args, size_t n, Error *err) {
         r = name ? client_unit(c, name, &now, err) : -ENOMEM;
         if (r < 0)
                 return r;
-        if (r == 0) {
-                client_note_absent(c, name);
-                return EXIT_ABSENT;
-        }
+        if (r == 0)
+                return client_note_absent(c, name);
         if (n == 2)
                 return revert_to(c, name, &now, args[1]);
 

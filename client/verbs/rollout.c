@@ -434,10 +434,8 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         r = client_refresh_json(c, client_path(&set->path), &set->answer, err);
         if (r < 0)
                 return r;
-        if (r == 0) {
-                client_note_absent(c, set->name);
-                return EXIT_ABSENT;
-        }
+        if (r == 0)
+                return client_note_absent(c, set->name);
         json_open(&body, NULL, '{');
         json_add_string(&body, "request", request);
         json_close(&body, '}');
@@ -477,10 +475,8 @@ static int sets_load(Sets *s, Error *err) {
 
                 if (r < 0)
                         return r;
-                if (r == 0) {
-                        client_note_absent(s->client, set->name);
-                        return EXIT_ABSENT;
-                }
+                if (r == 0)
+                        return client_note_absent(s->client, set->name);
                 sets_note_repeated(s, i);
         }
         return EXIT_DONE;

@@ -416,14 +416,11 @@ static int why_run(Client *c, char **args, size_t n, Error *err) {
 
                 if (!name)
                         return -ENOMEM;
-                r = connection_request(c->connection, "GET",
-                                       client_path_of(&path, "/fleet/v1/why/", name, ""), NULL, NULL, &reply,
-                                       err);
+                r = client_find(c, "GET", client_path_of(&path, "/fleet/v1/why/", name, ""), &reply, err);
                 if (r < 0)
                         return r;
-                if (reply.status == 404) {
-                        client_note_absent(c, name);
-                        status = EXIT_ABSENT;
+                if (r == 0) {
+                        status = client_note_absent(c, name);
                         continue;
                 }
                 r = client_take_answer(c, &reply, &root, err);

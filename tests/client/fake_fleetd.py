@@ -64,7 +64,6 @@ class Cluster:
         self.leaving = [{"step": "none"}]  # members of the answers about a leave, in order; the last one stays
         self.maintenance = [{"mode": "none", "units": [], "unitsLeft": 0}]  # answers about a machine, in order; the last one stays
         self.maintained = []   # method and body of the changes
-        self.batches = True
         self.destroys = True   # whether transactions support "destroy"
         self.on_fail = lambda: None
         self.fails = []        # target states: the next change to each is rejected, as without a leader
@@ -330,7 +329,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(200, {"units": [
                     {"action": "wait" if "mars" in u["text"] else "place", "name": u["name"], "reason": "because",
                      **({} if "mars" in u["text"] else {"hostname": "alpha", "machineID": "1" * 32})} for u in json.loads(body)["units"]]})
-            if path == "/fleet/v1/batch" and c.batches:
+            if path == "/fleet/v1/batch":
                 return self.batch(c, json.loads(body)["units"])
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)

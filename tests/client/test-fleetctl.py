@@ -730,7 +730,7 @@ def is_active_and_is_failed_return_the_statuses_of_systemctl(t):
     t.expect("is-failed -q a f")
 
 
-def many_units_are_one_request_if_the_daemon_supports_it(t):
+def many_units_are_one_request(t):
     names = [f"u{n:02}.service" for n in range(30)]
     for name in names:
         t.file(name)
@@ -742,11 +742,6 @@ def many_units_are_one_request_if_the_daemon_supports_it(t):
     assert said.count(" inactive\n") == 30 and said.count(" launched on ") == 30, said
     changes = [r for r in t.cluster.requests if r[0] != "GET"]
     assert changes == [("POST", "/fleet/v1/batch")], changes
-    t.expect(["stop", *names], out=["loaded"], err=["Successfully stopped units [u00.service "])
-    t.cluster.batches = False
-    t.cluster.requests.clear()
-    t.expect(["start", *names], out=["launched"])
-    assert len([r for r in t.cluster.requests if r[0] == "PUT"]) == 30
 
 
 def patterns_match_units_of_the_cluster(t):
