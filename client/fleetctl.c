@@ -42,16 +42,15 @@ static int fail_verb(const char *name) {
 
 /* Print the error for an invalid flag in one line; in a pipe, a verb of fleet with its help, as fleet does.
  */
-static int fail_flag(const Verb *v, const char *first, const Error *err) {
+static int fail_flag(const Verb *v, const char *words, const char *first, const Error *err) {
         static const char unknown[] = "unknown flag: --";
-        uint64_t groups = FLAGS_GLOBAL | (v ? v->groups : 0);
         const char *flag = strrchr(err->message, ' '), *use = NULL, *nearest = NULL;
         const Verb *below = v && v->verbs && first ? verb_find(v->verbs, first) : NULL;
 
         if (v && flag && starts_with(err->message, "unknown "))
                 use = flag_of_foreign(v->name, flag + 1);
         if (!use && starts_with(err->message, unknown))
-                nearest = options_nearest(groups, err->message + strlen(unknown));
+                nearest = options_nearest(words, err->message + strlen(unknown));
         if (client_is_interactive() || (v && !text_has_word(fleet_verbs, v->name))) {
                 fprintf(stderr, "fleetctl: %s%s%s", err->message, use ? "; instead: " : "", use ?: "");
                 if (nearest)
@@ -117,12 +116,12 @@ static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
         bool files = streq(v->arguments, "FILE...");
         int r;
 
-        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
+        r = connect_client(c, verb_has(v, "kv") ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
                 return EXIT_FAILED;
         }
-        if (n == 0 && v->groups & FLAGS_FLEET) {
+        if (n == 0 && verb_has(v, "fleet")) {
                 fputs("No units given\n", stderr);
                 if (client_is_interactive())
                         client_note("usage: fleetctl %s %s (fleetctl help %s)", v->name, v->arguments,
@@ -133,9 +132,9 @@ static int run_verb(Client *c, char **args, size_t n, Names *ret, Error *err) {
                 client_note("%s: expected at least one %s", v->name, files ? "file" : "unit");
                 return EXIT_USAGE;
         }
-        if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
+        if (!verb_has(v, "patterns") && !verb_has(v, "patterns-all"))
                 return client_run(c, v, args, n, err);
-        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, ret, err);
+        r = patterns_expand(c, args, n, verb_has(v, "patterns-all"), verb_has(v, "yes"), ret, err);
         return r != EXIT_DONE ? r : client_run(c, v, ret->items, ret->n, err);
 }
 
@@ -174,7 +173,7 @@ static int run(Client *c, char **args, size_t n, Error *err) {
         r = patterns_check_types(v, args, n);
         if (r != EXIT_DONE)
                 return r;
-        if (n > 0 && !*v->arguments && !(v->groups & FLAGS_LEAVE)) /* as fleet does; leave rejects a name */
+        if (n > 0 && !*v->arguments && !streq(v->name, "leave")) /* as fleet does; leave rejects a name */
                 client_note("%s has no arguments; %s is ignored", v->name, args[0]);
         r = report_begin(c);
         if (r < 0)
@@ -187,6 +186,7 @@ static int run_line(int argc, char **argv) {
         char **args = argv + 1, **verb_at;
         size_t n = argc > 0 ? (size_t) argc - 1 : 0;
         Client c = { .verbs = verbs };
+        char words[128];
         Error err = {};
         int status;
 
@@ -206,8 +206,10 @@ static int run_line(int argc, char **argv) {
                 n--;
         }
 
-        if (options_parse(&c.options, FLAGS_GLOBAL | (c.verb ? c.verb->groups : 0), args, &n, &err) < 0)
-                return fail_flag(c.verb, n > 0 ? args[0] : NULL, &err);
+        snprintf(words, sizeof(words), "global %s %s", c.verb ? c.verb->name : "",
+                 c.verb ? c.verb->groups : "");
+        if (options_parse(&c.options, words, args, &n, &err) < 0)
+                return fail_flag(c.verb, words, n > 0 ? args[0] : NULL, &err);
         if (!c.verb) {
                 help_print_all(verbs);
                 return EXIT_DONE;

@@ -222,7 +222,7 @@ done | rule every_setting_is_in_the_manual
 sources_of client/verbs/ | xargs -r grep -ohE '^VERB\([a-z_]+, "[a-z-]+"' | grep -v '^VERB(kv_' | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u | some 'verbs' | while read -r verb; do
         grep -qE "\*(fleetctl )?$verb\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name the verb $verb"
 done | rule every_verb_is_in_the_manual
-grep -oE '^ +\{ "[a-z-]+", [^,]*, FLAGS_[^"]*(".*|$)' client/core/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | some 'flags' | while read -r flag; do
+grep -oE '^ +\{ "[a-z-]+", [^,]*, "[^"]*", FLAG_[^"]*(".*|$)' client/core/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | some 'flags' | while read -r flag; do
         grep -q -- "--$flag\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name --$flag"
 done | rule every_flag_is_in_the_manual
 

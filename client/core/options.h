@@ -1,5 +1,4 @@
-/* The command line and the variables FLEETCTL_*: one table of all flags, in groups. Each verb accepts some
- * groups.
+/* The command line and the variables FLEETCTL_*: one table of all flags, with the verbs that accept each.
  *
  * Flags and arguments may be mixed; "--" ends the flags. The command line overrides the environment, in which
  * every global flag has a variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
@@ -16,63 +15,6 @@ enum {
         LINES_MAX = 100000, /* fleetd's limit for a number of lines; with a time, it reads all of them */
 };
 #define LINES_ALL UINT64_MAX
-
-typedef enum FlagGroup {
-        FLAGS_GLOBAL = 1 << 0,
-        FLAGS_LIST = 1 << 1,     /* --full, --no-legend, --fields */
-        FLAGS_NO_BLOCK = 1 << 2, /* --no-block */
-        FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts, --timeout */
-        FLAGS_REPLACE = 1 << 4,  /* --replace, --all-at-once, --sign */
-        FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
-        FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
-        FLAGS_KV = 1 << 7,
-        FLAGS_HELP = 1 << 8,          /* --verbs, --topics */
-        FLAGS_SHOW = 1 << 9,          /* --property */
-        FLAGS_KILL = 1 << 10,         /* --signal, --kill-whom */
-        FLAGS_QUIET = 1 << 11,        /* --quiet */
-        FLAGS_LINES = 1 << 12,        /* --lines */
-        FLAGS_STATE = 1 << 14,        /* --state */
-        FLAGS_PATTERNS = 1 << 15,     /* no flag: patterns match units with a target state above inactive */
-        FLAGS_PATTERNS_ALL = 1 << 16, /* no flag: patterns match all units */
-        FLAGS_YES = 1 << 17,          /* --yes */
-        FLAGS_IMPORT = 1 << 19,       /* --etcd, --replace */
-        FLAGS_MACHINE = 1 << 18,      /* --machine */
-        FLAGS_SOURCE = 1 << 20,       /* --source */
-        FLAGS_WAIT = 1 << 21,         /* --wait */
-        FLAGS_EVENTS =
-                1 << 22,     /* --lines, --follow, --since, --until, --after-index, --machine, --problems */
-        FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
-        FLAGS_LOG =
-                1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_BACKUP = 1 << 24, /* --verify */
-        FLAGS_FLEET = 1 << 23,  /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,   /* --output=json */
-        FLAGS_INIT = 1 << 25,   /* --name, --spread, --voters, --listen */
-        FLAGS_TOKEN = 1 << 29,  /* --uses, --ttl, --restricted, --replace, --metadata, --from, --listen */
-        FLAGS_REMOVE = 1 << 26, /* --force */
-        FLAGS_CA = 1 << 30,     /* --compromised */
-        FLAGS_JOIN = INT64_C(1) << 31,    /* --listen, --token-file, --discard */
-        FLAGS_RECOVER = INT64_C(1) << 32, /* --yes=NAME */
-        FLAGS_CERT = INT64_C(1) << 40,    /* --rights, --ttl, --out, --replace */
-        FLAGS_LEAVE = INT64_C(1) << 41,   /* --cancel, --timeout */
-        FLAGS_SECURE = INT64_C(1) << 36,  /* --force */
-        FLAGS_RESTORE = INT64_C(1) << 42, /* --cluster-key */
-        FLAGS_CORDON = INT64_C(1) << 43,  /* --reason */
-        FLAGS_DRAIN = INT64_C(1) << 44,   /* --deadline, --force, --timeout */
-        FLAGS_REV = INT64_C(1) << 45,     /* --rev */
-        FLAGS_BETWEEN = INT64_C(1) << 46, /* --from, --to */
-        FLAGS_LAST = INT64_C(1) << 47,    /* --lines */
-        FLAGS_ROLLOUT = INT64_C(1) << 48, /* --wait, --follow, --timeout */
-        FLAGS_TIMEOUT = INT64_C(1) << 52, /* --timeout */
-        FLAGS_REPORT = INT64_C(1) << 53,  /* --output=json, for the result: client/core/report.h */
-        FLAGS_UPDATE = INT64_C(1) << 54,  /* --canary, --on-failure */
-        FLAGS_STATUS = INT64_C(1) << 56,  /* --full */
-        FLAGS_LOCAL = INT64_C(1) << 55,   /* --local, --failed */
-        FLAGS_ALL = INT64_C(1) << 50,     /* --all */
-        FLAGS_REBOOT = INT64_C(1) << 49,  /* --all, --by, --cancel, --deadline, ... */
-        FLAGS_MOVE = INT64_C(1) << 51,    /* --force, --timeout */
-        FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
-} FlagGroup;
 
 typedef struct Options {
         /* Global flags. All strings are borrowed from arguments and environment. */
@@ -131,12 +73,17 @@ void options_init(Options *o);
 /* Return the verb: the first of 'args' that is no flag and no value of a flag. NULL if there is none. */
 char **options_find_verb(char **args, size_t n);
 
-/* Take the flags of 'groups' out of 'args' and move the arguments to the front; *n becomes their number.
+/* A flag belongs to verbs and to groups of verbs, and those with the word "global" to all. 'words' are some
+ * of them, separated by spaces. */
+
+/* Take the flags of 'words' out of 'args' and move the arguments to the front; *n becomes their number.
  * -EINVAL with the message of fleet: "unknown flag: --x". */
-int options_parse(Options *o, uint64_t groups, char **args, size_t *n, Error *err);
+int options_parse(Options *o, const char *words, char **args, size_t *n, Error *err);
 
-/* Return the flag of 'groups' that is most similar to 'name', without dashes; NULL if none is similar. */
-const char *options_nearest(uint64_t groups, const char *name);
+/* Return the flag of 'words' that is most similar to 'name', without dashes; NULL if none is similar. */
+const char *options_nearest(const char *words, const char *name);
 
-/* Print the flags of 'groups', one per line; only those of a verb of kv unless 'verb' is NULL. */
-void options_print(uint64_t groups, const char *verb);
+/* Return whether there is such a flag. */
+bool options_any(const char *words);
+/* Print the flags of 'words', one per line; only those of a verb of kv unless 'verb' is NULL. */
+void options_print(const char *words, const char *verb);

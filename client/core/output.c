@@ -12,52 +12,66 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "units/lists.h"
 
 enum {
         CELL_MIN = 8,    /* columns of a cell that is cut */
         MIDDLE_MIN = 14, /* a name with fewer columns would keep little but ".service" at its end */
 };
 
-struct Table {
-        Names headers;
-        Names cells; /* row by row */
-};
+Table table_begin(const char *headers) {
+        Table t = {};
 
-Table *table_new(const char *headers) {
-        _cleanup_table_ Table *t = NEW0(Table, 1);
-
-        for (const char *end; t && *headers; headers = *end ? end + 1 : end) {
+        for (const char *end; *headers; headers = *end ? end + 1 : end) {
                 end = headers + strcspn(headers, ",");
-                if (names_add(&t->headers, headers, (size_t) (end - headers)) < 0)
-                        return NULL;
-                for (char *s = t->headers.items[t->headers.n - 1]; *s; s++)
+                if (names_add(&t.headers, headers, (size_t) (end - headers)) < 0) {
+                        t.error = -ENOMEM;
+                        break;
+                }
+                for (char *s = t.headers.items[t.headers.n - 1]; *s; s++)
                         *s = (char) toupper((unsigned char) *s);
         }
-        return TAKE_PTR(t);
+        return t;
 }
 
-Table *table_free(Table *t) {
-        if (!t)
-                return NULL;
+void table_done(Table *t) {
         names_done(&t->headers);
         names_done(&t->cells);
-        free(t);
-        return NULL;
 }
 
-int table_add(Table *t, const char *text) {
+void table_add_text(Table *t, const char *text) {
         _cleanup_text_ Text safe = {};
 
-        text_append_printable(&safe, text ?: "");
-        return safe.error < 0 ? safe.error : names_add(&t->cells, safe.chars ?: "", safe.size);
+        text_append_printable(&safe, text);
+        t->error = t->error ?: safe.error;
+        if (t->error >= 0 && names_add(&t->cells, safe.chars ?: "", safe.size) < 0)
+                t->error = -ENOMEM;
 }
 
-int table_add_row(Table *t, const char *const *cells) {
-        for (size_t i = 0; i < t->headers.n; i++)
-                if (table_add(t, *cells[i] ? cells[i] : "-") < 0)
-                        return -ENOMEM;
-        return 0;
+void table_add(Table *t, const Text *cell) {
+        t->error = t->error ?: cell->error;
+        table_add_text(t, cell->size > 0 ? cell->chars : "-");
+}
+
+void table_cell(Table *t, const char *format, ...) {
+        _cleanup_text_ Text cell = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&cell, format, ap);
+        va_end(ap);
+        table_add(t, &cell);
+}
+
+void table_row(Table *t, const char *first, ...) {
+        va_list ap;
+
+        va_start(ap, first);
+        for (size_t i = 0; i < t->headers.n; i++) {
+                const char *cell = i == 0 ? first : va_arg(ap, const char *);
+
+                table_add_text(t, *cell ? cell : "-");
+        }
+        va_end(ap);
 }
 
 /* -- Terminals -- */
@@ -556,7 +570,7 @@ bool table_is_too_wide(const Table *t) {
 
         for (size_t i = 0; i < t->headers.n; i++)
                 sum += column_width(t, i);
-        return columns > 0 && sum > columns;
+        return columns > 0 && sum > columns && t->error >= 0;
 }
 
 static bool column_is_empty(const Table *t, size_t column) {
@@ -600,6 +614,8 @@ void table_fit(Table *t, const char *headers) {
 }
 
 int table_print(const Table *t, bool legend) {
+        if (t->error < 0)
+                return t->error;
         if (isatty(STDOUT_FILENO))
                 return t->cells.n > 0 || legend ? print_columns(t, legend) : 0;
         return print_tabs(t, legend);

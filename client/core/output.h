@@ -5,22 +5,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/memory.h"
 #include "base/text.h"
+#include "units/lists.h"
 
-typedef struct Table Table;
+/* A table keeps its first failure: table_print() returns it. */
+typedef struct Table {
+        Names headers;
+        Names cells; /* row by row */
+        int error;
+} Table;
 
-/* Names of columns are separated by commas, and printed in upper case. Return NULL without memory. */
-Table *table_new(const char *headers);
-Table *table_free(Table *t); /* returns NULL */
-DEFINE_CLEANUP(Table *, table_free)
-#define _cleanup_table_ _cleanup_(table_freep)
+/* Names of columns are separated by commas, and printed in upper case. */
+Table table_begin(const char *headers);
+void table_done(Table *t);
+#define _cleanup_table_ _cleanup_(table_done)
 
-/* Add a cell, from left to right, row by row. NULL is an empty cell. Return 0 or -ENOMEM. */
-int table_add(Table *t, const char *text);
-
-/* Add a row; "" is printed as "-". Return 0 or -ENOMEM. */
-int table_add_row(Table *t, const char *const *cells);
+/* Add a cell, from left to right, row by row. table_row() has all cells of a row. "" is printed as "-", but
+ * not by table_add_text(). */
+void table_add_text(Table *t, const char *text);
+void table_add(Table *t, const Text *cell);
+void table_cell(Table *t, const char *format, ...) _printf_(2, 3);
+void table_row(Table *t, const char *first, ...);
 
 /* Return whether the table is wider than the terminal; false in a pipe. */
 bool table_is_too_wide(const Table *t);

@@ -93,7 +93,7 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
 }
 
 int patterns_check_types(const Verb *v, char **args, size_t n) {
-        if ((!strstr(v->arguments, "UNIT") && !strstr(v->arguments, "FILE...")) || (v->groups & FLAGS_SSH))
+        if ((!strstr(v->arguments, "UNIT") && !strstr(v->arguments, "FILE...")) || streq(v->name, "ssh"))
                 return EXIT_DONE;
         for (size_t i = 0; i < n; i++) {
                 const char *slash = strrchr(args[i], '/'), *name = slash ? slash + 1 : args[i],

@@ -124,7 +124,7 @@ static int report_print(Client *c, char **args, size_t n, int status) {
 }
 
 static bool report_is_wanted(const Client *c) {
-        return c->verb->groups & FLAGS_REPORT && *c->options.output;
+        return verb_has(c->verb, "report") && *c->options.output;
 }
 
 int report_begin(const Client *c) {

@@ -6,7 +6,7 @@
 void verbs_check(const Verb *const *verbs) {
         for (size_t i = 0; verbs[i]; i++) {
                 const Verb *v = verbs[i];
-                bool wrong = !v->name || !v->arguments || !v->summary || !v->run;
+                bool wrong = !v->name || !v->groups || !v->arguments || !v->summary || !v->run;
 
                 for (size_t k = 0; k < i && !wrong; k++)
                         wrong = streq(verbs[k]->name, v->name);
@@ -78,14 +78,15 @@ static bool is_continued(const char *line, const char *end) {
 }
 
 void verb_print_help(const Verb *v, const char *of) {
-        const uint64_t groups = v->groups & ~FLAGS_NO_FLAG;
-        bool wraps = output_columns() > 0;
-        _cleanup_text_ Text t = {};
+        bool wraps = output_columns() > 0, flags;
+        _cleanup_text_ Text words = {}, t = {};
 
+        text_printf(&words, "%s %s", *of ? "" : v->name, v->groups);
+        flags = options_any(words.chars ?: "");
         puts("NAME:");
         text_printf(&t, "%s%s - ", of, v->name);
         verb_print_item(0, t.chars ?: "", v->summary);
-        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, groups ? " [OPTIONS]" : "",
+        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, flags ? " [OPTIONS]" : "",
                *v->arguments ? " " : "", v->arguments);
         if (v->verbs) {
                 puts("COMMANDS:");
@@ -112,11 +113,11 @@ void verb_print_help(const Verb *v, const char *of) {
                 }
                 putchar('\n');
         }
-        if (groups) {
+        if (flags) {
                 puts("OPTIONS:");
-                options_print(groups, *of ? v->name : NULL);
+                options_print(words.chars, *of ? v->name : NULL);
                 putchar('\n');
         }
         puts("GLOBAL OPTIONS:");
-        options_print(FLAGS_GLOBAL, NULL);
+        options_print("global", NULL);
 }

@@ -17,13 +17,22 @@ typedef int VerbRun(Client *c, char **args, size_t n, Error *err);
 typedef struct Verb Verb;
 struct Verb {
         const char *name;
-        uint64_t groups;       /* of flags */
+        const char *groups;    /* to which it belongs, separated by spaces; see verb_has() */
         const char *arguments; /* "UNIT..." and "FILE..." require at least one */
         const char *summary;
         const char *description; /* lines, or NULL */
         VerbRun *run;
         const Verb *const *verbs; /* below it; ends with NULL; NULL: it has none */
 };
+
+/* Return whether a verb belongs to a group. Most have flags in common (client/core/options.c). Others are:
+ *   fleet         without units, print a message of fleet and succeed
+ *   patterns      patterns match units with a target state above inactive
+ *   patterns-all  patterns match all units
+ *   report        --output=json prints the result: client/core/report.h */
+static inline bool verb_has(const Verb *v, const char *group) {
+        return text_has_word(v->groups, group);
+}
 
 /* The row of the verb verb_ID. */
 #define VERB(id, verb_name, verb_groups, verb_arguments, verb_summary, verb_description, verb_run) \

@@ -182,8 +182,7 @@ static int backup_run(Client *c, char **args, size_t n, Error *err) {
         return r != EXIT_DONE ? r : print_description(c, args[0], &d, known);
 }
 
-VERB(backup, "backup", FLAGS_BACKUP | FLAGS_YES | FLAGS_JSON, "FILE",
-     "Write a backup of the running cluster, and verify it",
+VERB(backup, "backup", "yes json", "FILE", "Write a backup of the running cluster, and verify it",
      "The backup has all keys, units, assignments and the history, of one index, with all writes that were\n"
      "acknowledged before. The file is new, and only its owner may read it. Without a leader, it has what\n"
      "this host has, which is printed. --verify checks an existing file, without a daemon.\n"

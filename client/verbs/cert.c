@@ -227,40 +227,31 @@ static int cert_revoke(Client *c, char **args, size_t n, Error *err) {
 
 /* -- ls -- */
 
-static int cert_add_row(Table *table, const JsonValue *user) {
-        _cleanup_text_ Text rights = {}, key = {};
+static void cert_add_row(Table *table, const JsonValue *user) {
+        _cleanup_text_ Text rights = {};
         char date[32];
 
         JSON_EACH(item, json_value_member(user, "rights"))
                 text_printf(&rights, "%s%s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
-        text_printf(&key, "%.8s", member_text(user, "key"));
-        if (rights.error < 0 || key.error < 0)
-                return -ENOMEM;
-
-        const char *cells[] = { member_text(user, "name"), times_date(member_number(user, "expires"), date),
-                                key.chars, rights.chars ?: "" };
-
-        return table_add_row(table, cells);
+        table_cell(table, "%s", member_text(user, "name"));
+        table_cell(table, "%s", times_date(member_number(user, "expires"), date));
+        table_cell(table, "%.8s", member_text(user, "key"));
+        table_add(table, &rights);
 }
 
 static int cert_list(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_table_ Table *table = table_new("USER,EXPIRES,KEY,RIGHTS");
+        _cleanup_table_ Table table = table_begin("USER,EXPIRES,KEY,RIGHTS");
         _cleanup_json_ JsonValue *root = NULL;
         int r;
 
         if (n > 0)
                 return client_usage("cert ls: expected no arguments");
-        if (!table)
-                return -ENOMEM;
         r = client_read(c, "/fleet/v1/cluster/users", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to list users: ");
-        JSON_EACH(item, json_value_member(root, "users")) {
-                r = cert_add_row(table, item);
-                if (r < 0)
-                        return r;
-        }
-        return root ? table_print(table, true) : EXIT_DONE;
+        JSON_EACH(item, json_value_member(root, "users"))
+                cert_add_row(&table, item);
+        return root ? table_print(&table, true) : EXIT_DONE;
 }
 
 static int cert_run(Client *c, char **args, size_t n, Error *err) {
@@ -277,7 +268,7 @@ static int cert_run(Client *c, char **args, size_t n, Error *err) {
         return cert_create(c, args, n, err);
 }
 
-VERB(cert, "cert", FLAGS_CERT | FLAGS_JSON, "[create] NAME | ls | set NAME | revoke NAME",
+VERB(cert, "cert", "json", "[create] NAME | ls | set NAME | revoke NAME",
      "Create, list, change and revoke users with certificates",
      "Makes the key of the user here: NAME.key, and gets NAME.pem, its certificate, and ca.pem, for\n"
      "the verification of ListenTLS=. An existing NAME.key is used again: that renews the certificate.\n"

@@ -22,18 +22,12 @@ static void cluster_append_names(Text *t, const JsonValue *names, const char *ex
 /* -- cluster -- */
 
 static int cluster_print_members(const JsonValue *members) {
-        _cleanup_table_ Table *table = table_new("MACHINE,ADDRESS,ROLE,REACHABLE");
+        _cleanup_table_ Table table = table_begin("MACHINE,ADDRESS,ROLE,REACHABLE");
 
-        if (!table)
-                return -ENOMEM;
-        JSON_EACH(m, members) {
-                const char *cells[] = { member_label(m), member_text(m, "address"), member_text(m, "seat"),
-                                        member_bool(m, "reachable") ? "yes" : "no" };
-
-                if (table_add_row(table, cells) < 0)
-                        return -ENOMEM;
-        }
-        return table_print(table, true);
+        JSON_EACH(m, members)
+                table_row(&table, member_label(m), member_text(m, "address"), member_text(m, "seat"),
+                          member_bool(m, "reachable") ? "yes" : "no");
+        return table_print(&table, true);
 }
 
 /* In a cluster that has, or had, a key file. */
@@ -323,7 +317,7 @@ static int cluster_run(Client *c, char **args, size_t n, Error *err) {
         return root ? cluster_print(root) : EXIT_DONE;
 }
 
-VERB(cluster, "cluster", FLAGS_SECURE | FLAGS_YES | FLAGS_JSON, "[level [N] | rekey | secure | stop-waiting]",
+VERB(cluster, "cluster", "yes json", "[level [N] | rekey | secure | stop-waiting]",
      "Show the replicas and their leader; change the feature level",
      "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
      "level prints the feature level, or raises it without the delay of one day.\n"

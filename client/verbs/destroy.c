@@ -73,8 +73,7 @@ static int destroy_run(Client *c, char **args, size_t n, Error *err) {
         return r < 0 ? wait_print_error(c, r, found.progress, err) : status;
 }
 
-VERB(destroy, "destroy",
-     FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES | FLAGS_REPORT, "UNIT...",
+VERB(destroy, "destroy", "fleet no-block attempts patterns-all yes report", "UNIT...",
      "Destroy one or more units in the cluster",
      "Stops the units, removes them from their machines, and deletes their files.\n"
      "Returns when no machine reports them.\n",

@@ -214,15 +214,15 @@ static bool items_have_name(const JsonValue *items, const char *name) {
         return false;
 }
 
-static int add_problem(Table *table, const Listing *machines, const char *name, const char *machine_id,
-                       const char *kind, const char *problem) {
+static void add_problem(Table *table, const Listing *machines, const char *name, const char *machine_id,
+                        const char *kind, const char *problem) {
         _cleanup_text_ Text machine = {};
 
         append_machine_name(&machine, machines, machine_id);
-        if (machine.error < 0 || table_add(table, name) < 0 || table_add(table, machine.chars) < 0 ||
-            table_add(table, kind) < 0 || table_add(table, problem) < 0)
-                return -ENOMEM;
-        return 0;
+        table_cell(table, "%s", name);
+        table_add(table, &machine);
+        table_cell(table, "%s", kind);
+        table_add_text(table, problem);
 }
 
 /* The units of directories that systemd cannot load. */
@@ -268,8 +268,8 @@ static const ApiState *unloaded_find(const Unloaded *u, const JsonValue *problem
 }
 
 /* Add a unit that systemd cannot load. 'other': its other problem, or "". */
-static int directory_add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner,
-                               const char *other) {
+static void directory_add_state(Table *table, const Listing *machines, const ApiState *s, const char *owner,
+                                const char *other) {
         const char *reason = s->reason ?: "";
         size_t size = strlen(reason);
         _cleanup_text_ Text t = {};
@@ -280,51 +280,50 @@ static int directory_add_state(Table *table, const Listing *machines, const ApiS
                 size--;
         text_printf(&t, " (%s)%s%.*s%s%s", s->load, *reason ? ": " : "", (int) size, reason,
                     *other ? "; also: " : "", other);
-        return t.error < 0 ? t.error : add_problem(table, machines, s->name, owner, NOT_LOADED, t.chars);
+        table->error = table->error ?: t.error;
+        add_problem(table, machines, s->name, owner, NOT_LOADED, t.chars ?: "");
 }
 
 /* Add all problems, and append their kinds to 'kinds'. */
-static int add_problems(Table *table, const JsonValue *items, const Listing *machines, const Unloaded *u,
-                        Text *kinds) {
-        int r = 0;
-
-        for (size_t i = 0; r >= 0 && i < json_value_count(items); i++) {
-                const JsonValue *p = json_value_item(items, i);
+static void add_problems(Table *table, const JsonValue *items, const Listing *machines, const Unloaded *u,
+                         Text *kinds) {
+        JSON_EACH(p, items) {
                 const char *kind = member_text(p, "kind"), *id = member_text(p, "machineID");
                 const ApiState *s = unloaded_find(u, p);
 
                 text_printf(kinds, " %s", s ? NOT_LOADED : kind);
-                r = s ? directory_add_state(table, machines, s, id, member_text(p, "reason")) :
+                if (s)
+                        directory_add_state(table, machines, s, id, member_text(p, "reason"));
+                else
                         add_problem(table, machines, member_text(p, "name"), id, kind,
                                     member_bool(p, "confirmed") ? "confirmed; its machine acts on it next" :
                                                                   member_text(p, "reason"));
         }
-        for (size_t i = 0; r >= 0 && i < u->states.n; i++) {
+        for (size_t i = 0; i < u->states.n; i++) {
                 const ApiState *s = &u->states.states[i];
                 const char *owner = unloaded_owner(u, s);
 
                 if (!owner || items_have_name(items, s->name))
                         continue;
                 text_append(kinds, " " NOT_LOADED);
-                r = directory_add_state(table, machines, s, owner, "");
+                directory_add_state(table, machines, s, owner, "");
         }
-        return r < 0 ? r : kinds->error;
 }
 
 /* Print the problems, and on a terminal the next step for each kind of them. */
 static int directory_print_problems(Client *c, const JsonValue *items, const Listing *machines, Error *err) {
-        _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
+        _cleanup_table_ Table table = table_begin("UNIT,MACHINE,KIND,PROBLEM");
         _cleanup_unloaded_ Unloaded unloaded = {};
         _cleanup_text_ Text kinds = {};
-        int r = table ? unloaded_read(c, &unloaded, err) : -ENOMEM;
+        int r = unloaded_read(c, &unloaded, err);
 
-        if (r >= 0)
-                r = add_problems(table, items, machines, &unloaded, &kinds);
         if (r < 0)
                 return r;
-        if (kinds.size == 0 && client_is_interactive())
+        add_problems(&table, items, machines, &unloaded, &kinds);
+        table.error = table.error ?: kinds.error;
+        if (kinds.size == 0 && table.error >= 0 && client_is_interactive())
                 client_note("no problems in unit directories");
-        r = table_print(table, true);
+        r = table_print(&table, true);
         for (size_t i = 0; r >= 0 && i < ELEMENTS(legend) && client_is_interactive(); i++)
                 if (text_has_word(kinds.chars ?: "", legend[i].kind))
                         client_note("%s: %s", legend[i].kind, legend[i].next);
@@ -382,8 +381,7 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
         return r < 0 ? client_fail_after(r, err, "fleetctl: ") : r;
 }
 
-VERB(directory, "directory", FLAGS_REMOTE | FLAGS_JSON,
-     "[confirm [UNIT...] | take-over UNIT... | retry UNIT...]",
+VERB(directory, "directory", "remote json", "[confirm [UNIT...] | take-over UNIT... | retry UNIT...]",
      "Show and resolve problems of unit directories",
      "Without arguments: rejected files, conflicting names, units whose files have disappeared, and\n"
      "files that systemd cannot load.\n"

@@ -523,21 +523,19 @@ static int edit_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(cat, "cat", FLAGS_SOURCE | FLAGS_REV | FLAGS_JSON, "UNIT", "Output the contents of a submitted unit",
+VERB(cat, "cat", "json", "UNIT", "Output the contents of a submitted unit",
      "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
      "text, followed by its drop-ins. --rev prints a former revision; fleetctl history lists them.\n",
      cat_run);
 
-VERB(diff, "diff", FLAGS_BETWEEN | FLAGS_JSON, "FILE...",
-     "Show the differences between local unit files and the cluster",
+VERB(diff, "diff", "json", "FILE...", "Show the differences between local unit files and the cluster",
      "Files are named as for start. --from and --to compare two revisions of a unit.\n"
      "Exit status 0 if nothing differs, 1 if a file differs or does not exist, 4 if a unit or a\n"
      "revision does not exist in the cluster.\n\n"
      "fleetctl diff web.service --from=3\n",
      diff_run);
 
-VERB(edit, "edit", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT | FLAGS_UPDATE, "UNIT...",
-     "Edit units of the cluster",
+VERB(edit, "edit", "yes no-block attempts report update", "UNIT...", "Edit units of the cluster",
      "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
      "also while it runs. Asks if the unit would stop, because no machine qualifies for the new text.\n",
      edit_run);

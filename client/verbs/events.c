@@ -580,8 +580,7 @@ static int events_run(Client *c, char **args, size_t n, Error *err) {
         return all.status;
 }
 
-VERB(events, "events", FLAGS_EVENTS | FLAGS_JSON, "[UNIT...]",
-     "Show the decisions of the cluster and their results",
+VERB(events, "events", "json", "[UNIT...]", "Show the decisions of the cluster and their results",
      "The history of the cluster: assignments with their reasons, states of units, presence of machines,\n"
      "and changes by users, of all units or of the named ones. With --follow also new events.\n\n"
      "fleetctl events --since=yesterday 'web@*'\n"

@@ -319,7 +319,7 @@ static int export_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(export, "export", FLAGS_JSON, "DIR", "Write units, target states, metadata and keys to a folder",
+VERB(export, "export", "json", "DIR", "Write units, target states, metadata and keys to a folder",
      "All at one index, as text files: units/NAME, targets.json, metadata.json, keys.json. The folder is\n"
      "new or empty. Keys with a time to live are left out, and all that import cannot restore: assignments,\n"
      "the history, identities.\n\n"

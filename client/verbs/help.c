@@ -34,7 +34,7 @@ void help_print_all(const Verb *const *verbs) {
                 verb_print_item(NAME_WIDTH, t.chars ?: "", topic->title);
         }
         puts("\nOPTIONS:");
-        options_print(FLAGS_GLOBAL, NULL);
+        options_print("global", NULL);
         putchar('\n');
         text_clear(&t);
         text_append(&t, "Each option has an environment variable: FLEETCTL_ENDPOINT, "
@@ -143,10 +143,10 @@ static int version_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(help, "help", FLAGS_HELP, "[VERB|TOPIC]", "Help about any command",
+VERB(help, "help", "", "[VERB|TOPIC]", "Help about any command",
      "Explains a verb, or prints the section of fleet(7) about a task. Without arguments: all verbs and\n"
      "topics.\n\n"
      "fleetctl help maintain\n",
      help_run);
 
-VERB(version, "version", 0, "", "Print the version and exit", NULL, version_run);
+VERB(version, "version", "", "", "Print the version and exit", NULL, version_run);

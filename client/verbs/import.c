@@ -247,7 +247,7 @@ static int import_run(Client *c, char **args, size_t n, Error *err) {
         return c->options.etcd ? import_etcd(c, err) : import_folder(c, args[0], err);
 }
 
-VERB(import, "import", FLAGS_IMPORT | FLAGS_YES | FLAGS_JSON, "DIR|--etcd=URL",
+VERB(import, "import", "yes json", "DIR|--etcd=URL",
      "Import the folder of an export, or the units of a fleet cluster",
      "Reads and checks all, shows the changes, and asks for confirmation. Units and keys that exist with\n"
      "another content are refused without --replace. Then nothing is changed.\n"

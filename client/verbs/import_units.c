@@ -154,16 +154,12 @@ const char *import_action_name(const ImportUnit *unit) {
 }
 
 int import_print(const ImportUnits *units) {
-        _cleanup_table_ Table *t = table_new("UNIT,DSTATE,ACTION");
+        _cleanup_table_ Table t = table_begin("UNIT,DSTATE,ACTION");
 
-        for (size_t i = 0; t && i < units->n; i++) {
-                const ImportUnit *u = &units->items[i];
-                const char *cells[] = { u->name, target_state_to_string(u->target), import_action_name(u) };
-
-                if (table_add_row(t, cells) < 0)
-                        return -ENOMEM;
-        }
-        return t ? table_print(t, true) : -ENOMEM;
+        for (size_t i = 0; i < units->n; i++)
+                table_row(&t, units->items[i].name, target_state_to_string(units->items[i].target),
+                          import_action_name(&units->items[i]));
+        return table_print(&t, true);
 }
 
 /* -- Sending -- */

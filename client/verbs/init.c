@@ -192,7 +192,7 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
         return init_show(c, err);
 }
 
-VERB(init, "init", FLAGS_INIT, "", "Open the cluster of this host for other hosts, and set its settings",
+VERB(init, "init", "", "", "Open the cluster of this host for other hosts, and set its settings",
      "Creates the CA of the cluster and the certificate of this host, and listens for other hosts on "
      "the\n"
      "only global address of this host, or on that of --listen. If a host of the cluster listens, only\n"

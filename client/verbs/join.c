@@ -178,7 +178,7 @@ static int join_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(join, "join", FLAGS_JOIN, "TOKEN|-", "Make this host a member of a cluster",
+VERB(join, "join", "", "TOKEN|-", "Make this host a member of a cluster",
      "The token is printed by fleetctl token on a host of the cluster; - reads it from standard input.\n"
      "Returns when this host is up in the cluster. Its units run on. Its former state, as a cluster\n"
      "of one, is moved to /var/lib/fleet/old; a host with units or keys of its own needs --discard.\n"

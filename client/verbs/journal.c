@@ -635,7 +635,7 @@ static int journal_run(Client *c, char **args, size_t n, Error *err) {
                                                               journals_report_none(c, &j, &machines, &unit);
 }
 
-VERB(journal, "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
+VERB(journal, "journal", "remote patterns-all", "UNIT [UNIT...]",
      "Print the journal of units in the cluster to stdout",
      "From all machines on which they ran. Formats short, short-unix and json are sorted by time, others\n"
      "are printed unit by unit, machine by machine.\n\n"

@@ -478,20 +478,17 @@ static int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
                                      "systemctl reload web");
 }
 
-VERB(kv_get, "get", FLAGS_KV | FLAGS_JSON, "KEY", "Print the value of a key", NULL, kv_get);
+VERB(kv_get, "get", "kv json", "KEY", "Print the value of a key", NULL, kv_get);
 
-VERB(kv_set, "set", FLAGS_KV | FLAGS_JSON, "KEY [VALUE]", "Set a key; without a value, read stdin", NULL,
-     kv_set);
+VERB(kv_set, "set", "kv json", "KEY [VALUE]", "Set a key; without a value, read stdin", NULL, kv_set);
 
-VERB(kv_mk, "mk", FLAGS_KV | FLAGS_JSON, "KEY [VALUE]", "Create a key or directory that does not exist", NULL,
-     kv_mk);
+VERB(kv_mk, "mk", "kv json", "KEY [VALUE]", "Create a key or directory that does not exist", NULL, kv_mk);
 
-VERB(kv_ls, "ls", FLAGS_KV | FLAGS_JSON, "[KEY]", "List the keys in a directory", NULL, kv_ls);
+VERB(kv_ls, "ls", "kv json", "[KEY]", "List the keys in a directory", NULL, kv_ls);
 
-VERB(kv_watch, "watch", FLAGS_KV | FLAGS_JSON, "KEY", "Wait for a change of a key and print it", NULL,
-     kv_watch);
+VERB(kv_watch, "watch", "kv json", "KEY", "Wait for a change of a key and print it", NULL, kv_watch);
 
-VERB(kv_exec_watch, "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change",
+VERB(kv_exec_watch, "exec-watch", "kv", "KEY -- CMD...", "Run a command for each change",
      "Not for the value at the start. The command has ETCD_WATCH_ACTION, ETCD_WATCH_KEY, ETCD_WATCH_VALUE\n"
      "and ETCD_WATCH_MODIFIED_INDEX in its environment.\n",
      kv_exec_watch);
@@ -523,7 +520,7 @@ static int kv_verb_run(Client *c, char **args, size_t n, Error *err) {
                         "kv: expected get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or "
                         "import (fleetctl help kv)");
         verb = verb_find(kv_verbs, args[0]);
-        if (verb && *c->options.output && !(verb->groups & FLAGS_JSON)) {
+        if (verb && *c->options.output && !verb_has(verb, "json")) {
                 fprintf(stderr, "fleetctl: kv %s: the verb has no output of its own; leave out --output\n",
                         verb->name);
                 return EXIT_USAGE;
@@ -541,7 +538,7 @@ static int kv_verb_run(Client *c, char **args, size_t n, Error *err) {
 
 const Verb verb_kv = {
         .name = "kv",
-        .groups = FLAGS_KV | FLAGS_JSON,
+        .groups = "kv json",
         .arguments = "VERB ...",
         .summary = "Read, write and watch the keys of the cluster",
         .description =

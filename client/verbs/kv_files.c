@@ -501,7 +501,7 @@ static int kv_import(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(kv_export, "export", FLAGS_KV | FLAGS_JSON, "[KEY [DIR]]",
+VERB(kv_export, "export", "kv json", "[KEY [DIR]]",
      "Print all keys below a key as JSON, or write them to files", NULL, kv_export);
 
-VERB(kv_import, "import", FLAGS_KV, "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import);
+VERB(kv_import, "import", "kv", "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import);

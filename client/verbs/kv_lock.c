@@ -274,5 +274,5 @@ static int kv_lock(Client *c, char **args, size_t n, Error *err) {
         return status;
 }
 
-VERB(kv_lock, "lock", FLAGS_KV, "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
+VERB(kv_lock, "lock", "kv", "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
      kv_lock);

@@ -201,4 +201,4 @@ static int kv_rm(Client *c, char **args, size_t n, Error *err) {
         return r;
 }
 
-VERB(kv_rm, "rm", FLAGS_KV | FLAGS_JSON, "KEY", "Remove a key", NULL, kv_rm);
+VERB(kv_rm, "rm", "kv json", "KEY", "Remove a key", NULL, kv_rm);

@@ -299,5 +299,4 @@ int kv_watch_all(Client *c, const char *key, Error *err) {
         return r ?: EXIT_FAILED;
 }
 
-VERB(kv_txn, "txn", FLAGS_KV | FLAGS_JSON, "[FILE]", "Check and write many keys in one transaction", NULL,
-     kv_txn);
+VERB(kv_txn, "txn", "kv json", "[FILE]", "Check and write many keys in one transaction", NULL, kv_txn);

@@ -186,7 +186,7 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
         return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars, err);
 }
 
-VERB(leave, "leave", FLAGS_YES | FLAGS_LEAVE | FLAGS_NO_BLOCK, "", "Take this host out of its cluster",
+VERB(leave, "leave", "yes no-block", "", "Take this host out of its cluster",
      "Each unit runs on another host before it stops here. The host starts empty then; its state is\n"
      "in /var/lib/fleet/old. The cluster continues without this command; repeat it for the progress.\n",
      leave_run);

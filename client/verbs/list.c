@@ -65,16 +65,14 @@ static int check_local(const Client *c, const Choice *choice) {
         return EXIT_DONE;
 }
 
-static int add_row(Table *table, const Choice *choice, const Row *row) {
+static void add_row(Table *table, const Choice *choice, const Row *row) {
         for (size_t i = 0; i < choice->n; i++) {
                 const Column *column = choice->columns[i];
                 _cleanup_text_ Text t = {};
 
                 column->append(row, (const char *) row->item + column->offset, &t);
-                if (t.error < 0 || table_add(table, t.size > 0 ? t.chars : "-") < 0)
-                        return -ENOMEM;
+                table_add(table, &t);
         }
-        return 0;
 }
 
 /* -- The lists -- */
@@ -298,11 +296,10 @@ static int print_problems(const JsonValue *problems, const Listing *machines) {
         return 0;
 }
 
-static int list_fill(const Client *c, const List *list, const Choice *choice, const ListData *d,
-                     Table **ret) {
-        _cleanup_table_ Table *table = table_new(choice->fields);
+static Table list_fill(const Client *c, const List *list, const Choice *choice, const ListData *d) {
+        Table table = table_begin(choice->fields);
 
-        for (size_t i = 0; table && i < d->items.n; i++) {
+        for (size_t i = 0; i < d->items.n; i++) {
                 const Row row = { .item = list_item(list, &d->items, i),
                                   .machines = list->in_state ? &d->machines : &d->items,
                                   .problems = json_value_member(d->directories, "problems"),
@@ -310,14 +307,9 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
                                   .terminal = isatty(STDOUT_FILENO),
                                   .stale = connection_stale_s(c->connection) > 0 };
 
-                if (add_row(table, choice, &row) < 0)
-                        return -ENOMEM;
+                add_row(&table, choice, &row);
         }
-        if (!table)
-                return -ENOMEM;
-        table_free(*ret);
-        *ret = TAKE_PTR(table);
-        return 0;
+        return table;
 }
 
 /* Return whether the default columns on a terminal do not suffice: a machine is not up, or may not be. */
@@ -335,23 +327,21 @@ static bool list_is_in_doubt(const Client *c, const List *list, const ListData *
 
 static int list_print_table(const Client *c, const List *list, const Choice *choice, const ListData *d) {
         bool doubt = list_is_in_doubt(c, list, d);
-        _cleanup_table_ Table *table = NULL;
+        _cleanup_table_ Table table = {};
         Choice other = *choice;
         int r = doubt ? choose_columns(list->columns, list->on_doubt, &other) : 0;
 
-        if (r >= 0)
-                r = list_fill(c, list, &other, d, &table);
         if (r < 0)
                 return r;
-        if (!c->options.fields && table_is_too_wide(table)) {
+        table = list_fill(c, list, &other, d);
+        if (!c->options.fields && table_is_too_wide(&table)) {
                 r = choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other);
                 if (r < 0)
                         return r;
-                r = list_fill(c, list, &other, d, &table);
-                if (r < 0)
-                        return r;
+                table_done(&table);
+                table = list_fill(c, list, &other, d);
         }
-        return table_print(table, !c->options.no_legend);
+        return table_print(&table, !c->options.no_legend);
 }
 
 static const List lists[] = {
@@ -485,8 +475,7 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
         return r;
 }
 
-VERB(list_machines, "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
-     "Enumerate the current hosts in the cluster",
+VERB(list_machines, "list-machines", "list json", "", "Enumerate the current hosts in the cluster",
      "In a pipe, a machine is its ID.\n"
      "Fields: machine, ip, metadata, certificate, hostname, idle-session, kind, maintenance,\n"
      "presence, problem, reboot, restricted, role, session, units, version.\n\n"
@@ -494,14 +483,13 @@ VERB(list_machines, "list-machines", FLAGS_LIST | FLAGS_ALL | FLAGS_JSON, "",
      "fleetctl list-machines --no-legend\n",
      list_run);
 
-VERB(list_unit_files, "list-unit-files", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
+VERB(list_unit_files, "list-unit-files", "list json", "[UNIT...]",
      "List the units that exist in the cluster.",
      "Also units without a machine.\n"
      "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
      list_run);
 
-VERB(list_units, "list-units", FLAGS_LIST | FLAGS_JSON | FLAGS_STATE | FLAGS_MACHINE | FLAGS_LOCAL,
-     "[UNIT...]", "List the current state of units in the cluster",
+VERB(list_units, "list-units", "list json", "[UNIT...]", "List the current state of units in the cluster",
      "Only units with a machine. In a pipe, a machine is ID/IP, as in fleet.\n"
      "Fields: unit, machine, load, active, sub, hash, health, available, why, hostname.\n\n"
      "The host of a unit, for a script:\n"

@@ -455,8 +455,7 @@ static int log_run(Client *c, char **args, size_t n, Error *err) {
         return r >= 0 && l.failed ? EXIT_FAILED : r;
 }
 
-VERB(log, "log", FLAGS_LOG, "[FIELD=VALUE...]",
-     "Print the journals of fleetd of all machines, merged by time",
+VERB(log, "log", "", "[FIELD=VALUE...]", "Print the journals of fleetd of all machines, merged by time",
      "Fields select entries, as in journalctl. UNIT=, MACHINE=, INDEX= and TERM= are fields of fleetd.\n"
      "Exit status 1 if a machine did not answer. Machines that have been gone for an hour are not asked.\n\n"
      "fleetctl log --since=yesterday -p warning\n"

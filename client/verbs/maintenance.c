@@ -452,13 +452,12 @@ static int drain_run(Client *c, char **args, size_t n, Error *err) {
         return client_prints_json(c) ? drain_print_json(&d, err) : EXIT_DONE;
 }
 
-VERB(cordon, "cordon", FLAGS_CORDON | FLAGS_JSON, "HOST...", "Give machines no other units",
+VERB(cordon, "cordon", "json", "HOST...", "Give machines no other units",
      "Their units stay. Ends with uncordon, not with a restart of the machine.\n\n"
      "fleetctl cordon beta --reason='new disk'\n",
      cordon_run);
 
-VERB(drain, "drain", FLAGS_DRAIN | FLAGS_CORDON | FLAGS_NO_BLOCK | FLAGS_JSON, "HOST...",
-     "Move the units of machines to others",
+VERB(drain, "drain", "no-block json", "HOST...", "Move the units of machines to others",
      "Cordons the machines. Each unit runs on another machine before it stops, eight of a machine at a\n"
      "time; global units stay. A unit without another machine stays, with its reason, until --deadline.\n"
      "The drain continues without this command; repeat it for the progress. uncordon ends it.\n"
@@ -466,5 +465,5 @@ VERB(drain, "drain", FLAGS_DRAIN | FLAGS_CORDON | FLAGS_NO_BLOCK | FLAGS_JSON, "
      "fleetctl drain beta --deadline=5min\n",
      drain_run);
 
-VERB(uncordon, "uncordon", FLAGS_JSON, "HOST...", "Give machines units again",
+VERB(uncordon, "uncordon", "json", "HOST...", "Give machines units again",
      "Ends cordon and drain. Units that have moved do not move back.\n", cordon_run);

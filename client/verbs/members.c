@@ -38,7 +38,7 @@ static int members_print_json(const JsonValue *members, const JsonValue *leader)
 }
 
 static int list_members_run(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_table_ Table *table = NULL;
+        _cleanup_table_ Table table = table_begin("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *members, *leader;
         int r;
@@ -50,19 +50,11 @@ static int list_members_run(Client *c, char **args, size_t n, Error *err) {
         leader = json_value_member(root, "leader");
         if (streq(c->options.output, "json"))
                 return members_print_json(members, leader);
-
-        table = table_new("MACHINE,ID,ADDRESS,ROLE,REACHABLE");
-        if (!table)
-                return -ENOMEM;
-        JSON_EACH(m, members) {
-                const char *cells[] = { member_label(m), member_text(m, "id"), member_text(m, "address"),
-                                        members_role(m, leader), member_bool(m, "reachable") ? "yes" : "no" };
-
-                if (table_add_row(table, cells) < 0)
-                        return -ENOMEM;
-        }
-        table_fit(table, "ID,ADDRESS");
-        return table_print(table, true);
+        JSON_EACH(m, members)
+                table_row(&table, member_label(m), member_text(m, "id"), member_text(m, "address"),
+                          members_role(m, leader), member_bool(m, "reachable") ? "yes" : "no");
+        table_fit(&table, "ID,ADDRESS");
+        return table_print(&table, true);
 }
 
 /* -- machine show, machine set -- */
@@ -286,12 +278,12 @@ static int machine_run(Client *c, char **args, size_t n, Error *err) {
         return client_usage("machine: expected show HOST, set HOST KEY=VALUE..., or rekey");
 }
 
-VERB(list_members, "list-members", FLAGS_JSON, "", "List the hosts with a replica and their roles",
+VERB(list_members, "list-members", "json", "", "List the hosts with a replica and their roles",
      "Columns: machine, ID, address of the peer listener, role (leader, voter, standby), and whether\n"
      "this host reaches it.\n",
      list_members_run);
 
-VERB(machine, "machine", FLAGS_YES | FLAGS_JSON, "show MACHINE | set MACHINE KEY=VALUE... | rekey",
+VERB(machine, "machine", "yes json", "show MACHINE | set MACHINE KEY=VALUE... | rekey",
      "Show a machine, or set its metadata",
      "Machines are named by hostname or ID. KEY= removes the value that was set. set lists the units\n"
      "that move or stop after the change, and asks.\n"

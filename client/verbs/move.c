@@ -285,7 +285,7 @@ static int move_run(Client *c, char **args, size_t n, Error *err) {
                                                          r;
 }
 
-VERB(move, "move", FLAGS_MOVE | FLAGS_NO_BLOCK | FLAGS_JSON, "UNIT [HOST]", "Move a unit to another machine",
+VERB(move, "move", "no-block json", "UNIT [HOST]", "Move a unit to another machine",
      "To the named machine, or to the best other one that qualifies. The unit is available there before\n"
      "it stops; with Move=stop-first or Singleton=yes it stops first. If it fails there, it stays.\n"
      "The move continues without this command. The unit may move again later: it is not pinned.\n"

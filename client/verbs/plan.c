@@ -141,24 +141,18 @@ static bool plan_has_effects(const JsonValue *units) {
 static int print_plan(const JsonValue *root) {
         const JsonValue *all = json_value_member(root, "units");
         bool effects = plan_has_effects(all);
-        _cleanup_table_ Table *t = table_new(effects ? "UNIT,ACTION,EFFECT,MACHINE,REASON" :
-                                                       "UNIT,ACTION,MACHINE,REASON");
+        _cleanup_table_ Table t = table_begin(effects ? "UNIT,ACTION,EFFECT,MACHINE,REASON" :
+                                                        "UNIT,ACTION,MACHINE,REASON");
 
-        for (size_t i = 0; t && i < json_value_count(all); i++) {
-                const JsonValue *unit = json_value_item(all, i);
-                const char *cells[5];
-                size_t n = 0;
-
-                cells[n++] = member_text(unit, "name");
-                cells[n++] = member_text(unit, "action");
+        JSON_EACH(unit, all) {
+                table_cell(&t, "%s", member_text(unit, "name"));
+                table_cell(&t, "%s", member_text(unit, "action"));
                 if (effects)
-                        cells[n++] = member_text(unit, "effect");
-                cells[n++] = member_text(unit, "hostname");
-                cells[n++] = member_text(unit, "reason");
-                if (table_add_row(t, cells) < 0)
-                        return -ENOMEM;
+                        table_cell(&t, "%s", member_text(unit, "effect"));
+                table_cell(&t, "%s", member_text(unit, "hostname"));
+                table_cell(&t, "%s", member_text(unit, "reason"));
         }
-        return t ? table_print(t, true) : -ENOMEM;
+        return table_print(&t, true);
 }
 
 static void print_plan_steps(const JsonValue *rollout) {
@@ -200,11 +194,11 @@ static int plan_run(Client *c, char **args, size_t n, Error *err) {
         return r;
 }
 
-VERB(plan, "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
+VERB(plan, "plan", "json", "FILE...", "Show where the units of files would run",
      "Changes nothing. Actions: place, stay, move, stop, wait (no machine fits), keep (template).\n",
      plan_run);
 
-VERB(verify, "verify", 0, "FILE...", "Check unit files",
+VERB(verify, "verify", "", "FILE...", "Check unit files",
      "Sends nothing. Checks the syntax, the size, the name and [X-Fleet]; systemd-analyze verify FILE\n"
      "checks the settings of systemd. Exit status 1 if a file would be rejected.\n",
      verify_run);

@@ -378,7 +378,7 @@ static int reboot_run(Client *c, char **args, size_t n, Error *err) {
         return client_prints_json(c) ? client_print_answer(c, reboots_path, err) : EXIT_DONE;
 }
 
-VERB(reboot, "reboot", FLAGS_REBOOT | FLAGS_NO_BLOCK | FLAGS_YES | FLAGS_JSON, "[HOST...]",
+VERB(reboot, "reboot", "no-block yes json", "[HOST...]",
      "Reboot machines one after the other, each after its units have moved",
      "Queues the hosts; the leader's host is the last one. Each is drained, reboots, and gets units again\n"
      "when it is back and its own units run. The queue stops at a host that does not return.\n"

@@ -490,15 +490,14 @@ int recover_write_keys(Client *c, const char *file, Error *err) {
         return run_script("fleetd --backup-cluster-key=\"$1\"", file, NULL);
 }
 
-VERB(recover, "recover", FLAGS_RECOVER, "", "Make this host a cluster of one after a lost majority",
+VERB(recover, "recover", "", "", "Make this host a cluster of one after a lost majority",
      "Run as root on the host with the highest entry, when a majority of the voters is lost for good.\n"
      "Prints what is lost and which hosts return, asks for the name of the machine, stops fleetd, makes\n"
      "the replica of this host the cluster, and starts fleetd. No unit is touched. Refused while a\n"
      "majority answers.\n",
      recover_run);
 
-VERB(restore, "restore", FLAGS_RECOVER | FLAGS_RESTORE, "FILE",
-     "Make this host a cluster of one from a backup",
+VERB(restore, "restore", "", "FILE", "Make this host a cluster of one from a backup",
      "Run as root on a host without state. Verifies the file, prints what is lost, asks for the name\n"
      "of the machine, stops fleetd, restores the backup, and starts fleetd. No unit is stopped.\n\n"
      "fleetctl restore /root/fleet.backup\n",

@@ -110,8 +110,7 @@ static int remove_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(remove, "remove", FLAGS_YES | FLAGS_REMOVE | FLAGS_CA, "MACHINE",
-     "Remove a lost machine from the cluster",
+VERB(remove, "remove", "yes", "MACHINE", "Remove a lost machine from the cluster",
      "It is named by its hostname or ID. It was replaced, or has been lost or\n"
      "shut down for an hour. A voter requires a majority of the others.\n"
      "If it returns, its units run on, and it needs a new token: fleetctl token on\n"

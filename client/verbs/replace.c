@@ -195,7 +195,7 @@ int replace_check_options(const Client *c) {
 
         if (!o->canary && !o->on_failure)
                 return EXIT_DONE;
-        if (c->verb->groups & FLAGS_REPLACE && !o->replace)
+        if (verb_has(c->verb, "replace") && !o->replace)
                 return client_usage("--canary and --on-failure require --replace");
         if (update_request_read(o->canary, o->on_failure, &update, &err) >= 0)
                 return EXIT_DONE;

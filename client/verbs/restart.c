@@ -268,7 +268,7 @@ static int restart_run(Client *c, char **args, size_t n, Error *err) {
         return r < 0 ? wait_print_error(c, r, found.progress, err) : EXIT_DONE;
 }
 
-VERB(restart, "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT, "UNIT...",
+VERB(restart, "restart", "fleet attempts wait patterns report", "UNIT...",
      "Stop and start one or more units in the cluster, one after the other.",
      "The next unit is stopped when the previous one is active. A global unit is restarted on all\n"
      "machines at once.\n",

@@ -8,6 +8,7 @@
 #include "client/core/files.h"
 #include "client/core/notes.h"
 #include "client/core/progress.h"
+#include "client/core/times.h"
 #include "client/core/unit.h"
 #include "client/core/wait.h"
 #include "client/verbs/rollout.h"
@@ -52,48 +53,28 @@ int client_revision(Client *c, const char *name, const char *number, ApiUnit *re
 
 /* -- history -- */
 
-static void append_when(Text *t, uint64_t ms) {
-        time_t s = (time_t) (ms / 1000);
-        char when[32] = "-";
-        struct tm tm;
-
-        if (ms > 0 && localtime_r(&s, &tm))
-                (void) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-        text_append(t, when);
-}
-
 /* 'completed': the number of the last one that all instances had. */
-static int print_revision(Table *table, const JsonValue *revision, uint64_t completed) {
-        _cleanup_text_ Text number = {}, hash = {}, when = {};
+static void print_revision(Table *table, const JsonValue *revision, uint64_t completed) {
+        const uint64_t number = member_number(revision, "number"),
+                       since_ms = member_number(revision, "since");
+        char date[32];
 
-        text_printf(&number, "%" PRIu64 "%s%s", member_number(revision, "number"),
-                    member_bool(revision, "wanted") ? " *" : "",
-                    member_number(revision, "number") == completed ? " +" : "");
-        text_printf(&hash, "%.7s", member_text(revision, "hash"));
-        append_when(&when, member_number(revision, "since"));
-        if (number.error < 0 || hash.error < 0 || when.error < 0)
-                return -ENOMEM;
-
-        const char *by = member_text(revision, "by");
-        const char *cells[] = { number.chars,
-                                hash.chars,
-                                when.chars,
-                                *by ? by : "-",
-                                member_text(revision, "how"),
-                                member_text(revision, "outcome") };
-
-        return table_add_row(table, cells);
+        table_cell(table, "%" PRIu64 "%s%s", number, member_bool(revision, "wanted") ? " *" : "",
+                   number == completed ? " +" : "");
+        table_cell(table, "%.7s", member_text(revision, "hash"));
+        table_cell(table, "%s", since_ms > 0 ? times_date(since_ms, date) : "");
+        table_cell(table, "%s", member_text(revision, "by"));
+        table_cell(table, "%s", member_text(revision, "how"));
+        table_cell(table, "%s", member_text(revision, "outcome"));
 }
 
 static int print_revisions(Client *c, const Reply *reply, Error *err) {
-        _cleanup_table_ Table *table = table_new("REV,HASH,WHEN,BY,HOW,OUTCOME");
+        _cleanup_table_ Table table = table_begin("REV,HASH,WHEN,BY,HOW,OUTCOME");
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         size_t n;
         int r;
 
-        if (!table)
-                return -ENOMEM;
         r = client_take_answer(c, reply, &root, err);
         if (r < 0 || !root)
                 return r;
@@ -101,13 +82,10 @@ static int print_revisions(Client *c, const Reply *reply, Error *err) {
         n = json_value_count(all);
         if (c->options.lines != LINES_ALL)
                 n = MIN(n, (size_t) c->options.lines);
-        for (size_t i = 0; i < n; i++) {
-                r = print_revision(table, json_value_item(all, i), member_number(root, "completed"));
-                if (r < 0)
-                        return r;
-        }
-        table_fit(table, "HASH,BY,HOW");
-        return table_print(table, true);
+        for (size_t i = 0; i < n; i++)
+                print_revision(&table, json_value_item(all, i), member_number(root, "completed"));
+        table_fit(&table, "HASH,BY,HOW");
+        return table_print(&table, true);
 }
 
 static int history_run(Client *c, char **args, size_t n, Error *err) {
@@ -307,15 +285,14 @@ static int revert_run(Client *c, char **args, size_t n, Error *err) {
         return r < 0 ? r : revert_to(c, name, &now, number.chars);
 }
 
-VERB(history, "history", FLAGS_LAST | FLAGS_JSON, "UNIT", "List the stored revisions of a unit",
+VERB(history, "history", "json", "UNIT", "List the stored revisions of a unit",
      "Each text of a unit is a revision. Newest first; * is the wanted one, + the last one that all\n"
      "instances had after a rollout. KeepRevisions= of the unit is their number (default 10).\n"
      "Exit status 4 if the unit does not exist.\n\n"
      "fleetctl revert web.service 3\n",
      history_run);
 
-VERB(revert, "revert", FLAGS_YES | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT [REV]",
-     "Return to a former revision of a unit",
+VERB(revert, "revert", "yes no-block attempts report", "UNIT [REV]", "Return to a former revision of a unit",
      "Without REV: the last one that all instances had after a rollout, or the newest other one.\n"
      "Directly after a revert, REV is required. The text takes effect as a new one does, and revert\n"
      "returns when that has ended.\n"

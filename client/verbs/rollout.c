@@ -572,7 +572,7 @@ static int rollout_run(Client *c, char **args, size_t n, Error *err) {
         return status;
 }
 
-VERB(rollout, "rollout", FLAGS_ROLLOUT | FLAGS_JSON, "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
+VERB(rollout, "rollout", "json", "[UNIT...] | pause UNIT | resume UNIT | promote UNIT",
      "Show, pause, resume and promote the updates of units",
      "A new text of a running unit replaces the former one step by step. Without a unit: the rollouts\n"
      "that are under way. pause: no further step begins. resume: it continues, failed instances first.\n"

@@ -434,10 +434,10 @@ static int fd_forward_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(fd_forward, "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
+VERB(fd_forward, "fd-forward", "", "SOCKET", "Copy standard input and output to and from a socket",
      "The fleetctl of fleet runs this verb at the remote end of its tunnels.\n", fd_forward_run);
 
-VERB(ssh, "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]",
+VERB(ssh, "ssh", "remote", "MACHINE|UNIT [CMD...]",
      "Log in to a machine, or to that of a unit, or run a command there",
      "Uses OpenSSH with its keys, agent and configuration. Options of the command follow --.\n\n"
      "fleetctl ssh web.service -- ps -ef\n",

@@ -155,13 +155,12 @@ static int raise_run(Client *c, char **args, size_t n, Error *err) {
         return status ?: r;
 }
 
-VERB(load, "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_REPORT, "UNIT...",
+VERB(load, "load", "fleet replace no-block attempts report", "UNIT...",
      "Schedule one or more units in the cluster, first submitting them if necessary.",
      "The units get a machine and are loaded into its systemd, but not started.\n" FOUND_WAITING, raise_run);
 
-VERB(start, "start",
-     FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_REPORT | FLAGS_UPDATE,
-     "UNIT...", "Start one or more units in the cluster, first submitting and loading if necessary.",
+VERB(start, "start", "fleet replace no-block attempts wait report update", "UNIT...",
+     "Start one or more units in the cluster, first submitting and loading if necessary.",
      "Returns when systemd reports the units active, or with status 1 when one has failed and the others\n"
      "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
      "ended.\n"

@@ -79,11 +79,11 @@ static int lower_run(Client *c, char **args, size_t n, Error *err) {
         return EXIT_DONE;
 }
 
-VERB(stop, "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS | FLAGS_REPORT,
-     "UNIT...", "Stop one or more units in the cluster.",
-     "The units stay loaded on their machines.\n" FOUND_WAITING, lower_run);
+VERB(stop, "stop", "fleet no-block attempts wait patterns report", "UNIT...",
+     "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" FOUND_WAITING,
+     lower_run);
 
-VERB(unload, "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS | FLAGS_REPORT,
-     "UNIT...", "Unschedule one or more units in the cluster.",
+VERB(unload, "unload", "fleet no-block attempts patterns report", "UNIT...",
+     "Unschedule one or more units in the cluster.",
      "The units are stopped and removed from their machines; the cluster keeps their files.\n" FOUND_WAITING,
      lower_run);

@@ -77,7 +77,7 @@ static void explain_argument(const Client *c, const Submission *s, Text *t) {
         else if (strpbrk(slash ? slash : s->given, "*?["))
                 text_printf(
                         t,
-                        c->verb->groups & FLAGS_PATTERNS ?
+                        verb_has(c->verb, "patterns") ?
                                 "%s: no started or loaded unit matches (fleetctl list-unit-files '%s')" :
                                 "%s: no file matches, and patterns of units are for other verbs (fleetctl "
                                 "list-unit-files '%s')",
@@ -661,8 +661,7 @@ static int submit_run(Client *c, char **args, size_t n, Error *err) {
         return r == EXIT_DONE ? replace_wait(c, &rolled, err) : r;
 }
 
-VERB(submit, "submit",
-     FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_TIMEOUT | FLAGS_REPORT | FLAGS_UPDATE, "UNIT...",
+VERB(submit, "submit", "fleet replace no-block report update", "UNIT...",
      "Upload one or more units to the cluster without starting them",
      "All files are read first; after an error in one of them, no unit is submitted.\n"
      "Existing units stay unchanged without --replace.\n\n"

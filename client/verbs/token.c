@@ -5,6 +5,7 @@
 #include "client/core/client.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
+#include "client/core/times.h"
 #include "client/verbs/init.h"
 #include "client/verbs/overview.h"
 #include "units/machine.h"
@@ -51,27 +52,18 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
         return body->error;
 }
 
-/* Append the local time of the end of a token. */
-static void token_append_end(Text *t, const JsonValue *token) {
-        time_t end = (time_t) (member_number(token, "expires") / 1000);
-        char text[32];
-        struct tm tm;
-
-        if (localtime_r(&end, &tm) && strftime(text, sizeof(text), "%F %T", &tm) > 0)
-                text_append(t, text);
-}
-
 /* On a terminal, also the line to type on the other host. A token of several uses is read from standard
  * input: each user of a host can read the arguments of a command. */
 static int token_print_created(const JsonValue *root) {
         uint64_t uses = member_number(root, "uses");
         _cleanup_text_ Text t = {};
+        char date[32];
 
         text_append_printable(&t, member_text(root, "token"));
         text_append_char(&t, '\n');
         if (client_is_interactive()) {
-                text_printf(&t, "\nValid for %llu host%s, until ", (unsigned long long) uses, plural(uses));
-                token_append_end(&t, root);
+                text_printf(&t, "\nValid for %llu host%s, until %s", (unsigned long long) uses, plural(uses),
+                            times_date(member_number(root, "expires"), date));
                 text_append(&t, uses == 1 ? ". On that host, as root:\n  fleetctl join " :
                                             ". On each of them, as root, with the token on standard input:\n"
                                             "  fleetctl join -");
@@ -163,53 +155,36 @@ static int token_create(Client *c, char **args, size_t n, Error *err) {
 
 /* -- token ls -- */
 
-static void token_append_state(Text *t, const JsonValue *token, uint64_t now_ms) {
-        uint64_t expires_ms = member_number(token, "expires"), uses = member_number(token, "uses");
-
+static const char *token_state(const JsonValue *token, uint64_t now_ms) {
         if (member_bool(token, "revoked"))
-                text_append(t, "revoked");
-        else if (expires_ms <= now_ms)
-                text_append(t, "expired");
-        else
-                text_append(t, uses == 0 ? "used" : "valid");
+                return "revoked";
+        if (member_number(token, "expires") <= now_ms)
+                return "expired";
+        return member_number(token, "uses") == 0 ? "used" : "valid";
 }
 
-static void token_append_hosts(Text *t, const JsonValue *hosts) {
-        JSON_EACH(item, hosts)
-                text_printf(t, "%s%.8s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
-}
+static void token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
+        _cleanup_text_ Text hosts = {};
+        char date[32];
 
-static int token_add_row(Table *table, const JsonValue *token, uint64_t now_ms) {
-        _cleanup_text_ Text state = {}, uses = {}, expires = {}, hosts = {};
-        const char *from = member_text(token, "from");
-        const char *restriction = client_restriction(member_bool(token, "restricted"),
-                                                     member_text(token, "write"));
-        char replace[9]; /* as the hosts: the first digits, which every command accepts */
-
-        snprintf(replace, sizeof(replace), "%s", member_text(token, "replace"));
-        token_append_state(&state, token, now_ms);
-        text_printf(&uses, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
-                    (unsigned long long) member_number(token, "total"));
-        token_append_end(&expires, token);
-        token_append_hosts(&hosts, json_value_member(token, "hosts"));
-        if (state.error < 0 || uses.error < 0 || expires.error < 0 || hosts.error < 0)
-                return -ENOMEM;
-
-        const char *cells[] = { member_text(token, "id"),
-                                state.chars,
-                                uses.chars,
-                                expires.chars ?: "",
-                                member_text(token, "createdBy"),
-                                from,
-                                replace,
-                                restriction,
-                                hosts.chars ?: "" };
-
-        return table_add_row(table, cells);
+        table_cell(table, "%s", member_text(token, "id"));
+        table_cell(table, "%s", token_state(token, now_ms));
+        table_cell(table, "%llu/%llu", (unsigned long long) member_number(token, "uses"),
+                   (unsigned long long) member_number(token, "total"));
+        table_cell(table, "%s", times_date(member_number(token, "expires"), date));
+        table_cell(table, "%s", member_text(token, "createdBy"));
+        table_cell(table, "%s", member_text(token, "from"));
+        /* As the hosts: the first digits, which every command accepts. */
+        table_cell(table, "%.8s", member_text(token, "replace"));
+        table_cell(table, "%s",
+                   client_restriction(member_bool(token, "restricted"), member_text(token, "write")));
+        JSON_EACH(item, json_value_member(token, "hosts"))
+                text_printf(&hosts, "%s%.8s", item_i > 0 ? "," : "", json_value_string(item) ?: "");
+        table_add(table, &hosts);
 }
 
 static int token_list(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_table_ Table *table = table_new(
+        _cleanup_table_ Table table = table_begin(
                 "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
         struct timespec now = {};
@@ -217,21 +192,16 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
 
         if (n > 0)
                 return client_usage("token ls: expected no arguments");
-        if (!table)
-                return -ENOMEM;
         r = client_read(c, "/fleet/v1/cluster/tokens", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to list tokens: ");
         if (!root)
                 return EXIT_DONE;
         (void) clock_gettime(CLOCK_REALTIME, &now);
-        JSON_EACH(item, json_value_member(root, "tokens")) {
-                r = token_add_row(table, item, (uint64_t) now.tv_sec * 1000);
-                if (r < 0)
-                        return r;
-        }
-        table_fit(table, "REPLACES,RESTRICTED,FROM,HOSTS,BY,USES");
-        return table_print(table, true);
+        JSON_EACH(item, json_value_member(root, "tokens"))
+                token_add_row(&table, item, (uint64_t) now.tv_sec * 1000);
+        table_fit(&table, "REPLACES,RESTRICTED,FROM,HOSTS,BY,USES");
+        return table_print(&table, true);
 }
 
 /* -- token revoke -- */
@@ -273,25 +243,19 @@ static int token_run(Client *c, char **args, size_t n, Error *err) {
 /* -- ca -- */
 
 static int ca_print(const JsonValue *root) {
-        _cleanup_table_ Table *table = table_new("ROOT,STATE");
+        _cleanup_table_ Table table = table_begin("ROOT,STATE");
         const JsonValue *roots = json_value_member(root, "roots");
         const char *rotation = member_text(root, "rotation"), *waits = member_text(root, "waitsFor");
         _cleanup_text_ Text line = {};
         int r;
 
-        if (!table)
-                return -ENOMEM;
         if (json_value_count(roots) == 0) {
                 client_note("the cluster has no CA; the first token creates it: fleetctl token");
                 return EXIT_FAILED;
         }
-        JSON_EACH(item, roots) {
-                const char *cells[] = { member_text(item, "id"), member_text(item, "state") };
-
-                if (table_add_row(table, cells) < 0)
-                        return -ENOMEM;
-        }
-        r = table_print(table, true);
+        JSON_EACH(item, roots)
+                table_row(&table, member_text(item, "id"), member_text(item, "state"));
+        r = table_print(&table, true);
         if (r < 0 || !*rotation)
                 return r;
         text_append(&line, "\nrotation: ");
@@ -345,14 +309,13 @@ static int ca_run(Client *c, char **args, size_t n, Error *err) {
         return root ? ca_print(root) : EXIT_DONE;
 }
 
-VERB(ca, "ca", FLAGS_CA | FLAGS_YES | FLAGS_JSON, "[show | rotate]",
-     "Show or replace the root of the certificates of the cluster",
+VERB(ca, "ca", "yes json", "[show | rotate]", "Show or replace the root of the certificates of the cluster",
      "The ID of a root is the SHA-256 of its public key. --output=json has the certificates.\n"
      "rotate replaces the root: hosts get new certificates, and the former root and its tokens end.\n"
      "While a rotation is under way, both print its state.\n",
      ca_run);
 
-VERB(token, "token", FLAGS_TOKEN | FLAGS_JSON, "[create | ls | revoke ID]",
+VERB(token, "token", "json", "[create | ls | revoke ID]",
      "Create, list and revoke tokens with which hosts join the cluster",
      "create, or no verb, prints a token: permission for one host, for one hour, unless flags say "
      "otherwise.\n"

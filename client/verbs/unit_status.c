@@ -339,33 +339,32 @@ static int unit_is_run(Client *c, char **args, size_t n, Error *err) {
         return streq(state, "active") ? EXIT_INACTIVE : EXIT_FAILED;
 }
 
-VERB(is_active, "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
+VERB(is_active, "is-active", "patterns-all", "UNIT...", "Check whether units are active",
      "Prints the state of each unit. Exit status 0 if one is active, 3 if none is, 4 if none exists.\n"
      "A global unit is active if it is active on all of its machines.\n",
      unit_is_run);
 
-VERB(is_failed, "is-failed", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units have failed",
+VERB(is_failed, "is-failed", "patterns-all", "UNIT...", "Check whether units have failed",
      "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none exists.\n",
      unit_is_run);
 
-VERB(kill, "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-     "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n", remote_run);
+VERB(kill, "kill", "remote patterns", "UNIT...", "Send a signal to the processes of units",
+     "Runs systemctl kill on their machines.\n", remote_run);
 
-VERB(list_dependencies, "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
+VERB(list_dependencies, "list-dependencies", "remote patterns", "UNIT...",
      "Show the dependencies of units on their machines",
      "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", remote_run);
 
-VERB(reload, "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
+VERB(reload, "reload", "remote patterns", "UNIT...", "Reload the configuration of units",
      "Runs systemctl reload on their machines.\n", remote_run);
 
-VERB(reset_failed, "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-     "Reset the failed state of units", "Runs systemctl reset-failed on their machines.\n", remote_run);
+VERB(reset_failed, "reset-failed", "remote patterns", "UNIT...", "Reset the failed state of units",
+     "Runs systemctl reset-failed on their machines.\n", remote_run);
 
-VERB(show, "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-     "Show the properties of units on their machines", "fleetctl show -p MainPID,MemoryCurrent web.service\n",
-     remote_run);
+VERB(show, "show", "remote patterns", "UNIT...", "Show the properties of units on their machines",
+     "fleetctl show -p MainPID,MemoryCurrent web.service\n", remote_run);
 
-VERB(status, "status", FLAGS_STATUS | FLAGS_LINES | FLAGS_JSON | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
+VERB(status, "status", "json remote patterns", "[UNIT...]",
      "Output the status of one or more units in the cluster",
      "Without a unit: the whole cluster on one screen; exit status 1 if there are problems. On a terminal,\n"
      "their descriptions are cut to its width.\n"

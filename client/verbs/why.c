@@ -432,7 +432,7 @@ static int why_run(Client *c, char **args, size_t n, Error *err) {
         return status;
 }
 
-VERB(why, "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the state and the placement of units",
+VERB(why, "why", "patterns-all json", "UNIT...", "Explain the state and the placement of units",
      "Prints the state of the unit with its last error and the next step, then each machine with the\n"
      "rule that excludes it. Exit status 4 if a unit does not exist.\n",
      why_run);
