@@ -29,7 +29,7 @@ void verdict_set(Verdict *ret, VerdictCode code, const char *args, ...) {
 
         *ret = (Verdict) { .code = code };
         va_start(ap, args);
-        (void) vsnprintf(ret->args, sizeof(ret->args), args, ap);
+        text_format_list(ret->args, sizeof(ret->args), args, ap);
         va_end(ap);
 }
 
@@ -38,8 +38,7 @@ void verdict_say(Verdict *ret, VerdictCode code, const char *message) {
         snprintf(ret->args, sizeof(ret->args), "%s", message);
 }
 
-/* Return the argument of a number from 0 on, with its size; "" if there are fewer. */
-static const char *verdict_argument(const Verdict *v, int number, size_t *ret_size) {
+const char *verdict_argument(const Verdict *v, int number, size_t *ret_size) {
         const char *begin = v->args;
 
         for (; number > 0 && *begin; number--) {
@@ -103,15 +102,11 @@ void verdict_set_named(Verdict *v, const char *name, const char *args, size_t si
                          v->code == VERDICT_SAID ? VERDICT_NEXT : "", v->code == VERDICT_SAID ? name : "");
 }
 
-void verdict_write(Text *t, const char *name, const void *field) {
-        const Verdict *v = field;
+void verdict_write_members(Text *t, const Verdict *v) {
         char item[VERDICT_ARGS_SIZE];
         const char *argument;
         size_t size;
 
-        if (!*verdict_name(v) && v->of == VERDICT_OF_ALL)
-                return;
-        json_open(t, name, '{');
         if (!v->said && v->args[0]) {
                 json_open(t, "args", '[');
                 for (int i = 0; argument = verdict_argument(v, i, &size), *argument; i++) {
@@ -122,6 +117,15 @@ void verdict_write(Text *t, const char *name, const void *field) {
         }
         json_add_string(t, "code", verdict_name(v));
         json_add_string(t, "of", aspect_names[v->of]);
+}
+
+void verdict_write(Text *t, const char *name, const void *field) {
+        const Verdict *v = field;
+
+        if (!*verdict_name(v) && v->of == VERDICT_OF_ALL)
+                return;
+        json_open(t, name, '{');
+        verdict_write_members(t, v);
         json_close(t, '}');
 }
 

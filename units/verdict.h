@@ -49,6 +49,33 @@ typedef enum VerdictCode {
         VERDICT_KEY_NOT_STORED, /* number: the same */
         VERDICT_KEY_READABLE,   /* number */
         VERDICT_KEY_UNUSABLE,   /* error */
+
+        /* What a row of the history states. The first ones have the text of the row as it was said. */
+        VERDICT_UP, /* a presence, as the next two, VERDICT_LEFT and VERDICT_LOST_UNREPORTED */
+        VERDICT_AWAY,
+        VERDICT_LOST,
+        VERDICT_RECOVERED, /* a lineage began */
+        VERDICT_RESTORED,
+        VERDICT_CONFIRMED, /* a problem of a unit directory */
+        VERDICT_DRAIN_LOST,
+        VERDICT_LEAVE_BEGUN,
+        VERDICT_REBOOT_FAILED,
+        VERDICT_ROLLOUT_PAUSED,
+        VERDICT_ROLLOUT_PAUSED_BY, /* a user */
+        VERDICT_ROLLOUT_REVERTED,
+        VERDICT_UNIT_FAILED,
+        VERDICT_UNIT_NOT_LOADED,
+        VERDICT_UNIT_NOT_STARTED,
+        VERDICT_UNIT_RESTARTS,        /* by systemd */
+        VERDICT_UNIT_RESTARTS_FAILED, /* the same, after a failure */
+        VERDICT_UNIT_STOPPED,         /* by people, unobserved, or because of another unit */
+        VERDICT_LEAVES_LOST,          /* machine, why the unit has another one */
+        VERDICT_LEAVES_GONE,          /* the same of one that was shut down */
+        VERDICT_MOVE_REQUESTED,       /* machine, unit, why; the machine alone until the third one */
+        VERDICT_MOVE_DONE,
+        VERDICT_MOVE_FAILED,
+        VERDICT_MOVE_LOST,  /* the machine is lost, or was shut down */
+        VERDICT_MOVE_ENDED, /* by another request, or the unit is not to be there any more */
         _VERDICT_MAX,
         _VERDICT_INVALID = -EINVAL,
 } VerdictCode;
@@ -82,10 +109,14 @@ void verdict_set(Verdict *ret, VerdictCode code, const char *args, ...) _printf_
 /* Set a code, and the message as it is; VERDICT_NONE for "". */
 void verdict_say(Verdict *ret, VerdictCode code, const char *message);
 
+/* Return the argument of a number from 0 on, with its size; "" if there are fewer. */
+const char *verdict_argument(const Verdict *v, int number, size_t *ret_size);
+
 /* The row of a code. */
 typedef struct VerdictRow {
         const char *name;    /* in keys and frames */
         const char *message; /* %1 is the first argument */
+        bool bad;            /* something failed, was lost, or waits for people */
 } VerdictRow;
 
 extern const VerdictRow verdict_rows[_VERDICT_MAX]; /* words.c */
@@ -99,6 +130,8 @@ void verdict_add_message(Text *t, const char *name, const void *v);
 /* Write a code, its arguments and the aspect as a member {"args":[],"code","of"}; it is left out without code
  * and aspect. */
 void verdict_write(Text *t, const char *name, const void *v);
+/* Write the members alone; without code and aspect, there are none. */
+void verdict_write_members(Text *t, const Verdict *v);
 /* Complete 'v', which was read from the message beside the member, by the member: the code counts. One that
  * this program does not know decides nothing, and keeps its name and the message; an aspect that it does not
  * know is VERDICT_OF_REPLICA. NULL: 'v' is unchanged. -EBADMSG: it is no such object. */

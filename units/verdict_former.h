@@ -12,3 +12,5 @@ typedef enum VerdictPlace {
 
 /* Read a message that comes without a code. The only place that recognizes messages. */
 void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret);
+/* The same of the reason of a row of the history of a kind (history_kind_names), about a unit or "". */
+void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret);

@@ -306,29 +306,23 @@ static int recent_add_moves(Recent *recent) {
         return 0;
 }
 
-/* Return whether a unit has moved away from the machine, which is down: the reason of its assignment begins
- * with that. Daemons of former versions write "has left". */
-static bool is_move_from(const JsonValue *row, const char *name) {
-        static const char *const causes[] = { " is lost; ", " was shut down; ", " has left; " };
-        const char *reason = member_text(row, "reason");
+/* Return whether a unit has moved away from the machine, which is down. */
+static bool is_move_from(const Verdict *v, const char *name) {
+        size_t size;
+        const char *from = verdict_argument(v, 0, &size);
 
-        if (!streq(member_text(row, "kind"), "assigned") || !starts_with(reason, name))
-                return false;
-        for (size_t i = 0; i < ELEMENTS(causes); i++)
-                if (starts_with(reason + strlen(name), causes[i]))
-                        return true;
-        return false;
+        return (v->code == VERDICT_LEAVES_LOST || v->code == VERDICT_LEAVES_GONE) && strlen(name) == size &&
+               strncmp(from, name, size) == 0;
 }
 
 /* Append the presence of the row's machine, or how it ended as a machine of the cluster. */
-static void recent_append_change(Recent *recent, const JsonValue *row, Text *t) {
+static void recent_append_change(Recent *recent, const JsonValue *row, const Verdict *v, Text *t) {
         const char *kind = member_text(row, "kind"), *id = member_text(row, "machine");
 
-        append_presence_of(t, row);
+        text_append(t, row_presence(row, v));
         if (streq(kind, "leave"))
                 t->error = pairs_set(&recent->leaves, id,
-                                     starts_with(member_text(row, "reason"), "begun") ? "left the cluster" :
-                                                                                        "");
+                                     v->code == VERDICT_LEAVE_BEGUN ? "left the cluster" : "");
         else if (streq(kind, "removed")) {
                 const char *left = pairs_get(&recent->leaves, id);
 
@@ -336,42 +330,33 @@ static void recent_append_change(Recent *recent, const JsonValue *row, Text *t) 
         }
 }
 
-/* The cluster was recovered or restored: "the cluster was restored at index 7 of lineage 1". */
-static int recent_add_adoption(Recent *recent, const JsonValue *row) {
-        const char *reason = member_text(row, "reason"), *end = strstr(reason, " at index ");
+/* The cluster was recovered or restored. */
+static int recent_add_adoption(Recent *recent, const JsonValue *row, const Verdict *v) {
         _cleanup_text_ Text t = {};
         int r;
 
         r = recent_add_moves(recent);
-        if (r < 0 || !end)
+        if (r < 0 || (v->code != VERDICT_RECOVERED && v->code != VERDICT_RESTORED))
                 return r;
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
-        text_append(&t, " ");
-        text_append_bytes(&t, reason, end - reason);
+        text_printf(&t, " the cluster was %s", verdict_name(v));
         free(recent->name);
         recent->name = NULL;
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
-}
-
-/* Return what follows the name of a machine that is lost only as it has not reported since the cluster was
- * recovered or restored: nothing has happened to it now. NULL: another reason. */
-static const char *recent_no_report(const JsonValue *row) {
-        static const char begin[] = "lost: it";
-        const char *reason = member_text(row, "reason");
-
-        return starts_with(reason, "lost: it has not reported since ") ? reason + strlen(begin) : NULL;
 }
 
 static int recent_add(Recent *recent, const JsonValue *row) {
         _cleanup_text_ Text t = {}, machine = {}, presence = {};
         const char *id = member_text(row, "machine"), *before;
         bool shut_down, down;
+        Verdict verdict;
         int r;
 
+        row_verdict(row, &verdict);
         if (streq(member_text(row, "kind"), "adoption"))
-                return recent_add_adoption(recent, row);
-        recent->n_moved += recent->name && is_move_from(row, recent->name);
-        recent_append_change(recent, row, &presence);
+                return recent_add_adoption(recent, row, &verdict);
+        recent->n_moved += recent->name && is_move_from(&verdict, recent->name);
+        recent_append_change(recent, row, &verdict, &presence);
         if (presence.size == 0)
                 return presence.error;
         before = pairs_get(&recent->presences, id);
@@ -388,14 +373,14 @@ static int recent_add(Recent *recent, const JsonValue *row) {
                 append_machine_name(&machine, recent->machines, id);
         append_event_time(&t, member_number(row, "last"), recent->now_ms);
         text_printable(&t, " %s", machine.chars ?: "");
-        shut_down = streq(presence.chars, "left");
+        shut_down = verdict.code == VERDICT_LEFT;
         down = shut_down || streq(presence.chars, "lost");
         if (shut_down)
                 text_append(&t, " was shut down");
         else if (streq(member_text(row, "kind"), "removed"))
                 text_printf(&t, " %s", presence.chars);
-        else if (recent_no_report(row))
-                text_append(&t, recent_no_report(row));
+        else if (verdict.code == VERDICT_LOST_UNREPORTED) /* nothing has happened to it now */
+                text_append(&t, " has not reported since the cluster was recovered or restored");
         else
                 text_printf(&t, " is %s", presence.chars);
         if (machine.error < 0 || t.error < 0)

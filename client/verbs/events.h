@@ -3,6 +3,7 @@
 
 #include "client/core/client.h"
 #include "client/core/listing.h"
+#include "units/verdict.h"
 
 /* A row. Its strings are owned; "" for none. */
 typedef struct EventRow {
@@ -18,11 +19,11 @@ void event_row_done(EventRow *row);
 /* Read a line of the API. 'root' is its value. -ENOMEM. */
 int event_row_read(const JsonValue *root, const char *line, size_t size, EventRow *ret);
 
-/* Return how a move ended (move_result_names), of an older daemon by the text of the row; "": of another row.
- */
-const char *row_move_result(const JsonValue *row);
-/* Append the presence of a machine that the row reports: "up", "lost"; nothing for other rows. */
-void append_presence_of(Text *t, const JsonValue *row);
+/* Set what the row states, also one of an older daemon. */
+void row_verdict(const JsonValue *row, Verdict *ret);
+/* Return the presence of a machine that the row reports ("up", "away", "lost", "left"), borrowed; "" for
+ * other rows. */
+const char *row_presence(const JsonValue *row, const Verdict *v);
 
 /* The widths of columns, which only grow. */
 typedef struct EventColumns {

@@ -4,7 +4,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#include "units/move_result.h"
+#include "units/verdict_former.h"
 
 enum {
         WIDTH_DEFAULT = 80,
@@ -66,19 +66,19 @@ static const struct {
 };
 
 static void append_happening(Text *t, const char *kind, const char *machine, const char *reason,
-                             const char *user) {
+                             const char *user, VerdictCode code) {
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
                 const char *text = kinds[i].text, *separator = kinds[i].separator;
 
                 if (!streq(kinds[i].kind, kind))
                         continue;
-                if (streq(kind, "presence") && starts_with(reason, "left")) {
+                if (code == VERDICT_LEFT) {
                         text_append(t, "was shut down"); /* a host that leaves has rows of that kind */
                         return;
                 }
                 if (streq(kind, "waiting") && *machine)
                         text = "waiting for another machine"; /* it runs on this one */
-                else if (streq(kind, "adoption") && starts_with(reason, "the cluster was "))
+                else if (code == VERDICT_RECOVERED || code == VERDICT_RESTORED)
                         text = separator = "";
                 text_append(t, text);
                 if (*reason && separator)
@@ -90,68 +90,44 @@ static void append_happening(Text *t, const char *kind, const char *machine, con
         text_printf(t, "%s%s%s", kind, *reason ? ": " : "", reason); /* of a newer daemon */
 }
 
-const char *row_move_result(const JsonValue *row) {
-        const char *result = member_text(row, "result"), *reason = member_text(row, "reason");
+void row_verdict(const JsonValue *row, Verdict *ret) {
+        const char *reason = member_text(row, "reason");
 
-        if (*result || !streq(member_text(row, "kind"), "move"))
-                return result;
-        return move_result_to_string(move_result_read(member_text(row, "name"), reason)) ?: "";
+        verdict_say(ret, VERDICT_SAID, reason);
+        if (json_value_member(row, "code"))
+                (void) verdict_read(row, ret, NULL);
+        else
+                verdict_read_former_row(member_text(row, "kind"), member_text(row, "name"), reason, ret);
 }
 
 /* Return whether the row is of something that failed, or that waits or was lost: a row of events --problems.
  */
-static bool is_bad(const JsonValue *row) {
-        const char *kind = member_text(row, "kind"), *reason = member_text(row, "reason"),
-                   *result = row_move_result(row);
-        static const struct {
-                const char *kind, *begin, *part; /* of the reason; NULL: any */
-        } rows[] = {
-                { "denied", NULL, NULL },
-                { "maintenance", NULL, " in time" }, /* the queue of reboots has stopped */
-                { "maintenance", NULL, " while it was drained" },
-                { "presence", "away", NULL },
-                { "presence", "lost", NULL },
-                { "problem", NULL, NULL },
-                { "rejected", NULL, NULL },
-                { "rollout", NULL, " is reverted to " },
-                { "rollout", NULL, ": paused: " },
-                { "state", "activating (auto-restart", "): " }, /* after a failure */
-                { "state", "failed", NULL },
-                { "state", "inactive (dead): stopped",
-                  NULL }, /* by hand, unobserved, or because of another unit */
-                { "state", "not loaded", NULL },
-                { "state", "not started", NULL },
-                { "waiting", NULL, NULL },
-        };
+static bool is_bad(const char *kind, const Verdict *v) {
+        static const char *const kinds_bad[] = { "denied", "problem", "rejected", "waiting" };
 
-        if (streq(result, "failed") || streq(result, "lost"))
-                return true;
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (streq(kind, rows[i].kind) && (!rows[i].begin || starts_with(reason, rows[i].begin)) &&
-                    (!rows[i].part || strstr(reason, rows[i].part)))
-                        return !strstr(reason, ": paused: by ") && /* a user has paused it */
-                               !starts_with(reason, "confirmed: ");
-        return false;
+        return verdict_rows[v->code].bad || (IS_AMONG(kind, kinds_bad) && v->code != VERDICT_CONFIRMED);
 }
 
-void append_presence_of(Text *t, const JsonValue *row) {
-        const char *reason = member_text(row, "reason");
-
-        if (streq(member_text(row, "kind"), "presence"))
-                text_append_bytes(t, reason, strcspn(reason, ":"));
+const char *row_presence(const JsonValue *row, const Verdict *v) {
+        return !streq(member_text(row, "kind"), "presence") ? "" :
+               v->code == VERDICT_LOST_UNREPORTED           ? "lost" :
+                                                              verdict_name(v);
 }
 
 int event_row_read(const JsonValue *root, const char *line, size_t size, EventRow *ret) {
         const char *kind = member_text(root, "kind"), *reason = member_text(root, "reason");
         _cleanup_text_ Text text = {};
+        Verdict verdict;
 
-        append_happening(&text, kind, member_text(root, "machine"), reason, member_text(root, "user"));
+        row_verdict(root, &verdict);
+        append_happening(&text, kind, member_text(root, "machine"), reason, member_text(root, "user"),
+                         verdict.code);
         *ret = (EventRow) {
                 .first_ms = member_number(root, "first"),
                 .last_ms = member_number(root, "last"),
                 .count = member_number(root, "count"),
                 .index = member_number(root, "index"),
-                .bad = is_bad(root),
+                .bad = is_bad(kind, &verdict),
                 .requested = *member_text(root, "user") != 0,
                 .unit = strdup(member_text(root, "name")),
                 .machine = strdup(member_text(root, "machine")),

@@ -51,7 +51,7 @@ static int on_row(void *userdata, const char *line, size_t size) {
 
 /* Read how the move has ended without success; NULL: it succeeded, or the history does not have it. */
 static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
-        const char *result;
+        Verdict result;
         _cleanup_text_ Text path = {};
         int r;
 
@@ -62,8 +62,9 @@ static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
         if (r == -ENOMEM)
                 return r;
         /* The request, or its success. An answer that was cut may end with an older row. */
-        result = row_move_result(*ret);
-        if (r < 0 || !*result || streq(result, "requested") || streq(result, "done")) {
+        row_verdict(*ret, &result);
+        if (r < 0 || (result.code != VERDICT_MOVE_FAILED && result.code != VERDICT_MOVE_LOST &&
+                      result.code != VERDICT_MOVE_ENDED)) {
                 json_value_free(*ret);
                 *ret = NULL;
         }
@@ -74,8 +75,10 @@ static int moving_read_end(Moving *m, JsonValue **ret, Error *err) {
 static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
         const char *why = member_text(row, "reason");
         _cleanup_text_ Text journal = {};
+        Verdict result;
 
-        if (streq(row_move_result(row), "failed")) {
+        row_verdict(row, &result);
+        if (result.code == VERDICT_MOVE_FAILED) {
                 text_printf(&journal, "; fleetctl journal %s --machine=", m->name);
                 append_machine_name(&journal, &m->machines, m->id.chars ?: "");
         }
@@ -92,7 +95,10 @@ static int moving_fail(const Moving *m, const JsonValue *row, bool is_there) {
 
 /* Return whether the request has ended a move to another machine: the unit was on its own already. */
 static bool moving_ended_other(const Moving *m, const JsonValue *row) {
-        return streq(row_move_result(row), "ended") && !streq(member_text(row, "machine"), m->id.chars ?: "");
+        Verdict result;
+
+        row_verdict(row, &result);
+        return result.code == VERDICT_MOVE_ENDED && !streq(member_text(row, "machine"), m->id.chars ?: "");
 }
 
 /* 'stayed': the unit is where it was before. */

@@ -74,6 +74,9 @@ static bool history_wants(History *h, const KvHistoryRow *row, HistoryEvent *ret
 
 static void history_write(Text *t, const KvHistoryRow *row, const HistoryEvent *event) {
         json_open(t, NULL, '{');
+        if (!*verdict_name(&event->verdict))
+                json_add_string_always(t, "code", ""); /* older daemons have no such member */
+        verdict_write_members(t, &event->verdict);
         json_add_u64(t, "count", row->count);
         json_add_u64(t, "first", row->first_ms);
         json_add_u64(t, "index", row->index);
@@ -83,9 +86,8 @@ static void history_write(Text *t, const KvHistoryRow *row, const HistoryEvent *
         json_add_string(t, "machine", event->machine);
         json_add_string(t, "name", event->unit);
         json_add_string(t, "reason", event->reason);
-        if (event->kind == HISTORY_MOVE)
-                json_add_string(t, "result",
-                                move_result_to_string(move_result_read(event->unit, event->reason)));
+        if (event->verdict.code >= VERDICT_MOVE_REQUESTED && event->verdict.code <= VERDICT_MOVE_ENDED)
+                json_add_string(t, "result", verdict_name(&event->verdict) + strlen("move-"));
         json_add_string(t, "user", event->user);
         text_append(t, "}\n");
 }

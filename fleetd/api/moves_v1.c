@@ -133,14 +133,12 @@ static const JsonField move_body_fields[] = {
 
 static void move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to) {
         MoveRecord move = { .since_ms = loop_wall_ms(request->api->loop) };
-        char user[RECORDED_BY_SIZE], reason[HISTORY_REASON_SIZE];
+        char user[RECORDED_BY_SIZE];
 
         memcpy(move.to, to->id, sizeof(move.to));
         snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
-        move_result_write(reason, sizeof(reason), MOVE_RESULT_REQUESTED, u->name, cluster_machine_name(to),
-                          "");
         change_sent(request, "the move of the unit",
-                    registry_move(request_registry(request), u, &move, reason, change_on_decided, request));
+                    registry_move(request_registry(request), u, &move, change_on_decided, request));
 }
 
 static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
@@ -148,8 +146,8 @@ static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
         MoveEnd end = { .unit = u };
         char user[RECORDED_BY_SIZE];
 
-        move_result_write(end.reason, sizeof(end.reason), MOVE_RESULT_ENDED, u->name,
-                          cluster_name_of(c, u->move->to), why);
+        verdict_set(&end.result, VERDICT_MOVE_ENDED, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s",
+                    cluster_name_of(c, u->move->to), u->name, why);
         change_sent(request, "the move of the unit",
                     registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
                                        change_on_decided, request));

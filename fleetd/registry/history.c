@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "base/text.h"
 #include "peers/peers.h"
+#include "units/verdict_former.h"
 
 enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
 
@@ -69,11 +70,17 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
 }
 
 size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) {
-        const char *unit = note->unit ?: "", *user = note->user ?: "", *reason = note->reason ?: "";
+        const char *unit = note->unit ?: "", *user = note->user ?: "", *reason;
         static const char mark[] = { '.', '.', '.' };
         const char *machine = note->machine ?: "";
-        size_t size = strcspn(reason, "\n"), left = strlen(user);
+        _cleanup_text_ Text message = {};
+        size_t size, left = strlen(user);
         uint8_t *at = ret;
+
+        if (note->verdict)
+                verdict_append(&message, note->verdict);
+        reason = note->verdict ? text_chars(&message) : note->reason ?: "";
+        size = strcspn(reason, "\n");
 
         *at++ = (uint8_t) note->kind;
         *at++ = *machine ? ID_BYTES : 0;
@@ -124,7 +131,11 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
         n = read_u8(&r);
         history_read(&r, n, ret->user, sizeof(ret->user));
         history_read(&r, r.left, ret->reason, sizeof(ret->reason));
-        return r.failed ? -EBADMSG : 0;
+        if (r.failed)
+                return -EBADMSG;
+        verdict_read_former_row(history_kind_to_string(ret->kind) ?: "", ret->unit, ret->reason,
+                                &ret->verdict);
+        return 0;
 }
 
 void history_log(const HistoryEvent *event, const char *name, uint64_t index) {

@@ -7,8 +7,8 @@
 #include "base/parse.h"
 #include "base/sizes.h"
 #include "kvstore/command/command.h"
-#include "units/move_result.h"
 #include "units/name.h"
+#include "units/verdict.h"
 
 /* fleet-api(7) documents the same names. The numbers are stored: append only. */
 typedef enum HistoryKind {
@@ -66,6 +66,7 @@ typedef struct HistoryNote {
         const char *unit, *machine; /* name; ID */
         const char *user; /* whose request it was, or HISTORY_DIRECTORY; absent: the cluster itself */
         const char *reason;
+        const Verdict *verdict; /* in place of the reason, which is its message */
 } HistoryNote;
 
 /* Encode a note, and return the size. The reason ends with its first line; user and reason are cut at their
@@ -77,6 +78,7 @@ typedef struct HistoryEvent {
         unsigned kind; /* of HistoryKind, or _HISTORY_KIND_MAX or above: of a newer version */
         char unit[UNIT_NAME_MAX + 1], machine[MACHINE_ID_SIZE], user[HISTORY_USER_SIZE];
         char reason[HISTORY_REASON_SIZE];
+        Verdict verdict; /* what the reason states; VERDICT_SAID: nothing that has a code */
 } HistoryEvent;
 
 /* Decode the body of a row. -EBADMSG. Pure. */

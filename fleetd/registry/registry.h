@@ -122,15 +122,15 @@ int registry_roll(Registry *r, uint64_t term, const RolloutWrite *write, Registr
 
 /* -- moves.c -- */
 
-/* Request that the unit moves to a machine, instead of where it moves to now. 'reason' is for the history.
- * Requires KV_LEVEL_UPDATES. KV_COMPARE_FAILED: the unit or its move was changed meanwhile. */
-int registry_move(Registry *r, const ClusterUnit *unit, const MoveRecord *move, const char *reason,
-                  RegistryDone done, void *userdata);
+/* Request that the unit moves to a machine, instead of where it moves to now. Requires KV_LEVEL_UPDATES.
+ * KV_COMPARE_FAILED: the unit or its move was changed meanwhile. */
+int registry_move(Registry *r, const ClusterUnit *unit, const MoveRecord *move, RegistryDone done,
+                  void *userdata);
 
 /* How a requested move has ended. */
 typedef struct MoveEnd {
         const ClusterUnit *unit; /* borrowed; it has a move */
-        char reason[HISTORY_REASON_SIZE];
+        Verdict result;          /* VERDICT_MOVE_DONE to VERDICT_MOVE_ENDED */
 } MoveEnd;
 
 /* End moves, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster itself) for the history.

@@ -8,6 +8,7 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
+#include "tests/lib/message.h"
 #include "units/stored_json.h"
 
 const EnginePlanLimits cluster_view_limits = { .names_texts = true };
@@ -371,7 +372,7 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
 
         assert(engine_plan(&p->cluster, NULL, 0, 30000, &limits, &plan) >= 0);
         for (size_t i = 0; i < plan.n_ends; i++)
-                text_printf(&t, "%s%s", t.size > 0 ? "; " : "", plan.ends[i].reason);
+                text_printf(&t, "%s%s", t.size > 0 ? "; " : "", message_of(&plan.ends[i].result));
         if (apply)
                 cluster_view_apply(p, &plan);
         if (plan.n > 0)

@@ -144,7 +144,7 @@ static void drains_move(SimCluster *c, const SimMachine *to) {
         Registry *r = drains_registry(c);
         const ClusterUnit *u = r ? cluster_unit(registry_cluster(r), p->name) : NULL;
         MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(c->world) };
-        MoveEnd end = { .unit = u, .reason = "cancelled" };
+        MoveEnd end = { .unit = u, .result = { VERDICT_MOVE_ENDED } };
         KvState state;
 
         if (!u || u->unit->placement.global || cluster_unit_is_unreadable(u))
@@ -157,7 +157,7 @@ static void drains_move(SimCluster *c, const SimMachine *to) {
                     to->name);
         if (u->move)
                 (void) registry_end_moves(r, 0, &end, 1, "root@sim", drains_on_done, c);
-        else if (registry_move(r, u, &move, "move", drains_on_done, c) >= 0)
+        else if (registry_move(r, u, &move, drains_on_done, c) >= 0)
                 totals[REQUEST_MOVE]++;
         c->maintained_ms = world_now_ms(c->world) + AFTER_MS;
 }

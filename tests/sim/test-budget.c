@@ -411,7 +411,7 @@ static void request_move(Registry *r, const ClusterMachine *to) {
         memcpy(move.to, to->id, sizeof(move.to));
         world_trace(world, "people", "move %s to %s", u->name, cluster_machine_name(to));
         n_moves++;
-        (void) registry_move(r, u, &move, "move", on_done, NULL);
+        (void) registry_move(r, u, &move, on_done, NULL);
 }
 
 static void request(void) {

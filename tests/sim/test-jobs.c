@@ -590,7 +590,7 @@ static void cell_move(const char *unit, const SimMachine *from) {
         MoveRecord move = { .by = "root@sim", .since_ms = world_now_ms(world) };
 
         memcpy(move.to, cluster->machines[(from->index + 1) % HOSTS].machine_id, sizeof(move.to));
-        if (registry_move(r, cluster_unit(registry_cluster(r), unit), &move, "move", on_done, &done) < 0)
+        if (registry_move(r, cluster_unit(registry_cluster(r), unit), &move, on_done, &done) < 0)
                 abort();
         run_ms(2 * AFTER_MS);
         UNTIL("a-move-ends", view() && LIST_EMPTY(&view()->lists[CLUSTER_MOVING]));

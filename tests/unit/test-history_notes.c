@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "fleetd/registry/history.h"
+#include "tests/lib/message.h"
 
 static const char machine[] = "00112233445566778899aabbccddeeff";
 
@@ -118,41 +119,64 @@ static void a_reason_is_one_line(void **state) {
         assert_string_equal(event.reason, "line 4");
 }
 
-/* Older daemons write the same texts. */
-static void a_row_of_a_move_has_its_result(void **state) {
+/* Of a daemon that writes no codes. */
+static void a_row_has_its_code(void **state) {
         static const struct {
+                HistoryKind kind;
                 const char *reason;
-                MoveResult result;
+                VerdictCode code;
         } rows[] = {
-                { "move to gamma", MOVE_RESULT_REQUESTED },
-                { "moved to gamma", MOVE_RESULT_DONE },
-                { "move of a.service to gamma failed: it did not start there", MOVE_RESULT_FAILED },
-                { "move of a.service to gamma failed: it is lost: twice", MOVE_RESULT_FAILED },
-                { "move of a.service to gamma failed: it ended: no", MOVE_RESULT_FAILED },
-                { "move of a.service to gamma failed: it is lost", MOVE_RESULT_LOST },
-                { "move of a.service to gamma failed: it was shut down", MOVE_RESULT_LOST },
-                { "move of a.service to gamma ended: it failed: no", MOVE_RESULT_ENDED },
-                { "move of a.service to gamma ended: it stays", MOVE_RESULT_ENDED },
-                { "move of b.service to gamma ended: it stays", _MOVE_RESULT_INVALID },
-                { "move of a.service to gamma...", _MOVE_RESULT_INVALID },
-                { "move of a.service to gamma is late", _MOVE_RESULT_INVALID },
-                { "", _MOVE_RESULT_INVALID },
+                { HISTORY_MOVE, "move to gamma", VERDICT_MOVE_REQUESTED },
+                { HISTORY_MOVE, "moved to gamma", VERDICT_MOVE_DONE },
+                { HISTORY_MOVE, "move of a.service to gamma failed: it did not start there",
+                  VERDICT_MOVE_FAILED },
+                { HISTORY_MOVE, "move of a.service to gamma failed: it is lost: twice", VERDICT_MOVE_FAILED },
+                { HISTORY_MOVE, "move of a.service to gamma failed: it ended: no", VERDICT_MOVE_FAILED },
+                { HISTORY_MOVE, "move of a.service to gamma failed: it is lost", VERDICT_MOVE_LOST },
+                { HISTORY_MOVE, "move of a.service to gamma failed: it was shut down", VERDICT_MOVE_LOST },
+                { HISTORY_MOVE, "move of a.service to gamma ended: it failed: no", VERDICT_MOVE_ENDED },
+                { HISTORY_MOVE, "move of a.service to gamma ended: it stays", VERDICT_MOVE_ENDED },
+                { HISTORY_MOVE, "move of b.service to gamma ended: it stays", VERDICT_SAID },
+                { HISTORY_MOVE, "move of a.service to gamma...", VERDICT_SAID },
+                { HISTORY_MOVE, "move of a.service to gamma is late", VERDICT_SAID },
+                { HISTORY_MOVE, "", VERDICT_NONE },
+                { HISTORY_STATE, "move to gamma", VERDICT_SAID },
+                { HISTORY_ADOPTION, "the cluster was restored at index 7 of lineage 1", VERDICT_RESTORED },
+                { HISTORY_ADOPTION, "the cluster was recovered at index 7 of lineage 1", VERDICT_RECOVERED },
+                { HISTORY_ADOPTION, "ended: assignments are in force again", VERDICT_SAID },
+                { HISTORY_ASSIGNED, "beta is lost; gamma had the fewest units", VERDICT_LEAVES_LOST },
+                { HISTORY_ASSIGNED, "beta was shut down; gamma had the fewest units", VERDICT_LEAVES_GONE },
+                { HISTORY_LEAVE, "begun: its units move away", VERDICT_LEAVE_BEGUN },
+                { HISTORY_LEAVE, "cancelled", VERDICT_SAID },
+                { HISTORY_MAINTENANCE, "it is not back in time", VERDICT_REBOOT_FAILED },
+                { HISTORY_MAINTENANCE, "it was lost while it was drained", VERDICT_REBOOT_FAILED },
+                { HISTORY_MAINTENANCE, "cordoned: it was lost while it was drained", VERDICT_DRAIN_LOST },
+                { HISTORY_MAINTENANCE, "uncordoned", VERDICT_SAID },
+                { HISTORY_PRESENCE, "up: its replica works again", VERDICT_UP },
+                { HISTORY_PRESENCE, "away: its fleetd was stopped", VERDICT_AWAY },
+                { HISTORY_PRESENCE, "lost: no message from its fleetd or its kernel", VERDICT_LOST },
+                { HISTORY_PRESENCE, "lost: it has not reported since the cluster was recovered or restored",
+                  VERDICT_LOST_UNREPORTED },
+                { HISTORY_PRESENCE, "left: it shut down", VERDICT_LEFT },
+                { HISTORY_PROBLEM, "confirmed: the file replaces the unit", VERDICT_CONFIRMED },
+                { HISTORY_ROLLOUT, "revision 2: paused: by ada", VERDICT_ROLLOUT_PAUSED_BY },
+                { HISTORY_ROLLOUT, "revision 2: paused: it failed", VERDICT_ROLLOUT_PAUSED },
+                { HISTORY_ROLLOUT, "revision 2 is reverted to 1: it failed", VERDICT_ROLLOUT_REVERTED },
+                { HISTORY_ROLLOUT, "revision 2: done", VERDICT_SAID },
+                { HISTORY_STATE, "activating (auto-restart): exit status 1", VERDICT_UNIT_RESTARTS_FAILED },
+                { HISTORY_STATE, "activating (auto-restart)", VERDICT_UNIT_RESTARTS },
+                { HISTORY_STATE, "failed: exit status 1", VERDICT_UNIT_FAILED },
+                { HISTORY_STATE, "inactive (dead): stopped by hand", VERDICT_UNIT_STOPPED },
+                { HISTORY_STATE, "not loaded (not-found)", VERDICT_UNIT_NOT_LOADED },
+                { HISTORY_STATE, "not started: no", VERDICT_UNIT_NOT_STARTED },
         };
-        char reason[HISTORY_REASON_SIZE];
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                HistoryNote note = { .kind = HISTORY_MOVE, .unit = "a.service", .reason = rows[i].reason };
-                const char *colon = strstr(rows[i].reason, ": ");
+                HistoryNote note = { .kind = rows[i].kind, .unit = "a.service", .reason = rows[i].reason };
                 HistoryEvent event = again(&note, NULL);
 
-                assert_int_equal(move_result_read(event.unit, event.reason), rows[i].result);
-                if (rows[i].result < 0)
-                        continue;
-                move_result_write(reason, sizeof(reason), rows[i].result, "a.service", "gamma",
-                                  colon ? colon + 2 : "");
-                assert_string_equal(reason, rows[i].reason);
-                assert_int_equal(move_result_from_string(move_result_to_string(rows[i].result)),
-                                 rows[i].result);
+                assert_int_equal(event.verdict.code, rows[i].code);
+                assert_string_equal(message_of(&event.verdict), rows[i].reason);
         }
 }
 
@@ -253,7 +277,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(long_texts_are_cut_in_whole_characters),
                 cmocka_unit_test(a_cut_is_marked_and_leaves_whole_words),
                 cmocka_unit_test(a_reason_is_one_line),
-                cmocka_unit_test(a_row_of_a_move_has_its_result),
+                cmocka_unit_test(a_row_has_its_code),
                 cmocka_unit_test(a_kind_of_a_newer_version_is_read),
                 cmocka_unit_test(other_bytes_are_rejected),
                 cmocka_unit_test(each_kind_has_a_name_of_its_own),

@@ -92,6 +92,24 @@ static const struct {
           VERDICT_SAID },
 };
 
+/* Others have the text of the row as it was said. */
+static const struct {
+        Verdict verdict;
+        const char *message;
+} rows[] = {
+        { { VERDICT_LEAVES_LOST, .args = "beta" VERDICT_NEXT "gamma had it" }, "beta is lost; gamma had it" },
+        { { VERDICT_LEAVES_GONE, .args = "beta" VERDICT_NEXT "gamma had it" },
+          "beta was shut down; gamma had it" },
+        { { VERDICT_MOVE_REQUESTED, .args = "beta" }, "move to beta" },
+        { { VERDICT_MOVE_DONE, .args = "beta" VERDICT_NEXT "a.service" VERDICT_NEXT }, "moved to beta" },
+        { { VERDICT_MOVE_FAILED, .args = "beta" VERDICT_NEXT "a.service" VERDICT_NEXT "no" },
+          "move of a.service to beta failed: no" },
+        { { VERDICT_MOVE_LOST, .args = "beta" VERDICT_NEXT "a.service" VERDICT_NEXT "it is lost" },
+          "move of a.service to beta failed: it is lost" },
+        { { VERDICT_MOVE_ENDED, .args = "beta" VERDICT_NEXT "a.service" VERDICT_NEXT "no" },
+          "move of a.service to beta ended: no" },
+};
+
 static void each_code_has_the_message_of_the_version_before(void **state) {
         bool seen[_VERDICT_MAX] = {};
 
@@ -103,8 +121,12 @@ static void each_code_has_the_message_of_the_version_before(void **state) {
                 assert_string_equal(message_of(&replicas[i].verdict), replicas[i].message);
                 seen[replicas[i].verdict.code] = true;
         }
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_string_equal(message_of(&rows[i].verdict), rows[i].message);
+                seen[rows[i].verdict.code] = true;
+        }
         for (VerdictCode code = 0; code < _VERDICT_MAX; code++)
-                assert_true(seen[code]);
+                assert_true(seen[code] || streq(verdict_rows[code].message, "%1"));
 }
 
 /* A message with an argument is kept as it was said. */
