@@ -4,6 +4,10 @@
 
 #include "base/parse.h"
 
+#define VERDICT_ROW(code, ...) [code] = { __VA_ARGS__ },
+
+const VerdictRow verdict_rows[_VERDICT_MAX] = { VERDICTS(VERDICT_ROW) };
+
 static const char *const aspect_begins[_VERDICT_OF_MAX] = {
         [VERDICT_OF_ALL] = "",
         [VERDICT_OF_CLOCK] = "its clock: ",
@@ -24,12 +28,16 @@ const char *verdict_aspect_begin(VerdictAspect of) {
         return aspect_begins[of];
 }
 
+void verdict_set_list(Verdict *ret, VerdictCode code, const char *args, va_list ap) {
+        *ret = (Verdict) { .code = code };
+        text_format_list(ret->args, sizeof(ret->args), args, ap);
+}
+
 void verdict_set(Verdict *ret, VerdictCode code, const char *args, ...) {
         va_list ap;
 
-        *ret = (Verdict) { .code = code };
         va_start(ap, args);
-        text_format_list(ret->args, sizeof(ret->args), args, ap);
+        verdict_set_list(ret, code, args, ap);
         va_end(ap);
 }
 
@@ -49,11 +57,10 @@ const char *verdict_argument(const Verdict *v, int number, size_t *ret_size) {
         return begin;
 }
 
-void verdict_append(Text *t, const Verdict *v) {
-        const char *words = v->said ? "%1" : verdict_rows[v->code].message, *argument;
+static void verdict_append_words(Text *t, const Verdict *v, const char *words) {
+        const char *argument;
         size_t size;
 
-        text_append(t, aspect_begins[v->of]);
         while (*words) {
                 size_t plain = strcspn(words, "%");
 
@@ -65,6 +72,30 @@ void verdict_append(Text *t, const Verdict *v) {
                 text_append_bytes(t, argument, size);
                 words += 2;
         }
+}
+
+void verdict_append(Text *t, const Verdict *v) {
+        const char *words = v->said ? "%1" : verdict_rows[v->code].message;
+
+        text_append(t, words ? aspect_begins[v->of] : "it ");
+        if (words)
+                verdict_append_words(t, v, words);
+        else
+                verdict_append_predicate(t, v, false);
+}
+
+void verdict_append_predicate(Text *t, const Verdict *v, bool many) {
+        static const struct {
+                const char *one, *many;
+        } verbs[] = {
+                { "is", "are" }, { "has", "have" }, { "does", "do" }, { "was", "were" }, { "runs", "run" }
+        };
+        const VerdictRow *row = &verdict_rows[v->code];
+
+        for (size_t i = 0; row->verb && i < ELEMENTS(verbs); i++)
+                if (streq(row->verb, verbs[i].one))
+                        text_printf(t, "%s ", many ? verbs[i].many : row->verb);
+        verdict_append_words(t, v, row->rest);
 }
 
 void verdict_add_message(Text *t, const char *name, const void *v) {
@@ -94,7 +125,7 @@ void verdict_set_named(Verdict *v, const char *name, const char *args, size_t si
                         v->code = code;
         v->of = of;
         /* The message of a host that has sent it without arguments. */
-        v->said = v->code == VERDICT_SAID || (size == 0 && strchr(verdict_rows[v->code].message, '%'));
+        v->said = v->code == VERDICT_SAID || (size == 0 && strchr(verdict_rows[v->code].message ?: "", '%'));
         if (!v->said)
                 snprintf(v->args, sizeof(v->args), "%.*s", (int) size, args);
         else

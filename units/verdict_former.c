@@ -5,57 +5,17 @@
 #include "base/parse.h"
 #include "units/name.h"
 
-/* A code whose message has arguments decides nothing by itself. */
-static void former_read_presence(const char *message, Verdict *ret) {
-        verdict_say(ret, VERDICT_SAID, message);
-        for (VerdictCode code = VERDICT_SAID + 1; code < _VERDICT_MAX; code++)
-                if (streq(verdict_rows[code].message, message) && !strchr(message, '%'))
-                        *ret = (Verdict) { .code = code };
-}
-
-/* The leader decides by these who lacks the cluster key; it replaces the CA if all members lack it. */
+/* By the kind of a row of the history, or "replica": the leader decides by these who lacks the cluster key,
+ * and replaces the CA if all members lack it. The first one that matches counts. */
 static const struct {
-        const char *begin;
+        const char *kind, *begin, *part; /* of the message; NULL: any */
         VerdictCode code;
-} former_replicas[] = {
-        { "cluster key missing: ", VERDICT_KEY_MISSING },
-        { "cluster key sealed: ", VERDICT_KEY_SEALED },
-        { "cluster key not sealed: ", VERDICT_KEY_AS_IT_IS },
-};
-
-static void former_read_replica(const char *message, Verdict *ret) {
-        size_t i = 0;
-
-        while (i < ELEMENTS(former_replicas) && !starts_with(message, former_replicas[i].begin))
-                i++;
-        verdict_say(ret, i < ELEMENTS(former_replicas) ? former_replicas[i].code : VERDICT_SAID, message);
-}
-
-void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret) {
-        VerdictAspect of = place == VERDICT_IN_PRESENCE ? _VERDICT_OF_MAX - 1 : VERDICT_OF_ALL;
-
-        while (of > VERDICT_OF_ALL && !starts_with(message, verdict_aspect_begin(of)))
-                of--;
-        message += strlen(verdict_aspect_begin(of));
-        if (place == VERDICT_IN_HEARTBEAT || of == VERDICT_OF_REPLICA)
-                former_read_replica(message, ret);
-        else
-                former_read_presence(message, ret);
-        ret->of = of;
-}
-
-/* -- Rows of the history -- */
-
-/* The first row that matches counts. */
-static const struct {
-        const char *kind, *begin, *part; /* of the reason; NULL: any */
-        VerdictCode code;
-} former_rows[] = {
+} formers[] = {
         { "adoption", "the cluster was recovered at index ", NULL, VERDICT_RECOVERED },
         { "adoption", "the cluster was restored at index ", NULL, VERDICT_RESTORED },
         { "assigned", NULL, " is lost; ", VERDICT_LEAVES_LOST },
-        { "assigned", NULL, " was shut down; ", VERDICT_LEAVES_GONE },
-        { "assigned", NULL, " has left; ", VERDICT_LEAVES_GONE },
+        { "assigned", NULL, " was shut down; ", VERDICT_LEAVES_LEFT },
+        { "assigned", NULL, " has left; ", VERDICT_LEAVES_LEFT },
         { "leave", "begun", NULL, VERDICT_LEAVE_BEGUN },
         { "maintenance", "cordoned: ", " while it was drained", VERDICT_DRAIN_LOST },
         { "maintenance", NULL, " while it was drained", VERDICT_REBOOT_FAILED },
@@ -68,6 +28,9 @@ static const struct {
         { "presence", "lost", NULL, VERDICT_LOST },
         { "presence", "up", NULL, VERDICT_UP },
         { "problem", "confirmed: ", NULL, VERDICT_CONFIRMED },
+        { "replica", "cluster key missing: ", NULL, VERDICT_KEY_MISSING },
+        { "replica", "cluster key sealed: ", NULL, VERDICT_KEY_SEALED },
+        { "replica", "cluster key not sealed: ", NULL, VERDICT_KEY_AS_IT_IS },
         { "rollout", NULL, ": paused: by ", VERDICT_ROLLOUT_PAUSED_BY },
         { "rollout", NULL, ": paused: ", VERDICT_ROLLOUT_PAUSED },
         { "rollout", NULL, " is reverted to ", VERDICT_ROLLOUT_REVERTED },
@@ -79,6 +42,36 @@ static const struct {
         { "state", "not loaded", NULL, VERDICT_UNIT_NOT_LOADED },
         { "state", "not started", NULL, VERDICT_UNIT_NOT_STARTED },
 };
+
+/* Return the code of a message, or VERDICT_SAID. *ret_part: where 'part' stands in it. */
+static VerdictCode former_code(const char *kind, const char *message, const char **ret_part) {
+        *ret_part = message;
+        for (size_t i = 0; i < ELEMENTS(formers); i++)
+                if (streq(kind, formers[i].kind) &&
+                    (!formers[i].begin || starts_with(message, formers[i].begin)) &&
+                    (!formers[i].part || (*ret_part = strstr(message, formers[i].part))))
+                        return formers[i].code;
+        return VERDICT_SAID;
+}
+
+void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret) {
+        VerdictAspect of = place == VERDICT_IN_PRESENCE ? _VERDICT_OF_MAX - 1 : VERDICT_OF_ALL;
+        VerdictCode code = VERDICT_SAID;
+        const char *part;
+
+        while (of > VERDICT_OF_ALL && !starts_with(message, verdict_aspect_begin(of)))
+                of--;
+        message += strlen(verdict_aspect_begin(of));
+        if (place == VERDICT_IN_HEARTBEAT || of == VERDICT_OF_REPLICA)
+                code = former_code("replica", message, &part);
+        verdict_say(ret, code, message);
+        /* A code whose message has arguments decides nothing by itself. */
+        for (code = VERDICT_AWAY_CLOSED;
+             place == VERDICT_IN_PRESENCE && of != VERDICT_OF_REPLICA && code <= VERDICT_SESSIONS_TWO; code++)
+                if (streq(verdict_rows[code].message, message) && !strchr(message, '%'))
+                        *ret = (Verdict) { .code = code };
+        ret->of = of;
+}
 
 /* The end of a move: "move of UNIT to MACHINE failed: WHY". */
 static VerdictCode former_move_code(const char *unit, const char *reason) {
@@ -96,15 +89,12 @@ static VerdictCode former_move_code(const char *unit, const char *reason) {
 }
 
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret) {
-        VerdictCode code = streq(kind, "move") ? former_move_code(unit, reason) : VERDICT_SAID;
-        const char *part = NULL;
+        const char *part;
+        VerdictCode code = former_code(kind, reason, &part);
 
-        for (size_t i = 0; i < ELEMENTS(former_rows) && code == VERDICT_SAID; i++)
-                if (streq(kind, former_rows[i].kind) &&
-                    (!former_rows[i].begin || starts_with(reason, former_rows[i].begin)) &&
-                    (!former_rows[i].part || (part = strstr(reason, former_rows[i].part))))
-                        code = former_rows[i].code;
-        if (part && (code == VERDICT_LEAVES_LOST || code == VERDICT_LEAVES_GONE))
+        if (code == VERDICT_SAID && streq(kind, "move"))
+                code = former_move_code(unit, reason);
+        if (code == VERDICT_LEAVES_LOST || code == VERDICT_LEAVES_LEFT)
                 verdict_set(ret, code, "%.*s" VERDICT_NEXT "%s", (int) (part - reason), reason,
                             strchr(part, ';') + 2);
         else

@@ -311,7 +311,7 @@ static bool is_move_from(const Verdict *v, const char *name) {
         size_t size;
         const char *from = verdict_argument(v, 0, &size);
 
-        return (v->code == VERDICT_LEAVES_LOST || v->code == VERDICT_LEAVES_GONE) && strlen(name) == size &&
+        return (v->code == VERDICT_LEAVES_LOST || v->code == VERDICT_LEAVES_LEFT) && strlen(name) == size &&
                strncmp(from, name, size) == 0;
 }
 

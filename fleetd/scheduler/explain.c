@@ -25,7 +25,8 @@ typedef struct Causes {
 static bool cause_is(const Cause *cause, const Refusal *refusal) {
         if (cause->refusal.conflict || refusal->conflict)
                 return cause->refusal.conflict == refusal->conflict;
-        return streq(cause->refusal.predicate, refusal->predicate);
+        return verdict_equal(&cause->refusal.why, &refusal->why) ||
+               (refusal->why.code == VERDICT_OTHER_ID && cause->refusal.why.code == VERDICT_OTHER_ID);
 }
 
 static void causes_add(Causes *all, const ClusterMachine *m, const Refusal *refusal) {
@@ -59,26 +60,6 @@ static void cause_append_names(const Cause *cause, Text *t) {
                 text_printf(t, " and %zu more", cause->n - named);
 }
 
-/* Append the predicate, which begins with a verb, in the number of its subject. */
-static void cause_append_predicate(const Cause *cause, Text *t) {
-        static const struct {
-                const char *one, *many;
-        } verbs[] = {
-                { "is", "are" }, { "has", "have" }, { "does", "do" }, { "was", "were" }, { "runs", "run" }
-        };
-        const char *predicate = cause->refusal.predicate;
-        size_t size = strcspn(predicate, " ");
-
-        text_append(t, " ");
-        for (size_t i = 0; cause->n > 1 && i < ELEMENTS(verbs); i++)
-                if (strlen(verbs[i].one) == size && starts_with(predicate, verbs[i].one)) {
-                        text_append(t, verbs[i].many);
-                        predicate += size;
-                        break;
-                }
-        text_append(t, predicate);
-}
-
 /* Append the units that exclude this one: "web@2 is on newton, web@3 on alpha". */
 static void causes_append_conflicts(const Causes *all, Text *t) {
         bool first = true;
@@ -106,12 +87,11 @@ static void causes_append(const Causes *all, Text *t) {
                 if (all->items[i].refusal.conflict)
                         continue;
                 text_append(t, t->size > 0 ? "; " : "");
-                if (all->items[i].refusal.general) {
-                        text_append(t, all->items[i].refusal.predicate);
-                        continue;
+                if (all->items[i].refusal.why.code != VERDICT_NO_SUCH_UNIT) {
+                        cause_append_names(&all->items[i], t);
+                        text_append_char(t, ' ');
                 }
-                cause_append_names(&all->items[i], t);
-                cause_append_predicate(&all->items[i], t);
+                verdict_append_predicate(t, &all->items[i].refusal.why, all->items[i].n > 1);
         }
         if (all->n_others > 0)
                 text_printf(t, "; %zu more for other reasons", all->n_others);
@@ -134,7 +114,7 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
                 if (scheduler_check(view, unit, m, has_it, &refusal) == RULE_NONE) {
                         if (!has_it)
                                 continue;
-                        (void) refusal_set(&refusal, "has it already");
+                        refusal.why.code = VERDICT_HAS_IT;
                 }
                 causes_add(all, m, &refusal);
         }

@@ -10,29 +10,15 @@
 
 enum { CHAIN_MAX = 16 }; /* units that follow each other */
 
-int refusal_set(Refusal *ret, const char *format, ...) {
+/* Set the reason; 'ret' may be NULL. Return -ENOENT. */
+_printf_(3, 4) static int refusal_set(Refusal *ret, VerdictCode code, const char *args, ...) {
         va_list ap;
 
-        if (!ret)
-                return -ENOENT;
-        va_start(ap, format);
-        text_format_list(ret->predicate, sizeof(ret->predicate), format, ap);
+        va_start(ap, args);
+        if (ret)
+                verdict_set_list(&ret->why, code, args, ap);
         va_end(ap);
-        return error_set(&ret->why, -ENOENT, "it %s", ret->predicate);
-}
-
-/* Set the reason, where it is more than the predicate. 'conflict' may be NULL. */
-_printf_(3, 4) static int refusal_of(Refusal *ret, const ClusterUnit *conflict, const char *format, ...) {
-        char why[ERROR_MESSAGE_MAX];
-        va_list ap;
-
-        if (!ret)
-                return -ENOENT;
-        va_start(ap, format);
-        (void) vsnprintf(why, sizeof(why), format, ap);
-        va_end(ap);
-        ret->conflict = conflict;
-        return error_set(&ret->why, -ENOENT, "%s", why);
+        return -ENOENT;
 }
 
 /* The cause is that of the presence key: a stopped daemon is no broken link. */
@@ -40,9 +26,9 @@ static int filter_away(const ClusterMachine *m, Refusal *ret) {
         _cleanup_text_ Text why = {};
 
         if (m->verdict.code == VERDICT_NONE || m->verdict.of == VERDICT_OF_REPLICA)
-                return refusal_set(ret, "does not answer");
+                return refusal_set(ret, VERDICT_SILENT, "%s", "");
         verdict_append(&why, &m->verdict);
-        return refusal_set(ret, "is away (%s)", text_chars(&why));
+        return refusal_set(ret, VERDICT_IS_AWAY, "%s", text_chars(&why));
 }
 
 static int filter_presence(const Candidate *c, Refusal *ret) {
@@ -50,45 +36,42 @@ static int filter_presence(const Candidate *c, Refusal *ret) {
 
         if (c->staying)
                 return 0;
-        if (cluster_machine_is_unreadable(m)) {
-                (void) refusal_set(ret, "has a key that this fleetd cannot read");
-                return refusal_of(ret, NULL, "%s", CLUSTER_UNREADABLE);
-        }
+        if (cluster_machine_is_unreadable(m))
+                return refusal_set(ret, VERDICT_UNREADABLE, "%s", "");
         switch (m->presence) {
         case PRESENCE_AWAY:
                 return filter_away(m, ret);
         case PRESENCE_LOST:
-                return refusal_set(ret, "is lost");
+                return refusal_set(ret, VERDICT_IS_LOST, "%s", "");
         case PRESENCE_LEFT:
-                return refusal_set(ret, "was shut down");
+                return refusal_set(ret, VERDICT_WAS_SHUT_DOWN, "%s", "");
         default:
                 break;
         }
         if (m->member.agentless) /* facts may be left of a start with an agent */
-                return refusal_set(ret, "runs no agent (Agent=no)");
-        return m->facts ? 0 : refusal_set(ret, "has published no facts yet");
+                return refusal_set(ret, VERDICT_NO_AGENT, "%s", "");
+        return m->facts ? 0 : refusal_set(ret, VERDICT_NO_FACTS, "%s", "");
 }
 
 /* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
 static int filter_quadlet(const Candidate *c, Refusal *ret) {
         if (c->staying || !quadlet_is(c->unit->name) || c->machine->facts->quadlet)
                 return 0;
-        return refusal_set(ret, "has no podman 5.3 or later (podman-system-generator), which .%s files need",
-                           unit_name_type(c->unit->name));
+        return refusal_set(ret, VERDICT_NO_PODMAN, "%s", unit_name_type(c->unit->name));
 }
 
 static int filter_machine_id(const Candidate *c, Refusal *ret) {
         if (placement_machine_id_fits(c->placement, c->machine->id))
                 return 0;
-        (void) refusal_set(ret, "has another ID than %s", c->placement->machine_id);
-        return refusal_of(ret, NULL, "MachineID=%s, and its id is %s", c->placement->machine_id,
-                          c->machine->id);
+        return refusal_set(ret, VERDICT_OTHER_ID, "%s" VERDICT_NEXT "%s", c->placement->machine_id,
+                           c->machine->id);
 }
 
 static int filter_metadata(const Candidate *c, Refusal *ret) {
         const Pairs *has = scheduler_view_metadata(c->view, c->machine);
         _cleanup_text_ Text required = {};
         const char *key, *value;
+        bool restricted;
 
         if (placement_metadata_fits(c->placement, has, &key))
                 return 0;
@@ -98,30 +81,13 @@ static int filter_metadata(const Candidate *c, Refusal *ret) {
 
         placement_metadata_describe(c->placement, key, &required);
         value = pairs_get(has, key);
-        if (!value && c->machine->facts && pairs_get(&c->machine->facts->metadata, key) &&
-            cluster_machine_is_restricted(c->machine)) {
-                (void) refusal_set(ret, "is restricted, and metadata %s of its own does not count", key);
-                return refusal_of(
-                        ret, NULL,
-                        "MachineMetadata=%s, and of a restricted host, %s of its own does not count",
-                        required.chars ?: key, key);
-        }
-        if (!value) {
-                (void) refusal_set(ret, "has no metadata %s", required.chars ?: key);
-                return refusal_of(ret, NULL, "MachineMetadata=%s, and it has no %s", required.chars ?: key,
-                                  key);
-        }
-        (void) refusal_set(ret, "has %s=%s, not %s", key, value, required.chars ?: key);
-        return refusal_of(ret, NULL, "MachineMetadata=%s, and it has %s=%s", required.chars ?: key, key,
-                          value);
-}
-
-/* No machine has the unit of MachineOf=, because the cluster does not have it. */
-static int refusal_of_cluster(Refusal *ret, const char *unit) {
-        (void) refusal_set(ret, "the cluster has no unit %s", unit);
-        if (ret)
-                ret->general = true;
-        return refusal_of(ret, NULL, "MachineOf=%s, and the cluster has no unit %s", unit, unit);
+        if (value)
+                return refusal_set(ret, VERDICT_METADATA_OTHER, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s", key,
+                                   value, required.chars ?: key);
+        restricted = c->machine->facts && pairs_get(&c->machine->facts->metadata, key) &&
+                     cluster_machine_is_restricted(c->machine);
+        return refusal_set(ret, restricted ? VERDICT_METADATA_RESTRICTED : VERDICT_METADATA_ABSENT,
+                           "%s" VERDICT_NEXT "%s", key, required.chars ?: key);
 }
 
 /* Return whether a unit follows another one (MachineOf=), also by way of some others. */
@@ -165,17 +131,15 @@ static int filter_machine_of(const Candidate *c, Refusal *ret) {
         for (size_t i = 0; i < units->n; i++) {
                 if (scheduler_view_has(c->view, c->machine, units->items[i]))
                         continue;
-                if (!scheduler_view_knows(c->view, units->items[i]))
-                        return refusal_of_cluster(ret, units->items[i]);
-                (void) refusal_set(ret, "has no unit %s", units->items[i]);
-                return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
-                                  units->items[i]);
+                return refusal_set(ret,
+                                   scheduler_view_knows(c->view, units->items[i]) ? VERDICT_UNIT_ELSEWHERE :
+                                                                                    VERDICT_NO_SUCH_UNIT,
+                                   "%s", units->items[i]);
         }
         triggered = filter_triggered(c);
         if (!triggered || scheduler_view_has(c->view, c->machine, triggered))
                 return 0;
-        (void) refusal_set(ret, "has no unit %s", triggered);
-        return refusal_of(ret, NULL, "it triggers %s, which is not there", triggered);
+        return refusal_set(ret, VERDICT_TRIGGERED_ELSEWHERE, "%s", triggered);
 }
 
 /* -- Conflicts= -- */
@@ -239,6 +203,7 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
         const Names *own = &c->placement->conflicts;
         const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
+        VerdictCode code = VERDICT_CONFLICTS;
 
         /* A draft of a plan borrows the assignments of the unit that it would replace. */
         if (c->staying && there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
@@ -246,13 +211,14 @@ static int filter_conflicts(const Candidate *c, Refusal *ret) {
 
         for (size_t i = 0; i < own->n && !s.found && !scheduler_view_is_spent(c->view); i++)
                 scheduler_view_each_named(c->view, c->machine, own->items[i], conflict_on_unit, &s);
-        if (s.found)
-                return refusal_of(ret, s.found, "Conflicts=%s, and %s is there", s.glob, s.found->name);
-        scheduler_view_each_naming(c->view, c->machine, CLUSTER_CONFLICTS, c->unit->name, conflict_on_unit,
-                                   &s);
-        if (s.found)
-                return refusal_of(ret, s.found, "%s is there and has Conflicts=%s", s.found->name, s.glob);
-        return 0;
+        if (!s.found) {
+                code = VERDICT_CONFLICTED;
+                scheduler_view_each_naming(c->view, c->machine, CLUSTER_CONFLICTS, c->unit->name,
+                                           conflict_on_unit, &s);
+        }
+        if (ret)
+                ret->conflict = s.found;
+        return !s.found ? 0 : refusal_set(ret, code, "%s" VERDICT_NEXT "%s", s.found->name, s.glob);
 }
 
 /* Add a unit that excludes the other one. More than one option may name it. */
@@ -336,10 +302,10 @@ static int filter_maintenance(const Candidate *c, Refusal *ret) {
              scheduler_drain_spares(c->unit, c->machine, scheduler_view_now_ms(c->view))))
                 return 0;
         if (cluster_machine_is_leaving(c->machine))
-                return refusal_set(ret, "is leaving the cluster");
+                return refusal_set(ret, VERDICT_IS_LEAVING, "%s", "");
         if (cluster_machine_is_stopping(c->machine))
-                return refusal_set(ret, "is shutting down");
-        return refusal_set(ret, "is %s%s%s", maintenance_mode_to_string(maintenance->mode),
+                return refusal_set(ret, VERDICT_IS_STOPPING, "%s", "");
+        return refusal_set(ret, VERDICT_MAINTAINED, "%s%s%s", maintenance_mode_to_string(maintenance->mode),
                            maintenance->purpose[0] ? " for " : "", maintenance->purpose);
 }
 
@@ -350,7 +316,7 @@ static int filter_move(const Candidate *c, Refusal *ret) {
         if (!move || streq(move->to, c->machine->id) ||
             (c->staying && scheduler_move_spares(c->unit, c->machine)))
                 return 0;
-        return refusal_set(ret, "is not the machine to which the unit moves");
+        return refusal_set(ret, VERDICT_OTHER_MACHINE, "%s", "");
 }
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
@@ -361,16 +327,16 @@ static int filter_flap_damping(const Candidate *c, Refusal *ret) {
 
         if (c->staying || hold_off_ms == 0)
                 return 0;
-        return refusal_set(ret, "was lost %llu time%s in short order: nothing new for %llu %s",
+        return refusal_set(ret, VERDICT_DAMPED, "%llu time%s" VERDICT_NEXT "%llu %s",
                            (unsigned long long) c->machine->losses, plural(c->machine->losses),
                            (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds),
                            minutes ? "min" : "s");
 }
 
 static int filter_foreign(const Candidate *c, Refusal *ret) {
-        if (!cluster_has_conflicting_unit(c->unit, c->machine))
-                return 0;
-        return refusal_set(ret, "has a unit of that name from another source");
+        return cluster_has_conflicting_unit(c->unit, c->machine) ?
+                       refusal_set(ret, VERDICT_FOREIGN_UNIT, "%s", "") :
+                       0;
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {

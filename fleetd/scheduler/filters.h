@@ -12,15 +12,10 @@ typedef struct Candidate {
         bool staying;
 } Candidate;
 
-enum { PREDICATE_SIZE = 160 };
-
 /* Why a rule rejects one machine. */
 typedef struct Refusal {
-        char predicate[PREDICATE_SIZE]; /* begins with a verb of explain.c, and follows the name of a
-                                           machine: "has no metadata ssd=true" */
-        Error why;                      /* of "it": "MachineMetadata=ssd=true, and it has no ssd" */
-        const ClusterUnit *conflict;    /* the unit on the machine that excludes this one; or NULL */
-        bool general;                   /* the predicate is about the cluster, and names no machine */
+        Verdict why;
+        const ClusterUnit *conflict; /* the unit on the machine that excludes this one; or NULL */
 } Refusal;
 
 typedef struct Filter {
@@ -31,9 +26,6 @@ typedef struct Filter {
 } Filter;
 
 extern const Filter scheduler_filters[_RULE_MAX];
-
-/* Set the predicate, and with it the reason: "it PREDICATE". Return -ENOENT. */
-int refusal_set(Refusal *ret, const char *format, ...) _printf_(2, 3);
 
 /* Return the first rule that forbids the unit to run on the machine, or RULE_NONE: scheduler_refusal(). */
 SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,

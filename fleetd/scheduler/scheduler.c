@@ -1,6 +1,7 @@
 #include "fleetd/scheduler/scheduler.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/scheduler/filters.h"
@@ -31,14 +32,14 @@ SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
+        _cleanup_text_ Text why = {};
         Refusal refusal;
-        SchedulerRule rule;
+        SchedulerRule rule = scheduler_check(view, unit, machine, staying, ret_why ? &refusal : NULL);
 
-        if (!ret_why)
-                return scheduler_check(view, unit, machine, staying, NULL);
-        refusal.why = *ret_why;
-        rule = scheduler_check(view, unit, machine, staying, &refusal);
-        *ret_why = refusal.why;
+        if (ret_why && rule != RULE_NONE) {
+                verdict_append(&why, &refusal.why);
+                error_set(ret_why, -ENOENT, "%s", text_chars(&why));
+        }
         return rule;
 }
 

@@ -145,7 +145,7 @@ static void a_row_has_its_code(void **state) {
                 { HISTORY_ADOPTION, "the cluster was recovered at index 7 of lineage 1", VERDICT_RECOVERED },
                 { HISTORY_ADOPTION, "ended: assignments are in force again", VERDICT_SAID },
                 { HISTORY_ASSIGNED, "beta is lost; gamma had the fewest units", VERDICT_LEAVES_LOST },
-                { HISTORY_ASSIGNED, "beta was shut down; gamma had the fewest units", VERDICT_LEAVES_GONE },
+                { HISTORY_ASSIGNED, "beta was shut down; gamma had the fewest units", VERDICT_LEAVES_LEFT },
                 { HISTORY_LEAVE, "begun: its units move away", VERDICT_LEAVE_BEGUN },
                 { HISTORY_LEAVE, "cancelled", VERDICT_SAID },
                 { HISTORY_MAINTENANCE, "it is not back in time", VERDICT_REBOOT_FAILED },

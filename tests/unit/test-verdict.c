@@ -98,7 +98,7 @@ static const struct {
         const char *message;
 } rows[] = {
         { { VERDICT_LEAVES_LOST, .args = "beta" VERDICT_NEXT "gamma had it" }, "beta is lost; gamma had it" },
-        { { VERDICT_LEAVES_GONE, .args = "beta" VERDICT_NEXT "gamma had it" },
+        { { VERDICT_LEAVES_LEFT, .args = "beta" VERDICT_NEXT "gamma had it" },
           "beta was shut down; gamma had it" },
         { { VERDICT_MOVE_REQUESTED, .args = "beta" }, "move to beta" },
         { { VERDICT_MOVE_DONE, .args = "beta" VERDICT_NEXT "a.service" VERDICT_NEXT }, "moved to beta" },
@@ -126,7 +126,9 @@ static void each_code_has_the_message_of_the_version_before(void **state) {
                 seen[rows[i].verdict.code] = true;
         }
         for (VerdictCode code = 0; code < _VERDICT_MAX; code++)
-                assert_true(seen[code] || streq(verdict_rows[code].message, "%1"));
+                assert_true(seen[code] ||
+                            (code >= VERDICT_SILENT && code <= VERDICT_HAS_IT) || /* test-scheduler */
+                            streq(verdict_rows[code].message, "%1"));
 }
 
 /* A message with an argument is kept as it was said. */

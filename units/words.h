@@ -1,0 +1,143 @@
+/* The codes of verdicts, a line each: the code, its name in keys and frames, and its words, the other members
+ * of VerdictRow.
+ *
+ * Former hosts send and store these messages, and decide by them: until the feature level of verdicts is in
+ * force in all clusters, a message here does not change. */
+#pragma once
+
+/* Why the leader counts a host as away, lost or left. The first three of the lost hosts were away for too
+ * long. */
+#define VERDICTS_OF_PRESENCES(X)                                                                             \
+        X(VERDICT_AWAY_CLOSED, "away-closed", "its fleetd lost its session")                                 \
+        X(VERDICT_AWAY_HUNG, "away-hung", "its fleetd does not answer, its kernel does")                     \
+        X(VERDICT_AWAY_STOPPED, "away-stopped", "its fleetd was stopped")                                    \
+        X(VERDICT_AWAY_CUT, "away-cut", "it does not reach the leader, but another replica")                 \
+        X(VERDICT_LOST_CLOSED, "lost-closed", "its fleetd lost its session, and has been away for too long") \
+        X(VERDICT_LOST_HUNG, "lost-hung", "its fleetd does not answer, and has been away for too long")      \
+        X(VERDICT_LOST_STOPPED, "lost-stopped", "its fleetd was stopped, and has been away for too long")    \
+        X(VERDICT_LOST_SILENT, "lost-silent", "no message from its fleetd or its kernel")                    \
+        X(VERDICT_LOST_UNREPORTED, "lost-unreported",                                                        \
+          "it has not reported since the cluster was recovered or restored", true)                           \
+        X(VERDICT_LEFT, "left", "it shut down")
+
+/* Problems of a host that is up, and their ends. */
+#define VERDICTS_OF_PROBLEMS(X)                                                                    \
+        X(VERDICT_REPLICA_WORKS, "replica-works", "its replica works again")                       \
+        X(VERDICT_IDENTITY_COPY, "identity-copy",                                                  \
+          "a copy of this host was rejected; how it gets an ID of its own: fleetctl help replace") \
+        X(VERDICT_IDENTITY_KEY, "identity-key",                                                    \
+          "a host with this ID and another key was rejected; to admit it: fleetctl token "         \
+          "--replace=%1") /* host */                                                               \
+        X(VERDICT_IDENTITY_ALONE, "identity-alone", "no other host has its machine ID")            \
+        X(VERDICT_CLOCK_AHEAD, "clock-ahead",                                                      \
+          "clock is %1 ahead of the leader's") /* difference, as "31 s" */                         \
+        X(VERDICT_CLOCK_BEHIND, "clock-behind", "clock is %1 behind the leader's")                 \
+        X(VERDICT_CLOCK_AGREES, "clock-agrees", "its clock agrees with the leader's")              \
+        X(VERDICT_SESSION_SINGLE, "session-single", "one only for a minute; other replicas work")  \
+        X(VERDICT_SESSIONS_TWO, "sessions-two", "it has two sessions")
+
+/* Problems of a replica. The number is that of a cluster key: it is missing, also that of a host of a former
+ * version, or the next one; the host has it, and cannot open it (sealed); it is of use, but it, or the next
+ * one, cannot be sealed (as it is, not stored). */
+#define VERDICTS_OF_REPLICAS(X)                                                                            \
+        X(VERDICT_REPLICA_STOPPED, "replica-stopped", "this host's replica has stopped: %1") /* why */     \
+        X(VERDICT_TREE_DIFFERS, "tree-differs",                                                            \
+          "this host's tree differs from the majority's: it will get the leader's")                        \
+        X(VERDICT_TREE_UNDECIDED, "tree-undecided",                                                        \
+          "the replicas' trees differ, and no majority of them agrees")                                    \
+        X(VERDICT_TREE_REFUSED, "tree-refused", "cannot use the tree that the leader sends: %1") /* why */ \
+        X(VERDICT_NO_LISTENER, "no-listener",                                                              \
+          "none: it cannot listen on %1; correct ListenPeer=") /* address */                               \
+        X(VERDICT_KEY_MISSING, "key-missing",                                                              \
+          "cluster key missing: the leader sends secrets/key.%1; if it has none: fleet-security(7)")       \
+        X(VERDICT_KEY_DAMAGED, "key-damaged",                                                              \
+          "cluster key missing: the leader replaces secrets/key.%1; if it has none: fleet-security(7)")    \
+        X(VERDICT_KEY_SEALED, "key-sealed",                                                                \
+          "cluster key sealed: this host cannot open or seal secrets/key.%1; see its journal")             \
+        X(VERDICT_KEY_AS_IT_IS, "key-as-it-is",                                                            \
+          "cluster key not sealed: secrets/key.%1 is on disk as it is; see the journal of fleetd")         \
+        X(VERDICT_KEY_NOT_STORED, "key-not-stored",                                                        \
+          "cluster key not sealed: secrets/key.%1 is not on disk; see the journal of fleetd")              \
+        X(VERDICT_KEY_READABLE, "key-readable",                                                            \
+          "cluster key unusable: chmod 600 secrets/key.%1; others may have read it")                       \
+        X(VERDICT_KEY_UNUSABLE, "key-unusable", "cluster key unusable: %1") /* error */
+
+/* Why a machine does not qualify for a unit. VERDICT_NO_SUCH_UNIT is about the cluster, not about a machine;
+ * conflicts have no predicate. */
+#define VERDICTS_OF_SCHEDULER(X)                                                                             \
+        X(VERDICT_SILENT, "silent", NULL, false, "does", "not answer")                                       \
+        X(VERDICT_IS_AWAY, "is-away", NULL, false, "is", "away (%1)") /* why */                              \
+        X(VERDICT_IS_LOST, "is-lost", NULL, false, "is", "lost")                                             \
+        X(VERDICT_WAS_SHUT_DOWN, "was-shut-down", NULL, false, "was", "shut down")                           \
+        X(VERDICT_UNREADABLE, "unreadable", "its key cannot be read by this fleetd: upgrade the host",       \
+          false, "has", "a key that this fleetd cannot read")                                                \
+        X(VERDICT_NO_AGENT, "no-agent", NULL, false, "runs", "no agent (Agent=no)")                          \
+        X(VERDICT_NO_FACTS, "no-facts", NULL, false, "has", "published no facts yet")                        \
+        X(VERDICT_NO_PODMAN, "no-podman", NULL, false, "has",                                                \
+          "no podman 5.3 or later (podman-system-generator), which .%1 files need") /* type of the unit */   \
+        X(VERDICT_OTHER_ID, "other-id", "MachineID=%1, and its id is %2", false, "has",                      \
+          "another ID than %1") /* required, its ID */                                                       \
+        X(VERDICT_METADATA_RESTRICTED, "metadata-restricted",                                                \
+          "MachineMetadata=%2, and of a restricted host, %1 of its own does not count", false, "is",         \
+          "restricted, and metadata %1 of its own does not count") /* key, required */                       \
+        X(VERDICT_METADATA_ABSENT, "metadata-absent", "MachineMetadata=%2, and it has no %1", false, "has",  \
+          "no metadata %2") /* key, required */                                                              \
+        X(VERDICT_METADATA_OTHER, "metadata-other", "MachineMetadata=%3, and it has %1=%2", false, "has",    \
+          "%1=%2, not %3") /* key, value, required */                                                        \
+        X(VERDICT_NO_SUCH_UNIT, "no-such-unit", "MachineOf=%1, and the cluster has no unit %1", false, NULL, \
+          "the cluster has no unit %1") /* unit */                                                           \
+        X(VERDICT_UNIT_ELSEWHERE, "unit-elsewhere", "MachineOf=%1, and %1 is not there", false, "has",       \
+          "no unit %1") /* unit */                                                                           \
+        X(VERDICT_TRIGGERED_ELSEWHERE, "triggered-elsewhere", "it triggers %1, which is not there", false,   \
+          "has", "no unit %1")                                                  /* unit */                   \
+        X(VERDICT_CONFLICTS, "conflicts", "Conflicts=%2, and %1 is there")      /* unit there, pattern */    \
+        X(VERDICT_CONFLICTED, "conflicted", "%1 is there and has Conflicts=%2") /* unit there, pattern */    \
+        X(VERDICT_FOREIGN_UNIT, "foreign-unit", NULL, false, "has",                                          \
+          "a unit of that name from another source")                                                         \
+        X(VERDICT_IS_LEAVING, "is-leaving", NULL, false, "is", "leaving the cluster")                        \
+        X(VERDICT_IS_STOPPING, "is-stopping", NULL, false, "is", "shutting down")                            \
+        X(VERDICT_MAINTAINED, "maintained", NULL, false, "is", "%1") /* how */                               \
+        X(VERDICT_OTHER_MACHINE, "other-machine", NULL, false, "is",                                         \
+          "not the machine to which the unit moves")                                                         \
+        X(VERDICT_DAMPED, "damped", NULL, false, "was",                                                      \
+          "lost %1 in short order: nothing new for %2") /* how often, for how long */                        \
+        X(VERDICT_HAS_IT, "has-it", NULL, false, "has", "it already")
+
+/* What a row of the history states: "%1" of those with the text of the row as it was said. Presences are also
+ * VERDICT_LEFT and VERDICT_LOST_UNREPORTED. A unit leaves a machine that is lost, or was shut down, for
+ * another one: machine, why that one. A move: machine, unit, why. It is lost as its machine is lost or was
+ * shut down; it ends by another request, or as the unit is not to be there any more. */
+#define VERDICTS_OF_ROWS(X)                                                                                 \
+        X(VERDICT_UP, "up", "%1")                                                                           \
+        X(VERDICT_AWAY, "away", "%1", true)                                                                 \
+        X(VERDICT_LOST, "lost", "%1", true)                                                                 \
+        X(VERDICT_RECOVERED, "recovered", "%1") /* a lineage began */                                       \
+        X(VERDICT_RESTORED, "restored", "%1")                                                               \
+        X(VERDICT_CONFIRMED, "confirmed", "%1") /* a problem of a unit directory */                         \
+        X(VERDICT_DRAIN_LOST, "drain-lost", "%1", true)                                                     \
+        X(VERDICT_LEAVE_BEGUN, "leave-begun", "%1")                                                         \
+        X(VERDICT_REBOOT_FAILED, "reboot-failed", "%1", true)                                               \
+        X(VERDICT_ROLLOUT_PAUSED, "rollout-paused", "%1", true)                                             \
+        X(VERDICT_ROLLOUT_PAUSED_BY, "rollout-paused-by", "%1") /* a user */                                \
+        X(VERDICT_ROLLOUT_REVERTED, "rollout-reverted", "%1", true)                                         \
+        X(VERDICT_UNIT_FAILED, "unit-failed", "%1", true)                                                   \
+        X(VERDICT_UNIT_NOT_LOADED, "unit-not-loaded", "%1", true)                                           \
+        X(VERDICT_UNIT_NOT_STARTED, "unit-not-started", "%1", true)                                         \
+        X(VERDICT_UNIT_RESTARTS, "unit-restarts", "%1")                     /* by systemd */                \
+        X(VERDICT_UNIT_RESTARTS_FAILED, "unit-restarts-failed", "%1", true) /* the same, after a failure */ \
+        X(VERDICT_UNIT_STOPPED, "unit-stopped", "%1",                                                       \
+          true) /* by people, unobserved, or because of another unit */                                     \
+        X(VERDICT_LEAVES_LOST, "leaves-lost", "%1 is lost; %2")                                             \
+        X(VERDICT_LEAVES_LEFT, "leaves-left", "%1 was shut down; %2")                                       \
+        X(VERDICT_MOVE_REQUESTED, "move-requested", "move to %1")                                           \
+        X(VERDICT_MOVE_DONE, "move-done", "moved to %1")                                                    \
+        X(VERDICT_MOVE_FAILED, "move-failed", "move of %2 to %1 failed: %3", true)                          \
+        X(VERDICT_MOVE_LOST, "move-lost", "move of %2 to %1 failed: %3", true)                              \
+        X(VERDICT_MOVE_ENDED, "move-ended", "move of %2 to %1 ended: %3")
+
+/* A message without a code (VERDICT_SAID) decides nothing. */
+#define VERDICTS(X)                 \
+        X(VERDICT_NONE, NULL, "")   \
+        X(VERDICT_SAID, NULL, "%1") \
+        VERDICTS_OF_PRESENCES(X)    \
+        VERDICTS_OF_PROBLEMS(X) VERDICTS_OF_REPLICAS(X) VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_ROWS(X)
