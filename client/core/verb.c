@@ -78,15 +78,15 @@ static bool is_continued(const char *line, const char *end) {
 }
 
 void verb_print_help(const Verb *v, const char *of) {
-        bool wraps = output_columns() > 0, flags;
+        bool wraps = output_columns() > 0, has_flags;
         _cleanup_text_ Text words = {}, t = {};
 
         text_printf(&words, "%s %s", *of ? "" : v->name, v->groups);
-        flags = options_any(words.chars ?: "");
+        has_flags = options_any(words.chars ?: "");
         puts("NAME:");
         text_printf(&t, "%s%s - ", of, v->name);
         verb_print_item(0, t.chars ?: "", v->summary);
-        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, flags ? " [OPTIONS]" : "",
+        printf("\nUSAGE:\n\tfleetctl %s%s%s%s%s\n\n", of, v->name, has_flags ? " [OPTIONS]" : "",
                *v->arguments ? " " : "", v->arguments);
         if (v->verbs) {
                 puts("COMMANDS:");
@@ -113,7 +113,7 @@ void verb_print_help(const Verb *v, const char *of) {
                 }
                 putchar('\n');
         }
-        if (flags) {
+        if (has_flags) {
                 puts("OPTIONS:");
                 options_print(words.chars, *of ? v->name : NULL);
                 putchar('\n');
