@@ -220,6 +220,12 @@ static bool fits(const Fixture *fixture, const char *expected, const char *answe
 #define NOSNIFF        "X-Content-Type-Options: nosniff\r\n"
 #define SERVER         "Server: fleetd/" PACKAGE_VERSION "\r\n"
 
+/* Bodies of errors: of etcd's keys, and of fleet's API. */
+#define KEY_ERROR(code, message, cause, index)                                                              \
+        "{\"errorCode\":" #code ",\"message\":\"" message "\",\"cause\":\"" cause "\",\"index\":" index "}" \
+                                                                                                        "\n"
+#define ERROR(code, message) "{\"error\":{\"code\":" #code ",\"message\":\"" message "\"}}"
+
 typedef struct Row {
         const char *request, *fields, *body; /* "METHOD TARGET"; 'fields' with the end of each line */
         unsigned status;
@@ -268,9 +274,7 @@ static char *split(Fixture *fixture, int *ret_length) {
         body[2] = 0;
         for (size_t i = 0; i < 4; i++) {
                 static const char *const cut[] = { "\r\nDate: ", "\r\nConnection: close\r\n",
-                                                   "\r\nContent-Length: ",
-                                                   "\r\n"
-                                                   "Transfer-Encoding: " };
+                                                   "\r\nContent-Length: ", "\r\nTransfer-Encoding: " };
                 char *end;
 
                 from = strstr(fixture->answer, cut[i]);
@@ -316,21 +320,20 @@ static void a_value_is_set_read_and_removed(void **state) {
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
                 { "GET /v2/keys/", NULL, NULL, 200, KEYS("0"),
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
-                { "OPTIONS /v2/keys/a", NULL, NULL, 200, "", "" },
-                { "OPTIONS /v2/keys//a", NULL, NULL, 200, "", "" },
+                { "OPTIONS /v2/keys/a", NULL, NULL, 200, , "" },
+                { "OPTIONS /v2/keys//a", NULL, NULL, 200, , "" },
                 { "PATCH /v2/keys/a", NULL, NULL, 405, TEXT "Allow: HEAD,GET,PUT,POST,DELETE\r\n" NOSNIFF,
                   "Method Not Allowed\n" },
                 { "GET /v2/keys/a", NULL, NULL, 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "GET /v2/keys/x/y/z", NULL, NULL, 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/x\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/x", "0") },
                 { "PUT /v2/keys/a", FORM, "value=1", 201, KEYS("@1"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=2", 200, KEYS("@2"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@2"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
@@ -347,91 +350,77 @@ static void a_value_is_set_read_and_removed(void **state) {
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
                   "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/b?quorum=true", NULL, NULL, 404, REFUSED("@2"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/b\",\"index\":@2}\n" },
+                  KEY_ERROR(100, "Key not found", "/b", "@2") },
                 { "GET /v2/keys/a/b", NULL, NULL, 400, REFUSED("@2"),
-                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                  KEY_ERROR(104, "Not a directory", "/a", "@2") },
                 { "GET /v2/keys/a/b/c", NULL, NULL, 400, REFUSED("@2"),
-                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                  KEY_ERROR(104, "Not a directory", "/a", "@2") },
                 { "PUT /v2/keys/a/b", FORM, "value=1", 400, REFUSED("@2"),
-                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                  KEY_ERROR(104, "Not a directory", "/a", "@2") },
                 { "POST /v2/keys/a", FORM, "value=1", 400, REFUSED("@2"),
-                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                  KEY_ERROR(104, "Not a directory", "/a", "@2") },
                 { "PUT /v2/keys/a?value=3", NULL, NULL, 200, KEYS("@3"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/a?value=query", FORM, "value=body", 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=first&value=second", 200, KEYS("@5"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/"
-                  "a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
+                  "a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5},\"prevNode\":{\"key\":"
+                  "\"/a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=%22%5C%0A%C3%A4&x=y", 200, KEYS("@6"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,"
-                  "\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
-                  "a\",\"value\":\"first\",\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5}}\n" },
+                  "a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{"
+                  "\"key\":\"/a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/a", NULL, "value=not+a+form", 200, KEYS("@7"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/a", JSON, "value=not+a+form", 200, KEYS("@8"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "PUT /v2/keys/a", "Content-Type: APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8\r\n",
                   "value=form", 200, KEYS("@9"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8}}\n" },
                 { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencode\r\n", "value=none", 200,
                   KEYS("@10"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
                 { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400,
-                  REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"mime: invalid media "
-                  "parameter\",\"index\":0}\n" },
+                  REFUSED("0"), KEY_ERROR(210, "Invalid POST form", "mime: invalid media parameter", "0") },
                 { "PUT /v2/keys/a", FORM, "value=%4", 400, REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape "
-                  "\\\"%4\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(210, "Invalid POST form", "invalid URL escape \\\"%4\\\"", "0") },
                 { "GET /v2/keys/a?value=%4", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape "
-                  "\\\"%4\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(210, "Invalid POST form", "invalid URL escape \\\"%4\\\"", "0") },
                 { "DELETE /v2/keys/a", FORM, "prevValue=no+body+is+read", 200, KEYS("@11"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/"
-                  "a\",\"modifiedIndex\":@11,\"createdIndex\":@10},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"modifiedIndex\":@11,\"createdIndex\":@10},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
                 { "DELETE /v2/keys/a", NULL, NULL, 404, REFUSED("@11"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":@11}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "@11") },
                 { "PUT /v2/keys/", FORM, "value=1", 400, REFUSED("@11"),
-                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                  KEY_ERROR(107, "Root is read only", "/", "@11") },
                 { "PUT /v2/keys/?prevExist=true", FORM, "value=1", 400, REFUSED("@11"),
-                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                  KEY_ERROR(107, "Root is read only", "/", "@11") },
                 { "DELETE /v2/keys/", NULL, NULL, 400, REFUSED("@11"),
-                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                  KEY_ERROR(107, "Root is read only", "/", "@11") },
                 { "DELETE /v2/keys/?recursive=true", NULL, NULL, 400, REFUSED("@11"),
-                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                  KEY_ERROR(107, "Root is read only", "/", "@11") },
                 { "PUT /v2/keys/%3Ca%3E%22%5C", FORM, "value=<&>", 201, KEYS("@12"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
-                  "\"createdIndex\":@12}}\n" },
+                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,\"createdIndex\":@"
+                  "12}}\n" },
                 { "GET /v2/keys/%3Ca%3E%22%5C", NULL, NULL, 200, KEYS("@12"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
-                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
-                  "\"createdIndex\":@12}}\n" },
+                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,\"createdIndex\":@"
+                  "12}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -443,9 +432,9 @@ static void directories_are_made_listed_and_removed(void **state) {
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
                   "d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/d", FORM, "dir=true", 403, REFUSED("@1"),
-                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
+                  KEY_ERROR(102, "Not a file", "/d", "@1") },
                 { "PUT /v2/keys/d", FORM, "value=1", 403, REFUSED("@1"),
-                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
+                  KEY_ERROR(102, "Not a file", "/d", "@1") },
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@1"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
                   "d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
@@ -462,143 +451,123 @@ static void directories_are_made_listed_and_removed(void **state) {
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
                   "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/d/_hidden", FORM, "value=4", 201, KEYS("@6"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
-                  "\"createdIndex\":@6}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/d/_secret/k", FORM, "value=5", 201, KEYS("@7"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/_secret/"
-                  "k\",\"value\":\"5\",\"modifiedIndex\":@7,"
-                  "\"createdIndex\":@7}}\n" },
+                  "k\",\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
-                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/"
-                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
-                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "e\",\"dir\":true,\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?sorted=true", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
-                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/"
-                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
-                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "e\",\"dir\":true,\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "e\",\"dir\":true,"
-                  "\"nodes\":[{\"key\":\"/d/e/"
-                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
-                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@3},"
-                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
-                  "x\",\"value\":\"1\","
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "e\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/"
+                  "z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=true&sorted=true&quorum=true", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "e\",\"dir\":true,"
-                  "\"nodes\":[{\"key\":\"/d/e/"
-                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
-                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@3},"
-                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
-                  "x\",\"value\":\"1\","
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "e\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/"
+                  "z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=false", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
-                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/"
-                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
-                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "e\",\"dir\":true,\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "HEAD /v2/keys/d", NULL, NULL, 200, KEYS("@7"), "" },
                 { "GET /v2/keys/?recursive=true", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
-                  "d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\","
-                  "\"dir\":true,\"nodes\":[{\"key\":\"/d/e/"
-                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "{\"key\":\"/d/e/"
+                  "d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/"
                   "z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
                   "\"createdIndex\":@3},{\"key\":\"/d/"
-                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\","
-                  "\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
                   "\"createdIndex\":@1}]}}\n" },
                 { "GET /v2/keys/d/_hidden", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
-                  "\"createdIndex\":@6}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/"
+                  "_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "GET /v2/keys/d/_secret", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d/_secret\",\"dir\":true,\"nodes\":[{\"key\":\"/"
-                  "d/_secret/k\","
-                  "\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}],\"modifiedIndex\":@7,"
+                  "d/_secret/"
+                  "k\",\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}],\"modifiedIndex\":@7,"
                   "\"createdIndex\":@7}}\n" },
                 { "DELETE /v2/keys/d", NULL, NULL, 403, REFUSED("@7"),
-                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@7}\n" },
+                  KEY_ERROR(102, "Not a file", "/d", "@7") },
                 { "DELETE /v2/keys/d?dir=true", NULL, NULL, 403, REFUSED("@7"),
-                  "{\"errorCode\":108,\"message\":\"Directory not empty\",\"cause\":\"/d\",\"index\":@7}\n" },
+                  KEY_ERROR(108, "Directory not empty", "/d", "@7") },
                 { "DELETE /v2/keys/d/f?dir=true", NULL, NULL, 200, KEYS("@8"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/d/"
-                  "f\",\"dir\":true,\"modifiedIndex\":@8,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@8,\"createdIndex\":@5},\"prevNode\":{\"key\":\"/d/"
                   "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "DELETE /v2/keys/d/x?dir=true", NULL, NULL, 200, KEYS("@9"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/d/"
-                  "x\",\"modifiedIndex\":@9,\"createdIndex\":@2},"
-                  "\"prevNode\":{\"key\":\"/d/"
+                  "x\",\"modifiedIndex\":@9,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/d/"
                   "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/d?dir=true&prevExist=true", FORM, "ttl=1000", 200, KEYS("@10"),
                   "{\"action\":\"update\",\"node\":{\"key\":\"/"
-                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@10,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
-                  "d\",\"dir\":true,\"modifiedIndex\":@1,"
-                  "\"createdIndex\":@1}}\n" },
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@10,"
+                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@11"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/"
-                  "d\",\"dir\":true,\"modifiedIndex\":@11,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@11,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
                   "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
                   "\"createdIndex\":@1}}\n" },
                 { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 404, REFUSED("@11"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/d\",\"index\":@11}\n" },
+                  KEY_ERROR(100, "Key not found", "/d", "@11") },
                 { "PUT /v2/keys/file", FORM, "value=1", 201, KEYS("@12"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
                   "file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
                 { "PUT /v2/keys/file", FORM, "dir=true", 200, KEYS("@13"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "file\",\"dir\":true,\"modifiedIndex\":@13,\"createdIndex\":@13},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "file\",\"dir\":true,\"modifiedIndex\":@13,\"createdIndex\":@13},\"prevNode\":{\"key\":\"/"
                   "file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
                 { "POST /v2/keys/q", FORM, "value=1", 201, KEYS("@14"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#14\",\"value\":\"1\",\"modifiedIndex\":@14,"
-                  "\"createdIndex\":@14}}\n" },
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
+                  "#14\",\"value\":\"1\",\"modifiedIndex\":@14,\"createdIndex\":@14}}\n" },
                 { "POST /v2/keys/q", FORM, "value=2&ttl=1000", 201, KEYS("@15"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
-                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@15,\"createdIndex\":@15}}\n" },
+                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@15,"
+                  "\"createdIndex\":@15}}\n" },
                 { "POST /v2/keys/q?dir=true", NULL, NULL, 201, KEYS("@16"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
                   "#16\",\"dir\":true,\"modifiedIndex\":@16,\"createdIndex\":@16}}\n" },
                 { "POST /v2/keys/q?prevIndex=1&prevValue=x&prevExist=true", FORM, "value=4", 201, KEYS("@17"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
-                  "\"createdIndex\":@17}}\n" },
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
+                  "#17\",\"value\":\"4\",\"modifiedIndex\":@17,\"createdIndex\":@17}}\n" },
                 { "POST /v2/keys/q?noValueOnSuccess=true", FORM, "value=5", 201, KEYS("@18"),
                   "{\"action\":\"create\"}\n" },
                 { "POST /v2/keys/", FORM, "value=root", 201, KEYS("@19"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/"
-                  "#19\",\"value\":\"root\",\"modifiedIndex\":@19,"
-                  "\"createdIndex\":@19}}\n" },
+                  "#19\",\"value\":\"root\",\"modifiedIndex\":@19,\"createdIndex\":@19}}\n" },
                 { "GET /v2/keys/q?recursive=true&sorted=true", NULL, NULL, 200, KEYS("@19"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/q\",\"dir\":true,\"nodes\":[{\"key\":\"/q/"
-                  "#14\",\"value\":\"1\","
-                  "\"modifiedIndex\":@14,\"createdIndex\":@14},{\"key\":\"/q/"
-                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\","
-                  "\"ttl\":~1000,\"modifiedIndex\":@15,\"createdIndex\":@15},{\"key\":\"/q/"
-                  "#16\",\"dir\":true,"
-                  "\"modifiedIndex\":@16,\"createdIndex\":@16},{\"key\":\"/q/"
-                  "#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
-                  "\"createdIndex\":@17},{\"key\":\"/q/"
-                  "#18\",\"value\":\"5\",\"modifiedIndex\":@18,\"createdIndex\":@18}],"
-                  "\"modifiedIndex\":@14,\"createdIndex\":@14}}\n" },
+                  "#14\",\"value\":\"1\",\"modifiedIndex\":@14,\"createdIndex\":@14},{\"key\":\"/q/"
+                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@15,"
+                  "\"createdIndex\":@15},{\"key\":\"/q/"
+                  "#16\",\"dir\":true,\"modifiedIndex\":@16,\"createdIndex\":@16},{\"key\":\"/q/"
+                  "#17\",\"value\":\"4\",\"modifiedIndex\":@17,\"createdIndex\":@17},{\"key\":\"/q/"
+                  "#18\",\"value\":\"5\",\"modifiedIndex\":@18,\"createdIndex\":@18}],\"modifiedIndex\":@14,"
+                  "\"createdIndex\":@14}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -607,87 +576,72 @@ static void directories_are_made_listed_and_removed(void **state) {
 static void conditions_decide_about_a_write(void **state) {
         static const Row rows[] = {
                 { "PUT /v2/keys/a?prevExist=true", FORM, "value=1", 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "PUT /v2/keys/a?prevIndex=1", FORM, "value=1", 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "PUT /v2/keys/a?prevValue=1", FORM, "value=1", 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "PUT /v2/keys/a?prevExist=false&prevIndex=5&prevValue=x", FORM, "value=1", 201, KEYS("@1"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevExist=false", FORM, "value=2", 412, REFUSED("@1"),
-                  "{\"errorCode\":105,\"message\":\"Key already exists\",\"cause\":\"/a\",\"index\":@1}\n" },
+                  KEY_ERROR(105, "Key already exists", "/a", "@1") },
                 { "PUT /v2/keys/a?prevExist=true", FORM, "value=2", 200, KEYS("@2"),
                   "{\"action\":\"update\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevExist=true&prevValue=1", FORM, "value=3", 412, REFUSED("@2"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1 != "
-                  "2]\",\"index\":@2}\n" },
+                  KEY_ERROR(101, "Compare failed", "[1 != 2]", "@2") },
                 { "PUT /v2/keys/a?prevExist=true&prevValue=2", FORM, "value=3", 200, KEYS("@3"),
                   "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevValue=3", FORM, "value=4", 200, KEYS("@4"),
                   "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"4\",\"modifiedIndex\":@4,"
-                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevIndex=1000", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
-                  "@4]\",\"index\":@4}\n" },
+                  KEY_ERROR(101, "Compare failed", "[1000 != @4]", "@4") },
                 { "PUT /v2/keys/a?prevIndex=1000&prevValue=4", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
-                  "@4]\",\"index\":@4}\n" },
+                  KEY_ERROR(101, "Compare failed", "[1000 != @4]", "@4") },
                 { "PUT /v2/keys/a?prevIndex=1000&prevValue=5", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[5 != 4] [1000 != "
-                  "@4]\",\"index\":@4}\n" },
+                  KEY_ERROR(101, "Compare failed", "[5 != 4] [1000 != @4]", "@4") },
                 { "PUT /v2/keys/a?prevIndex=0", FORM, "value=5", 200, KEYS("@5"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"5\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"5\",\"modifiedIndex\":@5,\"createdIndex\":@5},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevIndex=18446744073709551615", FORM, "value=6", 412, REFUSED("@5"),
-                  "{\"errorCode\":101,\"message\":\"Compare "
-                  "failed\",\"cause\":\"[18446744073709551615 != "
-                  "@5]\",\"index\":@5}\n" },
+                  KEY_ERROR(101, "Compare failed", "[18446744073709551615 != @5]", "@5") },
                 { "PUT /v2/keys/a?noValueOnSuccess=true", FORM, "value=6", 200, KEYS("@6"),
                   "{\"action\":\"set\"}\n" },
                 { "PUT /v2/keys/a?noValueOnSuccess=true&prevValue=x", FORM, "value=7", 412, REFUSED("@6"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != "
-                  "6]\",\"index\":@6}\n" },
+                  KEY_ERROR(101, "Compare failed", "[x != 6]", "@6") },
                 { "PUT /v2/keys/n?noValueOnSuccess=true&prevExist=false", FORM, "value=7", 201, KEYS("@7"),
                   "{\"action\":\"create\"}\n" },
                 { "DELETE /v2/keys/a?prevValue=x", NULL, NULL, 412, REFUSED("@7"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != "
-                  "6]\",\"index\":@7}\n" },
+                  KEY_ERROR(101, "Compare failed", "[x != 6]", "@7") },
                 { "DELETE /v2/keys/a?prevIndex=1000", NULL, NULL, 412, REFUSED("@7"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
-                  "@6]\",\"index\":@7}\n" },
+                  KEY_ERROR(101, "Compare failed", "[1000 != @6]", "@7") },
                 { "DELETE /v2/keys/none?prevIndex=1", NULL, NULL, 404, REFUSED("@7"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@7}\n" },
+                  KEY_ERROR(100, "Key not found", "/none", "@7") },
                 { "DELETE /v2/keys/a?prevValue=6&noValueOnSuccess=true", NULL, NULL, 200, KEYS("@8"),
                   "{\"action\":\"compareAndDelete\",\"node\":{\"key\":\"/"
-                  "a\",\"modifiedIndex\":@8,\"createdIndex\":@6},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"modifiedIndex\":@8,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"6\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "DELETE /v2/keys/n?noValueOnSuccess=true&prevExist=false", NULL, NULL, 200, KEYS("@9"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/n\",\"modifiedIndex\":@9,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/"
+                  "n\",\"modifiedIndex\":@9,\"createdIndex\":@7},\"prevNode\":{\"key\":\"/"
                   "n\",\"value\":\"7\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "PUT /v2/keys/dir", FORM, "dir=true", 201, KEYS("@10"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
                   "dir\",\"dir\":true,\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
                 { "PUT /v2/keys/dir?prevValue=1", FORM, "value=1", 403, REFUSED("@10"),
-                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
+                  KEY_ERROR(102, "Not a file", "/dir", "@10") },
                 { "DELETE /v2/keys/dir?prevValue=1&recursive=true", NULL, NULL, 403, REFUSED("@10"),
-                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
+                  KEY_ERROR(102, "Not a file", "/dir", "@10") },
                 { "GET /v2/keys/", NULL, NULL, 200, KEYS("@10"),
                   "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
-                  "dir\",\"dir\":true,\"modifiedIndex\":@10,"
-                  "\"createdIndex\":@10}]}}\n" },
+                  "dir\",\"dir\":true,\"modifiedIndex\":@10,\"createdIndex\":@10}]}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -697,93 +651,85 @@ static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
         static const Row rows[] = {
                 { "PUT /v2/keys/a", FORM, "value=1&ttl=1000", 201, KEYS("@1"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@1"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=2000", 200, KEYS("@2"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,"
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
-                  "\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=3000&prevExist=true", 200, KEYS("@3"),
                   "{\"action\":\"update\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
-                  "\"expiration\":\"$E2000;Z\",\"ttl\":~2000,\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@2},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true", 400, REFUSED("0"),
-                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL "
-                  "value set\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(212, "A TTL must be provided on refresh", "No TTL value set", "0") },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=", 400, REFUSED("0"),
-                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL "
-                  "value set\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(212, "A TTL must be provided on refresh", "No TTL value set", "0") },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=10&value=1", 400, REFUSED("0"),
-                  "{\"errorCode\":211,\"message\":\"Value provided on refresh\",\"cause\":\"A value was "
-                  "provided on a refresh\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(211, "Value provided on refresh", "A value was provided on a refresh", "0") },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=4000&value=", 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,"
-                  "\"modifiedIndex\":@4,\"createdIndex\":@4},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
-                  "\"expiration\":\"$E3000;Z\",\"ttl\":~3000,\"modifiedIndex\":@3,\"createdIndex\":@2}}\n" },
+                  "a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,\"modifiedIndex\":@4,"
+                  "\"createdIndex\":@4},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/none", FORM, "refresh=true&ttl=10&prevExist=true", 404, REFUSED("@4"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@4}\n" },
+                  KEY_ERROR(100, "Key not found", "/none", "@4") },
                 { "PUT /v2/keys/a", FORM, "ttl=&value=2", 200, KEYS("@5"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,\"modifiedIndex\":@4,"
                   "\"createdIndex\":@4}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=31536000000", 200, KEYS("@6"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\","
-                  "\"ttl\":~31536000000,\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
-                  "a\",\"value\":\"2\","
-                  "\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                  "a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\",\"ttl\":~31536000000,"
+                  "\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=31536000001", 200, KEYS("@7"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\",\"ttl\":~31536000000,"
                   "\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=18446744073709551615", 200, KEYS("@8"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=18446744073709551616", 400, REFUSED("0"),
-                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(202, "The given TTL in POST form is not a number",
+                            "invalid value for \\\"ttl\\\"", "0") },
                 { "PUT /v2/keys/a", FORM, "ttl=-1", 400, REFUSED("0"),
-                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(202, "The given TTL in POST form is not a number",
+                            "invalid value for \\\"ttl\\\"", "0") },
                 { "PUT /v2/keys/a", FORM, "ttl=1s", 400, REFUSED("0"),
-                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(202, "The given TTL in POST form is not a number",
+                            "invalid value for \\\"ttl\\\"", "0") },
                 { "PUT /v2/keys/a?ttl=%20", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(202, "The given TTL in POST form is not a number",
+                            "invalid value for \\\"ttl\\\"", "0") },
                 { "PUT /v2/keys/d", FORM, "dir=true&ttl=1000", 201, KEYS("@9"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@9,"
+                  "\"createdIndex\":@9}}\n" },
                 { "PUT /v2/keys/d/k", FORM, "value=1&ttl=500", 201, KEYS("@10"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                  "k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,"
-                  "\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                  "k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,\"modifiedIndex\":@10,"
+                  "\"createdIndex\":@10}}\n" },
                 { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@10"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
-                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"nodes\":[{\"key\":\"/d/"
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"nodes\":[{\"key\":\"/d/"
                   "k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,\"modifiedIndex\":@10,"
                   "\"createdIndex\":@10}],\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
                 { "POST /v2/keys/d", FORM, "value=1&ttl=31536000001", 201, KEYS("@11"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/d/#11\",\"value\":\"1\",\"modifiedIndex\":@11,"
-                  "\"createdIndex\":@11}}\n" },
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/d/"
+                  "#11\",\"value\":\"1\",\"modifiedIndex\":@11,\"createdIndex\":@11}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -792,58 +738,43 @@ static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
 static void each_wrong_parameter_is_named(void **state) {
         static const Row rows[] = {
                 { "GET /v2/keys/?recursive=yes", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"recursive\\\"\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"recursive\\\"", "0") },
                 { "GET /v2/keys/?sorted=", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"sorted\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"sorted\\\"", "0") },
                 { "GET /v2/keys/?wait=tRue", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"wait\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"wait\\\"", "0") },
                 { "GET /v2/keys/?dir=2", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"dir\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"dir\\\"", "0") },
                 { "GET /v2/keys/?quorum=fALSE", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"quorum\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"quorum\\\"", "0") },
                 { "GET /v2/keys/?stream=on", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"stream\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"stream\\\"", "0") },
                 { "GET /v2/keys/?noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"noValueOnSuccess\\\"\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"noValueOnSuccess\\\"", "0") },
                 { "GET /v2/keys/?prevExist=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "prevExist\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for prevExist", "0") },
                 { "GET /v2/keys/?refresh=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "refresh\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for refresh", "0") },
                 { "GET /v2/keys/?prevIndex=", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(203, "The given index in POST form is not a number",
+                            "invalid value for \\\"prevIndex\\\"", "0") },
                 { "GET /v2/keys/?prevIndex=-1", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(203, "The given index in POST form is not a number",
+                            "invalid value for \\\"prevIndex\\\"", "0") },
                 { "GET /v2/keys/?waitIndex=a", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"waitIndex\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(203, "The given index in POST form is not a number",
+                            "invalid value for \\\"waitIndex\\\"", "0") },
                 { "GET /v2/keys/?waitIndex=18446744073709551616", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"waitIndex\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(203, "The given index in POST form is not a number",
+                            "invalid value for \\\"waitIndex\\\"", "0") },
                 { "GET /v2/keys/?prevValue=", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":201,\"message\":\"PrevValue is Required in POST form\","
-                  "\"cause\":\"\\\"prevValue\\\" cannot be empty\",\"index\":0}\n" },
+                  KEY_ERROR(201, "PrevValue is Required in POST form", "\\\"prevValue\\\" cannot be empty",
+                            "0") },
                 { "HEAD /v2/keys/?wait=true", NULL, NULL, 400, REFUSED("0"), "" },
                 { "PUT /v2/keys/a?wait=true", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be "
-                  "used with GET requests\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "\\\"wait\\\" can only be used with GET requests", "0") },
                 { "DELETE /v2/keys/a?wait=1", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be "
-                  "used with GET requests\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "\\\"wait\\\" can only be used with GET requests", "0") },
                 { "PUT /v2/keys/a?wait=false&sorted=0&stream=f&quorum=F&recursive=FALSE&dir=False", FORM,
                   "value=1", 201, KEYS("@1"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
@@ -856,21 +787,18 @@ static void each_wrong_parameter_is_named(void **state) {
                   "{\"action\":\"get\",\"node\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/?prevIndex=x&recursive=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(203, "The given index in POST form is not a number",
+                            "invalid value for \\\"prevIndex\\\"", "0") },
                 { "GET /v2/keys/?recursive=x&sorted=y", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "\\\"recursive\\\"\","
-                  "\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for \\\"recursive\\\"", "0") },
                 { "PUT /v2/keys/a?prevValue=&noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":201,\"message\":\"PrevValue is Required in POST form\","
-                  "\"cause\":\"\\\"prevValue\\\" cannot be empty\",\"index\":0}\n" },
+                  KEY_ERROR(201, "PrevValue is Required in POST form", "\\\"prevValue\\\" cannot be empty",
+                            "0") },
                 { "PUT /v2/keys/a?ttl=x&prevExist=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
-                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                  KEY_ERROR(202, "The given TTL in POST form is not a number",
+                            "invalid value for \\\"ttl\\\"", "0") },
                 { "PUT /v2/keys/a?prevExist=x&refresh=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
-                  "prevExist\",\"index\":0}\n" },
+                  KEY_ERROR(209, "Invalid field", "invalid value for prevExist", "0") },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -894,9 +822,9 @@ static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **st
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys\r\n",
                   "<a href=\"/v2/keys\">Moved Permanently</a>.\n\n" },
                 { "GET /v2/keys/a/...", NULL, NULL, 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "GET /v2/keys/.a", NULL, NULL, 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/.a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/.a", "0") },
                 { "GET /v2/keys//%3C%26%3E%22'%20%25%C3%A4", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: "
                   "/v2/keys/%3C&%3E%22%27%20%25%C3%A4\r\n",
@@ -908,12 +836,12 @@ static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **st
                 { "GET /nope/.", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /nope\r\n",
                   "<a href=\"/nope\">Moved Permanently</a>.\n\n" },
-                { "OPTIONS /nope/.", NULL, NULL, 200, "", "" },
+                { "OPTIONS /nope/.", NULL, NULL, 200, , "" },
                 { "GET /%2e%2e/version", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /version\r\n",
                   "<a href=\"/version\">Moved Permanently</a>.\n\n" },
-                { "OPTIONS *", NULL, NULL, 200, "", "" },
-                { "GET *", NULL, NULL, 400, "", "" },
+                { "OPTIONS *", NULL, NULL, 200, , "" },
+                { "GET *", NULL, NULL, 400, , "" },
                 { "GET /%", NULL, NULL, 400, TEXT, "400 Bad Request" },
         };
 
@@ -927,14 +855,14 @@ static void a_watch_answers_with_the_first_change_from_its_index_on(void **state
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/d/k", FORM, "value=2&ttl=1000", 201, KEYS("@2"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/d/_h", FORM, "value=3", 201, KEYS("@3"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
                   "_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "DELETE /v2/keys/a", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@4,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/"
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/"
+                  "a\",\"modifiedIndex\":@4,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/"
@@ -944,19 +872,19 @@ static void a_watch_answers_with_the_first_change_from_its_index_on(void **state
                   "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?wait=true&waitIndex=1&recursive=true", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/d/k?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/d/_h?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
                   "_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "GET /v2/keys/d/k?wait=1&quorum=false&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@2,"
+                  "\"createdIndex\":@2}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -965,211 +893,211 @@ static void a_watch_answers_with_the_first_change_from_its_index_on(void **state
 /* -- /fleet/v1/kv -- */
 
 static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
-        static const Row rows[] = {
-                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@1}}\n" },
-                { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@2,"
-                  "\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@1}}\n" },
-                { "GET /fleet/v1/kv/value/a", NULL, NULL, 200,
-                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: "
-                  "@2\r\n"
-                  "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
-                  "two" },
-                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL, 200,
-                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: "
-                  "@2\r\n"
-                  "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
-                  "" },
-                { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
-                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@3},"
-                  "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
-                { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
-                  "{\"error\":{\"code\":412,\"message\":\"key already exists: /a\"},\"index\":@3}\n" },
-                { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: what must not exist has none; leave out "
-                  "prevIndex or prevExist"
-                  "\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
-                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @3]\"},\"index\":@3}\n" },
-                { "PUT /fleet/v1/kv/value/none?prevIndex=1000", NULL, "four", 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"key not found: /none\"},\"index\":@3}\n" },
-                { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"key not found: /none\"},\"index\":@3}\n" },
-                { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
-                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":\"/"
-                  "new\",\"modifiedIndex\":@4}}\n" },
-                { "GET /fleet/v1/kv/value/new", NULL, NULL, 200,
-                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @4\r\nX-Fleet-Modified-Index: "
-                  "@4\r\n"
-                  "X-Fleet-Created-Index: @4\r\n" NOSNIFF,
-                  "" },
-                { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
-                  "{\"error\":{\"code\":415,\"message\":\"the body is the value itself,"
-                  " of type application/octet-stream: curl -T FILE\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@5},"
-                  "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@3}}\n" },
-                { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"not a directory: /a\"},\"index\":@5}\n" },
-                { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/d/"
-                  "k\",\"modifiedIndex\":@6}}\n" },
-                { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
-                { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET "
-                  "/fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
-                { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
-                { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"directory not empty: /d\"},\"index\":@6}\n" },
-                { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
-                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @5]\"},\"index\":@6}\n" },
-                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
-                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@7},"
-                  "\"prevNode\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@5}}\n" },
-                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"key not found: /a\"},\"index\":@7}\n" },
-                { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
-                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/"
-                  "d\","
-                  "\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/"
-                  "d\",\"modifiedIndex\":@6}}\n" },
-                { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
-                { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
-                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"a key begins with '/'\"}}\n" },
-                { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
-                  " and no '/' at its end\"}}\n" },
-                { "GET /fleet/v1/kv/value/a/", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
-                  " and no '/' at its end\"}}\n" },
-                { "GET /fleet/v1/kv/value/../a", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
-                  " and no '/' at its end\"}}\n" },
-                { "PUT /fleet/v1/kv/value/_fleet/unit/a.service", NULL, "1", 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"/_fleet is written by fleet alone\"}}\n" },
-                { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
-                { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/"
-                  "f\",\"modifiedIndex\":@9}}\n" },
-                { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":\"/"
-                  "f\",\"modifiedIndex\":@10,"
-                  "\"ttl\":~31536000000},\"prevNode\":{\"createdIndex\":@9,\"key\":\"/"
-                  "f\",\"modifiedIndex\":@9}}\n" },
-        };
+        static const Row
+                rows
+                        [] = {
+                                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
+                                  ERROR(404, "key not found") "\n" },
+                                { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
+                                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@1}}\n" },
+                                { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
+                                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,"
+                                  "\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
+                                { "GET /fleet/v1/kv/value/a", NULL, NULL, 200,
+                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
+                                  "X-Fleet-TTL: ~1000\r\n",
+                                  "two" },
+                                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL, 200,
+                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
+                                  "X-Fleet-TTL: ~1000\r\n",
+                                  "" },
+                                { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
+                                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":"
+                                  "\"/a\",\"modifiedIndex\":@3},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
+                                { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
+                                  "{\"error\":{\"code\":412,\"message\":\"key already exists: "
+                                  "/a\"},\"index\":@3}\n" },
+                                { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400,
+                                  JSON,
+                                  ERROR(400, "prevIndex: what must not exist has none; leave out prevIndex "
+                                             "or prevExist") "\n" },
+                                { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
+                                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
+                                  "@3]\"},\"index\":@3}\n" },
+                                { "PUT /fleet/v1/kv/value/none?prevIndex=1000", NULL, "four", 404, JSON,
+                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                                  "/none\"},\"index\":@3}\n" },
+                                { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
+                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                                  "/none\"},\"index\":@3}\n" },
+                                { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
+                                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":"
+                                  "\"/new\",\"modifiedIndex\":@4}}\n" },
+                                { "GET /fleet/v1/kv/value/new", NULL, NULL, 200,
+                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                                  "@4\r\nX-Fleet-Modified-Index: @4\r\nX-Fleet-Created-Index: @4\r\n" NOSNIFF,
+                                  "" },
+                                { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
+                                  ERROR(415, "the body is the value itself, of type "
+                                             "application/octet-stream: curl -T FILE") "\n" },
+                                { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200,
+                                  JSON,
+                                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@5},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@3}}\n" },
+                                { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
+                                  "{\"error\":{\"code\":409,\"message\":\"not a directory: "
+                                  "/a\"},\"index\":@5}\n" },
+                                { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
+                                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/"
+                                  "d/k\",\"modifiedIndex\":@6}}\n" },
+                                { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
+                                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
+                                  "/d\"},\"index\":@6}\n" },
+                                { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET "
+                                  "/fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
+                                { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
+                                  "/d\"},\"index\":@6}\n" },
+                                { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
+                                  "{\"error\":{\"code\":409,\"message\":\"directory not empty: "
+                                  "/d\"},\"index\":@6}\n" },
+                                { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
+                                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
+                                  "@5]\"},\"index\":@6}\n" },
+                                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
+                                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":"
+                                  "\"/a\",\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@5,\"key\":\"/"
+                                  "a\",\"modifiedIndex\":@5}}\n" },
+                                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
+                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                                  "/a\"},\"index\":@7}\n" },
+                                { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
+                                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":"
+                                  "true,\"key\":\"/"
+                                  "d\",\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,"
+                                  "\"key\":\"/d\",\"modifiedIndex\":@6}}\n" },
+                                { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
+                                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
+                                  "/\"},\"index\":@8}\n" },
+                                { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
+                                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
+                                  "/\"},\"index\":@8}\n" },
+                                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON,
+                                  ERROR(400, "a key begins with '/'") "\n" },
+                                { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
+                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                                             "its end") "\n" },
+                                { "GET /fleet/v1/kv/value/a/", NULL, NULL, 400, JSON,
+                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                                             "its end") "\n" },
+                                { "GET /fleet/v1/kv/value/../a", NULL, NULL, 400, JSON,
+                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                                             "its end") "\n" },
+                                { "PUT /fleet/v1/kv/value/_fleet/unit/a.service", NULL, "1", 403, JSON,
+                                  ERROR(403, "/_fleet is written by fleet alone") "\n" },
+                                { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
+                                  "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
+                                { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
+                                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/"
+                                  "f\",\"modifiedIndex\":@9}}\n" },
+                                { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
+                                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":"
+                                  "\"/"
+                                  "f\",\"modifiedIndex\":@10,\"ttl\":~31536000000},\"prevNode\":{"
+                                  "\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+                        };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
 static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state) {
-        static const Row rows[] = {
-                { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
-                  "/value/KEY\"}}\n" },
-                { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
-                  "/value/KEY\"}}\n" },
-                { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
-                  "/value/KEY\"}}\n" },
-                { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
-                  "/value/KEY\"}}\n" },
-                { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
-                  "/value/KEY\"}}\n" },
-                { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"PUT is not for this path; it takes "
-                  "GET,HEAD\"}}\n" },
-                { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
-                { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"GET is not for this path; it takes POST\"}}\n" },
-                { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"POST is not for this path; it takes "
-                  "GET,HEAD,PUT,DELETE\"}}\n" },
-                { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: this takes no parameters\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: this takes quorum\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?quoru=true", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quoru: this takes quorum\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?quorum=true&quorum=true", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: given twice\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: expected true or false\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: contains a NUL byte\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\": this takes quorum\"}}\n" },
-                { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
-                { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to "
-                  "18446744073709551615\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to "
-                  "18446744073709551615\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"ttl: expected a number from 0 to "
-                  "18446744073709551615\"}}\n" },
-                { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: this takes prevExist prevIndex ttl\"}}\n" },
-                { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"ttl: this takes dir prevIndex recursive\"}}\n" },
-                { "GET /fleet/v1/kv/list?limit=0", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"limit: expected a number from 1 to 10000\"}}\n" },
-                { "GET /fleet/v1/kv/list?limit=10001", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"limit: expected a number from 1 to 10000\"}}\n" },
-                { "GET /fleet/v1/kv/list?limit=10000", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=a", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key begins with '/'\"}}\n" },
-                { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key begins with '/'\"}}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and "
-                  "'..',"
-                  " and no '/' at its end\"}}\n" },
-                { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
-                  "previous answer, with the same prefix\"}}\n" },
-                { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
-                  "previous answer, with the same prefix\"}}\n" },
-                { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
-                  "previous answer, with the same prefix\"}}\n" },
-                { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"recursive: expected true or false\"}}\n" },
-                { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"after: expected a number from 0 to "
-                  "18446744073709551614\"}}\n" },
-                { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"progress: expected a number from 0 to 3600\"}}\n" },
-                { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"limit: this takes after prefix progress\"}}\n" },
-                { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and "
-                  "'..',"
-                  " and no '/' at its end\"}}\n" },
-                { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"OPTIONS is not for this path; it takes "
-                  "GET,HEAD\"}}\n" },
-        };
+        static const Row
+                rows[] = {
+                        { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
+                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                        { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
+                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                        { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
+                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                        { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
+                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                        { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
+                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                        { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                          ERROR(405, "PUT is not for this path; it takes GET,HEAD") "\n" },
+                        { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
+                        { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
+                          ERROR(405, "GET is not for this path; it takes POST") "\n" },
+                        { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
+                          ERROR(405, "POST is not for this path; it takes GET,HEAD,PUT,DELETE") "\n" },
+                        { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
+                          ERROR(400, "quorum: this takes no parameters") "\n" },
+                        { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
+                          ERROR(400, "prevIndex: this takes quorum") "\n" },
+                        { "GET /fleet/v1/kv/value/a?quoru=true", NULL, NULL, 400, JSON,
+                          ERROR(400, "quoru: this takes quorum") "\n" },
+                        { "GET /fleet/v1/kv/value/a?quorum=true&quorum=true", NULL, NULL, 400, JSON,
+                          ERROR(400, "quorum: given twice") "\n" },
+                        { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
+                          ERROR(400, "quorum: expected true or false") "\n" },
+                        { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
+                          ERROR(400, "quorum: contains a NUL byte") "\n" },
+                        { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
+                          ERROR(400, ": this takes quorum") "\n" },
+                        { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
+                          ERROR(400, "invalid URL escape \\\"%4\\\"") },
+                        { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
+                          ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
+                        { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
+                          ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
+                        { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
+                          ERROR(400, "ttl: expected a number from 0 to 18446744073709551615") "\n" },
+                        { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
+                          ERROR(400, "quorum: this takes prevExist prevIndex ttl") "\n" },
+                        { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
+                          ERROR(400, "ttl: this takes dir prevIndex recursive") "\n" },
+                        { "GET /fleet/v1/kv/list?limit=0", NULL, NULL, 400, JSON,
+                          ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
+                        { "GET /fleet/v1/kv/list?limit=10001", NULL, NULL, 400, JSON,
+                          ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
+                        { "GET /fleet/v1/kv/list?limit=10000", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
+                        { "GET /fleet/v1/kv/list?prefix=a", NULL, NULL, 400, JSON,
+                          ERROR(400, "prefix: a key begins with '/'") "\n" },
+                        { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
+                          ERROR(400, "prefix: a key begins with '/'") "\n" },
+                        { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
+                          ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
+                                     "its end") "\n" },
+                        { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
+                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                                     "same prefix") "\n" },
+                        { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
+                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                                     "same prefix") "\n" },
+                        { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
+                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                                     "same prefix") "\n" },
+                        { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
+                          ERROR(400, "recursive: expected true or false") "\n" },
+                        { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
+                          ERROR(400, "after: expected a number from 0 to 18446744073709551614") "\n" },
+                        { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
+                          ERROR(400, "progress: expected a number from 0 to 3600") "\n" },
+                        { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
+                          ERROR(400, "limit: this takes after prefix progress") "\n" },
+                        { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
+                          ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
+                                     "its end") "\n" },
+                        { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                          ERROR(405, "OPTIONS is not for this path; it takes GET,HEAD") "\n" },
+                };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
 }
@@ -1182,35 +1110,27 @@ static void a_list_comes_in_pages(void **state) {
                   "a\",\"modifiedIndex\":@1}}\n" },
                 { "PUT /fleet/v1/kv/value/d/e/b?ttl=1000", NULL, "2", 201, JSON,
                   "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/e/"
-                  "b\",\"modifiedIndex\":@2,"
-                  "\"ttl\":~1000}}\n" },
+                  "b\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
                 { "PUT /fleet/v1/kv/value/d/_h", NULL, "3", 201, JSON,
                   "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/d/"
                   "_h\",\"modifiedIndex\":@3}}\n" },
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
-                  "d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
-                  "\"key\":\"/d/"
+                  "d\",\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,\"key\":\"/d/"
                   "a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
-                  "e\","
-                  "\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/"
-                  "b\",\"modifiedIndex\":@2,\"ttl\":~1000,"
-                  "\"value\":\"2\"}]}\n" },
+                  "e\",\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/"
+                  "b\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"2\"}]}\n" },
                 { "HEAD /fleet/v1/kv/list", NULL, NULL, 200, JSON, "" },
                 { "GET /fleet/v1/kv/list?recursive=false&values=false", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
                   "d\",\"modifiedIndex\":@1}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&recursive=false&quorum=true", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
-                  "d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
-                  "\"key\":\"/d/"
+                  "d\",\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,\"key\":\"/d/"
                   "a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
-                  "e\","
-                  "\"modifiedIndex\":@2}]}\n" },
+                  "e\",\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d/a", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/"
                   "a\",\"modifiedIndex\":@1,\"value\":\"1\"}]}\n" },
@@ -1222,41 +1142,35 @@ static void a_list_comes_in_pages(void **state) {
                   "{\"index\":@3,\"nodes\":[]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=5&values=false", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
-                  "d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/a\","
-                  "\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
-                  "e\",\"modifiedIndex\":@2},"
-                  "{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,\"ttl\":~1000}]}\n" },
+                  "d\",\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\",\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/"
+                  "b\",\"modifiedIndex\":@2,\"ttl\":~1000}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=4&values=false", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
-                  "\"key\":\"/d\","
-                  "\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,"
-                  "\"key\":\"/d/a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
-                  "\"modifiedIndex\":@2}]}\n" },
+                  "\"key\":\"/d\",\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\",\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nextPageToken\":\"Lw\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
-                  "\"key\":\"/d\","
-                  "\"modifiedIndex\":@1}]}\n" },
+                  "\"key\":\"/d\",\"modifiedIndex\":@1}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false&nextPageToken=Lw", NULL, NULL, 200,
                   JSON,
                   "{\"index\":@3,\"nextPageToken\":\"L19o\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\","
-                  "\"modifiedIndex\":@3}]}\n" },
+                  "_h\",\"modifiedIndex\":@3}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=2&values=false&nextPageToken=L19o", NULL, NULL, 200,
                   JSON,
                   "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/"
-                  "a\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\",\"modifiedIndex\":@2}]}\n" },
+                  "a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\",\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?limit=1", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nextPageToken\":\"L2Q\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
-                  "\"key\":\"/d\","
-                  "\"modifiedIndex\":@1}]}\n" },
+                  "\"key\":\"/d\",\"modifiedIndex\":@1}]}\n" },
                 { "GET /fleet/v1/kv/list?limit=1&nextPageToken=L2Q", NULL, NULL, 200, JSON,
                   "{\"index\":@3,\"nextPageToken\":\"L2QvX2g\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/"
-                  "_h\","
-                  "\"modifiedIndex\":@3,\"value\":\"3\"}]}\n" },
+                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"}]}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -1265,47 +1179,40 @@ static void a_list_comes_in_pages(void **state) {
 static void a_transaction_answers_its_writes_or_the_reason_of_its_rejection(void **state) {
         static const Row rows[] = {
                 { "POST /fleet/v1/kv/txn", JSON,
-                  "{\"checks\":[{\"key\":\"/a\",\"exists\":false}],\"writes\":[{\"action\":\"create\","
-                  "\"key\":\"/a\",\"value\":\"1\"},"
-                  "{\"action\":\"set\",\"key\":\"/d/"
-                  "k\",\"value64\":\"AP8=\",\"ttl\":1000},{\"action\":\"set\",\"key\":\"/e\","
-                  "\"dir\":true}]}",
+                  "{\"checks\":[{\"key\":\"/"
+                  "a\",\"exists\":false}],\"writes\":[{\"action\":\"create\",\"key\":\"/"
+                  "a\",\"value\":\"1\"},{\"action\":\"set\",\"key\":\"/d/"
+                  "k\",\"value64\":\"AP8=\",\"ttl\":1000},{\"action\":\"set\",\"key\":\"/e\",\"dir\":true}]}",
                   200, JSON,
                   "{\"index\":@3,\"writes\":[{\"action\":\"create\",\"node\":{\"createdIndex\":@1,\"key\":\"/"
-                  "a\","
-                  "\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@2,"
-                  "\"key\":\"/d/k\","
-                  "\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"set\",\"node\":{"
-                  "\"createdIndex\":@3,"
-                  "\"dir\":true,\"key\":\"/e\",\"modifiedIndex\":@3}}]}\n" },
+                  "a\",\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":"
+                  "@2,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"set\","
+                  "\"node\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/e\",\"modifiedIndex\":@3}}]}\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
-                  "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"},{\"key\":\"/d\",\"exists\":true}],"
-                  "\"writes\":[{\"action\":\"update\",\"key\":\"/a\",\"value\":\"2\"},"
-                  "{\"action\":\"set\",\"key\":\"/d/"
-                  "k\",\"refresh\":true,\"ttl\":2000},{\"action\":\"delete\",\"key\":\"/e\","
-                  "\"dir\":true}]}",
+                  "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"},{\"key\":\"/"
+                  "d\",\"exists\":true}],\"writes\":[{\"action\":\"update\",\"key\":\"/"
+                  "a\",\"value\":\"2\"},{\"action\":\"set\",\"key\":\"/d/"
+                  "k\",\"refresh\":true,\"ttl\":2000},{\"action\":\"delete\",\"key\":\"/e\",\"dir\":true}]}",
                   200, JSON,
                   "{\"index\":@6,\"writes\":[{\"action\":\"update\",\"node\":{\"createdIndex\":@1,\"key\":\"/"
-                  "a\","
-                  "\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/"
-                  "a\",\"modifiedIndex\":@1,"
-                  "\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@5,\"key\":\"/d/"
-                  "k\",\"modifiedIndex\":@5,"
-                  "\"ttl\":~2000,\"value64\":\"AP8=\"},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
-                  "k\",\"modifiedIndex\":@2,"
-                  "\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"delete\",\"node\":{\"createdIndex\":@3,"
-                  "\"dir\":true,"
-                  "\"key\":\"/"
-                  "e\",\"modifiedIndex\":@6},\"prevNode\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/e\","
-                  "\"modifiedIndex\":@3}}]}\n" },
+                  "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":"
+                  "@5,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@5,\"ttl\":~2000,\"value64\":\"AP8=\"},\"prevNode\":{"
+                  "\"createdIndex\":@2,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"delete\","
+                  "\"node\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/"
+                  "e\",\"modifiedIndex\":@6},\"prevNode\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/"
+                  "e\",\"modifiedIndex\":@3}}]}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}", 200, JSON,
                   "{\"index\":@6,\"writes\":[]}\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
-                  "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/a\",\"exists\":false}],"
-                  "\"writes\":[{\"action\":\"delete\",\"key\":\"/a\"}]}",
+                  "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/"
+                  "a\",\"exists\":false}],\"writes\":[{\"action\":\"delete\",\"key\":\"/a\"}]}",
                   412, JSON,
-                  "{\"error\":{\"at\":\"checks[1]\",\"code\":412,\"message\":\"checks[1]: the key exists\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "{\"error\":{\"at\":\"checks[1]\",\"code\":412,\"message\":\"checks[1]: the key "
+                  "exists\"},\"found\":{\"createdIndex\":@1,\"key\":\"/"
                   "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"exists\":true}]}", 412,
                   JSON,
@@ -1322,28 +1229,28 @@ static void a_transaction_answers_its_writes_or_the_reason_of_its_rejection(void
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":1000}]}",
                   412, JSON,
                   "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the modified index "
-                  "is @4, not 1000\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "is @4, not "
+                  "1000\"},\"found\":{\"createdIndex\":@1,\"key\":\"/"
                   "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"}]}", 412, JSON,
                   "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the value is "
-                  "another one\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "another "
+                  "one\"},\"found\":{\"createdIndex\":@1,\"key\":\"/"
                   "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/d\",\"value\":\"1\"}]}", 412, JSON,
                   "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: it is a directory, "
-                  "and has no value\"},"
-                  "\"found\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
+                  "and has no "
+                  "value\"},\"found\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
                   "d\",\"modifiedIndex\":@2},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
-                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/b\"},{\"action\":\"update\","
-                  "\"key\":\"/none\",\"value\":\"1\"}]}",
+                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/b\"},{\"action\":\"update\",\"key\":\"/"
+                  "none\",\"value\":\"1\"}]}",
                   404, JSON,
                   "{\"error\":{\"at\":\"writes[1]\",\"code\":404,\"message\":\"writes[1]: key not found: "
                   "/none\"},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
-                  "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"create\","
-                  "\"key\":\"/a\"}]}",
+                  "{\"checks\":[{\"key\":\"/"
+                  "a\",\"exists\":true}],\"writes\":[{\"action\":\"create\",\"key\":\"/a\"}]}",
                   412, JSON,
                   "{\"error\":{\"at\":\"writes[0]\",\"code\":412,\"message\":\"writes[0]: key already "
                   "exists: /a\"},\"index\":@6}\n" },
@@ -1354,8 +1261,7 @@ static void a_transaction_answers_its_writes_or_the_reason_of_its_rejection(void
                 { "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"dir\":true}]}", 409, JSON,
                   "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: directory not "
-                  "empty: /d\"},"
-                  "\"index\":@6}\n" },
+                  "empty: /d\"},\"index\":@6}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/b\"}]}", 409,
                   JSON,
                   "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a directory: "
@@ -1367,40 +1273,33 @@ static void a_transaction_answers_its_writes_or_the_reason_of_its_rejection(void
                 { "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/unit/a.service\"}]}", 403, JSON,
                   "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: key: what is below "
-                  "/_fleet is fleet's own"
-                  "\"}}\n" },
+                  "/_fleet is fleet's own\"}}\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"set\",\"key\":\"/ok\"},{\"action\":\"post\",\"key\":\"/b\"}]}",
                   400, JSON,
                   "{\"error\":{\"at\":\"writes[1]\",\"code\":400,\"message\":\"writes[1]: action: expected "
-                  "set, create,"
-                  " update or delete\"}}\n" },
+                  "set, create, update or delete\"}}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{}", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: "
-                  "{\\\"checks\\\": [...],"
-                  " \\\"writes\\\": [...]}\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "[]", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"expected an object\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
+                  ERROR(400, "nothing to check and nothing to write: {\\\"checks\\\": [...], \\\"writes\\\": "
+                             "[...]}") "\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "[]", 400, JSON, ERROR(400, "expected an object") "\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{", 400, JSON, ERROR(400, "$J") "\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "", 400, JSON, ERROR(400, "$J") "\n" },
                 { "POST /fleet/v1/kv/txn", NULL, "{}", 415, JSON,
-                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                  ERROR(415, "only an application/json body is taken") "\n" },
                 { "POST /fleet/v1/kv/txn", "Content-Type: application/jsonx\r\n", "{}", 415, JSON,
-                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                  ERROR(415, "only an application/json body is taken") "\n" },
                 { "POST /fleet/v1/kv/txn", "Content-Type: Application/JSON; charset=utf-8\r\n", "{}", 400,
                   JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: "
-                  "{\\\"checks\\\": [...],"
-                  " \\\"writes\\\": [...]}\"}}\n" },
+                  ERROR(400, "nothing to check and nothing to write: {\\\"checks\\\": [...], \\\"writes\\\": "
+                             "[...]}") "\n" },
                 { "POST /fleet/v1/kv/txn", "Content-Type: text/plain\r\n", "{}", 415, JSON,
-                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                  ERROR(415, "only an application/json body is taken") "\n" },
                 { "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true}]}", 200, JSON,
                   "{\"index\":@7,\"writes\":[{\"action\":\"delete\",\"node\":{\"createdIndex\":@2,\"dir\":"
-                  "true,\"key\":\"/d\","
-                  "\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
+                  "true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
                   "d\",\"modifiedIndex\":@2}}]}\n" },
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
                   "{\"index\":@7,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/"
@@ -1419,8 +1318,8 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "PUT /version", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
                 { "GET /health", NULL, NULL, 200, TEXT, "{\"health\":\"true\"}" },
                 { "HEAD /health", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "" },
-                { "OPTIONS /health", NULL, NULL, 200, "", "" },
-                { "OPTIONS /v2/nope", NULL, NULL, 200, "", "" },
+                { "OPTIONS /health", NULL, NULL, 200, , "" },
+                { "OPTIONS /v2/nope", NULL, NULL, 200, , "" },
                 { "GET /v2/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "HEAD /v2/machines", NULL, NULL, 200, TEXT, "" },
@@ -1509,60 +1408,47 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /v2/stats/self", NULL, NULL, 200, JSON,
                   "{\"name\":\"alpha\",\"id\":\"$I\",\"state\":\"StateLeader\",\"startTime\":\"$DZ\","
                   "\"leaderInfo\":{\"leader\":\"$I\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},"
-                  "\"recvAppendRequestCnt\":0,"
-                  "\"sendAppendRequestCnt\":0}" },
+                  "\"recvAppendRequestCnt\":0,\"sendAppendRequestCnt\":0}" },
                 { "GET /v2/stats/leader", NULL, NULL, 200, JSON, "{\"leader\":\"$I\",\"followers\":{}}" },
                 { "GET /v2/stats/store", NULL, NULL, 200, JSON,
                   "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,"
-                  "\"deleteFail\":0,"
-                  "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,"
-                  "\"compareAndSwapSuccess\":0,"
-                  "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,"
-                  "\"expireCount\":0,"
-                  "\"watchers\":0}" },
+                  "\"deleteFail\":0,\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":"
+                  "0,\"compareAndSwapSuccess\":0,\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,"
+                  "\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}" },
                 { "POST /v2/stats/store", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF,
                   "Method Not Allowed\n" },
                 { "GET /v2/stats/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
-                { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
+                { "OPTIONS /metrics", NULL, NULL, 200, , "" },
                 { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
-                  "/run/fleet.sock\"}}" },
+                  ERROR(403, "units are managed on the local socket only: /run/fleet.sock") },
                 { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
-                  "/run/fleet.sock\"}}" },
+                  ERROR(403, "units are managed on the local socket only: /run/fleet.sock") },
                 { "GET /fleet/v1x", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /version", "Host: [::1\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1' does not match this "
-                  "listener\"}}" },
+                  ERROR(403, "Host header '[::1' does not match this listener") },
                 { "GET /version", "Host: localhost:12a\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host header 'localhost:12a' does not match this "
-                  "listener\"}}" },
+                  ERROR(403, "Host header 'localhost:12a' does not match this listener") },
                 { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1]x' does not match this "
-                  "listener\"}}" },
+                  ERROR(403, "Host header '[::1]x' does not match this listener") },
                 { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: 127.1.2.3x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host header '127.1.2.3x' does not match this "
-                  "listener"
-                  "\"}}" },
+                  ERROR(403, "Host header '127.1.2.3x' does not match this listener") },
                 { "GET /version", "Host: 128.1.2.3\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host header '128.1.2.3' does not match this "
-                  "listener"
-                  "\"}}" },
+                  ERROR(403, "Host header '128.1.2.3' does not match this listener") },
                 { "GET /version", "Host: localhost\r\nOrigin: http://localhost\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: localhost\r\nOrigin: https://localhost\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
-                  "rejected (Origin: https://localhost)\"}}" },
+                  ERROR(403, "requests of web pages from other origins are rejected (Origin: "
+                             "https://localhost)") },
                 { "GET /version", "Host: localhost\r\nOrigin: http://elsewhere\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
-                  "rejected (Origin: http://elsewhere)\"}}" },
+                  ERROR(403,
+                        "requests of web pages from other origins are rejected (Origin: http://elsewhere)") },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -1605,9 +1491,8 @@ static void write_records(Fixture *fixture, const Record *records, size_t n) {
 }
 
 static const Record hosts[] = {
-        { "machine/" BETA "/facts",
-          "{\"address\":\"10.0.0.2\",\"metadata\":{\"gpu\":\"no\",\"zone\":\"a\"},\"name\":\"beta\","
-          "\"version\":\"7\"}" },
+        { "machine/" BETA "/facts", "{\"address\":\"10.0.0.2\",\"metadata\":{\"gpu\":\"no\",\"zone\":\"a\"},"
+                                    "\"name\":\"beta\",\"version\":\"7\"}" },
         { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":5000}" },
         { "machine/" BETA "/metadata/gpu", "yes" },
         { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
@@ -1630,8 +1515,8 @@ static const Record units[] = {
           "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
           "\"since\":1500,\"sub\":\"running\"}" },
         { "state/a.service/" GAMMA,
-          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\","
-          "\"reason\":\"a unit that it requires failed to start\",\"sub\":\"dead\"}" },
+          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit that it "
+          "requires failed to start\",\"sub\":\"dead\"}" },
         { "state/b.service/" BETA,
           "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
         { "state/b.service/" DELTA, "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
@@ -1664,13 +1549,12 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
         static const Row rows[] = {
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$H\",\"index\":@6,"
-                  "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
-                  "\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
-                  "\",\"levelKnown\":$S,"
-                  "\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
-                  "\"role\":\"leader\",\"term\":$T,\"time\":$S,"
-                  "\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
-                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+                  "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},\"lastIndex\":"
+                  "$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
+                  "\",\"levelKnown\":$S,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"raftIndex\":$R,\"role\":\"leader\",\"term\":$T,\"time\":$S,\"voters\":[{\"id\":"
+                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"reachable\":true,\"seat\":"
+                  "\"voter\"}]}" },
         };
         Fixture *fixture = *state;
         uint64_t until_ms, wall_ms = clock_real_ms();
@@ -1692,91 +1576,72 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"kind\":\"attached\","
-                  "\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
-                  "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
-                  "]}" },
+                  "\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},\"presence\":\"up\","
+                  "\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},{\"hostname\":\"gamma\","
+                  "\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\",\"presence\":\"away\","
+                  "\"reason\":\"it is silent\"}]}" },
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"kind\":\"attached\","
-                  "\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
-                  "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
-                  ","
-                  "{\"awaySince\":3,\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"kind\":\"attached\","
-                  "\"presence\":\"lost\","
+                  "\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},\"presence\":\"up\","
+                  "\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},{\"hostname\":\"gamma\","
+                  "\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\",\"presence\":\"away\","
+                  "\"reason\":\"it is "
+                  "silent\"},{\"awaySince\":3,\"hostname\":\"delta\",\"id\":"
+                  "\"dddddddddddddddddddddddddddddddd\",\"kind\":\"attached\",\"presence\":\"lost\","
                   "\"primaryIP\":\"10.0.0.4\",\"reason\":\"its fleetd was "
-                  "stopped\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"kind\":"
-                  "\"attached\",\"presence\":"
-                  "\"up\"}]}" },
+                  "stopped\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"kind\":\"attached\","
+                  "\"presence\":\"up\"}]}" },
                 { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"kind\":\"attached\","
-                  "\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
-                  "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"presence\":\"away\",\"reason\":\"it is silent\"}"
-                  "]}" },
+                  "\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},\"presence\":\"up\","
+                  "\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},{\"hostname\":\"gamma\","
+                  "\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\",\"presence\":\"away\","
+                  "\"reason\":\"it is silent\"}]}" },
                 { "GET /fleet/v1/machines?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"illegal base64 data at input byte 0\"}}" },
+                  ERROR(400, "illegal base64 data at input byte 0") },
                 { "PUT /fleet/v1/machines", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET and PATCH supported against this "
-                  "resource\"}}" },
-                { "GET /fleet/v1/machines/", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  ERROR(405, "only GET and PATCH supported against this resource") },
+                { "GET /fleet/v1/machines/", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "PATCH /fleet/v1/machines", JSON,
-                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"},"
-                  "{\"op\":\"remove\",\"path\":\"/" BETA "/metadata/zone\"}]",
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA
+                  "/metadata/k\",\"value\":\"v\"},{\"op\":\"remove\",\"path\":\"/" BETA "/metadata/zone\"}]",
                   204, JSON SERVER, "" },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/l\",\"value\":{\"value\":\"w\"}}]",
                   204, JSON SERVER, "" },
                 { "PATCH /fleet/v1/machines", JSON, "[]", 204, JSON SERVER, "" },
                 { "PATCH /fleet/v1/machines", JSON, "{}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
-                  "operations\"}}" },
+                  ERROR(400, "unable to decode body: expected an array of operations") },
                 { "PATCH /fleet/v1/machines", JSON, "[", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                  ERROR(400, "unable to decode body: $J") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"move\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                  ERROR(400, "invalid op: expect add, remove, or replace") },
                 { "PATCH /fleet/v1/machines", JSON, "[{\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                  400, JSON SERVER, ERROR(400, "invalid op: expect add, remove, or replace") },
                 { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\"}]",
-                  400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a "
-                  "value\"}}" },
+                  400, JSON SERVER, ERROR(400, "invalid value: add and replace require a value") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"\"}]", 400,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a "
-                  "value\"}}" },
+                  JSON SERVER, ERROR(400, "invalid value: add and replace require a value") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "/meta/k\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/.\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/..\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"//metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                  ERROR(400, "machine metadata path invalid") },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/unknown/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
                   "" },
@@ -1785,13 +1650,10 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "" },
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"kind\":\"attached\","
-                  "\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":"
-                  "5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\","
-                  "\"metadata\":{\"k\":"
-                  "\"v\",\"l\":\"w\"},"
-                  "\"presence\":\"away\",\"reason\":\"it is silent\"}]}" },
+                  "\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":"
+                  "\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},{\"hostname\":\"gamma\",\"id\":"
+                  "\"cccccccccccccccccccccccccccccccc\",\"kind\":\"attached\",\"metadata\":{\"k\":\"v\","
+                  "\"l\":\"w\"},\"presence\":\"away\",\"reason\":\"it is silent\"}]}" },
         };
         Fixture *fixture = *state;
 
@@ -1805,99 +1667,77 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "{\"machines\":[{\"hostname\":\"alpha\",\"id\":\"" ALPHA
                   "\"}],\"states\":[{\"machineID\":\"" ALPHA
                   "\",\"name\":\"a.service\",\"systemdActiveState\":\"active\",\"systemdLoadState\":"
-                  "\"loaded\","
-                  "\"systemdSubState\":\"running\"},{\"hash\":\"11\",\"machineID\":\"" ALPHA
+                  "\"loaded\",\"systemdSubState\":\"running\"},{\"hash\":\"11\",\"machineID\":\"" ALPHA
                   "\",\"name\":\"b.service\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":"
-                  "\"loaded\","
-                  "\"systemdSubState\":\"failed\"}]}" },
-                { "GET /fleet/v1/local/a", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  "\"loaded\",\"systemdSubState\":\"failed\"}]}" },
+                { "GET /fleet/v1/local/a", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "PUT /fleet/v1/local", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
                   "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
-                  "service\","
-                  "\"reason\":\"a unit that it requires failed to start\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
-                  "service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"running\"},{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"name\":\"a.service\",\"reason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"},{\"finished\":true,\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\",\"systemdActiveState\":"
+                  "\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=a.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
                   "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
-                  "service\","
-                  "\"reason\":\"a unit that it requires failed to start\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"running\"},{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"name\":\"a.service\",\"reason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=", NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
                   "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
-                  "service\","
-                  "\"reason\":\"a unit that it requires failed to start\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
-                  "service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"running\"},{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"name\":\"a.service\",\"reason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"},{\"finished\":true,\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\",\"systemdActiveState\":"
+                  "\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
-                  "\"name\":\"a.service\","
-                  "\"reason\":\"a unit that it requires failed to start\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"name\":\"a.service\",\"reason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" DELTA, NULL, NULL, 200, JSON SERVER, "{}" },
                 { "GET /fleet/v1/state?machineID=&unitName=b.service", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"b.service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"name\":\"b.service\",\"systemdActiveState\":\"inactive\",\"systemdLoadState\":"
+                  "\"loaded\",\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state/a.service", NULL, NULL, 200, JSON SERVER,
                   "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\","
-                  "\"systemdLoadState\":\"loaded\","
-                  "\"systemdSubState\":\"running\"}" },
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"}" },
                 { "GET /fleet/v1/state/a.service?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
                   "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\","
-                  "\"systemdLoadState\":\"loaded\","
-                  "\"systemdSubState\":\"running\"}" },
-                { "GET /fleet/v1/state/none.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit state does not exist\"}}" },
-                { "GET /fleet/v1/state/", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "PUT /fleet/v1/state", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
-                { "GET /fleet/v1/state?nextPageToken=ZAABAA==&nextPageToken=ZAABAA==", NULL, NULL, 400,
-                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"too many values for page token\"}}" },
-                { "GET /fleet/v1/state?nextPageToken=ZAABAA==", NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
                   "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
-                  "service\","
-                  "\"reason\":\"a unit that it requires failed to start\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
-                  "service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"dead\"}]}" },
+                  "\"running\"}" },
+                { "GET /fleet/v1/state/none.service", NULL, NULL, 404, JSON SERVER,
+                  ERROR(404, "unit state does not exist") },
+                { "GET /fleet/v1/state/", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "PUT /fleet/v1/state", JSON, "{}", 405, JSON SERVER,
+                  ERROR(405, "only GET supported against this resource") },
+                { "GET /fleet/v1/state?nextPageToken=ZAABAA==&nextPageToken=ZAABAA==", NULL, NULL, 400,
+                  JSON SERVER, ERROR(400, "too many values for page token") },
+                { "GET /fleet/v1/state?nextPageToken=ZAABAA==", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"},{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"name\":\"a.service\",\"reason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"},{\"finished\":true,\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\",\"systemdActiveState\":"
+                  "\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
                 { "GET /fleet/v1/state?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
         };
         Fixture *fixture = *state;
@@ -2004,10 +1844,9 @@ static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
                       "waiting: beta was shut down; no other machine qualifies (web@3 is on alpha, web@2 on "
                       "newton)");
         assert_reason(fixture, "free.service", "waiting", "waiting: beta was shut down; moving to alpha");
-        assert_reason(
-                fixture, "ssd.service", "waiting",
-                "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no other "
-                "machine qualifies (alpha has no metadata ssd=true; beta was shut down)");
+        assert_reason(fixture, "ssd.service", "waiting",
+                      "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no "
+                      "other machine qualifies (alpha has no metadata ssd=true; beta was shut down)");
         assert_reason(
                 fixture, "late.service", "waiting",
                 "no machine qualifies (alpha and newton have no metadata ssd=true; beta was shut down)");
@@ -2179,7 +2018,9 @@ static void the_pages_of_a_long_list_have_each_item_once_while_others_are_remove
                 fixture, API_SOCKET,
                 &(Row) {
                         .request =
-                                "GET /fleet/v1/state?nextPageToken="
+                                "GET "
+                                "/fleet/v1/"
+                                "state?nextPageToken="
                                 "ZAAMAEwEAAB1MTI0OC5zZXJ2aWNlL2JiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJi" });
         assert_null(strstr(fixture->answer, "\"machineID\":\"" BETA "\",\"name\":\"u1248"));
         assert_non_null(strstr(fixture->answer, "\"machineID\":\"" GAMMA "\",\"name\":\"u1248"));
@@ -2260,10 +2101,9 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
         assert_leave(fixture, "POST", 409,
                      "the unit directory of this host owns 1 unit (own.service): move the file to another "
                      "host, or remove it");
-        assert_leave(
-                fixture, "GET", 200,
-                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
-                "another host, or remove it\",\"step\":\"none\"");
+        assert_leave(fixture, "GET", 200,
+                     "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file "
+                     "to another host, or remove it\",\"step\":\"none\"");
         write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
         assert_leave(fixture, "GET", 200, "\"name\":\"alpha\",\"step\":\"none\"");
         assert_leave(fixture, "DELETE", 404, "this host is not leaving its cluster");
@@ -2284,8 +2124,9 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "\"reasonKind\":\"waiting\",\"step\":\"units\",\"unit\":\"pinned.service\",\"units\":1,"
                      "\"waiting\":[\"pinned.service\"]}");
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
-        assert_non_null(strstr(fixture->answer, "\"leaving\":[{\"name\":\"alpha\",\"units\":1,"
-                                                "\"waiting\":[\"pinned.service\"]}]"));
+        assert_non_null(
+                strstr(fixture->answer,
+                       "\"leaving\":[{\"name\":\"alpha\",\"units\":1,\"waiting\":[\"pinned.service\"]}]"));
         /* Another host starts it: it is not to be stopped. */
         write_now(fixture, moving, ELEMENTS(moving));
         assert_leave(fixture, "GET", 200,
@@ -2293,10 +2134,9 @@ static void a_leave_is_refused_with_the_reason_or_begins_and_is_cancelled(void *
                      "it\",\"reasonKind\":\"moving\"");
         assert_leave(fixture, "GET", 200, "\"waiting\":[]}");
         write_now(fixture, owned, 1); /* submitted at the same time */
-        assert_leave(
-                fixture, "GET", 200,
-                "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file to "
-                "another host, or remove it\",\"step\":\"owner\"");
+        assert_leave(fixture, "GET", 200,
+                     "\"reason\":\"the unit directory of this host owns 1 unit (own.service): move the file "
+                     "to another host, or remove it\",\"step\":\"owner\"");
         assert_leave(fixture, "DELETE", 204, "");
         HOST_UNTIL(fixture->host, !cluster_machine_is_leaving(cluster_machine(c, SELF)));
         write_now(fixture, &(Record) { "unit/own.service", "{\"text\":\"[Service]\\n\"}" }, 1);
@@ -2513,8 +2353,9 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 { "GET " ROLLOUT, NULL, 200,
                   "\"behind\":1,\"by\":\"root@alpha\",\"completed\":1,\"from\":1," },
                 { "GET " ROLLOUT, NULL, 200,
-                  "\"machine\":\"beta\",\"machineID\":\"" BETA "\",\"name\":\"agent.service\",\"revision\":2,"
-                  "\"state\":\"updating\",\"why\":\"starting\"}" },
+                  "\"machine\":\"beta\",\"machineID\":\"" BETA
+                  "\",\"name\":\"agent.service\",\"revision\":2,\"state\":\"updating\",\"why\":"
+                  "\"starting\"}" },
                 { "GET " ROLLOUT, NULL, 200,
                   "\"revision\":1,\"state\":\"old\",\"why\":\"waiting: 1 of 2 unavailable, "
                   "MaxUnavailable=1\"}]" },
@@ -2533,9 +2374,8 @@ static void a_rollout_is_reported_paused_and_resumed(void **state) {
                 { "GET " ROLLOUT, NULL, 200, "\"why\":\"by root@alpha\"}" },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"paused\",\"why\":\"by root@alpha\"}]" },
                 { "GET /fleet/v1/why/agent.service", NULL, 200,
-                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 1 with its text: "
-                  "by root@alpha\","
-                  "\"rolloutNext\":\"rollout resume agent.service\"}" },
+                  "\"rollout\":\"agent.service: revision 2: paused, 0 of 2 available, 1 with its text: by "
+                  "root@alpha\",\"rolloutNext\":\"rollout resume agent.service\"}" },
                 { "PUT " ROLLOUT, "{\"request\":\"pause\"}", 409, "is paused already: by root@alpha;" },
                 { "PUT " ROLLOUT, "{\"request\":\"resume\"}", 204, "" },
                 { "GET " ROLLOUT, NULL, 200, "\"state\":\"rolling\"," },
@@ -2636,13 +2476,12 @@ static void the_failure_that_paused_a_rollout_is_reported_once(void **state) {
                  "{\"active\":\"failed\",\"hash\":\"%s\",\"job\":\"failed\",\"load\":\"loaded\",\"reason\":"
                  "\"exit status 1\"}",
                  hash);
-        snprintf(
-                record, sizeof(record),
-                "{\"completed\":1,\"completedHash\":\"1111\",\"failed\":[{\"machine\":\"" BETA
-                "\",\"unit\":\"drop.service\",\"why\":\"exit status 1\"}],\"progress\":1,\"since\":1,"
-                "\"state\":\"paused\",\"to\":2,\"toHash\":\"%s\",\"why\":\"drop.service on beta: exit status "
-                "1\"}",
-                hash);
+        snprintf(record, sizeof(record),
+                 "{\"completed\":1,\"completedHash\":\"1111\",\"failed\":[{\"machine\":\"" BETA
+                 "\",\"unit\":\"drop.service\",\"why\":\"exit status "
+                 "1\"}],\"progress\":1,\"since\":1,\"state\":\"paused\",\"to\":2,\"toHash\":\"%s\",\"why\":"
+                 "\"drop.service on beta: exit status 1\"}",
+                 hash);
         write_now(fixture,
                   (const Record[]) { { "machine/" BETA "/unit/drop.service", assignment },
                                      { "state/drop.service/" BETA, unit_state },
@@ -2691,8 +2530,9 @@ static void a_reverted_text_is_in_the_answer_about_the_cluster_for_a_day_or_unti
                 char record[256];
 
                 snprintf(record, sizeof(record),
-                         "{\"progress\":%" PRIu64 ",\"reverted\":2,\"revertedHash\":\"2222\",\"since\":1,"
-                         "\"state\":\"%s\",\"to\":1,\"toHash\":\"1111\",\"why\":\"exit status 1\"}",
+                         "{\"progress\":%" PRIu64
+                         ",\"reverted\":2,\"revertedHash\":\"2222\",\"since\":1,\"state\":\"%s\",\"to\":1,"
+                         "\"toHash\":\"1111\",\"why\":\"exit status 1\"}",
                          now_ms - rows[i].ago_ms, rows[i].state);
                 write_now(fixture,
                           (const Record[]) { { "unit/r.service", rows[i].unit },
@@ -2753,8 +2593,10 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                 { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
                 { "target/web@2.service", "launched" },
                 { "unit/web@3.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
-                { "unit/web@4.service", "{\"owner\":\"" ALPHA "\",\"path\":\"/u/web@4.service\",\"rev\":1,"
-                                        "\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
+                { "unit/web@4.service",
+                  "{\"owner\":\"" ALPHA
+                  "\",\"path\":\"/u/web@4.service\",\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/"
+                  "b\\n\"}" },
         };
         static const struct {
                 const char *request, *body;
@@ -2770,8 +2612,7 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                   "must provide DesiredState" },
                 { "PUT /fleet/v1/units/web@1.service",
                   "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
-                  "\\nExecStart="
-                  "/bin/a\\n\"}",
+                  "\\nExecStart=/bin/a\\n\"}",
                   201, "" },
                 { "GET /fleet/v1/rollouts/web@.service", NULL, 200, "{\"apart\":[\"web@2.service\"]," },
                 { "GET /fleet/v1/rollouts/web@2.service", NULL, 200,
@@ -2784,12 +2625,11 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                 /* It follows, and the same request changes nothing. */
                 { "PUT /fleet/v1/units/web@1.service",
                   "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
-                  "\\nExecStart="
-                  "/bin/a\\n\"}",
+                  "\\nExecStart=/bin/a\\n\"}",
                   204, "" },
                 { "POST /fleet/v1/plan",
-                  "{\"units\":[{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=/bin/c\\n"
-                  "[X-Fleet]\\nMinAvailable=1\\n\"}]}",
+                  "{\"units\":[{\"name\":\"web@.service\",\"text\":\"[Service]\\nExecStart=/bin/"
+                  "c\\n[X-Fleet]\\nMinAvailable=1\\n\"}]}",
                   200,
                   "\"rollouts\":[{\"atATime\":1,\"effect\":\"restart\",\"instances\":1,\"leastMs\":10000,"
                   "\"name\":\"web@.service\",\"warnings\":[\"MinAvailable=1: web@.service has 1 instance; "
@@ -2896,7 +2736,7 @@ static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_le
                       "{\"units\":[" UNIT("web@.service", NOWHERE) "," UNIT("web@.service", NOWHERE) "]}",
                       400, "\"web@.service: named twice\"");
         /* The text that they have. */
-        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", "") "]}", 200,
+        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", ) "]}", 200,
                       "keep");
         assert_int_equal(count_of(fixture->answer, "\"action\""), 1);
 #undef NOWHERE
@@ -2972,8 +2812,9 @@ static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
         assert_int_equal(unit_parse("d.service", text, sizeof(text) - 1, &former, NULL), 0);
         snprintf(value, sizeof(value),
                  "{\"how\":\"directory\",\"owner\":\"" BETA
-                 "\",\"path\":\"/x/d.service\",\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":1}],"
-                 "\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}",
+                 "\",\"path\":\"/x/"
+                 "d.service\",\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":1}],\"text\":\"[Service]"
+                 "\\nExecStart=/bin/b\\n\"}",
                  former->hash);
         write_now(fixture, &(Record) { "unit/d.service", value }, 1);
         assert_answer(fixture, "PUT /fleet/v1/units/d.service",
@@ -3039,15 +2880,15 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
                 { "machine/" BETA "/maintenance", "{\"for\":\"reboot\",\"mode\":\"drained\"}" },
                 { "machine/" GAMMA "/reboot", "{\"kind\":\"reboot\",\"state\":\"queued\"}" },
         };
-        static const Record down[] = { { "machine/" BETA "/presence", "{\"state\":\"left\",\"since\":1}" } },
-                            up[] = { { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" } },
-                            alone[] = { { "machine/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}" },
-                                        { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
-                                        { "target/o.service", "launched" },
-                                        { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" } },
-                            rebooting[] = { { "machine/" GAMMA "/reboot",
-                                              "{\"kind\":\"reboot\",\"state\":\"rebooting\",\"until\":"
-                                              "9999999999999}" } };
+        static const Record
+                down[] = { { "machine/" BETA "/presence", "{\"state\":\"left\",\"since\":1}" } },
+                up[] = { { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":1}" } },
+                alone[] = { { "machine/" GAMMA "/maintenance", "{\"mode\":\"cordoned\"}" },
+                            { "unit/o.service", "{\"text\":\"[Service]\\n\"}" },
+                            { "target/o.service", "launched" },
+                            { "machine/" BETA "/unit/o.service", "{\"order\":\"run\"}" } },
+                rebooting[] = { { "machine/" GAMMA "/reboot",
+                                  "{\"kind\":\"reboot\",\"state\":\"rebooting\",\"until\":9999999999999}" } };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
@@ -3060,14 +2901,13 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
 
         write_now(fixture, failed, ELEMENTS(failed));
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
-                      "\"reboots\":[{\"name\":\"beta\",\"reason\":\"it is not back in time\",\"state\":"
-                      "\"failed\"}],\"rebootsQueued\":1");
+                      "\"reboots\":[{\"name\":\"beta\",\"reason\":\"it is not back in "
+                      "time\",\"state\":\"failed\"}],\"rebootsQueued\":1");
         assert_answer(fixture, "GET /fleet/v1/reboots", NULL, 200,
                       "\"reason\":\"the queue has stopped at beta\",\"state\":\"queued\"}]}");
-        assert_answer(
-                fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
-                "the queue has stopped at beta: it is not back in time; continue it with fleetctl reboot "
-                "--resume");
+        assert_answer(fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
+                      "the queue has stopped at beta: it is not back in time; continue it with fleetctl "
+                      "reboot --resume");
         write_now(fixture, down, 1);
         assert_answer(fixture, "POST /fleet/v1/reboots/resume", NULL, 409,
                       "beta is left; start it before, or end the queue with fleetctl reboot --cancel");
@@ -3078,10 +2918,9 @@ static void reboots_are_queued_listed_cancelled_and_resumed(void **state) {
         assert_non_null(cluster_machine(c, GAMMA)->reboot);
 
         write_now(fixture, alone, ELEMENTS(alone));
-        assert_answer(
-                fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
-                "no other machine can run units: its units would keep beta from the reboot; to stop them: "
-                "fleetctl reboot beta --deadline=5min");
+        assert_answer(fixture, "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\"]}", 409,
+                      "no other machine can run units: its units would keep beta from the reboot; to stop "
+                      "them: fleetctl reboot beta --deadline=5min");
         assert_answer(fixture, "POST /fleet/v1/reboots",
                       "{\"deadlineMs\":300000,\"machines\":[\"" BETA "\"]}", 204, "");
 
@@ -3167,8 +3006,7 @@ static void a_unit_moves_or_the_answer_has_the_rule_that_excludes_the_machine(vo
                 { "PUT /fleet/v1/units/a.service/move", "{\"machine\":\"" DELTA "\"}", 409,
                   "delta does not qualify: it is lost; the rules of all machines: fleetctl why a.service\"" },
                 { "PUT /fleet/v1/units/c.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
-                  "gamma does not qualify: Conflicts=d.service, and d.service is there; to free it: "
-                  "fleetctl "
+                  "gamma does not qualify: Conflicts=d.service, and d.service is there; to free it: fleetctl "
                   "unload d.service, and after the move: fleetctl start d.service" },
                 { "PUT /fleet/v1/units/m.service/move", "{\"machine\":\"" GAMMA "\"}", 409,
                   "gamma does not qualify: MachineOf=a.service, and a.service is not there; to move both: "
@@ -3316,8 +3154,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "DELETE " BETA, NULL, 204, "" },
                 { "PUT " DELTA, "{\"mode\":\"draining\"}", 409,
                   "delta is lost: its units move without a drain; to keep other units away from it when it "
-                  "returns: "
-                  "fleetctl cordon delta" },
+                  "returns: fleetctl cordon delta" },
                 { "PUT " GAMMA, "{\"mode\":\"cordoned\",\"reason\":\"disk\"}", 204, "" },
                 { "PUT " GAMMA, "{\"mode\":\"cordoned\"}", 204, "" },
                 { "GET " GAMMA, NULL, 200,
@@ -3337,12 +3174,11 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
                 { "GET " BETA, NULL, 200,
-                  "{\"name\":\"p.service\",\"reason\":\"after o.service, beside which it stays\",\"state\":"
-                  "\"queued\"}," },
+                  "{\"name\":\"p.service\",\"reason\":\"after o.service, beside which it "
+                  "stays\",\"state\":\"queued\"}," },
                 { "GET " BETA, NULL, 200,
                   "{\"blocked\":true,\"name\":\"u.service\",\"reason\":\"its key cannot be read by this "
-                  "fleetd: upgrade the "
-                  "host\",\"state\":\"waiting\"}],\"unitsLeft\":5}" },
+                  "fleetd: upgrade the host\",\"state\":\"waiting\"}],\"unitsLeft\":5}" },
                 { "PUT " BETA, "{\"mode\":\"draining\",\"deadlineMs\":300000,\"force\":true}", 204, "" },
                 { "GET " BETA, NULL, 200, "\"force\":true" },
                 { "GET " BETA, NULL, 200, "\"deadlineMs\":" },
@@ -3358,8 +3194,7 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         write_now(fixture, records, ELEMENTS(records));
         assert_maintenance(fixture, "PUT " BETA, "{\"mode\":\"cordoned\"}", 409,
                            "cordon and drain require feature level 7, and the level is 1: all hosts need "
-                           "this version of "
-                           "fleetd; then: fleetctl cluster level 7");
+                           "this version of fleetd; then: fleetctl cluster level 7");
         raise_level(fixture, 7);
         assert_cluster_maintenance(fixture, NULL, 0);
         assert_maintenance(fixture, "PUT " GAMMA, "{\"mode\":\"cordoned\",\"reason\":\"tape\"}", 204, "");
@@ -3372,8 +3207,8 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_maintenance(fixture, rows[i].request, rows[i].body, rows[i].status, rows[i].says);
         assert_cluster_maintenance(fixture,
-                                   "\"mode\":\"draining\",\"name\":\"beta\","
-                                   "\"unit\":\"m.service\",\"waiting\":2,\"why\":\"no other machine",
+                                   "\"mode\":\"draining\",\"name\":\"beta\",\"unit\":\"m.service\","
+                                   "\"waiting\":2,\"why\":\"no other machine",
                                    1);
         send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/cluster" });
         assert_non_null(strstr(fixture->answer, "\"maintenance\":[{\"deadlineMs\":"));
@@ -3453,8 +3288,8 @@ static void a_reboot_names_the_unit_that_keeps_its_host_and_takes_a_deadline_lat
                 { "GET /fleet/v1/reboots", NULL, 200,
                   "\"reason\":\"beta is before it\",\"state\":\"queued\"}" },
                 { "GET /fleet/v1/cluster", NULL, 200,
-                  "\"reboots\":[{\"name\":\"beta\",\"reason\":\"m.service: no other machine qualifies "
-                  "(gamma has another ID " },
+                  "\"reboots\":[{\"name\":\"beta\",\"reason\":\"m.service: no other machine qualifies (gamma "
+                  "has another ID " },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"state\":\"draining\"}]" },
                 { "POST /fleet/v1/reboots", "{\"machines\":[\"" BETA "\",\"" GAMMA "\"]}", 204, "" },
                 { "GET /fleet/v1/cluster", NULL, 200, "\"reboots\":[{\"name\":\"beta\"," },
@@ -3514,8 +3349,7 @@ static void a_drain_names_the_budget_for_which_it_waits(void **state) {
         assert_maintenance(
                 fixture, "GET " BETA, NULL, 200,
                 "{\"name\":\"o.service\",\"reason\":\"0 of 1 instances of o.service are unavailable "
-                "(MaxUnavailable=1, MinAvailable=1): none can be stopped first\",\"state\":"
-                "\"waiting\"}");
+                "(MaxUnavailable=1, MinAvailable=1): none can be stopped first\",\"state\":\"waiting\"}");
         assert_answer(fixture, "GET /fleet/v1/cluster", NULL, 200,
                       "\"unit\":\"o.service\",\"waiting\":1,\"why\":\"0 of 1 instances");
         assert_answer(fixture, "GET /fleet/v1/why/o.service", NULL, 200,
@@ -3586,7 +3420,12 @@ static const WaitRow drain_waits[] = {
           GET_WHY,
           "waiting: beta no longer qualifies (MachineMetadata=a=b, and it has no a), and it stays there "
           "(Move=no)" },
-        { "", { { "machine/" BETA "/unit/m.service", "" } }, GET_WHY, "about to be assigned: " },
+        { "",
+          { {
+                  "machine/" BETA "/unit/m.service",
+          } },
+          GET_WHY,
+          "about to be assigned: " },
         { "",
           { { "machine/" BETA "/unit/m.service", "{\"order\":\"stop\"}" } },
           GET_WHY,
@@ -3909,64 +3748,50 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it "
-                  "down, and remove "
-                  "it an hour later\"}}" },
+                  ERROR(409, "beta is up: run fleetctl leave on it, or shut it down, and remove it an hour "
+                             "later") },
                 { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"gamma is away: start its fleetd, or remove it an "
-                  "hour "
-                  "after it is lost\"}}" },
+                  ERROR(409, "gamma is away: start its fleetd, or remove it an hour after it is lost") },
                 { "DELETE /fleet/v1/machines/ffffffffffffffffffffffffffffffff", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"zeta was lost 0 min ago; it can be removed in 60 "
-                  "min, or now with --force\"}}" },
+                  ERROR(409, "zeta was lost 0 min ago; it can be removed in 60 min, or now with --force") },
                 { "DELETE /fleet/v1/machines/11111111111111111111111111111111", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"one shut down 0 min ago; it can be removed in 60 "
-                  "min, or now with --force\"}}" },
+                  ERROR(409, "one shut down 0 min ago; it can be removed in 60 min, or now with --force") },
                 { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
+                  ERROR(409, "seven is the last voter") },
                 { "DELETE /fleet/v1/machines/77777777777777777777777777777777?force=true", NULL, NULL, 409,
-                  JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"seven is the last voter\"}}" },
+                  JSON SERVER, ERROR(409, "seven is the last voter") },
                 { "DELETE /fleet/v1/machines/" BETA "?force=true", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up: run fleetctl leave on it, or shut it "
-                  "down, and remove "
-                  "it an hour later\"}}" },
+                  ERROR(409, "beta is up: run fleetctl leave on it, or shut it down, and remove it an hour "
+                             "later") },
                 { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"88888888:"
-                  " " CLUSTER_UNREADABLE "\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"88888888: " CLUSTER_UNREADABLE "\"}}" },
                 { "DELETE /fleet/v1/machines/33333333333333333333333333333333", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/44444444444444444444444444444444", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/99999999999999999999999999999999", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                  ERROR(404, "machine does not exist") },
                 { "DELETE /fleet/v1/machines/gamma", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                  ERROR(404, "machine does not exist") },
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                  ERROR(404, "machine does not exist") },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER, "{\"problems\":[]}" },
                 /* Of a removed member, the name is left; of one that has joined, and was not up, its ID. */
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
-                  "{\"machines\":[{\"hostname\":\"one\",\"id\":\"11111111111111111111111111111111\","
-                  "\"kind\":\"attached\",\"presence\":"
-                  "\"left\",\"since\":99999999999999},"
-                  "{\"hostname\":\"two\",\"id\":\"22222222222222222222222222222222\",\"presence\":"
-                  "\"removed\","
-                  "\"role\":\"standby\"},"
-                  "{\"hostname\":\"seven\",\"id\":\"77777777777777777777777777777777\",\"kind\":\"voter\","
-                  "\"presence\":\"lost\","
-                  "\"role\":\"leader\",\"since\":1},"
-                  "{\"id\":\"88888888888888888888888888888888\",\"kind\":\"attached\",\"presence\":\"lost\","
-                  "\"since\":1},"
-                  "{\"id\":\"99999999999999999999999999999999\",\"presence\":\"removed\"},"
-                  "{\"hostname\":\"beta\",\"id\":\"" BETA
-                  "\",\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},"
-                  "\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":"
-                  "\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"" GAMMA
-                  "\",\"kind\":\"attached\",\"presence\":\"away\",\"reason\":\"it is silent\"},"
-                  "{\"id\":\"" ETA "\",\"kind\":\"attached\",\"presence\":\"up\"},"
-                  "{\"hostname\":\"zeta\",\"id\":\"ffffffffffffffffffffffffffffffff\",\"kind\":\"attached\","
-                  "\"presence\":\"lost\","
+                  "{\"machines\":[{\"hostname\":\"one\",\"id\":\"11111111111111111111111111111111\",\"kind\":"
+                  "\"attached\",\"presence\":\"left\",\"since\":99999999999999},{\"hostname\":\"two\",\"id\":"
+                  "\"22222222222222222222222222222222\",\"presence\":\"removed\",\"role\":\"standby\"},{"
+                  "\"hostname\":\"seven\",\"id\":\"77777777777777777777777777777777\",\"kind\":\"voter\","
+                  "\"presence\":\"lost\",\"role\":\"leader\",\"since\":1},{\"id\":"
+                  "\"88888888888888888888888888888888\",\"kind\":\"attached\",\"presence\":\"lost\","
+                  "\"since\":1},{\"id\":\"99999999999999999999999999999999\",\"presence\":\"removed\"},{"
+                  "\"hostname\":\"beta\",\"id\":\"" BETA
+                  "\",\"kind\":\"attached\",\"metadata\":{\"gpu\":\"yes\",\"zone\":\"a\"},\"presence\":"
+                  "\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"units\":2,\"version\":\"7\"},{"
+                  "\"hostname\":\"gamma\",\"id\":\"" GAMMA
+                  "\",\"kind\":\"attached\",\"presence\":\"away\",\"reason\":\"it is silent\"},{\"id\":\"" ETA
+                  "\",\"kind\":\"attached\",\"presence\":\"up\"},{\"hostname\":\"zeta\",\"id\":"
+                  "\"ffffffffffffffffffffffffffffffff\",\"kind\":\"attached\",\"presence\":\"lost\","
                   "\"since\":99999999999999}]}" },
         };
         Fixture *fixture = *state;
@@ -4039,9 +3864,9 @@ static void a_request_is_decided_again_when_its_view_was_older(void **state) {
                                  .internal = true,
                                  .key = kv_string("/_fleet/cluster/settings"),
                                  .value = kv_string("{\"name\":\"prod\"}") };
-        static const char settings[] = "PUT /fleet/v1/cluster/settings HTTP/1.1\r\nHost: fleet\r\n"
-                                       "Content-Type: application/json\r\nContent-Length: 12\r\n\r\n"
-                                       "{\"voters\":3}";
+        static const char settings[] =
+                "PUT /fleet/v1/cluster/settings HTTP/1.1\r\nHost: fleet\r\nContent-Type: "
+                "application/json\r\nContent-Length: 12\r\n\r\n{\"voters\":3}";
         Fixture *fixture = *state;
         unsigned first, second;
         int fds[2];
@@ -4098,10 +3923,8 @@ static void a_removal_of_a_machine_that_changes_again_and_again_is_refused(void 
         m = cluster_machine(registry_cluster(fixture->host->registry), DELTA);
         m->presence_index--; /* never that of the tree */
         play(fixture, API_SOCKET,
-             &(Row) {
-                     "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
-                     "{\"error\":{\"code\":409,\"message\":\"the machine has changed meanwhile; see fleetctl "
-                     "list-machines\"}}" },
+             &(Row) { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
+                      ERROR(409, "the machine has changed meanwhile; see fleetctl list-machines") },
              1);
 }
 
@@ -4185,9 +4008,9 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
         static const Record conflicts[] = {
                 { "unit/c.service", "{\"text\":\"[X-Fleet]\\nConflicts=d*.service\\n\"}" },
                 { "target/c.service", "launched" },
-                { "state/c.service/" BETA, "{\"active\":\"inactive\",\"load\":\"foreign\",\"reason\":\"this "
-                                           "host has a unit of that name "
-                                           "from another source: /etc/systemd/system/c.service\"}" },
+                { "state/c.service/" BETA,
+                  "{\"active\":\"inactive\",\"load\":\"foreign\",\"reason\":\"this host has a unit of that "
+                  "name from another source: /etc/systemd/system/c.service\"}" },
                 { "unit/d1.service", "{\"text\":\"[X-Fleet]\\nConflicts=c.service\\n\"}" },
                 { "target/d1.service", "launched" },
                 { "machine/" GAMMA "/unit/d1.service", "{\"order\":\"run\"}" },
@@ -4237,8 +4060,8 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
                                                 "source: /etc/systemd/system/c.service\""));
         write_now(fixture, &(Record) { "unit/c.service", "{\"text\":\"[Service]\\n\"}" }, 1);
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200,
-                      "\"reason\":\"d1.service is there and has Conflicts=c.service\",\"rule\":\"Conflicts\","
-                      "\"ruleOf\":\"d1.service\"");
+                      "\"reason\":\"d1.service is there and has "
+                      "Conflicts=c.service\",\"rule\":\"Conflicts\",\"ruleOf\":\"d1.service\"");
         write_now(fixture, conflicts, 1);
         write_now(fixture, &(Record) { "target/e.service", "inactive" }, 1);
         assert_answer(fixture, "GET /fleet/v1/why/c.service", NULL, 200, "and d1.service is there");
@@ -4258,7 +4081,7 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
 static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(void **state) {
         static const Record more[] = {
                 { "unit/f.service",
-                  "{\"owner\":\"" BETA "\",\"path\":\"/etc/fleet/units/f.service\"," UNIT_TEXT("") "}" },
+                  "{\"owner\":\"" BETA "\",\"path\":\"/etc/fleet/units/f.service\"," UNIT_TEXT() "}" },
                 { "target/f.service", "launched" },
                 { "machine/" DELTA "/unit/f.service",
                   "{\"order\":\"run\",\"reason\":\"before\",\"since\":1,\"term\":1}" },
@@ -4299,8 +4122,8 @@ static void a_machine_that_is_gone_is_removed_while_hosts_have_to_report_their_u
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the cluster waits for its hosts to report their "
-                  "units; if delta is gone for ever: --force\"}}" },
+                  ERROR(409, "the cluster waits for its hosts to report their units; if delta is gone for "
+                             "ever: --force") },
                 { "DELETE /fleet/v1/machines/" DELTA "?force=true", NULL, NULL, 204, SERVER, "" },
         };
         Fixture *fixture = *state;
@@ -4325,76 +4148,62 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                 { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest "
-                  "units\",\"since\":1500,"
-                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
-                  "\"running\","
-                  "\"units\":2},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
-                  "\"dependency\","
-                  "\"presence\":\"away\",\"problem\":\"line 1\",\"problemKind\":\"refused\",\"reason\":\"it "
-                  "is away (it is "
-                  "silent)\",\"rule\":\"Presence\","
-                  "\"stateReason\":\"a unit that it requires failed to "
-                  "start\",\"systemdActiveState\":\"failed\","
-                  "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
-                  "\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"a.service\","
-                  "\"reason\":\"it has the fewest units\"}" },
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"run\",\"presence\":\"up\",\"reason\":"
+                  "\"it has the fewest "
+                  "units\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"running\",\"units\":2},{\"hostname\":\"gamma\",\"id\":"
+                  "\"cccccccccccccccccccccccccccccccc\",\"job\":\"dependency\",\"presence\":\"away\","
+                  "\"problem\":\"line 1\",\"problemKind\":\"refused\",\"reason\":\"it is away (it is "
+                  "silent)\",\"rule\":\"Presence\",\"stateReason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\",\"id\":"
+                  "\"dddddddddddddddddddddddddddddddd\",\"longLost\":true,\"presence\":\"lost\",\"reason\":"
+                  "\"it is "
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"presence\":"
+                  "\"up\",\"reason\":\"it has published no facts "
+                  "yet\",\"rule\":\"Presence\"}],\"name\":\"a.service\",\"reason\":\"it has the fewest "
+                  "units\"}" },
                 { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"presence\":\"up\",\"reason\":\"MachineMetadata=gpu=maybe, and it has "
-                  "gpu=yes\",\"rule\":\"MachineMetadata\","
-                  "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
-                  "\"presence\":\"away\","
-                  "\"reason\":\"it is away (it is "
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"presence\":\"up\",\"reason\":\"MachineMetadata=gpu="
+                  "maybe, and it has "
+                  "gpu=yes\",\"rule\":\"MachineMetadata\",\"units\":2},{\"hostname\":\"gamma\",\"id\":"
+                  "\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\",\"reason\":\"it is away (it is "
                   "silent)\",\"rule\":\"Presence\"},{\"hostname\":\"delta\",\"id\":"
-                  "\"dddddddddddddddddddddddddddddddd\","
-                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"w.service\","
-                  "\"reason\":\"no machine qualifies (beta has gpu=yes, not gpu=maybe; "
-                  "eeeeeeee has published no facts yet; gamma is away (it is "
-                  "silent))\",\"reasonKind\":\"waiting\"}" },
+                  "\"dddddddddddddddddddddddddddddddd\",\"longLost\":true,\"presence\":\"lost\",\"reason\":"
+                  "\"it is "
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"presence\":"
+                  "\"up\",\"reason\":\"it has published no facts "
+                  "yet\",\"rule\":\"Presence\"}],\"name\":\"w.service\",\"reason\":\"no machine qualifies "
+                  "(beta has gpu=yes, not gpu=maybe; eeeeeeee has published no facts yet; gamma is away (it "
+                  "is silent))\",\"reasonKind\":\"waiting\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
-                  "\"beta\","
-                  "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\","
-                  "\"units\":2},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"it is away (it is "
+                  "\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":"
+                  "\"up\",\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"presence\":\"away\",\"reason\":\"it is away (it is "
                   "silent)\",\"rule\":\"Presence\"},{\"hostname\":\"delta\",\"id\":"
-                  "\"dddddddddddddddddddddddddddddddd\","
-                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
-                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has published no "
-                  "facts yet\",\"rule\":\"Presence\"}],\"name\":\"g.service\"}" },
+                  "\"dddddddddddddddddddddddddddddddd\",\"longLost\":true,\"presence\":\"lost\",\"reason\":"
+                  "\"it is "
+                  "lost\",\"rule\":\"Presence\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"presence\":"
+                  "\"up\",\"reason\":\"it has published no facts "
+                  "yet\",\"rule\":\"Presence\"}],\"name\":\"g.service\"}" },
                 { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
-                { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/why", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  ERROR(404, "unit does not exist") },
+                { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /fleet/v1/why", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "PUT /fleet/v1/why/a.service", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "POST /fleet/v1/plan", JSON,
-                  "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") "," PLANNED(
+                  "{\"units\":[" PLANNED("a.service", ) "," PLANNED("n.service", ) "," PLANNED(
                           "g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
-                  "\"machineID\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"reason\":\"beta has it, and still "
-                  "qualifies\"},{\"action\":\"place\","
-                  "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n."
-                  "service\","
-                  "\"reason\":\"beta was the only machine that "
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":"
+                  "\"beta has it, and still "
+                  "qualifies\"},{\"action\":\"place\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n.service\",\"reason\":\"beta was the "
+                  "only machine that "
                   "qualified\"},{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
                   "\"global\"}]}" },
@@ -4404,28 +4213,25 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta no longer "
                   "qualifies (MachineMetadata=gpu=none, and it has gpu=yes); no other machine qualifies "
-                  "(eeeeeeee has published no facts yet; gamma is away (it is "
-                  "silent))\"}]}" },
+                  "(eeeeeeee has published no facts yet; gamma is away (it is silent))\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies "
-                  "(beta has gpu=yes, not gpu=none; eeeeeeee has published no facts yet; gamma is "
-                  "away (it is silent))\"}]}" },
+                  "(beta has gpu=yes, not gpu=none; eeeeeeee has published no facts yet; gamma is away (it "
+                  "is silent))\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("g.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"stop\",\"hostname\":\"beta\",\"machineID\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
-                  "\"MachineMetadata=gpu=none, and it has gpu=yes\"}]}" },
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"MachineMetadata="
+                  "gpu=none, and it has gpu=yes\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service]\\nExecStart=/bin/"
-                  "a\\nMemoryMax=1G\\n\"},"
-                  "{\"name\":\"g.service\",\"text\":\"[Service]\\nExecStart=/bin/"
-                  "g\\n[X-Fleet]\\nGlobal=true\\n\"}]"
-                  "}",
+                  "a\\nMemoryMax=1G\\n\"},{\"name\":\"g.service\",\"text\":\"[Service]\\nExecStart=/bin/"
+                  "g\\n[X-Fleet]\\nGlobal=true\\n\"}]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"stay\",\"effect\":\"live\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"beta has it, and "
@@ -4433,33 +4239,29 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "qualifies\"},{\"action\":\"stay\",\"effect\":\"none\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"global\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
-                  "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
+                  "{\"units\":[" PLANNED("t@.service", ) "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs "
-                  "nowhere; its instances do"
-                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies (a is "
-                  "on beta; eeeeeeee has published no facts yet; gamma is away (it is "
-                  "silent))\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
-                  "fleet itself\"}}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", "") "]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"a: unit name must contain \\\".\\\"\"}}" },
+                  "nowhere; its instances do\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no "
+                  "machine qualifies (a is on beta; eeeeeeee has published no facts yet; gamma is away (it "
+                  "is silent))\"}]}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", ) "]}", 400,
+                  JSON SERVER, ERROR(400, "fleetd.service: a unit of that name belongs to fleet itself") },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", ) "]}", 400, JSON SERVER,
+                  ERROR(400, "a: unit name must contain \\\".\\\"") },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}",
                   400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"a.service: line 1: unable to find end of "
-                  "section (missing ])\"}}" },
+                  ERROR(400, "a.service: line 1: unable to find end of section (missing ])") },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
+                  ERROR(400, ": unit name cannot be empty") },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[]}", 200, JSON SERVER, "{\"units\":[]}" },
                 { "POST /fleet/v1/plan", JSON, "{}", 200, JSON SERVER, "{\"units\":[]}" },
                 { "POST /fleet/v1/plan", JSON, "{", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                  ERROR(400, "unable to decode body: $J") },
                 { "GET /fleet/v1/plan", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+                  ERROR(405, "only POST supported against this resource") },
         };
 #undef PLANNED
         Fixture *fixture = *state;
@@ -4530,10 +4332,9 @@ static void a_plan_of_metadata_lists_the_units_that_move_or_stop(void **state) {
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/a\",\"value\":\"b\"}]", 200, JSON SERVER,
                   "{\"units\":[]}" },
                 { "POST /fleet/v1/plan/machines", JSON, "{}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
-                  "operations\"}}" },
+                  ERROR(400, "unable to decode body: expected an array of operations") },
                 { "POST /fleet/v1/plan/machines", JSON, PATCH("move", "zone", "b"), 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                  ERROR(400, "invalid op: expect add, remove, or replace") },
         };
 #undef PATCH
         static const Record lost[] = {
@@ -4576,18 +4377,15 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
                   "{\"problems\":[{\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\","
-                  "\"reason\":\"its name is "
-                  "taken\"},{\"kind\":\"unowned\",\"machineID\":\"" BETA "\",\"name\":\"u.service\","
-                  "\"reason\":\"not owned\"},"
-                  "{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"z.service\",\"reason\":\"too many are "
-                  "gone\"},{\"confirmed\":true,\"kind\":\"held\","
-                  "\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":"
-                  "\"asked\"},"
-                  "{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r."
-                  "service\","
-                  "\"reason\":\"no unit\"}]}" },
+                  "\"name\":\"a.service\",\"reason\":\"its name is "
+                  "taken\"},{\"kind\":\"unowned\",\"machineID\":\"" BETA
+                  "\",\"name\":\"u.service\",\"reason\":\"not "
+                  "owned\"},{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":"
+                  "\"z.service\",\"reason\":\"too many are "
+                  "gone\"},{\"confirmed\":true,\"kind\":\"held\",\"machineID\":"
+                  "\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":\"asked\"},{"
+                  "\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r."
+                  "service\",\"reason\":\"no unit\"}]}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 204, SERVER,
                   "" },
@@ -4596,66 +4394,57 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   204, SERVER, "" },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
                   "{\"problems\":[{\"confirmed\":true,\"kind\":\"taken\",\"machineID\":"
-                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"reason\":\"its name is "
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"reason\":\"its name is "
                   "taken\"},{\"confirmed\":true,\"kind\":\"unowned\",\"machineID\":\"" BETA
-                  "\",\"name\":\"u.service\",\"reason\":\"not owned\"},"
-                  "{\"confirmed\":true,\"kind\":\"held\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":"
-                  "\"too many are gone\"},"
-                  "{\"confirmed\":true,\"kind\":\"held\",\"machineID\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"name\":\"q.service\","
-                  "\"reason\":\"asked\"},{\"kind\":\"refused\",\"machineID\":"
-                  "\"dddddddddddddddddddddddddddddddd\","
-                  "\"name\":\"r.service\",\"reason\":\"no unit\"}]}" },
+                  "\",\"name\":\"u.service\",\"reason\":\"not "
+                  "owned\"},{\"confirmed\":true,\"kind\":\"held\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":\"too many are "
+                  "gone\"},{\"confirmed\":true,\"kind\":\"held\",\"machineID\":"
+                  "\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":\"asked\"},{"
+                  "\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r."
+                  "service\",\"reason\":\"no unit\"}]}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has no problem "
-                  "with it that awaits confirmation\"}}" },
+                  ERROR(404,
+                        "z.service: the directory of beta has no problem with it that awaits confirmation") },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"u.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"u.service: the directory of beta has no problem "
-                  "with it that awaits confirmation\"}}" },
+                  ERROR(404,
+                        "u.service: the directory of beta has no problem with it that awaits confirmation") },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held, reverted or taken\"}}" },
+                  JSON SERVER, ERROR(400, "kind: expected held, reverted or taken") },
                 { "POST /fleet/v1/directory", JSON, "{\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}",
-                  400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held, reverted or taken\"}}" },
+                  400, JSON SERVER, ERROR(400, "kind: expected held, reverted or taken") },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
+                  ERROR(400, "names: expected 1 to 100") },
                 { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\"}", 400,
-                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
+                  JSON SERVER, ERROR(400, "names: expected 1 to 100") },
                 { "POST /fleet/v1/directory", JSON,
-                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
-                  "\"none.service\"]}",
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\",\"none.service\"]}",
                   404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has no problem "
-                  "with it that awaits confirmation\"}}" },
+                  ERROR(404, "none.service: the directory of beta has no problem with it that awaits "
+                             "confirmation") },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has no problem "
-                  "with it that awaits confirmation\"}}" },
+                  ERROR(404, "z.service: the directory of gamma has no problem with it that awaits "
+                             "confirmation") },
                 { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has no problem with "
-                  "it that awaits confirmation\"}}" },
+                  ERROR(404,
+                        "z.service: the directory of  has no problem with it that awaits confirmation") },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has no problem with it "
-                  "that awaits confirmation\"}}" },
+                  ERROR(404, ": the directory of beta has no problem with it that awaits confirmation") },
                 { "POST /fleet/v1/directory", JSON, "{", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                  ERROR(400, "unable to decode body: $J") },
                 { "DELETE /fleet/v1/directory", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET and POST supported against this "
-                  "resource\"}}" },
-                { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  ERROR(405, "only GET and POST supported against this resource") },
+                { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
         };
         Fixture *fixture = *state;
 
@@ -4667,63 +4456,47 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
 static void units_are_changed_one_by_one_and_many_at_once(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/units", NULL, NULL, 200, JSON SERVER, "{}" },
-                { "GET /fleet/v1/units/", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units/", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "GET /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                  ERROR(404, "unit does not exist") },
                 { "POST /fleet/v1/units", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "POST /fleet/v1/units/u.service", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET, PUT and DELETE supported against this "
-                  "resource\"}}" },
-                { "PUT /fleet/v1/units/", JSON, "{}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  ERROR(405, "only GET, PUT and DELETE supported against this resource") },
+                { "PUT /fleet/v1/units/", JSON, "{}", 404, JSON SERVER, ERROR(404, "") },
                 { "PUT /fleet/v1/units/u.service", JSON, "{}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
+                  ERROR(409, "unit does not exist and options field empty") },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\"}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT("") "}", 201, SERVER,
-                  "" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT("") "}", 409,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
-                  "unit\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
-                  204, SERVER, "" },
+                  ERROR(409, "unit does not exist and options field empty") },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT() "}", 201, SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT() "}", 409,
+                  JSON SERVER, ERROR(409, "must provide DesiredState to update existing unit") },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT() "}", 204,
+                  SERVER, "" },
                 { "PUT /fleet/v1/units/u.service", JSON,
                   "{\"canary\":\"-1\",\"desiredState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"u.service: canary: expected a number or a "
-                  "percentage, "
-                  "for example 1 or 10%\"}}" },
+                  ERROR(400, "u.service: canary: expected a number or a percentage, for example 1 or 10%") },
                 { "PUT /fleet/v1/units/u.service", JSON,
                   "{\"desiredState\":\"loaded\",\"onFailure\":\"stop\"," UNIT_TEXT("# 2\\n") "}", 400,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"u.service: on-failure: expected pause, revert or "
-                  "continue\"}}" },
+                  JSON SERVER, ERROR(400, "u.service: on-failure: expected pause, revert or continue") },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"replace\":false," UNIT_TEXT("# 2\\n") "}", 409,
-                  JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"unit exists\"}}" },
+                  JSON SERVER, ERROR(409, "unit exists") },
                 { "PUT /fleet/v1/units/u.service", JSON,
-                  "{\"desiredState\":\"loaded\",\"expectedHash\":\"0123456789\"," UNIT_TEXT("# "
-                                                                                            "2\\n") "}",
+                  "{\"desiredState\":\"loaded\",\"expectedHash\":\"0123456789\"," UNIT_TEXT("# 2\\n") "}",
                   409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its hash is "
-                  "86943ac, not 0123456\"}}" },
+                  ERROR(409, "the unit was changed meanwhile: its hash is 86943ac, not 0123456") },
                 { "PUT /fleet/v1/units/u.service", JSON,
-                  "{\"desiredState\":\"loaded\",\"expectedState\":\"launched\"," UNIT_TEXT("# "
-                                                                                           "2\\n") "}",
-                  409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its target state "
-                  "is loaded,"
-                  " not launched\"}}" },
+                  "{\"desiredState\":\"loaded\",\"expectedState\":\"launched\"," UNIT_TEXT("# 2\\n") "}", 409,
+                  JSON SERVER,
+                  ERROR(409, "the unit was changed meanwhile: its target state is loaded, not launched") },
                 { "PUT /fleet/v1/units/u.service", JSON,
-                  "{\"desiredState\":\"launched\",\"expectedState\":\"loaded\"," UNIT_TEXT("# "
-                                                                                           "2\\n") "}",
-                  204, SERVER, "" },
+                  "{\"desiredState\":\"launched\",\"expectedState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 204,
+                  SERVER, "" },
                 { "PUT /fleet/v1/units/v.service", JSON,
                   "{\"expectedState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist any longer\"}}" },
+                  ERROR(409, "unit does not exist any longer") },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"destroy\":true}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"destroy is for a batch: use DELETE\"}}" },
+                  ERROR(400, "destroy is for a batch: use DELETE") },
                 { "PUT /fleet/v1/units/w.service", JSON,
                   "{" UNIT_TEXT("[X-Fleet]\\nTargetState=loaded\\n") "}", 201, SERVER, "" },
                 { "PUT /fleet/v1/units/w.service", JSON,
@@ -4735,64 +4508,53 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
                   "{\"desiredState\":\"inactive\",\"expectedState\":\"launched\"}", 204, SERVER, "" },
                 { "PUT /fleet/v1/units/x@.service", JSON,
                   "{" UNIT_TEXT("[X-Fleet]\\nTargetState=loaded\\n") "}", 201, SERVER, "" },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
-                  400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT("") "}", 201, SERVER, "" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT() "}",
+                  400, JSON SERVER, ERROR(400, "cannot activate template \\\"t@.service\\\"") },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT() "}", 201, SERVER, "" },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"launched\"}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
+                  ERROR(400, "cannot activate template \\\"t@.service\\\"") },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"inactive\"}", 204, SERVER,
                   "" },
-                { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT("") "}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
-                  "fleet itself\"}}" },
+                { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT() "}", 400, JSON SERVER,
+                  ERROR(400, "fleetd.service: a unit of that name belongs to fleet itself") },
                 { "PUT /fleet/v1/units/u.service", NULL, "{}", 415, JSON SERVER,
-                  "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}" },
+                  ERROR(415, "expected 1 Content-Type, got 0") },
                 { "PUT /fleet/v1/units/u.service", "Content-Type: application/json;x\r\n", "{}", 409,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
-                  "unit\"}}" },
+                  JSON SERVER, ERROR(409, "must provide DesiredState to update existing unit") },
                 { "PUT /fleet/v1/units/u.service", "Content-Type: application/json \t; x\r\n", "{}", 409,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
-                  "unit\"}}" },
+                  JSON SERVER, ERROR(409, "must provide DesiredState to update existing unit") },
                 { "PUT /fleet/v1/units/u.service", "Content-Type: application/jso\r\n", "{}", 415,
-                  JSON SERVER,
-                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is "
-                  "application/json\"}}" },
+                  JSON SERVER, ERROR(415, "only acceptable Content-Type is application/json") },
                 { "GET /fleet/v1/batch", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+                  ERROR(405, "only POST supported against this resource") },
                 { "POST /fleet/v1/batch", FORM, "{}", 415, JSON SERVER,
-                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is "
-                  "application/json\"}}" },
+                  ERROR(415, "only acceptable Content-Type is application/json") },
                 { "POST /fleet/v1/batch", JSON, "{", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                  ERROR(400, "unable to decode body: $J") },
                 { "POST /fleet/v1/batch", JSON,
-                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},"
-                  "{\"name\":\"x.service\"," UNIT_TEXT("") "}]}",
+                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},{\"name\":\"x."
+                  "service\"," UNIT_TEXT() "}]}",
                   204, SERVER, "" },
                 { "POST /fleet/v1/batch", JSON,
-                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},"
-                  "{\"name\":\"u.service\",\"desiredState\":\"launched\"}]}",
-                  400, JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"u.service: named twice\"}}" },
+                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},{\"name\":\"u.service\","
+                  "\"desiredState\":\"launched\"}]}",
+                  400, JSON SERVER, ERROR(400, "u.service: named twice") },
                 { "POST /fleet/v1/batch", JSON,
-                  "{\"units\":[{\"name\":\"x.service\",\"destroy\":true},{\"name\":\"y.service\","
-                  "\"destroy\":true}]}",
-                  404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"y.service: unit does not exist\"}}" },
+                  "{\"units\":[{\"name\":\"x.service\",\"destroy\":true},{\"name\":\"y.service\",\"destroy\":"
+                  "true}]}",
+                  404, JSON SERVER, ERROR(404, "y.service: unit does not exist") },
                 { "POST /fleet/v1/batch", JSON,
                   "{\"units\":[{\"name\":\"x.service\",\"destroy\":true,\"expectedHash\":\"1\"}]}", 409,
                   JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"x.service: the unit was changed meanwhile: its "
-                  "hash is 86943ac, not 1\"}}" },
+                  ERROR(409, "x.service: the unit was changed meanwhile: its hash is 86943ac, not 1") },
                 { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true}]}",
                   204, SERVER, "" },
                 { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"desiredState\":\"loaded\"}]}", 400,
-                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
+                  JSON SERVER, ERROR(400, ": unit name cannot be empty") },
                 { "POST /fleet/v1/batch", JSON, "{}", 204, SERVER, "" },
                 { "DELETE /fleet/v1/units/u.service", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                  ERROR(404, "unit does not exist") },
                 { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER, "{}" },
         };
 
@@ -4808,106 +4570,88 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n" SERVER,
                   "fleetd_figure 1\n# EOF\n" },
                 { "PUT /metrics", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "GET /version", NULL, NULL, 200, JSON SERVER,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "OPTIONS /version", NULL, NULL, 200, SERVER, "" },
-                { "OPTIONS /nope", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /", NULL, NULL, 405, JSON SERVER, "{\"error\":{\"code\":405,\"message\":\"\"}}" },
-                { "GET /x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"\"}}" },
-                { "GET /fleet/v1/", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/x", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1x", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "OPTIONS /nope", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /", NULL, NULL, 405, JSON SERVER, ERROR(405, "") },
+                { "GET /x", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /fleet/v1", NULL, NULL, 405, JSON SERVER, ERROR(405, "") },
+                { "GET /fleet/v1/", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /fleet/v1/x", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /fleet/v1x", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "GET /v1-alpha/state", NULL, NULL, 200, JSON SERVER, "{}" },
-                { "GET /v1-alphax/state", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/units%00", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /v1-alphax/state", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
+                { "GET /fleet/v1/units%00", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "GET /fleet/v1/units?a=%4", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
+                  ERROR(400, "invalid URL escape \\\"%4\\\"") },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":9,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
-                  "\"raftIndex\":$R,"
-                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
-                  "\"name\":\"alpha\","
-                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
+                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
+                  "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "\"alpha\",\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,"
-                  "\"levelKnown\":9,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
-                  "\"raftIndex\":$R,"
-                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
-                  "\"name\":\"alpha\","
-                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
+                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
+                  "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "\"alpha\",\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "PUT /fleet/v1/cluster", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "GET /fleet/v1/cluster/level", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only PUT supported against this resource\"}}" },
+                  ERROR(405, "only PUT supported against this resource") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: $J\"}}" },
+                  ERROR(400, "expected {\\\"level\\\":N}: $J") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}\"}}" },
+                  ERROR(400, "expected {\\\"level\\\":N}") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":0}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}\"}}" },
+                  ERROR(400, "expected {\\\"level\\\":N}") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":\"1\"}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
-                  "whole number\"}}" },
+                  ERROR(400, "expected {\\\"level\\\":N}: level: expected a whole number") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 9 at "
-                  "most\"}}" },
+                  ERROR(409, "feature level 1000: this fleetd supports 9 at most") },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the feature level is 2, and does not go back\"}}" },
+                  ERROR(409, "the feature level is 2, and does not go back") },
                 { "GET /v2/members", NULL, NULL, 200, JSON CLUSTER,
                   "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://"
                   "$A\"]}]}\n" },
                 { "GET /fleet/v1/cluster/adopting", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only DELETE supported against this resource\"}}" },
+                  ERROR(405, "only DELETE supported against this resource") },
                 { "DELETE /fleet/v1/cluster/adopting", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"no host is waited for\"}}" },
+                  ERROR(404, "no host is waited for") },
                 { "PUT /fleet/v1/discovery", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"only HTTP GET supported against this "
-                  "resource\"}}" },
+                  ERROR(400, "only HTTP GET supported against this resource") },
                 { "PUT /fleet/v1/events", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "GET /fleet/v1/events?x=1", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"x: expected details=BOOL, and with it "
-                  "after=INDEX\"}}" },
+                  ERROR(400, "x: expected details=BOOL, and with it after=INDEX") },
                 { "GET /fleet/v1/events?details=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"details: expected details=BOOL, and with it "
-                  "after=INDEX\"}}" },
+                  ERROR(400, "details: expected details=BOOL, and with it after=INDEX") },
                 { "GET /fleet/v1/events?after=1", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"after: only with details=true\"}}" },
+                  ERROR(400, "after: only with details=true") },
                 { "GET /fleet/v1/events?details=true&after=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"after: expected details=BOOL, and with it "
-                  "after=INDEX\"}}" },
+                  ERROR(400, "after: expected details=BOOL, and with it after=INDEX") },
                 { "GET /fleet/v1/journal/a.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                  ERROR(404, "unit does not exist") },
                 { "POST /fleet/v1/journal/a.service", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                  ERROR(405, "only GET supported against this resource") },
                 { "GET /fleet/v1/status/a.service", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                  ERROR(404, "unit does not exist") },
                 { "GET /fleet/v1/kill/a.service", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+                  ERROR(405, "only POST supported against this resource") },
                 { "GET /fleet/v1//x", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /fleet/v1/x\r\n" SERVER,
                   "<a href=\"/fleet/v1/x\">Moved Permanently</a>.\n\n" },
-                { "GET /%2e%2e/x", NULL, NULL, 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /%2e%2e/x", NULL, NULL, 404, JSON SERVER, ERROR(404, "") },
                 { "PUT /v2/keys/_fleet/unit/a.service", FORM, "value=1", 401, REFUSED("0"),
-                  "{\"errorCode\":110,\"message\":\"The request requires user authentication\","
-                  "\"cause\":\"Insufficient credentials\",\"index\":0}\n" },
+                  KEY_ERROR(110, "The request requires user authentication", "Insufficient credentials",
+                            "0") },
                 { "GET /v2/keys/_fleet/none", NULL, NULL, 404, REFUSED("0"),
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/_fleet\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/_fleet", "0") },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "GET *", NULL, NULL, 400, SERVER, "" },
                 { "GET /%", NULL, NULL, 400, TEXT SERVER, "400 Bad Request" },
@@ -4974,339 +4718,253 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         static const Row rows[] = {
                 { "GET /v2/stats/store", NULL, NULL, 200, JSON,
                   "{\"getsSuccess\":11,\"getsFail\":12,\"setsSuccess\":101,\"setsFail\":201,"
-                  "\"deleteSuccess\":106,\"deleteFail\":206,"
-                  "\"updateSuccess\":103,\"updateFail\":203,\"createSuccess\":102,\"createFail\":202,"
-                  "\"compareAndSwapSuccess\":104,"
+                  "\"deleteSuccess\":106,\"deleteFail\":206,\"updateSuccess\":103,\"updateFail\":203,"
+                  "\"createSuccess\":102,\"createFail\":202,\"compareAndSwapSuccess\":104,"
                   "\"compareAndSwapFail\":204,\"compareAndDeleteSuccess\":105,\"compareAndDeleteFail\":205,"
-                  "\"expireCount\":107,"
-                  "\"watchers\":13}" },
+                  "\"expireCount\":107,\"watchers\":13}" },
         };
         static const char figures[] =
-                "# HELP fleet_build_info Version of this fleetd.\n"
-                "# TYPE fleet_build_info gauge\n"
-                "fleet_build_info{version=\"" PACKAGE_VERSION "\"} 1\n"
-                "# HELP fleet_units Units of the cluster.\n"
-                "# TYPE fleet_units gauge\n"
-                "fleet_units 3\n"
-                "# HELP fleet_units_by_state Units of the cluster, by state: failed on a machine, active on "
-                "one, waiting for a machine.\n"
-                "# TYPE fleet_units_by_state gauge\n"
-                "fleet_units_by_state{state=\"active\"} 0\n"
-                "fleet_units_by_state{state=\"failed\"} 1\n"
-                "fleet_units_by_state{state=\"waiting\"} 1\n"
-                "fleet_units_by_state{state=\"other\"} 1\n"
-                "# HELP fleet_machines Machines of the cluster, by presence.\n"
-                "# TYPE fleet_machines gauge\n"
-                "fleet_machines{presence=\"up\"} 2\n"
-                "fleet_machines{presence=\"away\"} 1\n"
-                "fleet_machines{presence=\"lost\"} 1\n"
-                "fleet_machines{presence=\"left\"} 0\n"
-                "# HELP fleet_hosts Hosts of the cluster, by kind.\n"
-                "# TYPE fleet_hosts gauge\n"
-                "fleet_hosts{kind=\"voter\"} 0\n"
-                "fleet_hosts{kind=\"standby\"} 0\n"
-                "fleet_hosts{kind=\"attached\"} 4\n"
-                "# HELP fleet_hosts_without_idle_session Attached hosts that have had a session to one "
-                "replica "
-                "only for a minute or more.\n"
-                "# TYPE fleet_hosts_without_idle_session gauge\n"
-                "fleet_hosts_without_idle_session 0\n"
-                "# HELP fleet_machines_maintenance Machines that get no units, by mode of their "
-                "maintenance: cordoned, draining (also for a leave), drained.\n"
-                "# TYPE fleet_machines_maintenance gauge\n"
-                "fleet_machines_maintenance{mode=\"cordoned\"} 0\n"
-                "fleet_machines_maintenance{mode=\"draining\"} 0\n"
-                "fleet_machines_maintenance{mode=\"drained\"} 0\n"
-                "# HELP fleet_rollouts Rollouts that have not ended, by state.\n"
-                "# TYPE fleet_rollouts gauge\n"
-                "fleet_rollouts{state=\"canary\"} 0\n"
-                "fleet_rollouts{state=\"held\"} 0\n"
-                "fleet_rollouts{state=\"rolling\"} 0\n"
-                "fleet_rollouts{state=\"pausing\"} 0\n"
-                "fleet_rollouts{state=\"paused\"} 0\n"
-                "fleet_rollouts{state=\"reverting\"} 0\n"
-                "# HELP fleet_tokens Tokens that still permit a host to join.\n"
-                "# TYPE fleet_tokens gauge\n"
-                "fleet_tokens 1\n"
-                "# HELP fleet_certificate_expiry_seconds When the last certificate that was issued for this "
-                "host ends, in seconds since 1970.\n"
-                "# TYPE fleet_certificate_expiry_seconds gauge\n"
-                "fleet_certificate_expiry_seconds 1900000000.500000\n"
-                "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in "
-                "seconds since 1970; 0: it does not.\n"
-                "# TYPE fleet_engine_leader_start_time gauge\n"
-                "fleet_engine_leader_start_time 1\n"
-                "# HELP fleet_engine_task_count_total Assignments that the engine wrote.\n"
-                "# TYPE fleet_engine_task_count_total counter\n"
-                "fleet_engine_task_count_total{type=\"attemptscheduleunit\"} 4\n"
-                "fleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n"
-                "# HELP fleet_engine_task_failure_count_total Assignments that were rejected, and planned "
-                "again.\n"
-                "# TYPE fleet_engine_task_failure_count_total counter\n"
-                "fleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} 5\n"
-                "fleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n"
-                "# HELP fleet_engine_reconcile_count_total Passes of the engine.\n"
-                "# TYPE fleet_engine_reconcile_count_total counter\n"
-                "fleet_engine_reconcile_count_total 2\n"
-                "# HELP fleet_engine_reconcile_failure_count_total Passes that failed.\n"
-                "# TYPE fleet_engine_reconcile_failure_count_total counter\n"
-                "fleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n"
-                "# HELP fleet_engine_moves_total Assignments that the engine wrote to move a unit, by what "
-                "ended its former place.\n"
-                "# TYPE fleet_engine_moves_total counter\n"
-                "fleet_engine_moves_total{reason=\"lost\"} 41\n"
-                "fleet_engine_moves_total{reason=\"drained\"} 42\n"
-                "fleet_engine_moves_total{reason=\"edited\"} 43\n"
-                "fleet_engine_moves_total{reason=\"conflict\"} 44\n"
-                "fleet_engine_moves_total{reason=\"requested\"} 45\n"
-                "# HELP fleet_engine_brake_active Whether the mass-failure brake holds back all moves.\n"
-                "# TYPE fleet_engine_brake_active gauge\n"
-                "fleet_engine_brake_active 0\n"
-                "# HELP fleet_engine_waiting_units Units that are to run or to be loaded, and have no "
-                "machine.\n"
-                "# TYPE fleet_engine_waiting_units gauge\n"
-                "fleet_engine_waiting_units 1\n"
-                "# HELP fleet_registry_operation_count_total Transactions of the registry.\n"
-                "# TYPE fleet_registry_operation_count_total counter\n"
-                "fleet_registry_operation_count_total{type=\"set\"} 401\n"
-                "# HELP fleet_registry_operation_failed_count_total Transactions that were rejected, or "
-                "whose outcome is unknown.\n"
-                "# TYPE fleet_registry_operation_failed_count_total counter\n"
-                "fleet_registry_operation_failed_count_total{type=\"set\"} 402\n"
-                "# HELP fleet_store_has_leader Whether this host knows a leader.\n"
-                "# TYPE fleet_store_has_leader gauge\n"
-                "fleet_store_has_leader 1\n"
-                "# HELP fleet_store_is_leader Whether this host leads.\n"
-                "# TYPE fleet_store_is_leader gauge\n"
-                "fleet_store_is_leader 1\n"
-                "# HELP fleet_store_leader_changes_total How often this host followed another leader, or "
-                "began to lead.\n"
-                "# TYPE fleet_store_leader_changes_total counter\n"
-                "fleet_store_leader_changes_total 31\n"
-                "# HELP fleet_store_term Raft's term.\n"
-                "# TYPE fleet_store_term gauge\n"
-                "fleet_store_term $T\n"
-                "# HELP fleet_store_index The store's index, as applied here.\n"
-                "# TYPE fleet_store_index gauge\n"
-                "fleet_store_index @0\n"
-                "# HELP fleet_store_raft_index Raft's index, as applied here.\n"
-                "# TYPE fleet_store_raft_index gauge\n"
-                "fleet_store_raft_index $R\n"
-                "# HELP fleet_store_lag_entries Entries that are committed, as this host knows, and not "
-                "applied here.\n"
-                "# TYPE fleet_store_lag_entries gauge\n"
-                "fleet_store_lag_entries 0\n"
-                "# HELP fleet_store_condition Whether the replica of this host has this condition.\n"
-                "# TYPE fleet_store_condition gauge\n"
-                "fleet_store_condition{condition=\"diverged\"} 0\n"
-                "fleet_store_condition{condition=\"no-majority\"} 0\n"
-                "fleet_store_condition{condition=\"stopped\"} 0\n"
-                "fleet_store_condition{condition=\"quarantined\"} 0\n"
-                "fleet_store_condition{condition=\"snapshot-refused\"} 0\n"
-                "# HELP fleet_store_keys Keys and directories.\n"
-                "# TYPE fleet_store_keys gauge\n"
-                "fleet_store_keys{owner=\"users\"} 306\n"
-                "fleet_store_keys{owner=\"fleet\"} 308\n"
-                "# HELP fleet_store_bytes Bytes of keys and values, as the quota counts them.\n"
-                "# TYPE fleet_store_bytes gauge\n"
-                "fleet_store_bytes{owner=\"users\"} 307\n"
-                "fleet_store_bytes{owner=\"fleet\"} 309\n"
-                "# HELP fleet_store_quota_bytes Limit of these bytes.\n"
-                "# TYPE fleet_store_quota_bytes gauge\n"
-                "fleet_store_quota_bytes{owner=\"users\"} 310\n"
-                "fleet_store_quota_bytes{owner=\"fleet\"} 310\n"
-                "# HELP fleet_store_log_memory_bytes Bytes of the log's entries that are in memory.\n"
-                "# TYPE fleet_store_log_memory_bytes gauge\n"
-                "fleet_store_log_memory_bytes 301\n"
-                "# HELP fleet_store_event_window_bytes Bytes of the event windows in memory.\n"
-                "# TYPE fleet_store_event_window_bytes gauge\n"
-                "fleet_store_event_window_bytes 302\n"
-                "# HELP fleet_store_apply_cost_total Cost of the entries that were applied here, in bytes.\n"
-                "# TYPE fleet_store_apply_cost_total counter\n"
-                "fleet_store_apply_cost_total 303\n"
-                "# HELP fleet_store_apply_cost_max Cost of the costliest of them.\n"
-                "# TYPE fleet_store_apply_cost_max gauge\n"
-                "fleet_store_apply_cost_max 304\n"
-                "# HELP fleet_store_deferred_total Commands that did not fit into their entry's budget.\n"
-                "# TYPE fleet_store_deferred_total counter\n"
-                "fleet_store_deferred_total 305\n"
-                "# HELP fleet_store_operations_total Users' changes that were applied here.\n"
-                "# TYPE fleet_store_operations_total counter\n"
-                "fleet_store_operations_total{action=\"set\"} 101\n"
-                "fleet_store_operations_total{action=\"create\"} 102\n"
-                "fleet_store_operations_total{action=\"update\"} 103\n"
-                "fleet_store_operations_total{action=\"compareAndSwap\"} 104\n"
-                "fleet_store_operations_total{action=\"compareAndDelete\"} 105\n"
-                "fleet_store_operations_total{action=\"delete\"} 106\n"
-                "fleet_store_operations_total{action=\"expire\"} 107\n"
-                "# HELP fleet_store_operations_refused_total Users' changes that were refused.\n"
-                "# TYPE fleet_store_operations_refused_total counter\n"
-                "fleet_store_operations_refused_total{action=\"set\"} 201\n"
-                "fleet_store_operations_refused_total{action=\"create\"} 202\n"
-                "fleet_store_operations_refused_total{action=\"update\"} 203\n"
-                "fleet_store_operations_refused_total{action=\"compareAndSwap\"} 204\n"
-                "fleet_store_operations_refused_total{action=\"compareAndDelete\"} 205\n"
-                "fleet_store_operations_refused_total{action=\"delete\"} 206\n"
-                "fleet_store_operations_refused_total{action=\"expire\"} 207\n"
-                "# HELP fleet_store_commit_seconds Time from the proposal of a change on this host until it "
-                "is applied here.\n"
-                "# TYPE fleet_store_commit_seconds histogram\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.0005\"} 1\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.001\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.002\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.004\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.008\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.016\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.032\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.064\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.128\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.256\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"0.512\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"1.024\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"2.048\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"4.096\"} 3\n"
-                "fleet_store_commit_seconds_bucket{le=\"+Inf\"} 3\n"
-                "fleet_store_commit_seconds_sum 0.000311\n"
-                "fleet_store_commit_seconds_count 3\n"
-                "# HELP fleet_store_log_write_seconds Time of a write of the log, with its sync.\n"
-                "# TYPE fleet_store_log_write_seconds histogram\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.0005\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.001\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.002\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.004\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.008\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.016\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.032\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.064\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.128\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.256\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"0.512\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"1.024\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"2.048\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"4.096\"} 0\n"
-                "fleet_store_log_write_seconds_bucket{le=\"+Inf\"} 3\n"
-                "fleet_store_log_write_seconds_sum 0.000312\n"
-                "fleet_store_log_write_seconds_count 3\n"
-                "# HELP fleet_session_up Whether a session to this other member is open, and its kernel has "
-                "answered recently.\n"
-                "# TYPE fleet_session_up gauge\n"
-                "# HELP fleet_sessions Other hosts to which a session is open, by kind.\n"
-                "# TYPE fleet_sessions gauge\n"
-                "fleet_sessions{kind=\"voter\"} 0\n"
-                "fleet_sessions{kind=\"standby\"} 0\n"
-                "fleet_sessions{kind=\"attached\"} 0\n"
-                "# HELP fleet_subscriptions Slices and keys of hosts without a replica that are followed "
-                "here.\n"
-                "# TYPE fleet_subscriptions gauge\n"
-                "fleet_subscriptions 0\n"
-                "# HELP fleet_admission_waiting Connections to ListenPeer= that are not authenticated yet, "
-                "and hosts that are joining.\n"
-                "# TYPE fleet_admission_waiting gauge\n"
-                "fleet_admission_waiting 0\n"
-                "# HELP fleet_http_requests_total Answers, by the class of their status.\n"
-                "# TYPE fleet_http_requests_total counter\n"
-                "fleet_http_requests_total{listener=\"socket\",class=\"2xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"socket\",class=\"3xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"socket\",class=\"4xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"socket\",class=\"5xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"loopback\",class=\"2xx\"} 1\n"
-                "fleet_http_requests_total{listener=\"loopback\",class=\"3xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"loopback\",class=\"4xx\"} 0\n"
-                "fleet_http_requests_total{listener=\"loopback\",class=\"5xx\"} 0\n"
-                "# HELP fleet_http_connections Open connections of clients.\n"
-                "# TYPE fleet_http_connections gauge\n"
-                "fleet_http_connections{listener=\"socket\"} 0\n"
-                "fleet_http_connections{listener=\"loopback\"} 0\n"
-                "# HELP fleet_http_watches Clients that wait for a change of a key.\n"
-                "# TYPE fleet_http_watches gauge\n"
-                "fleet_http_watches 0\n"
-                "# HELP fleet_http_rejected_total Requests and connections that exceeded a limit.\n"
-                "# TYPE fleet_http_rejected_total counter\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"connections\"} 0\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"memory\"} 0\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"time\"} 0\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"line\"} 0\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"head\"} 0\n"
-                "fleet_http_rejected_total{listener=\"socket\",limit=\"body\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"connections\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"memory\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"time\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"line\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"head\"} 0\n"
-                "fleet_http_rejected_total{listener=\"loopback\",limit=\"body\"} 0\n"
-                "# HELP fleet_agent_actions_total Actions of the agent on units of this host.\n"
-                "# TYPE fleet_agent_actions_total counter\n"
-                "fleet_agent_actions_total{action=\"write\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"write\",result=\"failed\"} 0\n"
-                "fleet_agent_actions_total{action=\"start\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"start\",result=\"failed\"} 0\n"
-                "fleet_agent_actions_total{action=\"reload\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"reload\",result=\"failed\"} 0\n"
-                "fleet_agent_actions_total{action=\"stop\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"stop\",result=\"failed\"} 0\n"
-                "fleet_agent_actions_total{action=\"remove\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"remove\",result=\"failed\"} 0\n"
-                "fleet_agent_actions_total{action=\"restart\",result=\"done\"} 0\n"
-                "fleet_agent_actions_total{action=\"restart\",result=\"failed\"} 0\n"
-                "# HELP fleet_agent_start_seconds Time from the assignment of a unit until it is active on "
-                "this host.\n"
-                "# TYPE fleet_agent_start_seconds histogram\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.0005\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.001\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.002\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.004\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.008\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.016\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.032\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.064\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.128\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.256\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"0.512\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"1.024\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"2.048\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"4.096\"} 0\n"
-                "fleet_agent_start_seconds_bucket{le=\"+Inf\"} 0\n"
-                "fleet_agent_start_seconds_sum 0.000000\n"
-                "fleet_agent_start_seconds_count 0\n"
-                "# HELP fleet_health_checks Health checks of the units that run on this host.\n"
-                "# TYPE fleet_health_checks gauge\n"
-                "fleet_health_checks 0\n"
-                "# HELP fleet_health_probes_total Executions of health checks by this host. Late ones are "
-                "discarded.\n"
-                "# TYPE fleet_health_probes_total counter\n"
-                "fleet_health_probes_total{result=\"passed\"} 0\n"
-                "fleet_health_probes_total{result=\"failed\"} 0\n"
-                "fleet_health_probes_total{result=\"discarded\"} 0\n"
-                "# HELP fleet_loop_turn_cpu_seconds CPU time of the turns of the event loop.\n"
-                "# TYPE fleet_loop_turn_cpu_seconds histogram\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0001\"} 1\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.00025\"} 3\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0005\"} 6\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.001\"} 10\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0025\"} 15\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.005\"} 21\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.01\"} 28\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.02\"} 36\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.05\"} 45\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.1\"} 55\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"1\"} 66\n"
-                "fleet_loop_turn_cpu_seconds_bucket{le=\"+Inf\"} 1000\n"
-                "fleet_loop_turn_cpu_seconds_sum 2.500000\n"
-                "fleet_loop_turn_cpu_seconds_count 1000\n"
-                "# HELP fleet_loop_turn_cpu_max_seconds CPU time of the longest turn since the start.\n"
-                "# TYPE fleet_loop_turn_cpu_max_seconds gauge\n"
-                "fleet_loop_turn_cpu_max_seconds 0.001500\n"
-                "# HELP fleet_loop_turn_wall_max_seconds Wall time of the longest turn since the start.\n"
-                "# TYPE fleet_loop_turn_wall_max_seconds gauge\n"
-                "fleet_loop_turn_wall_max_seconds 0.003000\n"
-                "# HELP fleet_loop_work_total Work of the event loop that grows with its input.\n"
-                "# TYPE fleet_loop_work_total counter\n"
-                "fleet_loop_work_total{unit=\"nodes\"} 21\n"
-                "fleet_loop_work_total{unit=\"bytes\"} 22\n"
-                "# HELP fleet_loop_turn_work_max The most such work of one turn since the start.\n"
-                "# TYPE fleet_loop_turn_work_max gauge\n"
-                "fleet_loop_turn_work_max{unit=\"nodes\"} 23\n"
-                "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
+                "# HELP fleet_build_info Version of this fleetd.\n# TYPE fleet_build_info "
+                "gauge\nfleet_build_info{version=\"" PACKAGE_VERSION
+                "\"} 1\n# HELP fleet_units Units of the cluster.\n# TYPE fleet_units gauge\nfleet_units 3\n# "
+                "HELP fleet_units_by_state Units of the cluster, by state: failed on a machine, active on "
+                "one, waiting for a machine.\n# TYPE fleet_units_by_state "
+                "gauge\nfleet_units_by_state{state=\"active\"} 0\nfleet_units_by_state{state=\"failed\"} "
+                "1\nfleet_units_by_state{state=\"waiting\"} 1\nfleet_units_by_state{state=\"other\"} 1\n# "
+                "HELP fleet_machines Machines of the cluster, by presence.\n# TYPE fleet_machines "
+                "gauge\nfleet_machines{presence=\"up\"} 2\nfleet_machines{presence=\"away\"} "
+                "1\nfleet_machines{presence=\"lost\"} 1\nfleet_machines{presence=\"left\"} 0\n# HELP "
+                "fleet_hosts Hosts of the cluster, by kind.\n# TYPE fleet_hosts "
+                "gauge\nfleet_hosts{kind=\"voter\"} 0\nfleet_hosts{kind=\"standby\"} "
+                "0\nfleet_hosts{kind=\"attached\"} 4\n# HELP fleet_hosts_without_idle_session Attached hosts "
+                "that have had a session to one replica only for a minute or more.\n# TYPE "
+                "fleet_hosts_without_idle_session gauge\nfleet_hosts_without_idle_session 0\n# HELP "
+                "fleet_machines_maintenance Machines that get no units, by mode of their maintenance: "
+                "cordoned, draining (also for a leave), drained.\n# TYPE fleet_machines_maintenance "
+                "gauge\nfleet_machines_maintenance{mode=\"cordoned\"} "
+                "0\nfleet_machines_maintenance{mode=\"draining\"} "
+                "0\nfleet_machines_maintenance{mode=\"drained\"} 0\n# HELP fleet_rollouts Rollouts that have "
+                "not ended, by state.\n# TYPE fleet_rollouts gauge\nfleet_rollouts{state=\"canary\"} "
+                "0\nfleet_rollouts{state=\"held\"} 0\nfleet_rollouts{state=\"rolling\"} "
+                "0\nfleet_rollouts{state=\"pausing\"} 0\nfleet_rollouts{state=\"paused\"} "
+                "0\nfleet_rollouts{state=\"reverting\"} 0\n# HELP fleet_tokens Tokens that still permit a "
+                "host to join.\n# TYPE fleet_tokens gauge\nfleet_tokens 1\n# HELP "
+                "fleet_certificate_expiry_seconds When the last certificate that was issued for this host "
+                "ends, in seconds since 1970.\n# TYPE fleet_certificate_expiry_seconds "
+                "gauge\nfleet_certificate_expiry_seconds 1900000000.500000\n# HELP "
+                "fleet_engine_leader_start_time When this host's engine began to place units, in seconds "
+                "since 1970; 0: it does not.\n# TYPE fleet_engine_leader_start_time "
+                "gauge\nfleet_engine_leader_start_time 1\n# HELP fleet_engine_task_count_total Assignments "
+                "that the engine wrote.\n# TYPE fleet_engine_task_count_total "
+                "counter\nfleet_engine_task_count_total{type=\"attemptscheduleunit\"} "
+                "4\nfleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n# HELP "
+                "fleet_engine_task_failure_count_total Assignments that were rejected, and planned again.\n# "
+                "TYPE fleet_engine_task_failure_count_total "
+                "counter\nfleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} "
+                "5\nfleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n# HELP "
+                "fleet_engine_reconcile_count_total Passes of the engine.\n# TYPE "
+                "fleet_engine_reconcile_count_total counter\nfleet_engine_reconcile_count_total 2\n# HELP "
+                "fleet_engine_reconcile_failure_count_total Passes that failed.\n# TYPE "
+                "fleet_engine_reconcile_failure_count_total "
+                "counter\nfleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n# HELP "
+                "fleet_engine_moves_total Assignments that the engine wrote to move a unit, by what ended "
+                "its former place.\n# TYPE fleet_engine_moves_total "
+                "counter\nfleet_engine_moves_total{reason=\"lost\"} "
+                "41\nfleet_engine_moves_total{reason=\"drained\"} "
+                "42\nfleet_engine_moves_total{reason=\"edited\"} "
+                "43\nfleet_engine_moves_total{reason=\"conflict\"} "
+                "44\nfleet_engine_moves_total{reason=\"requested\"} 45\n# HELP fleet_engine_brake_active "
+                "Whether the mass-failure brake holds back all moves.\n# TYPE fleet_engine_brake_active "
+                "gauge\nfleet_engine_brake_active 0\n# HELP fleet_engine_waiting_units Units that are to run "
+                "or to be loaded, and have no machine.\n# TYPE fleet_engine_waiting_units "
+                "gauge\nfleet_engine_waiting_units 1\n# HELP fleet_registry_operation_count_total "
+                "Transactions of the registry.\n# TYPE fleet_registry_operation_count_total "
+                "counter\nfleet_registry_operation_count_total{type=\"set\"} 401\n# HELP "
+                "fleet_registry_operation_failed_count_total Transactions that were rejected, or whose "
+                "outcome is unknown.\n# TYPE fleet_registry_operation_failed_count_total "
+                "counter\nfleet_registry_operation_failed_count_total{type=\"set\"} 402\n# HELP "
+                "fleet_store_has_leader Whether this host knows a leader.\n# TYPE fleet_store_has_leader "
+                "gauge\nfleet_store_has_leader 1\n# HELP fleet_store_is_leader Whether this host leads.\n# "
+                "TYPE fleet_store_is_leader gauge\nfleet_store_is_leader 1\n# HELP "
+                "fleet_store_leader_changes_total How often this host followed another leader, or began to "
+                "lead.\n# TYPE fleet_store_leader_changes_total counter\nfleet_store_leader_changes_total "
+                "31\n# HELP fleet_store_term Raft's term.\n# TYPE fleet_store_term gauge\nfleet_store_term "
+                "$T\n# HELP fleet_store_index The store's index, as applied here.\n# TYPE fleet_store_index "
+                "gauge\nfleet_store_index @0\n# HELP fleet_store_raft_index Raft's index, as applied "
+                "here.\n# TYPE fleet_store_raft_index gauge\nfleet_store_raft_index $R\n# HELP "
+                "fleet_store_lag_entries Entries that are committed, as this host knows, and not applied "
+                "here.\n# TYPE fleet_store_lag_entries gauge\nfleet_store_lag_entries 0\n# HELP "
+                "fleet_store_condition Whether the replica of this host has this condition.\n# TYPE "
+                "fleet_store_condition gauge\nfleet_store_condition{condition=\"diverged\"} "
+                "0\nfleet_store_condition{condition=\"no-majority\"} "
+                "0\nfleet_store_condition{condition=\"stopped\"} "
+                "0\nfleet_store_condition{condition=\"quarantined\"} "
+                "0\nfleet_store_condition{condition=\"snapshot-refused\"} 0\n# HELP fleet_store_keys Keys "
+                "and directories.\n# TYPE fleet_store_keys gauge\nfleet_store_keys{owner=\"users\"} "
+                "306\nfleet_store_keys{owner=\"fleet\"} 308\n# HELP fleet_store_bytes Bytes of keys and "
+                "values, as the quota counts them.\n# TYPE fleet_store_bytes "
+                "gauge\nfleet_store_bytes{owner=\"users\"} 307\nfleet_store_bytes{owner=\"fleet\"} 309\n# "
+                "HELP fleet_store_quota_bytes Limit of these bytes.\n# TYPE fleet_store_quota_bytes "
+                "gauge\nfleet_store_quota_bytes{owner=\"users\"} "
+                "310\nfleet_store_quota_bytes{owner=\"fleet\"} 310\n# HELP fleet_store_log_memory_bytes "
+                "Bytes of the log's entries that are in memory.\n# TYPE fleet_store_log_memory_bytes "
+                "gauge\nfleet_store_log_memory_bytes 301\n# HELP fleet_store_event_window_bytes Bytes of the "
+                "event windows in memory.\n# TYPE fleet_store_event_window_bytes "
+                "gauge\nfleet_store_event_window_bytes 302\n# HELP fleet_store_apply_cost_total Cost of the "
+                "entries that were applied here, in bytes.\n# TYPE fleet_store_apply_cost_total "
+                "counter\nfleet_store_apply_cost_total 303\n# HELP fleet_store_apply_cost_max Cost of the "
+                "costliest of them.\n# TYPE fleet_store_apply_cost_max gauge\nfleet_store_apply_cost_max "
+                "304\n# HELP fleet_store_deferred_total Commands that did not fit into their entry's "
+                "budget.\n# TYPE fleet_store_deferred_total counter\nfleet_store_deferred_total 305\n# HELP "
+                "fleet_store_operations_total Users' changes that were applied here.\n# TYPE "
+                "fleet_store_operations_total counter\nfleet_store_operations_total{action=\"set\"} "
+                "101\nfleet_store_operations_total{action=\"create\"} "
+                "102\nfleet_store_operations_total{action=\"update\"} "
+                "103\nfleet_store_operations_total{action=\"compareAndSwap\"} "
+                "104\nfleet_store_operations_total{action=\"compareAndDelete\"} "
+                "105\nfleet_store_operations_total{action=\"delete\"} "
+                "106\nfleet_store_operations_total{action=\"expire\"} 107\n# HELP "
+                "fleet_store_operations_refused_total Users' changes that were refused.\n# TYPE "
+                "fleet_store_operations_refused_total "
+                "counter\nfleet_store_operations_refused_total{action=\"set\"} "
+                "201\nfleet_store_operations_refused_total{action=\"create\"} "
+                "202\nfleet_store_operations_refused_total{action=\"update\"} "
+                "203\nfleet_store_operations_refused_total{action=\"compareAndSwap\"} "
+                "204\nfleet_store_operations_refused_total{action=\"compareAndDelete\"} "
+                "205\nfleet_store_operations_refused_total{action=\"delete\"} "
+                "206\nfleet_store_operations_refused_total{action=\"expire\"} 207\n# HELP "
+                "fleet_store_commit_seconds Time from the proposal of a change on this host until it is "
+                "applied here.\n# TYPE fleet_store_commit_seconds "
+                "histogram\nfleet_store_commit_seconds_bucket{le=\"0.0005\"} "
+                "1\nfleet_store_commit_seconds_bucket{le=\"0.001\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.002\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.004\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.008\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.016\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.032\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.064\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.128\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.256\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"0.512\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"1.024\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"2.048\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"4.096\"} "
+                "3\nfleet_store_commit_seconds_bucket{le=\"+Inf\"} 3\nfleet_store_commit_seconds_sum "
+                "0.000311\nfleet_store_commit_seconds_count 3\n# HELP fleet_store_log_write_seconds Time of "
+                "a write of the log, with its sync.\n# TYPE fleet_store_log_write_seconds "
+                "histogram\nfleet_store_log_write_seconds_bucket{le=\"0.0005\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.001\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.002\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.004\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.008\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.016\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.032\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.064\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.128\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.256\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"0.512\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"1.024\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"2.048\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"4.096\"} "
+                "0\nfleet_store_log_write_seconds_bucket{le=\"+Inf\"} 3\nfleet_store_log_write_seconds_sum "
+                "0.000312\nfleet_store_log_write_seconds_count 3\n# HELP fleet_session_up Whether a session "
+                "to this other member is open, and its kernel has answered recently.\n# TYPE "
+                "fleet_session_up gauge\n# HELP fleet_sessions Other hosts to which a session is open, by "
+                "kind.\n# TYPE fleet_sessions gauge\nfleet_sessions{kind=\"voter\"} "
+                "0\nfleet_sessions{kind=\"standby\"} 0\nfleet_sessions{kind=\"attached\"} 0\n# HELP "
+                "fleet_subscriptions Slices and keys of hosts without a replica that are followed here.\n# "
+                "TYPE fleet_subscriptions gauge\nfleet_subscriptions 0\n# HELP fleet_admission_waiting "
+                "Connections to ListenPeer= that are not authenticated yet, and hosts that are joining.\n# "
+                "TYPE fleet_admission_waiting gauge\nfleet_admission_waiting 0\n# HELP "
+                "fleet_http_requests_total Answers, by the class of their status.\n# TYPE "
+                "fleet_http_requests_total "
+                "counter\nfleet_http_requests_total{listener=\"socket\",class=\"2xx\"} "
+                "0\nfleet_http_requests_total{listener=\"socket\",class=\"3xx\"} "
+                "0\nfleet_http_requests_total{listener=\"socket\",class=\"4xx\"} "
+                "0\nfleet_http_requests_total{listener=\"socket\",class=\"5xx\"} "
+                "0\nfleet_http_requests_total{listener=\"loopback\",class=\"2xx\"} "
+                "1\nfleet_http_requests_total{listener=\"loopback\",class=\"3xx\"} "
+                "0\nfleet_http_requests_total{listener=\"loopback\",class=\"4xx\"} "
+                "0\nfleet_http_requests_total{listener=\"loopback\",class=\"5xx\"} 0\n# HELP "
+                "fleet_http_connections Open connections of clients.\n# TYPE fleet_http_connections "
+                "gauge\nfleet_http_connections{listener=\"socket\"} "
+                "0\nfleet_http_connections{listener=\"loopback\"} 0\n# HELP fleet_http_watches Clients that "
+                "wait for a change of a key.\n# TYPE fleet_http_watches gauge\nfleet_http_watches 0\n# HELP "
+                "fleet_http_rejected_total Requests and connections that exceeded a limit.\n# TYPE "
+                "fleet_http_rejected_total "
+                "counter\nfleet_http_rejected_total{listener=\"socket\",limit=\"connections\"} "
+                "0\nfleet_http_rejected_total{listener=\"socket\",limit=\"memory\"} "
+                "0\nfleet_http_rejected_total{listener=\"socket\",limit=\"time\"} "
+                "0\nfleet_http_rejected_total{listener=\"socket\",limit=\"line\"} "
+                "0\nfleet_http_rejected_total{listener=\"socket\",limit=\"head\"} "
+                "0\nfleet_http_rejected_total{listener=\"socket\",limit=\"body\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"connections\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"memory\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"time\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"line\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"head\"} "
+                "0\nfleet_http_rejected_total{listener=\"loopback\",limit=\"body\"} 0\n# HELP "
+                "fleet_agent_actions_total Actions of the agent on units of this host.\n# TYPE "
+                "fleet_agent_actions_total "
+                "counter\nfleet_agent_actions_total{action=\"write\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"write\",result=\"failed\"} "
+                "0\nfleet_agent_actions_total{action=\"start\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"start\",result=\"failed\"} "
+                "0\nfleet_agent_actions_total{action=\"reload\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"reload\",result=\"failed\"} "
+                "0\nfleet_agent_actions_total{action=\"stop\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"stop\",result=\"failed\"} "
+                "0\nfleet_agent_actions_total{action=\"remove\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"remove\",result=\"failed\"} "
+                "0\nfleet_agent_actions_total{action=\"restart\",result=\"done\"} "
+                "0\nfleet_agent_actions_total{action=\"restart\",result=\"failed\"} 0\n# HELP "
+                "fleet_agent_start_seconds Time from the assignment of a unit until it is active on this "
+                "host.\n# TYPE fleet_agent_start_seconds "
+                "histogram\nfleet_agent_start_seconds_bucket{le=\"0.0005\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.001\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.002\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.004\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.008\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.016\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.032\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.064\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.128\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.256\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"0.512\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"1.024\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"2.048\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"4.096\"} "
+                "0\nfleet_agent_start_seconds_bucket{le=\"+Inf\"} 0\nfleet_agent_start_seconds_sum "
+                "0.000000\nfleet_agent_start_seconds_count 0\n# HELP fleet_health_checks Health checks of "
+                "the units that run on this host.\n# TYPE fleet_health_checks gauge\nfleet_health_checks "
+                "0\n# HELP fleet_health_probes_total Executions of health checks by this host. Late ones are "
+                "discarded.\n# TYPE fleet_health_probes_total "
+                "counter\nfleet_health_probes_total{result=\"passed\"} "
+                "0\nfleet_health_probes_total{result=\"failed\"} "
+                "0\nfleet_health_probes_total{result=\"discarded\"} 0\n# HELP fleet_loop_turn_cpu_seconds "
+                "CPU time of the turns of the event loop.\n# TYPE fleet_loop_turn_cpu_seconds "
+                "histogram\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.0001\"} "
+                "1\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.00025\"} "
+                "3\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.0005\"} "
+                "6\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.001\"} "
+                "10\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.0025\"} "
+                "15\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.005\"} "
+                "21\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.01\"} "
+                "28\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.02\"} "
+                "36\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.05\"} "
+                "45\nfleet_loop_turn_cpu_seconds_bucket{le=\"0.1\"} "
+                "55\nfleet_loop_turn_cpu_seconds_bucket{le=\"1\"} "
+                "66\nfleet_loop_turn_cpu_seconds_bucket{le=\"+Inf\"} 1000\nfleet_loop_turn_cpu_seconds_sum "
+                "2.500000\nfleet_loop_turn_cpu_seconds_count 1000\n# HELP fleet_loop_turn_cpu_max_seconds "
+                "CPU time of the longest turn since the start.\n# TYPE fleet_loop_turn_cpu_max_seconds "
+                "gauge\nfleet_loop_turn_cpu_max_seconds 0.001500\n# HELP fleet_loop_turn_wall_max_seconds "
+                "Wall time of the longest turn since the start.\n# TYPE fleet_loop_turn_wall_max_seconds "
+                "gauge\nfleet_loop_turn_wall_max_seconds 0.003000\n# HELP fleet_loop_work_total Work of the "
+                "event loop that grows with its input.\n# TYPE fleet_loop_work_total "
+                "counter\nfleet_loop_work_total{unit=\"nodes\"} 21\nfleet_loop_work_total{unit=\"bytes\"} "
+                "22\n# HELP fleet_loop_turn_work_max The most such work of one turn since the start.\n# TYPE "
+                "fleet_loop_turn_work_max gauge\nfleet_loop_turn_work_max{unit=\"nodes\"} "
+                "23\nfleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
         /* One can be used: the others are revoked, used, expired. This host has a certificate. */
         static const Record tokens[] = {
                 { "cluster/token/aaaaaaaaaaaa",
@@ -5489,8 +5147,7 @@ static void put(Fixture *fixture, const char *target, const char *form) {
 static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         static const Row rows[] = {
                 { "GET /v2/keys/other?wait=true", NULL, NULL, 500, REFUSED("0"),
-                  "{\"errorCode\":300,\"message\":\"Raft Internal Error\",\"cause\":\"too many "
-                  "watches\",\"index\":0}\n" },
+                  KEY_ERROR(300, "Raft Internal Error", "too many watches", "0") },
         };
         ApiLimits limits = api_limits_default;
         Fixture *fixture = *state;
@@ -5512,13 +5169,13 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         stream_says(
                 fixture, &s,
                 "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                "k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
-                "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
-                "k\",\"value\":\"2\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
-                "\"prevNode\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
-                "{\"action\":\"delete\",\"node\":{\"key\":\"/"
-                "d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},"
-                "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
+                "k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n{\"action\":\"set\","
+                "\"node\":{\"key\":\"/d/"
+                "k\",\"value\":\"2\",\"modifiedIndex\":@4,\"createdIndex\":@4},\"prevNode\":{\"key\":\"/d/"
+                "k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n{\"action\":\"delete\","
+                "\"node\":{\"key\":\"/"
+                "d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},\"prevNode\":{\"key\":\"/"
+                "d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
         leave(s.fd);
         HOST_UNTIL(fixture->host, fixture->api->n_watching == 0);
 
@@ -5529,8 +5186,8 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         HOST_UNTIL(fixture->host, stream_has(&s, "0\r\n\r\n"));
         assert_int_equal(fixture->api->n_watching, 0);
         stream_says(fixture, &s,
-                    "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,"
-                    "\"createdIndex\":@6}}\n");
+                    "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                    "other\",\"value\":\"1\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n");
         close(s.fd);
 }
 
@@ -5538,8 +5195,8 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
 static void a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_window(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv/changes?after=1", NULL, NULL, 410, JSON,
-                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are no longer "
-                  "in the event window: list again, and continue after the index of that "
+                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are no longer in "
+                  "the event window: list again, and continue after the index of that "
                   "answer\"},\"index\":@1,\"oldest\":@51}\n" },
         };
         Fixture *fixture = *state;
@@ -5558,8 +5215,7 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_wind
                     "recovery\",\"index\":@50}\n");
         stream_says(fixture, &changes,
                     "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are no longer "
-                    "in the "
-                    "event window: list again, and continue after the index of that "
+                    "in the event window: list again, and continue after the index of that "
                     "answer\"},\"index\":@50,\"oldest\":@51}\n");
         assert_int_equal(fixture->api->n_watching, 0);
         close(watch.fd);
@@ -5582,22 +5238,17 @@ static void changes_have_the_previous_node(void **state) {
         put(fixture, "DELETE /v2/keys/d/k", "");
         stream_says(
                 fixture, &s,
-                "{\"index\":@0}\n"
-                "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/"
-                "k\",\"modifiedIndex\":@1,"
-                "\"value\":\"1\"}}\n"
-                "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
-                "k\",\"modifiedIndex\":@2,"
-                "\"ttl\":~1000,\"value\":\"1\"},"
-                "\"prevNode\":{\"createdIndex\":@1,\"key\":\"/d/"
-                "k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n"
-                "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
-                "\"modifiedIndex\":@4,\"value\":\"2\"},"
-                "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
-                "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n"
-                "{\"action\":\"delete\",\"index\":@5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
-                "k\",\"modifiedIndex\":@5},"
-                "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "{\"index\":@0}\n{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@1,\"value\":\"1\"}}\n{\"action\":\"set\",\"index\":@2,\"node\":{"
+                "\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"},\"prevNode\":{\"createdIndex\":@1,"
+                "\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n{\"action\":\"compareAndSwap\","
+                "\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n{\"action\":\"delete\",\"index\":@"
+                "5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@5},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
                 "k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
         assert_int_equal(fixture->api->n_watching, 1);
         leave(s.fd);
@@ -5606,12 +5257,8 @@ static void changes_have_the_previous_node(void **state) {
         stream_open(fixture, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
         stream_begins(fixture, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
         stream_says(fixture, &s,
-                    "{\"index\":0}\n"
-                    "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/"
-                    "e\",\"modifiedIndex\":@3,"
-                    "\"value\":\"1\"}}\n"
-                    "{\"index\":@5}\n"
-                    "{\"index\":@5}\n");
+                    "{\"index\":0}\n{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":"
+                    "\"/e\",\"modifiedIndex\":@3,\"value\":\"1\"}}\n{\"index\":@5}\n{\"index\":@5}\n");
         leave(s.fd);
         HOST_UNTIL(fixture->host, fixture->api->n_watching == 0);
 }
@@ -5640,20 +5287,18 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         write_records(fixture, later, ELEMENTS(later));
         fixture->base -= 13;
         stream_says(fixture, &plain,
-                    "{}\n"
-                    "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
-                    "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
-                    "{\"index\":@3,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
-                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\"}\n"
-                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
-                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@11,\"kind\":\"revision\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@12,\"kind\":\"rollout\",\"name\":\"a.service\"}\n"
-                    "{\"index\":@13,\"kind\":\"cluster\",\"machine\":\"" BETA "\"}\n");
+                    "{}\n{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
+                    "\"}\n{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA
+                    "\"}\n{\"index\":@3,\"kind\":\"machine\",\"machine\":\"" BETA
+                    "\"}\n{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\"}\n{\"index\":@5,\"kind\":"
+                    "\"target\",\"name\":\"a.service\"}\n{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA
+                    "\",\"name\":\"a.service\"}\n{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA
+                    "\",\"name\":\"a.service\"}\n{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA
+                    "\",\"name\":\"z.service\"}\n{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA
+                    "\"}\n{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n{\"index\":@11,"
+                    "\"kind\":\"revision\",\"name\":\"a.service\"}\n{\"index\":@12,\"kind\":\"rollout\","
+                    "\"name\":\"a.service\"}\n{\"index\":@13,\"kind\":\"cluster\",\"machine\":\"" BETA
+                    "\"}\n");
         close(plain.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
@@ -5663,39 +5308,30 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                       "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
         stream_says(
                 fixture, &details,
-                "{\"index\":0}\n"
-                "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
-                "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
-                "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA
-                "\",\"time\":$S,\"presence\":\"up\"}\n"
-                "{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA
-                "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n"
-                "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,"
-                "\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
-                "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}"
-                "\n"
-                "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA
-                "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\","
-                "\"reason\":\"it has the fewest units\",\"term\":1}\n"
-                "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA
-                "\",\"name\":\"a.service\",\"time\":$S,"
-                "\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
-                "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA
-                "\",\"name\":\"z.service\",\"time\":$S,"
-                "\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
-                "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA
-                "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it "
-                "is silent\",\"was\":{\"presence\":\"up\"}}\n"
-                "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\","
-                "\"was\":{\"value\":\"launched\"}}\n"
-                "{\"index\":@11,\"kind\":\"revision\",\"name\":\"a.service\",\"revision\":3,\"time\":$S}\n"
-                "{\"index\":@12,\"kind\":\"rollout\",\"name\":\"a.service\",\"time\":$S}\n"
-                "{\"index\":@13,\"kind\":\"reported\",\"machine\":\"" BETA "\",\"time\":$S}\n"
-                "{\"index\":@14,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
-                "\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
-                "{\"index\":@15,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
-                "\"was\":{\"value\":\"loaded\"}}\n"
-                "{\"index\":@15}\n");
+                "{\"index\":0}\n{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n{\"index\":@2,\"kind\":"
+                "\"presence\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"presence\":\"up\"}\n{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA
+                "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n{\"index\":@4,\"kind\":\"unit\","
+                "\"name\":\"a.service\",\"time\":$S,\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n{"
+                "\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}"
+                "\n{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA
+                "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\",\"reason\":\"it has the fewest "
+                "units\",\"term\":1}\n{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA
+                "\",\"name\":\"a.service\",\"time\":$S,\"active\":\"active\",\"load\":\"loaded\",\"since\":"
+                "1500,\"sub\":\"running\"}\n{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA
+                "\",\"name\":\"z.service\",\"time\":$S,\"confirmed\":true,\"problem\":\"held\",\"reason\":"
+                "\"too many are gone\"}\n{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it is "
+                "silent\",\"was\":{\"presence\":\"up\"}}\n{\"index\":@10,\"kind\":\"target\",\"name\":\"a."
+                "service\",\"time\":$S,\"value\":\"loaded\",\"was\":{\"value\":\"launched\"}}\n{\"index\":@"
+                "11,\"kind\":\"revision\",\"name\":\"a.service\",\"revision\":3,\"time\":$S}\n{\"index\":@12,"
+                "\"kind\":\"rollout\",\"name\":\"a.service\",\"time\":$S}\n{\"index\":@13,\"kind\":"
+                "\"reported\",\"machine\":\"" BETA
+                "\",\"time\":$S}\n{\"index\":@14,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,"
+                "\"time\":$S,\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n{\"index\":@"
+                "15,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{"
+                "\"value\":\"loaded\"}}\n{\"index\":@15}\n");
         leave(details.fd);
         HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
 }
@@ -5762,10 +5398,10 @@ static void a_change_continues_when_its_client_has_left_or_the_api_is_closed(voi
                 const char *request, *fields, *body;
         } rows[] = {
                 { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
-                { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", "", "1" },
+                { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", , "1" },
                 { API_LOOPBACK, "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"set\",\"key\":\"/c\",\"value\":\"1\"}]}" },
-                { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT("") "}" },
+                { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT() "}" },
                 { API_SOCKET, "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" BETA "/metadata/k\",\"value\":\"v\"}]" },
                 { API_SOCKET, "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}" },
@@ -5773,12 +5409,9 @@ static void a_change_continues_when_its_client_has_left_or_the_api_is_closed(voi
         static const Row there[] = {
                 { "GET /v2/keys/?sorted=true", NULL, NULL, 200, KEYS("@6"),
                   "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
-                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,"
-                  "\"createdIndex\":@1},"
-                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/"
-                  "c\",\"value\":\"1\","
-                  "\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@3}]}}\n" },
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1},{\"key\":\"/"
+                  "b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/"
+                  "c\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}]}}\n" },
         };
         Fixture *fixture = *state;
         uint64_t base = fixture->base;
@@ -5861,14 +5494,15 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
         static const Row fits_in[] = {
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@0"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
-                  "a\",\"value\":\"1\","
-                  "\"modifiedIndex\":@0,\"createdIndex\":@0}],\"modifiedIndex\":@0,\"createdIndex\":@0}}\n" },
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@0,\"createdIndex\":@0}],\"modifiedIndex\":@0,"
+                  "\"createdIndex\":@0}}\n" },
         };
         static const Row refused[] = {
                 { "GET /v2/keys/d", NULL, NULL, 400, REFUSED("@1"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"the answer would be more "
-                  "than 1 nodes or 32 MiB: "
-                  "list the directories in it one by one\",\"index\":@1}\n" },
+                  KEY_ERROR(210, "Invalid POST form",
+                            "the answer would be more than 1 nodes or 32 MiB: list the directories in it one "
+                            "by one",
+                            "@1") },
         };
         ApiLimits limits = api_limits_default;
         Fixture *fixture = *state;
@@ -5887,10 +5521,9 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                             NULL,
                             n == 100 ? 404 : 400,
                             JSON SERVER,
-                            n == 100 ?
-                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has no "
-                                    "problem with it that awaits confirmation\"}}" :
-                                    "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
+                            n == 100 ? ERROR(404, "x: the directory of  has no problem with it that awaits "
+                                                  "confirmation") :
+                                       ERROR(400, "names: expected 1 to 100") };
 
                 text_append(&body, "{\"kind\":\"held\",\"names\":[\"x\"");
                 for (unsigned i = 1; i < n; i++)
@@ -5907,13 +5540,13 @@ static void without_a_leader_reads_say_how_old_they_are(void **state) {
         static const Row rows[] = {
                 { "GET /v2/keys/a", NULL, NULL, 404,
                   JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Fleet-Stale: $S\r\n",
-                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                  KEY_ERROR(100, "Key not found", "/a", "0") },
                 { "GET /v2/keys/", NULL, NULL, 200,
                   JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Raft-Index: $R\r\nX-Raft-Term: "
                        "$T\r\nX-Fleet-Stale: $S\r\n",
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
                 { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON "X-Fleet-Stale: $S\r\n",
-                  "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
+                  ERROR(404, "key not found") "\n" },
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON "X-Fleet-Stale: $S\r\n",
                   "{\"nodes\":[]}\n" },
                 { "GET /health", NULL, NULL, 503, TEXT "X-Fleet-Stale: $S\r\nRetry-After: 1\r\n",
@@ -5926,8 +5559,7 @@ static void without_a_leader_reads_say_how_old_they_are(void **state) {
                 { "GET /v2/stats/self", NULL, NULL, 200, JSON,
                   "{\"name\":\"alpha\",\"id\":\"0\",\"state\":\"StateFollower\",\"startTime\":\"$DZ\","
                   "\"leaderInfo\":{\"leader\":\"0\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},"
-                  "\"recvAppendRequestCnt\":0,"
-                  "\"sendAppendRequestCnt\":0}" },
+                  "\"recvAppendRequestCnt\":0,\"sendAppendRequestCnt\":0}" },
         };
         Fixture *fixture = *state;
 
