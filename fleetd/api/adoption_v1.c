@@ -2,15 +2,12 @@
  * reports of hosts. */
 #include "fleetd/api/fleet_v1.h"
 
-void adopting_handle(Request *request) {
+unsigned adopting_handle(Request *request, Error *err) {
         Registry *registry = request->api->options.registry;
 
-        char user[RECORDED_BY_SIZE];
-
         if (registry_cluster(registry)->adopting)
-                change_sent(request, "the wait for reports",
-                            registry_adopt_now(request_registry(request), request_user(request, user),
-                                               change_on_done, request));
-        else
-                request_error(request, 404, "no host is waited for");
+                return change_sent(request, "the wait for reports",
+                                   registry_adopt_now(request_registry(request), request_user(request),
+                                                      change_on_done, request));
+        return error_set(err, 404, "no host is waited for");
 }

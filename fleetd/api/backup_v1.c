@@ -225,23 +225,20 @@ static void backup_on_synced(Request *request, KvStatus status) {
         kv_copy(request->api->options.store, &b->copy);
 }
 
-void backup_handle(Request *request) {
+unsigned backup_handle(Request *request, Error *err) {
         Backup *b;
 
-        if (request->api->backing_up) {
-                request_error(request, 503,
-                              "this host makes another backup: try again later, or on another host");
-                return;
-        }
+        if (request->api->backing_up)
+                return error_set(err, 503,
+                                 "this host makes another backup: try again later, or on another host");
         b = NEW0(Backup, 1);
-        if (!b) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!b)
+                return error_set(err, 500, "out of memory");
         *b = (Backup) { .request = request, .fd = -1 };
         request->state = b;
         request->on_end = backup_on_end;
         request->on_drain = backup_on_drain;
         request->api->backing_up = true;
         request_sync(request, backup_on_synced);
+        return 0;
 }

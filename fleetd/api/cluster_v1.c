@@ -165,7 +165,7 @@ static void components_write(Text *t, const Request *request) {
                         (*c)->write_cluster(t, request);
 }
 
-void cluster_handle(Request *request) {
+unsigned cluster_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const Authority *authority = request->api->options.authority;
         const Peers *peers = request->api->options.peers;
@@ -225,5 +225,5 @@ void cluster_handle(Request *request) {
                 waits_for_write(&t, c);
         json_close(&t, '}');
         t.error = t.error ?: rejection.error;
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }

@@ -6,9 +6,9 @@
 
 #include "units/json.h"
 
-void v2_version_handle(Request *request) {
-        request_answer_text(request, 200, "application/json", NULL,
-                            "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
+unsigned v2_version_handle(Request *request, Error *err) {
+        return request_answer_text(request, 200, "application/json", NULL,
+                                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
 }
 
 /* -- Health: confirmed by a ReadIndex check, because a leader that was just lost is still the known one -- */
@@ -38,7 +38,7 @@ static void health_on_synced(Request *request, KvStatus status) {
         health_answer(request, status == KV_OK);
 }
 
-void v2_health_handle(Request *request) {
+unsigned v2_health_handle(Request *request, Error *err) {
         KvState state;
 
         kv_state(request->api->options.store, &state);
@@ -46,27 +46,27 @@ void v2_health_handle(Request *request) {
                 request_sync(request, health_on_synced);
         else /* without a leader no check succeeds */
                 health_answer(request, false);
+        return 0;
 }
 
 /* -- Rights: there are no users, the listener determines the rights of its clients -- */
 
-void v2_auth_list_handle(Request *request) {
+unsigned v2_auth_list_handle(Request *request, Error *err) {
         _cleanup_text_ Text t = {};
 
         text_printf(&t, "{\"%s\":null}\n", strrchr(request->path, '/') + 1);
-        answer_of_cluster(request, 200, &t);
+        return answer_of_cluster(request, 200, &t);
 }
 
-void v2_auth_enable_handle(Request *request) {
+unsigned v2_auth_enable_handle(Request *request, Error *err) {
         _cleanup_text_ Text t = {};
 
         if (method_is(request, "GET")) {
                 text_append(&t, "{\"enabled\":false}\n");
-                answer_of_cluster(request, 200, &t);
+                return answer_of_cluster(request, 200, &t);
         } else if (method_is(request, "PUT"))
-                answer_cluster_message(
+                return answer_cluster_message(
                         request, 409,
                         "auth: there are no users; rights depend on the listener (fleet-api(7))");
-        else
-                answer_cluster_message(request, 409, "auth: already disabled");
+        return answer_cluster_message(request, 409, "auth: already disabled");
 }

@@ -5,10 +5,10 @@
 #include "fleetd/api/handlers.h"
 
 /* Answer with the header of the cluster id, as all answers about members and rights. */
-void answer_of_cluster(Request *request, unsigned status, Text *body);
+unsigned answer_of_cluster(Request *request, unsigned status, Text *body);
 
 /* Answer {"message":...} with the same header. */
-void answer_cluster_message(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
+unsigned answer_cluster_message(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
 enum {
         MEMBER_ID_SIZE = 17,

@@ -36,7 +36,7 @@ static int problems_write(Text *t, const ClusterMachine *m) {
         return 0;
 }
 
-void directory_list_handle(Request *request) {
+unsigned directory_list_handle(Request *request, Error *err) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text t = {};
         size_t n = 0;
@@ -51,7 +51,7 @@ void directory_list_handle(Request *request) {
         json_close(&t, '}');
         if (!machines)
                 t.error = -ENOMEM;
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* Set the changes of the problems that the request confirms; texts are borrowed from the cluster. Return 0,
@@ -89,31 +89,25 @@ static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
         return 0;
 }
 
-void directory_post_handle(Request *request) {
+unsigned directory_post_handle(Request *request, Error *err) {
         Registry *registry = request->api->options.registry;
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
         Problem problems[NAMES_MAX];
-        char user[RECORDED_BY_SIZE];
+        const char *user = request_user(request);
         unsigned status;
-        Error err = {};
         size_t n = 0;
         int r;
 
-        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        status = confirmations_read(registry_cluster(registry), root, problems, changes, &n, &err);
-        if (status > 0) {
-                request_error(request, status, "%s", err.message);
-                return;
-        }
-        (void) request_user(request, user);
+        r = json_value_parse(request->http->body, request->http->body_size, &root, err);
+        if (r < 0)
+                return request_body_refused(r, err);
+        status = confirmations_read(registry_cluster(registry), root, problems, changes, &n, err);
+        if (status > 0)
+                return status;
         for (size_t i = 0; i < n; i++)
                 changes[i].user = user;
-        change_sent(request, "the unit",
-                    registry_change_directory(request_registry(request), NULL, 0, changes, n, change_on_done,
-                                              request));
+        return change_sent(request, "the unit",
+                           registry_change_directory(request_registry(request), NULL, 0, changes, n,
+                                                     change_on_done, request));
 }

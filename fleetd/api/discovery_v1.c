@@ -62,9 +62,8 @@ static const char document[] =
         "}}}}";
 /* clang-format on */
 
-void discovery_handle(Request *request) {
+unsigned discovery_handle(Request *request, Error *err) {
         if (method_is(request, "GET"))
-                request_answer(request, 200, "application/json", NULL, document, sizeof(document) - 1);
-        else
-                request_error(request, 400, "only HTTP GET supported against this resource");
+                return request_answer(request, 200, "application/json", NULL, document, sizeof(document) - 1);
+        return error_set(err, 400, "only HTTP GET supported against this resource");
 }

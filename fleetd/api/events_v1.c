@@ -78,8 +78,8 @@ static int details_line(KvWatchEvent *event, Shared **ret) {
         return *ret ? 1 : -ENOMEM;
 }
 
-/* Read "details" and "after", the only parameters. False: one is invalid, and the request is answered. */
-static bool events_read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
+/* Read "details" and "after", the only parameters. False: one is invalid, for status 400. */
+static bool events_read_parameters(const Request *request, bool *ret_details, KvParameters *ret, Error *err) {
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *p = &request->parameters.items[i];
 
@@ -89,39 +89,37 @@ static bool events_read_parameters(Request *request, bool *ret_details, KvParame
                         ret->has_after = true;
                         continue;
                 }
-                request_error(request, 400, "%.100s: expected details=BOOL, and with it after=INDEX",
-                              p->name);
+                error_set(err, 400, "%.100s: expected details=BOOL, and with it after=INDEX", p->name);
                 return false;
         }
         if (ret->has_after && !*ret_details) {
-                request_error(request, 400, "after: only with details=true");
+                error_set(err, 400, "after: only with details=true");
                 return false;
         }
         return true;
 }
 
-void events_handle(Request *request) {
+unsigned events_handle(Request *request, Error *err) {
         static const char prefix[] = "/_fleet";
         KvParameters parameters = { .prefix = { prefix, sizeof(prefix) - 1 },
                                     .progress = KV_PROGRESS_DEFAULT_S };
         bool details = false;
         RegistryObserver *observer;
 
-        if (!events_read_parameters(request, &details, &parameters))
-                return;
+        if (!events_read_parameters(request, &details, &parameters, err))
+                return 400;
         if (details) {
                 kv_changes_begin(request, &parameters, details_line, true);
-                return;
+                return 0;
         }
         observer = NEW0(RegistryObserver, 1);
-        if (!observer) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!observer)
+                return error_set(err, 500, "out of memory");
         *observer = (RegistryObserver) { .on_change = events_on_change, .userdata = request };
         request->state = observer;
         request->on_end = events_on_end;
         registry_observe(request->api->options.registry, observer);
         request_begin(request, "application/x-ndjson", NULL);
         events_write(request, request_cluster(request)->index, NULL, NULL, NULL);
+        return 0;
 }

@@ -54,7 +54,7 @@ static void units_seek(const Cluster *c, const char *key, UnitPosition *ret) {
                 (void) unit_order_next(&c->by_name, ret);
 }
 
-void units_list_handle(Request *request) {
+unsigned units_list_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         SchedulerView *view = NULL;
         UnitPosition at = {};
@@ -65,12 +65,10 @@ void units_list_handle(Request *request) {
         size_t bytes = 0;
         Page page;
 
-        if (!page_of(request, &page))
-                return;
-        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!page_of(request, &page, err))
+                return 400;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0)
+                return error_set(err, 500, "out of memory");
         if (page.after[0]) {
                 units_seek(c, page.after, &at);
                 page.skip = 0;
@@ -85,11 +83,11 @@ void units_list_handle(Request *request) {
                         page.full = true;
         }
         api_units_page_write(&t, entities, page.n, page_next(&page, u));
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
         scheduler_view_free(view);
 }
 
-void units_get_handle(Request *request) {
+unsigned units_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
         SchedulerView *view = NULL;
@@ -101,19 +99,16 @@ void units_get_handle(Request *request) {
         if (!cluster_unit_exists(u)) {
                 /* The view of this host may lag behind the host that has accepted the unit. */
                 kv_state(request->api->options.store, &state);
-                if (!state.ready || request->n_decisions > 0 ||
-                    !request_decide_again(request, units_get_handle))
-                        request_error(request, 404, "unit does not exist");
-                return;
+                if (state.ready && request->n_decisions == 0 && request_decide_again(request))
+                        return 0;
+                return error_set(err, 404, "unit does not exist");
         }
-        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (scheduler_view_new(c, c->now_ms, &view) < 0)
+                return error_set(err, 500, "out of memory");
         entity = unit_entity(request, view, u, &why);
         api_unit_write(&t, &entity);
         scheduler_view_free(view);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* -- States -- */
@@ -219,7 +214,7 @@ static ApiState state_entity(const ClusterState *s) {
                             .available = known && s->state.available };
 }
 
-void states_get_handle(Request *request) {
+unsigned states_get_handle(Request *request, Error *err) {
         _cleanup_(state_walk_done) StateWalk w = { request_cluster(request) };
         const ClusterState *s;
         _cleanup_text_ Text t = {};
@@ -227,16 +222,14 @@ void states_get_handle(Request *request) {
 
         (void) states_begin(&w, request->rest, NULL);
         s = states_next(&w);
-        if (!s) {
-                request_error(request, 404, "unit state does not exist");
-                return;
-        }
+        if (!s)
+                return error_set(err, 404, "unit state does not exist");
         entity = state_entity(s);
         api_state_write(&t, &entity);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
-void states_list_handle(Request *request) {
+unsigned states_list_handle(Request *request, Error *err) {
         _cleanup_(state_walk_done)
                 StateWalk w = { request_cluster(request), request_parameter(request, "machineID") };
         const char *unit = request_parameter(request, "unitName");
@@ -245,12 +238,10 @@ void states_list_handle(Request *request) {
         _cleanup_text_ Text t = {};
         Page page;
 
-        if (!page_of(request, &page))
-                return;
-        if (states_begin(&w, unit, &page) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!page_of(request, &page, err))
+                return 400;
+        if (states_begin(&w, unit, &page) < 0)
+                return error_set(err, 500, "out of memory");
         while ((s = states_next(&w)) && page_wants(&page)) {
                 if (page_skips(&page))
                         continue;
@@ -258,7 +249,7 @@ void states_list_handle(Request *request) {
                 page_add(&page, s->unit, s->machine->id);
         }
         api_states_page_write(&t, entities, page.n, page_next(&page, s));
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* -- The units of this host, as its agent sees them -- */
@@ -290,7 +281,7 @@ static int local_compare(const void *a, const void *b) {
 }
 
 /* Also without a replica, and without a cluster view. All are on one page. */
-void states_local_handle(Request *request) {
+unsigned states_local_handle(Request *request, Error *err) {
         const ApiOptions *o = &request->api->options;
         LocalStates all = { .machine_id = o->machine_id };
         const ApiMachine self = { .id = o->machine_id, .hostname = o->name };
@@ -303,10 +294,8 @@ void states_local_handle(Request *request) {
         api_machines_page_write(&machines, &self, 1, NULL);
         api_states_page_write(&states, all.items, all.n, NULL);
         free(all.items);
-        if (MIN(all.error, MIN(machines.error, states.error)) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (MIN(all.error, MIN(machines.error, states.error)) < 0)
+                return error_set(err, 500, "out of memory");
         /* Two pages as one object. */
         json_open(&t, NULL, '{');
         request_append_access(request, &t);
@@ -315,5 +304,5 @@ void states_local_handle(Request *request) {
         text_append(&t, states.size > 2 ? "," : "");
         text_append_bytes(&t, states.chars + 1, states.size - 1);
         /* Without X-Fleet-Stale: this is not state of the cluster. */
-        request_answer_built(request, 200, "application/json", NULL, &t);
+        return request_answer_built(request, 200, "application/json", NULL, &t);
 }

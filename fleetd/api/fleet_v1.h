@@ -39,8 +39,8 @@ typedef struct Page {
         char token[PAGE_TOKEN_SIZE]; /* of the next one */
 } Page;
 
-/* Read which page is requested. False: the token is invalid, and the request is answered. */
-bool page_of(Request *request, Page *ret);
+/* Read which page is requested. False: the token is invalid; then set the reason, for status 400. */
+bool page_of(const Request *request, Page *ret, Error *err);
 /* Return whether there is room for one more item. */
 bool page_wants(const Page *page);
 /* Return whether the next item of the list precedes the page. */
@@ -54,8 +54,8 @@ const char *page_next(Page *page, bool more);
 /* Wait for a change of the registry, whose userdata is the request, and whose 'done' is change_on_done().
  * That answers 'success' with an empty body of 'type' (may be NULL), or the error, which names the 'subject'
  * of the change: "the unit". Both are static. 'r' is what the registry returned; if it is negative, answer
- * 500. */
-void change_sent(Request *request, const char *subject, int r);
+ * 500. Return 0. */
+unsigned change_sent(Request *request, const char *subject, int r);
 void change_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 /* The same; if another change came first, the route decides again on the view that has it. */
 void change_on_decided(void *request, KvStatus status, const char *message, uint64_t index);
@@ -67,7 +67,7 @@ ChangeLines *change_lines_new(Request *request, size_t n);
 /* Return the text of the next line, to append the change to. Its fields are the unit or the machine; the
  * other one is NULL. */
 Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine);
-void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
+unsigned change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r);
 void change_lines_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 
 /* Write "moves": the requested moves that have waited for a minute, with their reasons, up to a limit.
@@ -95,8 +95,8 @@ void rollout_write_left_template(Text *t, const Request *request, const ClusterU
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);
 
 /* Answer with all records of KINDS_BY_NAME of a kind, in the order of their names. */
-void request_answer_named(Request *request, const char *name, LayoutKind kind,
-                          void (*write)(Text *t, const Cluster *c, const ClusterNamed *x));
+unsigned request_answer_named(Request *request, const char *name, LayoutKind kind,
+                              void (*write)(Text *t, const Cluster *c, const ClusterNamed *x));
 
 /* Return whether the machine may not be removed; then set the reason, and what to do, with the code 409.
  * 'force': it need not be gone for long. */
@@ -111,5 +111,5 @@ typedef struct MetadataPatch {
 } MetadataPatch;
 
 void metadata_patch_done(MetadataPatch *patch);
-/* Read and check the patch in the body of a request. False: it is invalid, and the request is answered. */
-bool metadata_patch_read(Request *request, MetadataPatch *ret);
+/* Read and check the patch in the body of a request. Return 0, or the status of the error. */
+unsigned metadata_patch_read(const Request *request, MetadataPatch *ret, Error *err);

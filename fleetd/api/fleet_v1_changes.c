@@ -60,12 +60,13 @@ Text *change_lines_add(ChangeLines *lines, const char *unit, const char *machine
 
 /* -- Changes of the registry -- */
 
-void change_sent(Request *request, const char *subject, int r) {
+unsigned change_sent(Request *request, const char *subject, int r) {
         request->changing = r >= 0;
         request->subject = subject;
         request->success = request->success ?: 204;
         if (r < 0)
                 request_error(request, 500, "%s", strerror(-r));
+        return 0;
 }
 
 /* Return the status to answer to a change that failed, and set the message. */
@@ -100,12 +101,12 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         request_error(request, failed, "%s", err.message);
 }
 
-void change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
+unsigned change_lines_sent(Request *request, const char *subject, unsigned success, const char *type, int r) {
         if (r < 0)
                 change_lines_log(request->state, 0, "rejected", strerror(-r));
         request->success = success;
         request->type = type;
-        change_sent(request, subject, r);
+        return change_sent(request, subject, r);
 }
 
 void change_lines_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -131,7 +132,7 @@ void change_on_decided(void *userdata, KvStatus status, const char *message, uin
                 return;
         }
         request->changing = false;
-        if (!request_decide_again(request, request->route->handle))
+        if (!request_decide_again(request))
                 request_error(request, 409, "another request changed %s meanwhile; try again",
                               request->subject);
 }
@@ -154,22 +155,19 @@ static void units_describe(const Request *request, const UnitChange *change, Tex
                 text_printf(t, "target state %s", target_state_to_string(change->target));
 }
 
-static void units_change(Request *request, unsigned success, UnitChange *changes, size_t n) {
+static unsigned units_change(Request *request, unsigned success, UnitChange *changes, size_t n, Error *err) {
         ChangeLines *lines = change_lines_new(request, n);
-        char user[RECORDED_BY_SIZE];
+        const char *user = request_user(request);
 
-        if (!lines) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        (void) request_user(request, user);
+        if (!lines)
+                return error_set(err, 500, "out of memory");
         for (size_t i = 0; i < n; i++) {
                 const char *name = changes[i].unit ? changes[i].unit->name : changes[i].name;
 
                 changes[i].user = user;
                 units_describe(request, changes + i, change_lines_add(lines, name, NULL));
         }
-        change_lines_sent(
+        return change_lines_sent(
                 request, "the unit", success, NULL,
                 registry_change_units(request_registry(request), changes, n, change_lines_on_done, request));
 }
@@ -389,7 +387,7 @@ static unsigned write_read(Request *request, const char *name, const ApiUnit *bo
         return write_expectations(body, known, &ret->change, err);
 }
 
-static bool content_type_is_json(Request *request) {
+static bool content_type_is_json(const Request *request, Error *err) {
         const HttpRequest *http = request->http;
         const char *type = http->content_type ?: "";
         size_t n = strcspn(type, ";");
@@ -397,61 +395,44 @@ static bool content_type_is_json(Request *request) {
         while (n > 0 && (type[n - 1] == ' ' || type[n - 1] == '\t'))
                 n--;
 
-        if (http->n_content_types != 1) {
-                request_error(request, 415, "expected 1 Content-Type, got %u", http->n_content_types);
-                return false;
-        }
-        if (n != 16 || strncmp(type, "application/json", 16) != 0) {
-                request_error(request, 415, "only acceptable Content-Type is application/json");
-                return false;
-        }
-        return true;
+        if (http->n_content_types != 1)
+                error_set(err, 415, "expected 1 Content-Type, got %u", http->n_content_types);
+        else if (n != 16 || strncmp(type, "application/json", 16) != 0)
+                error_set(err, 415, "only acceptable Content-Type is application/json");
+        else
+                return true;
+        return false;
 }
 
-void units_put_handle(Request *request) {
+unsigned units_put_handle(Request *request, Error *err) {
         const char *name = request->rest;
         _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
         _cleanup_(write_done) UnitWrite write = {};
         unsigned status;
-        Error err = {};
         int r;
 
-        if (!content_type_is_json(request))
-                return;
-        r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        if (body.name && body.name[0] && !streq(body.name, name)) {
-                request_error(request, 400,
-                              "name in URL \"%s\" differs from unit name in request body \"%s\"", name,
-                              body.name);
-                return;
-        }
-        if (body.destroy) {
-                request_error(request, 400, "destroy is for a batch: use DELETE");
-                return;
-        }
-        status = write_read(request, name, &body, &write, &err);
-        if (status > 0)
-                request_error(request, status, "%s", err.message);
-        else
-                units_change(request, write.success, &write.change, 1);
+        if (!content_type_is_json(request, err))
+                return 415;
+        r = api_unit_read(request->http->body, request->http->body_size, &body, err);
+        if (r < 0)
+                return request_body_refused(r, err);
+        if (body.name && body.name[0] && !streq(body.name, name))
+                return error_set(err, 400, "name in URL \"%s\" differs from unit name in request body \"%s\"",
+                                 name, body.name);
+        if (body.destroy)
+                return error_set(err, 400, "destroy is for a batch: use DELETE");
+        status = write_read(request, name, &body, &write, err);
+        return status > 0 ? status : units_change(request, write.success, &write.change, 1, err);
 }
 
-void units_delete_handle(Request *request) {
+unsigned units_delete_handle(Request *request, Error *err) {
         const char *name = request->rest;
         const ClusterUnit *known = cluster_unit(request_cluster(request), name);
         _cleanup_(write_done) UnitWrite write = {};
         unsigned status;
-        Error err = {};
 
-        status = refuse_unreadable(request, name, &err) ?: write_removal(request, name, known, &write, &err);
-        if (status > 0)
-                request_error(request, status, "%s", err.message);
-        else
-                units_change(request, write.success, &write.change, 1);
+        status = refuse_unreadable(request, name, err) ?: write_removal(request, name, known, &write, err);
+        return status > 0 ? status : units_change(request, write.success, &write.change, 1, err);
 }
 
 /* -- Batches -- */
@@ -501,26 +482,19 @@ static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *r
         return 0;
 }
 
-void batch_handle(Request *request) {
+unsigned batch_handle(Request *request, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
         _cleanup_(writes_done) UnitWrites writes = {};
         unsigned status;
-        Error err = {};
         int r;
 
-        if (!content_type_is_json(request))
-                return;
-        r = api_units_read(request->http->body, request->http->body_size, BATCH_MAX, &page, &err);
+        if (!content_type_is_json(request, err))
+                return 415;
+        r = api_units_read(request->http->body, request->http->body_size, BATCH_MAX, &page, err);
         if (r == -E2BIG)
-                r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        status = writes_read(request, &page, &writes, &err);
-        if (status > 0) {
-                request_error(request, status, "%s", err.message);
-                return;
-        }
-        units_change(request, 204, writes.changes, writes.n);
+                r = error_set(err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
+        if (r < 0)
+                return request_body_refused(r, err);
+        status = writes_read(request, &page, &writes, err);
+        return status > 0 ? status : units_change(request, 204, writes.changes, writes.n, err);
 }

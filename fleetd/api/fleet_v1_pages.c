@@ -98,24 +98,21 @@ static int page_token_read(const char *s, Page *ret, Error *err) {
         return 0;
 }
 
-bool page_of(Request *request, Page *ret) {
+bool page_of(const Request *request, Page *ret, Error *err) {
         const char *token = NULL;
-        Error err = {};
 
         *ret = (Page) { .number = 1 };
         for (size_t i = 0; i < request->parameters.n; i++) {
                 if (!streq(request->parameters.items[i].name, "nextPageToken"))
                         continue;
                 if (token) {
-                        request_error(request, 400, "too many values for page token");
+                        error_set(err, -EINVAL, "too many values for page token");
                         return false;
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && page_token_read(token, ret, &err) < 0) {
-                request_error(request, 400, "%s", err.message);
+        if (token && page_token_read(token, ret, err) < 0)
                 return false;
-        }
         ret->skip = ret->first;
         return true;
 }
@@ -152,18 +149,16 @@ static int named_compare(const void *a, const void *b) {
         return strcmp((*(const ClusterNamed *const *) a)->name, (*(const ClusterNamed *const *) b)->name);
 }
 
-void request_answer_named(Request *request, const char *name, LayoutKind kind,
-                          void (*write)(Text *t, const Cluster *c, const ClusterNamed *x)) {
+unsigned request_answer_named(Request *request, const char *name, LayoutKind kind,
+                              void (*write)(Text *t, const Cluster *c, const ClusterNamed *x)) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterNamed *table = c->tables[kind - KIND_FIRST_BY_NAME];
         _cleanup_free_ const ClusterNamed **sorted = NEW0(const ClusterNamed *, HASH_COUNT(table) + 1);
         _cleanup_text_ Text t = {};
         size_t n = 0;
 
-        if (!sorted) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!sorted)
+                return request_answer_built(request, 500, NULL, NULL, &(Text) { .error = -ENOMEM });
         for (const ClusterNamed *x = table; x; x = x->hh.next)
                 sorted[n++] = x;
         qsort(sorted, n, sizeof(*sorted), named_compare);
@@ -173,5 +168,5 @@ void request_answer_named(Request *request, const char *name, LayoutKind kind,
                 write(&t, c, sorted[i]);
         json_close(&t, ']');
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }

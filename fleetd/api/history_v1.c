@@ -318,16 +318,13 @@ static int history_begin(History *h) {
         return 0;
 }
 
-void history_handle(Request *request) {
+unsigned history_handle(Request *request, Error *err) {
         History *h = NEW0(History, 1);
-        Error err = {};
         KvState state;
         int r;
 
-        if (!h) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!h)
+                return error_set(err, 500, "out of memory");
         *h = (History) { .request = request,
                          .until_ms = UINT64_MAX,
                          .slice = DEFERRED(history_on_slice, h),
@@ -337,21 +334,16 @@ void history_handle(Request *request) {
         request->on_end = history_on_end;
         request->on_drain = history_on_drain;
 
-        r = history_read_parameters(h, &err);
-        if (r < 0) {
-                request_refuse(request, r, &err);
-                return;
-        }
+        r = history_read_parameters(h, err);
+        if (r < 0)
+                return request_refused(r, err);
         kv_state(request->api->options.store, &state);
-        if (state.level < KV_LEVEL_HISTORY) {
-                request_error(
-                        request, 409,
+        if (state.level < KV_LEVEL_HISTORY)
+                return error_set(
+                        err, 409,
                         "the history begins at feature level %d, and this cluster has level %u; when all "
                         "hosts run this version: fleetctl cluster level %d",
                         KV_LEVEL_HISTORY, state.level, KV_LEVEL_HISTORY);
-                return;
-        }
         r = history_begin(h);
-        if (r < 0)
-                request_error(request, 503, "the history cannot be read: %s", strerror(-r));
+        return r < 0 ? error_set(err, 503, "the history cannot be read: %s", strerror(-r)) : 0;
 }

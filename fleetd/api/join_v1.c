@@ -48,7 +48,7 @@ static void join_on_done(void *userdata, int error, const char *message, const A
         request_answer_json(request, 200, &t);
 }
 
-static void join_begin(Request *request, bool init) {
+static unsigned join_begin(Request *request, bool init, Error *err) {
         static const JsonField fields[] = {
                 { "token", JSON_FIELD_TEXT, offsetof(ApiJoin, token) },
                 { "listen", JSON_FIELD_TEXT, offsetof(ApiJoin, listen) },
@@ -58,31 +58,28 @@ static void join_begin(Request *request, bool init) {
         const ApiOptions *options = &request->api->options;
         _cleanup_json_ JsonValue *root = NULL;
         ApiJoin join = { .init = init, .token = "", .listen = "" };
-        Error err = {};
         int r;
 
-        if (!options->join) {
-                request_error(request, 501, "this daemon cannot join a cluster");
-                return;
-        }
-        r = json_object_parse(request->http->body, request->http->body_size, &root, &err);
+        if (!options->join)
+                return error_set(err, 501, "this daemon cannot join a cluster");
+        r = json_object_parse(request->http->body, request->http->body_size, &root, err);
         if (r >= 0)
-                r = json_read_fields(root, JSON_FIELDS(fields), &join, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        r = options->join(options->userdata, &join, join_on_done, request, &err);
+                r = json_read_fields(root, JSON_FIELDS(fields), &join, err);
         if (r < 0)
-                request_error(request, join_status(r), "%s", error_text(&err, r));
-        else
-                request->on_end = join_on_end;
+                return request_body_refused(r, err);
+        r = options->join(options->userdata, &join, join_on_done, request, err);
+        if (r < 0) {
+                (void) request_refused(r, err);
+                return join_status(r);
+        }
+        request->on_end = join_on_end;
+        return 0;
 }
 
-void join_handle(Request *request) {
-        join_begin(request, false);
+unsigned join_handle(Request *request, Error *err) {
+        return join_begin(request, false, err);
 }
 
-void init_handle(Request *request) {
-        join_begin(request, true);
+unsigned init_handle(Request *request, Error *err) {
+        return join_begin(request, true, err);
 }

@@ -591,22 +591,21 @@ static int keys_read(Request *request, KeysRequest *keys, Error *err) {
         return 0;
 }
 
-void keys_v2_handle(Request *request) {
+unsigned keys_v2_handle(Request *request, Error *err) {
         KeysRequest *keys = NEW(KeysRequest);
-        Error err = {};
         int r;
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
 
         if (!keys) {
                 keys_answer_refusal(request, 300, "out of memory");
-                return;
+                return 0;
         }
         *keys = (KeysRequest) {};
         request->state = keys;
         request->on_end = keys_on_end;
-        r = keys_read(request, keys, &err);
+        r = keys_read(request, keys, err);
         if (r > 0)
-                keys_answer_refusal(request, r, err.message);
+                keys_answer_refusal(request, r, err->message);
         else if (get && keys->query.wait && !keys->query.quorum)
                 get_watch(request);
         else if (keys->query.quorum && method_is(request, "GET")) {
@@ -616,4 +615,5 @@ void keys_v2_handle(Request *request) {
                 get_read(request);
         else
                 write_propose(request);
+        return 0;
 }

@@ -40,21 +40,21 @@ void kv_refusal_write(Text *t, const KvRefusal *refusal) {
         text_append(t, "}\n");
 }
 
-void kv_refuse(Request *request, const KvRefusal *refusal) {
+unsigned kv_refuse(Request *request, const KvRefusal *refusal) {
         _cleanup_text_ Text t = {};
 
         kv_refusal_write(&t, refusal);
-        request_answer_json(request, refusal->status, &t);
+        return request_answer_json(request, refusal->status, &t);
 }
 
-void kv_refuse_text(Request *request, unsigned status, const char *format, ...) {
+unsigned kv_refuse_text(Request *request, unsigned status, const char *format, ...) {
         KvRefusal refusal = { .status = status };
         va_list ap;
 
         va_start(ap, format);
         vsnprintf(refusal.err.message, sizeof(refusal.err.message), format, ap);
         va_end(ap);
-        kv_refuse(request, &refusal);
+        return kv_refuse(request, &refusal);
 }
 
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
@@ -242,32 +242,33 @@ static KvRequest *value_request_new(Request *request) {
         return NULL;
 }
 
-void kv_value_get_handle(Request *request) {
+unsigned kv_value_get_handle(Request *request, Error *err) {
         if (value_request_new(request))
                 kv_request_read(request, value_read);
+        return 0;
 }
 
-void kv_value_delete_handle(Request *request) {
+unsigned kv_value_delete_handle(Request *request, Error *err) {
         KvRequest *kv = value_request_new(request);
 
         if (!kv)
-                return;
+                return 0;
         kv->command = (KvCommand) { .op = KV_DELETE,
                                     .key = kv->key,
                                     .dir = kv->p.dir,
                                     .recursive = kv->p.recursive,
                                     .prev_index = kv->p.prev_index };
         kv_request_propose(request, value_on_done);
+        return 0;
 }
 
-void kv_value_put_handle(Request *request) {
+unsigned kv_value_put_handle(Request *request, Error *err) {
         KvRequest *kv = value_request_new(request);
         const HttpRequest *http;
         const KvParameters *p;
-        Error err = {};
 
         if (!kv)
-                return;
+                return 0;
         http = request->http;
         p = &kv->p;
         kv->command = (KvCommand) {
@@ -280,16 +281,17 @@ void kv_value_put_handle(Request *request) {
                 kv->command.op = p->prev_exist ? KV_UPDATE : KV_CREATE;
         request_ttl(&kv->command, p->has_ttl, p->ttl);
         if (http->content_type && starts_with(http->content_type, "application/x-www-form-urlencoded"))
-                kv_refuse_text(
+                return kv_refuse_text(
                         request, 415,
                         "the body is the value itself, of type application/octet-stream: curl -T FILE");
-        else if (kv->command.op == KV_CREATE && p->prev_index > 0)
-                kv_refuse_text(request, 400,
-                               "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
-        else if (kv_limits_check(request, &kv->command, &err) < 0)
-                kv_refuse_text(request, 413, "%s", err.message);
-        else
-                kv_request_propose(request, value_on_done);
+        if (kv->command.op == KV_CREATE && p->prev_index > 0)
+                return kv_refuse_text(
+                        request, 400,
+                        "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
+        if (kv_limits_check(request, &kv->command, err) < 0)
+                return kv_refuse_text(request, 413, "%s", err->message);
+        kv_request_propose(request, value_on_done);
+        return 0;
 }
 
 /* -- Parameters: fleet-api(7) documents the same names -- */

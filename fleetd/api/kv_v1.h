@@ -45,7 +45,7 @@ typedef struct KvRefusal {
         Error err;
 } KvRefusal;
 
-void kv_refuse(Request *request, const KvRefusal *refusal);
+unsigned kv_refuse(Request *request, const KvRefusal *refusal);
 void kv_refusal_write(Text *t, const KvRefusal *refusal);
 /* Set HTTP status and message for a status of the store. */
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result);
@@ -70,7 +70,7 @@ void kv_request_read(Request *request, void (*read)(Request *request));
 void kv_request_propose(Request *request, void (*done)(Request *request, const KvResult *result));
 
 /* Answer an error; with status 503, the client may try again. */
-void kv_refuse_text(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
+unsigned kv_refuse_text(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
 /* The answers where there is no handler. */
 void kv_v1_not_allowed(Request *request, const char *methods);

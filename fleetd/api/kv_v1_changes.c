@@ -259,9 +259,10 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
         changes_send_caught_up(c);
 }
 
-void kv_changes_handle(Request *request) {
+unsigned kv_changes_handle(Request *request, Error *err) {
         KvParameters p;
 
         if (kv_parameters_read(request, &p))
                 kv_changes_begin(request, &p, changes_line, false);
+        return 0;
 }

@@ -223,7 +223,8 @@ static void list_read(Request *request) {
         request_list(request, &range, &page_ops, TAKE_PTR(page));
 }
 
-void kv_list_handle(Request *request) {
+unsigned kv_list_handle(Request *request, Error *err) {
         if (kv_request_new(request))
                 kv_request_read(request, list_read);
+        return 0;
 }

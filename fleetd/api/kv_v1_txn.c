@@ -336,26 +336,24 @@ static unsigned txn_status(int error) {
         }
 }
 
-void kv_txn_handle(Request *request) {
+unsigned kv_txn_handle(Request *request, Error *err) {
         KvRequest *kv = kv_request_new(request);
         KvRefusal refusal = {};
         int r;
 
         if (!kv)
-                return;
-        if (!type_is_json(request->http->content_type)) {
-                kv_refuse_text(request, 415, "only an application/json body is taken");
-                return;
-        }
+                return 0;
+        if (!type_is_json(request->http->content_type))
+                return kv_refuse_text(request, 415, "only an application/json body is taken");
         r = txn_read(request, kv, &refusal);
         if (r == 0) {
                 kv_request_propose(request, txn_on_done);
-                return;
+                return 0;
         }
         if (r == -ENOMEM)
                 error_set(&refusal.err, r, "out of memory");
         if (refusal.at[0])
                 error_prefix(&refusal.err, r, "%s", refusal.at);
         refusal.status = txn_status(r);
-        kv_refuse(request, &refusal);
+        return kv_refuse(request, &refusal);
 }

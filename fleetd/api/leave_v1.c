@@ -53,7 +53,7 @@ static const char *leave_unit(Request *request, const Cluster *c, const ClusterM
         return name;
 }
 
-void leave_get_handle(Request *request) {
+unsigned leave_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *self = leave_self(request), *other = NULL;
         LeavingStep step = LEAVING_NOT;
@@ -66,16 +66,14 @@ void leave_get_handle(Request *request) {
         Error why = {};
 
         kv_state(request->api->options.store, &state);
-        if (!registry_ready(request->api->options.registry) && state.cluster_id != 0) {
-                request_error(request, 503, "fleetd is reading the state of the cluster");
-                return;
-        }
+        if (!registry_ready(request->api->options.registry) && state.cluster_id != 0)
+                return error_set(err, 503, "fleetd is reading the state of the cluster");
         if (self)
                 step = leaving_step(c, &state, self, &other);
         /* An attached host sees itself only: a replica has the reason why no other host takes a unit. */
         if (step == LEAVING_UNITS && state.attached && forward_has_replica(request->api)) {
                 forward_request(request);
-                return;
+                return 0;
         }
         json_open(&t, NULL, '{');
         json_add_string(&t, "clusterId", hex64_print(state.cluster_id, id));
@@ -97,7 +95,7 @@ void leave_get_handle(Request *request) {
                 leave_write_waiting(&t, view, self);
         scheduler_view_free(view);
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* -- POST -- */
@@ -175,40 +173,32 @@ static bool leave_is_refused(const Request *request, const Cluster *c, const Clu
         return true;
 }
 
-void leave_post_handle(Request *request) {
+unsigned leave_post_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *self = leave_self(request);
         MaintenanceRecord leave = { .purpose = CLUSTER_FOR_LEAVE,
                                     .mode = MAINTENANCE_DRAINING,
                                     .since_ms = loop_wall_ms(request->api->loop) };
-        char user[RECORDED_BY_SIZE];
-        Error err;
 
-        if (self && cluster_machine_is_leaving(self)) {
-                request_answer(request, 204, NULL, NULL, "", 0);
-                return;
-        }
-        if (leave_is_refused(request, c, self, &err)) {
-                request_error(request, 409, "%s", err.message);
-                return;
-        }
-        snprintf(leave.by, sizeof(leave.by), "%s", request_user(request, user));
-        change_sent(request, "the maintenance of the machine",
-                    registry_maintain(request_registry(request), 0, self, &leave,
-                                      "begun: its units move away", change_on_done, request));
+        if (self && cluster_machine_is_leaving(self))
+                return request_answer(request, 204, NULL, NULL, "", 0);
+        if (leave_is_refused(request, c, self, err))
+                return 409;
+        snprintf(leave.by, sizeof(leave.by), "%s", request_user(request));
+        return change_sent(request, "the maintenance of the machine",
+                           registry_maintain(request_registry(request), 0, self, &leave,
+                                             "begun: its units move away", change_on_done, request));
 }
 
 /* -- DELETE -- */
 
-void leave_delete_handle(Request *request) {
+unsigned leave_delete_handle(Request *request, Error *err) {
         const ClusterMachine *self = leave_self(request);
-        char user[RECORDED_BY_SIZE];
 
         if (self && cluster_machine_is_leaving(self))
-                change_sent(request, "the maintenance of the machine",
-                            registry_end_maintenance(request_registry(request), self,
-                                                     request_user(request, user), "cancelled", change_on_done,
-                                                     request));
-        else
-                request_error(request, 404, "this host is not leaving its cluster");
+                return change_sent(request, "the maintenance of the machine",
+                                   registry_end_maintenance(request_registry(request), self,
+                                                            request_user(request), "cancelled",
+                                                            change_on_done, request));
+        return error_set(err, 404, "this host is not leaving its cluster");
 }

@@ -20,46 +20,42 @@ static void raising_on_done(Request *request, const KvResult *result) {
 
 /* The same for a level that changes. */
 static void raising_on_raised(Request *request, const KvResult *result) {
-        char user[RECORDED_BY_SIZE];
         KvState state;
 
         kv_state(request->api->options.store, &state);
         if (result->status == KV_OK) /* the level holds also without a row */
-                (void) registry_note_level(request_registry(request), state.level,
-                                           request_user(request, user));
+                (void) registry_note_level(request_registry(request), state.level, request_user(request));
         raising_on_done(request, result);
 }
 
-void level_handle(Request *request) {
+unsigned level_handle(Request *request, Error *err) {
         const ClusterMachine *behind = NULL;
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t level = 0;
         unsigned can;
         KvState state;
-        Error err = {};
         int r;
 
-        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
-        r = r < 0 ? r : json_read_u64(root, "level", &level, &err);
-        if (r < 0 || level == 0) {
-                request_error(request, request_status_of(r), "expected {\"level\":N}%s%s",
-                              err.message[0] ? ": " : "", err.message);
-                return;
+        r = json_value_parse(request->http->body, request->http->body_size, &root, err);
+        r = r < 0 ? r : json_read_u64(root, "level", &level, err);
+        if (r < 0) {
+                error_prefix(err, r, "expected {\"level\":N}");
+                return request_status_of(r);
         }
+        if (level == 0)
+                return error_set(err, 400, "expected {\"level\":N}");
         kv_state(request->api->options.store, &state);
         can = cluster_level(request_cluster(request), state.level_max, &behind);
         if (level > can && behind)
-                request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
-                              (unsigned long long) level, cluster_machine_name(behind), can);
-        else if (level > can)
-                request_error(request, 409, "feature level %llu: this fleetd supports %u at most",
-                              (unsigned long long) level, can);
-        else if (level < state.level)
-                request_error(request, 409, "the feature level is %u, and does not go back", state.level);
-        if (level > can || level < state.level)
-                return;
-
+                return error_set(err, 409, "feature level %llu: %s supports %u at most; upgrade it first",
+                                 (unsigned long long) level, cluster_machine_name(behind), can);
+        if (level > can)
+                return error_set(err, 409, "feature level %llu: this fleetd supports %u at most",
+                                 (unsigned long long) level, can);
+        if (level < state.level)
+                return error_set(err, 409, "the feature level is %u, and does not go back", state.level);
         if (request_propose(request, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level },
                             level > state.level ? raising_on_raised : raising_on_done) < 0)
-                request_error(request, 503, "out of memory");
+                return error_set(err, 503, "out of memory");
+        return 0;
 }

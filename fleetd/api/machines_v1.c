@@ -95,6 +95,7 @@ static void machines_list(Request *request, bool sessions) {
         _cleanup_text_ Text t = {};
         ApiMachine entities[PAGE_SIZE];
         Text messages[PAGE_SIZE] = {};
+        Error err = {};
         KvState state;
         Page page;
 
@@ -104,8 +105,10 @@ static void machines_list(Request *request, bool sessions) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (!page_of(request, &page))
+        if (!page_of(request, &page, &err)) {
+                request_error(request, 400, "%s", err.message);
                 return;
+        }
         for (; i < total && page_wants(&page); i++) {
                 const ClusterMachine *m = machines[i];
 
@@ -156,14 +159,14 @@ static void sessions_on_look(void *userdata) {
                 machines_list(w->request, r == 0);
 }
 
-void machines_list_handle(Request *request) {
+unsigned machines_list_handle(Request *request, Error *err) {
         bool sessions = streq(request_parameter(request, "sessions") ?: "", "true") &&
                         request->api->options.membership;
         SessionsWait *w = sessions ? NEW0(SessionsWait, 1) : NULL;
 
         if (!w) {
                 machines_list(request, false);
-                return;
+                return 0;
         }
         *w = (SessionsWait) { .request = request,
                               .look = TIMER(sessions_on_look, w),
@@ -171,6 +174,7 @@ void machines_list_handle(Request *request) {
         request->state = w;
         request->on_end = sessions_on_end;
         sessions_on_look(w);
+        return 0;
 }
 
 /* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */
@@ -269,59 +273,51 @@ void metadata_patch_done(MetadataPatch *patch) {
         *patch = (MetadataPatch) {};
 }
 
-bool metadata_patch_read(Request *request, MetadataPatch *ret) {
+unsigned metadata_patch_read(const Request *request, MetadataPatch *ret, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
         size_t n_operations;
-        Error err = {};
         int r;
 
-        r = json_value_parse(request->http->body, request->http->body_size, &patch.root, &err);
+        r = json_value_parse(request->http->body, request->http->body_size, &patch.root, err);
         if (r >= 0 && json_value_type(patch.root) != JSON_VALUE_ARRAY)
-                r = error_set(&err, -EBADMSG, "expected an array of operations");
+                r = error_set(err, -EBADMSG, "expected an array of operations");
         n_operations = json_value_count(patch.root);
         if (r >= 0 && n_operations > OPERATIONS_MAX)
-                r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return false;
-        }
+                r = error_set(err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
+        if (r < 0)
+                return request_body_refused(r, err);
         patch.changes = NEW0(MetadataChange, n_operations + 1);
         patch.ids = calloc(n_operations + 1, sizeof(*patch.ids));
-        if (!patch.changes || !patch.ids) {
-                request_error(request, 500, "out of memory");
-                return false;
-        }
+        if (!patch.changes || !patch.ids)
+                return error_set(err, 500, "out of memory");
         for (size_t i = 0; r >= 0 && i < n_operations; i++) {
                 r = operation_read(json_value_item(patch.root, i), patch.ids[i], &patch.changes[patch.n],
-                                   &err);
+                                   err);
                 if (r >= 0 && patch.ids[i][0])
                         patch.n++;
         }
         if (r >= 0)
-                r = keys_fit(c, patch.changes, patch.n, &err);
-        if (r < 0) {
-                request_refuse(request, r, &err);
-                return false;
-        }
+                r = keys_fit(c, patch.changes, patch.n, err);
+        if (r < 0)
+                return request_refused(r, err);
         *ret = patch;
         patch = (MetadataPatch) {};
-        return true;
+        return 0;
 }
 
-void machines_patch_handle(Request *request) {
+unsigned machines_patch_handle(Request *request, Error *err) {
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
-        char user[RECORDED_BY_SIZE];
+        const char *user = request_user(request);
         ChangeLines *lines;
+        unsigned status;
 
-        if (!metadata_patch_read(request, &patch))
-                return;
+        status = metadata_patch_read(request, &patch, err);
+        if (status > 0)
+                return status;
         lines = change_lines_new(request, patch.n);
-        if (!lines) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        (void) request_user(request, user);
+        if (!lines)
+                return error_set(err, 500, "out of memory");
         for (size_t i = 0; i < patch.n; i++) {
                 patch.changes[i].user = user;
                 text_printf(change_lines_add(lines, NULL, patch.changes[i].machine),
@@ -330,9 +326,9 @@ void machines_patch_handle(Request *request) {
                             cluster_name_of(request_cluster(request), patch.changes[i].machine),
                             patch.changes[i].key, patch.changes[i].value ?: "");
         }
-        change_lines_sent(request, "the metadata", 204, "application/json",
-                          registry_set_metadata(request_registry(request), patch.changes, patch.n,
-                                                change_lines_on_done, request));
+        return change_lines_sent(request, "the metadata", 204, "application/json",
+                                 registry_set_metadata(request_registry(request), patch.changes, patch.n,
+                                                       change_lines_on_done, request));
 }
 
 /* -- Removal -- */
@@ -457,13 +453,13 @@ static void removal_on_done(void *userdata, KvStatus status, const char *message
                 return;
         }
         request->changing = false;
-        if (!request_decide_again(request, machines_delete_handle))
+        if (!request_decide_again(request))
                 request_error(request, 409, "the machine has changed meanwhile; see fleetctl list-machines");
 }
 
 /* fleet has no path of one machine. */
-void machine_handle(Request *request) {
-        request_error(request, 404, "%s", "");
+unsigned machine_handle(Request *request, Error *err) {
+        return error_set(err, 404, "%s", "");
 }
 
 /* The host may have had the keys of the cluster, and others may have them now. */
@@ -476,33 +472,23 @@ static int machine_remove_compromised(Request *request, const ClusterMachine *m,
                            error_set(err, -EOPNOTSUPP, "this daemon has no CA");
 }
 
-void machines_delete_handle(Request *request) {
+unsigned machines_delete_handle(Request *request, Error *err) {
         bool compromised = same_string(request_parameter(request, "compromised"), "true"),
              force = compromised || same_string(request_parameter(request, "force"), "true");
         const Cluster *c = request_cluster(request);
         const ClusterMachine *m = cluster_machine(c, request->rest);
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
         int r;
 
-        if (!m || cluster_machine_is_removed(m)) {
-                request_error(request, 404, "machine does not exist");
-                return;
+        if (!m || cluster_machine_is_removed(m))
+                return error_set(err, 404, "machine does not exist");
+        if (machine_removal_is_refused(request, m, force, err))
+                return 409;
+        r = compromised ? machine_remove_compromised(request, m, request_user(request), err) :
+                          registry_remove_machine(request_registry(request), m, request_user(request), NULL,
+                                                  removal_on_done, request);
+        if (r < 0 && compromised) {
+                (void) request_refused(r, err);
+                return 409;
         }
-        if (machine_removal_is_refused(request, m, force, &err)) {
-                request_error(request, 409, "%s", err.message);
-                return;
-        }
-        (void) request_user(request, user);
-        if (!compromised) {
-                r = registry_remove_machine(request_registry(request), m, user, NULL, removal_on_done,
-                                            request);
-                change_sent(request, "the machine", r);
-                return;
-        }
-        r = machine_remove_compromised(request, m, user, &err);
-        if (r < 0)
-                request_error(request, 409, "%s", error_text(&err, r));
-        else
-                change_sent(request, "the machine", r);
+        return change_sent(request, "the machine", r);
 }

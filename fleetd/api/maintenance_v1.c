@@ -12,8 +12,8 @@ enum { UNITS_MAX = 1000 }; /* units in an answer */
 
 #define DEADLINE_MAX_MS ((uint64_t) 365 * 86400000)
 
-/* Return the machine of the path; NULL: there is none, and the request is answered. */
-static const ClusterMachine *maintenance_machine(Request *request) {
+/* Return the machine of the path; NULL: there is none, for status 404. */
+static const ClusterMachine *maintenance_machine(const Request *request, Error *err) {
         size_t size = strcspn(request->rest, "/");
         char id[MACHINE_ID_SIZE] = "";
         const ClusterMachine *m;
@@ -23,7 +23,7 @@ static const ClusterMachine *maintenance_machine(Request *request) {
         m = cluster_machine(request_cluster(request), id);
         if (m && !cluster_machine_is_removed(m))
                 return m;
-        request_error(request, 404, "machine does not exist");
+        error_set(err, 404, "machine does not exist");
         return NULL;
 }
 
@@ -77,19 +77,17 @@ static void maintenance_write_units(Text *t, const SchedulerView *view, const ch
         json_add_u64(t, "unitsLeft", n);
 }
 
-void maintenance_get_handle(Request *request) {
+unsigned maintenance_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const ClusterMachine *m = maintenance_machine(request);
+        const ClusterMachine *m = maintenance_machine(request, err);
         const MaintenanceRecord *now;
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
 
         if (!m)
-                return;
-        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+                return 404;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0)
+                return error_set(err, 500, "out of memory");
         now = m->maintenance;
         json_open(&t, NULL, '{');
         if (now) {
@@ -111,7 +109,7 @@ void maintenance_get_handle(Request *request) {
         maintenance_write_units(&t, view, drain_held(c, request_is_braked(request)), m);
         json_close(&t, '}');
         scheduler_view_free(view);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* Write how many units of a machine wait, with the first of them by name and its reason. */
@@ -247,7 +245,6 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
         const Cluster *c = request_cluster(request);
         const MaintenanceRecord *now = m->maintenance;
         bool begins = !now || (mode == MAINTENANCE_DRAINING && now->mode != MAINTENANCE_DRAINING);
-        char user[RECORDED_BY_SIZE];
 
         *ret = now ? *now : (MaintenanceRecord) {};
         if (maintenance_is_given_back(now)) {
@@ -273,26 +270,21 @@ static bool maintenance_next(const Request *request, const ClusterMachine *m, co
                 snprintf(ret->why, sizeof(ret->why), "%s", body->reason);
         if (now && memcmp(ret, now, sizeof(*ret)) == 0)
                 return false;
-        snprintf(ret->by, sizeof(ret->by), "%s", request_user(request, user));
+        snprintf(ret->by, sizeof(ret->by), "%s", request_user(request));
         return true;
 }
 
-static void maintenance_put(Request *request, const ClusterMachine *m, const MaintenanceBody *body,
-                            MaintenanceMode mode) {
+static unsigned maintenance_put(Request *request, const ClusterMachine *m, const MaintenanceBody *body,
+                                MaintenanceMode mode, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_text_ Text reason = {};
         MaintenanceRecord next;
-        Error err = {};
 
-        if (!maintenance_next(request, m, body, mode, &next)) {
-                request_answer(request, 204, NULL, NULL, "", 0);
-                return;
-        }
-        if (maintenance_is_refused(request, m, &err) ||
-            (mode == MAINTENANCE_DRAINING && drain_is_refused(c, m, next.deadline_ms, &err))) {
-                request_error(request, 409, "%s", err.message);
-                return;
-        }
+        if (!maintenance_next(request, m, body, mode, &next))
+                return request_answer(request, 204, NULL, NULL, "", 0);
+        if (maintenance_is_refused(request, m, err) ||
+            (mode == MAINTENANCE_DRAINING && drain_is_refused(c, m, next.deadline_ms, err)))
+                return 409;
         if (next.purpose[0])
                 text_printf(&reason, "%s after its %s", next.before, next.purpose);
         else
@@ -306,48 +298,41 @@ static void maintenance_put(Request *request, const ClusterMachine *m, const Mai
                 text_append(&reason, "; also units with Move=no");
         if (next.why[0])
                 text_printf(&reason, ": %s", next.why);
-        change_sent(request, "the maintenance of the machine",
-                    reason.error < 0 ? reason.error :
-                                       registry_maintain(request_registry(request), 0, m, &next, reason.chars,
-                                                         change_on_decided, request));
+        return change_sent(request, "the maintenance of the machine",
+                           reason.error < 0 ? reason.error :
+                                              registry_maintain(request_registry(request), 0, m, &next,
+                                                                reason.chars, change_on_decided, request));
 }
 
-void maintenance_put_handle(Request *request) {
+unsigned maintenance_put_handle(Request *request, Error *err) {
         _cleanup_(maintenance_body_done) MaintenanceBody body = {};
-        const ClusterMachine *m = maintenance_machine(request);
+        const ClusterMachine *m = maintenance_machine(request, err);
         MaintenanceMode mode;
-        Error err = {};
         int r;
 
         if (!m)
-                return;
+                return 404;
         r = json_read_record(request->http->body, request->http->body_size,
-                             JSON_FIELDS(maintenance_body_fields), &body, sizeof(body), &err);
+                             JSON_FIELDS(maintenance_body_fields), &body, sizeof(body), err);
         if (r >= 0)
-                r = maintenance_body_check(&body, &mode, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        maintenance_put(request, m, &body, mode);
+                r = maintenance_body_check(&body, &mode, err);
+        if (r < 0)
+                return request_body_refused(r, err);
+        return maintenance_put(request, m, &body, mode, err);
 }
 
 /* -- DELETE -- */
 
-void maintenance_delete_handle(Request *request) {
-        const ClusterMachine *m = maintenance_machine(request);
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
+unsigned maintenance_delete_handle(Request *request, Error *err) {
+        const ClusterMachine *m = maintenance_machine(request, err);
 
         if (!m)
-                return;
+                return 404;
         if (!m->maintenance && m->maintenance_index == 0)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (maintenance_is_refused(request, m, &err))
-                request_error(request, 409, "%s", err.message);
-        else
-                change_sent(request, "the maintenance of the machine",
-                            registry_end_maintenance(request_registry(request), m,
-                                                     request_user(request, user), "uncordoned",
-                                                     change_on_decided, request));
+                return request_answer(request, 204, NULL, NULL, "", 0);
+        if (maintenance_is_refused(request, m, err))
+                return 409;
+        return change_sent(request, "the maintenance of the machine",
+                           registry_end_maintenance(request_registry(request), m, request_user(request),
+                                                    "uncordoned", change_on_decided, request));
 }

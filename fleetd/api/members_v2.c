@@ -32,14 +32,14 @@ static HttpField cluster_field(const Request *request, char ret[static MEMBER_ID
         return (HttpField) { "X-Etcd-Cluster-Id", ret };
 }
 
-void answer_of_cluster(Request *request, unsigned status, Text *body) {
+unsigned answer_of_cluster(Request *request, unsigned status, Text *body) {
         char cluster[MEMBER_ID_SIZE];
 
-        request_answer_built(request, status, "application/json",
-                             (HttpField[]) { cluster_field(request, cluster), {} }, body);
+        return request_answer_built(request, status, "application/json",
+                                    (HttpField[]) { cluster_field(request, cluster), {} }, body);
 }
 
-void answer_cluster_message(Request *request, unsigned status, const char *format, ...) {
+unsigned answer_cluster_message(Request *request, unsigned status, const char *format, ...) {
         _cleanup_text_ Text t = {}, message = {};
         va_list ap;
 
@@ -50,7 +50,7 @@ void answer_cluster_message(Request *request, unsigned status, const char *forma
         json_add_string(&t, "message", message.chars);
         json_close(&t, '}');
         t.error = t.error ?: message.error;
-        answer_of_cluster(request, status, &t);
+        return answer_of_cluster(request, status, &t);
 }
 
 /* -- Members and their URLs -- */
@@ -280,14 +280,13 @@ static void member_on_removed(void *userdata, KvStatus status, const char *messa
                 answer_of_cluster(request, 204, &(Text) {});
         else if (status != KV_COMPARE_FAILED && status != KV_NOT_FOUND)
                 answer_cluster_message(request, 503, "%s", message);
-        else if (!request_decide_again(request, v2_members_handle))
+        else if (!request_decide_again(request))
                 answer_cluster_message(request, 409, "the member has changed meanwhile");
 }
 
 /* As DELETE /fleet/v1/machines/ID: for a member that is lost. */
 static void member_delete(Request *request, const KvState *state, const KvMember *member) {
         const ClusterMachine *m = machine_of(request, member->raft_id);
-        char user[RECORDED_BY_SIZE];
         Error err = {};
 
         if (!sender_may(request->sender, RIGHT_ADMINISTER))
@@ -303,7 +302,7 @@ static void member_delete(Request *request, const KvState *state, const KvMember
                 answer_cluster_message(request, 409, "the member is being removed already");
         else if (machine_removal_is_refused(request, m, false, &err))
                 answer_cluster_message(request, 409, "%s", err.message);
-        else if (registry_remove_machine(request_registry(request), m, request_user(request, user), NULL,
+        else if (registry_remove_machine(request_registry(request), m, request_user(request), NULL,
                                          member_on_removed, request) < 0)
                 answer_cluster_message(request, 500, "out of memory");
         else
@@ -351,7 +350,7 @@ static void members_get(Request *request, const KvState *state, const char *id) 
                 answer_cluster_message(request, 404, "Not found");
 }
 
-void v2_members_handle(Request *request) {
+unsigned v2_members_handle(Request *request, Error *err) {
         const char *id = request->rest[0] == '/' ? request->rest + 1 : "";
         char cluster[MEMBER_ID_SIZE];
         KvState state;
@@ -361,11 +360,13 @@ void v2_members_handle(Request *request) {
                 members_get(request, &state, id);
         else if (method_is(request, "POST")) {
                 if (body_is_good(request))
-                        answer_cluster_message(request, 409, "a host joins by a token: fleetctl token");
+                        return answer_cluster_message(request, 409,
+                                                      "a host joins by a token: fleetctl token");
         } else if (id[0])
                 member_change(request, &state, id);
         else
-                request_not_allowed(request, cluster_field(request, cluster));
+                return request_not_allowed(request, cluster_field(request, cluster));
+        return 0;
 }
 
 static bool lists_url(const Text *list, const char *url) {
@@ -377,7 +378,7 @@ static bool lists_url(const Text *list, const char *url) {
         return false;
 }
 
-void v2_machines_handle(Request *request) {
+unsigned v2_machines_handle(Request *request, Error *err) {
         const KvMember *sorted[KV_MEMBERS_MAX];
         _cleanup_text_ Text t = {}, url = {};
         KvState state;
@@ -393,5 +394,5 @@ void v2_machines_handle(Request *request) {
         if (t.size == 0)
                 own_url(request, &t); /* no cluster yet: this listener serves clients nevertheless */
         t.error = t.error ?: url.error;
-        request_answer_built(request, 200, "text/plain; charset=utf-8", NULL, &t);
+        return request_answer_built(request, 200, "text/plain; charset=utf-8", NULL, &t);
 }

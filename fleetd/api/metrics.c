@@ -99,12 +99,13 @@ static void waiting_on_end(Request *request) {
         TAILQ_REMOVE(&request->api->scrapes, request, scrapes);
 }
 
-void metrics_handle(Request *request) {
+unsigned metrics_handle(Request *request, Error *err) {
         Api *api = request->api;
 
         TAILQ_INSERT_TAIL(&api->scrapes, request, scrapes);
         request->on_end = waiting_on_end;
         scraping_next(api);
+        return 0;
 }
 
 void metrics_stop(Api *api) {

@@ -14,8 +14,8 @@ enum {
         MOVE_WAITS_MS = 60000, /* a move that waits for longer is a problem */
 };
 
-/* Return the unit of the path; NULL: there is none, and the request is answered. */
-static const ClusterUnit *move_unit_of(Request *request) {
+/* Return the unit of the path; NULL: there is none, for status 404. */
+static const ClusterUnit *move_unit_of(const Request *request, Error *err) {
         size_t size = strcspn(request->rest, "/");
         char name[UNIT_NAME_MAX + 1] = "";
         const ClusterUnit *u;
@@ -25,7 +25,7 @@ static const ClusterUnit *move_unit_of(Request *request) {
         u = cluster_any_unit(request_cluster(request), name);
         if (cluster_unit_exists(u))
                 return u;
-        request_error(request, 404, "unit does not exist");
+        error_set(err, 404, "unit does not exist");
         return NULL;
 }
 
@@ -44,9 +44,9 @@ static void move_write_followers(Text *t, const ClusterUnit *u, const ClusterMac
         json_close_list(t, list);
 }
 
-void move_get_handle(Request *request) {
+unsigned move_get_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const ClusterUnit *u = move_unit_of(request);
+        const ClusterUnit *u = move_unit_of(request, err);
         const ClusterMachine *where = NULL;
         const ClusterAssignment *from;
         SchedulerView *view = NULL;
@@ -54,11 +54,9 @@ void move_get_handle(Request *request) {
         Error why = {};
 
         if (!u)
-                return;
-        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+                return 404;
+        if (scheduler_view_new(c, c->now_ms, &view) < 0)
+                return error_set(err, 500, "out of memory");
         (void) cluster_current_state(c, u, &where);
         json_open(&t, NULL, '{');
         if (u->move) {
@@ -83,7 +81,7 @@ void move_get_handle(Request *request) {
         }
         json_close(&t, '}');
         scheduler_view_free(view);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 static const ClusterUnit *moves_next(const ClusterUnit *u, uint64_t wall_ms) {
@@ -131,75 +129,65 @@ static const JsonField move_body_fields[] = {
         { "machine", JSON_FIELD_CHARS, offsetof(MoveBody, machine), .size = MACHINE_ID_SIZE },
 };
 
-static void move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to) {
+static unsigned move_put(Request *request, const ClusterUnit *u, const ClusterMachine *to) {
         MoveRecord move = { .since_ms = loop_wall_ms(request->api->loop) };
-        char user[RECORDED_BY_SIZE];
 
         memcpy(move.to, to->id, sizeof(move.to));
-        snprintf(move.by, sizeof(move.by), "%s", request_user(request, user));
-        change_sent(request, "the move of the unit",
-                    registry_move(request_registry(request), u, &move, change_on_decided, request));
+        snprintf(move.by, sizeof(move.by), "%s", request_user(request));
+        return change_sent(request, "the move of the unit",
+                           registry_move(request_registry(request), u, &move, change_on_decided, request));
 }
 
-static void move_stop(Request *request, const ClusterUnit *u, const char *why) {
+static unsigned move_stop(Request *request, const ClusterUnit *u, const char *why) {
         const Cluster *c = request_cluster(request);
         MoveEnd end = { .unit = u };
-        char user[RECORDED_BY_SIZE];
 
         verdict_set(&end.result, VERDICT_MOVE_ENDED, "%s" VERDICT_NEXT "%s" VERDICT_NEXT "%s",
                     cluster_name_of(c, u->move->to), u->name, why);
-        change_sent(request, "the move of the unit",
-                    registry_end_moves(request_registry(request), 0, &end, 1, request_user(request, user),
-                                       change_on_decided, request));
+        return change_sent(request, "the move of the unit",
+                           registry_end_moves(request_registry(request), 0, &end, 1, request_user(request),
+                                              change_on_decided, request));
 }
 
-void move_put_handle(Request *request) {
+unsigned move_put_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
-        const ClusterUnit *u = move_unit_of(request);
+        const ClusterUnit *u = move_unit_of(request, err);
         const ClusterMachine *to = NULL, *m;
         const ClusterAssignment *there;
         MoveBody body = {};
-        Error err = {};
         int r;
 
         if (!u)
-                return;
+                return 404;
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(move_body_fields),
-                             &body, sizeof(body), &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
+                             &body, sizeof(body), err);
+        if (r < 0)
+                return request_body_refused(r, err);
         m = cluster_machine(c, body.machine);
         there = m ? cluster_assignment_on(m, u->name) : NULL;
         if (body.machine[0] && (!m || cluster_machine_is_removed(m)))
-                request_error(request, 404, "machine does not exist");
-        else if (request_is_below(request, KV_LEVEL_UPDATES, "move requires", &err) ||
-                 move_request_is_refused(c, u, &err))
-                request_error(request, 409, "%s", err.message);
-        else if (u->move && (!m || streq(m->id, u->move->to)))
-                request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */
-        else if (there && cluster_assignment_is_active(there) && u->move)
-                move_stop(request, u, "it stays");
-        else if (there && cluster_assignment_is_active(there))
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else if (move_request_decide(c, u, m, body.force, &to, &err))
-                move_put(request, u, to);
-        else
-                request_error(request, 409, "%s", err.message);
+                return error_set(err, 404, "machine does not exist");
+        if (request_is_below(request, KV_LEVEL_UPDATES, "move requires", err) ||
+            move_request_is_refused(c, u, err))
+                return 409;
+        if (u->move && (!m || streq(m->id, u->move->to)))
+                return request_answer(request, 204, NULL, NULL, "", 0); /* it moves there already */
+        if (there && cluster_assignment_is_active(there))
+                return u->move ? move_stop(request, u, "it stays") :
+                                 request_answer(request, 204, NULL, NULL, "", 0);
+        return move_request_decide(c, u, m, body.force, &to, err) ? move_put(request, u, to) : 409;
 }
 
 /* -- DELETE -- */
 
-void move_delete_handle(Request *request) {
-        const ClusterUnit *u = move_unit_of(request);
+unsigned move_delete_handle(Request *request, Error *err) {
+        const ClusterUnit *u = move_unit_of(request, err);
 
         if (!u)
-                return;
+                return 404;
         if (cluster_unit_is_unreadable(u))
-                request_error(request, 409, "%s", CLUSTER_UNREADABLE);
-        else if (!u->move)
-                request_answer(request, 204, NULL, NULL, "", 0);
-        else
-                move_stop(request, u, "cancelled");
+                return error_set(err, 409, "%s", CLUSTER_UNREADABLE);
+        if (!u->move)
+                return request_answer(request, 204, NULL, NULL, "", 0);
+        return move_stop(request, u, "cancelled");
 }

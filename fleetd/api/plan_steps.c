@@ -198,7 +198,7 @@ static void plan_answer(Planning *p) {
 
         p->t = (Text) {};
         if (p->error < 0 && p->error != -ENOMEM) {
-                request_refuse(p->request, p->error, &p->err);
+                request_error(p->request, request_refused(p->error, &p->err), "%s", p->err.message);
                 return;
         }
         if (p->open)
@@ -383,8 +383,9 @@ static bool plan_begin_units(Planning *p) {
         return true;
 }
 
-void plan_handle(Request *request) {
+unsigned plan_handle(Request *request, Error *err) {
         plan_receive(request, plan_begin_units);
+        return 0;
 }
 
 /* -- The plan of metadata -- */
@@ -475,9 +476,13 @@ static bool plan_step_machines(Planning *p) {
 static bool plan_begin_machines(Planning *p) {
         const Cluster *c = registry_cluster(p->request->api->options.registry);
         _cleanup_(metadata_patch_done) MetadataPatch patch = {};
+        unsigned status;
 
-        if (!metadata_patch_read(p->request, &patch))
+        status = metadata_patch_read(p->request, &patch, &p->err);
+        if (status > 0) {
+                request_error(p->request, status, "%s", p->err.message);
                 return false;
+        }
         p->draft.work += STEP_LEAST * patch.n + patch.n * patch.n / 16; /* each is searched */
         p->step = plan_step_machines;
         p->error = plan_make_metadata(p, c, &patch);
@@ -487,6 +492,7 @@ static bool plan_begin_machines(Planning *p) {
         return true;
 }
 
-void plan_machines_handle(Request *request) {
+unsigned plan_machines_handle(Request *request, Error *err) {
         plan_receive(request, plan_begin_machines);
+        return 0;
 }

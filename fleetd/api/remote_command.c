@@ -1,5 +1,6 @@
 /* systemctl and journalctl for a unit, on the host that has it, and journalctl for fleetd itself: in a child
  * process, so that the loop reads nothing from disk, and the output is that of the tools. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/parse.h"
@@ -9,11 +10,11 @@
 #include "fleetd/api/routes.h"
 #include "units/name.h"
 
-static bool spec_read(Request *request, RemoteCommandSpec *spec) {
+/* Read the parameters. False: one is invalid, for status 400. */
+static bool spec_read(const Request *request, RemoteCommandSpec *spec, Error *err) {
         const char *lines = request_parameter(request, "lines"),
                    *follow = request_parameter(request, "follow");
         uint64_t n = spec->kind == CALL_LOG ? CALL_LINES_ALL : 10;
-        Error err = {};
 
         for (size_t i = 1; i < REMOTE_COMMAND_TEXTS; i++) { /* the first is the unit */
                 const RemoteCommandText *text = &remote_command_texts[i];
@@ -21,28 +22,30 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
 
                 if ((size_t) snprintf((char *) spec + text->offset, text->size, "%s", value) < text->size)
                         continue;
-                request_error(request, 400, "%s: longer than %zu bytes", text->name, text->size - 1);
+                error_set(err, -EINVAL, "%s: longer than %zu bytes", text->name, text->size - 1);
                 return false;
         }
         if (lines && (parse_u64(lines, &n) < 0 || n > CALL_LINES_MAX))
-                request_error(request, 400, "lines: expected a number up to %d", CALL_LINES_MAX);
+                error_set(err, -EINVAL, "lines: expected a number up to %d", CALL_LINES_MAX);
         else if (follow && parse_bool(follow, &spec->follow) < 0)
-                request_error(request, 400, "follow: expected true or false");
+                error_set(err, -EINVAL, "follow: expected true or false");
         else {
                 spec->lines = n;
-                if (remote_command_spec_check(spec, &err) >= 0)
-                        return true;
-                request_error(request, 400, "%s", err.message);
+                return remote_command_spec_check(spec, err) >= 0;
         }
         return false;
 }
 
 /* Run the command on machine 'm' (NULL: this host). */
-static void command_begin(Request *request, const ClusterMachine *m, const RemoteCommandSpec *spec) {
+static unsigned command_begin(Request *request, const ClusterMachine *m, RemoteCommandSpec *spec,
+                              Error *err) {
+        if (!spec_read(request, spec, err))
+                return 400;
         if (m && !streq(m->id, request->api->machine_id))
                 call_ask(request, m->id, spec);
         else
                 call_execute_request(request, spec);
+        return 0;
 }
 
 bool remote_command_is_here(const Request *request) {
@@ -61,42 +64,33 @@ static bool sender_only_reads(const Request *request) {
         return request->sender && !sender_may(request->sender, RIGHT_UNITS_CHANGE);
 }
 
-void remote_command_handle(Request *request) {
+unsigned remote_command_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const char *unit = request->rest, *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
         RemoteCommandSpec spec = { .kind = request->route->command,
                                    .cluster_only = sender_only_reads(request) };
-        Error err = {};
 
         m = wanted ? cluster_machine(c, wanted) : cluster_unit_machine(c, unit);
-        if ((!u && !m) || (m && !unit_is_readable(request, m, unit))) {
-                request_error(request, 404, "unit does not exist");
-                return;
-        }
-        if (!m) {
-                request_error(request, 404, wanted ? "machine %s does not exist" : "%s is on no machine",
-                              wanted ?: unit);
-                return;
-        }
-        if (unit_name_check(unit, &err) < 0) {
-                request_error(request, 400, "%s", err.message);
-                return;
-        }
+        if ((!u && !m) || (m && !unit_is_readable(request, m, unit)))
+                return error_set(err, 404, "unit does not exist");
+        if (!m)
+                return error_set(err, 404, wanted ? "machine %s does not exist" : "%s is on no machine",
+                                 wanted ?: unit);
+        if (unit_name_check(unit, err) < 0)
+                return 400;
         snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
-        if (spec_read(request, &spec))
-                command_begin(request, m, &spec);
+        return command_begin(request, m, &spec, err);
 }
 
 /* The machine is that of the parameter, or this one, which need not be a machine of the cluster. */
-void remote_log_handle(Request *request) {
+unsigned remote_log_handle(Request *request, Error *err) {
         const char *wanted = request_parameter(request, "machine");
         const ClusterMachine *m = wanted ? cluster_machine(request_cluster(request), wanted) : NULL;
         RemoteCommandSpec spec = { .kind = CALL_LOG, .cluster_only = sender_only_reads(request) };
 
         if (wanted && !m && !streq(wanted, request->api->machine_id))
-                request_error(request, 404, "machine %s does not exist", wanted);
-        else if (spec_read(request, &spec))
-                command_begin(request, m, &spec);
+                return error_set(err, 404, "machine %s does not exist", wanted);
+        return command_begin(request, m, &spec, err);
 }

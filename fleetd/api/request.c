@@ -68,22 +68,24 @@ static const HttpField *add_fields(const Request *request, unsigned status, cons
         return ret;
 }
 
-void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
-                    const void *body, size_t size) {
+unsigned request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
+                        const void *body, size_t size) {
         HttpField all[FIELDS_MAX + 1];
 
         request->http->userdata = NULL;
         http_answer(request->http, status, type, add_fields(request, status, fields, all), body, size);
         request_free(request);
+        return 0;
 }
 
-void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
-                           Shared *body) {
+unsigned request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
+                               Shared *body) {
         HttpField all[FIELDS_MAX + 1];
 
         request->http->userdata = NULL;
         http_answer_shared(request->http, status, type, add_fields(request, status, fields, all), body);
         request_free(request);
+        return 0;
 }
 
 void request_begin(Request *request, const char *type, const HttpField *fields) {
@@ -93,15 +95,15 @@ void request_begin(Request *request, const char *type, const HttpField *fields) 
         http_begin(request->http, 200, type, add_fields(request, 200, fields, all));
 }
 
-void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
-                         const char *text) {
-        request_answer(request, status, type, fields, text, strlen(text));
+unsigned request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
+                             const char *text) {
+        return request_answer(request, status, type, fields, text, strlen(text));
 }
 
-void request_not_allowed(Request *request, HttpField field) {
-        request_answer_text(request, 405, "text/plain; charset=utf-8",
-                            (HttpField[]) { field, { "X-Content-Type-Options", "nosniff" }, {} },
-                            "Method Not Allowed\n");
+unsigned request_not_allowed(Request *request, HttpField field) {
+        return request_answer_text(request, 405, "text/plain; charset=utf-8",
+                                   (HttpField[]) { field, { "X-Content-Type-Options", "nosniff" }, {} },
+                                   "Method Not Allowed\n");
 }
 
 void request_refuse_target(Request *request) {
@@ -127,19 +129,19 @@ HttpField request_stale_field(const Request *request, StaleField *ret) {
         return (HttpField) { "X-Fleet-Stale", ret->seconds };
 }
 
-void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
-                          const Text *body) {
-        if (body->error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, status, type, fields, body->chars ?: "", body->size);
+unsigned request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                              const Text *body) {
+        if (body->error >= 0)
+                return request_answer(request, status, type, fields, body->chars ?: "", body->size);
+        request_error(request, 500, "out of memory");
+        return 0;
 }
 
-void request_answer_json(Request *request, unsigned status, const Text *body) {
+unsigned request_answer_json(Request *request, unsigned status, const Text *body) {
         StaleField stale;
 
-        request_answer_built(request, status, "application/json",
-                             (HttpField[]) { request_stale_field(request, &stale), {} }, body);
+        return request_answer_built(request, status, "application/json",
+                                    (HttpField[]) { request_stale_field(request, &stale), {} }, body);
 }
 
 unsigned request_status_of(int error) {
@@ -175,13 +177,29 @@ void request_error(Request *request, unsigned status, const char *format, ...) {
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
 }
 
-void request_refuse(Request *request, int error, const Error *err) {
-        request_error(request, request_status_of(error), "%s", error_text(err, error));
+unsigned request_refused(int error, Error *err) {
+        if (!err->message[0])
+                error_set(err, error, "%s", strerror(-error));
+        return request_status_of(error);
 }
 
-void request_refuse_body(Request *request, int error, const Error *err) {
-        request_error(request, request_status_of(error),
-                      error == -EINVAL ? "%s" : "unable to decode body: %s", error_text(err, error));
+unsigned request_body_refused(int error, Error *err) {
+        if (error != -EINVAL)
+                error_prefix(err, error, "unable to decode body");
+        return request_refused(error, err);
+}
+
+unsigned authority_refused(int error, Error *err) {
+        (void) request_refused(error, err);
+        return authority_status(error);
+}
+
+void request_run(Request *request) {
+        Error err = {};
+        unsigned status = request->route->handle(request, &err);
+
+        if (status > 0)
+                request_error(request, status, "%s", err.message);
 }
 
 void request_end(Request *request) {
@@ -282,8 +300,8 @@ const char *request_sender(const Request *request, char ret[static PRINCIPAL_TEX
         return ret;
 }
 
-const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZE]) {
-        char name[HISTORY_USER_SIZE];
+const char *request_user(const Request *request) {
+        char name[HISTORY_USER_SIZE], *ret = request->api->user;
 
         (void) request_user_name(request, name);
         if (name[0] && request->sender->principal.kind != PRINCIPAL_USER)
@@ -527,13 +545,12 @@ static void request_on_view(Request *request, KvStatus status) {
                 request->n_decisions++;
                 request_sync(request, request_on_view);
         } else
-                request->decide(request); /* without a majority, it answers so */
+                request_run(request); /* without a majority, it answers so */
 }
 
-bool request_decide_again(Request *request, void (*decide)(Request *request)) {
+bool request_decide_again(Request *request) {
         if (++request->n_decisions >= REQUEST_DECISIONS_MAX)
                 return false;
-        request->decide = decide;
         request_sync(request, request_on_view);
         return true;
 }

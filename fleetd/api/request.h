@@ -83,8 +83,9 @@ struct Api {
         uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
         bool lists;                     /* a waiting listing runs */
         PlanSender plans[PLAN_SENDERS_MAX];
-        size_t plan_bytes; /* bodies of plans of this host's clients that wait */
-        bool backing_up;   /* a backup is being made or sent; one at a time */
+        size_t plan_bytes;           /* bodies of plans of this host's clients that wait */
+        bool backing_up;             /* a backup is being made or sent; one at a time */
+        char user[RECORDED_BY_SIZE]; /* the last result of request_user() */
         Deferred list;
 };
 
@@ -115,9 +116,10 @@ typedef struct Route {
         const char *pattern;
         Right right;
         RoutePlace place;
-        void (*handle)(Request *request); /* answers, or leaves the request parked */
-        const char *parameters;           /* ROUTE_KV: words; all other parameters are rejected */
-        RemoteCommandKind command;        /* of remote_command_handle() */
+        /* Answers, or leaves the request parked: 0. Or returns the status of an error, for request_run(). */
+        unsigned (*handle)(Request *request, Error *err);
+        const char *parameters;    /* ROUTE_KV: words; all other parameters are rejected */
+        RemoteCommandKind command; /* of remote_command_handle() */
 } Route;
 
 /* The host without a replica that has forwarded the request of one of its clients. Borrowed. */
@@ -173,27 +175,29 @@ struct Request {
                 TAILQ_ENTRY(Request) scrapes;
         };
 
-        const char *subject; /* static; of the change of the registry, for errors */
-        const char *type;    /* of its empty answer; may be NULL */
-        void (*decide)(Request *request);
+        const char *subject;  /* static; of the change of the registry, for errors */
+        const char *type;     /* of its empty answer; may be NULL */
         unsigned n_decisions; /* of request_decide_again() */
 
         TAILQ_ENTRY(Request) requests;
 };
 
-/* Answer. The request is freed by each of these. */
-void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
-                    const void *body, size_t size);
-void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
-                         const char *text);
-void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
-                           Shared *body);
+/* Run the handler of the route, and answer its error. */
+void request_run(Request *request);
+
+/* Answer, and return 0. The request is freed by each of these. */
+unsigned request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
+                        const void *body, size_t size);
+unsigned request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
+                             const char *text);
+unsigned request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
+                               Shared *body);
 /* The same with a text; 500 if it is incomplete. JSON is marked if it is stale. */
-void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
-                          const Text *body);
-void request_answer_json(Request *request, unsigned status, const Text *body);
+unsigned request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                              const Text *body);
+unsigned request_answer_json(Request *request, unsigned status, const Text *body);
 /* Answer as etcd's router: 405 with one more field, such as { "Allow", "GET,HEAD" }; 404. */
-void request_not_allowed(Request *request, HttpField field);
+unsigned request_not_allowed(Request *request, HttpField field);
 void request_not_found(Request *request);
 
 /* Answer 400 to an invalid target, and close the connection. */
@@ -211,9 +215,11 @@ void request_begin(Request *request, const char *type, const HttpField *fields);
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)
         _printf_(3, 4); /* fleet's {"error":{...}} */
-/* Answer an error of the parameters, or of the body. -EINVAL: the body is readable, and invalid. */
-void request_refuse(Request *request, int error, const Error *err);
-void request_refuse_body(Request *request, int error, const Error *err);
+/* Return the status for an error of the parameters, of the body (-EINVAL: it is readable, and invalid), or of
+ * the authority (all but 400, 404, 409 and 500 are temporary: 503), and complete its message. */
+unsigned request_refused(int error, Error *err);
+unsigned request_body_refused(int error, Error *err);
+unsigned authority_refused(int error, Error *err);
 void request_end(Request *request);                 /* the regular end of a stream */
 void request_last(Request *request, Shared *bytes); /* the last bytes of a stream, and its end */
 void request_cut(Request *request, const char *reason);
@@ -240,8 +246,8 @@ const char *request_user_name(const Request *request, char ret[static HISTORY_US
 const char *request_sender(const Request *request, char ret[static PRINCIPAL_TEXT_SIZE]);
 
 /* Return the same for records and the history, with the host of the client: "root@alpha". A user with a
- * certificate is one of the whole cluster, and has none. */
-const char *request_user(const Request *request, char ret[static RECORDED_BY_SIZE]);
+ * certificate is one of the whole cluster, and has none. Borrowed until the next call. */
+const char *request_user(const Request *request);
 
 /* Return ID and name of the host whose client sent the request. */
 const char *request_machine(const Request *request);
@@ -280,14 +286,13 @@ int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
 /* Log that the sender lacks a right for this request. */
 void request_denied(const Request *request);
-/* Return the status for a failure of the authority: 400, 404, 409, 500; all others are temporary (503). */
 unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */
 Registry *request_registry(const Request *request);
 /* The tree has rejected a change of the registry, because it was decided on a view older than the tree. Wait
- * until the view has caught up, then call 'decide', which checks the conditions again and answers. Return
- * false after REQUEST_DECISIONS_MAX attempts: the request is still to be answered. */
-bool request_decide_again(Request *request, void (*decide)(Request *request));
+ * until the view has caught up, then run the handler again, which checks the conditions again and answers.
+ * Return false after REQUEST_DECISIONS_MAX attempts: the request is still to be answered. */
+bool request_decide_again(Request *request);
 /* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
 void request_get(Request *request, KvBytes key,
                  void (*done)(void *userdata, int result, const KvFound *found));

@@ -62,7 +62,7 @@ static uint64_t revision_write_next(Text *t, const RolloutRecord *rollout, const
         return next ? next->number : 0;
 }
 
-static void revisions_answer(Request *request, const ClusterUnit *u) {
+static unsigned revisions_answer(Request *request, const ClusterUnit *u) {
         const Cluster *c = request_cluster(request);
         const RolloutRecord *rollout = rollout_head(c, u)->rollout;
         uint64_t below = UINT64_MAX, completed = revisions_completed(rollout, u->unit);
@@ -81,10 +81,10 @@ static void revisions_answer(Request *request, const ClusterUnit *u) {
         while (below > 0);
         json_close(&t, ']');
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
-static void revision_answer_unit(Request *request, const Unit *unit) {
+static unsigned revision_answer_unit(Request *request, const Unit *unit) {
         ApiUnit entity = API_UNIT_EMPTY;
         _cleanup_text_ Text t = {};
 
@@ -93,7 +93,7 @@ static void revision_answer_unit(Request *request, const Unit *unit) {
         entity.hash = unit->hash;
         entity.text = unit->text;
         api_unit_write(&t, &entity);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* Read a revision of the set of 'u': the text that 'u' has with it. -ENOENT: there is none. */
@@ -115,38 +115,33 @@ static int revision_read(Request *request, const ClusterUnit *head, const Cluste
 }
 
 /* 'head': whose revisions they are, the template that 'u' follows, or 'u' itself. */
-static void revision_answer(Request *request, const ClusterUnit *head, const ClusterUnit *u,
-                            const char *text) {
+static unsigned revision_answer(Request *request, const ClusterUnit *head, const ClusterUnit *u,
+                                const char *text, Error *err) {
         uint64_t number = revision_parse_number(text);
         _cleanup_unit_ Unit *unit = NULL;
         int r;
 
-        if (number == 0) {
-                request_error(request, 400, "rev=%.32s: expected a number from 1 on", text);
-                return;
-        }
+        if (number == 0)
+                return error_set(err, 400, "rev=%.32s: expected a number from 1 on", text);
         r = revision_read(request, head, u, number, &unit);
         if (r >= 0)
-                revision_answer_unit(request, unit);
-        else if (r == -ENOENT)
-                request_error(request, 404, "%s has no revision %s; fleetctl history %s lists them", u->name,
-                              text, u->name);
-        else
-                request_error(request, 500,
-                              "revision %s of %s cannot be read: %s; fleetctl history %s lists others", text,
-                              u->name, strerror(-r), u->name);
+                return revision_answer_unit(request, unit);
+        if (r == -ENOENT)
+                return error_set(err, 404, "%s has no revision %s; fleetctl history %s lists them", u->name,
+                                 text, u->name);
+        return error_set(err, 500, "revision %s of %s cannot be read: %s; fleetctl history %s lists others",
+                         text, u->name, strerror(-r), u->name);
 }
 
-void revisions_handle(Request *request) {
+unsigned revisions_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_unit(c, request->rest),
                           *template = u && u->unit->from ? cluster_unit(c, u->unit->from) : NULL;
         const char *number = request_parameter(request, "rev");
 
         if (!u)
-                request_error(request, 404, "unit does not exist");
-        else if (number)
-                revision_answer(request, template ?: u, u, number);
-        else
-                revisions_answer(request, template ?: u); /* its texts are those of its template */
+                return error_set(err, 404, "unit does not exist");
+        if (number)
+                return revision_answer(request, template ?: u, u, number, err);
+        return revisions_answer(request, template ?: u); /* its texts are those of its template */
 }

@@ -343,7 +343,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         rollout_set_done(&set);
 }
 
-void rollouts_list_handle(Request *request) {
+unsigned rollouts_list_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         _cleanup_text_ Text t = {};
@@ -356,29 +356,29 @@ void rollouts_list_handle(Request *request) {
                         t.error = -ENOMEM;
         json_close(&t, ']');
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
-/* Return the head of the set of the path's unit; NULL: there is none, and the request is answered. */
-static const ClusterUnit *rollout_of(Request *request) {
+/* Return the head of the set of the path's unit; NULL: there is none, for status 404. */
+static const ClusterUnit *rollout_of(const Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_unit(c, request->rest);
 
         if (u)
                 return rollout_head(c, u);
-        request_error(request, 404, "unit does not exist");
+        error_set(err, 404, "unit does not exist");
         return NULL;
 }
 
-void rollouts_get_handle(Request *request) {
-        const ClusterUnit *head = rollout_of(request);
+unsigned rollouts_get_handle(Request *request, Error *err) {
+        const ClusterUnit *head = rollout_of(request, err);
         _cleanup_text_ Text t = {};
 
         if (!head)
-                return;
+                return 404;
         if (rollout_write(&t, request, head, true) < 0)
                 t.error = -ENOMEM;
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* -- PUT -- */
@@ -392,7 +392,7 @@ static const JsonField rollout_body_fields[] = {
 };
 
 /* The assignments of this view precede the request: those of failed instances are repeated after it. */
-static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb verb) {
+static unsigned rollout_put(Request *request, const ClusterUnit *head, RolloutVerb verb, Error *err) {
         static const char *const done[_ROLLOUT_VERB_MAX] = {
                 [ROLLOUT_PAUSE] = "paused",
                 [ROLLOUT_RESUME] = "resumed",
@@ -401,48 +401,41 @@ static void rollout_put(Request *request, const ClusterUnit *head, RolloutVerb v
         const Cluster *c = request_cluster(request);
         _cleanup_rollout_ RolloutRecord next = {};
         _cleanup_text_ Text reason = {};
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
+        const char *user = request_user(request);
         int r;
 
         r = rollout_ask(head, verb,
-                        &(RolloutRequest) { .now_ms = c->now_ms,
-                                            .index = c->index + 1,
-                                            .by = request_user(request, user) },
-                        &next, &err);
-        if (r < 0) {
-                request_error(request, r == -ENOMEM ? 500 : 409, "%s", error_text(&err, r));
-                return;
-        }
+                        &(RolloutRequest) { .now_ms = c->now_ms, .index = c->index + 1, .by = user }, &next,
+                        err);
+        if (r < 0)
+                return request_refused(r, err) == 500 ? 500 : 409;
         text_printf(&reason, "revision %llu: %s", (unsigned long long) next.to.number, done[verb]);
-        change_sent(request, "the rollout",
-                    reason.error < 0 ? reason.error :
-                                       registry_roll(request_registry(request), 0,
-                                                     &(RolloutWrite) { .head = head,
-                                                                       .record = &next,
-                                                                       .reason = reason.chars,
-                                                                       .user = user },
-                                                     change_on_decided, request));
+        return change_sent(request, "the rollout",
+                           reason.error < 0 ? reason.error :
+                                              registry_roll(request_registry(request), 0,
+                                                            &(RolloutWrite) { .head = head,
+                                                                              .record = &next,
+                                                                              .reason = reason.chars,
+                                                                              .user = user },
+                                                            change_on_decided, request));
 }
 
-void rollouts_put_handle(Request *request) {
-        const ClusterUnit *head = rollout_of(request);
+unsigned rollouts_put_handle(Request *request, Error *err) {
+        const ClusterUnit *head = rollout_of(request, err);
         RolloutBody body = {};
         RolloutVerb verb = _ROLLOUT_VERB_INVALID;
-        Error err = {};
         int r;
 
         if (!head)
-                return;
+                return 404;
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(rollout_body_fields),
-                             &body, sizeof(body), &err);
+                             &body, sizeof(body), err);
         if (r >= 0)
                 verb = rollout_verb_from_string(body.request);
         if (r >= 0 && verb < 0)
-                r = error_set(&err, -EINVAL, "request: expected pause, resume or promote, not %s",
+                r = error_set(err, -EINVAL, "request: expected pause, resume or promote, not %s",
                               body.request);
         if (r < 0)
-                request_refuse_body(request, r, &err);
-        else
-                rollout_put(request, head, verb);
+                return request_body_refused(r, err);
+        return rollout_put(request, head, verb, err);
 }

@@ -440,7 +440,7 @@ void route_request(Request *request) {
                 else if (route_is_forwarded(request))
                         forward_request(request);
                 else
-                        route->handle(request);
+                        request_run(request);
         }
 }
 

@@ -319,7 +319,7 @@ static bool server_reads_parameters(Request *request) {
         r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
         if (r >= 0)
                 return true;
-        request_refuse(request, r, &err);
+        request_error(request, request_refused(r, &err), "%s", err.message);
         return false;
 }
 

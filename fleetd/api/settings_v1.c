@@ -122,41 +122,30 @@ static int settings_check(const Cluster *c, unsigned level, const ClusterSetting
         return streq(now->spread, next->spread) ? 0 : settings_check_spread(c, next->spread, err);
 }
 
-void settings_handle(Request *request) {
+unsigned settings_handle(Request *request, Error *err) {
         Registry *registry = request->api->options.registry;
         const Cluster *c = registry_cluster(registry);
         ClusterSettings next = *cluster_settings(c);
         _cleanup_json_ JsonValue *root = NULL;
-        char user[RECORDED_BY_SIZE];
         KvState state;
-        Error err = {};
         int r;
 
         kv_state(request->api->options.store, &state);
-        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
-        r = r < 0 ? r : settings_read(root, &next, &err);
-        r = r < 0 ? r : settings_check(c, state.level, cluster_settings(c), &next, &err);
-        if (r == -EBUSY) {
-                request_error(request, 409, "%s", err.message);
-                return;
-        }
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
-        if (cluster_has_unreadable(c, LAYOUT_SETTINGS)) {
-                request_error(request, 409, "settings of the cluster: %s", CLUSTER_UNREADABLE);
-                return;
-        }
-        if (state.level < KV_LEVEL_IDENTITY) {
-                request_error(
-                        request, 409,
-                        "settings of the cluster require feature level %d, and the level is %u: fleetctl "
-                        "cluster level %d",
-                        KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
-                return;
-        }
-        (void) request_user(request, user);
-        change_sent(request, "the settings",
-                    registry_set_settings(registry, &next, user, change_on_decided, request));
+        r = json_value_parse(request->http->body, request->http->body_size, &root, err);
+        r = r < 0 ? r : settings_read(root, &next, err);
+        r = r < 0 ? r : settings_check(c, state.level, cluster_settings(c), &next, err);
+        if (r == -EBUSY)
+                return 409;
+        if (r < 0)
+                return request_body_refused(r, err);
+        if (cluster_has_unreadable(c, LAYOUT_SETTINGS))
+                return error_set(err, 409, "settings of the cluster: %s", CLUSTER_UNREADABLE);
+        if (state.level < KV_LEVEL_IDENTITY)
+                return error_set(err, 409,
+                                 "settings of the cluster require feature level %d, and the level is %u: "
+                                 "fleetctl cluster level %d",
+                                 KV_LEVEL_IDENTITY, state.level, KV_LEVEL_IDENTITY);
+        return change_sent(
+                request, "the settings",
+                registry_set_settings(registry, &next, request_user(request), change_on_decided, request));
 }

@@ -54,7 +54,7 @@ static void stats_answer(Request *request, Text *t) {
         request_answer_built(request, 200, "application/json", NULL, t);
 }
 
-void v2_stats_self_handle(Request *request) {
+unsigned v2_stats_self_handle(Request *request, Error *err) {
         static const char *const roles[_KV_ROLE_MAX] = {
                 [KV_ROLE_NONE] = "StateFollower",
                 [KV_ROLE_FOLLOWER] = "StateFollower",
@@ -88,6 +88,7 @@ void v2_stats_self_handle(Request *request) {
         add_count(&t, "recvAppendRequestCnt", counts.traffic.appends_received);
         add_count(&t, "sendAppendRequestCnt", counts.traffic.appends_sent);
         stats_answer(request, &t);
+        return 0;
 }
 
 static void follower_write(Text *t, const KvState *state, const KvCounts *counts, uint64_t raft_id) {
@@ -114,18 +115,16 @@ static void follower_write(Text *t, const KvState *state, const KvCounts *counts
         json_close(t, '}');
 }
 
-void v2_stats_leader_handle(Request *request) {
+unsigned v2_stats_leader_handle(Request *request, Error *err) {
         char id[MEMBER_ID_SIZE];
         _cleanup_text_ Text t = {};
         KvCounts counts;
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (state.role != KV_ROLE_LEADER) {
-                request_answer_text(request, 403, "application/json", NULL,
-                                    "{\"message\":\"not current leader\"}");
-                return;
-        }
+        if (state.role != KV_ROLE_LEADER)
+                return request_answer_text(request, 403, "application/json", NULL,
+                                           "{\"message\":\"not current leader\"}");
         kv_counts(request->api->options.store, &counts);
         v2_member_id(&state, state.raft_id, id);
         json_open(&t, NULL, '{');
@@ -136,9 +135,10 @@ void v2_stats_leader_handle(Request *request) {
                         follower_write(&t, &state, &counts, state.members[i].raft_id);
         json_close(&t, '}');
         stats_answer(request, &t);
+        return 0;
 }
 
-void v2_stats_store_handle(Request *request) {
+unsigned v2_stats_store_handle(Request *request, Error *err) {
         const Api *api = request->api;
         _cleanup_text_ Text t = {};
         KvCounts counts;
@@ -155,4 +155,5 @@ void v2_stats_store_handle(Request *request) {
         add_count(&t, "expireCount", counts.done[KV_ACTION_EXPIRE]);
         add_count(&t, "watchers", api->n_watching);
         stats_answer(request, &t);
+        return 0;
 }

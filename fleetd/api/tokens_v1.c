@@ -42,8 +42,8 @@ static void token_write(Text *t, const Cluster *c, const ClusterNamed *token) {
         json_close(t, '}');
 }
 
-void tokens_list_handle(Request *request) {
-        request_answer_named(request, "tokens", LAYOUT_TOKEN, token_write);
+unsigned tokens_list_handle(Request *request, Error *err) {
+        return request_answer_named(request, "tokens", LAYOUT_TOKEN, token_write);
 }
 
 /* -- Creation -- */
@@ -96,19 +96,15 @@ static void token_on_created(void *userdata, int error, const char *message, con
                 explicit_bzero(t.chars, t.size);
 }
 
-void tokens_create_handle(Request *request) {
+unsigned tokens_create_handle(Request *request, Error *err) {
         _cleanup_(token_body_done) TokenBody body = {};
-        char user[RECORDED_BY_SIZE];
         TokenRequest wanted = {};
-        Error err = {};
         int r;
 
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(token_body_fields),
-                             &body, sizeof(body), &err);
-        if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-                return;
-        }
+                             &body, sizeof(body), err);
+        if (r < 0)
+                return request_refused(r, err);
         wanted = (TokenRequest) { .uses = body.uses,
                                   .ttl_ms = MIN(body.ttl_s, UINT64_MAX / 1000) * 1000,
                                   .restricted = body.restricted,
@@ -117,36 +113,31 @@ void tokens_create_handle(Request *request) {
                                   .replace = body.replace,
                                   .from = body.from,
                                   .metadata = &body.metadata,
-                                  .by = request_user(request, user) };
-        r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, &err);
+                                  .by = request_user(request) };
+        r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, err);
         if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
-        else
-                request->on_end = token_on_end;
+                return authority_refused(r, err);
+        request->on_end = token_on_end;
+        return 0;
 }
 
-/* Wait for the change, or answer with its failure. */
-static void token_sent(Request *request, const char *subject, int r, Error *err) {
-        if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(err, r));
-        else
-                change_sent(request, subject, r);
+/* Wait for the change, or return the status of its failure. */
+static unsigned token_sent(Request *request, const char *subject, int r, Error *err) {
+        return r < 0 ? authority_refused(r, err) : change_sent(request, subject, r);
 }
 
 /* -- Revocation -- */
 
-void tokens_revoke_handle(Request *request) {
+unsigned tokens_revoke_handle(Request *request, Error *err) {
         Authority *authority = request->api->options.authority;
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
         int r;
 
         if (!authority)
-                r = error_set(&err, -EOPNOTSUPP, "this daemon has no tokens");
+                r = error_set(err, -EOPNOTSUPP, "this daemon has no tokens");
         else
-                r = authority_revoke_token(authority, request->rest, request_user(request, user),
-                                           change_on_done, request, &err);
-        token_sent(request, "the token", r, &err);
+                r = authority_revoke_token(authority, request->rest, request_user(request), change_on_done,
+                                           request, err);
+        return token_sent(request, "the token", r, err);
 }
 
 /* -- Certificates are required -- */
@@ -161,30 +152,26 @@ static void secure_on_done(void *userdata, int error, const char *message, const
                 request_answer(request, 204, NULL, NULL, "", 0);
 }
 
-void secure_handle(Request *request) {
+unsigned secure_handle(Request *request, Error *err) {
         static const JsonField fields[] = { { "force", JSON_FIELD_BOOL, 0 } };
-        char user[RECORDED_BY_SIZE];
         bool force = false;
-        Error err = {};
         int r;
 
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(fields), &force,
-                             sizeof(force), &err);
-        if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-                return;
-        }
-        r = authority_secure(request->api->options.authority, force, request_user(request, user),
-                             secure_on_done, request, &err);
+                             sizeof(force), err);
         if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
-        else
-                request->on_end = token_on_end;
+                return request_refused(r, err);
+        r = authority_secure(request->api->options.authority, force, request_user(request), secure_on_done,
+                             request, err);
+        if (r < 0)
+                return authority_refused(r, err);
+        request->on_end = token_on_end;
+        return 0;
 }
 
 /* -- CA -- */
 
-void ca_handle(Request *request) {
+unsigned ca_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *waits = NULL;
         _cleanup_text_ Text t = {};
@@ -209,54 +196,46 @@ void ca_handle(Request *request) {
                 json_add_string(&t, "waitsFor", waits ? waits->id : NULL);
         }
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
-void ca_rotate_handle(Request *request) {
+unsigned ca_rotate_handle(Request *request, Error *err) {
         static const JsonField fields[] = { { "compromised", JSON_FIELD_BOOL, 0 } };
         Authority *authority = request->api->options.authority;
         bool compromised = false;
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
         int r;
 
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(fields), &compromised,
-                             sizeof(compromised), &err);
-        if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-                return;
-        }
+                             sizeof(compromised), err);
+        if (r < 0)
+                return request_refused(r, err);
         if (!authority)
-                r = error_set(&err, -EOPNOTSUPP, "this daemon has no CA");
+                r = error_set(err, -EOPNOTSUPP, "this daemon has no CA");
         else
-                r = authority_rotate(authority, compromised, request_user(request, user), change_on_done,
-                                     request, &err);
-        token_sent(request, "the CA", r, &err);
+                r = authority_rotate(authority, compromised, request_user(request), change_on_done, request,
+                                     err);
+        return token_sent(request, "the CA", r, err);
 }
 
-void rekey_handle(Request *request) {
+unsigned rekey_handle(Request *request, Error *err) {
         Authority *authority = request->api->options.authority;
-        char user[RECORDED_BY_SIZE];
-        Error err = {};
         int r;
 
         if (!authority)
-                r = error_set(&err, -EOPNOTSUPP, "this daemon has no cluster key");
+                r = error_set(err, -EOPNOTSUPP, "this daemon has no cluster key");
         else
-                r = authority_rekey(authority, request_user(request, user), change_on_done, request, &err);
-        token_sent(request, "the cluster key", r, &err);
+                r = authority_rekey(authority, request_user(request), change_on_done, request, err);
+        return token_sent(request, "the cluster key", r, err);
 }
 
 /* The key of this host, not of the cluster: nothing is written to the tree yet. */
-void rekey_host_handle(Request *request) {
+unsigned rekey_host_handle(Request *request, Error *err) {
         const ApiOptions *options = &request->api->options;
-        Error err = {};
         int r;
 
-        r = options->membership ? membership_rekey_host(options->membership, &err) :
-                                  error_set(&err, -EOPNOTSUPP, "this daemon has no key");
+        r = options->membership ? membership_rekey_host(options->membership, err) :
+                                  error_set(err, -EOPNOTSUPP, "this daemon has no key");
         if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
-        else
-                request_answer(request, 204, NULL, NULL, "", 0);
+                return authority_refused(r, err);
+        return request_answer(request, 204, NULL, NULL, "", 0);
 }

@@ -27,8 +27,8 @@ static void user_write(Text *t, const Cluster *c, const ClusterNamed *user) {
         json_close(t, '}');
 }
 
-void users_list_handle(Request *request) {
-        request_answer_named(request, "users", LAYOUT_PRINCIPAL, user_write);
+unsigned users_list_handle(Request *request, Error *err) {
+        return request_answer_named(request, "users", LAYOUT_PRINCIPAL, user_write);
 }
 
 /* -- Certificates, and changes of rights -- */
@@ -104,10 +104,9 @@ static void user_on_issued(void *userdata, int error, const char *message, const
 static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterPrincipal *user = cluster_principal(c, request->rest);
-        char by[RECORDED_BY_SIZE];
         UserChange change = { .name = request->rest,
                               .user = record,
-                              .by = request_user(request, by),
+                              .by = request_user(request),
                               .reason = record ? "has other rights" : "was revoked" };
         int r;
 
@@ -123,14 +122,13 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
 
 static int user_put(Request *request, const UserBody *body, Error *err) {
         Authority *authority = request->api->options.authority;
-        char by[RECORDED_BY_SIZE];
         UserRequest wanted = { .name = request->rest,
                                .csr = body->csr,
                                .rights = body->rights,
                                .ttl_ms = MIN(body->ttl_s, UINT64_MAX / 1000) * 1000,
                                .replace = body->replace,
                                .by = request->sender->text,
-                               .user = request_user(request, by) };
+                               .user = request_user(request) };
         PrincipalRecord record;
         int r;
 
@@ -145,26 +143,20 @@ static int user_put(Request *request, const UserBody *body, Error *err) {
         return r;
 }
 
-void users_put_handle(Request *request) {
+unsigned users_put_handle(Request *request, Error *err) {
         _cleanup_(user_body_done) UserBody body = {};
-        Error err = {};
         int r;
 
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(user_body_fields),
-                             &body, sizeof(body), &err);
-        if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-                return;
-        }
-        r = user_put(request, &body, &err);
+                             &body, sizeof(body), err);
         if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
+                return request_refused(r, err);
+        r = user_put(request, &body, err);
+        return r < 0 ? authority_refused(r, err) : 0;
 }
 
-void users_delete_handle(Request *request) {
-        Error err = {};
-        int r = user_change(request, NULL, &err);
+unsigned users_delete_handle(Request *request, Error *err) {
+        int r = user_change(request, NULL, err);
 
-        if (r < 0)
-                request_error(request, authority_status(r), "%s", error_text(&err, r));
+        return r < 0 ? authority_refused(r, err) : 0;
 }

@@ -197,7 +197,7 @@ static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
         json_close_list(t, list);
 }
 
-void why_handle(Request *request) {
+unsigned why_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
         const ClusterMachine *where = NULL, *would = NULL;
@@ -209,15 +209,11 @@ void why_handle(Request *request) {
         const char *kind;
         Error why = {};
 
-        if (!cluster_unit_exists(u)) {
-                request_error(request, 404, "unit does not exist");
-                return;
-        }
+        if (!cluster_unit_exists(u))
+                return error_set(err, 404, "unit does not exist");
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0)
+                return error_set(err, 500, "out of memory");
         kind = request_explain(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
         waits = !where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
@@ -251,5 +247,5 @@ void why_handle(Request *request) {
         rollout_write_left_template(&t, request, u);
         json_close(&t, '}');
         scheduler_view_free(view);
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }

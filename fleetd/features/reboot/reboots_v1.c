@@ -61,7 +61,7 @@ static int reboots_read(const Request *request, RebootQueue *ret) {
         return reboot_queue_read(c, &state, request_is_braked(request), ret);
 }
 
-static void reboots_list_handle(Request *request) {
+static unsigned reboots_list_handle(Request *request, Error *err) {
         _cleanup_(reboot_queue_done) RebootQueue q;
         _cleanup_text_ Text t = {};
 
@@ -72,7 +72,7 @@ static void reboots_list_handle(Request *request) {
                 reboots_write_one(&t, &q, q.machines[i]);
         json_close(&t, ']');
         json_close(&t, '}');
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
 /* Write the hosts at which the queue has stopped, or waits. */
@@ -133,16 +133,12 @@ static void reboots_write(Text *t, const Request *request) {
 /* -- Changes -- */
 
 /* Send the changes, or answer if there is none. */
-static void reboots_send(Request *request, const RebootChange *changes, size_t n) {
-        char user[RECORDED_BY_SIZE];
-
-        if (n == 0) {
-                request_answer(request, 204, NULL, NULL, "", 0);
-                return;
-        }
-        change_sent(request, "the reboots",
-                    registry_reboot(request_registry(request), 0, changes, n, request_user(request, user),
-                                    change_on_decided, request));
+static unsigned reboots_send(Request *request, const RebootChange *changes, size_t n) {
+        if (n == 0)
+                return request_answer(request, 204, NULL, NULL, "", 0);
+        return change_sent(request, "the reboots",
+                           registry_reboot(request_registry(request), 0, changes, n, request_user(request),
+                                           change_on_decided, request));
 }
 
 typedef struct RebootsBody {
@@ -258,7 +254,6 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
                          RebootRecord *record, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterMachine *m = cluster_machine(c, body->machines.items[i]);
-        char user[RECORDED_BY_SIZE];
         KvState store;
 
         if (!m || cluster_machine_is_removed(m))
@@ -274,7 +269,7 @@ static int reboots_queue(Request *request, const RebootsBody *body, size_t i, Re
                                    .seq = c->index * REBOOTS_MAX + i,
                                    .since_ms = c->now_ms,
                                    .slots = body->slots };
-        snprintf(record->by, sizeof(record->by), "%s", request_user(request, user));
+        snprintf(record->by, sizeof(record->by), "%s", request_user(request));
         memcpy(record->zone, body->zone, sizeof(record->zone));
         kv_state(request->api->options.store, &store);
         if (store.lineage != 0)
@@ -296,39 +291,30 @@ static bool reboots_has_zones(const Request *request, const RebootsBody *body) {
         return has;
 }
 
-static void reboots_post_handle(Request *request) {
+static unsigned reboots_post_handle(Request *request, Error *err) {
         _cleanup_(reboots_body_done) RebootsBody body = {};
         _cleanup_free_ RebootChange *changes = NULL;
         _cleanup_free_ RebootRecord *records = NULL;
-        Error err = {};
         size_t n = 0;
         int r;
 
-        r = reboots_body_read(request, &body, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
+        r = reboots_body_read(request, &body, err);
+        if (r < 0)
+                return request_body_refused(r, err);
         changes = NEW0(RebootChange, body.machines.n);
         records = NEW0(RebootRecord, body.machines.n);
-        if (!changes || !records) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!changes || !records)
+                return error_set(err, 500, "out of memory");
         for (size_t i = 0; i < body.machines.n; i++) {
-                r = reboots_queue(request, &body, i, &changes[n], &records[n], &err);
-                if (r < 0) {
-                        request_error(request, 409, "%s", err.message);
-                        return;
-                }
+                r = reboots_queue(request, &body, i, &changes[n], &records[n], err);
+                if (r < 0)
+                        return 409;
                 n += (size_t) r;
         }
-        if (!reboots_has_zones(request, &body)) {
-                request_error(request, 409, "no machine has metadata %s: set it on each host first",
-                              body.zone);
-                return;
-        }
-        reboots_send(request, changes, n);
+        if (!reboots_has_zones(request, &body))
+                return error_set(err, 409, "no machine has metadata %s: set it on each host first",
+                                 body.zone);
+        return reboots_send(request, changes, n);
 }
 
 /* A host that is about to reboot, or down, continues: only its return shows what it does. */
@@ -338,43 +324,40 @@ static bool reboots_may_cancel(const ClusterMachine *m) {
 }
 
 /* End the reboots of all machines for which 'ends' is true. */
-static void reboots_end(Request *request, bool (*ends)(const ClusterMachine *m), const char *reason) {
+static unsigned reboots_end(Request *request, bool (*ends)(const ClusterMachine *m), const char *reason,
+                            Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_free_ RebootChange *changes = NEW0(RebootChange, REBOOTS_MAX);
         size_t n = 0;
 
-        if (!changes) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
+        if (!changes)
+                return error_set(err, 500, "out of memory");
         for (const ClusterMachine *m = c->machines; m && n < REBOOTS_MAX; m = m->hh.next)
                 if (ends(m))
                         changes[n++] = (RebootChange) { .machine = m,
                                                         .maintenance = REBOOT_RELEASES,
                                                         .reason = reason };
-        reboots_send(request, changes, n);
+        return reboots_send(request, changes, n);
 }
 
-static void reboots_cancel_handle(Request *request) {
-        reboots_end(request, reboots_may_cancel, "reboot cancelled");
+static unsigned reboots_cancel_handle(Request *request, Error *err) {
+        return reboots_end(request, reboots_may_cancel, "reboot cancelled", err);
 }
 
 static bool reboots_has_failed(const ClusterMachine *m) {
         return m->reboot && m->reboot->state == REBOOT_FAILED;
 }
 
-static void reboots_resume_handle(Request *request) {
+static unsigned reboots_resume_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (reboots_has_failed(m) && m->presence != PRESENCE_UP) {
-                        request_error(request, 409,
-                                      "%s is %s; start it before, or end the queue with fleetctl reboot "
-                                      "--cancel",
-                                      cluster_machine_name(m), presence_to_string(m->presence));
-                        return;
-                }
-        reboots_end(request, reboots_has_failed, "reboot resumed: the queue goes on");
+                if (reboots_has_failed(m) && m->presence != PRESENCE_UP)
+                        return error_set(err, 409,
+                                         "%s is %s; start it before, or end the queue with fleetctl reboot "
+                                         "--cancel",
+                                         cluster_machine_name(m), presence_to_string(m->presence));
+        return reboots_end(request, reboots_has_failed, "reboot resumed: the queue goes on", err);
 }
 
 static const Route reboot_routes[] = {
