@@ -223,7 +223,7 @@ static bool fits(const Fixture *fixture, const char *expected, const char *answe
 /* Bodies of errors: of etcd's keys, and of fleet's API. */
 #define KEY_ERROR(code, message, cause, index)                                                              \
         "{\"errorCode\":" #code ",\"message\":\"" message "\",\"cause\":\"" cause "\",\"index\":" index "}" \
-                                                                                                        "\n"
+        "\n"
 #define ERROR(code, message) "{\"error\":{\"code\":" #code ",\"message\":\"" message "\"}}"
 
 typedef struct Row {
@@ -320,8 +320,8 @@ static void a_value_is_set_read_and_removed(void **state) {
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
                 { "GET /v2/keys/", NULL, NULL, 200, KEYS("0"),
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
-                { "OPTIONS /v2/keys/a", NULL, NULL, 200, , "" },
-                { "OPTIONS /v2/keys//a", NULL, NULL, 200, , "" },
+                { "OPTIONS /v2/keys/a", NULL, NULL, 200, "", "" },
+                { "OPTIONS /v2/keys//a", NULL, NULL, 200, "", "" },
                 { "PATCH /v2/keys/a", NULL, NULL, 405, TEXT "Allow: HEAD,GET,PUT,POST,DELETE\r\n" NOSNIFF,
                   "Method Not Allowed\n" },
                 { "GET /v2/keys/a", NULL, NULL, 404, REFUSED("0"),
@@ -836,12 +836,12 @@ static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **st
                 { "GET /nope/.", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /nope\r\n",
                   "<a href=\"/nope\">Moved Permanently</a>.\n\n" },
-                { "OPTIONS /nope/.", NULL, NULL, 200, , "" },
+                { "OPTIONS /nope/.", NULL, NULL, 200, "", "" },
                 { "GET /%2e%2e/version", NULL, NULL, 301,
                   "Content-Type: text/html; charset=utf-8\r\nLocation: /version\r\n",
                   "<a href=\"/version\">Moved Permanently</a>.\n\n" },
-                { "OPTIONS *", NULL, NULL, 200, , "" },
-                { "GET *", NULL, NULL, 400, , "" },
+                { "OPTIONS *", NULL, NULL, 200, "", "" },
+                { "GET *", NULL, NULL, 400, "", "" },
                 { "GET /%", NULL, NULL, 400, TEXT, "400 Bad Request" },
         };
 
@@ -893,211 +893,204 @@ static void a_watch_answers_with_the_first_change_from_its_index_on(void **state
 /* -- /fleet/v1/kv -- */
 
 static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
-        static const Row
-                rows
-                        [] = {
-                                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
-                                  ERROR(404, "key not found") "\n" },
-                                { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
-                                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@1}}\n" },
-                                { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
-                                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,"
-                                  "\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
-                                { "GET /fleet/v1/kv/value/a", NULL, NULL, 200,
-                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
-                                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
-                                  "X-Fleet-TTL: ~1000\r\n",
-                                  "two" },
-                                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL, 200,
-                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
-                                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
-                                  "X-Fleet-TTL: ~1000\r\n",
-                                  "" },
-                                { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
-                                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":"
-                                  "\"/a\",\"modifiedIndex\":@3},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
-                                { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
-                                  "{\"error\":{\"code\":412,\"message\":\"key already exists: "
-                                  "/a\"},\"index\":@3}\n" },
-                                { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400,
-                                  JSON,
-                                  ERROR(400, "prevIndex: what must not exist has none; leave out prevIndex "
-                                             "or prevExist") "\n" },
-                                { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
-                                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
-                                  "@3]\"},\"index\":@3}\n" },
-                                { "PUT /fleet/v1/kv/value/none?prevIndex=1000", NULL, "four", 404, JSON,
-                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
-                                  "/none\"},\"index\":@3}\n" },
-                                { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
-                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
-                                  "/none\"},\"index\":@3}\n" },
-                                { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
-                                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":"
-                                  "\"/new\",\"modifiedIndex\":@4}}\n" },
-                                { "GET /fleet/v1/kv/value/new", NULL, NULL, 200,
-                                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
-                                  "@4\r\nX-Fleet-Modified-Index: @4\r\nX-Fleet-Created-Index: @4\r\n" NOSNIFF,
-                                  "" },
-                                { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
-                                  ERROR(415, "the body is the value itself, of type "
-                                             "application/octet-stream: curl -T FILE") "\n" },
-                                { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200,
-                                  JSON,
-                                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@5},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@3}}\n" },
-                                { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
-                                  "{\"error\":{\"code\":409,\"message\":\"not a directory: "
-                                  "/a\"},\"index\":@5}\n" },
-                                { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
-                                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/"
-                                  "d/k\",\"modifiedIndex\":@6}}\n" },
-                                { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
-                                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
-                                  "/d\"},\"index\":@6}\n" },
-                                { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
-                                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET "
-                                  "/fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
-                                { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
-                                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
-                                  "/d\"},\"index\":@6}\n" },
-                                { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
-                                  "{\"error\":{\"code\":409,\"message\":\"directory not empty: "
-                                  "/d\"},\"index\":@6}\n" },
-                                { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
-                                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
-                                  "@5]\"},\"index\":@6}\n" },
-                                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
-                                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":"
-                                  "\"/a\",\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@5,\"key\":\"/"
-                                  "a\",\"modifiedIndex\":@5}}\n" },
-                                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
-                                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
-                                  "/a\"},\"index\":@7}\n" },
-                                { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
-                                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":"
-                                  "true,\"key\":\"/"
-                                  "d\",\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,"
-                                  "\"key\":\"/d\",\"modifiedIndex\":@6}}\n" },
-                                { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
-                                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
-                                  "/\"},\"index\":@8}\n" },
-                                { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
-                                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
-                                  "/\"},\"index\":@8}\n" },
-                                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON,
-                                  ERROR(400, "a key begins with '/'") "\n" },
-                                { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
-                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
-                                             "its end") "\n" },
-                                { "GET /fleet/v1/kv/value/a/", NULL, NULL, 400, JSON,
-                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
-                                             "its end") "\n" },
-                                { "GET /fleet/v1/kv/value/../a", NULL, NULL, 400, JSON,
-                                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
-                                             "its end") "\n" },
-                                { "PUT /fleet/v1/kv/value/_fleet/unit/a.service", NULL, "1", 403, JSON,
-                                  ERROR(403, "/_fleet is written by fleet alone") "\n" },
-                                { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
-                                  "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
-                                { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
-                                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/"
-                                  "f\",\"modifiedIndex\":@9}}\n" },
-                                { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
-                                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":"
-                                  "\"/"
-                                  "f\",\"modifiedIndex\":@10,\"ttl\":~31536000000},\"prevNode\":{"
-                                  "\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
-                        };
+        static const Row rows[] = {
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON, ERROR(404, "key not found") "\n" },
+                { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@1}}\n" },
+                { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,"
+                  "\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
+                  "X-Fleet-TTL: ~1000\r\n",
+                  "two" },
+                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                  "@2\r\nX-Fleet-Modified-Index: @2\r\nX-Fleet-Created-Index: @2\r\n" NOSNIFF
+                  "X-Fleet-TTL: ~1000\r\n",
+                  "" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
+                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":"
+                  "\"/a\",\"modifiedIndex\":@3},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"key already exists: "
+                  "/a\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400, JSON,
+                  ERROR(400, "prevIndex: what must not exist has none; leave out prevIndex "
+                             "or prevExist") "\n" },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
+                  "@3]\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/none?prevIndex=1000", NULL, "four", 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                  "/none\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                  "/none\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
+                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":"
+                  "\"/new\",\"modifiedIndex\":@4}}\n" },
+                { "GET /fleet/v1/kv/value/new", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: "
+                  "@4\r\nX-Fleet-Modified-Index: @4\r\nX-Fleet-Created-Index: @4\r\n" NOSNIFF,
+                  "" },
+                { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
+                  ERROR(415, "the body is the value itself, of type "
+                             "application/octet-stream: curl -T FILE") "\n" },
+                { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@5},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@3}}\n" },
+                { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a directory: "
+                  "/a\"},\"index\":@5}\n" },
+                { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/"
+                  "d/k\",\"modifiedIndex\":@6}}\n" },
+                { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
+                  "/d\"},\"index\":@6}\n" },
+                { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET "
+                  "/fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a file: "
+                  "/d\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"directory not empty: "
+                  "/d\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != "
+                  "@5]\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
+                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":"
+                  "\"/a\",\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@5,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@5}}\n" },
+                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: "
+                  "/a\"},\"index\":@7}\n" },
+                { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
+                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":"
+                  "true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,"
+                  "\"key\":\"/d\",\"modifiedIndex\":@6}}\n" },
+                { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
+                  "/\"},\"index\":@8}\n" },
+                { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"root is read only: "
+                  "/\"},\"index\":@8}\n" },
+                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON, ERROR(400, "a key begins with '/'") "\n" },
+                { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
+                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                             "its end") "\n" },
+                { "GET /fleet/v1/kv/value/a/", NULL, NULL, 400, JSON,
+                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                             "its end") "\n" },
+                { "GET /fleet/v1/kv/value/../a", NULL, NULL, 400, JSON,
+                  ERROR(400, "a key has no empty part, none of '.' and '..', and no '/' at "
+                             "its end") "\n" },
+                { "PUT /fleet/v1/kv/value/_fleet/unit/a.service", NULL, "1", 403, JSON,
+                  ERROR(403, "/_fleet is written by fleet alone") "\n" },
+                { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
+                { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/"
+                  "f\",\"modifiedIndex\":@9}}\n" },
+                { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":"
+                  "\"/"
+                  "f\",\"modifiedIndex\":@10,\"ttl\":~31536000000},\"prevNode\":{"
+                  "\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+        };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
 static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state) {
-        static const Row
-                rows[] = {
-                        { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
-                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
-                        { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
-                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
-                        { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
-                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
-                        { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
-                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
-                        { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
-                          ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
-                        { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                          ERROR(405, "PUT is not for this path; it takes GET,HEAD") "\n" },
-                        { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
-                        { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
-                          ERROR(405, "GET is not for this path; it takes POST") "\n" },
-                        { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
-                          ERROR(405, "POST is not for this path; it takes GET,HEAD,PUT,DELETE") "\n" },
-                        { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
-                          ERROR(400, "quorum: this takes no parameters") "\n" },
-                        { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
-                          ERROR(400, "prevIndex: this takes quorum") "\n" },
-                        { "GET /fleet/v1/kv/value/a?quoru=true", NULL, NULL, 400, JSON,
-                          ERROR(400, "quoru: this takes quorum") "\n" },
-                        { "GET /fleet/v1/kv/value/a?quorum=true&quorum=true", NULL, NULL, 400, JSON,
-                          ERROR(400, "quorum: given twice") "\n" },
-                        { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
-                          ERROR(400, "quorum: expected true or false") "\n" },
-                        { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
-                          ERROR(400, "quorum: contains a NUL byte") "\n" },
-                        { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
-                          ERROR(400, ": this takes quorum") "\n" },
-                        { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
-                          ERROR(400, "invalid URL escape \\\"%4\\\"") },
-                        { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
-                          ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
-                        { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
-                          ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
-                        { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
-                          ERROR(400, "ttl: expected a number from 0 to 18446744073709551615") "\n" },
-                        { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
-                          ERROR(400, "quorum: this takes prevExist prevIndex ttl") "\n" },
-                        { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
-                          ERROR(400, "ttl: this takes dir prevIndex recursive") "\n" },
-                        { "GET /fleet/v1/kv/list?limit=0", NULL, NULL, 400, JSON,
-                          ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
-                        { "GET /fleet/v1/kv/list?limit=10001", NULL, NULL, 400, JSON,
-                          ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
-                        { "GET /fleet/v1/kv/list?limit=10000", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
-                        { "GET /fleet/v1/kv/list?prefix=a", NULL, NULL, 400, JSON,
-                          ERROR(400, "prefix: a key begins with '/'") "\n" },
-                        { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
-                          ERROR(400, "prefix: a key begins with '/'") "\n" },
-                        { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
-                          ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
-                                     "its end") "\n" },
-                        { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
-                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
-                                     "same prefix") "\n" },
-                        { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
-                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
-                                     "same prefix") "\n" },
-                        { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
-                          ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
-                                     "same prefix") "\n" },
-                        { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
-                          ERROR(400, "recursive: expected true or false") "\n" },
-                        { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
-                          ERROR(400, "after: expected a number from 0 to 18446744073709551614") "\n" },
-                        { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
-                          ERROR(400, "progress: expected a number from 0 to 3600") "\n" },
-                        { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
-                          ERROR(400, "limit: this takes after prefix progress") "\n" },
-                        { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
-                          ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
-                                     "its end") "\n" },
-                        { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                          ERROR(405, "OPTIONS is not for this path; it takes GET,HEAD") "\n" },
-                };
+        static const Row rows[] = {
+                { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
+                  ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
+                  ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
+                  ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
+                  ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
+                  ERROR(404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY") "\n" },
+                { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                  ERROR(405, "PUT is not for this path; it takes GET,HEAD") "\n" },
+                { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
+                { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
+                  ERROR(405, "GET is not for this path; it takes POST") "\n" },
+                { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
+                  ERROR(405, "POST is not for this path; it takes GET,HEAD,PUT,DELETE") "\n" },
+                { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
+                  ERROR(400, "quorum: this takes no parameters") "\n" },
+                { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
+                  ERROR(400, "prevIndex: this takes quorum") "\n" },
+                { "GET /fleet/v1/kv/value/a?quoru=true", NULL, NULL, 400, JSON,
+                  ERROR(400, "quoru: this takes quorum") "\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=true&quorum=true", NULL, NULL, 400, JSON,
+                  ERROR(400, "quorum: given twice") "\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
+                  ERROR(400, "quorum: expected true or false") "\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
+                  ERROR(400, "quorum: contains a NUL byte") "\n" },
+                { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
+                  ERROR(400, ": this takes quorum") "\n" },
+                { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
+                  ERROR(400, "invalid URL escape \\\"%4\\\"") },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
+                  ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
+                  ERROR(400, "prevIndex: expected a number from 1 to 18446744073709551615") "\n" },
+                { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
+                  ERROR(400, "ttl: expected a number from 0 to 18446744073709551615") "\n" },
+                { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
+                  ERROR(400, "quorum: this takes prevExist prevIndex ttl") "\n" },
+                { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
+                  ERROR(400, "ttl: this takes dir prevIndex recursive") "\n" },
+                { "GET /fleet/v1/kv/list?limit=0", NULL, NULL, 400, JSON,
+                  ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
+                { "GET /fleet/v1/kv/list?limit=10001", NULL, NULL, 400, JSON,
+                  ERROR(400, "limit: expected a number from 1 to 10000") "\n" },
+                { "GET /fleet/v1/kv/list?limit=10000", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=a", NULL, NULL, 400, JSON,
+                  ERROR(400, "prefix: a key begins with '/'") "\n" },
+                { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
+                  ERROR(400, "prefix: a key begins with '/'") "\n" },
+                { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
+                  ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
+                             "its end") "\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
+                  ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                             "same prefix") "\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
+                  ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                             "same prefix") "\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
+                  ERROR(400, "nextPageToken: invalid; use the token of the previous answer, with the "
+                             "same prefix") "\n" },
+                { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
+                  ERROR(400, "recursive: expected true or false") "\n" },
+                { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
+                  ERROR(400, "after: expected a number from 0 to 18446744073709551614") "\n" },
+                { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
+                  ERROR(400, "progress: expected a number from 0 to 3600") "\n" },
+                { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
+                  ERROR(400, "limit: this takes after prefix progress") "\n" },
+                { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
+                  ERROR(400, "prefix: a key has no empty part, none of '.' and '..', and no '/' at "
+                             "its end") "\n" },
+                { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                  ERROR(405, "OPTIONS is not for this path; it takes GET,HEAD") "\n" },
+        };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
 }
@@ -1318,8 +1311,8 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "PUT /version", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
                 { "GET /health", NULL, NULL, 200, TEXT, "{\"health\":\"true\"}" },
                 { "HEAD /health", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "" },
-                { "OPTIONS /health", NULL, NULL, 200, , "" },
-                { "OPTIONS /v2/nope", NULL, NULL, 200, , "" },
+                { "OPTIONS /health", NULL, NULL, 200, "", "" },
+                { "OPTIONS /v2/nope", NULL, NULL, 200, "", "" },
                 { "GET /v2/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "HEAD /v2/machines", NULL, NULL, 200, TEXT, "" },
@@ -1419,7 +1412,7 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                   "Method Not Allowed\n" },
                 { "GET /v2/stats/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
-                { "OPTIONS /metrics", NULL, NULL, 200, , "" },
+                { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
                 { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
                   ERROR(403, "units are managed on the local socket only: /run/fleet.sock") },
                 { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
@@ -2736,7 +2729,7 @@ static void a_plan_of_a_template_has_the_instances_that_its_new_text_stops_or_le
                       "{\"units\":[" UNIT("web@.service", NOWHERE) "," UNIT("web@.service", NOWHERE) "]}",
                       400, "\"web@.service: named twice\"");
         /* The text that they have. */
-        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", ) "]}", 200,
+        assert_answer(fixture, "POST /fleet/v1/plan", "{\"units\":[" UNIT("web@.service", "") "]}", 200,
                       "keep");
         assert_int_equal(count_of(fixture->answer, "\"action\""), 1);
 #undef NOWHERE
@@ -2811,8 +2804,7 @@ static void a_unit_of_a_directory_returns_to_a_former_text_only(void **state) {
         write_now(fixture, records, ELEMENTS(records));
         assert_int_equal(unit_parse("d.service", text, sizeof(text) - 1, &former, NULL), 0);
         snprintf(value, sizeof(value),
-                 "{\"how\":\"directory\",\"owner\":\"" BETA
-                 "\",\"path\":\"/x/"
+                 "{\"how\":\"directory\",\"owner\":\"" BETA "\",\"path\":\"/x/"
                  "d.service\",\"rev\":2,\"revs\":[{\"hash\":\"%s\",\"rev\":1}],\"text\":\"[Service]"
                  "\\nExecStart=/bin/b\\n\"}",
                  former->hash);
@@ -3420,12 +3412,7 @@ static const WaitRow drain_waits[] = {
           GET_WHY,
           "waiting: beta no longer qualifies (MachineMetadata=a=b, and it has no a), and it stays there "
           "(Move=no)" },
-        { "",
-          { {
-                  "machine/" BETA "/unit/m.service",
-          } },
-          GET_WHY,
-          "about to be assigned: " },
+        { "", { { "machine/" BETA "/unit/m.service", "" } }, GET_WHY, "about to be assigned: " },
         { "",
           { { "machine/" BETA "/unit/m.service", "{\"order\":\"stop\"}" } },
           GET_WHY,
@@ -4081,7 +4068,7 @@ static void why_has_the_steps_that_place_a_unit_without_a_change_of_its_options(
 static void why_names_the_file_of_a_unit_and_rejects_a_lost_machine_that_has_it(void **state) {
         static const Record more[] = {
                 { "unit/f.service",
-                  "{\"owner\":\"" BETA "\",\"path\":\"/etc/fleet/units/f.service\"," UNIT_TEXT() "}" },
+                  "{\"owner\":\"" BETA "\",\"path\":\"/etc/fleet/units/f.service\"," UNIT_TEXT("") "}" },
                 { "target/f.service", "launched" },
                 { "machine/" DELTA "/unit/f.service",
                   "{\"order\":\"run\",\"reason\":\"before\",\"since\":1,\"term\":1}" },
@@ -4195,7 +4182,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                 { "PUT /fleet/v1/why/a.service", JSON, "{}", 405, JSON SERVER,
                   ERROR(405, "only GET supported against this resource") },
                 { "POST /fleet/v1/plan", JSON,
-                  "{\"units\":[" PLANNED("a.service", ) "," PLANNED("n.service", ) "," PLANNED(
+                  "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") "," PLANNED(
                           "g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"stay\",\"effect\":\"restart\",\"hostname\":\"beta\","
@@ -4239,16 +4226,16 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "qualifies\"},{\"action\":\"stay\",\"effect\":\"none\",\"hostname\":\"beta\",\"machineID\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"global\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
-                  "{\"units\":[" PLANNED("t@.service", ) "," PLANNED(
+                  "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs "
                   "nowhere; its instances do\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no "
                   "machine qualifies (a is on beta; eeeeeeee has published no facts yet; gamma is away (it "
                   "is silent))\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", ) "]}", 400,
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
                   JSON SERVER, ERROR(400, "fleetd.service: a unit of that name belongs to fleet itself") },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", ) "]}", 400, JSON SERVER,
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", "") "]}", 400, JSON SERVER,
                   ERROR(400, "a: unit name must contain \\\".\\\"") },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}",
                   400, JSON SERVER,
@@ -4468,11 +4455,12 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
                   ERROR(409, "unit does not exist and options field empty") },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\"}", 409, JSON SERVER,
                   ERROR(409, "unit does not exist and options field empty") },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT() "}", 201, SERVER, "" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT() "}", 409,
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT("") "}", 201, SERVER,
+                  "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT("") "}", 409,
                   JSON SERVER, ERROR(409, "must provide DesiredState to update existing unit") },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT() "}", 204,
-                  SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
+                  204, SERVER, "" },
                 { "PUT /fleet/v1/units/u.service", JSON,
                   "{\"canary\":\"-1\",\"desiredState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 400, JSON SERVER,
                   ERROR(400, "u.service: canary: expected a number or a percentage, for example 1 or 10%") },
@@ -4508,14 +4496,14 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
                   "{\"desiredState\":\"inactive\",\"expectedState\":\"launched\"}", 204, SERVER, "" },
                 { "PUT /fleet/v1/units/x@.service", JSON,
                   "{" UNIT_TEXT("[X-Fleet]\\nTargetState=loaded\\n") "}", 201, SERVER, "" },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT() "}",
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
                   400, JSON SERVER, ERROR(400, "cannot activate template \\\"t@.service\\\"") },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT() "}", 201, SERVER, "" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT("") "}", 201, SERVER, "" },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"launched\"}", 400, JSON SERVER,
                   ERROR(400, "cannot activate template \\\"t@.service\\\"") },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"inactive\"}", 204, SERVER,
                   "" },
-                { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT() "}", 400, JSON SERVER,
+                { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT("") "}", 400, JSON SERVER,
                   ERROR(400, "fleetd.service: a unit of that name belongs to fleet itself") },
                 { "PUT /fleet/v1/units/u.service", NULL, "{}", 415, JSON SERVER,
                   ERROR(415, "expected 1 Content-Type, got 0") },
@@ -4533,7 +4521,7 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
                   ERROR(400, "unable to decode body: $J") },
                 { "POST /fleet/v1/batch", JSON,
                   "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},{\"name\":\"x."
-                  "service\"," UNIT_TEXT() "}]}",
+                  "service\"," UNIT_TEXT("") "}]}",
                   204, SERVER, "" },
                 { "POST /fleet/v1/batch", JSON,
                   "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},{\"name\":\"u.service\","
@@ -5398,10 +5386,10 @@ static void a_change_continues_when_its_client_has_left_or_the_api_is_closed(voi
                 const char *request, *fields, *body;
         } rows[] = {
                 { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
-                { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", , "1" },
+                { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", "", "1" },
                 { API_LOOPBACK, "POST /fleet/v1/kv/txn", JSON,
                   "{\"writes\":[{\"action\":\"set\",\"key\":\"/c\",\"value\":\"1\"}]}" },
-                { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT() "}" },
+                { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT("") "}" },
                 { API_SOCKET, "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" BETA "/metadata/k\",\"value\":\"v\"}]" },
                 { API_SOCKET, "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}" },
