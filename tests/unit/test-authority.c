@@ -74,11 +74,6 @@ static void propose(Fixture *f, KvCommand command) {
         assert_int_equal(f->host->status, KV_OK);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        assert_int_equal(result->status, KV_OK);
-        *(bool *) userdata = true;
-}
-
 /* Write the member key of this host. */
 static void become_member(Fixture *f) {
         char path[96], value[64];
@@ -89,17 +84,6 @@ static void become_member(Fixture *f) {
         snprintf(value, sizeof(value), "{\"raftId\":%llu}", (unsigned long long) kv.raft_id);
         propose(f, (KvCommand) { .op = KV_SET, .key = kv_string(path), .value = kv_string(value) });
         HOST_UNTIL(f->host, cluster_machine(view(f), f->host->id));
-}
-
-static void raise_level(Fixture *f) {
-        bool raised = false;
-
-        assert_int_equal(
-                kv_propose(f->host->store,
-                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
-                           on_raised, &raised, NULL),
-                0);
-        HOST_UNTIL(f->host, raised);
 }
 
 static int low_setup(void **state) {
@@ -125,7 +109,7 @@ static int low_setup(void **state) {
 static int setup(void **state) {
         int r = low_setup(state);
 
-        raise_level(*state);
+        host_raise(((Fixture *) *state)->host, KV_LEVEL_IDENTITY);
         return r;
 }
 

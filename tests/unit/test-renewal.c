@@ -61,10 +61,6 @@ static void on_tick(void *userdata) {
         assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        *(bool *) userdata = true;
-}
-
 static void on_token(void *userdata, int error, const char *message, const AuthorityResult *token) {
         Fixture *f = userdata;
 
@@ -76,7 +72,6 @@ static void on_token(void *userdata, int error, const char *message, const Autho
 static int setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
         AuthorityOptions options = {};
-        bool raised = false;
 
         ahead_ms = 0;
         f->host = host_new(false);
@@ -87,12 +82,7 @@ static int setup(void **state) {
                                        f->host->registry, &options),
                          0);
         open_renewal(f);
-        assert_int_equal(
-                kv_propose(f->host->store,
-                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
-                           on_raised, &raised, NULL),
-                0);
-        HOST_UNTIL(f->host, raised);
+        host_raise(f->host, KV_LEVEL_IDENTITY);
         f->tick = TIMER(on_tick, f);
         on_tick(f);
         *state = f;

@@ -73,15 +73,10 @@ static void on_tick(void *userdata) {
         assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        *(bool *) userdata = true;
-}
-
 static int setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
         AuthorityOptions options = {};
         RenewalOptions renewal = {};
-        bool raised = false;
 
         ahead_ms = 0;
         by_key[0] = 0;
@@ -97,12 +92,7 @@ static int setup(void **state) {
                                      f->host->registry, f->authority, &renewal),
                          0);
         securing_init(&f->securing, f->host->loop, f->host->peers, f->host->registry, f->authority);
-        assert_int_equal(
-                kv_propose(f->host->store,
-                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
-                           on_raised, &raised, NULL),
-                0);
-        HOST_UNTIL(f->host, raised);
+        host_raise(f->host, KV_LEVEL_IDENTITY);
         f->led_ms = 1;
         f->tick = TIMER(on_tick, f);
         on_tick(f);
@@ -280,6 +270,10 @@ static void a_concurrent_change_of_settings_does_not_undo_it(void **state) {
         assert_string_equal(cluster_settings(view(f))->name, "fleet-a");
 }
 
+static void on_written(void *userdata, const KvResult *result) {
+        *(bool *) userdata = true;
+}
+
 static void settings_that_cannot_be_read_are_not_replaced(void **state) {
         const KvCommand set = { .op = KV_SET,
                                 .key = kv_string("/_fleet/cluster/settings"),
@@ -290,7 +284,7 @@ static void settings_that_cannot_be_read_are_not_replaced(void **state) {
         Error err = {};
 
         begin(f);
-        assert_int_equal(kv_propose(f->host->store, &set, on_raised, &written, NULL), 0);
+        assert_int_equal(kv_propose(f->host->store, &set, on_written, &written, NULL), 0);
         HOST_UNTIL(f->host, written && cluster_has_unreadable(view(f), LAYOUT_SETTINGS));
         assert_int_equal(registry_set_settings(f->host->registry, &(ClusterSettings) { .voters = 3 }, "root",
                                                host_on_done, f->host),

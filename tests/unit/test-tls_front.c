@@ -59,21 +59,6 @@ static void on_tick(void *userdata) {
         assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        *(bool *) userdata = true;
-}
-
-static void raise_level(Fixture *f) {
-        bool raised = false;
-
-        assert_int_equal(
-                kv_propose(f->host->store,
-                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
-                           on_raised, &raised, NULL),
-                0);
-        HOST_UNTIL(f->host, raised);
-}
-
 static void listen_tls(Fixture *f) {
         Error err = {};
 
@@ -137,7 +122,7 @@ static int low_setup(void **state) {
 static int setup(void **state) {
         int r = low_setup(state);
 
-        raise_level(*state);
+        host_raise(((Fixture *) *state)->host, KV_LEVEL_IDENTITY);
         listen_tls(*state);
         return r;
 }
@@ -874,7 +859,7 @@ static void without_a_ca_nothing_listens_and_the_first_user_opens_the_listener(v
         client_open(&c, f, NULL);
         assert_int_equal(c.error, -ECONNREFUSED);
         client_close(&c);
-        raise_level(f);
+        host_raise(f->host, KV_LEVEL_IDENTITY);
         user_new(&anna, f, "anna", "units-see");
         client_open(&c, f, anna.credentials);
         assert_int_equal(ask(&c, "GET", "/version"), 200);

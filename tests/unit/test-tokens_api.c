@@ -28,21 +28,6 @@ static void on_tick(void *userdata) {
         assert_int_equal(timer_start(&f->tick, f->host->loop, 20), 0);
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-        *(bool *) userdata = true;
-}
-
-static void raise_level(Fixture *f) {
-        bool raised = false;
-
-        assert_int_equal(
-                kv_propose(f->host->store,
-                           &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_IDENTITY },
-                           on_raised, &raised, NULL),
-                0);
-        HOST_UNTIL(f->host, raised);
-}
-
 /* 'with': the API has the authority of the host. */
 static int open_fixture(void **state, bool with) {
         Fixture *f = NEW0(Fixture, 1);
@@ -84,7 +69,7 @@ static int low_setup(void **state) {
 static int setup(void **state) {
         int r = open_fixture(state, true);
 
-        raise_level(*state);
+        host_raise(((Fixture *) *state)->host, KV_LEVEL_IDENTITY);
         return r;
 }
 
