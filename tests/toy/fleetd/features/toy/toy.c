@@ -37,31 +37,28 @@ static bool toy_is_busy(const Cluster *c) {
 
 /* -- /fleet/v1/toy -- */
 
-static void toy_get_handle(Request *request) {
+static unsigned toy_get_handle(Request *request, Error *err) {
         const ToyRecord *toy = request_cluster(request)->toy;
         _cleanup_text_ Text t = {};
 
         json_write_object(&t, JSON_FIELDS(toy_fields), toy ?: &(ToyRecord) {});
-        request_answer_json(request, 200, &t);
+        return request_answer_json(request, 200, &t);
 }
 
-static void toy_put_handle(Request *request) {
+static unsigned toy_put_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_transaction_ Transaction t = {};
         ToyRecord toy = {};
-        Error err = {};
         int r;
 
-        r = json_record_read(&toy_record, request->http->body, request->http->body_size, &toy, &err);
-        if (r < 0) {
-                request_refuse_body(request, r, &err);
-                return;
-        }
+        r = json_record_read(&toy_record, request->http->body, request->http->body_size, &toy, err);
+        if (r < 0)
+                return request_body_refused(r, err);
         toy.since_ms = c->now_ms;
         transaction_check_index(&t, c->toy_index, LAYOUT_TOY, NULL, NULL);
         transaction_put(&t, LAYOUT_TOY, NULL, NULL, &toy);
-        change_sent(request, "the toy",
-                    transaction_send(request_registry(request), &t, 0, change_on_done, request));
+        return change_sent(request, "the toy",
+                           transaction_send(request_registry(request), &t, 0, change_on_done, request));
 }
 
 static const Route toy_routes[] = {
