@@ -199,11 +199,12 @@ static int compare_key(void *userdata, const KvListed *node, Error *err) {
 static int set_key(void *userdata, const KvListed *node, Error *err) {
         Folder *f = userdata;
         const SnapshotNode *there = existing_key(f, node);
+        _cleanup_kv_request_ KvRequest request = {};
         int r;
 
         if (there && !key_differs(there, node))
                 return 0;
-        r = kv_put_new(f->client, node, there != NULL, err);
+        r = kv_put(f->client, "", node, there != NULL, &request, err);
         if (r < 0)
                 return error_prefix(err, r, "/%.*s", (int) node->key_size, node->key);
         f->n_set += !node->dir;

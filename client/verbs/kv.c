@@ -61,21 +61,6 @@ static int print_key(const JsonValue *node) {
         return output_name(key, strlen(key));
 }
 
-static int print_names(const JsonValue *node, bool recursive, unsigned level) {
-        const JsonValue *nodes = json_value_member(node, "nodes");
-        int r = 0;
-
-        for (size_t i = 0; i < json_value_count(nodes) && r >= 0; i++) {
-                const JsonValue *child = json_value_item(nodes, i);
-
-                r = print_key(child);
-                puts(member_bool(child, "dir") ? "/" : "");
-                if (r >= 0 && recursive && level < KV_LEVELS_MAX)
-                        r = print_names(child, recursive, level + 1);
-        }
-        return r;
-}
-
 /* The names of a list, printed page by page. */
 typedef struct ListedNames {
         size_t base_size; /* of the key that is listed */
@@ -98,46 +83,35 @@ static int print_name(void *userdata, const KvListed *node) {
         return r;
 }
 
-/* List page by page. Return 1, or 0 if there is no such directory: the v2 API has the error message. */
-static int ls_in_pages(Client *c, const char *key, Error *err) {
-        _cleanup_text_ Text base = {};
-        ListedNames names = { .limit = c->options.limit };
-        int r;
-
-        kv_append_clean(&base, key, false);
-        if (base.error < 0)
-                return base.error;
-        names.base_size = base.size;
-        names.any = base.size == 0;
-        r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
-                     print_name, &names, err);
-        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO)
-                return r;
-        return r == -ECANCELED || (r == 0 && names.any);
-}
-
 static int kv_ls(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
+        ListedNames names = { .limit = c->options.limit };
+        const char *key = n > 0 ? args[0] : "/";
+        _cleanup_text_ Text base = {};
         int r;
 
         if (n > 1)
                 return client_usage("kv ls: expected at most one key");
-        if (!streq(c->options.output, "json")) {
-                r = ls_in_pages(c, n > 0 ? args[0] : "/", err);
-                if (r != 0)
-                        return r < 0 ? r : EXIT_DONE;
+        if (!client_prints_json(c)) {
+                kv_append_clean(&base, key, false);
+                if (base.error < 0)
+                        return base.error;
+                names.base_size = base.size;
+                names.any = base.size == 0;
+                r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
+                             print_name, &names, err);
+                if (r == -ECANCELED || (r == 0 && names.any))
+                        return EXIT_DONE;
+                if (r < 0 && r != -EREMOTEIO)
+                        return r;
         }
-        kv_append_key(&request.path, n > 0 ? args[0] : "/");
+        kv_append_key(&request.path, key); /* the v2 API has the error message, and the JSON */
         text_append(&request.path, "?sorted=true");
         if (c->options.recursive)
                 text_append(&request.path, "&recursive=true");
         if (c->options.quorum)
                 text_append(&request.path, "&quorum=true");
-        r = kv_run(c, &request, err);
-        if (r != EXIT_DONE || !request.node)
-                return r;
-        return member_bool(request.node, "dir") ? print_names(request.node, c->options.recursive, 0) :
-                                                  output_line(member_text(request.node, "key"));
+        return kv_run(c, &request, err);
 }
 
 /* -- set, mk -- */

@@ -72,7 +72,8 @@ typedef struct KvListed {
         char *key, *value; /* owned by the page; terminated */
         size_t key_size, value_size;
         uint64_t modified; /* index of its last change */
-        bool dir, expires; /* 'expires': it has a time to live */
+        uint64_t ttl;      /* s; 0: none */
+        bool dir;
 } KvListed;
 
 void kv_listed_done(KvListed *l);
@@ -98,8 +99,9 @@ int kv_export_nodes(int (*next)(void *userdata, KvListed *ret), void *userdata, 
 int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node, Error *err), void *userdata,
                     Error *err);
 
-/* Set a key, or create a directory, whose path has no first slash; without 'replace' it must not exist. */
-int kv_put_new(Client *c, const KvListed *node, bool replace, Error *err);
+/* Set a key, or create a directory, at a path below 'base' without a first slash; without 'replace' it must
+ * not exist. The result is that of kv_send(). */
+int kv_put(Client *c, const char *base, const KvListed *node, bool replace, KvRequest *request, Error *err);
 
 extern const Verb verb_kv_get, verb_kv_set, verb_kv_mk, verb_kv_ls, verb_kv_rm, verb_kv_watch,
         verb_kv_exec_watch, verb_kv_lock, verb_kv_txn, verb_kv_export, verb_kv_import;

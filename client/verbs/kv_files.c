@@ -247,28 +247,32 @@ typedef struct Importing {
         Error err;
 } Importing;
 
-/* Set a key, or with 'value' NULL create a directory unless it exists. */
-static int import_key(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
-        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        int r;
+int kv_put(Client *c, const char *base, const KvListed *node, bool replace, KvRequest *request, Error *err) {
+        request->method = "PUT";
+        text_append(&request->path, "/v2/keys");
+        kv_append_clean(&request->path, base, true);
+        text_append_char(&request->path, '/');
+        append_escaped_bytes(&request->path, node->key, node->key_size, true);
+        if (node->dir)
+                kv_add_field(&request->form, "dir", "true");
+        else
+                kv_add_bytes(&request->form, "value", node->value, node->value_size);
+        if (!replace)
+                kv_add_field(&request->form, "prevExist", "false");
+        kv_add_field(&request->form, "noValueOnSuccess", "true");
+        return kv_send(c, request, err);
+}
 
-        text_append(&request.path, "/v2/keys");
-        kv_append_clean(&request.path, im->base, true);
-        text_append_char(&request.path, '/');
-        append_escaped_bytes(&request.path, path, path_size, true);
-        if (value)
-                kv_add_bytes(&request.form, "value", value, size);
-        else {
-                kv_add_field(&request.form, "dir", "true");
-                kv_add_field(&request.form, "prevExist", "false");
-        }
-        kv_add_field(&request.form, "noValueOnSuccess", "true");
-        r = kv_send(im->client, &request, &im->err);
+/* Set a key, or create a directory unless it exists. */
+static int import_key(Importing *im, const KvListed *node) {
+        _cleanup_kv_request_ KvRequest request = {};
+        int r = kv_put(im->client, im->base, node, !node->dir, &request, &im->err);
+
         im->rejected = request.rejected;
-        if (r == -EREMOTEIO && !value && request.code == CODE_EXISTS)
+        if (r == -EREMOTEIO && node->dir && request.code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
-        return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;
+        return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) node->key_size, node->key) : 0;
 }
 
 /* Read a member of the JSON: a path relative to 'base', and its value. */
@@ -320,9 +324,7 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         int r;
 
         r = member_read(name, v, im->base, &node, &im->err);
-        if (r < 0 || im->check)
-                return r;
-        return import_key(im, node.key, node.key_size, node.dir ? NULL : node.value, node.value_size);
+        return r < 0 || im->check ? r : import_key(im, &node);
 }
 
 /* -- A file of all keys -- */
@@ -391,21 +393,6 @@ int kv_import_lines(FILE *file, int (*each)(void *userdata, const KvListed *node
                        error_set(err, -EBADMSG, "the file is cut: it does not end with }; use another copy");
 }
 
-int kv_put_new(Client *c, const KvListed *node, bool replace, Error *err) {
-        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-
-        text_append(&request.path, "/v2/keys/");
-        append_escaped_bytes(&request.path, node->key, node->key_size, true);
-        if (node->dir)
-                kv_add_field(&request.form, "dir", "true");
-        else
-                kv_add_bytes(&request.form, "value", node->value, node->value_size);
-        if (!replace)
-                kv_add_field(&request.form, "prevExist", "false");
-        kv_add_field(&request.form, "noValueOnSuccess", "true");
-        return kv_send(c, &request, err);
-}
-
 /* 'file' NULL: stdin. */
 static int import_json(Importing *im, const char *file) {
         _cleanup_json_ JsonValue *root = NULL;
@@ -458,7 +445,9 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
         if (r < 0)
                 return error_set(&im->err, r, "Failed to read %s: %s", child.chars,
                                  r == -ELOOP ? "symbolic links are not followed" : strerror(-r));
-        return import_key(im, child.chars, child.size, value, size);
+        return import_key(
+                im, &(KvListed) {
+                            .key = child.chars, .key_size = child.size, .value = value, .value_size = size });
 }
 
 static int kv_import_folder(Importing *im, int dir_fd, const char *path, unsigned level) {
@@ -471,7 +460,8 @@ static int kv_import_folder(Importing *im, int dir_fd, const char *path, unsigne
         if (n < 0)
                 return error_set(&im->err, -errno, "Failed to list %s: %s", path, strerror(errno));
         if (n == 0 && *path)
-                r = import_key(im, path, strlen(path), NULL, 0);
+                r = import_key(im,
+                               &(KvListed) { .key = (char *) path, .key_size = strlen(path), .dir = true });
         for (int i = 0; i < n; i++) {
                 r = r < 0 ? r : import_entry(im, dir_fd, path, names[i]->d_name, level);
                 free(names[i]);

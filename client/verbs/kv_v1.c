@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "client/verbs/kv.h"
+#include "units/json_record.h"
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
 
@@ -76,24 +77,19 @@ void kv_listed_done(KvListed *l) {
 }
 
 int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err) {
-        uint64_t ttl = 0;
+        static const JsonField fields[] = {
+                { "dir", JSON_FIELD_BOOL, offsetof(KvListed, dir) },
+                { "modifiedIndex", JSON_FIELD_U64, offsetof(KvListed, modified) },
+                { "ttl", JSON_FIELD_U64, offsetof(KvListed, ttl) },
+        };
         int r;
 
-        r = json_read_bool(node, "dir", &ret->dir, err);
+        r = json_read_fields(node, JSON_FIELDS(fields), ret, err);
         if (r < 0)
                 return r;
-        r = json_read_u64(node, "modifiedIndex", &ret->modified, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(node, "ttl", &ttl, err);
-        if (r < 0)
-                return r;
-        ret->expires = ttl > 0;
         r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return error_set(err, -EBADMSG, "a node without a key");
+        if (r <= 0)
+                return r < 0 ? r : error_set(err, -EBADMSG, "a node without a key");
         return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 

@@ -47,7 +47,7 @@ static int nodes_add(SnapshotNodes *nodes, const KvListed *node) {
                               .key_size = node->key_size,
                               .value_size = node->value_size,
                               .dir = node->dir,
-                              .expires = node->expires };
+                              .expires = node->ttl > 0 };
         n->value = n->key + node->key_size + 1;
         memcpy(n->key, node->key, node->key_size);
         n->key[node->key_size] = 0;
@@ -115,7 +115,7 @@ static int nodes_put(SnapshotNodes *nodes, const KvListed *node, bool refresh, u
         if (refresh) { /* without its value */
                 if (there) {
                         there->modified = index;
-                        there->expires = node->expires;
+                        there->expires = node->ttl > 0;
                 }
                 return 0;
         }
