@@ -108,7 +108,7 @@ void operation_append_elapsed(const Operation *o, Text *t) {
 }
 
 Operation operation_begin(Client *c) {
-        return (Operation) { .client = c, .began_ms = clock_monotonic_ms() };
+        return (Operation) { .client = c, .began_ms = clock_monotonic_ms(), .limit_ms = client_limit_ms(c) };
 }
 
 void operation_done(Operation *o) {
@@ -117,11 +117,16 @@ void operation_done(Operation *o) {
                 free(o->lines[i]);
         free(o->lines);
         names_done(&o->items);
+        stream_free(o->events);
 }
 
 /* -- The wait -- */
 
-enum { OPERATION_POLL_MS = 300, LOST_MS = 3000 }; /* LOST_MS: without an answer */
+enum {
+        OPERATION_POLL_MS = 300,
+        LOST_MS = 3000, /* without an answer */
+        TICK_MS = 200,  /* the longest pause before a time: signals and progress lines do not wait for it */
+};
 
 const char *operation_end(OperationEnd end) {
         static const char *const words[] = { "", "timed out: ", "no state from fleetd: " };
@@ -135,18 +140,50 @@ static int operation_leave(const Operation *o, const OperationType *type, void *
         return EXIT_CONTINUES;
 }
 
+/* Subscribe to the events of the cluster. What they report next is confirmed by the first one: it is time to
+ * look again. */
+static int operation_subscribe(Operation *o, const OperationType *type, void *userdata, Error *err) {
+        uint64_t limit_ms = o->client->options.request_timeout_ms ?: (uint64_t) ATTEMPT_MS;
+        int r;
+
+        r = stream_new(o->client->connection, "GET", "/fleet/v1/events", type->on_event, userdata, &o->events,
+                       err);
+        if (r >= 0 && stream_wait(o->events, limit_ms, NULL) <= 0)
+                o->events = stream_free(o->events);
+        return r;
+}
+
+/* Wait for an event or the next look. Return the signal that ends the wait, or 0. */
+static int operation_pause(Operation *o, const sigset_t *interrupts) {
+        uint64_t now_ms = clock_monotonic_ms(), pause_ms = OPERATION_POLL_MS;
+
+        if (o->next_ms > 0)
+                pause_ms = MIN(MAX(o->next_ms, now_ms + 1) - now_ms, (uint64_t) TICK_MS);
+        if (!o->events)
+                return subprocess_wait_signal(interrupts, pause_ms);
+        if (stream_wait(o->events, pause_ms, NULL) < 0)
+                o->events = stream_free(o->events);
+        return subprocess_wait_signal(interrupts, 0);
+}
+
 static int operation_poll(Operation *o, const OperationType *type, void *userdata, const sigset_t *interrupts,
                           Error *err) {
-        uint64_t limit_ms = client_limit_ms(o->client), began_ms = clock_monotonic_ms(),
-                 answered_ms = began_ms;
-        bool lost = false;
+        uint64_t began_ms = clock_monotonic_ms(), answered_ms = began_ms;
+        bool lost = false, subscribes = type->on_event;
 
         for (;;) {
-                int r = type->look(userdata, err);
+                int r = type->look(userdata, err), signal;
                 uint64_t now_ms = clock_monotonic_ms();
 
                 if (r != -EAGAIN && r != -ENODATA)
                         return r;
+                if (subscribes) {
+                        subscribes = false;
+                        r = operation_subscribe(o, type, userdata, err);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
                 if (r == -EAGAIN) {
                         answered_ms = now_ms;
                         lost = false;
@@ -157,10 +194,15 @@ static int operation_poll(Operation *o, const OperationType *type, void *userdat
                         lost = true;
                 } else if (now_ms - answered_ms > type->silent_ms)
                         return operation_leave(o, type, userdata, OPERATION_SILENT);
-                if (limit_ms > 0 && now_ms - began_ms >= limit_ms)
+                if (o->limit_ms > 0 && now_ms - began_ms >= o->limit_ms)
                         return operation_leave(o, type, userdata, OPERATION_TIMED_OUT);
-                if (subprocess_wait_signal(interrupts, OPERATION_POLL_MS) > 0)
+                signal = operation_pause(o, interrupts);
+                if (signal > 0 && type->left)
                         return operation_leave(o, type, userdata, OPERATION_INTERRUPTED);
+                if (signal > 0) {
+                        o->client->signal = signal;
+                        return -EINTR;
+                }
         }
 }
 
@@ -169,7 +211,8 @@ int operation_wait(Operation *o, const OperationType *type, void *userdata, Erro
         int r;
 
         subprocess_ending_signals(&interrupts);
-        sigdelset(&interrupts, SIGTERM);
+        if (type->left)
+                sigdelset(&interrupts, SIGTERM);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
         o->waits = true;
         r = operation_poll(o, type, userdata, &interrupts, err);

@@ -1,5 +1,5 @@
-/* Work of the cluster that continues without the command: moves, drains, leaves, reboots and rollouts. The
- * command waits for its end, and prints each change once. */
+/* Work of the cluster that continues without the command: starts, stops, moves, drains, leaves, reboots and
+ * rollouts. The command waits for its end, and prints each change once. */
 #pragma once
 
 #include "client/core/client.h"
@@ -12,12 +12,14 @@ typedef struct OperationType {
         /* Read it, and print changes. Return an exit status when it has ended, -EAGAIN while it continues,
          * -ENODATA without an answer for now, or another error, which ends the wait. */
         int (*look)(void *userdata, Error *err);
-        /* Print that it continues after the end of the wait, with the next command. */
+        /* Print that it continues after the end of the wait, with the next command. NULL: a signal, also
+         * SIGTERM, ends the wait with -EINTR, and is in the client's 'signal'. */
         void (*left)(void *userdata, OperationEnd end);
         /* Print why no state comes, and that the work continues; the wait goes on for 'silent_ms'. NULL: no
          * message. */
         void (*lost)(void *userdata, const char *why);
         uint64_t silent_ms;
+        StreamLine on_event; /* gets the events of the cluster, which begin the next look. NULL: none */
 } OperationType;
 
 typedef struct Operation {
@@ -28,6 +30,9 @@ typedef struct Operation {
         size_t capacity;    /* of 'lines' */
         Progress *progress; /* on a terminal, while it waits; NULL until the first line is set */
         bool waits;
+        uint64_t limit_ms; /* of the wait; 0: none */
+        uint64_t next_ms;  /* of the next look, set by each; 0: after a pause */
+        Stream *events;    /* NULL: none, or lost */
 } Operation;
 
 Operation operation_begin(Client *c);
@@ -49,6 +54,6 @@ int operation_show(Operation *o, const char *name, ProgressMark mark, const char
 void operation_draw(const Operation *o);
 void operation_append_elapsed(const Operation *o, Text *t); /* "12.3 s" */
 
-/* Return the exit status of 'look', EXIT_CONTINUES after the limit of the wait (client_limit_ms()), without
- * an answer for 'silent_ms', or after an interrupt, or an error. */
+/* Return the exit status of 'look', EXIT_CONTINUES after 'limit_ms', without an answer for 'silent_ms', or
+ * after an interrupt, or an error. */
 int operation_wait(Operation *o, const OperationType *type, void *userdata, Error *err);

@@ -10,9 +10,8 @@
 enum {
         POLL_MS = 250,       /* between two reads without events */
         REFRESH_MS = 2000,   /* between two reads with events: the cost of a lost event */
-        TICK_MS = 200,       /* between two redraws; also between two reads of all of many units */
+        MANY_MS = 200,       /* between two reads of many units after events */
         QUIET_MAX_MS = 1000, /* without progress lines: until the reason of a delay is printed */
-        DIRTY_MAX = 8,       /* more dirty units are read together */
         NAMES_SHOWN = 3,
 };
 
@@ -24,6 +23,7 @@ static void wait_done(Wait *w) {
         }
         free(w->units);
         listing_done(&w->machines);
+        operation_done(&w->operation);
 }
 
 /* -- Progress and messages -- */
@@ -235,8 +235,7 @@ static int wait_on_event(void *userdata, const char *line, size_t size) {
             json_read_string(root, "name", &name, NULL) < 0 || !name)
                 return 0;
         for (size_t i = 0; i < w->n; i++)
-                if (streq(w->units[i].name, name))
-                        w->units[i].dirty = true;
+                w->dirty |= streq(w->units[i].name, name);
         return 0;
 }
 
@@ -307,113 +306,60 @@ static void wait_check_deadlines(Wait *w) {
         }
 }
 
-/* Wait for an event or the next deadline. Cancel the subscription when it fails. Many dirty units are read
- * together at 'next_ms'. */
-static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t next_ms, bool attended) {
-        uint64_t now_ms = clock_monotonic_ms(), until_ms = *refresh_ms;
+/* Return when to read all units without an event: again after the subscription, and then when the reason of a
+ * delay is to be printed, because no event follows while a unit waits for a machine. */
+static uint64_t wait_refresh_ms(const Wait *w) {
+        if (w->n_reads < 2)
+                return 0;
+        if (!w->operation.events)
+                return w->read_ms + POLL_MS;
+        return w->read_ms + (w->n_reads == 2 ? QUIET_MAX_MS : REFRESH_MS);
+}
+
+/* Return whether to read the units: it is time, an event has named one, or one has been active for long
+ * enough. Otherwise set when to look again. */
+static bool wait_is_due(Wait *w) {
+        uint64_t now_ms = clock_monotonic_ms(), next_ms = wait_refresh_ms(w);
+        bool due = w->dirty;
 
         for (size_t i = 0; i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE) {
-                        if (w->units[i].dirty)
-                                until_ms = MIN(until_ms, next_ms);
-                        if (w->units[i].deadline_ms > 0)
-                                until_ms = MIN(until_ms, w->units[i].deadline_ms);
-                        if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
-                                until_ms = MIN(until_ms, wait_stable_ms(&w->units[i]));
-                }
-        if (attended)
-                until_ms = MIN(until_ms, now_ms + TICK_MS);
-        until_ms = MAX(until_ms, now_ms + 1);
-
-        if (*events) {
-                if (stream_wait(*events, until_ms - now_ms, NULL) < 0) {
-                        *events = stream_free(*events);
-                        *refresh_ms = MIN(*refresh_ms, now_ms + POLL_MS);
-                }
-                return;
+                if (w->units[i].phase < PHASE_DONE && w->units[i].active_ms > 0 &&
+                    w->request->goal != WAIT_ENDED)
+                        next_ms = MIN(next_ms, wait_stable_ms(&w->units[i]));
+        due |= now_ms >= next_ms;
+        if (due && w->n_reads >= 2 && w->n_left > UNITS_MANY && now_ms < w->read_ms + MANY_MS) {
+                next_ms = w->read_ms + MANY_MS;
+                due = false;
         }
-        (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
+        for (size_t i = 0; i < w->n; i++)
+                if (w->units[i].phase < PHASE_DONE && w->units[i].deadline_ms > 0)
+                        next_ms = MIN(next_ms, w->units[i].deadline_ms);
+        w->operation.next_ms = next_ms;
+        return due;
 }
 
-/* Return whether to read a unit: an event has named it, or it has been active for long enough. */
-static bool wait_is_due(const Wait *w, const WaitUnit *u) {
-        bool stable = u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
-                      clock_monotonic_ms() >= wait_stable_ms(u);
-
-        return u->phase < PHASE_DONE && (u->dirty || stable);
-}
-
-/* Read the units that are due. Many units are read together, and the
- * next time not before *next_ms. */
-static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
-        size_t n = 0;
+static int wait_look(void *userdata, Error *err) {
+        Wait *w = userdata;
         int r = 0;
 
-        for (size_t i = 0; i < w->n; i++)
-                n += wait_is_due(w, &w->units[i]);
-        if (n > DIRTY_MAX) {
-                if (clock_monotonic_ms() < *next_ms)
-                        return 0;
+        if (wait_is_due(w)) {
+                w->dirty = false;
                 r = wait_refresh_all(w);
-                *next_ms = clock_monotonic_ms() + TICK_MS;
-                return r;
+                w->read_ms = clock_monotonic_ms();
+                w->n_reads++;
+                (void) wait_is_due(w);
         }
-        for (size_t i = 0; r >= 0 && i < w->n; i++)
-                if (wait_is_due(w, &w->units[i]))
-                        r = wait_refresh(w, &w->units[i]);
-        return r;
-}
-
-/* 'interrupts' are blocked signals that end the wait. */
-static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
-        _cleanup_stream_ Stream *events = NULL;
-        uint64_t refresh_ms, next_ms = 0;
-        int r, signal;
-
-        r = wait_refresh_all(w);
-        if (r < 0 || w->n_left == 0) {
-                wait_draw(w);
-                return r < 0 ? r : w->result;
-        }
-        wait_draw(w);
-
-        /* Read again only after the subscription is confirmed: events report all later changes. */
-        r = stream_new(w->client->connection, "GET", "/fleet/v1/events", wait_on_event, w, &events, w->err);
-        if (r < 0)
-                return r;
-        r = stream_wait(events,
-                        w->client->options.request_timeout_ms ? w->client->options.request_timeout_ms :
-                                                                ATTEMPT_MS,
-                        NULL);
-        if (r <= 0)
-                events = stream_free(events);
-
-        r = wait_refresh_all(w);
-        /* No event follows while a unit waits for a machine: its reason is read when it is to be printed. */
-        refresh_ms = clock_monotonic_ms() + (events ? QUIET_MAX_MS : POLL_MS);
-        while (r >= 0 && w->n_left > 0) {
+        if (r >= 0 && w->n_left > 0) {
                 wait_draw(w);
                 if (!w->request->progress && (!w->request->quiet || wait_says(w->request)))
                         wait_print_reasons(w);
                 wait_check_deadlines(w);
-                if (w->n_left == 0)
-                        break;
-                wait_pause(w, &events, &refresh_ms, next_ms, attended);
-                signal = sigtimedwait(interrupts, NULL, &(struct timespec) {});
-                if (signal > 0) {
-                        w->client->signal = signal;
-                        return wait_interrupted(w);
-                }
-                if (clock_monotonic_ms() >= refresh_ms) {
-                        r = wait_refresh_all(w);
-                        if (r < 0)
-                                break;
-                        refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
-                }
-                r = wait_refresh_dirty(w, &next_ms);
         }
-        wait_draw(w);
-        return r < 0 ? r : w->result;
+        if (r < 0 || w->n_left == 0)
+                wait_draw(w);
+        if (r < 0)
+                return r;
+        return w->n_left > 0 ? -EAGAIN : w->result;
 }
 
 bool wait_was_ended(const Client *c, int r) {
@@ -421,6 +367,7 @@ bool wait_was_ended(const Client *c, int r) {
 }
 
 int wait_for(Client *c, const WaitRequest *request, Error *err) {
+        static const OperationType type = { .look = wait_look, .on_event = wait_on_event };
         Wait w = { .client = c,
                    .request = request,
                    .n = request->names->n,
@@ -428,12 +375,13 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                    .err = err,
                    .started_ms = clock_monotonic_ms(),
                    .answered_ms = clock_monotonic_ms(),
-                   .allowed_ms = client_limit_ms(c) };
-        sigset_t interrupts, before;
+                   .allowed_ms = client_limit_ms(c),
+                   .operation = operation_begin(c) };
         int r;
 
         if (w.n == 0)
                 return 0;
+        w.operation.limit_ms = 0; /* each unit has a deadline */
         w.units = NEW0(WaitUnit, w.n);
         if (!w.units)
                 return -ENOMEM;
@@ -444,13 +392,11 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                                           .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
-
-        subprocess_ending_signals(&interrupts);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
-        r = wait_run(&w, &interrupts, !sigisemptyset(&interrupts) || request->progress);
+        r = operation_wait(&w.operation, &type, &w, err);
+        if (r == -EINTR)
+                r = wait_interrupted(&w);
         if (r == -EREMOTEIO && client_is_final(c, r))
                 r = wait_denied(&w);
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
         wait_done(&w);
         return r;
 }

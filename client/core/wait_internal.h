@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client/core/listing.h"
+#include "client/core/operation.h"
 #include "client/core/wait.h"
 
 enum {
@@ -26,7 +27,6 @@ typedef enum WaitPhase {
 typedef struct WaitUnit {
         const char *name; /* borrowed */
         WaitPhase phase;
-        bool dirty;                   /* an event has named the unit since it was read */
         bool target_seen;             /* the requested target state was seen */
         bool reported;                /* the reason of the delay was printed on stderr */
         bool timed_out;               /* failed by a limit of the wait, not by its state */
@@ -60,12 +60,15 @@ typedef struct Wait {
         bool machines_are_new; /* read since the time of a unit was over */
         uint64_t started_ms, allowed_ms, answered_ms;
         int result; /* of the first unit that failed */
+        bool dirty; /* an event has named a unit since all were read */
+        unsigned n_reads;
+        uint64_t read_ms; /* of the last read */
+        Operation operation;
         Error *err;
 } Wait;
 
-/* Read the state of one unit, or of all pending units. Error answers of fleetd are ignored. Return 0, or a
- * negative errno that ends the wait, with its message in w->err. */
-int wait_refresh(Wait *w, WaitUnit *u);
+/* Read the states of all pending units. Error answers of fleetd are ignored. Return 0, or a negative errno
+ * that ends the wait, with its message in w->err. */
 int wait_refresh_all(Wait *w);
 
 /* End the wait for one unit as failed. wait_fail_active(): in systemd, with fleet's message "Failed to find

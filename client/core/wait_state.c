@@ -536,13 +536,6 @@ static int wait_read_unit(Wait *w, WaitUnit *u, Error *err) {
         return wait_check(w, u, exists ? &unit : NULL, &states, err);
 }
 
-int wait_refresh(Wait *w, WaitUnit *u) {
-        Error err = {};
-
-        u->dirty = false;
-        return wait_tolerate(w, wait_read_unit(w, u, &err), &err);
-}
-
 /* Read the lists that the goal needs, and check all pending units. */
 static int wait_refresh_listed(Wait *w, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
@@ -561,7 +554,6 @@ static int wait_refresh_listed(Wait *w, Error *err) {
 
                 if (u->phase >= PHASE_DONE)
                         continue;
-                u->dirty = false;
                 r = wait_check(w, u, listing_unit(&units, u->name), &states, &of_unit);
                 r = wait_tolerate(w, r, &of_unit);
         }
@@ -575,7 +567,11 @@ int wait_refresh_all(Wait *w) {
         if (w->n_left > UNITS_MANY)
                 return wait_refresh_listed(w, &err);
         for (size_t i = 0; r >= 0 && i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE)
-                        r = wait_refresh(w, &w->units[i]);
+                if (w->units[i].phase < PHASE_DONE) {
+                        Error of_unit = {};
+
+                        r = wait_read_unit(w, &w->units[i], &of_unit);
+                        r = wait_tolerate(w, r, &of_unit);
+                }
         return r;
 }
