@@ -21,11 +21,6 @@ enum {
                 3000, /* within it, an instance that leaves its machine gets another one, if one qualifies */
 };
 
-/* An instance as printed last. */
-typedef struct RolloutLine {
-        char *name, *state; /* owned; name: unit and machine */
-} RolloutLine;
-
 typedef struct Set {
         char *name;       /* owned: the unit of the arguments */
         const char *hash; /* as in RolloutGoal; NULL: of any */
@@ -37,34 +32,28 @@ typedef struct Set {
         bool gone;          /* destroyed meanwhile */
         uint64_t placed_ms; /* since then, only instances without a machine lack the text; 0: others do */
         char *head;         /* owned: its state as printed last */
-        RolloutLine *lines;
-        size_t n_lines, capacity;
 } Set;
 
 typedef struct Sets {
         Client *client;
         Set *sets;
         size_t n, capacity;
-        uint64_t began_ms; /* of the wait */
-        bool follows;      /* a rollout that is held or paused does not end the wait */
-        bool quiet;        /* --output=json: no line for each change */
+        Operation operation; /* its items are the instances of all sets */
+        bool follows;        /* a rollout that is held or paused does not end the wait */
+        bool quiet;          /* --output=json: no line for each change */
 } Sets;
 
 static void sets_done(Sets *s) {
         for (size_t i = 0; i < s->n; i++) {
                 Set *set = &s->sets[i];
 
-                for (size_t k = 0; k < set->n_lines; k++) {
-                        free(set->lines[k].name);
-                        free(set->lines[k].state);
-                }
-                free(set->lines);
                 free(set->head);
                 free(set->name);
                 text_done(&set->path);
                 json_value_free(set->answer);
         }
         free(s->sets);
+        operation_done(&s->operation);
 }
 #define _cleanup_sets_ _cleanup_(sets_done)
 
@@ -159,40 +148,26 @@ static bool set_has_ended(const Sets *s, Set *set) {
 }
 
 /* Print the state of an instance if it has changed; not the first one if that is uninteresting. */
-static int line_print(Set *set, const JsonValue *instance) {
+static int line_print(Sets *s, const Set *set, const JsonValue *instance) {
         const char *state = member_text(instance, "state"), *why = member_text(instance, "why");
-        bool changed, failed = streq(state, "failed");
-        _cleanup_text_ Text name = {}, t = {};
-        RolloutLine *line = NULL;
+        bool failed = streq(state, "failed"), first;
+        _cleanup_text_ Text t = {}, last = {};
+        size_t i;
+        int r;
 
-        rollout_append_instance(&name, instance, rollout_set_text(set, "name"));
-        if (name.error < 0)
-                return name.error;
-        for (size_t i = 0; i < set->n_lines && !line; i++)
-                if (streq(set->lines[i].name, name.chars))
-                        line = &set->lines[i];
-        if (!line) {
-                if (GROW(set->lines, set->capacity, set->n_lines + 1) < 0)
-                        return -ENOMEM;
-                line = &set->lines[set->n_lines];
-                *line = (RolloutLine) { .name = TAKE_PTR(name.chars) };
-                set->n_lines++;
-                changed = streq(state, "updating") || failed;
-        } else
-                changed = !streq(line->state ?: "", state) &&
-                          text_has_word("updating available finished failed", state);
-        free(line->state);
-        line->state = strdup(state);
-        if (!line->state)
-                return -ENOMEM;
-        if (!changed)
-                return 0;
         text_printf(&t, "%s: ", rollout_set_text(set, "name"));
-        text_append(&t, line->name);
+        rollout_append_instance(&t, instance, rollout_set_text(set, "name"));
+        text_append(&last, state);
+        if (t.error < 0 || operation_item(&s->operation, t.chars, &i) < 0)
+                return -ENOMEM;
+        first = !s->operation.lines[i];
+        r = operation_has_news(&s->operation, t.chars, &last);
+        if (r <= 0 || !(first ? streq(state, "updating") || failed :
+                                text_has_word("updating available finished failed", state)))
+                return r;
         text_printable(&t, " %s", state);
-        if (failed && *why) {
+        if (failed && *why)
                 text_printable(&t, ": %s", why);
-        }
         output_words(&t, 2);
         return t.error;
 }
@@ -223,7 +198,7 @@ static int head_print(Set *set) {
         return t.error;
 }
 
-static int set_print_changes(Set *set) {
+static int set_print_changes(Sets *s, Set *set) {
         const JsonValue *all = json_value_member(set->answer, "instances");
         int r = 0;
 
@@ -234,7 +209,7 @@ static int set_print_changes(Set *set) {
         if (!set_is(set, "done"))
                 r = head_print(set);
         for (size_t i = 0; i < json_value_count(all) && r == 0; i++)
-                r = line_print(set, json_value_item(all, i));
+                r = line_print(s, set, json_value_item(all, i));
         return r < 0 ? r : head_print(set);
 }
 
@@ -294,7 +269,7 @@ static int sets_read(Sets *s, Error *err) {
                 if (set->repeated)
                         continue;
                 set->seen |= set->hash && streq(rollout_set_text(set, "wanted"), set->hash);
-                r = s->quiet ? 0 : set_print_changes(set);
+                r = s->quiet ? 0 : set_print_changes(s, set);
                 if (r < 0)
                         return r;
                 set->ended = set_has_ended(s, set);
@@ -351,17 +326,16 @@ static int sets_look(void *userdata, Error *err) {
 
         if (r != 0)
                 return r < 0 ? r : -ENODATA;
-        for (size_t i = 0; clock_monotonic_ms() - s->began_ms >= SEEN_MS && i < s->n; i++)
+        for (size_t i = 0; clock_monotonic_ms() - s->operation.began_ms >= SEEN_MS && i < s->n; i++)
                 s->sets[i].seen = true;
         return sets_have_ended(s) ? sets_status(s) : -EAGAIN;
 }
 
 static int sets_wait(Sets *s, Error *err) {
         static const OperationType type = { sets_look, sets_left, sets_lost, .silent_ms = 60000 };
-        Operation operation = operation_begin(s->client);
 
-        s->began_ms = operation.began_ms;
-        return operation_wait(&operation, &type, s, err);
+        s->operation = operation_begin(s->client);
+        return operation_wait(&s->operation, &type, s, err);
 }
 
 int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {

@@ -240,6 +240,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(*c.broken)
         if c.leaderless and self.command != "GET":
             return self.fail_key(c, 500, 300, "Raft Internal Error", c.problem) if path.startswith("/v2/keys") else self.refuse(503, c.problem)
+        if path == "/fleet/v1/kv/list":
+            return self.answer(200, {"nodes": self.below(self.node(c, query.get("prefix", ["/"])[0], query.get("recursive") != ["false"]))[query.get("prefix") is None:]})
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
@@ -543,6 +545,11 @@ class Handler(BaseHTTPRequestHandler):
         if recursive is not None:
             node["nodes"] = [self.node(c, f"{prefix}/{n}", True if recursive else None) for n in names]
         return node
+
+    def below(self, node):
+        """A node and all below it, parents first."""
+        nodes = node.get("nodes", []) if node else []
+        return [{k: v for k, v in node.items() if k != "nodes"}] * bool(node) + [n for child in nodes for n in self.below(child)]
 
     def keys(self, c, key, query, body):
         with c.lock:

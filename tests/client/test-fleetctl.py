@@ -1619,18 +1619,6 @@ def keys_are_set_and_read(t):
     assert json.loads(t.expect("kv get /a/b --output=json", out=["{"]))["node"]["value"] == "x"
 
 
-def keys_are_listed(t):
-    for key in ("/x/1", "/x/d/2", "/y"):
-        t.expect(f"kv set {key} v", out="v\n")
-    t.expect("kv ls", out="/x/\n/y\n")
-    t.expect("kv ls /x", out="/x/1\n/x/d/\n")
-    t.expect("kv ls -r", out="/x/\n/x/1\n/x/d/\n/x/d/2\n/y\n")
-    t.expect("kv ls /y", out="/y\n")
-    t.expect("kv get /x", 1, err="/x: is a directory; fleetctl kv ls /x\n")
-    t.expect("kv rm -r /x")
-    t.expect("kv ls", out="/y\n")
-
-
 def rejected_requests_of_keys_print_the_errors_of_etcdctl(t):
     t.expect("kv get /none", 4, err="Error:  100: Key not found (/none) [10]\n")
     t.expect("kv set /k old", out="old\n")
