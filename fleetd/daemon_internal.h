@@ -22,6 +22,7 @@
         X(agent)      \
         X(inhibitor)  \
         X(reboot)     \
+        X(rollout)    \
         X(listen)     \
         X(join)       \
         X(api)

@@ -40,6 +40,7 @@ include fleetd/scheduler/local.mk
 include fleetd/metrics/local.mk
 include fleetd/host/local.mk
 include fleetd/features/reboot/local.mk
+include fleetd/features/rollout/local.mk
 
 FLEETD_UNITY += fleetd/unity.c
 FLEETD_SOURCES += fleetd/maintenance.h fleetd/maintenance.c fleetd/guard_process.h fleetd/guard_process.c fleetd/creds.h fleetd/creds.c \

@@ -211,7 +211,6 @@ unsigned cluster_handle(Request *request, Error *err) {
         if (state.removed)
                 json_add_bool(&t, "removed", true);
         replica_write(&t, request, &state);
-        rollouts_write(&t, c);
         settings_write(&t, c, &state);
         if (state.stale_ms > 0)
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);

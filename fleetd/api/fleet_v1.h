@@ -82,14 +82,6 @@ void leave_write_waiting(Text *t, const SchedulerView *view, const ClusterMachin
  * wait; of the leave of a host, cluster_v1.c writes the state. Nothing if there is none. */
 void maintenance_write(Text *t, const Cluster *cluster);
 
-/* Write "rollouts": those that have not ended, up to a limit. Nothing if there is none. */
-void rollouts_write(Text *t, const Cluster *cluster);
-/* Write "rollout", what the rollout of the unit's set does, and "rolloutNext", the command that it waits for.
- * Nothing if none is under way. */
-void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *unit);
-/* Write "template", that of an instance which does not follow it, and "templateNext", the command that lets
- * it follow. Nothing for other units. */
-void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *unit);
 /* Write "warnings", the bounds that the set of 'head' cannot satisfy with 'n' instances. Nothing if there are
  * none. */
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fleetd/api/plan_v1.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
 #include "fleetd/scheduler/filters.h"
@@ -434,6 +434,20 @@ static size_t draft_instances(const Draft *d, size_t i) {
                          follower->unit->from && streq(follower->unit->from, u->name);
         }
         return found;
+}
+
+void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
+        const Placement *p = &head->unit->placement;
+        _cleanup_warnings_ Warnings warnings = {};
+        size_t list;
+
+        if (update_warn(&p->update, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
+                        &warnings) < 0)
+                t->error = -ENOMEM;
+        list = json_open_list(t, "warnings");
+        for (size_t i = 0; i < warnings.n; i++)
+                json_add_string(t, NULL, warnings.items[i].message);
+        json_close_list(t, list);
 }
 
 /* Write the steps of the rollout of a drafted text, and which of its bounds the set cannot satisfy: the

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 #include "fleetd/registry/layout.h"
 
 /* Return what became of a text in the rollout of its set; NULL: unknown. */

@@ -10,7 +10,7 @@
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
-/* A paused rollout is that of the unit, not a fault of the file: rollout_write_reason(). On a confirmed
+/* A paused rollout is that of the unit, not a fault of the file (Component.write_why). On a confirmed
  * problem, its machine acts next. */
 static bool problem_is_reported(const ClusterProblem *p, const ClusterMachine *m) {
         return p && p->problem.kind != PROBLEM_PAUSED && p->problem.kind != PROBLEM_UNOWNED &&
@@ -197,6 +197,14 @@ static void missing_write(Text *t, const Cluster *c, const ClusterUnit *u) {
         json_close_list(t, list);
 }
 
+static void why_write_components(Text *t, const Request *request, const ClusterUnit *u) {
+        const Component *const *c = request->api->options.host->components;
+
+        for (; c && *c; c++)
+                if ((*c)->write_why)
+                        (*c)->write_why(t, request, u);
+}
+
 unsigned why_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *u = cluster_any_unit(c, request->rest);
@@ -241,10 +249,9 @@ unsigned why_handle(Request *request, Error *err) {
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
         json_add_string(&t, "reasonKind", kind);
-        rollout_write_reason(&t, request, u);
+        why_write_components(&t, request, u);
         if (waits)
                 steps_write(&t, c, view, u, machines, n);
-        rollout_write_left_template(&t, request, u);
         json_close(&t, '}');
         scheduler_view_free(view);
         return request_answer_json(request, 200, &t);

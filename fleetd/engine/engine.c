@@ -13,7 +13,6 @@
 #include "fleetd/engine/controller.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout.h"
 #include "fleetd/engine/waits.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -42,6 +41,7 @@ struct Engine {
         Loop *loop;
         Registry *registry;
         const Component *const *components; /* NULL: none */
+        void *const *selves;                /* of these */
         uint64_t brake_ms;                  /* BrakeSec= */
         RegistryObserver observer;
         EngineCounts counts;
@@ -57,10 +57,6 @@ struct Engine {
         EngineMarks marks;              /* changes since the last plan */
         Named *dirty;                   /* units */
         Named *rejected;                /* Rejected, by unit */
-        Named *sets;                    /* whose rollouts are to be looked at, by their heads */
-        char rolled[UNIT_NAME_MAX + 1]; /* the set whose step is being written */
-        Named *unwritten;               /* sets whose steps could not be written: they are tried again */
-        Timer rolling;                  /* a rollout changes by time alone */
         bool resyncing;                 /* all units from 'cursor' on are dirty */
         char cursor[UNIT_NAME_MAX + 1]; /* "": the first unit */
         uint64_t resynced_index;        /* of the cluster view when the last resync began */
@@ -225,20 +221,38 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
         engine_plan_all(e, true);
 }
 
-static void engine_add_set(Engine *e, const char *head) {
-        if (!named_get(&e->sets, head, sizeof(Named)))
-                engine_plan_all(e, true);
+static void engine_on_step_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Engine *e = userdata;
+
+        e->writing = false;
+        if (status == KV_OK)
+                e->written_index = index;
+        engine_wake(e, status != KV_OK);
 }
 
-/* Look at the rollout of a unit's set after a change of the unit, if one is under way or may begin. */
-static void engine_note_set(Engine *e, const Cluster *cluster, const char *unit) {
-        const ClusterUnit *u = cluster_any_unit(cluster, unit), *head;
+static Control engine_control_of(Engine *e, size_t i) {
+        return (Control) { .self = e->selves ? e->selves[i] : NULL,
+                           .registry = e->registry,
+                           .term = e->term,
+                           .brake_ms = e->brake_ms,
+                           .leads_ms = e->leads_ms,
+                           .done = engine_on_step_written,
+                           .userdata = e,
+                           .again_ms = UINT64_MAX };
+}
 
-        if (!e->names_texts || !u)
-                return;
-        head = rollout_head(cluster, u);
-        if (rollout_is_due(u, head))
-                engine_add_set(e, head->name);
+/* Let the controllers know of a unit that was planned. 0 or -ENOMEM. */
+static int engine_note_planned(Engine *e, const char *unit) {
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && e->names_texts && e->components && e->components[i]; i++) {
+                const Controller *c = e->components[i]->controller;
+                Control control = engine_control_of(e, i);
+
+                if (c && c->planned)
+                        r = c->planned(&control, unit);
+        }
+        return r;
 }
 
 /* Plan the units that have been dirty for longest. Units that the plan did not reach become the newest. */
@@ -273,7 +287,9 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         while (n > 0) {
                 if (!cluster_any_unit(cluster, names[--n]))
                         waits_forget(&e->waits, names[n]);
-                engine_note_set(e, cluster, names[n]);
+                r = engine_note_planned(e, names[n]);
+                if (r < 0)
+                        return r;
                 named_remove(&e->dirty, names[n]);
         }
         for (size_t i = 0; i < e->plan.rest.n; i++)
@@ -344,16 +360,7 @@ static int engine_end_adoption(Engine *e) {
         return r;
 }
 
-/* -- Drains and revisions -- */
-
-static void engine_on_step_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Engine *e = userdata;
-
-        e->writing = false;
-        if (status == KV_OK)
-                e->written_index = index;
-        engine_wake(e, status != KV_OK);
-}
+/* -- Moves and revisions -- */
 
 static void engine_on_moves_ended(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Engine *e = userdata;
@@ -375,99 +382,9 @@ static int engine_end_moves(Engine *e) {
         return MIN(r, 0);
 }
 
-/* The controllers of the components. */
-static int engine_step_components(Control *c) {
-        const Engine *e = c->userdata;
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && e->components && e->components[i]; i++)
-                if (e->components[i]->controller)
-                        r = e->components[i]->controller->step(c);
-        return r;
-}
-
 /* Delete former texts of units that are not kept any more. */
 static int engine_delete_surplus(Control *c) {
         return registry_delete_surplus(c->registry, c->term, c->done, c->userdata);
-}
-
-/* -- Rollouts -- */
-
-static void engine_on_rolling(void *userdata) {
-        Engine *e = userdata;
-        const ClusterUnit *u;
-
-        LIST_FOREACH(u, &registry_cluster(e->registry)->lists[CLUSTER_ROLLING], lists[CLUSTER_ROLLING])
-                engine_add_set(e, u->name);
-        for (const Named *set = e->unwritten; set; set = set->hh.next)
-                engine_add_set(e, set->name);
-        loop_defer(e->loop, &e->wake);
-}
-
-static void engine_roll_again(Engine *e, uint64_t again_ms) {
-        if (again_ms < UINT64_MAX &&
-            timer_start_by(&e->rolling, e->loop, loop_now_ms(e->loop) + MAX(again_ms, (uint64_t) 1), 0) < 0)
-                engine_retry_after(e, RETRY_MS);
-}
-
-/* The next step of the set, or the rejected one, is planned after the steps of the other sets. */
-static void engine_on_rolled(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        Engine *e = userdata;
-
-        if (e->leading)
-                engine_add_set(e, e->rolled);
-        engine_on_step_written(e, status, message, index);
-}
-
-/* Write a step. 1, 0 if there is none, or it cannot be written and the other sets go on, or -ENOMEM. */
-static int engine_write_step(Engine *e, const ClusterUnit *head, RolloutStep *step) {
-        int r = 0;
-
-        snprintf(e->rolled, sizeof(e->rolled), "%s", head->name);
-        if (step->change != ROLLOUT_NOTHING)
-                r = rollout_step_write(e->registry, e->term, head, step, engine_on_rolled, e);
-        if (r >= 0)
-                named_remove(&e->unwritten, head->name);
-        if (r >= 0 || r == -ENOMEM)
-                return r < 0 ? r : step->change != ROLLOUT_NOTHING;
-        if (!named_find(e->unwritten, head->name))
-                log_warning(((LogFields) { .unit = head->name, .error = r, .term = e->term }),
-                            "%s: a step of its rollout cannot be written: %s; trying again", head->name,
-                            strerror(-r));
-        engine_roll_again(e, RETRY_MS);
-        return named_get(&e->unwritten, head->name, sizeof(Named)) ? 0 : -ENOMEM;
-}
-
-static int engine_step_rollouts(Control *c) {
-        Engine *e = c->userdata;
-        const Cluster *cluster = registry_cluster(c->registry);
-        RolloutLimits limits = { .leads_ms = e->leads_ms };
-        EngineBrake brake;
-        int r;
-
-        if (!e->sets || cluster->adopting) /* the states of a new lineage are not complete */
-                return 0;
-        r = engine_brake_state(cluster, e->brake_ms, &brake);
-        if (r < 0)
-                return r;
-        limits.braked = brake.until_ms > 0;
-        r = 0;
-        while (e->sets && r == 0) {
-                _cleanup_rollout_step_ RolloutStep step = {};
-                const ClusterUnit *head = cluster_any_unit(cluster, e->sets->name);
-
-                if (head) {
-                        r = rollout_step(cluster, head, &limits, &step);
-                        if (r < 0)
-                                return r;
-                        engine_roll_again(e, step.again_ms);
-                        r = engine_write_step(e, head, &step);
-                        if (r < 0)
-                                return r;
-                }
-                named_remove(&e->sets, e->sets->name);
-        }
-        return r;
 }
 
 /* -- The pass -- */
@@ -507,26 +424,27 @@ static bool engine_is_behind(Engine *e, const Cluster *cluster) {
         return false;
 }
 
+static int engine_step(Engine *e, const Controller *c, size_t i) {
+        Control control = engine_control_of(e, i);
+        int r = c->step(&control);
+
+        e->writing = r > 0;
+        if (r == 0 && control.again_ms < UINT64_MAX)
+                r = timer_start_by(&e->again, e->loop, loop_now_ms(e->loop) + control.again_ms, 0);
+        return r;
+}
+
 /* Let the controllers write one step, in the order of their priority. 0 or a negative errno. */
 static int engine_control(Engine *e) {
-        static const Controller controllers[] = {
-                { "drains", drain_control },
-                { "components", engine_step_components },
-                { "rollouts", engine_step_rollouts },
-                { "surplus texts", engine_delete_surplus },
-        };
-        int r = 0;
+        static const Controller drains = { "drains", drain_control },
+                                surplus = { "surplus texts", engine_delete_surplus };
+        int r = engine_step(e, &drains, 0);
 
-        for (const Controller *c = controllers; r == 0 && c < controllers + ELEMENTS(controllers); c++) {
-                Control control = {
-                        e->registry, e->term, e->brake_ms, engine_on_step_written, e, UINT64_MAX
-                };
-
-                r = c->step(&control);
-                e->writing = r > 0;
-                if (r == 0 && control.again_ms < UINT64_MAX)
-                        r = timer_start_by(&e->again, e->loop, loop_now_ms(e->loop) + control.again_ms, 0);
-        }
+        for (size_t i = 0; r == 0 && e->components && e->components[i]; i++)
+                if (e->components[i]->controller)
+                        r = engine_step(e, e->components[i]->controller, i);
+        if (r == 0)
+                r = engine_step(e, &surplus, 0);
         return MIN(r, 0);
 }
 
@@ -597,9 +515,6 @@ static void engine_stop(Engine *e) {
         engine_marks_done(&e->marks);
         e->freed = 0;
         named_clear(&e->rejected);
-        named_clear(&e->sets);
-        named_clear(&e->unwritten);
-        timer_stop(&e->rolling);
         e->resyncing = false;
         waits_clear(&e->waits);
         timer_stop(&e->retry);
@@ -648,13 +563,13 @@ int engine_new(Engine **ret, const ComponentHost *host, uint64_t brake_ms) {
         e->loop = host->io.loop;
         e->registry = host->registry;
         e->components = host->components;
+        e->selves = host->selves;
         engine_set_brake(e, brake_ms);
         e->observer = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
         e->resync = TIMER(engine_on_resync, e);
         e->again = TIMER(engine_on_again, e);
-        e->rolling = TIMER(engine_on_rolling, e);
         waits_init(&e->waits, e->loop, e->registry);
         registry_observe(e->registry, &e->observer);
         engine_state_changed(e);

@@ -1,8 +1,7 @@
 FLEETD_UNITY += fleetd/engine/unity.c
 FLEETD_SOURCES += fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan_state.c fleetd/engine/plan_change.c fleetd/engine/position.c \
 	fleetd/engine/drain.h fleetd/engine/drain.c fleetd/engine/controller.h fleetd/engine/drain_write.c \
-	fleetd/engine/rollout.h fleetd/engine/rollout_internal.h fleetd/engine/rollout.c fleetd/engine/rollout_choose.c fleetd/engine/rollout_ask.c \
-	fleetd/engine/rollout_set.c fleetd/engine/rollout_write.c fleetd/engine/rollout_why.c fleetd/engine/move.c fleetd/engine/move_end.c \
+	fleetd/engine/rollout_set.h fleetd/engine/rollout_set.c fleetd/engine/move.c fleetd/engine/move_end.c \
 	fleetd/engine/move_start.c fleetd/engine/reconnect.c fleetd/engine/global.c fleetd/engine/singleton.c fleetd/engine/affected.c \
 	fleetd/engine/bound.c fleetd/engine/explain.h fleetd/engine/explain.c fleetd/engine/move_request.h fleetd/engine/move_request.c \
 	fleetd/engine/reported.c fleetd/engine/brake.c fleetd/engine/waits.h fleetd/engine/waits.c fleetd/engine/engine.h fleetd/engine/engine.c
@@ -10,9 +9,9 @@ FLEETD_ALONE_SOURCES += fleetd/engine/plan.c
 
 if HAVE_CMOCKA
 FLEETD_ENGINE_TESTS = tests/unit/test-engine tests/unit/test-engine_plan tests/unit/test-engine_brake tests/unit/test-engine_singleton \
-	tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move tests/unit/test-rollout \
-	tests/unit/test-rollout_random tests/unit/test-rollout_surge tests/unit/test-rollout_ends tests/unit/test-rollout_large \
-	tests/unit/test-rollout_budget tests/unit/test-engine_memory tests/unit/test-engine_waits
+	tests/unit/test-engine_places tests/unit/test-drain tests/unit/test-drain_moves tests/unit/test-move \
+	 \
+	 tests/unit/test-engine_memory tests/unit/test-engine_waits
 check_PROGRAMS += $(FLEETD_ENGINE_TESTS)
 TESTS += $(FLEETD_ENGINE_TESTS)
 tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
@@ -36,20 +35,6 @@ tests_unit_test_drain_moves_SOURCES = tests/unit/test-drain_moves.c tests/lib/dr
 tests_unit_test_drain_moves_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_move_SOURCES = tests/unit/test-move.c tests/lib/drains.h tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_move_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_SOURCES = tests/unit/test-rollout.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_random_SOURCES = tests/unit/test-rollout_random.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_random_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_surge_SOURCES = tests/unit/test-rollout_surge.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/reboots.h \
-	tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_surge_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_ends_SOURCES = tests/unit/test-rollout_ends.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_ends_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_large_SOURCES = tests/unit/test-rollout_large.c tests/lib/rollout_play.h tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_large_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_rollout_budget_SOURCES = tests/unit/test-rollout_budget.c tests/lib/rollout_play.h tests/lib/drains.h tests/lib/plans.h \
-	$(FLEETD_CLUSTER_VIEW)
-tests_unit_test_rollout_budget_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_engine_memory_LDADD = $(FLEETD_PURE_LIBS)

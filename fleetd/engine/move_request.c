@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "fleetd/engine/drain.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 
 #define MOVE_GLOBAL                                                                                       \
         "it is global (Global=yes), and runs on each machine that qualifies; to take it from a machine, " \

@@ -71,6 +71,15 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
 /* Return whether the engine may move or stop the unit. A unit that has finished stays assigned. */
 bool engine_may_leave(const ClusterAssignment *assignment);
 
+/* Return whether it is up, and no check of it is failing, or has still to pass. */
+bool plan_is_healthy(const ClusterAssignment *o);
+/* Return whether the unit has finished there, or had on its former machine, and the new one has not reported
+ * yet: it needs no other machine to run, and no process of it ends. */
+bool plan_stays_finished(const ClusterAssignment *o);
+/* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
+uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
+                      AssignmentKind kind);
+
 /* A new lineage begins. The tree may be a week old: its contents about a host mean nothing until that host
  * has reported. */
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to plan, after the units that its placement depends on. */
@@ -68,8 +68,6 @@ bool plan_names_texts(const Pass *pass);
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
-/* Return whether it is up, and no check of it is failing, or has still to pass. */
-bool plan_is_healthy(const ClusterAssignment *o);
 /* Return whether the assignment is of the wanted text of the unit. One that names no text is of the unit key
  * that it was planned on: the agent also waits for its turn with a text that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
@@ -83,10 +81,8 @@ bool plan_is_stray(const ClusterState *s);
 /* Return whether the deadline of the machine's drain has passed. While the mass-failure brake is on,
  * no deadline passes. */
 bool plan_is_overdue(const Pass *pass, const ClusterMachine *machine);
-/* Return whether the unit has finished there, or had on its former machine, and the new one has not reported
- * yet: it needs no other machine to run, and no process of it ends. */
-bool plan_stays_finished(const ClusterAssignment *o);
-/* The same of one of its machines: its next one gets its file, and does not run it. */
+/* Return whether it has finished on one of its machines (plan_stays_finished()): its next one gets its file,
+ * and does not run it. */
 bool plan_is_of_finished(const ClusterUnit *u);
 bool plan_takes_finished(const ClusterMachine *m);
 
@@ -108,9 +104,6 @@ void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
 /* Return whether it is not known which text a unit without one gets: a later version of fleetd has written
  * the rollout of its set. Then it waits. */
 bool plan_lacks_text(Pass *pass, const ClusterUnit *u);
-/* Return Assignment.hold_ms of an assignment of the unit that replaces 'o', which may be NULL. */
-uint64_t plan_hold_ms(const Cluster *cluster, const Unit *text, const ClusterAssignment *o,
-                      AssignmentKind kind);
 /* Let a change name the text of an assignment. */
 void plan_set_text(AssignmentChange *change, const ClusterAssignment *of);
 

@@ -1,5 +1,5 @@
 /* The instances of a set, and what the cluster view shows of each. */
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +21,6 @@ static const char *const instance_names[_INSTANCE_STATE_MAX] = {
         [INSTANCE_UNREADABLE] = "unreadable",
         [INSTANCE_LOADED] = "loaded",
 };
-
-const char *rollout_instance_state_to_string(RolloutInstanceState state) {
-        return instance_names[state];
-}
 
 const char *rollout_instance_word(const RolloutInstance *p) {
         bool finished = p->state == INSTANCE_AVAILABLE && plan_has_finished(p->assignment);

@@ -84,5 +84,7 @@ typedef struct Component {
         size_t n_routes;
         /* Write members of the answer to GET /fleet/v1/cluster; NULL: none. */
         void (*write_cluster)(Text *t, const struct Request *request);
+        /* The same of the answer to GET /fleet/v1/units/NAME/why. */
+        void (*write_why)(Text *t, const struct Request *request, const ClusterUnit *unit);
         const struct Controller *controller; /* NULL: none */
 } Component;

@@ -90,6 +90,13 @@ static bool membership_is_attached(void *userdata, const char *machine_id) {
         return reports_sign(&m->reporting.reports, machine_id, &sign) && sign.session;
 }
 
+/* As VotersInput.voters: by the settings of the cluster, or by fleetd.conf. */
+static unsigned membership_voters(const Membership *m) {
+        const Cluster *cluster = registry_cluster(m->registry);
+
+        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
+}
+
 static void membership_change_voters(Membership *m, const KvState *state) {
         const Cluster *cluster = registry_cluster(m->registry);
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -128,12 +135,6 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                 log_warning(((LogFields) { .error = r }), "Failed to %s member %llu: %s",
                             voters_action_name(change.action), (unsigned long long) change.raft_id,
                             strerror(-r));
-}
-
-unsigned membership_voters(const Membership *m) {
-        const Cluster *cluster = registry_cluster(m->registry);
-
-        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
 }
 
 static void membership_forget_removed(Membership *m, const KvState *state) {

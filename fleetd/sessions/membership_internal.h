@@ -186,10 +186,6 @@ void presences_on_written(void *userdata, KvStatus status, const char *message, 
 /* Set the problem of this host's replica, or why it cannot sign. */
 void replica_problem(const Membership *m, const KvState *state, Verdict *ret);
 
-/* Return how many voters are wanted, as VotersInput.voters: by the settings of the cluster, or by
- * fleetd.conf. */
-unsigned membership_voters(const Membership *m);
-
 int dialing_init(Membership *m, const MembershipOptions *options);
 void dialing_done(Membership *m);
 void dialing_tick(Membership *m);

@@ -7,7 +7,7 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
 #include "fleetd/features/reboot/reboot.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/scheduler/scheduler.h"

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 #include "tests/lib/plans.h"
 
 #ifndef PLAY_INSTANCES

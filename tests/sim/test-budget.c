@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "fleetd/features/reboot/reboot.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 #include "tests/sim/until.h"

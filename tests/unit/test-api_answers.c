@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/features/reboot/reboot.h"
+#include "fleetd/daemon_internal.h"
 #include "fleetd/metrics_table.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -76,7 +76,7 @@ void __wrap_agent_each_unit(const Agent *agent, void (*each)(void *userdata, con
                 each(userdata, &units[i]);
 }
 
-static const Component *const components[] = { &reboot_component, NULL };
+static const Component *const components[] = { &reboot_component, &rollout_component, NULL };
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
         ApiOptions options = { .network = fixture->host->network,

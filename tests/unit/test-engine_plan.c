@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/sizes.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"

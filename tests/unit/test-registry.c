@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 #include "fleetd/sessions/liveness.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/newer_options.h"

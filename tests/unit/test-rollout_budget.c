@@ -177,7 +177,7 @@ static void each_wait_of_a_rollout_has_a_reason(void **state) {
                                                 if (!why.message[0])
                                                         fail_msg("%s, record %d, %s, %s: no reason",
                                                                  options[o], s / 2, actives[a],
-                                                                 rollout_instance_state_to_string(waits[w]));
+                                                                 rollout_instance_word(&set.instances[i]));
                                         }
                                 rollout_set_done(&set);
                         }

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/engine/rollout_set.h"
 
 enum { REBOOT_LOOK_MS = 1000 };
 

@@ -1,12 +1,11 @@
 /* Which instances a step of a rollout updates. */
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetd/engine/plan_internal.h"
-#include "fleetd/engine/rollout_internal.h"
+#include "fleetd/features/rollout/rollout_internal.h"
 #include "units/options.h"
 
 enum {

@@ -1,6 +1,8 @@
-/* The parts of a step of a rollout. Include it after plan_internal.h and rollout.h: it includes neither,
- * because their source files use it. */
+/* The parts of a step of a rollout. */
 #pragma once
+
+#include "fleetd/engine/plan.h"
+#include "fleetd/features/rollout/rollout.h"
 
 /* One step in the making. */
 typedef struct Rolling {
@@ -110,3 +112,8 @@ void rolling_note_failed_texts(Rolling *x);
 /* Return how many instances have no machine, and fit none. They are not unavailable because of that; one that
  * moves has a machine soon. */
 size_t rolling_count_stuck(Rolling *x);
+
+/* rollout_failure.c. Keep the failed instances in the record. 0 or -ENOMEM. */
+int rolling_store_failures(Rolling *x);
+/* Write why the rollout fails: its first failure, or what kept it until its deadline. */
+void rolling_describe_failure(Rolling *x, char *ret, size_t size);

@@ -1,8 +1,9 @@
-/* Writing the steps of rollouts; engine/rollout.c plans them, without I/O. */
+/* Writing the steps of rollouts; rollout.c plans them, without I/O. */
 #include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/features/rollout/rollout.h"
 
 /* 'text': that of the set, with the drop-ins of the instance. */
 static AssignmentChange rollout_update(const Cluster *cluster, const ClusterUnit *head,

@@ -1,7 +1,7 @@
 /* The requests of people to rollouts, and the pause that replaces a revert. */
 #include <stdio.h>
 
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 
 const char *const rollout_verb_names[_ROLLOUT_VERB_MAX] = {
         [ROLLOUT_PAUSE] = "pause",

@@ -1,7 +1,7 @@
 /* Why an instance of a set waits, or is not available yet. */
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
 
-#include "fleetd/engine/plan_internal.h"
+#include "fleetd/engine/plan.h"
 
 enum { STEP_MS = 6000 }; /* until each instance that may be updated is */
 

@@ -1,12 +1,13 @@
 /* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
- * pauses, resumes or promotes it. fleetd/engine/rollout.h has all steps. */
+ * pauses, resumes or promotes it. rollout.h has all steps. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/engine/rollout.h"
+#include "fleetd/features/rollout/rollout.h"
+#include "fleetd/features/rollout/rollouts.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/json_record.h"
 
@@ -96,7 +97,9 @@ static void rollout_write_joiners(Text *t, const Request *request, const Rollout
         json_close(t, ']');
 }
 
-void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *u) {
+/* Write "template", that of an instance which does not follow it, and "templateNext", the command that lets
+ * it follow. Nothing for other units. */
+static void rollout_write_left_template(Text *t, const Request *request, const ClusterUnit *u) {
         const ClusterUnit *template = u->unit && !u->unit->from ?
                                               cluster_template(request_cluster(request), u->name) :
                                               NULL;
@@ -116,20 +119,6 @@ void rollout_write_left_template(Text *t, const Request *request, const ClusterU
 /* Return the time since a cluster time of the record, in ms; 0: it has none. */
 static uint64_t rollout_age(const Cluster *c, uint64_t ms) {
         return ms == 0 || ms > c->now_ms ? 0 : c->now_ms - ms;
-}
-
-void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
-        const Placement *p = &head->unit->placement;
-        _cleanup_warnings_ Warnings warnings = {};
-        size_t list;
-
-        if (update_warn(&p->update, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
-                        &warnings) < 0)
-                t->error = -ENOMEM;
-        list = json_open_list(t, "warnings");
-        for (size_t i = 0; i < warnings.n; i++)
-                json_add_string(t, NULL, warnings.items[i].message);
-        json_close_list(t, list);
 }
 
 /* Write the rollout of a set; its state is "none" if there has been none. 0 or -ENOMEM. */
@@ -270,7 +259,9 @@ static void rollouts_write_reverted(Text *t, const Cluster *c) {
         json_close_list(t, list);
 }
 
-void rollouts_write(Text *t, const Cluster *c) {
+/* Component.write_cluster: "rollouts", those that have not ended, and "reverted", each up to a limit. */
+static void rollouts_write(Text *t, const Request *request) {
+        const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         size_t list, n = rollouts_find(c, CLUSTER_ROLLING, &heads, t);
 
@@ -307,7 +298,9 @@ static size_t rollout_count_with_text(const RolloutSet *set) {
         return n;
 }
 
-void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
+/* Write "rollout", what the rollout of the unit's set does, and "rolloutNext", the command that it waits for.
+ * Nothing if none is under way. */
+static void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u) {
         const Cluster *c = request_cluster(request);
         const ClusterUnit *head = u->unit ? rollout_head(c, u) : u;
         const RolloutRecord *o = head->rollout;
@@ -343,7 +336,7 @@ void rollout_write_reason(Text *t, const Request *request, const ClusterUnit *u)
         rollout_set_done(&set);
 }
 
-unsigned rollouts_list_handle(Request *request, Error *err) {
+static unsigned rollouts_list_handle(Request *request, Error *err) {
         const Cluster *c = request_cluster(request);
         _cleanup_free_ const ClusterUnit **heads = NULL;
         _cleanup_text_ Text t = {};
@@ -370,7 +363,7 @@ static const ClusterUnit *rollout_of(const Request *request, Error *err) {
         return NULL;
 }
 
-unsigned rollouts_get_handle(Request *request, Error *err) {
+static unsigned rollouts_get_handle(Request *request, Error *err) {
         const ClusterUnit *head = rollout_of(request, err);
         _cleanup_text_ Text t = {};
 
@@ -420,7 +413,7 @@ static unsigned rollout_put(Request *request, const ClusterUnit *head, RolloutVe
                                                             change_on_decided, request));
 }
 
-unsigned rollouts_put_handle(Request *request, Error *err) {
+static unsigned rollouts_put_handle(Request *request, Error *err) {
         const ClusterUnit *head = rollout_of(request, err);
         RolloutBody body = {};
         RolloutVerb verb = _ROLLOUT_VERB_INVALID;
@@ -439,3 +432,25 @@ unsigned rollouts_put_handle(Request *request, Error *err) {
                 return request_body_refused(r, err);
         return rollout_put(request, head, verb, err);
 }
+
+static void rollout_write_why(Text *t, const Request *request, const ClusterUnit *u) {
+        rollout_write_reason(t, request, u);
+        rollout_write_left_template(t, request, u);
+}
+
+static const Route rollout_routes[] = {
+        { ROUTE_FLEET, "GET", "/fleet/v1/rollouts", RIGHT_UNITS_SEE, AT_VIEW, rollouts_list_handle },
+        { ROUTE_FLEET, "GET", "/fleet/v1/rollouts/*", RIGHT_UNITS_SEE, AT_VIEW, rollouts_get_handle },
+        { ROUTE_FLEET, "PUT", "/fleet/v1/rollouts/*", RIGHT_UNITS_CHANGE, AT_VIEW, rollouts_put_handle },
+};
+
+static const Controller rollout_controller = { "rollouts", rollouts_control, rollouts_planned };
+
+const Component rollout_component = { "rollout",
+                                      rollouts_open,
+                                      rollouts_close,
+                                      .routes = rollout_routes,
+                                      .n_routes = ELEMENTS(rollout_routes),
+                                      .write_cluster = rollouts_write,
+                                      .write_why = rollout_write_why,
+                                      .controller = &rollout_controller };
