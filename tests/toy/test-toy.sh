@@ -1,5 +1,5 @@
 #!/bin/bash
-# A feature is one folder: the toy of this folder, with a kind of key, a route, a verb, a controller and a duty, is added to a scratch copy of this
+# A feature is one folder: the toy of this folder, with a kind of key, routes, a code, a verb, a controller and a duty, is added to a scratch copy of this
 # tree, which is built and run. It adds its files and one line to each of the tables below, and changes nothing else. The recipes of HACKING.md are
 # these tables. Takes 90 s.
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
@@ -14,6 +14,7 @@ tables() {
         cat <<'END'
 fleetd/daemon_internal.h|        X(reboot)  |        X(toy) \
 fleetd/registry/kind_list.h|        X(LAYOUT_CA_ROTATION, |        X(LAYOUT_TOY, toy, ToyRecord) \
+units/words.h|        X(VERDICT_SESSION_SINGLE, |        X(VERDICT_TOY_BUSY, "toy-busy", "no host starts a unit") \
 fleetd/local.mk|include fleetd/features/reboot/local.mk|include fleetd/features/toy/local.mk
 client/verbs.c|        VERB(token)  |        VERB(toy) \
 client/verbs/local.mk|CLIENT_UNITY += client/verbs/unity.c|CLIENT_SOURCES += client/verbs/toy.c
@@ -44,7 +45,7 @@ events_name_its_kind() {
         says '"kind":"toy"' && says '"text":"bear"'
 }
 a_toy_without_a_text_is_rejected() { api toy -X PUT -d '{}' >"$scratch/why" && says '"code":400'; }
-the_leader_takes_a_busy_toy_away() { fleetctl toy busy && [ "$(fleetctl toy)" = busy ] && wait_for eval '[ -z "$(fleetctl toy)" ]'; }
+the_leader_takes_a_busy_toy_away() { fleetctl toy busy && [ "$(fleetctl toy)" = "busy: no host starts a unit" ] && wait_for eval '[ -z "$(fleetctl toy)" ]'; }
 
 scratch_copy || { echo "not ok the_tree_is_copied"; exit 1; }
 check each_table_has_one_line

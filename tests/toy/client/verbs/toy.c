@@ -23,9 +23,11 @@ static int toy_run(Client *c, char **args, size_t n, Error *err) {
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the toy: ");
         text_printable(&t, "%s", member_text(root, "text"));
+        if (*member_text(root, "why"))
+                text_printable(&t, ": %s", member_text(root, "why"));
         text_append_char(&t, '\n');
         return t.error < 0 ? t.error : output_text(text_chars(&t), t.size);
 }
 
-VERB(toy, "toy", 0, "[TEXT]", "Print the toy of the cluster, or give it one",
+VERB(toy, "toy", "", "[TEXT]", "Print the toy of the cluster, or give it one",
      "While the toy is \"busy\", no host starts a unit, for 2 s at most.\n", toy_run);

@@ -38,10 +38,14 @@ static bool toy_is_busy(const Cluster *c) {
 /* -- /fleet/v1/toy -- */
 
 static unsigned toy_get_handle(Request *request, Error *err) {
-        const ToyRecord *toy = request_cluster(request)->toy;
+        const Cluster *c = request_cluster(request);
+        Verdict why = { .code = toy_is_busy(c) ? VERDICT_TOY_BUSY : VERDICT_NONE };
         _cleanup_text_ Text t = {};
 
-        json_write_object(&t, JSON_FIELDS(toy_fields), toy ?: &(ToyRecord) {});
+        json_open(&t, NULL, '{');
+        json_write_fields(&t, JSON_FIELDS(toy_fields), c->toy ?: &(ToyRecord) {});
+        verdict_add_message(&t, "why", &why);
+        json_close(&t, '}');
         return request_answer_json(request, 200, &t);
 }
 
