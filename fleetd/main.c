@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/table.h"
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 #include "fleetd/creds.h"
 #include "fleetd/daemon.h"
 #include "fleetd/guard_process.h"

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "base/duration.h"
-#include "fleetd/agent/checks.h"
+#include "fleetd/features/health/checks.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/host/component.h"
 #include "fleetd/registry/set_health.h"

@@ -14,7 +14,7 @@
 
 #include "fleetd/agent/agent.h"
 #include "base/sizes.h"
-#include "fleetd/agent/health.h"
+#include "fleetd/features/health/health.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/agent/publish.h"
 #include "units/name.h"

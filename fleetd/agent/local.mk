@@ -1,22 +1,18 @@
 FLEETD_UNITY += fleetd/agent/unity.c
 FLEETD_SOURCES += fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h fleetd/agent/states.c fleetd/agent/execute.c \
-	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/next_step.c fleetd/agent/duties.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c fleetd/agent/health.h \
-	fleetd/agent/health.c fleetd/agent/unit_health.c fleetd/agent/checks.h fleetd/agent/checks.c fleetd/agent/probe.h fleetd/agent/probe.c \
+	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/next_step.c fleetd/agent/duties.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c \
+	fleetd/agent/unit_health.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c fleetd/agent/records.h fleetd/agent/records.c fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c fleetd/agent/inhibitor.h fleetd/agent/inhibitor.c fleetd/agent/hand_over.h fleetd/agent/hand_over.c
 
 if HAVE_CMOCKA
-FLEETD_AGENT_TESTS = tests/unit/test-agent_plan tests/unit/test-health tests/unit/test-checks tests/unit/test-probe tests/unit/test-records \
+FLEETD_AGENT_TESTS = tests/unit/test-agent_plan tests/unit/test-records \
 	tests/unit/test-publish tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_health \
 	tests/unit/test-agent_effects tests/unit/test-agent_calls tests/unit/test-agent_completed tests/unit/test-agent_texts tests/unit/test-agent_memory \
 	tests/unit/test-facts tests/unit/test-inhibitor tests/unit/test-agent_lease
 check_PROGRAMS += $(FLEETD_AGENT_TESTS)
 TESTS += $(FLEETD_AGENT_TESTS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_health_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_checks_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_probe_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getifaddrs
-tests_unit_test_probe_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_records_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
 tests_unit_test_records_LDADD = $(FLEETD_PURE_LIBS)

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

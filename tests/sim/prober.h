@@ -1,7 +1,7 @@
 /* Probes of health checks in virtual time: a function decides each result. */
 #pragma once
 
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 #include "tests/sim/world.h"
 
 typedef struct SimProber SimProber;

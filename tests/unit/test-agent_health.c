@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/agent/health.h"
+#include "fleetd/features/health/health.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/side_by_side.h"

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/agent/checks.h"
+#include "fleetd/features/health/checks.h"
 #include "tests/sim/prober.h"
 
 typedef struct Fixture {

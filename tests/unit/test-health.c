@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "fleetd/agent/health.h"
+#include "fleetd/features/health/health.h"
 
 static const HealthOptions without_checks = { .watch_ms = 10000 },
                            one_check = { .n_checks = 1, .failures = 3, .successes = 1, .watch_ms = 10000 };

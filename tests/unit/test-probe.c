@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 #include "io/loop_uv.h"
 #include "io/net_uv_internal.h"
 

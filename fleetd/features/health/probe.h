@@ -4,7 +4,7 @@
  * valid until then. */
 #pragma once
 
-#include "fleetd/agent/health.h"
+#include "fleetd/features/health/health.h"
 #include "fleetd/systemd/systemd.h"
 #include "io/stream.h"
 #include "units/update.h"

@@ -1,4 +1,4 @@
-#include "fleetd/agent/health.h"
+#include "fleetd/features/health/health.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "fleetd/agent/checks.h"
+#include "fleetd/features/health/checks.h"
 
 #include <stdio.h>
 #include <uthash.h>

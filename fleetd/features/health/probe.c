@@ -1,4 +1,4 @@
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
  * CHECKS_EXEC execute a command. Above these limits all intervals stretch. */
 #pragma once
 
-#include "fleetd/agent/probe.h"
+#include "fleetd/features/health/probe.h"
 
 enum {
         CHECKS_PER_SECOND = 100,
