@@ -433,45 +433,18 @@ bool output_has_colours(void) {
         return isatty(STDOUT_FILENO) && !(no && *no) && !(term && streq(term, "dumb"));
 }
 
-enum { GREEN, RED, YELLOW };
-
-/* States of units, machines, assignments and files, with the colours of systemctl. */
-static const struct {
-        const char *state;
-        int colour;
-} state_colours[] = {
-        { "active", GREEN },
-        { "running", GREEN },
-        { "launched", GREEN },
-        { "up", GREEN },
-        { "failed", RED },
-        { "lost", RED },
-        { "no", RED },
-        { "refused", RED },
-        { "not-loaded", RED },
-        { "activating", YELLOW },
-        { "deactivating", YELLOW },
-        { "reloading", YELLOW },
-        { "refreshing", YELLOW },
-        { "away", YELLOW },
-        { "auto-restart", YELLOW },
-        { "start", YELLOW },
-        { "start-pre", YELLOW },
-        { "start-post", YELLOW },
-        { "stop-sigterm", YELLOW },
-        { "wait", YELLOW },
-        { "held", YELLOW },
-        { "taken", YELLOW },
-};
-
 const char *output_state_colour(const char *state) {
-        static const char *const sequences[] = {
-                [GREEN] = "\033[32m", [RED] = "\033[31m", [YELLOW] = "\033[33m"
+        /* States of units, machines, assignments and files, with the colours of systemctl. */
+        static const char *const colours[][2] = {
+                { "\033[32m", "active running launched up" },
+                { "\033[31m", "failed lost no refused not-loaded" },
+                { "\033[33m", "activating deactivating reloading refreshing away auto-restart start "
+                              "start-pre start-post stop-sigterm wait held taken" },
         };
 
-        for (size_t i = 0; i < ELEMENTS(state_colours); i++)
-                if (streq(state, state_colours[i].state))
-                        return sequences[state_colours[i].colour];
+        for (size_t i = 0; i < ELEMENTS(colours); i++)
+                if (text_has_word(colours[i][1], state))
+                        return colours[i][0];
         return "";
 }
 

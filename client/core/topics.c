@@ -20,34 +20,49 @@ const Topic topics[] = {
         {},
 };
 
-/* Verbs of kubectl, etcdctl, nomad, docker and others, and those of later versions. */
-static const struct {
-        const char *verb, *topic;
-} foreign_verbs[] = {
-        { "apply", "run" },
-        { "audit", "past" },
-        { "change", "update" },
-        { "create", "run" },
-        { "daemon-reload", "update" },
-        { "deploy", "run" },
-        { "discover", "discovery" },
-        { "failover", "move" },
-        { "forget", "remove" },
-        { "halt", "maintain" },
-        { "leader", "limits" },
-        { "list-timers", "limits" },
-        { "maintenance", "maintain" },
-        { "move-leader", "limits" },
-        { "poweroff", "maintain" },
-        { "rebalance", "move" },
-        { "scale", "run" },
-        { "service", "discovery" },
-        { "services", "discovery" },
-        { "shutdown", "maintain" },
-        { "snapshot", "backup" },
-        { "step-down", "limits" },
-        { "transfer", "limits" },
+/* Words of kubectl, etcdctl, nomad, docker and others, and of later versions, for a topic or a verb. */
+typedef struct ForeignVerbs {
+        const char *own, *words;
+} ForeignVerbs;
+
+static const ForeignVerbs foreign_topics[] = {
+        { "backup", "snapshot" },
+        { "discovery", "discover service services" },
+        { "limits", "leader list-timers move-leader step-down transfer" },
+        { "maintain", "halt maintenance poweroff shutdown" },
+        { "move", "failover rebalance" },
+        { "past", "audit" },
+        { "remove", "forget" },
+        { "run", "apply create deploy scale" },
+        { "update", "change daemon-reload" },
 };
+
+static const ForeignVerbs foreign_verbs[] = {
+        { "destroy", "delete rm" },
+        { "drain", "evacuate" },
+        { "journal", "logs tail" },
+        { "list-machines", "hosts machines node nodes" },
+        { "list-members", "members" },
+        { "list-unit-files", "is-enabled" },
+        { "list-units", "get list-jobs list-sockets ls ps top units" },
+        { "machine", "label" },
+        { "move", "evict migrate mv relocate" },
+        { "restart", "condrestart reload-or-restart try-reload-or-restart try-restart" },
+        { "revert", "rollback undo" },
+        { "rollout", "pause promote resume rolling rolling-update" },
+        { "start", "enable reenable unmask" },
+        { "status", "describe health info inspect" },
+        { "submit", "link" },
+        { "uncordon", "undrain" },
+        { "unload", "disable mask" },
+};
+
+static const char *foreign_find(const ForeignVerbs *rows, size_t n, const char *name) {
+        for (size_t i = 0; i < n; i++)
+                if (text_has_word(rows[i].words, name))
+                        return rows[i].own;
+        return NULL;
+}
 
 const Topic *topic_find(const char *name) {
         const Topic *found = NULL;
@@ -65,9 +80,10 @@ const Topic *topic_find(const char *name) {
 }
 
 const Topic *topic_of_foreign_verb(const char *name) {
-        for (size_t i = 0; i < ELEMENTS(foreign_verbs); i++)
-                if (streq(foreign_verbs[i].verb, name))
-                        return topic_find(foreign_verbs[i].topic);
+        const char *topic = foreign_find(foreign_topics, ELEMENTS(foreign_topics), name);
+
+        if (topic)
+                return topic_find(topic);
 
         /* "update" is a topic and no verb. */
         for (const Topic *t = topics; t->name; t++)
@@ -77,58 +93,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
 }
 
 const char *verb_of_foreign(const char *name) {
-        static const char *const rows[][2] = {
-                { "condrestart", "restart" },
-                { "delete", "destroy" },
-                { "describe", "status" },
-                { "disable", "unload" },
-                { "enable", "start" },
-                { "evacuate", "drain" },
-                { "evict", "move" },
-                { "get", "list-units" },
-                { "health", "status" },
-                { "hosts", "list-machines" },
-                { "info", "status" },
-                { "inspect", "status" },
-                { "is-enabled", "list-unit-files" },
-                { "label", "machine" },
-                { "link", "submit" },
-                { "list-jobs", "list-units" },
-                { "list-sockets", "list-units" },
-                { "logs", "journal" },
-                { "ls", "list-units" },
-                { "machines", "list-machines" },
-                { "mask", "unload" },
-                { "members", "list-members" },
-                { "migrate", "move" },
-                { "mv", "move" },
-                { "node", "list-machines" },
-                { "nodes", "list-machines" },
-                { "pause", "rollout" },
-                { "promote", "rollout" },
-                { "ps", "list-units" },
-                { "reenable", "start" },
-                { "relocate", "move" },
-                { "reload-or-restart", "restart" },
-                { "resume", "rollout" },
-                { "rm", "destroy" },
-                { "rollback", "revert" },
-                { "rolling", "rollout" },
-                { "rolling-update", "rollout" },
-                { "tail", "journal" },
-                { "top", "list-units" },
-                { "try-reload-or-restart", "restart" },
-                { "try-restart", "restart" },
-                { "undo", "revert" },
-                { "undrain", "uncordon" },
-                { "units", "list-units" },
-                { "unmask", "start" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (streq(rows[i][0], name))
-                        return rows[i][1];
-        return NULL;
+        return foreign_find(foreign_verbs, ELEMENTS(foreign_verbs), name);
 }
 
 const char *flag_of_foreign(const char *verb, const char *flag) {
