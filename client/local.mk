@@ -60,6 +60,7 @@ endif
 # The whole program with another libcurl, and a time that it need not wait for.
 FUZZERS += tests/fuzz/fuzz-client
 tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
-tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=subprocess_run
+tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/fake_curl.h tests/lib/fake_curl.c tests/lib/scratch.h \
+	tests/lib/scratch.c
+tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=sigtimedwait,--wrap=usleep,--wrap=subprocess_run
 tests_fuzz_fuzz_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)

@@ -6,7 +6,6 @@
  * its status, then the body. fleetctl always ends, prints a message when it fails, and never sends control
  * characters to a terminal. It imports what it has exported. */
 #include <assert.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,17 +17,12 @@
 #include "base/parse.h"
 #include "client/core/client.h"
 #include "client/fleetctl.h"
+#include "tests/lib/fake_curl.h"
 #include "tests/lib/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum {
-        PARTS_MAX = 16,
-        ARGUMENTS_MAX = 10,
-        REQUESTS_MAX = 1000,
-        SEPARATOR = 0x1e,
-        SLEPT_MAX_MS = 100 * 60 * 1000
-};
+enum { PARTS_MAX = 16, ARGUMENTS_MAX = 10, REQUESTS_MAX = 1000, SEPARATOR = 0x1e };
 
 typedef struct Part {
         const uint8_t *bytes;
@@ -39,24 +33,9 @@ static struct {
         Part parts[PARTS_MAX];
         size_t n_parts, next; /* the next answer */
         bool obliging;        /* answer each request with "done" */
-        unsigned n_requests, n_values;
-        uint64_t now_ms;
+        unsigned n_requests;
         char *scratch;
 } fuzz;
-
-/* -- Time: it passes in each call that reads the clock or sleeps -- */
-
-uint64_t __wrap_clock_monotonic_ms(void);
-uint64_t __wrap_clock_monotonic_ms(void) {
-        return fuzz.now_ms++;
-}
-
-int __wrap_usleep(useconds_t us);
-int __wrap_usleep(useconds_t us) {
-        fuzz.now_ms += us / 1000 + 1;
-        assert(fuzz.now_ms < SLEPT_MAX_MS); /* the command ends */
-        return 0;
-}
 
 /* Run no program, for example diff. */
 int __wrap_subprocess_run(const char *const *command, const char *const environment[],
@@ -68,164 +47,36 @@ int __wrap_subprocess_run(const char *const *command, const char *const environm
         return EXIT_FAILED;
 }
 
-/* -- The functions of libcurl that connection.c calls -- */
-
-struct Curl_easy {
-        curl_write_callback on_header, on_body;
-        void *header_data, *body_data;
-        const char *posted;
-        long status;
-        CURLcode code;
-        bool streams, done, delivered;
-};
-
-struct Curl_multi {
-        CURL *easy;
-        CURLMsg message;
-};
-
-#undef curl_easy_setopt
-#undef curl_easy_getinfo
-
-CURL *curl_easy_init(void) {
-        return calloc(1, sizeof(struct Curl_easy));
-}
-void curl_easy_cleanup(CURL *easy) {
-        free(easy);
-}
-void curl_easy_reset(CURL *easy) {
-        *(struct Curl_easy *) easy = (struct Curl_easy) {};
-}
-const char *curl_easy_strerror(CURLcode code) {
-        return "an error of curl's";
-}
-
-struct curl_slist *curl_slist_append(struct curl_slist *list, const char *s) {
-        struct curl_slist *item = calloc(1, sizeof(*item));
-
-        assert(!list && item && !strpbrk(s, "\r\n"));
-        return item;
-}
-
-void curl_slist_free_all(struct curl_slist *list) {
-        free(list);
-}
-
-CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
-        struct Curl_easy *e = easy;
-        va_list ap;
-
-        va_start(ap, option);
-        if (option == CURLOPT_HEADERFUNCTION)
-                e->on_header = va_arg(ap, curl_write_callback);
-        else if (option == CURLOPT_HEADERDATA)
-                e->header_data = va_arg(ap, void *);
-        else if (option == CURLOPT_WRITEFUNCTION)
-                e->on_body = va_arg(ap, curl_write_callback);
-        else if (option == CURLOPT_WRITEDATA)
-                e->body_data = va_arg(ap, void *);
-        else if (option == CURLOPT_POSTFIELDS)
-                e->posted = va_arg(ap, const char *);
-        else if (option == CURLOPT_URL)
-                for (const char *s = va_arg(ap, const char *); *s; s++)
-                        assert((unsigned char) *s > ' ' &&
-                               (unsigned char) *s < 0x7f); /* a URL is one word of ASCII */
-        va_end(ap);
-        return CURLE_OK;
-}
-
-CURLcode curl_easy_getinfo(CURL *easy, CURLINFO info, ...) {
-        const struct Curl_easy *e = easy;
-        va_list ap;
-
-        va_start(ap, info);
-        *va_arg(ap, long *) = info == CURLINFO_RESPONSE_CODE ? e->status : 0;
-        va_end(ap);
-        return CURLE_OK;
-}
-
-/* Deliver the body in pieces. */
-static CURLcode answer(struct Curl_easy *e) {
+/* Return the next part as an answer. */
+static FakeAnswer *answer(const char *url) {
         static const long statuses[] = { 200, 204, 201, 404, 400, 500, 412, 503 };
-        static char done[] = "{\"action\":\"set\",\"node\":{\"key\":\"/"
-                             "a\",\"value\":\"1\",\"modifiedIndex\":7,\"createdIndex\":7}}";
-        static char header[] = "X-Etcd-Index: 7\r\n";
-        Part part = { (const uint8_t *) done, sizeof(done) - 1 };
+        static FakeAnswer answers[REQUESTS_MAX];
+        FakeAnswer *a = &answers[fuzz.n_requests++];
+        const Part *part = &fuzz.parts[fuzz.next];
 
-        fuzz.n_requests++;
-        fuzz.n_values += e->posted && starts_with(e->posted, "value=");
         assert(fuzz.n_requests < REQUESTS_MAX);
-        e->status = 200;
-        if (!fuzz.obliging) {
-                if (fuzz.next >= fuzz.n_parts) /* in the end, an error that ends also a watch */
-                        return fuzz.n_requests < REQUESTS_MAX / 2 ? CURLE_COULDNT_CONNECT :
-                                                                    CURLE_UNSUPPORTED_PROTOCOL;
-                part = fuzz.parts[fuzz.next++];
-                if (part.size == 0)
-                        return CURLE_GOT_NOTHING;
-                e->status = statuses[part.bytes[0] % ELEMENTS(statuses)];
-                part.bytes++;
-                part.size--;
+        for (const char *s = url; *s; s++)
+                assert((unsigned char) *s > ' ' && (unsigned char) *s < 0x7f); /* one word of ASCII */
+        *a = (FakeAnswer) { .status = 200,
+                            .index = "7",
+                            .body = "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                                    "a\",\"value\":\"1\",\"modifiedIndex\":7,\"createdIndex\":7}}" };
+        if (fuzz.obliging)
+                return a;
+        if (fuzz.next >= fuzz.n_parts) { /* in the end, an error that ends also a watch */
+                a->code = fuzz.n_requests < REQUESTS_MAX / 2 ? CURLE_COULDNT_CONNECT :
+                                                               CURLE_UNSUPPORTED_PROTOCOL;
+                a->body = "";
+                return a;
         }
-        (void) e->on_header(header, 1, sizeof(header) - 1, e->header_data);
-        for (size_t at = 0, n; at < part.size; at += n) {
-                _cleanup_free_ char *piece = NULL;
-
-                n = MIN(part.size - at, (size_t) 700);
-                piece = malloc(n);
-                assert(piece);
-                memcpy(piece, part.bytes + at, n);
-                if (e->on_body(piece, 1, n, e->body_data) != n)
-                        return CURLE_WRITE_ERROR;
-        }
-        return CURLE_OK;
-}
-
-CURLcode curl_easy_perform(CURL *easy) {
-        return answer(easy);
-}
-
-CURLM *curl_multi_init(void) {
-        return calloc(1, sizeof(struct Curl_multi));
-}
-CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) {
-        return CURLM_OK;
-}
-
-CURLMcode curl_multi_cleanup(CURLM *multi) {
-        free(multi);
-        return CURLM_OK;
-}
-
-CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy) {
-        ((struct Curl_multi *) multi)->easy = easy;
-        return CURLM_OK;
-}
-
-CURLMcode curl_multi_perform(CURLM *multi, int *running) {
-        struct Curl_easy *e = ((struct Curl_multi *) multi)->easy;
-
-        if (!e->done)
-                e->code = answer(e);
-        e->done = true;
-        *running = 0;
-        return CURLM_OK;
-}
-
-CURLMsg *curl_multi_info_read(CURLM *multi, int *left) {
-        struct Curl_multi *m = multi;
-        struct Curl_easy *e = m->easy;
-
-        if (!e->done || e->delivered)
-                return NULL;
-        e->delivered = true;
-        m->message = (CURLMsg) { .msg = CURLMSG_DONE, .easy_handle = e, .data.result = e->code };
-        return &m->message;
-}
-
-CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd *fds, unsigned n, int ms, int *ret) {
-        fuzz.now_ms += ms;
-        return CURLM_OK;
+        fuzz.next++;
+        a->body = part->size > 1 ? (const char *) part->bytes + 1 : "";
+        a->size = part->size > 1 ? part->size - 1 : 0;
+        if (part->size > 0)
+                a->status = statuses[part->bytes[0] % ELEMENTS(statuses)];
+        else
+                a->code = CURLE_GOT_NOTHING;
+        return a;
 }
 
 /* -- Input -- */
@@ -427,9 +278,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         command = bytes[0] % ELEMENTS(commands);
         split(bytes + 1, size - 1);
         fuzz.next = 1;
-        fuzz.n_requests = fuzz.n_values = 0;
+        fuzz.n_requests = 0;
         fuzz.obliging = commands[command].reads == FOLDER;
-        fuzz.now_ms = 1000;
+        fake_curl_begin_with(answer);
         if (commands[command].reads == FILE_HERE)
                 file_put("a.service", input->bytes, input->size);
         else if (commands[command].reads == FOLDER)

@@ -19,9 +19,12 @@ typedef struct FakeAnswer {
         CURLcode code;     /* of the request; CURLE_OPERATION_TIMEDOUT: after its timeout */
         const char *
                 body; /* lines that begin with "@MS " are delayed; "...": no end; SIGTERM: send this signal */
+        size_t size;  /* of a 'body' of any bytes; 0: it is lines */
         bool used;
 } FakeAnswer;
 
 /* Set the answers, and the time to 0 (14 November 2023, 22:13:20). Write each request into 'sent'. All
  * arguments are borrowed. */
 void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent);
+/* Let 'answer' return the answer to each request, in place of a list. */
+void fake_curl_begin_with(FakeAnswer *(*answer)(const char *url));
