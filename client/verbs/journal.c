@@ -120,7 +120,9 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
         return 0;
 }
 
-static int source_add(Source *s, const char *line, size_t size) {
+static int source_add(void *userdata, const char *line, size_t size) {
+        Source *s = userdata;
+
         s->begun = s->begun || time_of(s->merge->format, line) > 0;
         if (s->begun)
                 return entry_add(s->merge, s - s->merge->sources, line, size);
@@ -129,25 +131,10 @@ static int source_add(Source *s, const char *line, size_t size) {
         return s->said.error;
 }
 
-/* Split the output into lines: pieces of an answer end anywhere. */
-static int on_answer(void *userdata, const char *json, size_t json_size) {
+static int on_answer(void *userdata, const char *json, size_t size) {
         Source *s = userdata;
-        _cleanup_json_ JsonValue *source = NULL;
-        const char *data = "";
-        int r;
 
-        r = unit_status_line_read(json, json_size, &source, &data, &s->status);
-        for (const char *at = data, *end; r >= 0 && *at; at = end) {
-                end = at + strcspn(at, "\n");
-                end += *end == '\n';
-                text_append_bytes(&s->partial, at, (size_t) (end - at));
-                r = s->partial.error;
-                if (r >= 0 && end[-1] == '\n') {
-                        r = source_add(s, s->partial.chars, s->partial.size);
-                        text_clear(&s->partial);
-                }
-        }
-        return r;
+        return unit_status_lines(json, size, &s->partial, &s->status, source_add, s);
 }
 
 static int by_time(const void *a, const void *b) {

@@ -46,10 +46,11 @@ static void append_message(Text *t, const JsonValue *entry) {
 }
 
 /* Take a line of journalctl. One that is no entry is a message of journalctl or of fleetd. */
-static int log_source_add(LogSource *s, const char *line, size_t size) {
+static int log_source_add(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text text = {};
         uint64_t at_us = 0, priority = PRIORITY_DEFAULT;
+        LogSource *s = userdata;
         LogEntry *e;
         int r;
 
@@ -88,25 +89,10 @@ static int log_source_add(LogSource *s, const char *line, size_t size) {
         return 0;
 }
 
-/* Split the output into lines: pieces of an answer end anywhere. */
-static int source_on_answer(void *userdata, const char *json, size_t json_size) {
+static int source_on_answer(void *userdata, const char *json, size_t size) {
         LogSource *s = userdata;
-        _cleanup_json_ JsonValue *answer = NULL;
-        const char *data = "";
-        int r;
 
-        r = unit_status_line_read(json, json_size, &answer, &data, &s->status);
-        for (const char *at = data, *end; r >= 0 && *at; at = end) {
-                end = at + strcspn(at, "\n");
-                end += *end == '\n';
-                text_append_bytes(&s->partial, at, (size_t) (end - at));
-                r = s->partial.size > LINE_SIZE_MAX ? -EFBIG : s->partial.error;
-                if (r >= 0 && end[-1] == '\n') {
-                        r = log_source_add(s, s->partial.chars, s->partial.size);
-                        text_clear(&s->partial);
-                }
-        }
-        return r;
+        return unit_status_lines(json, size, &s->partial, &s->status, log_source_add, s);
 }
 
 int log_source_open(LogSource *s, Error *err) {

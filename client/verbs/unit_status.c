@@ -24,8 +24,10 @@ void unit_status_add(Text *t, const char *parameter, const char *value) {
 
 /* -- Lines {"machine":"ID","data":"text"}, the last one {"exit":0} -- */
 
-int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
-                          int *ret_status) {
+/* Read a line of an answer, whose data is borrowed from *ret. The members stay if it has none. The caller
+ * frees *ret, also after an error. */
+static int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
+                                 int *ret_status) {
         uint64_t status = UINT64_MAX;
         int r;
 
@@ -38,6 +40,26 @@ int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const 
         if (status != UINT64_MAX)
                 *ret_status = (int) MIN(status, (uint64_t) 255);
         return json_read_string(*ret, "data", ret_data, NULL);
+}
+
+int unit_status_lines(const char *json, size_t size, Text *partial, int *ret_status, StreamLine line,
+                      void *userdata) {
+        _cleanup_json_ JsonValue *answer = NULL;
+        const char *data = "";
+        int r;
+
+        r = unit_status_line_read(json, size, &answer, &data, ret_status);
+        for (const char *at = data, *end; r >= 0 && *at; at = end) {
+                end = at + strcspn(at, "\n");
+                end += *end == '\n';
+                text_append_bytes(partial, at, (size_t) (end - at));
+                r = partial->size > LINE_SIZE_MAX ? -EFBIG : partial->error;
+                if (r >= 0 && end[-1] == '\n') {
+                        r = line(userdata, partial->chars, partial->size);
+                        text_clear(partial);
+                }
+        }
+        return r;
 }
 
 typedef struct Answer {

@@ -14,11 +14,10 @@ enum { UNIT_STATUS_LIMIT = 128 + SIGXCPU };
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine);
 void unit_status_add(Text *t, const char *parameter, const char *value); /* NULL or "": left out */
 
-/* Read a line of an answer. *ret_data is output of the remote command, borrowed from *ret; *ret_status is its
- * exit status, which ends the answer. Both stay if the line has none. The caller frees *ret, also after an
- * error. */
-int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
-                          int *ret_status);
+/* Split the output of an answer of a remote command into lines, which end with a newline; its pieces end
+ * anywhere. *ret_status becomes its exit status, which ends the answer. */
+int unit_status_lines(const char *json, size_t size, Text *partial, int *ret_status, StreamLine line,
+                      void *userdata);
 
 /* Print an answer as it arrives. Return the exit status of the remote command. *ret_any (may be NULL) becomes
  * true if the command printed anything. */
