@@ -82,11 +82,20 @@ int client_usage(const char *message) {
         return EXIT_USAGE;
 }
 
-int client_fail_verb(const char *verb, const Suggestion *s, const char *usage) {
-        if (s->nearest)
-                client_note("%s has no verb %s; did you mean %s? (%s)", verb, s->typed, s->nearest, usage);
+int client_fail_verb(const char *verb, const char *typed, const char *usage) {
+        Suggestion s = { .typed = typed };
+        char names[8][32];
+        size_t n = 0;
+
+        for (const char *p = usage; (p = strpbrk(p, "[|")) && n < ELEMENTS(names);) {
+                p += 1 + strspn(p + 1, " ");
+                snprintf(names[n], sizeof(names[n]), "%.*s", (int) strcspn(p, " |[]"), p);
+                suggest_consider(&s, names[n++]);
+        }
+        if (s.nearest)
+                client_note("%s has no verb %s; did you mean %s? (%s)", verb, typed, s.nearest, usage);
         else
-                client_note("%s has no verb %s: %s", verb, s->typed, usage);
+                client_note("%s has no verb %s: %s", verb, typed, usage);
         return EXIT_USAGE;
 }
 

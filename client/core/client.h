@@ -68,8 +68,9 @@ int client_fail_after(int r, const Error *err, const char *format, ...) _printf_
 /* Print "fleetctl: MESSAGE" and return EXIT_USAGE. */
 int client_usage(const char *message);
 
-/* Print that 'verb' has no such verb, the most similar one, and its usage. Return EXIT_USAGE. */
-int client_fail_verb(const char *verb, const Suggestion *s, const char *usage);
+/* Print that 'verb' has no verb 'typed', the most similar one of its usage, and that: "ca [show | rotate]".
+ * Return EXIT_USAGE. */
+int client_fail_verb(const char *verb, const char *typed, const char *usage);
 
 /* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
  * line, and its control characters are replaced. */

@@ -341,18 +341,8 @@ static bool output_check(const Text *t) {
         return false;
 }
 
-void output_words(const Text *t, size_t indent) {
-        size_t columns = output_columns(), used = 0;
-        _cleanup_text_ Text safe = {};
-        const char *s;
-
-        if (output_check(t))
-                text_append_printable_bytes(&safe, t->chars ?: "", t->size, true);
-        if (!output_check(t) || !output_check(&safe))
-                return;
-        s = safe.chars ?: "";
-        indent = indent > columns * 2 / 5 ? columns / 4 : indent;
-        while (columns > 0 && *s) {
+void output_wrap(const char *s, size_t columns, size_t first, size_t indent) {
+        for (size_t used = first; columns > 0 && *s; used = indent) {
                 size_t size = output_line_size(s, columns - used), shown = size;
 
                 while (shown > 0 && s[shown - 1] == ' ')
@@ -361,9 +351,19 @@ void output_words(const Text *t, size_t indent) {
                 s += size + strspn(s + size, " ");
                 if (*s)
                         putchar('\n');
-                used = indent;
         }
         puts(s);
+}
+
+void output_words(const Text *t, size_t indent) {
+        size_t columns = output_columns();
+        _cleanup_text_ Text safe = {};
+
+        if (output_check(t))
+                text_append_printable_bytes(&safe, t->chars ?: "", t->size, true);
+        if (!output_check(t) || !output_check(&safe))
+                return;
+        output_wrap(safe.chars ?: "", columns, 0, indent > columns * 2 / 5 ? columns / 4 : indent);
 }
 
 void output_words_and(const Text *t, const char *gap, const Text *last, size_t indent) {

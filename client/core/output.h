@@ -75,6 +75,9 @@ void output_cut(Text *t, const char *s, size_t width, bool in_middle);
 /* Return the size of the part of 's' that fits into 'width' columns: whole words, if the first one fits. */
 size_t output_line_size(const char *s, size_t width);
 
+/* Print a line after 'first' spaces, and its rest in lines with 'indent' of them; 'columns' 0: none. */
+void output_wrap(const char *s, size_t columns, size_t first, size_t indent);
+
 /* Print a line. A terminal continues it, at a word, after 'indent' columns. If the text has an error,
  * output_finish() reports it. */
 void output_words(const Text *t, size_t indent);

@@ -11,14 +11,13 @@ enum { TIME_SIZE = 64 };
 /* Parse "1h30min". */
 static int times_span(const char *s, uint64_t *ret_ms) {
         static const struct {
-                const char *name;
+                const char *names;
                 uint64_t ms;
-        } units[] = { { "s", 1000 },       { "sec", 1000 },       { "second", 1000 },
-                      { "seconds", 1000 }, { "m", 60000 },        { "min", 60000 },
-                      { "minute", 60000 }, { "minutes", 60000 },  { "h", 3600000 },
-                      { "hr", 3600000 },   { "hour", 3600000 },   { "hours", 3600000 },
-                      { "d", 86400000 },   { "day", 86400000 },   { "days", 86400000 },
-                      { "w", 604800000 },  { "week", 604800000 }, { "weeks", 604800000 } };
+        } units[] = { { "s sec second seconds", 1000 },
+                      { "m min minute minutes", 60000 },
+                      { "h hr hour hours", 3600000 },
+                      { "d day days", 86400000 },
+                      { "w week weeks", 604800000 } };
         uint64_t sum = 0;
 
         if (!*s)
@@ -27,14 +26,15 @@ static int times_span(const char *s, uint64_t *ret_ms) {
                 size_t n = strspn(s, "0123456789"), gap = strspn(s + n, " "),
                        size = strcspn(s + n + gap, "0123456789 ");
                 const char *unit = s + n + gap;
-                char digits[16] = {};
+                char digits[16] = {}, name[TIME_SIZE];
                 uint64_t number = 0, ms = 0;
 
                 if (n == 0 || n >= sizeof(digits))
                         return -EINVAL;
                 memcpy(digits, s, n);
+                snprintf(name, sizeof(name), "%.*s", (int) size, unit);
                 for (size_t i = 0; i < ELEMENTS(units); i++)
-                        if (strlen(units[i].name) == size && memcmp(units[i].name, unit, size) == 0)
+                        if (text_has_word(units[i].names, name))
                                 ms = units[i].ms;
                 if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
                         return -EINVAL;

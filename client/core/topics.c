@@ -1,8 +1,6 @@
 #include "client/core/topics.h"
 
 #include <stdio.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "client/core/output.h"
@@ -136,45 +134,10 @@ void topics_note_all(void) {
 }
 
 static size_t topic_columns(void) {
-        struct winsize window = {};
+        size_t columns = output_columns();
 
-        if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
-                return COLUMNS_DEFAULT;
-        return window.ws_col < COLUMNS_MIN ? COLUMNS_MIN :
-                                             MIN((size_t) window.ws_col, (size_t) TOPIC_COLUMNS_MAX);
-}
-
-/* Return the columns of the first 'size' bytes. */
-static size_t topic_width(const char *s, size_t size) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < size; i++)
-                n += (s[i] & 0xc0) != 0x80;
-        return n;
-}
-
-static void topic_print_wrapped(const char *text, size_t size, size_t indent, size_t indent_rest,
-                                size_t columns) {
-        size_t column = indent;
-
-        printf("%*s", (int) indent, "");
-        for (size_t i = 0, n; i < size; i += n + 1) {
-                const char *end = memchr(text + i, ' ', size - i);
-                size_t width;
-
-                n = end ? (size_t) (end - text) - i : size - i;
-                width = topic_width(text + i, n);
-                if (i > 0 && column + 1 + width > columns) {
-                        printf("\n%*s", (int) indent_rest, "");
-                        column = indent_rest;
-                } else if (i > 0) {
-                        putchar(' ');
-                        column++;
-                }
-                printf("%.*s", (int) n, text + i);
-                column += width;
-        }
-        putchar('\n');
+        return columns == 0 ? COLUMNS_DEFAULT :
+                              MIN(MAX(columns, (size_t) COLUMNS_MIN), (size_t) TOPIC_COLUMNS_MAX);
 }
 
 /* Return the columns of the mark before an item of a list: "- " or "1. ". */
@@ -186,6 +149,7 @@ static size_t topic_hanging(char mark) {
 
 void topic_print(const Topic *topic) {
         size_t columns = topic_columns();
+        _cleanup_text_ Text t = {};
 
         printf("%s\n\n", topic->title);
         for (const char *line = topic->text, *end; *line; line = end + 1) {
@@ -199,8 +163,10 @@ void topic_print(const Topic *topic) {
                 indent = INDENT + INDENT * (size_t) (line[0] - '0');
                 if (line[1] == '|')
                         printf("%*s%.*s\n", (int) indent, "", (int) (end - line - 2), line + 2);
-                else
-                        topic_print_wrapped(line + 2, (size_t) (end - line) - 2, indent,
-                                            indent + topic_hanging(line[1]), columns);
+                else {
+                        text_clear(&t);
+                        text_append_bytes(&t, line + 2, (size_t) (end - line) - 2);
+                        output_wrap(t.chars ?: "", columns, indent, indent + topic_hanging(line[1]));
+                }
         }
 }

@@ -301,14 +301,9 @@ static int cluster_run(Client *c, char **args, size_t n, Error *err) {
 
         while (n > 0 && which < ELEMENTS(cluster_verbs) && !streq(cluster_verbs[which].name, args[0]))
                 which++;
-        if (which == ELEMENTS(cluster_verbs)) {
-                Suggestion suggestion = { .typed = args[0] };
-
-                for (size_t i = 0; i < ELEMENTS(cluster_verbs); i++)
-                        suggest_consider(&suggestion, cluster_verbs[i].name);
-                return client_fail_verb("cluster", &suggestion,
+        if (which == ELEMENTS(cluster_verbs))
+                return client_fail_verb("cluster", args[0],
                                         "cluster [level [N] | rekey | secure | stop-waiting]");
-        }
         r = (n > 0 ? client_get_json : client_read)(c, "/fleet/v1/cluster", &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");

@@ -179,12 +179,8 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
 
         if (c->options.machine) {
                 r = client_find_host(machines, c->options.machine, &found, err);
-                if (r == -ENOENT) {
-                        client_note("%s", error_text(err, r));
-                        return EXIT_ABSENT;
-                }
                 if (r < 0)
-                        return r;
+                        return client_fail_machine(r, err);
                 q->machine = given = found->id;
         }
         r = choose_machine(q, items, machines, &q->machine, err);
@@ -336,7 +332,6 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
         } resolutions[] = { { "confirm", "held", "confirmed; the removal follows" },
                             { "take-over", "taken", "taken over: the directory owns it" },
                             { "retry", "reverted", "confirmed; the directory submits it again next" } };
-        static const char usage[] = "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]";
         _cleanup_reply_ Reply reply = {};
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
@@ -353,17 +348,13 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
                                          .done = resolutions[i].done,
                                          .names = names.items,
                                          .n_names = names.n };
-        if (n > 0 && !q.kind) {
-                Suggestion suggestion = { .typed = args[0] };
-
-                for (size_t i = 0; i < ELEMENTS(resolutions); i++)
-                        suggest_consider(&suggestion, resolutions[i].verb);
-                return client_fail_verb("directory", &suggestion, usage);
+        if (n > 0 && !q.kind)
+                return client_fail_verb("directory", args[0],
+                                        "directory [confirm [UNIT...] | take-over UNIT... | retry UNIT...]");
+        if (q.kind && !streq(q.kind, "held") && n == 1) {
+                client_note("directory %s: expected the names of units", args[0]);
+                return EXIT_USAGE;
         }
-        if (q.kind && !streq(q.kind, "held") && n == 1)
-                return client_usage(streq(q.kind, "taken") ?
-                                            "directory take-over: expected the names of units" :
-                                            "directory retry: expected the names of units");
         r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
                 return r;

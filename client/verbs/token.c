@@ -227,17 +227,13 @@ static int token_run(Client *c, char **args, size_t n, Error *err) {
                 const char *name;
                 int (*run)(Client *c, char **args, size_t n, Error *err);
         } token_verbs[] = { { "create", token_create }, { "ls", token_list }, { "revoke", token_revoke } };
-        Suggestion suggestion = {};
 
         if (n == 0)
                 return token_create(c, args, 0, err);
         for (size_t i = 0; i < ELEMENTS(token_verbs); i++)
                 if (streq(token_verbs[i].name, args[0]))
                         return token_verbs[i].run(c, args + 1, n - 1, err);
-        suggestion.typed = args[0];
-        for (size_t i = 0; i < ELEMENTS(token_verbs); i++)
-                suggest_consider(&suggestion, token_verbs[i].name);
-        return client_fail_verb("token", &suggestion, "token [create | ls | revoke ID]");
+        return client_fail_verb("token", args[0], "token [create | ls | revoke ID]");
 }
 
 /* -- ca -- */
