@@ -313,13 +313,30 @@ static void connection_note_stale(Connection *c, const Reply *reply) {
         c->is_stale = reply->stale_s > 0;
 }
 
+/* Send the request that is set up, and complete its reply. */
+static int connection_perform(Connection *c, Reply *reply, uint64_t limit_ms, bool change, Error *err) {
+        CURLcode code = curl_easy_perform(c->easy);
+
+        if (reply->body.error < 0)
+                return -ENOMEM;
+        if (code != CURLE_OK)
+                return transport_error(c, c->easy, code, limit_ms, change, err);
+        (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply->status);
+        c->status = reply->status;
+        connection_note_stale(c, reply);
+        if (c->settings.debug)
+                fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply->status, reply->body.size);
+        text_append(&reply->body, ""); /* terminated, even if empty */
+        return 0;
+}
+
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
                        const Text *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
         struct curl_slist headers = { .data = (char *) type };
         bool change = !streq(method, "GET");
         uint64_t limit_ms = MIN(change ? c->settings.write_ms : c->settings.read_ms, c->limit_ms);
-        CURLcode code;
+        int r;
 
         curl_easy_reset(c->easy);
         if ((body && body->error < 0) || easy_set_up(c, c->easy, method, path, &reply) < 0)
@@ -338,18 +355,9 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
         }
-        code = curl_easy_perform(c->easy);
-        if (reply.body.error < 0)
-                return -ENOMEM;
-        if (code != CURLE_OK)
-                return transport_error(c, c->easy, code, limit_ms, change, err);
-
-        (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
-        c->status = reply.status;
-        connection_note_stale(c, &reply);
-        if (c->settings.debug)
-                fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
-        text_append(&reply.body, ""); /* terminated, even if empty */
+        r = connection_perform(c, &reply, limit_ms, change, err);
+        if (r < 0)
+                return r;
         *ret = reply;
         reply = (Reply) {};
         return 0;
@@ -394,7 +402,7 @@ int connection_download(Connection *c, const char *path, int fd, uint64_t limit,
                         Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
         Download d = { .easy = c->easy, .fd = fd, .rest = limit, .reply = &reply };
-        CURLcode code;
+        int r;
 
         curl_easy_reset(c->easy);
         if (easy_set_up(c, c->easy, "GET", path, &reply) < 0)
@@ -403,15 +411,11 @@ int connection_download(Connection *c, const char *path, int fd, uint64_t limit,
         (void) curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, (long) (silence_ms / 1000));
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_download);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &d);
-        code = curl_easy_perform(c->easy);
+        r = connection_perform(c, &reply, silence_ms, false, err);
         if (d.error < 0)
                 return error_set(err, d.error, "%s", strerror(-d.error));
-        if (reply.body.error < 0)
-                return -ENOMEM;
-        if (code != CURLE_OK)
-                return transport_error(c, c->easy, code, silence_ms, false, err);
-        (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
-        text_append(&reply.body, ""); /* terminated, even if empty */
+        if (r < 0)
+                return r;
         *ret = reply;
         reply = (Reply) {};
         return 0;

@@ -249,6 +249,19 @@ int output_line(const char *s) {
         return r < 0 ? r : output_text("\n", 1);
 }
 
+/* Text that could not be composed without memory fails like text that could not be written. */
+static bool output_check(const Text *t) {
+        if (t->error >= 0)
+                return true;
+        failure = failure ?: -t->error;
+        incomplete = true;
+        return false;
+}
+
+int output_built(const Text *t) {
+        return output_check(t) ? output_line(t->chars ?: "") : t->error;
+}
+
 bool output_has_failed(void) {
         return ferror(stdout) != 0 || incomplete;
 }
@@ -330,15 +343,6 @@ size_t output_line_size(const char *s, size_t width) {
                 column = next;
         }
         return size;
-}
-
-/* Text that could not be composed without memory fails like text that could not be written. */
-static bool output_check(const Text *t) {
-        if (t->error >= 0)
-                return true;
-        failure = failure ?: -t->error;
-        incomplete = true;
-        return false;
 }
 
 void output_wrap(const char *s, size_t columns, size_t first, size_t indent) {

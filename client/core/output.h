@@ -49,7 +49,8 @@ int output_control(const char *s);
 /* Write to stdout. output_name() also escapes newline and tab on a terminal. Return 0 or a negative errno. */
 int output_name(const void *bytes, size_t size);
 int output_text(const void *bytes, size_t size);
-int output_line(const char *s); /* adds a newline */
+int output_line(const char *s);  /* adds a newline */
+int output_built(const Text *t); /* the same; returns the error of a text, which output_finish() reports */
 
 /* Write what follows to nowhere, as if stdout were no terminal, or again to stdout. 0 or a negative errno. */
 int output_discard(bool discards);

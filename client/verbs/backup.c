@@ -100,8 +100,7 @@ static int print_description(const Client *c, const char *file, const BackupDesc
                         backup_append_description(&t, d);
                 else
                         text_append(&t, "verified; a former version wrote it, without a description");
-                if (t.error == 0)
-                        (void) output_line(t.chars);
+                (void) output_built(&t);
                 if (known && d->unconfirmed)
                         client_note(
                                 "not confirmed by a leader: writes that this host did not have are missing");
@@ -122,9 +121,7 @@ static int print_description(const Client *c, const char *file, const BackupDesc
         json_add_u64(&t, "raftIndex", d->raft_index);
         json_add_u64(&t, "time", d->wall_ms);
         json_close(&t, '}');
-        if (t.error == 0)
-                (void) output_line(t.chars);
-        return t.error;
+        return output_built(&t);
 }
 
 /* Verify the file at 'path', and print it under its name. */

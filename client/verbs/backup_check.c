@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "client/core/subprocess.h"
+#include "client/core/times.h"
 
 enum { EXIT_NOT_FOUND = 127, HOSTS_NAMED_MAX = 20 };
 
@@ -34,15 +34,12 @@ int backup_open_tree(const char *file) {
 }
 
 void backup_append_description(Text *t, const BackupDescription *d) {
-        time_t seconds = (time_t) (d->wall_ms / 1000);
-        char when[32] = "", cluster[HEX64_SIZE], lineage[HEX64_SIZE];
-        struct tm tm;
+        char when[32], cluster[HEX64_SIZE], lineage[HEX64_SIZE];
 
-        if (localtime_r(&seconds, &tm))
-                (void) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
         text_printf(t, "cluster %s, lineage %s, index %llu, feature level %llu, written %s",
                     hex64_print(d->cluster_id, cluster), hex64_print(d->lineage, lineage),
-                    (unsigned long long) d->index, (unsigned long long) MAX(d->level, (uint64_t) 1), when);
+                    (unsigned long long) d->index, (unsigned long long) MAX(d->level, (uint64_t) 1),
+                    times_date(d->wall_ms, when));
         for (size_t i = 0; i < d->n_hosts && i < HOSTS_NAMED_MAX; i++) {
                 text_printable(t, "%s%s", i == 0 ? ", of " : ", ", d->hosts[i]);
         }

@@ -269,8 +269,8 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
         json_open(&body, NULL, '{');
         json_add_bool(&body, "force", c->options.force);
         json_close(&body, '}');
-        if (names.error < 0 || body.error < 0)
-                return -ENOMEM;
+        if (names.error < 0)
+                return names.error;
         if (!client_confirm(
                     c, "Require certificates?",
                     "From now on, hosts authenticate each other with certificates only, and the key file "

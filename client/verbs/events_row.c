@@ -1,7 +1,6 @@
 /* One row of the history as text: what happened, aligned in columns. */
 #include "client/verbs/events.h"
 
-#include <sys/ioctl.h>
 #include <time.h>
 
 #include "units/verdict_former.h"
@@ -167,10 +166,7 @@ static void append_text(Text *t, const EventRow *row, uint64_t now_ms) {
 /* -- Columns -- */
 
 static size_t terminal_width(void) {
-        struct winsize window = {};
-
-        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0 ? WIDTH_DEFAULT :
-                                                                                     window.ws_col;
+        return output_columns() ?: (size_t) WIDTH_DEFAULT;
 }
 
 static const char *or_none(const char *s) {
@@ -206,9 +202,7 @@ int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine)
 }
 
 static void append_padded(Text *t, const char *s, size_t width) {
-        text_append(t, s);
-        for (size_t n = output_width(s); n < width; n++)
-                text_append_char(t, ' ');
+        text_printf(t, "%s%*s", s, (int) (width - MIN(width, output_width(s))), "");
 }
 
 static void append_indent(Text *t, size_t width) {

@@ -295,7 +295,7 @@ static void export_print_result(const Client *c, const Exporter *x) {
                 json_add_u64(&t, "metadata", x->n_metadata);
                 json_add_u64(&t, "units", x->n_units);
                 json_close(&t, '}');
-                (void) output_line(t.error < 0 ? "" : t.chars);
+                (void) output_built(&t);
                 return;
         }
         printf("Exported %zu unit%s, %zu metadata of machines and %zu key%s at index %llu\n", x->n_units,

@@ -277,7 +277,7 @@ static void print_json(const Folder *f) {
         }
         json_close(&t, ']');
         json_close(&t, '}');
-        (void) output_line(t.error < 0 ? "" : t.chars);
+        (void) output_built(&t);
 }
 
 /* Print what differs and how to continue. Return false: nothing may be written. */

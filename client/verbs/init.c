@@ -36,8 +36,6 @@ int init_request(Client *c, const char *path, const char *token, bool exposed, J
         json_add_string(&body, "listen", c->options.listen ?: "");
         json_add_string(&body, "token", token);
         json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
         r = client_request(c, "POST", path, &body, &reply, err);
         explicit_bzero(body.chars, body.size);
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
@@ -182,8 +180,6 @@ static int init_run(Client *c, char **args, size_t n, Error *err) {
                 text_printf(&body, "%s\"voters\":%llu", body.size > 1 ? "," : "",
                             (unsigned long long) voters);
         json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
         r = client_request(c, "PUT", "/fleet/v1/cluster/settings", &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to set the settings of the cluster: ");

@@ -3,8 +3,6 @@
  * Each machine sends its entries in order. The earliest of the first ones is printed when all machines have
  * sent one; until then no more is read from the others, so that memory does not depend on the size of the
  * journals. With --follow, an entry waits WINDOW_MS for earlier ones of other machines. */
-#include <time.h>
-
 #include "base/clock.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
@@ -42,21 +40,6 @@ static void log_done(Log *l) {
 
 /* -- Printing -- */
 
-/* A terminal gets the time alone for entries of today. */
-static void append_time(Text *t, uint64_t at_us) {
-        time_t at = (time_t) (at_us / 1000000), now = (time_t) (clock_real_ms() / 1000);
-        struct tm when = {}, today = {};
-        char text[32];
-        bool is_today;
-
-        (void) localtime_r(&at, &when);
-        (void) localtime_r(&now, &today);
-        is_today = when.tm_year == today.tm_year && when.tm_yday == today.tm_yday;
-        if (strftime(text, sizeof(text), is_today && isatty(STDOUT_FILENO) ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S",
-                     &when) > 0)
-                text_append(t, text);
-}
-
 /* As in journalctl: errors are red, warnings yellow, notices bold, and debug messages grey. */
 static const char *priority_colour(unsigned priority) {
         static const char *const colours[] = {
@@ -70,6 +53,7 @@ static const char *priority_colour(unsigned priority) {
 static int log_entry_print(Log *l, const LogEntry *e) {
         const char *colour = priority_colour(e->priority);
         _cleanup_text_ Text t = {};
+        char date[32];
         size_t before;
 
         l->n_printed++;
@@ -77,7 +61,10 @@ static int log_entry_print(Log *l, const LogEntry *e) {
                 (void) output_line(e->text);
                 return 0;
         }
-        append_time(&t, e->at_us);
+        if (isatty(STDOUT_FILENO)) /* the time alone for entries of today */
+                append_clock(&t, e->at_us / 1000, true);
+        else
+                text_append(&t, times_date(e->at_us / 1000, date));
         text_append(&t, " ");
         before = t.size;
         log_append_name(&t, e->source);

@@ -117,7 +117,7 @@ static int drain_print_json(Drain *d, Error *err) {
         }
         json_close(&t, ']');
         json_close(&t, '}');
-        return t.error < 0 ? t.error : output_line(t.chars);
+        return output_built(&t);
 }
 
 /* Return the exit status of a failed request, which 'what' did not do. */

@@ -220,10 +220,7 @@ static int machine_set_print(const ApiMachine *m, char **pairs, size_t n) {
                 text_append_printable_bytes(&t, pairs[i], size - ends_with(pairs[i], "="), false);
                 text_append(&t, ends_with(pairs[i], "=") ? " removed" : "");
         }
-        if (t.error < 0)
-                return t.error;
-        (void) output_line(t.chars);
-        return 0;
+        return output_built(&t);
 }
 
 static int machine_set(Client *c, char **args, size_t n, Error *err) {

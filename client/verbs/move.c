@@ -208,9 +208,7 @@ static int moving_stays(const Moving *m) {
         _cleanup_text_ Text t = {};
 
         text_printable(&t, "%s is on %s", m->name, member_text(m->state, "machine"));
-        if (t.error < 0)
-                return t.error;
-        return client_prints_json(m->client) ? EXIT_DONE : output_line(t.chars);
+        return client_prints_json(m->client) ? EXIT_DONE : output_built(&t);
 }
 
 /* Print which units leave the machine after this one: the command does not wait for them. */
@@ -227,7 +225,7 @@ static int moving_print_followers(const Moving *m) {
                 text_printable(&t, "%s%s", i > 0 ? ", " : "",
                                json_value_string(json_value_item(followers, i)) ?: "");
         }
-        return t.error < 0 ? t.error : output_line(t.chars);
+        return output_built(&t);
 }
 
 /* Begin the move, and wait for its end. */

@@ -246,8 +246,7 @@ static const JsonValue *print_others(const Recovery *r, const JsonValue **ret_si
                         if (has_more(m, best ?: r->cluster))
                                 best = m;
                 }
-                if (t.error == 0)
-                        (void) output_line(t.chars);
+                (void) output_built(&t);
         }
         return best;
 }
@@ -337,9 +336,9 @@ static int recover_explain(Recovery *r, Error *err) {
                                                              member_number(r->cluster, "raftIndex")),
                                (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
                                                              member_number(r->cluster, "term")));
-                if (t.error < 0)
-                        return t.error;
-                (void) output_line(t.chars);
+                e = output_built(&t);
+                if (e < 0)
+                        return e;
                 r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
                 best = print_others(r, &silent);
                 e = output_flush();

@@ -385,8 +385,7 @@ static void print_done(const Set *set, const char *done) {
         _cleanup_text_ Text line = {};
 
         text_printable(&line, "%s: %s", rollout_set_text(set, "name"), done);
-        if (line.error >= 0)
-                (void) output_line(line.chars);
+        (void) output_built(&line);
 }
 
 /* Pause, resume or promote the rollout of one unit. */
@@ -473,7 +472,7 @@ static int sets_print_json(const Sets *s, Error *err) {
                 first = false;
         }
         text_append(&t, "]}");
-        return t.error < 0 ? t.error : output_line(t.chars);
+        return output_built(&t);
 }
 
 /* Return whether the first one of two arguments is similar to a request, or a verb of kubectl, and no unit;

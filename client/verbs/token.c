@@ -262,7 +262,7 @@ static int ca_print(const JsonValue *root) {
                                                           ", waits for a new certificate of ",
                                waits);
         }
-        return line.error < 0 ? line.error : output_line(line.chars);
+        return output_built(&line);
 }
 
 static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
@@ -274,8 +274,6 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
         json_open(&body, NULL, '{');
         json_add_bool(&body, "compromised", c->options.compromised);
         json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
         if (!client_confirm(
                     c, "Rotate?",
                     "A new root replaces that of the cluster%s. All hosts get new certificates; %s end. No "
