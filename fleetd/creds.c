@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "io/child_uv.h"
 
 enum {
         CREDS_MS = 20000, /* a TPM may need seconds */

@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <uv.h>
 
+#include "io/child_uv.h"
+
 #include "io/loop_uv.h"
 
 /* libuv repeats a read that fills the buffer, up to 32 times. A pipe that holds less than the buffer is read

@@ -107,7 +107,7 @@ const TlsRoots *tls_credentials_roots(const TlsCredentials *credentials) {
 }
 
 const TlsCertificate *tls_credentials_certificate(const TlsCredentials *credentials) {
-        return credentials->has_certificate ? &credentials->certificate : NULL;
+        return credentials && credentials->has_certificate ? &credentials->certificate : NULL;
 }
 
 int tls_credentials_use(const TlsCredentials *credentials, gnutls_session_t session, bool with_key) {

@@ -12,141 +12,7 @@ enum {
         NAME_MAX_BYTES = 253,    /* of a DNS name */
         LABEL_MAX_BYTES = 63,
         COMMON_NAME_MAX = 64, /* bytes: ub-common-name of RFC 5280 */
-        HEX_ID_DIGITS = 16,
 };
-
-static const char scheme[] = "fleet://";
-
-const char *const tls_role_names[_TLS_ROLE_MAX] = {
-        [TLS_ROLE_HOST] = "host",
-        [TLS_ROLE_REPLICA] = "replica",
-        [TLS_ROLE_USER] = "user",
-        [TLS_ROLE_LISTENER] = "listener",
-};
-
-int tls_failed(Error *err, int gnutls_error, const char *what) {
-        if (gnutls_error == GNUTLS_E_MEMORY_ERROR)
-                return error_set(err, -ENOMEM, "Failed to %s: out of memory", what);
-        return error_set(err, -EBADMSG, "Failed to %s: %s", what, gnutls_strerror(gnutls_error));
-}
-
-/* -- Pins -- */
-
-bool tls_pin_equal(const TlsPin *a, const TlsPin *b) {
-        return memcmp(a, b, sizeof(*a)) == 0;
-}
-
-void tls_pin_print(const TlsPin *pin, char ret[static TLS_PIN_SIZE]) {
-        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
-                snprintf(ret + 2 * i, 3, "%02x", pin->bytes[i]);
-}
-
-int tls_pin_parse(const char *s, TlsPin *ret) {
-        if (parse_hex_id(s, 2 * TLS_PIN_BYTES) < 0)
-                return -EINVAL;
-
-        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
-                ret->bytes[i] = hex_digit(s[2 * i]) << 4 | hex_digit(s[2 * i + 1]);
-        return 0;
-}
-
-int tls_public_key_read(gnutls_pubkey_t key, const char *whose, TlsPin *ret, Error *err) {
-        size_t size = TLS_PIN_BYTES;
-        gnutls_ecc_curve_t curve;
-        unsigned bits = 0;
-        int r;
-
-        r = gnutls_pubkey_get_pk_algorithm(key, &bits);
-        if (r != GNUTLS_PK_ECDSA)
-                return error_set(err, -EBADMSG,
-                                 "the key of the %s is of type %s with %u bits, not ECDSA with P-256", whose,
-                                 r < 0 ? "unknown" : gnutls_pk_get_name(r), bits);
-        r = gnutls_pubkey_export_ecc_raw2(key, &curve, NULL, NULL, 0);
-        if (r < 0)
-                return tls_failed(err, r, "read the public key");
-        if (curve != GNUTLS_ECC_CURVE_SECP256R1)
-                return error_set(err, -EBADMSG, "the key of the %s is on the curve %s, not on P-256", whose,
-                                 gnutls_ecc_curve_get_name(curve) ?: "unknown");
-
-        r = gnutls_pubkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, ret->bytes, &size);
-        return r < 0 ? tls_failed(err, r, "hash the public key") : 0;
-}
-
-/* -- URIs -- */
-
-void tls_uri_print(const TlsUri *uri, char ret[static TLS_URI_SIZE]) {
-        snprintf(ret, TLS_URI_SIZE, "%s%016llx/%s/%s", scheme, (unsigned long long) uri->cluster_id,
-                 tls_role_names[uri->role], uri->subject);
-}
-
-static bool uri_is_user_name(const char *s) {
-        static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-        static const char other[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
-
-        return *s && strchr(first, *s) && s[strspn(s, other)] == 0;
-}
-
-static bool uri_is_subject(TlsRole role, const char *s) {
-        return strlen(s) < TLS_SUBJECT_SIZE &&
-               (role == TLS_ROLE_USER ? uri_is_user_name(s) : parse_hex_id(s, 32) >= 0);
-}
-
-/* Check the bytes that no URI of this format has, for messages that name the fault. */
-static int uri_check_bytes(const char *s, size_t size, Error *err) {
-        if (size >= TLS_URI_SIZE)
-                return error_set(err, -EBADMSG,
-                                 "the URI of the certificate has %zu bytes, and at most %u are allowed", size,
-                                 TLS_URI_SIZE - 1);
-        if (memchr(s, 0, size))
-                return error_set(err, -EBADMSG, "the URI of the certificate contains a NUL byte");
-        if (memchr(s, '%', size))
-                return error_set(err, -EBADMSG, "the URI of the certificate contains a percent escape");
-        for (size_t i = 0; i < size; i++)
-                if (s[i] >= 'A' && s[i] <= 'Z')
-                        return error_set(err, -EBADMSG,
-                                         "the URI of the certificate contains an upper-case letter");
-        if (size > 0 && s[size - 1] == '/')
-                return error_set(err, -EBADMSG, "the URI of the certificate ends with '/'");
-        if (size < strlen(scheme) || memcmp(s, scheme, strlen(scheme)) != 0)
-                return error_set(err, -EBADMSG, "the URI of the certificate does not begin with '%s'",
-                                 scheme);
-        return 0;
-}
-
-int tls_uri_read(const void *bytes, size_t size, TlsUri *ret, Error *err) {
-        char text[TLS_URI_SIZE] = "", again[TLS_URI_SIZE];
-        char *cluster, *role, *subject, *save = NULL;
-        TlsUri uri = {};
-        int r;
-
-        r = uri_check_bytes(bytes, size, err);
-        if (r < 0)
-                return r;
-
-        memcpy(text, bytes, size);
-        cluster = strtok_r(text + strlen(scheme), "/", &save);
-        role = strtok_r(NULL, "/", &save);
-        subject = strtok_r(NULL, "", &save);
-        if (!subject || parse_hex_id(cluster, HEX_ID_DIGITS) < 0)
-                return error_set(err, -EBADMSG, "the URI of the certificate is not %sCLUSTER/ROLE/SUBJECT",
-                                 scheme);
-
-        uri.cluster_id = strtoull(cluster, NULL, 16);
-        uri.role = parse_name(role, tls_role_names, _TLS_ROLE_MAX);
-        if (uri.role < 0)
-                return error_set(err, -EBADMSG, "the URI of the certificate has an unknown role");
-        if (!uri_is_subject(uri.role, subject))
-                return error_set(err, -EBADMSG, "the URI of the certificate names no valid %s",
-                                 uri.role == TLS_ROLE_USER ? "user" : "machine ID");
-        memcpy(uri.subject, subject, strlen(subject));
-
-        /* strtok_r() skips repeated slashes. */
-        tls_uri_print(&uri, again);
-        if (strlen(again) != size || memcmp(again, bytes, size) != 0)
-                return error_set(err, -EBADMSG, "the URI of the certificate has an empty part");
-        *ret = uri;
-        return 0;
-}
 
 /* -- Private keys -- */
 
@@ -285,13 +151,6 @@ void tls_private_key_pin(const TlsPrivateKey *key, TlsPin *ret) {
 
 DEFINE_CLEANUP(gnutls_x509_crq_t, gnutls_x509_crq_deinit);
 
-/* Append 'pem', which is freed, to 'ret'. */
-static int append_pem(gnutls_datum_t *pem, Text *ret, Error *err) {
-        text_append_bytes(ret, pem->data, pem->size);
-        gnutls_free(pem->data);
-        return ret->error < 0 ? error_set(err, -ENOMEM, "Failed to export a certificate: out of memory") : 0;
-}
-
 int tls_request_create(const TlsPrivateKey *key, Text *ret, Error *err) {
         _cleanup_(gnutls_x509_crq_deinitp) gnutls_x509_crq_t request = NULL;
         gnutls_datum_t pem;
@@ -312,7 +171,7 @@ int tls_request_create(const TlsPrivateKey *key, Text *ret, Error *err) {
         r = gnutls_x509_crq_export2(request, GNUTLS_X509_FMT_PEM, &pem);
         if (r < 0)
                 return tls_failed(err, r, "export a certificate request");
-        return append_pem(&pem, ret, err);
+        return tls_append_pem(&pem, ret, err);
 }
 
 /* Read and check a request; its public key goes to 'key', which is initialized. */
@@ -379,16 +238,6 @@ static int certificate_begin(gnutls_x509_crt_t crt, const uint8_t serial[static 
         if (r < 0)
                 return r;
         return gnutls_x509_crt_set_expiration_time(crt, (time_t) ((now_ms + lifetime_ms) / 1000));
-}
-
-int tls_append_certificate(gnutls_x509_crt_t crt, Text *ret, Error *err) {
-        gnutls_datum_t pem;
-        int r;
-
-        r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
-        if (r < 0)
-                return tls_failed(err, r, "export a certificate");
-        return append_pem(&pem, ret, err);
 }
 
 static int certificate_end(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, const TlsPrivateKey *key,
@@ -460,7 +309,7 @@ bool tls_name_is_valid(const char *name) {
 
 static int issue_check(const TlsIssue *issue, Error *err) {
         if (issue->uri.role < 0 || issue->uri.role >= _TLS_ROLE_MAX ||
-            !uri_is_subject(issue->uri.role, issue->uri.subject))
+            !tls_uri_is_subject(issue->uri.role, issue->uri.subject))
                 return error_set(err, -EINVAL, "Failed to issue a certificate: invalid role or subject");
         if (issue->n_names > TLS_NAMES_MAX || (issue->n_names > 0 && issue->uri.role != TLS_ROLE_LISTENER))
                 return error_set(err, -EINVAL,

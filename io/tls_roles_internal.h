@@ -30,5 +30,9 @@ int tls_public_key_read(gnutls_pubkey_t key, const char *whose, TlsPin *ret, Err
 int tls_root_read(const gnutls_datum_t *bytes, gnutls_x509_crt_fmt_t format, gnutls_x509_crt_t *ret,
                   TlsCertificate *ret_fields, Error *err);
 
-/* Append a certificate in PEM. -EBADMSG, -ENOMEM. */
+/* Return whether a subject may stand in the URI of a certificate of that role. */
+bool tls_uri_is_subject(TlsRole role, const char *s);
+
+/* Append 'pem', which is freed; a certificate in PEM. -EBADMSG, -ENOMEM. */
+int tls_append_pem(gnutls_datum_t *pem, Text *ret, Error *err);
 int tls_append_certificate(gnutls_x509_crt_t crt, Text *ret, Error *err);

@@ -10,13 +10,13 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
 	kvstore/hub.h kvstore/hub.c kvstore/hub_places.h kvstore/hub_places.c kvstore/hub_window.h kvstore/hub_window.c kvstore/watch.h kvstore/read.c \
-	kvstore/command/replication_stats.h kvstore/command/replication_stats.c kvstore/command/sync.h \
-	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
+	kvstore/command/replication_stats.h kvstore/command/replication_stats.c kvstore/command/sync.h kvstore/command/sync.c \
+	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_step.c kvstore/apply/apply_key.c \
 	kvstore/command/cost.h kvstore/command/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/apply/events.h kvstore/apply/events.c kvstore/apply/history.h kvstore/apply/history.c \
 	kvstore/apply/dedup.h kvstore/apply/dedup.c \
 	kvstore/command/arena.h kvstore/command/arena.c \
-	kvstore/tree/tree.h kvstore/tree/tree.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \
+	kvstore/tree/tree.h kvstore/tree/environment.c kvstore/tree/lmdb.c kvstore/tree/sum.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \
 	kvstore/tree/format.h kvstore/tree/format.c \
 	kvstore/tree/tree_internal.h kvstore/tree/snapshot.c kvstore/tree/dedup_tables.c kvstore/tree/history_tables.c \
 	kvstore/command/command.h kvstore/command/command.c

@@ -351,7 +351,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (r == -ENOMEM)
                 return r;
         if (r >= 0 && status == KV_OK) {
-                r = kv_command_encode_at(cmd, kv_level(p->options.store), &w);
+                r = kv_command_encode(cmd, kv_level(p->options.store), &w);
                 size = w.size;
                 write_raw(&w, cmd->principal.data, principal);
                 if (w.error < 0 || r < 0)

@@ -330,7 +330,7 @@ static int relayed_take_rows(Proposals *p, RelayItem *i) {
         }
         for (size_t k = 0; k < n; k++)
                 writes[k].note = (KvNote) {};
-        (void) kv_command_encode_at(&i->cmd, kv_level(p->options.store), &i->without_rows);
+        (void) kv_command_encode(&i->cmd, kv_level(p->options.store), &i->without_rows);
         i->like.item.command = i->without_rows.bytes;
         i->like.item.command_size = i->without_rows.size;
         return i->without_rows.error;

@@ -32,12 +32,12 @@ struct Remote {
         Calls calls;              /* reads */
         Call sync;                /* that serves all of 'asking' */
         uint64_t sync_index;      /* its answer; 0: none yet */
-        TAILQ_HEAD(SyncQueue, KvSync) asking, syncs; /* wait for that request; for the next one */
-        Timer due;                                   /* of the first read that waits */
-        Timer again;                                 /* subscribe again */
-        uint64_t again_ms;                           /* the next delay of it */
-        LIST_HEAD(, RemoteRequest) requests;         /* remote_reads.c */
-        LIST_HEAD(, RemoteWatches) watches;          /* remote_watches.c */
+        KvSyncs asking, syncs;    /* wait for that request; for the next one */
+        Timer due;                /* of the first read that waits */
+        Timer again;              /* subscribe again */
+        uint64_t again_ms;        /* the next delay of it */
+        LIST_HEAD(, RemoteRequest) requests; /* remote_reads.c */
+        LIST_HEAD(, RemoteWatches) watches;  /* remote_watches.c */
         size_t n_watches;
         uint64_t full_on; /* the last session on which the replica rejected a watch for lack of room */
         RemoteAnswer answers[REMOTE_MEMBERS_MAX]; /* the oldest one gives way */

@@ -11,7 +11,7 @@ struct RemoteRequest {
         char key[];
 };
 
-static void request_free(RemoteRequest *q) {
+void remote_cancel(RemoteRequest *q) {
         call_end(&q->call);
         LIST_REMOVE(q, requests);
         free(q);
@@ -21,7 +21,7 @@ static void request_free(RemoteRequest *q) {
 static void request_finish(RemoteRequest *q, int result, const KvFound *found) {
         KvGet *get = q->get;
 
-        request_free(q);
+        remote_cancel(q);
         get->request = NULL;
         get->done(get->userdata, result, found);
 }
@@ -54,10 +54,6 @@ int remote_get(Remote *r, KvGet *get, RemoteRequest **ret) {
         remote_keep_time(r);
         *ret = q;
         return 0;
-}
-
-void remote_cancel(RemoteRequest *q) {
-        request_free(q);
 }
 
 /* -- Answers -- */
@@ -136,7 +132,7 @@ KvGet *remote_take_get(Remote *r) {
         if (!q)
                 return NULL;
         get = q->get;
-        request_free(q);
+        remote_cancel(q);
         get->request = NULL;
         return get;
 }
@@ -148,5 +144,5 @@ void requests_end(Remote *r, int error) {
 
 void requests_drop(Remote *r) {
         while (!LIST_EMPTY(&r->requests))
-                request_free(LIST_FIRST(&r->requests));
+                remote_cancel(LIST_FIRST(&r->requests));
 }

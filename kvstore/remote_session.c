@@ -314,24 +314,9 @@ static void remote_ask_later(Remote *r) {
         KvSync *sync;
 
         call_end(&r->sync);
-        while ((sync = TAILQ_LAST(&r->asking, SyncQueue))) {
+        while ((sync = TAILQ_LAST(&r->asking, KvSyncs))) {
                 TAILQ_REMOVE(&r->asking, sync, entry);
                 TAILQ_INSERT_HEAD(&r->syncs, sync, entry);
-        }
-}
-
-/* Answer the reads of a queue that are due; all with 'now' UINT64_MAX. An answer may cancel other reads. */
-static void syncs_answer(struct SyncQueue *queue, uint64_t now, KvStatus status) {
-        KvSync *sync = TAILQ_FIRST(queue);
-
-        while (sync) {
-                if (now < sync->due_ms) {
-                        sync = TAILQ_NEXT(sync, entry);
-                        continue;
-                }
-                TAILQ_REMOVE(queue, sync, entry);
-                sync->done(sync->userdata, status);
-                sync = TAILQ_FIRST(queue);
         }
 }
 
@@ -412,17 +397,6 @@ void remote_sync(Remote *r, KvSync *sync) {
 void remote_keep_time(Remote *r) {
         if (!timer_armed(&r->due))
                 (void) timer_start(&r->due, r->loop, REMOTE_WAIT_MS / 10);
-}
-
-static bool syncs_remove(struct SyncQueue *queue, KvSync *sync) {
-        KvSync *s;
-
-        TAILQ_FOREACH(s, queue, entry)
-                if (s == sync) {
-                        TAILQ_REMOVE(queue, sync, entry);
-                        return true;
-                }
-        return false;
 }
 
 void remote_sync_cancel(Remote *r, KvSync *sync) {

@@ -106,23 +106,18 @@ static void peers_reject(Peers *peers, PeerSession *s, Rejection cause, const ch
 /* -- Certificates -- */
 
 void peers_known(void *userdata, TlsRole role, const char *machine_id, TlsKnown *ret) {
-        Peers *peers = userdata;
-        PeerKnown known = {};
-
-        if (peers->options.known)
-                peers->options.known(peers->options.userdata, machine_id, &known);
-        *ret = known.tls;
+        *ret = peers_knowledge(userdata, machine_id).tls;
 }
 
 /* Set whether the machine of a session has the replica that its handshake names. */
 static void session_check_replica(Peers *peers, PeerSession *s) {
-        PeerKnown known = {};
+        PeerKnown known;
 
         if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known) {
                 s->is_replica = true;
                 return;
         }
-        peers->options.known(peers->options.userdata, s->handshake.machine_id, &known);
+        known = peers_knowledge(peers, s->handshake.machine_id);
         s->is_replica = known.tls.chain_counts ? s->peer.verified.replica || known.tls.replica :
                                                  known.tls.replica;
         if (known.raft_id != 0 && known.raft_id != s->handshake.raft_id && !known.tls.chain_counts)
@@ -132,7 +127,7 @@ static void session_check_replica(Peers *peers, PeerSession *s) {
 /* Check that the machine of a certificate sent the handshake, and still is as it was in TLS. */
 static int session_check_certificate(Peers *peers, const PeerSession *s, Error *err) {
         const TlsCertificate *leaf = &s->peer.verified.leaf;
-        TlsKnown known = {};
+        TlsKnown known;
 
         if (!streq(s->handshake.machine_id, leaf->uri.subject))
                 return error_set(err, -EKEYREJECTED,
@@ -141,7 +136,7 @@ static int session_check_certificate(Peers *peers, const PeerSession *s, Error *
         if (peers->options.token_root || !s->peer.verified.by_pin)
                 return 0;
 
-        peers_known(peers, leaf->uri.role, leaf->uri.subject, &known);
+        known = peers_knowledge(peers, leaf->uri.subject).tls;
         for (unsigned i = 0; i < known.n_pins && known.state != TLS_REMOVED; i++)
                 if (tls_pin_equal(known.pins + i, &leaf->pin))
                         return 0;
@@ -163,11 +158,11 @@ int session_check_key(const PeerSession *s, Error *err) {
 
 int session_recheck(Peers *peers, const PeerSession *s, Error *err) {
         const TlsCertificate *leaf = &s->peer.verified.leaf;
-        PeerKnown known = {};
+        PeerKnown known;
 
         if (s->peer.kind != TLS_PEER_CERTIFICATE || peers->options.token_root || !peers->options.known)
                 return 0;
-        peers->options.known(peers->options.userdata, leaf->uri.subject, &known);
+        known = peers_knowledge(peers, leaf->uri.subject);
         if (known.tls.chain_counts || known.tls.chain_waits) /* the tree may be older than the certificate */
                 return 0;
         if (known.tls.state == TLS_REMOVED)
@@ -358,18 +353,15 @@ static void peers_check_clone(Peers *peers, PeerSession *s) {
         host->candidate = s;
         session_hold(s);
         for (unsigned i = 0; i < n; i++)
-                (void) session_send(conflicts[i], PEER_PING, NULL, 0); /* a failed ping has no answer */
+                (void) peer_reply(conflicts[i], PEER_PING, NULL, 0); /* a failed ping has no answer */
 }
 
 /* The tombstone is of this lineage: in another one the host may be a member, and in a newer tree, too. */
 static Rejection removal_rejection(const Peers *peers, const PeerSession *s) {
-        PeerKnown known = {};
-
         if (!handshake_has_lineage_of(&s->handshake, &peers->self))
                 return REJECTION_LINEAGE;
-        if (peers->options.known)
-                peers->options.known(peers->options.userdata, s->handshake.machine_id, &known);
-        return known.stale ? REJECTION_ADMISSION : REJECTION_REMOVED;
+        return peers_knowledge(peers, s->handshake.machine_id).stale ? REJECTION_ADMISSION :
+                                                                       REJECTION_REMOVED;
 }
 
 /* Reject a session of a host without a replica that opens them too often: each costs a handshake, and a
@@ -478,7 +470,7 @@ static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
 /* Whether the other host proved that it is a replica of the cluster. A host that is dialed may reject before
  * its handshake: then its certificate counts alone. */
 static bool session_is_of_replica(Peers *peers, PeerSession *s) {
-        PeerKnown known = {};
+        TlsKnown known;
 
         if (s->peer.kind != TLS_PEER_CERTIFICATE)
                 return s->peer.kind == TLS_PEER_KEY;
@@ -486,9 +478,8 @@ static bool session_is_of_replica(Peers *peers, PeerSession *s) {
                 session_check_replica(peers, s);
                 return s->is_replica;
         }
-        if (peers->options.known)
-                peers->options.known(peers->options.userdata, s->peer.verified.leaf.uri.subject, &known);
-        return known.tls.replica || (known.tls.chain_counts && s->peer.verified.replica);
+        known = peers_knowledge(peers, s->peer.verified.leaf.uri.subject).tls;
+        return known.replica || (known.chain_counts && s->peer.verified.replica);
 }
 
 static void peers_on_rejected(void *userdata, PeerSession *s, Rejection cause, const char *message) {

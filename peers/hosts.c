@@ -21,6 +21,14 @@ PeerHost *host_find(const Peers *peers, const char *machine_id) {
         return host;
 }
 
+PeerKnown peers_knowledge(const Peers *peers, const char *machine_id) {
+        PeerKnown known = {};
+
+        if (peers->options.known)
+                peers->options.known(peers->options.userdata, machine_id, &known);
+        return known;
+}
+
 Pace *peer_host_pace(PeerSession *session) {
         return &session->host->subscriptions;
 }
@@ -361,6 +369,38 @@ void known_retry(KnownAddress *k) {
 
 void known_redial(KnownAddress *k) {
         known_wait(k, random_below(loop_random(k->peers->loop), REDIAL_MS + 1));
+}
+
+bool known_is_outdated(const KnownAddress *k) {
+        const TlsCertificate *own = tls_credentials_certificate(k->peers->credentials);
+        const PeerSession *s = k->session;
+
+        if (!own || !s || s->state != SESSION_OPEN)
+                return false;
+        if (s->peer.kind == TLS_PEER_KEY)
+                return k->peers->session_context.tls.key != NULL;
+        return s->peer.kind == TLS_PEER_CERTIFICATE && !tls_pin_equal(&s->own_pin, &own->pin);
+}
+
+void peers_redial_later(Peers *peers) {
+        bool waits = false;
+
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                waits |= known_is_outdated(k);
+        if (waits && !peers->closing && !timer_armed(&peers->redial) &&
+            timer_start(&peers->redial, peers->loop, PEERS_REDIAL_EACH_MS) < 0)
+                log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
+}
+
+bool peers_dials(const Peers *peers, uint64_t source) {
+        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
+                if (k->source == source)
+                        return true;
+        return false;
+}
+
+bool peers_has_certificate(const Peers *peers) {
+        return tls_credentials_certificate(peers->credentials);
 }
 
 /* -- State -- */

@@ -17,7 +17,6 @@ enum {
         HOST_KEPT_MS = 600000,
         PENDING_HELD_MS = 250,   /* a new connection displaces the oldest pending one after this time only, */
         PENDING_BUSY_MS = 2000,  /* or this one while many handshakes end well */
-        REDIAL_EACH_MS = 1000,   /* at most one session in this time is replaced */
         REDIAL_PAUSE_MS = 10000, /* between two attempts to replace one session */
         REJECTED_MAX = 4,        /* attempts to replace one session, see known_is_useless() */
 };
@@ -107,27 +106,11 @@ static void known_dial(void *userdata) {
 
 /* -- From the key file to certificates, and from a former key to another -- */
 
-/* Return whether the session was dialed with the key file, or with a former key, and a certificate of the
- * present one would be used now. */
-static bool known_is_outdated(const KnownAddress *k) {
-        const TlsCredentials *credentials = k->peers->credentials;
-        const TlsCertificate *own = credentials ? tls_credentials_certificate(credentials) : NULL;
-        const PeerSession *s = k->session;
-
-        if (!own || !s || s->state != SESSION_OPEN)
-                return false;
-        if (s->peer.kind == TLS_PEER_KEY)
-                return k->peers->session_context.tls.key != NULL;
-        return s->peer.kind == TLS_PEER_CERTIFICATE && !tls_pin_equal(&s->own_pin, &own->pin);
-}
-
 /* Return whether the cluster has the key of that host: it can prove a certificate, or soon will. */
 static bool known_has_pin(const KnownAddress *k) {
-        PeerKnown known = {};
+        TlsKnown known = k->host ? peers_knowledge(k->peers, k->host->machine_id).tls : (TlsKnown) {};
 
-        if (k->host && k->peers->options.known)
-                k->peers->options.known(k->peers->options.userdata, k->host->machine_id, &known);
-        return known.tls.state == TLS_KNOWN && known.tls.n_pins > 0;
+        return known.state == TLS_KNOWN && known.n_pins > 0;
 }
 
 /* Return whether a session with a former key of this replica has no use. The other replica rejects the
@@ -157,16 +140,6 @@ static void peers_on_redial(void *userdata) {
                 (void) known_connect(next); /* a failure is repeated after the pause */
         }
         peers_redial_later(peers);
-}
-
-void peers_redial_later(Peers *peers) {
-        bool waits = false;
-
-        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
-                waits |= known_is_outdated(k);
-        if (waits && !peers->closing && !timer_armed(&peers->redial) &&
-            timer_start(&peers->redial, peers->loop, REDIAL_EACH_MS) < 0)
-                log_error(NO_FIELDS, "Failed to start the timer of new sessions: out of memory");
 }
 
 /* The session ends last: observers of its end may call peers_set_known(). */
@@ -326,13 +299,6 @@ static PeerSession *peers_oldest_of_most(const Peers *peers, uint64_t source, un
         return most->oldest;
 }
 
-bool peers_dials(const Peers *peers, uint64_t source) {
-        for (const KnownAddress *k = peers->known; k; k = k->hh.next)
-                if (k->source == source)
-                        return true;
-        return false;
-}
-
 static bool peers_has_room(Peers *peers, uint64_t source, bool is_stranger) {
         uint64_t max = peers->options.limits.sessions ?: (uint64_t) PEERS_SESSIONS;
         PeerSession *oldest;
@@ -466,8 +432,7 @@ static void peers_on_all_gone(void *userdata) {
 /* Certificates must be of the cluster of this host, or of its token. A host whose store waits for its
  * admission is in the cluster of its own certificate. */
 static void peers_check_cluster(Peers *peers) {
-        const TlsCertificate *own = peers->credentials ? tls_credentials_certificate(peers->credentials) :
-                                                         NULL;
+        const TlsCertificate *own = tls_credentials_certificate(peers->credentials);
         uint64_t cluster_id = peers->self.cluster_id;
 
         if (peers->options.token_root)
@@ -600,13 +565,8 @@ bool peers_has_key(const Peers *peers) {
         return peers->options.key;
 }
 
-bool peers_has_certificate(const Peers *peers) {
-        return peers->credentials && tls_credentials_certificate(peers->credentials);
-}
-
 const TlsPin *peers_own_pin(const Peers *peers) {
-        const TlsCertificate *own = peers->credentials ? tls_credentials_certificate(peers->credentials) :
-                                                         NULL;
+        const TlsCertificate *own = tls_credentials_certificate(peers->credentials);
 
         return own ? &own->pin : NULL;
 }
@@ -677,14 +637,14 @@ PeerSession *peers_accepted(Peers *peers, const char *machine_id) {
 int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void *payload, size_t size) {
         PeerSession *s = peers_dialed(peers, machine_id);
 
-        return s ? session_send(s, type, payload, size) : -ENOTCONN;
+        return s ? peer_reply(s, type, payload, size) : -ENOTCONN;
 }
 
 int peers_send_raft(Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size) {
         PeerHost *host;
 
         HASH_FIND(hh_raft, peers->by_raft, &raft_id, sizeof(raft_id), host);
-        return host && host->dialed ? session_send(host->dialed, type, payload, size) : -ENOTCONN;
+        return host && host->dialed ? peer_reply(host->dialed, type, payload, size) : -ENOTCONN;
 }
 
 PeerSession *peers_session(Peers *peers, uint64_t number) {

@@ -22,6 +22,7 @@ enum {
         PEERS_WARNINGS_KEPT = 64,
         PEERS_FINISHED_SEC = 64,  /* handshakes that end well: those above this number in a second count, */
         PEERS_FINISHED_BUSY = 32, /* and from this count on, pending ones wait for a processor */
+        PEERS_REDIAL_EACH_MS = 1000, /* at most one session in this time is replaced */
 };
 
 /* Causes of warnings, in addition to rejections. */
@@ -139,6 +140,8 @@ struct Peers {
 /* -- hosts.c -- */
 
 PeerHost *host_find(const Peers *peers, const char *machine_id);
+/* What the owner knows about a machine; zero: nothing. */
+PeerKnown peers_knowledge(const Peers *peers, const char *machine_id);
 /* Trust the address while the host is known, and for an hour. Without memory: for an hour at most. */
 void host_trust(PeerHost *host, uint64_t source);
 /* The trust of an address ends with its host, unless another one was accepted from there. */
@@ -171,6 +174,14 @@ void host_outdated(PeerHost *host);
 /* Call on_change() for all changed hosts. 'userdata' is the Peers. */
 void peers_notify(void *userdata);
 
+/* Return whether the session was dialed with the key file, or with a former key, and a certificate of the
+ * present one would be used now. */
+bool known_is_outdated(const KnownAddress *k);
+/* Begin to replace such sessions. */
+void peers_redial_later(Peers *peers);
+/* Return whether this host dials that address. */
+bool peers_dials(const Peers *peers, uint64_t source);
+
 void known_set_host(KnownAddress *k, PeerHost *host);
 /* Keep the reason why no session is open for peers_state(), and log it once. */
 void known_warn(KnownAddress *k, unsigned cause, const char *message);
@@ -198,14 +209,6 @@ bool peers_has_tls(const Peers *peers);
 void peers_warn(Peers *peers, const PeerSession *s, unsigned cause, const char *message);
 /* A session of the machine was admitted: the next rejection is logged again. */
 void peers_clear_warnings(Peers *peers, const char *machine_id);
-
-/* -- peers.c -- */
-
-/* Begin to replace sessions by the key file that this host has dialed, if it has a certificate. */
-void peers_redial_later(Peers *peers);
-
-/* Return whether this host dials that address. */
-bool peers_dials(const Peers *peers, uint64_t source);
 
 /* -- admission.c -- */
 

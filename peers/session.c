@@ -171,7 +171,7 @@ static int session_queue(PeerSession *s, PeerFrame type, const void *payload, si
         return 0;
 }
 
-int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+int peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         int r;
 
         if (s->state != SESSION_OPEN)
@@ -350,7 +350,7 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
                         return;
                 }
                 /* The limit of the queue ends the session of a peer that does not read its answers. */
-                (void) session_send(s, PEER_PONG, frame->payload, MIN(frame->size, (size_t) PING_SIZE));
+                (void) peer_reply(s, PEER_PONG, frame->payload, MIN(frame->size, (size_t) PING_SIZE));
                 return;
         case PEER_PONG:
                 s->context->events->on_pong(s->context->userdata, s);
@@ -615,17 +615,10 @@ static TlsOptions session_tls(const PeerSession *s) {
         return options;
 }
 
-/* The pin of this host's certificate, if it dials with one; else zero. */
-static TlsPin session_own_pin(const SessionContext *context, bool dialed, bool use_key) {
-        const TlsCredentials *credentials = dialed && !use_key ? context->tls.credentials : NULL;
-        const TlsCertificate *own = credentials ? tls_credentials_certificate(credentials) : NULL;
-
-        return own ? own->pin : (TlsPin) {};
-}
-
 int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed, bool use_key) {
         _cleanup_free_ PeerSession *s = NEW0(PeerSession, 1);
         const char *address = stream_peer_address(stream);
+        const TlsCertificate *own = tls_credentials_certificate(context->tls.credentials);
         bool secure = context->tls.key || context->tls.credentials;
         int r;
 
@@ -644,7 +637,7 @@ int session_new(PeerSession **ret, const SessionContext *context, Stream *stream
                 .stall = TIMER(session_on_stall, s),
                 .resume = DEFERRED(session_on_resume, s),
                 .used_key = dialed && use_key && context->tls.key && context->tls.credentials,
-                .own_pin = session_own_pin(context, dialed, use_key),
+                .own_pin = own && dialed && !use_key ? own->pin : (TlsPin) {},
                 .peer.kind = TLS_PEER_KEY, /* without TLS */
         };
         for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)

@@ -132,8 +132,7 @@ void session_open(PeerSession *s);
 /* Stop reading until session_open() or the end. */
 void session_hold(PeerSession *s);
 
-/* -ENOTCONN, -EMSGSIZE, -ENOBUFS, -ENOMEM. No event is called from inside. */
-int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+/* As peer_reply(): no event is called from inside. */
 int session_send_handshake(PeerSession *s);
 
 /* Three ways to end a session; without effect after the end. on_end is called from inside. */

@@ -1,4 +1,4 @@
-/* What others read of a session, and send on it. */
+/* What others read of a session. */
 #include "peers/session.h"
 
 const char *session_machine(const PeerSession *s) {
@@ -20,10 +20,6 @@ uint64_t session_silent_ms(const PeerSession *s) {
 }
 
 /* -- Functions of peers.h -- */
-
-int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size) {
-        return session_send(session, type, payload, size);
-}
 
 const PeerHandshake *peer_handshake(const PeerSession *session) {
         return &session->handshake;

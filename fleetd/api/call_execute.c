@@ -5,7 +5,7 @@
 
 #include "fleetd/api/call_reader.h"
 #include "fleetd/api/fleet_v1.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 
 enum {
         JOURNAL_CPU_S = 60, /* processor time of one that ends */

@@ -231,14 +231,10 @@ static void write_command(Writer *w, const KvCommand *cmd, unsigned level, bool 
         }
 }
 
-int kv_command_encode_at(const KvCommand *cmd, unsigned level, Writer *w) {
+int kv_command_encode(const KvCommand *cmd, unsigned level, Writer *w) {
         write_u8(w, COMMAND_VERSION);
         write_command(w, cmd, level, false);
         return w->error;
-}
-
-int kv_command_encode(const KvCommand *cmd, Writer *w) {
-        return kv_command_encode_at(cmd, KV_LEVEL_MAX, w);
 }
 
 /* -- Decoding -- */

@@ -246,10 +246,9 @@ void kv_node_place(char **at, KvNode *node);
 
 /* -- Codec -- */
 
-/* Encode one command without a batch, for frames. */
-int kv_command_encode(const KvCommand *cmd, Writer *w);
-/* The same for a tree of this feature level: without what a program of that level cannot decode. */
-int kv_command_encode_at(const KvCommand *cmd, unsigned level, Writer *w);
+/* Encode one command without a batch, for a tree of this feature level: without what a program of that level
+ * cannot decode. */
+int kv_command_encode(const KvCommand *cmd, unsigned level, Writer *w);
 /* Decode exactly 'size' bytes, and check the limits above. The arrays of a transaction are in *ret_arena,
  * which the caller frees. -EBADMSG, -ENOMEM; -ENOTSUP: a newer version. */
 int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena);

@@ -13,3 +13,10 @@ typedef struct KvSync {
         TAILQ_ENTRY(KvSync) entry; /* the store's */
         uint64_t due_ms;
 } KvSync;
+
+/* Reads that wait, in the order of their deadlines. */
+typedef TAILQ_HEAD(KvSyncs, KvSync) KvSyncs;
+
+bool syncs_remove(KvSyncs *queue, KvSync *sync); /* false: it is not in this one */
+/* Answer those that are due at 'due_ms'; UINT64_MAX: all. An answer may cancel other reads. */
+void syncs_answer(KvSyncs *queue, uint64_t due_ms, KvStatus status);

@@ -6,6 +6,27 @@
 
 #include "kvstore/raft/core_internal.h"
 
+int raft_errno(int rv) {
+        static const int table[] = {
+                [RAFT_NOMEM] = -ENOMEM,        [RAFT_BADID] = -EINVAL,
+                [RAFT_DUPLICATEID] = -EEXIST,  [RAFT_DUPLICATEADDRESS] = -EEXIST,
+                [RAFT_BADROLE] = -EINVAL,      [RAFT_MALFORMED] = -EBADMSG,
+                [RAFT_NOTLEADER] = -EREMOTE,   [RAFT_LEADERSHIPLOST] = -ECONNABORTED,
+                [RAFT_SHUTDOWN] = -ESHUTDOWN,  [RAFT_CANTBOOTSTRAP] = -ENOTEMPTY,
+                [RAFT_CANTCHANGE] = -EBUSY,    [RAFT_CORRUPT] = -EUCLEAN,
+                [RAFT_CANCELED] = -ECANCELED,  [RAFT_NAMETOOLONG] = -ENAMETOOLONG,
+                [RAFT_TOOBIG] = -EFBIG,        [RAFT_NOCONNECTION] = -ENOTCONN,
+                [RAFT_BUSY] = -EAGAIN,         [RAFT_IOERR] = -EIO,
+                [RAFT_NOTFOUND] = -ENOENT,     [RAFT_INVALID] = -EINVAL,
+                [RAFT_UNAUTHORIZED] = -EACCES, [RAFT_NOSPACE] = -ENOSPC,
+                [RAFT_TOOMANY] = -EMFILE,
+        };
+
+        if (rv == 0)
+                return 0;
+        return rv > 0 && rv < (int) ELEMENTS(table) ? table[rv] : -EIO;
+}
+
 void raft_servers_done(RaftServers *servers) {
         for (size_t i = 0; i < servers->n; i++)
                 free(servers->items[i].address);

@@ -31,27 +31,6 @@ static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND &&
                       (int) RAFT_ENTRY_CHANGE == (int) RAFT_CHANGE,
               "entry types are the engine's");
 
-int raft_errno(int rv) {
-        static const int table[] = {
-                [RAFT_NOMEM] = -ENOMEM,        [RAFT_BADID] = -EINVAL,
-                [RAFT_DUPLICATEID] = -EEXIST,  [RAFT_DUPLICATEADDRESS] = -EEXIST,
-                [RAFT_BADROLE] = -EINVAL,      [RAFT_MALFORMED] = -EBADMSG,
-                [RAFT_NOTLEADER] = -EREMOTE,   [RAFT_LEADERSHIPLOST] = -ECONNABORTED,
-                [RAFT_SHUTDOWN] = -ESHUTDOWN,  [RAFT_CANTBOOTSTRAP] = -ENOTEMPTY,
-                [RAFT_CANTCHANGE] = -EBUSY,    [RAFT_CORRUPT] = -EUCLEAN,
-                [RAFT_CANCELED] = -ECANCELED,  [RAFT_NAMETOOLONG] = -ENAMETOOLONG,
-                [RAFT_TOOBIG] = -EFBIG,        [RAFT_NOCONNECTION] = -ENOTCONN,
-                [RAFT_BUSY] = -EAGAIN,         [RAFT_IOERR] = -EIO,
-                [RAFT_NOTFOUND] = -ENOENT,     [RAFT_INVALID] = -EINVAL,
-                [RAFT_UNAUTHORIZED] = -EACCES, [RAFT_NOSPACE] = -ENOSPC,
-                [RAFT_TOOMANY] = -EMFILE,
-        };
-
-        if (rv == 0)
-                return 0;
-        return rv > 0 && rv < (int) ELEMENTS(table) ? table[rv] : -EIO;
-}
-
 /* -- Lifetime -- */
 
 int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret) {

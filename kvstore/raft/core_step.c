@@ -276,3 +276,22 @@ int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Give
         }
         return 0;
 }
+
+/* Return whether this host is the sole voter of 'conf': it would lead without a new term. */
+static bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf) {
+        const struct raft_server *self = raft_configuration_find(conf, c->raft.id);
+
+        return !c->off.sole_voter_new_term && self && self->role == RAFT_VOTER &&
+               raft_configuration_voters(conf) == 1;
+}
+
+/* A sole voter elects itself without a message; so no other server detects that it led in this term before.
+ */
+int core_begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const struct raft_configuration *conf) {
+        if (!rule_sole_voter_new_term(c, conf))
+                return 0;
+
+        *term += 1;
+        *vote = c->raft.id;
+        return c->ops->write_meta(c->userdata, *term, *vote);
+}

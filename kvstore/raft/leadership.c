@@ -150,23 +150,6 @@ void replica_send_notices(Replica *p) {
 /* -- Contact with the leader, beyond Raft's election timeout: of a host without a vote, and of a failed
  * replica -- */
 
-static uint64_t silence_ms(const Replica *p) {
-        return 2 * p->options.election_ms;
-}
-
-static void contact_wait(Replica *p, uint64_t last_ms) {
-        uint64_t due_ms = last_ms + silence_ms(p), now = loop_now_ms(p->loop);
-
-        if (!timer_armed(&p->contact.silence))
-                (void) timer_start(&p->contact.silence, p->loop, due_ms > now ? due_ms - now : 0);
-}
-
-/* Also of a host that had a vote with the last message: that message may have ended it. */
-void replica_contact_watch(Replica *p) {
-        if (!replica_has_vote(p) && !p->contact.silent)
-                contact_wait(p, loop_now_ms(p->loop));
-}
-
 void replica_on_leader_message(Replica *p) {
         p->contact.last_ms = loop_now_ms(p->loop);
         if (p->contact.silent)
@@ -184,7 +167,7 @@ void replica_observe_leader(Replica *p, uint64_t id, uint64_t term) {
         p->contact.observed.term = term;
         p->contact.observed.ms = loop_now_ms(p->loop);
         if (id != 0)
-                contact_wait(p, p->contact.observed.ms);
+                replica_contact_wait(p, p->contact.observed.ms);
         if (!same)
                 replica_notify_later(p, RAFT_CHANGED_LEADER);
 }
@@ -194,16 +177,16 @@ static void contact_on_silence(void *userdata) {
         uint64_t now = loop_now_ms(p->loop);
 
         if (!p->core && p->contact.observed.id != 0) {
-                if (now < p->contact.observed.ms + silence_ms(p)) {
-                        contact_wait(p, p->contact.observed.ms);
+                if (now < p->contact.observed.ms + replica_silence_ms(p)) {
+                        replica_contact_wait(p, p->contact.observed.ms);
                         return;
                 }
                 replica_observe_leader(p, 0, p->contact.observed.term);
         }
         if (!replica_takes_inputs(p) || replica_has_vote(p))
                 return;
-        if (now < p->contact.last_ms + silence_ms(p)) {
-                contact_wait(p, p->contact.last_ms);
+        if (now < p->contact.last_ms + replica_silence_ms(p)) {
+                replica_contact_wait(p, p->contact.last_ms);
                 return;
         }
         p->contact.silent = true;

@@ -13,9 +13,6 @@ typedef enum CheckKind {
         _CHECK_MAX,
 } CheckKind;
 
-/* In order of arrival. */
-typedef TAILQ_HEAD(Queue, KvSync) Queue;
-
 /* A follower's request, which waits like a read of this host. */
 typedef struct Remote {
         KvSync sync;
@@ -25,9 +22,9 @@ typedef struct Remote {
 
 struct ReadIndex {
         Replica *replica;
-        Queue arrived; /* wait for the start of a check */
-        Queue checked; /* served by the check in flight */
-        Queue sure;    /* wait for 'sure_index' to be applied */
+        KvSyncs arrived; /* wait for the start of a check */
+        KvSyncs checked; /* served by the check in flight */
+        KvSyncs sure;    /* wait for 'sure_index' to be applied */
         uint64_t number, check_index, check_ms, sure_index;
         uint64_t confirmed[RAFT_SERVERS_MAX];
         size_t n_confirmed;
@@ -37,23 +34,12 @@ struct ReadIndex {
         Timer timer;
 };
 
-static KvSync *queue_take(Queue *q) {
+static KvSync *queue_take(KvSyncs *q) {
         KvSync *sync = TAILQ_FIRST(q);
 
         if (sync)
                 TAILQ_REMOVE(q, sync, entry);
         return sync;
-}
-
-static bool queue_remove(Queue *q, KvSync *sync) {
-        KvSync *s;
-
-        TAILQ_FOREACH(s, q, entry)
-                if (s == sync) {
-                        TAILQ_REMOVE(q, s, entry);
-                        return true;
-                }
-        return false;
 }
 
 static bool read_index_is_waiting(const ReadIndex *reads) {
@@ -184,24 +170,14 @@ static void read_index_repeat(ReadIndex *reads) {
         loop_defer(reads->replica->loop, &reads->kick);
 }
 
-/* Queues are in order of arrival, and so of their deadlines. */
-static void read_index_expire(ReadIndex *reads, Queue *q, KvStatus status) {
-        uint64_t now = loop_now_ms(reads->replica->loop);
-
-        while (TAILQ_FIRST(q) && TAILQ_FIRST(q)->due_ms <= now) {
-                KvSync *sync = queue_take(q);
-
-                sync->done(sync->userdata, status);
-        }
-}
-
 static void read_index_on_timer(void *userdata) {
         ReadIndex *reads = userdata;
+        uint64_t now = loop_now_ms(reads->replica->loop);
 
-        read_index_expire(reads, &reads->arrived, replica_leader(reads->replica) ? KV_UNKNOWN : KV_NO_LEADER);
-        read_index_expire(reads, &reads->checked, KV_UNKNOWN);
-        read_index_expire(reads, &reads->sure, KV_UNKNOWN);
-        if (reads->checking && loop_now_ms(reads->replica->loop) >= reads->check_ms + READS_RETRY_MS)
+        syncs_answer(&reads->arrived, now, replica_leader(reads->replica) ? KV_UNKNOWN : KV_NO_LEADER);
+        syncs_answer(&reads->checked, now, KV_UNKNOWN);
+        syncs_answer(&reads->sure, now, KV_UNKNOWN);
+        if (reads->checking && now >= reads->check_ms + READS_RETRY_MS)
                 read_index_repeat(reads);
         else if (!reads->checking && TAILQ_FIRST(&reads->arrived))
                 loop_defer(reads->replica->loop, &reads->kick);
@@ -303,8 +279,8 @@ void read_index_add(ReadIndex *reads, KvSync *sync) {
 }
 
 void read_index_cancel(ReadIndex *reads, KvSync *sync) {
-        if (!queue_remove(&reads->arrived, sync) && !queue_remove(&reads->checked, sync))
-                (void) queue_remove(&reads->sure, sync);
+        if (!syncs_remove(&reads->arrived, sync) && !syncs_remove(&reads->checked, sync))
+                (void) syncs_remove(&reads->sure, sync);
         read_index_arm(reads);
 }
 
@@ -316,11 +292,11 @@ void read_index_on_flush(ReadIndex *reads, unsigned changed) {
 }
 
 void read_index_end(ReadIndex *reads, KvStatus status) {
-        Queue *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
+        KvSyncs *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
 
         reads->checking = false;
         for (size_t i = 0; i < ELEMENTS(queues); i++) {
-                KvSync *last = TAILQ_LAST(queues[i], Queue), *sync;
+                KvSync *last = TAILQ_LAST(queues[i], KvSyncs), *sync;
 
                 /* Not those that arrive during the answers. */
                 while (last && (sync = queue_take(queues[i]))) {
@@ -335,7 +311,7 @@ void read_index_end(ReadIndex *reads, KvStatus status) {
 }
 
 void read_index_drop(ReadIndex *reads) {
-        Queue *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
+        KvSyncs *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
         KvSync *sync;
 
         for (size_t i = 0; i < ELEMENTS(queues); i++)

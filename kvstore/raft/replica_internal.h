@@ -1,6 +1,6 @@
 /* The replica's members, and the functions that its files share. Each struct is named after its file, which
  * alone changes it, except at opening and closing. Files call only those whose functions are listed before
- * theirs, with one exception: replica_step.c watches for silence of the leader (leadership.c). */
+ * theirs. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
@@ -196,6 +196,12 @@ void replica_enter_paused(Replica *p);
 void replica_leave(Replica *p, int r);
 /* Work off the loop is over: closing may have waited for it. */
 void replica_work_ended(Replica *p);
+/* Restart with the tree that was received from a leader. */
+void replica_replace_tree(Replica *p);
+/* Watch for silence of the leader if this host has no vote; in any case, from 'last_ms' on. */
+void replica_contact_watch(Replica *p);
+void replica_contact_wait(Replica *p, uint64_t last_ms);
+uint64_t replica_silence_ms(const Replica *p); /* after which the leader counts as lost */
 
 /* -- replica_status.c: what other components read, and frames -- */
 
@@ -207,8 +213,8 @@ RaftStateInfo replica_checkpoint_info(const Checkpoint *c);
 
 Tree *replica_close_live_tree(Replica *p); /* returns NULL */
 /* Replace the live tree by 'tree', which may be older; then the old tree serves until 'tree' has reached it.
- * 'wrong': the old tree did not hold what it should. 'taken': 'tree' was made by a leader. */
-int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
+ * 'wrong': the old tree did not hold what it should. The caller tells the consistency check, as the next. */
+int replica_exchange_tree(Replica *p, Tree *tree, bool wrong);
 /* Replace the live tree by 'tree', which a leader sent and which is at entry 'index'. */
 void replica_install_tree(Replica *p, Tree *tree, uint64_t index);
 /* The live tree has reached entry 'applied', inside an input. */
@@ -220,8 +226,6 @@ int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err);
 void replica_leadership_init(Replica *p);
 /* The core closes: only observed leaders count. */
 void replica_contact_lost(Replica *p);
-/* Watch for silence if this host has no vote. */
-void replica_contact_watch(Replica *p);
 void replica_on_leader_message(Replica *p);
 /* The replica has failed; the leader 'id' still sends messages to it. */
 void replica_observe_leader(Replica *p, uint64_t id, uint64_t term);
@@ -296,8 +300,6 @@ void replica_introduce(Replica *p);
 
 void replica_recovery_init(Replica *p);
 void replica_close_log(Replica *p);
-/* Restart with the tree that was received from a leader. */
-void replica_replace_tree(Replica *p);
 /* No work of this replica is in flight off the loop. */
 bool replica_is_at_rest(const Replica *p);
 /* Give up this replica's Raft ID, durably, because its log is corrupt: if the cluster may have other hosts.

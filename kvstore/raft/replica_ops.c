@@ -74,6 +74,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
 
         if (!keep_state) {
                 replica_install_tree(p, tree, info->index);
+                consistency_tree_replaced(p->consistency, true);
                 r = bootstrap_mark_tree(tree, &p->identity, p->data_dir.path, &err);
                 if (r < 0) {
                         replica_fail(p, r, "%s", error_text(&err, r));

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
@@ -141,7 +142,8 @@ static int recovery_take_received(Replica *p, Error *err) {
         log_notice(NO_FIELDS, "replaced the tree by the leader's tree of entry %" PRIu64,
                    p->data_dir.checkpoint.meta.applied);
         transfers_drop(p->transfers);
-        return replica_exchange_tree(p, tree, true, true);
+        consistency_tree_replaced(p->consistency, true);
+        return replica_exchange_tree(p, tree, true);
 }
 
 static void recovery_restarted(Replica *p, int r, const Error *err) {
@@ -195,14 +197,6 @@ void replica_close_log(Replica *p) {
         p->closing.pending++;
         p->closing.log = log;
         raft_log_close(log, recovery_on_log_closed, p); /* may call back at once */
-}
-
-void replica_replace_tree(Replica *p) {
-        if (!replica_is_open(p) || replica_is_leader(p) || p->checkpoints.copying)
-                return; /* the consistency check requests it again */
-        p->recovery.with_received_tree = true;
-        replica_move(p, REPLICA_RESTARTING);
-        loop_defer(p->loop, &p->recovery.stop);
 }
 
 /* -- Recovery -- */
@@ -415,7 +409,8 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         r = data_dir_set_aside(&p->data_dir, &tree, err);
         if (r < 0)
                 return r;
-        r = replica_exchange_tree(p, tree, true, false);
+        consistency_tree_replaced(p->consistency, false);
+        r = replica_exchange_tree(p, tree, true);
         if (r < 0)
                 return r;
 

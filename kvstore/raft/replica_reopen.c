@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "kvstore/raft/consistency_check.h"
+
 /* -- The log -- */
 
 static int reopen_check_log(const Replica *p, RaftLog *log, Identity *ret, Error *err) {
@@ -166,7 +168,8 @@ int replica_take_rebuilt(Replica *p, Error *err) {
                 return error_set(err, o->error, "%s", error_text(&o->text, o->error));
         }
         data_dir_rebuilt(&p->data_dir);
-        return replica_exchange_tree(p, TAKE_PTR(o->tree), p->error == -EUCLEAN, false);
+        consistency_tree_replaced(p->consistency, false);
+        return replica_exchange_tree(p, TAKE_PTR(o->tree), p->error == -EUCLEAN);
 }
 
 int replica_take_reopened(Replica *p, Error *err) {

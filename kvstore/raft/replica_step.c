@@ -35,6 +35,23 @@ void replica_notify_later(Replica *p, unsigned changed) {
         loop_defer(p->loop, &p->flush);
 }
 
+uint64_t replica_silence_ms(const Replica *p) {
+        return 2 * p->options.election_ms;
+}
+
+void replica_contact_wait(Replica *p, uint64_t last_ms) {
+        uint64_t due_ms = last_ms + replica_silence_ms(p), now = loop_now_ms(p->loop);
+
+        if (!timer_armed(&p->contact.silence))
+                (void) timer_start(&p->contact.silence, p->loop, due_ms > now ? due_ms - now : 0);
+}
+
+/* Also of a host that had a vote with the last message: that message may have ended it. */
+void replica_contact_watch(Replica *p) {
+        if (!replica_has_vote(p) && !p->contact.silent)
+                replica_contact_wait(p, loop_now_ms(p->loop));
+}
+
 /* -- Around an input -- */
 
 void replica_arm(Replica *p) {
@@ -100,4 +117,12 @@ void replica_leave(Replica *p, int r) {
 void replica_work_ended(Replica *p) {
         if (p->state == REPLICA_CLOSING)
                 loop_defer(p->loop, &p->closing.deferred);
+}
+
+void replica_replace_tree(Replica *p) {
+        if (!replica_is_open(p) || replica_is_leader(p) || p->checkpoints.copying)
+                return; /* the consistency check requests it again */
+        p->recovery.with_received_tree = true;
+        replica_move(p, REPLICA_RESTARTING);
+        loop_defer(p->loop, &p->recovery.stop);
 }

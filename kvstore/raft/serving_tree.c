@@ -1,8 +1,6 @@
 /* The live tree, and the serving tree while the live one is being rebuilt. */
 #include "kvstore/raft/replica_internal.h"
 
-#include "kvstore/raft/consistency_check.h"
-
 int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
@@ -43,13 +41,7 @@ void replica_caught_up(Replica *p, uint64_t applied) {
                 serve_live(p);
 }
 
-static void replace_live(Replica *p, Tree *tree, bool taken) {
-        (void) replica_close_live_tree(p);
-        p->trees.live = tree;
-        consistency_tree_replaced(p->consistency, taken);
-}
-
-int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
+int replica_exchange_tree(Replica *p, Tree *tree, bool wrong) {
         ServingTree *t = &p->trees;
         TreeMeta meta;
         int r;
@@ -60,7 +52,8 @@ int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
                 t->previous_wrong = false;
         }
         t->previous_wrong |= wrong;
-        replace_live(p, tree, taken);
+        (void) replica_close_live_tree(p);
+        t->live = tree;
 
         r = replica_tree_meta(p, tree, &meta, NULL);
         if (r < 0)
@@ -81,5 +74,6 @@ void replica_install_tree(Replica *p, Tree *tree, uint64_t index) {
                 p->trees.previous = tree_close(p->trees.previous);
         p->trees.previous_wrong |= behind;
         p->trees.replaced |= !behind;
-        replace_live(p, tree, true);
+        (void) replica_close_live_tree(p);
+        p->trees.live = tree;
 }

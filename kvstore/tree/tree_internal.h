@@ -60,6 +60,7 @@ int tree_history_count(TreeTxn *txn, TreeHistory *ret);
 
 /* Compute the sum of the hashes of all records. */
 int tree_sum(TreeTxn *txn, uint64_t *ret);
+int tree_sum_other_tables(TreeTxn *txn, uint64_t *sum); /* add the tables without nodes */
 
 /* Return LMDB's code as a negative errno. -EUCLEAN: the file is corrupt. */
 int tree_error(int rc);

@@ -50,7 +50,7 @@ static Entry begin(void) {
 static bool add(Entry *e, const KvCommand *cmd) {
         _cleanup_writer_ Writer w = {};
 
-        assert(kv_command_encode(cmd, &w) == 0);
+        assert(kv_command_encode(cmd, KV_LEVEL_MAX, &w) == 0);
         if (e->n == KV_BATCH_COMMANDS_MAX || (e->n > 0 && e->w.size + w.size + 48 > KV_BATCH_MAX))
                 return false;
         n_numbers++;

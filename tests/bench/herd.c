@@ -291,7 +291,7 @@ static void agent_write(Agent *a, LayoutKind kind, const char *unit, const char 
                                 .key = kv_string(layout_key(key, kind, unit, a->id)),
                                 .value = kv_string(value) };
 
-        if (kv_command_encode(&set, &command) < 0)
+        if (kv_command_encode(&set, KV_LEVEL_MAX, &command) < 0)
                 fail("command", EINVAL);
         write_u8(&w, RELAY_FRAME_VERSION);
         write_u64(&w, a->origin);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "fleetd/scheduler/view.h"
+#include "io/child_uv.h"
 #include "io/loop_uv.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/hub.h"

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 #include "tests/lib/quiet_peer.h"
 #include "units/api_json.h"
 #include "units/name.h"

@@ -18,7 +18,7 @@ static void read_command(const void *bytes, size_t size) {
 
         if (kv_command_decode(bytes, size, &cmd, &arena) < 0)
                 return;
-        r = kv_command_encode(&cmd, &again);
+        r = kv_command_encode(&cmd, KV_LEVEL_MAX, &again);
         assert(r == 0);
         assert(again.size == size && memcmp(again.bytes, bytes, size) == 0);
         r = kv_command_check(&cmd, &status, &err);

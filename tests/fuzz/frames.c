@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 #include "peers/frames.h"
 #include "kvstore/raft/message.h"
 #include "fleetd/api/remote_command_spec.h"

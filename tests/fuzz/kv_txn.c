@@ -28,9 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 assert(status == KV_TOO_LARGE); /* the parts are valid; only the whole can be too large */
                 return 0;
         }
-        assert(kv_command_encode(&cmd, &w) == 0);
+        assert(kv_command_encode(&cmd, KV_LEVEL_MAX, &w) == 0);
         assert(kv_command_decode(w.bytes, w.size, &back, &decoded) == 0);
-        assert(kv_command_encode(&back, &again) == 0);
+        assert(kv_command_encode(&back, KV_LEVEL_MAX, &again) == 0);
         assert(w.size == again.size && memcmp(w.bytes, again.bytes, w.size) == 0);
         return 0;
 }

@@ -19,6 +19,18 @@ bool machine_serves(const SimMachine *m) {
         return m->daemon && !m->dying && daemon_store(m->daemon);
 }
 
+KvState machine_state(const SimMachine *m) {
+        KvState state = {};
+
+        if (machine_serves(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+void machine_begin(void *machine) {
+        machine_start_daemon(machine);
+}
+
 bool machine_is_attached(const SimMachine *m) {
         return machine_serves(m) && kv_is_attached(daemon_store(m->daemon));
 }

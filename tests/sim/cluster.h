@@ -172,6 +172,8 @@ void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
 void machine_absent(SimMachine *m, uint64_t for_ms);
 SimMachine *cluster_leader(SimCluster *c);     /* NULL: none that is ready */
 bool machine_serves(const SimMachine *m);      /* its daemon runs, and is not about to end */
+KvState machine_state(const SimMachine *m);    /* of its store; zero: it has none */
+void machine_begin(void *machine);             /* machine_start_daemon(), for world_at() */
 bool machine_is_attached(const SimMachine *m); /* it serves, and has no replica */
 /* Return the machine whose replica an attached host uses, or NULL. */
 SimMachine *cluster_replica_of(const SimMachine *m);

@@ -25,18 +25,11 @@ static void record(PeerFrame type, const void *payload, size_t size) {
         r->size = size;
 }
 
-int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int __wrap_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        record(type, payload, size);
-        if (sent_by && world_running_loop(world) == sent_by->loop)
-                sent_bytes += size;
-        return __real_session_send(s, type, payload, size);
-}
-
-int __real_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int __wrap_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         record(type, payload, size);
+        if (sent_by && world_running_loop(world) == sent_by->loop)
+                sent_bytes += size;
         return __real_peer_reply(s, type, payload, size);
 }
 

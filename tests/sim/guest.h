@@ -1,5 +1,5 @@
 /* A host that the test plays with real sessions, beside whole daemons, and what the daemons have sent to each
- * other. For programs with tokens.c and -Wl,--wrap=session_send,--wrap=peer_reply. */
+ * other. For programs with tokens.c and -Wl,--wrap=peer_reply. */
 #pragma once
 
 #include "peers/session.h"
@@ -50,4 +50,4 @@ void sim_guest_open(SimGuest *g, SimMachine *m, SimMachine *to, const TlsCredent
 void sim_guest_close(SimGuest *g, SimMachine *m);
 PeerSession *sim_guest_session(SimGuest *g); /* dialed; waits for it */
 
-int __real_session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
+int __real_peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size);

@@ -7,7 +7,7 @@ tests_sim_libsim_a_SOURCES = \
 	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
 	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c tests/sim/slices.c tests/sim/reached.h tests/sim/reached.c tests/sim/drains.h tests/sim/drains.c tests/sim/rollouts.h tests/sim/rollouts.c tests/sim/load.h tests/sim/load.c \
 	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/wire.h tests/sim/wire.c tests/sim/play.h tests/sim/until.h \
+	tests/sim/wire.h tests/sim/wire.c tests/sim/play.h tests/sim/worlds.h tests/sim/until.h \
 	tests/lib/size.h tests/lib/scratch.h tests/lib/scratch.c tests/lib/fake_sealer.h tests/lib/fake_sealer.c
 SIM_DAEMONS = tests/sim/libsim.a $(FLEETD_LIBS)
 SIM_STORES = tests/sim/libsim.a $(KVSTORE_LIBS)
@@ -56,11 +56,11 @@ tests_sim_test_rotate_SOURCES = tests/sim/test-rotate.c tests/sim/tokens.h tests
 tests_sim_test_rotate_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new
 tests_sim_test_rotate_LDADD = $(SIM_DAEMONS)
 tests_sim_test_frames_SOURCES = tests/sim/test-frames.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
-tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=session_send -Wl,--wrap=peer_reply
+tests_sim_test_frames_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new -Wl,--wrap=peer_reply
 tests_sim_test_frames_LDADD = $(SIM_DAEMONS)
 tests_sim_test_shares_SOURCES = tests/sim/test-shares.c tests/search/work.h tests/search/work.c $(SIM_GUEST) tests/sim/attached.h tests/sim/attached.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_shares_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
-tests_sim_test_shares_LDFLAGS = $(AM_LDFLAGS) $(WORK_WRAP) -Wl,--wrap=api_new,--wrap=session_send,--wrap=peer_reply,--wrap=child_spawn,--wrap=child_stop,--wrap=child_kill,--wrap=child_pause
+tests_sim_test_shares_LDFLAGS = $(AM_LDFLAGS) $(WORK_WRAP) -Wl,--wrap=api_new,--wrap=peer_reply,--wrap=child_spawn,--wrap=child_stop,--wrap=child_kill,--wrap=child_pause
 tests_sim_test_shares_LDADD = $(SIM_DAEMONS)
 tests_sim_test_rejoin_SOURCES = tests/sim/test-rejoin.c tests/sim/tokens.h tests/sim/tokens.c
 tests_sim_test_rejoin_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=api_new

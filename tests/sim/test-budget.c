@@ -9,11 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/features/rollout/rollout.h"
-#include "tests/sim/cluster.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/worlds.h"
 #include "tests/sim/until.h"
 
 enum {
@@ -90,8 +88,6 @@ static const char *const commands[] = { "good", "slow", "exits", "never" };
 enum { GOOD_COMMANDS = 2, OWN = 1 /* the instance of each template that has drop-ins of its own */ };
 
 /* One run. */
-static World *world;
-static SimCluster *cluster;
 static struct {
         unsigned policy, version;
         char hash[UNIT_HASH_SIZE], own_hash[UNIT_HASH_SIZE]; /* of the last text; with the drop-ins */
@@ -107,11 +103,6 @@ static bool down[HOSTS];
 static uint64_t disturbed_ms[HOSTS]; /* until then, the host is away for others, or was a moment ago */
 static unsigned n_texts, n_drains, n_moves, n_reboots, n_crashes, n_quorums, n_boots;
 static unsigned most_taken[ELEMENTS(sets)];
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (world)
-                world_trace(world, "log", "%s", message);
-}
 
 /* The leader's view; NULL: none leads. */
 static Registry *registry(void) {
@@ -623,6 +614,10 @@ static bool all_exist(size_t set) {
 }
 
 static void play(void) {
+        memset(rolled, 0, sizeof(rolled));
+        memset(down, 0, sizeof(down));
+        memset(disturbed_ms, 0, sizeof(disturbed_ms));
+        n_good_texts = 0;
         cluster = cluster_new(world, HOSTS);
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
@@ -655,31 +650,15 @@ static void play(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 3 };
+        static void (*const scenarios[])(void) = { play };
+        unsigned long long runs = worlds_run("tests/sim/test-budget", (Seeds) { .seed = 1, .runs = 3 },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
-
-                world_set_replay(w, "tests/sim/test-budget");
-                world = w;
-                memset(rolled, 0, sizeof(rolled));
-                memset(down, 0, sizeof(down));
-                memset(disturbed_ms, 0, sizeof(disturbed_ms));
-                n_good_texts = 0;
-                play();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-        }
         printf("%llu runs: %u texts, %u drains, %u moves, %u reboots requested, %u boots, %u daemons ended, "
                "a majority %u times; at most unavailable:",
-               (unsigned long long) o.runs, n_texts, n_drains, n_moves, n_reboots, n_boots, n_crashes,
-               n_quorums);
+               runs, n_texts, n_drains, n_moves, n_reboots, n_boots, n_crashes, n_quorums);
         for (size_t i = 0; i < ELEMENTS(sets); i++)
                 printf(" %s %u%s", sets[i].head, most_taken[i], i + 1 < ELEMENTS(sets) ? "," : "\n");
         return 0;

@@ -11,10 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/log.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/play.h"
-#include "tests/sim/seeds.h"
 
 enum {
         PATIENCE_MS = 120000,
@@ -242,6 +240,7 @@ static void play(void) {
         static const char name[] = "a.service";
         char good[UNIT_HASH_SIZE];
 
+        scratch_free(folder);
         folder = scratch_new();
         cluster = cluster_new(world, 3);
         host = &cluster->machines[world_draw(world, cluster->n)];
@@ -262,25 +261,14 @@ static void play(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 2 };
+        static void (*const scenarios[])(void) = { play };
+        unsigned long long runs = worlds_run("tests/sim/test-directory", (Seeds) { .seed = 1, .runs = 2 },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        scratch_free(folder);
+        if (runs == 0)
                 return 2;
-        log_set_sink(trace_message, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
-
-                world_set_replay(w, "tests/sim/test-directory");
-                world = w;
-                play();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-                scratch_free(folder);
-        }
-        printf("%llu runs: %u files reverted, %u submitted again on request\n", (unsigned long long) o.runs,
-               n_reverted, n_requested);
+        printf("%llu runs: %u files reverted, %u submitted again on request\n", runs, n_reverted,
+               n_requested);
         return n_reverted > 0 ? 0 : 1;
 }

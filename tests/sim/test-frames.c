@@ -182,15 +182,15 @@ static void send_session_frames(SimGuest *g, Role role) {
                 _cleanup_writer_ Writer w = {};
 
                 rejection_write(&w, cause, "no");
-                (void) __real_session_send(sim_guest_session(g), PEER_REJECTED, w.bytes, w.size);
+                (void) __real_peer_reply(sim_guest_session(g), PEER_REJECTED, w.bytes, w.size);
                 run_ms(ANSWER_MS);
                 check_cluster(g, role, PEER_REJECTED, w.size);
         }
         for (size_t i = 0; i < ELEMENTS(pings) && role == JOINING; i++) {
                 uint64_t number = peer_number(sim_guest_session(g));
 
-                (void) __real_session_send(sim_guest_session(g), pings[i].type, pings[i].payload,
-                                           pings[i].size);
+                (void) __real_peer_reply(sim_guest_session(g), pings[i].type, pings[i].payload,
+                                         pings[i].size);
                 run_ms(ANSWER_MS);
                 if (peers_session(g->peers, number))
                         world_failed(world, "a-joining-host-has-small-limits", "type %u, %zu bytes",

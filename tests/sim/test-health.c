@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
-#include "tests/sim/cluster.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/worlds.h"
 #include "tests/sim/until.h"
 
 enum {
@@ -43,16 +41,9 @@ typedef struct Truth {
         bool available;      /* as last published */
 } Truth;
 
-static World *world;
-static SimCluster *cluster;
 static Truth truths[HOSTS][UNITS];
 static uint64_t blind_ms[HOSTS]; /* until then, the host can run no check */
 static unsigned n_available, n_failing, n_blind, n_probes[_MODE_MAX];
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (world)
-                world_trace(world, "log", "%s", message);
-}
 
 static SimProbe on_probe(SimMachine *m, const ProbeRequest *request) {
         Truth *t = &truths[m->index][request->check->port - PORT];
@@ -210,7 +201,7 @@ static void fault(void) {
         }
 }
 
-static void health(void) {
+static void play(void) {
         cluster = cluster_new(world, HOSTS);
         cluster->probe = on_probe;
         memset(truths, 0, sizeof(truths));
@@ -240,26 +231,16 @@ static void health(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 10 };
+        static void (*const scenarios[])(void) = { play };
+        unsigned long long runs = worlds_run("tests/sim/test-health", (Seeds) { .seed = 1, .runs = 10 },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
-
-                world_set_replay(w, "tests/sim/test-health");
-                world = w;
-                health();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-        }
         printf("%llu runs of health: %u times available; probes: %u good, %u bad, %u slow, %u flapping, %u "
                "not "
                "run\n",
-               (unsigned long long) o.runs, n_available, n_probes[MODE_GOOD], n_probes[MODE_BAD],
-               n_probes[MODE_SLOW], n_probes[MODE_FLAPPING], n_blind);
+               runs, n_available, n_probes[MODE_GOOD], n_probes[MODE_BAD], n_probes[MODE_SLOW],
+               n_probes[MODE_FLAPPING], n_blind);
         return n_failing == 0 || n_probes[MODE_FLAPPING] == 0 || n_blind == 0;
 }

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "tests/sim/play.h"
-#include "tests/sim/seeds.h"
 
 enum { HOSTS = 3, PATIENCE_MS = 90000, STEP_MS = 20, AFTER_MS = 5000 };
 

@@ -23,18 +23,6 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         refused |= strstr(message, "feature level") && strstr(message, "upgrade this host");
 }
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (m->daemon && !m->dying && daemon_store(m->daemon))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 #define UNTIL(c, name, expression)                                                                     \
         do {                                                                                           \
                 uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                           \
@@ -49,7 +37,7 @@ static unsigned members_at(SimCluster *c, unsigned level) {
         unsigned n = 0;
 
         for (unsigned i = 0; i < c->n; i++) {
-                KvState state = state_of(&c->machines[i]);
+                KvState state = machine_state(&c->machines[i]);
 
                 n += state.ready && state.n_voters == 3 && state.level == level;
         }
@@ -74,9 +62,9 @@ static void check_level(SimCluster *c, unsigned level) {
                         world_failed(c->world, "the-history-begins-with-its-level", "%s at level %u",
                                      c->machines[i].name, level);
         for (unsigned i = 0; i < c->n; i++)
-                if (state_of(&c->machines[i]).level > level)
+                if (machine_state(&c->machines[i]).level > level)
                         world_failed(c->world, "a-level-waits-for-all", "%s is at %u", c->machines[i].name,
-                                     state_of(&c->machines[i]).level);
+                                     machine_state(&c->machines[i]).level);
 }
 
 static void restart(SimCluster *c, SimMachine *m, unsigned level_max) {
@@ -107,7 +95,7 @@ static void world_end(World *w, SimCluster *c) {
 static void crash(SimCluster *c, bool of_leader) {
         SimMachine *m = c->machines;
 
-        while (m < c->machines + c->n - 1 && (state_of(m).role == KV_ROLE_LEADER) != of_leader)
+        while (m < c->machines + c->n - 1 && (machine_state(m).role == KV_ROLE_LEADER) != of_leader)
                 m++;
         world_trace(c->world, m->name, "is killed");
         machine_suspect(m, world_now_ms(c->world), world_now_ms(c->world) + PATIENCE_MS);
@@ -156,7 +144,7 @@ static void run_once(uint64_t seed, bool trace) {
 
         for (unsigned i = 0; i < c->n; i++) {
                 c->machines[i].level_max = KV_LEVEL_FIRST;
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+                world_at(w, i * 100, NULL, machine_begin, &c->machines[i]);
         }
         UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_FIRST) == 3);
         world_run(w, world_now_ms(w) + 2 * WAIT_MS);
@@ -175,7 +163,7 @@ static void found_once(uint64_t seed, bool trace) {
         uint64_t began_ms = world_now_ms(w);
 
         for (unsigned i = 0; i < c->n; i++)
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+                world_at(w, i * 100, NULL, machine_begin, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_MAX) == 3);
         if (world_now_ms(w) >= began_ms + WAIT_MS)
                 world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms",

@@ -49,10 +49,6 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         } while (false)
 #define UNTIL(c, name, expression) UNTIL_WITHIN(c, PATIENCE_MS, name, expression)
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
 static unsigned voters(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
         unsigned n = 0;
@@ -472,7 +468,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         for (unsigned i = 0; i < c->n; i++) {
                 if (restores) /* it is the old text alone that may fail */
                         sim_systemd_refuse_none(c->machines[i].systemd);
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+                world_at(w, i * 100, NULL, machine_begin, &c->machines[i]);
         }
         UNTIL(c, "a-cluster-forms", voters(c) == 3);
         launch_all(c);

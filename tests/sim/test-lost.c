@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "tests/sim/play.h"
-#include "tests/sim/seeds.h"
 #include "tests/lib/store_inside.h"
 
 enum {
@@ -43,12 +41,8 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 returned = true;
 }
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
 static KvMemberRole role_of(const SimMachine *m) {
-        KvState state = store_state(m);
+        KvState state = machine_state(m);
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == state.raft_id)
@@ -64,8 +58,8 @@ static bool is_formed(void) {
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)
                 up += m->presence == PRESENCE_UP && m->member.raft_id != 0;
-        return up == cluster->n && store_state(leader).n_voters == 3 &&
-               store_state(leader).n_voters_reachable == 3;
+        return up == cluster->n && machine_state(leader).n_voters == 3 &&
+               machine_state(leader).n_voters_reachable == 3;
 }
 
 static void form(unsigned hosts) {
@@ -76,7 +70,7 @@ static void form(unsigned hosts) {
         n_decided = 0;
         cluster = cluster_new(world, hosts);
         for (unsigned i = 0; i < hosts; i++)
-                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+                world_at(world, i * 100, NULL, machine_begin, &cluster->machines[i]);
         UNTIL("a-cluster-forms", is_formed());
         run_ms(2000); /* until all have the list of voters */
 }
@@ -155,7 +149,7 @@ static void transfer(SimMachine *to) {
 
         while (cluster_leader(cluster) != to) {
                 if (leader->daemon)
-                        (void) store_transfer(daemon_store(leader->daemon), store_state(to).raft_id);
+                        (void) store_transfer(daemon_store(leader->daemon), machine_state(to).raft_id);
                 run_ms(STEP_MS);
         }
 }
@@ -440,7 +434,7 @@ static const ClusterMachine *seen_by_leader(const SimMachine *m) {
 static size_t n_members(void) {
         SimMachine *leader = cluster_leader(cluster);
 
-        return leader ? store_state(leader).n_members : 0;
+        return leader ? machine_state(leader).n_members : 0;
 }
 
 static bool is_removed(const SimMachine *m) {
@@ -663,25 +657,12 @@ static void (*const scenarios[])(void) = {
 };
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 4 };
+        unsigned long long runs = worlds_run("tests/sim/test-lost", (Seeds) { .seed = 1, .runs = 4 }, on_log,
+                                             scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++)
-                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
-                        World *w = world_new(o.seed + i, o.trace);
-
-                        world_set_replay(w, "tests/sim/test-lost");
-                        world = w;
-                        scenarios[k]();
-                        world = NULL;
-                        cluster_free(cluster);
-                        world_free(w);
-                }
-        printf("%llu times %zu scenarios: only hosts that were silent for 3 s are lost\n",
-               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        printf("%llu times %zu scenarios: only hosts that were silent for 3 s are lost\n", runs,
+               ELEMENTS(scenarios));
         return 0;
 }

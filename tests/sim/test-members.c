@@ -8,10 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "fleetd/sessions/voters.h"
 #include "tests/sim/load.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/worlds.h"
 
 enum {
         PATIENCE_MS = 60000,
@@ -22,8 +21,6 @@ enum {
         BRAKE_MS = 10000, /* of the hosts of cluster.c */
 };
 
-static World *world;
-static SimCluster *cluster;
 static uint64_t former; /* the cluster that hosts leave; 0: all hosts are in one */
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
@@ -35,20 +32,8 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* -- The cluster -- */
 
-static bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
-}
-
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (serves(m))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 static bool is_in_cluster(const SimMachine *m) {
-        return former == 0 || state_of(m).cluster_id == former;
+        return former == 0 || machine_state(m).cluster_id == former;
 }
 
 static SimMachine *leader(void) {
@@ -57,7 +42,7 @@ static SimMachine *leader(void) {
 
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
-                uint64_t leads = serves(m) ? kv_leads(daemon_store(m->daemon)) : 0;
+                uint64_t leads = machine_serves(m) ? kv_leads(daemon_store(m->daemon)) : 0;
 
                 if (leads > term && is_in_cluster(m)) {
                         found = m;
@@ -68,7 +53,7 @@ static SimMachine *leader(void) {
 }
 
 static KvMember member_of(uint64_t raft_id) {
-        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        KvState state = leader() ? machine_state(leader()) : (KvState) {};
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == raft_id)
@@ -83,7 +68,7 @@ static const ClusterMachine *seen(const SimMachine *m) {
 }
 
 static bool has_voters(size_t n) {
-        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        KvState state = leader() ? machine_state(leader()) : (KvState) {};
 
         return state.n_voters == n && state.n_voters_reachable == n &&
                state.n_members == MIN(voters_hosts_max((unsigned) n), (size_t) cluster->n);
@@ -100,7 +85,7 @@ static void check_majority(void) {
                 last = leader();
                 since_ms = world_now_ms(world);
         }
-        state = last ? state_of(last) : (KvState) {};
+        state = last ? machine_state(last) : (KvState) {};
         if (last && world_now_ms(world) > since_ms + 5000 && state.n_voters_reachable * 2 <= state.n_voters &&
             state.role == KV_ROLE_LEADER)
                 world_failed(world, "a-majority-is-reachable", "%zu of %zu voters", state.n_voters_reachable,
@@ -125,14 +110,10 @@ static void run_ms(uint64_t ms) {
         } while (false)
 #define UNTIL(name, expression) UNTIL_WITHIN(PATIENCE_MS, name, expression)
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
 static void form(unsigned hosts, size_t voters) {
         cluster = cluster_new(world, hosts);
         for (unsigned i = 0; i < hosts; i++)
-                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+                world_at(world, i * 100, NULL, machine_begin, &cluster->machines[i]);
         UNTIL("a-cluster-forms", has_voters(voters));
         run_ms(2000);
         load_start(cluster, WRITE_MS, is_in_cluster);
@@ -148,7 +129,7 @@ static SimMachine *other_than(const SimMachine *than, bool voter) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (m != than && (member_of(state_of(m).raft_id).role == KV_MEMBER_VOTER) == voter)
+                if (m != than && (member_of(machine_state(m).raft_id).role == KV_MEMBER_VOTER) == voter)
                         return m;
         }
         world_failed(world, "there-is-such-a-host", "no other %s", voter ? "voter" : "standby");
@@ -175,12 +156,12 @@ static bool leader_is_in_history(void) {
 /* Kill the daemon of the leader; it starts again after two seconds, and may lead again. */
 static void kill_leader(void) {
         SimMachine *m = leader();
-        uint64_t term = state_of(m).term;
+        uint64_t term = machine_state(m).term;
 
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + PATIENCE_MS);
         machine_crash_daemon(m);
-        world_at(world, 2000, NULL, on_start, m);
-        UNTIL("there-is-another-leader", leader() && state_of(leader()).term > term);
+        world_at(world, 2000, NULL, machine_begin, m);
+        UNTIL("there-is-another-leader", leader() && machine_state(leader()).term > term);
         UNTIL("the-leader-is-in-the-history", leader_is_in_history());
 }
 
@@ -188,7 +169,8 @@ static bool all_agree(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (!serves(m) || state_of(m).index != state_of(leader()).index || !load_is_on(m))
+                if (!machine_serves(m) || machine_state(m).index != machine_state(leader()).index ||
+                    !load_is_on(m))
                         return false;
         }
         return true;
@@ -215,7 +197,7 @@ typedef enum Step {
 } Step;
 
 static bool is_at(Step step, const SimMachine *dead, uint64_t raft_id) {
-        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        KvState state = leader() ? machine_state(leader()) : (KvState) {};
 
         switch (step) {
         case STEP_PROMOTED:
@@ -239,13 +221,13 @@ static void replace_voter_each_step(void) {
 
                 form(4, 3);
                 dead = other_than(leader(), true);
-                raft_id = state_of(dead).raft_id;
+                raft_id = machine_state(dead).raft_id;
                 machine_suspect(dead, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) SILENT_MS);
                 isolate(dead, true);
                 run_ms(SILENT_MS - 5000);
-                if (state_of(leader()).n_voters != 3)
+                if (machine_state(leader()).n_voters != 3)
                         world_failed(world, "a-voter-is-replaced-after-ten-minutes", "%zu voters",
-                                     state_of(leader()).n_voters);
+                                     machine_state(leader()).n_voters);
                 if (killed == STEP_SILENT)
                         kill_leader();
                 for (Step step = STEP_PROMOTED; step < _STEP_MAX; step++) {
@@ -254,7 +236,7 @@ static void replace_voter_each_step(void) {
                         if (killed == step && leader())
                                 kill_leader();
                 }
-                UNTIL("three-vote", leader() && state_of(leader()).n_voters_reachable == 3);
+                UNTIL("three-vote", leader() && machine_state(leader()).n_voters_reachable == 3);
 
                 if (world_draw(world, 2) == 0) {
                         machine_crash_daemon(dead);
@@ -264,8 +246,8 @@ static void replace_voter_each_step(void) {
                 }
                 isolate(dead, false);
                 UNTIL("the-replaced-host-returns",
-                      has_voters(3) && member_of(state_of(dead).raft_id).raft_id);
-                if (state_of(dead).raft_id == raft_id)
+                      has_voters(3) && member_of(machine_state(dead).raft_id).raft_id);
+                if (machine_state(dead).raft_id == raft_id)
                         world_failed(world, "it-returns-under-another-id", "member %llu",
                                      (unsigned long long) raft_id);
                 check_end();
@@ -280,15 +262,15 @@ static void a_voter_without_a_replacement_stays(void) {
 
         form(3, 3);
         dead = other_than(leader(), true);
-        raft_id = state_of(dead).raft_id;
+        raft_id = machine_state(dead).raft_id;
         machine_suspect(dead, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) SILENT_MS);
         isolate(dead, true);
         run_ms(SILENT_MS + LED_MS);
         isolate(dead, false);
         UNTIL("three-vote", has_voters(3));
-        if (state_of(dead).raft_id != raft_id)
+        if (machine_state(dead).raft_id != raft_id)
                 world_failed(world, "it-stays-a-member", "member %llu",
-                             (unsigned long long) state_of(dead).raft_id);
+                             (unsigned long long) machine_state(dead).raft_id);
         check_end();
         cluster = cluster_free(cluster);
 }
@@ -307,7 +289,7 @@ static void set_voters(unsigned voters) {
 }
 
 static size_t n_voters(void) {
-        return leader() ? state_of(leader()).n_voters : 0;
+        return leader() ? machine_state(leader()).n_voters : 0;
 }
 
 /* Change the number. The leader is killed once at each number on the way, mostly before the change is
@@ -380,7 +362,7 @@ static bool is_lost(const SimMachine *m) {
 }
 
 static bool has_members(size_t n, size_t voters) {
-        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        KvState state = leader() ? machine_state(leader()) : (KvState) {};
 
         return state.n_members == n && state.n_voters == voters && state.n_voters_reachable == voters;
 }
@@ -483,7 +465,7 @@ static void remove_crash_each_step(void) {
 
                 form(4, 3);
                 m = other_than(leader(), true);
-                raft_id = state_of(m).raft_id;
+                raft_id = machine_state(m).raft_id;
                 machine_power_cut(m);
                 UNTIL("a-host-without-power-is-lost", is_lost(m));
                 for (RemoveStep step = REMOVE_ASKED; step < _REMOVE_STEP_MAX; step++) {
@@ -538,16 +520,16 @@ static void a_voter_continues_at_another_address(void) {
         m = other_than(leader(), true);
         if (world_draw(world, 2) == 0)
                 m = leader();
-        raft_id = state_of(m).raft_id;
+        raft_id = machine_state(m).raft_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + PATIENCE_MS);
         machine_stop_daemon(m);
         move_to_port(m, 2390);
         run_ms(3000);
         machine_start_daemon(m);
         UNTIL("its-address-is-recorded", is_recorded(m) && has_voters(3));
-        if (state_of(m).raft_id != raft_id)
+        if (machine_state(m).raft_id != raft_id)
                 world_failed(world, "it-stays-a-member", "member %llu",
-                             (unsigned long long) state_of(m).raft_id);
+                             (unsigned long long) machine_state(m).raft_id);
         check_end();
         cluster = cluster_free(cluster);
 }
@@ -631,7 +613,7 @@ static void begin_leave(SimMachine *m) {
                                     .since_ms = world_now_ms(world) };
         Registry *r = daemon_registry(m->daemon);
 
-        former = state_of(m).cluster_id;
+        former = machine_state(m).cluster_id;
         machine_suspect(m, world_now_ms(world), world_now_ms(world) + 2 * (uint64_t) PATIENCE_MS);
         if (registry_maintain(r, 0, cluster_machine(registry_cluster(r), m->machine_id), &leave, NULL,
                               on_submitted, NULL) < 0)
@@ -654,7 +636,7 @@ static int on_node(void *userdata, const KvNode *node) {
 }
 
 static bool has_own_cluster(const SimMachine *m) {
-        KvState state = state_of(m);
+        KvState state = machine_state(m);
 
         return state.cluster_id != 0 && state.cluster_id != former && state.role == KV_ROLE_LEADER &&
                state.ready &&
@@ -666,7 +648,8 @@ static bool members_agree(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 const SimMachine *m = &cluster->machines[i];
 
-                if (is_in_cluster(m) && (state_of(m).index != state_of(leader()).index || !load_is_on(m)))
+                if (is_in_cluster(m) &&
+                    (machine_state(m).index != machine_state(leader()).index || !load_is_on(m)))
                         return false;
         }
         return true;
@@ -715,7 +698,7 @@ static void leave_once(LeaveStep killed, bool kills_leader, bool leads) {
         form(4, 3);
         start_units();
         m = leads ? leader() : other_than(leader(), true);
-        raft_id = state_of(m).raft_id;
+        raft_id = machine_state(m).raft_id;
         begin_leave(m);
         for (LeaveStep step = LEAVE_BEGUN; step < _LEAVE_STEP_MAX; step++) {
                 UNTIL_WITHOUT_A_GAP("a-host-leaves", leader() && leave_is_at(step, m, raft_id));
@@ -726,7 +709,7 @@ static void leave_once(LeaveStep killed, bool kills_leader, bool leads) {
                         continue;
                 }
                 machine_crash_daemon(m);
-                world_at(world, 2000, NULL, on_start, m);
+                world_at(world, 2000, NULL, machine_begin, m);
         }
         check_left(&m, 1);
         cluster = cluster_free(cluster);
@@ -789,7 +772,7 @@ static void a_unit_file_during_a_leave(void) {
                 if (i / 2 == 2) {
                         run_ms((unsigned) world_draw(world, 1000));
                         machine_crash_daemon(m);
-                        world_at(world, 2000, NULL, on_start, m);
+                        world_at(world, 2000, NULL, machine_begin, m);
                 }
                 UNTIL_WITHOUT_A_GAP("the-leave-ends-or-is-cancelled",
                                     leader() && seen(m) &&
@@ -809,7 +792,7 @@ static void two_join_and_two_leave_at_once(void) {
 
         cluster = cluster_new(world, 5);
         for (unsigned i = 0; i < 3; i++)
-                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+                world_at(world, i * 100, NULL, machine_begin, &cluster->machines[i]);
         UNTIL("a-cluster-forms", has_members(3, 3));
         run_ms(2000);
         load_start(cluster, WRITE_MS, is_in_cluster);
@@ -865,22 +848,12 @@ static void (*const scenarios[])(void) = {
 };
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 1 };
+        unsigned long long runs = worlds_run("tests/sim/test-members", (Seeds) { .seed = 1, .runs = 1 },
+                                             on_log, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++)
-                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
-                        world = world_new(o.seed + i, o.trace);
-                        world_set_replay(world, "tests/sim/test-members");
-                        scenarios[k]();
-                        world_free(world);
-                        world = NULL;
-                }
-        printf("%llu times %zu scenarios: voters are replaced, and no acknowledged write is lost\n",
-               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        printf("%llu times %zu scenarios: voters are replaced, and no acknowledged write is lost\n", runs,
+               ELEMENTS(scenarios));
         return 0;
 }

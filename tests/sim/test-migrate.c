@@ -10,13 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "fleetd/api/api.h"
 #include "fleetd/identity/securing.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/load.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/worlds.h"
 
 enum {
         PATIENCE_MS = 100000, /* a rejected request for a certificate is repeated after a minute */
@@ -27,8 +26,6 @@ enum {
         MEMBERS_MAX = 5, /* further hosts have no replica */
 };
 
-static World *world;
-static SimCluster *cluster;
 static TlsKey *key;
 
 /* -- Users -- */
@@ -65,18 +62,6 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* -- The cluster -- */
 
-static bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
-}
-
-static KvState state_of(const SimMachine *m) {
-        KvState state = {};
-
-        if (serves(m))
-                kv_state(daemon_store(m->daemon), &state);
-        return state;
-}
-
 static const Cluster *view_of(const SimMachine *m) {
         return registry_cluster(daemon_registry(m->daemon));
 }
@@ -87,12 +72,12 @@ static SimMachine *leader(void) {
 
 /* All of 'n' hosts are in the cluster: the first ones as members. */
 static bool has_hosts(size_t hosts) {
-        KvState state = leader() ? state_of(leader()) : (KvState) {};
+        KvState state = leader() ? machine_state(leader()) : (KvState) {};
         size_t n_reachable = 0, n = MIN(hosts, (size_t) MEMBERS_MAX), n_attached = 0;
 
         for (unsigned i = 0; i < hosts; i++)
-                n_attached += state_of(&cluster->machines[i]).attached &&
-                              state_of(&cluster->machines[i]).ready;
+                n_attached += machine_state(&cluster->machines[i]).attached &&
+                              machine_state(&cluster->machines[i]).ready;
 
         for (size_t i = 0; i < state.n_members; i++)
                 n_reachable += state.members[i].reachable;
@@ -201,11 +186,11 @@ static void drive(void) {
         SimMachine *m = &cluster->machines[world_draw(world, cluster->n)];
         Error err = {};
 
-        if (state_of(m).attached) /* a replica gets its requests */
+        if (machine_state(m).attached) /* a replica gets its requests */
                 return;
-        if (user.asked && !serves(user.asked))
+        if (user.asked && !machine_serves(user.asked))
                 user.asked = NULL; /* the answer was lost with the daemon */
-        if (user.done || user.asked || world_now_ms(world) < user.again_ms || !serves(m))
+        if (user.done || user.asked || world_now_ms(world) < user.again_ms || !machine_serves(m))
                 return;
         if (authority_secure(user.api[m->index].authority, user.force, "root", on_secured, &user, &err) == 0)
                 user.asked = m;
@@ -295,10 +280,10 @@ static bool is_over(void) {
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (!serves(m) || !exists(m, "identity/certificates") || uses_key(m))
+                if (!machine_serves(m) || !exists(m, "identity/certificates") || uses_key(m))
                         return false;
-                if (!state_of(m).attached &&
-                    (state_of(m).index != state_of(leader()).index || !load_is_on(m)))
+                if (!machine_state(m).attached &&
+                    (machine_state(m).index != machine_state(leader()).index || !load_is_on(m)))
                         return false;
         }
         return true;
@@ -354,7 +339,7 @@ static void migrate_with_attached_host(void) {
         SimMachine *m;
 
         form(MEMBERS_MAX + 1);
-        for (m = cluster->machines; !state_of(m).attached; m++)
+        for (m = cluster->machines; !machine_state(m).attached; m++)
                 ;
         UNTIL("a-step-is-reached", (drive(), is_at(STEP_PIN)));
         crash(m, false);
@@ -406,10 +391,10 @@ static void migrate_with_absent_host(void) {
 
         form(5);
         for (unsigned i = 0; i < cluster->n; i++) /* a standby: the CA waits for each voter */
-                if (state_of(leader()).members[i].role != KV_MEMBER_VOTER)
+                if (machine_state(leader()).members[i].role != KV_MEMBER_VOTER)
                         for (unsigned k = 0; k < cluster->n; k++)
-                                if (state_of(&cluster->machines[k]).raft_id ==
-                                    state_of(leader()).members[i].raft_id)
+                                if (machine_state(&cluster->machines[k]).raft_id ==
+                                    machine_state(leader()).members[i].raft_id)
                                         absent = &cluster->machines[k];
         machine_suspect(absent, world_now_ms(world), world_now_ms(world) + 10 * (uint64_t) PATIENCE_MS);
         machine_stop_daemon(absent);
@@ -421,7 +406,7 @@ static void migrate_with_absent_host(void) {
         user.commanded = false;
         machine_start_daemon(absent);
         UNTIL("the-absent-host-is-told-the-command", user.commanded);
-        if (state_of(absent).ready)
+        if (machine_state(absent).ready)
                 world_failed(world, "the-key-file-is-rejected", "%s has a leader", absent->name);
         request.replace = absent->machine_id;
         if (authority_create_token(user.api[leader()->index].authority, &request, on_token, NULL, &err) < 0)
@@ -450,24 +435,15 @@ static void read_key(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 1 };
+        unsigned long long runs;
 
-        if (!seeds_parse(&o, argc, argv))
-                return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
         read_key();
-
-        for (uint64_t i = 0; i < o.runs; i++)
-                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
-                        world = world_new(o.seed + i, o.trace);
-                        world_set_replay(world, "tests/sim/test-migrate");
-                        scenarios[k]();
-                        world_free(world);
-                        world = NULL;
-                }
+        runs = worlds_run("tests/sim/test-migrate", (Seeds) { .seed = 1, .runs = 1 }, on_log, scenarios,
+                          ELEMENTS(scenarios), argc, argv);
         tls_key_free(key);
-        printf("%llu times %zu scenarios: a cluster with a key file gets certificates\n",
-               (unsigned long long) o.runs, ELEMENTS(scenarios));
+        if (runs == 0)
+                return 2;
+        printf("%llu times %zu scenarios: a cluster with a key file gets certificates\n", runs,
+               ELEMENTS(scenarios));
         return 0;
 }

@@ -25,10 +25,6 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         refused |= strstr(message, "runs an old image of its state") != NULL;
 }
 
-static bool serves(const SimMachine *m) {
-        return m->daemon && !m->dying && daemon_store(m->daemon);
-}
-
 #define UNTIL(c, name, expression)                                                                     \
         do {                                                                                           \
                 uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                           \
@@ -38,10 +34,6 @@ static bool serves(const SimMachine *m) {
                         world_run((c)->world, world_now_ms((c)->world) + 50);                          \
                 }                                                                                      \
         } while (false)
-
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
 
 static unsigned voters(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
@@ -66,9 +58,10 @@ static void wait_for_voters(SimCluster *c, const char *name) {
 
 /* Return whether 'at' has the record of the current start of 'of'. */
 static bool knows_start(const SimMachine *at, const SimMachine *of) {
-        const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)),
-                                                               of->machine_id) :
-                                               NULL;
+        const ClusterMachine *m = machine_serves(at) ?
+                                          cluster_machine(registry_cluster(daemon_registry(at->daemon)),
+                                                          of->machine_id) :
+                                          NULL;
 
         return m && m->member.start_number >= of->boots + 1 && m->member.start_nonce[0];
 }
@@ -148,7 +141,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         world_set_replay(w, "tests/sim/test-old_image");
         c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+                world_at(w, i * 100, NULL, machine_begin, &c->machines[i]);
         wait_for_voters(c, "a-cluster-forms");
 
         first = (unsigned) world_draw(w, 3);

@@ -11,11 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "fleetd/engine/drain.h"
-#include "tests/sim/cluster.h"
 #include "tests/sim/reached.h"
-#include "tests/sim/seeds.h"
+#include "tests/sim/worlds.h"
 
 enum {
         PATIENCE_MS = 400000,
@@ -42,8 +40,6 @@ enum {
 static const char global_name[] = "each.service";
 
 /* One run. */
-static World *world;
-static SimCluster *cluster;
 static struct {
         SimMachine *machine;
         bool down, stays_down;
@@ -71,15 +67,6 @@ static Reached reached = {
                     [REBOOT_FAILED] = { "failed", 25, 25 },
                     [STATE_NONE] = { "none", 10, 10 } },
 };
-
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (world)
-                world_trace(world, "log", "%s", message);
-}
-
-static void run_ms(uint64_t ms) {
-        world_run(world, world_now_ms(world) + ms);
-}
 
 /* The leader's view; NULL: none leads. */
 static Registry *registry(void) {
@@ -214,6 +201,10 @@ static void on_reboot_by_hand(void *userdata) {
 
 static const ClusterMachine *known(Registry *r, unsigned i) {
         return cluster_machine(registry_cluster(r), cluster->machines[i].machine_id);
+}
+
+static void run_ms(uint64_t ms) {
+        world_run(world, world_now_ms(world) + ms);
 }
 
 /* Note the states, which may end daemons, and with them the leader's view. */
@@ -416,10 +407,6 @@ static void play_round(void) {
         UNTIL("all-units-run-again", all_run());
 }
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
 static void play(void) {
         const SimLogindHooks hooks = { .on_down = on_down, .rejects = rejects, .is_early = is_early };
         char name[UNIT_NAME_MAX + 1];
@@ -436,7 +423,7 @@ static void play(void) {
                 m->logind = sim_logind_new(world, &own);
                 hosts[i].machine = m;
                 hosts[i].state = STATE_NONE;
-                world_at(world, i * 100, NULL, on_start, m);
+                world_at(world, i * 100, NULL, machine_begin, m);
                 machine_suspect(m, world_now_ms(world), UINT64_MAX);
         }
         UNTIL("a-cluster-forms", all_are_up());
@@ -454,26 +441,15 @@ static void play(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 3 };
+        static void (*const scenarios[])(void) = { play };
+        unsigned long long runs = worlds_run("tests/sim/test-reboots", (Seeds) { .seed = 1, .runs = 3 },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(on_log, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
-
-                world_set_replay(w, "tests/sim/test-reboots");
-                world = w;
-                play();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-        }
         printf("%llu runs: %u reboots, %u by hand, %u shutdowns without a delay, %u queues that stopped, %u "
                "cancelled\n",
-               (unsigned long long) o.runs, n_boots, n_by_hand, n_early, n_stopped, n_cancelled);
+               runs, n_boots, n_by_hand, n_early, n_stopped, n_cancelled);
         reached_print(&reached);
-        return n_boots > 0 && (o.runs < RUNS_ENOUGH || reached_all(&reached)) ? 0 : 1;
+        return n_boots > 0 && (runs < RUNS_ENOUGH || reached_all(&reached)) ? 0 : 1;
 }

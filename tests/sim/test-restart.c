@@ -7,9 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "tests/sim/play.h"
-#include "tests/sim/seeds.h"
 
 enum {
         PATIENCE_MS = 60000,
@@ -155,10 +153,6 @@ static void play_round(void) {
                 trouble();
 }
 
-static void on_start(void *userdata) {
-        machine_start_daemon(userdata);
-}
-
 static bool is_formed(void) {
         SimMachine *leader = cluster_leader(cluster);
         const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
@@ -172,7 +166,7 @@ static bool is_formed(void) {
 static void play(void) {
         cluster = cluster_new(world, 3);
         for (unsigned i = 0; i < cluster->n; i++) {
-                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+                world_at(world, i * 100, NULL, machine_begin, &cluster->machines[i]);
                 machine_suspect(&cluster->machines[i], world_now_ms(world), UINT64_MAX);
         }
         UNTIL("a-cluster-forms", is_formed());
@@ -188,24 +182,13 @@ static void play(void) {
 }
 
 int main(int argc, char *argv[]) {
-        Seeds o = { .seed = 1, .runs = 4 };
+        static void (*const scenarios[])(void) = { play };
+        unsigned long long runs = worlds_run("tests/sim/test-restart", (Seeds) { .seed = 1, .runs = 4 },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(trace_message, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-
-        for (uint64_t i = 0; i < o.runs; i++) {
-                World *w = world_new(o.seed + i, o.trace);
-
-                world_set_replay(w, "tests/sim/test-restart");
-                world = w;
-                play();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-        }
-        printf("%llu runs: %u restarts, %u stops by hand: each request started the unit\n",
-               (unsigned long long) o.runs, n_restarts, n_by_hand);
+        printf("%llu runs: %u restarts, %u stops by hand: each request started the unit\n", runs, n_restarts,
+               n_by_hand);
         return n_restarts > 0 && n_by_hand > 0 ? 0 : 1;
 }

@@ -17,7 +17,7 @@
 #include "fleetd/api/remote_command_spec.h"
 #include "peers/frames.h"
 #include "base/text.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve.h"
@@ -309,7 +309,7 @@ static void measure_end(Spent *ret) {
 }
 
 static size_t send_one(PeerSession *s, PeerFrame type, const Writer *w) {
-        (void) __real_session_send(s, type, w->bytes, w->size);
+        (void) __real_peer_reply(s, type, w->bytes, w->size);
         return FRAME_HEADER_SIZE + w->size;
 }
 

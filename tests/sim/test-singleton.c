@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "tests/lib/size.h"
 #include "tests/sim/play.h"
-#include "tests/sim/seeds.h"
 #include "units/singleton.h"
 
 enum {
@@ -40,7 +38,7 @@ static SimMachine *running(void) {
 }
 
 static bool is_attached(const SimMachine *m) {
-        KvState state = store_state(m);
+        KvState state = machine_state(m);
 
         return state.attached && state.raft_id == 0;
 }
@@ -286,7 +284,7 @@ static void singleton_lease(void) {
 
 static unsigned n_voters(void) {
         SimMachine *leader = cluster_leader(cluster);
-        KvState state = leader ? store_state(leader) : (KvState) {};
+        KvState state = leader ? machine_state(leader) : (KvState) {};
         unsigned n = 0;
 
         for (size_t i = 0; i < state.n_members; i++)
@@ -325,13 +323,13 @@ static void singleton_of_a_failed_replica(void) {
         run_ms(world_draw(world, 2000)); /* of the time since the last renewal */
         world_loop_set_work_ms(m->loop, HANGS_MS, HANGS_MS);
         keep_running(m, "the begin of a write that hangs", HANGS_MS - 5000, STEP_MS);
-        if (!store_state(m).attached)
+        if (!machine_state(m).attached)
                 world_failed(world, "a-host-leaves-a-replica-that-hangs", "%s", m->name);
         world_loop_set_work_ms(m->loop, 0, 2);
-        UNTIL("a-replica-works-again", !store_state(m).attached);
+        UNTIL("a-replica-works-again", !machine_state(m).attached);
         memory_disk_set_error(m->disk, -EIO, true);
         keep_running(m, "a failure", LEASES_MS, 1000);
-        if (!store_state(m).attached)
+        if (!machine_state(m).attached)
                 world_failed(world, "a-host-leaves-a-failed-replica", "%s", m->name);
         snprintf(path, sizeof(path), "%s/tree/lost", m->folder); /* as after data_dir_quarantine() */
         if (!(f = fopen(path, "w")) || fclose(f) < 0)
@@ -340,7 +338,7 @@ static void singleton_of_a_failed_replica(void) {
                 machine_crash_daemon(m);
                 keep_running(m, "the end of its daemon", world_draw(world, 2000), 1000);
                 machine_start_daemon(m);
-                if (!store_state(m).lost)
+                if (!machine_state(m).lost)
                         world_failed(world, "a-replica-is-quarantined", "%s", m->name);
                 keep_running(m, "a restart of its daemon", LEASES_MS, 1000);
         }
@@ -348,24 +346,14 @@ static void singleton_of_a_failed_replica(void) {
 
 int main(int argc, char *argv[]) {
         static void (*const scenarios[])(void) = { singleton_of_a_failed_replica, singleton_lease };
-        Seeds o = { .seed = 1, .runs = test_size(5, 10, 10) };
+        unsigned long long runs = worlds_run("tests/sim/test-singleton",
+                                             (Seeds) { .seed = 1, .runs = test_size(5, 10, 10) },
+                                             trace_message, scenarios, ELEMENTS(scenarios), argc, argv);
 
-        if (!seeds_parse(&o, argc, argv))
+        if (runs == 0)
                 return 2;
-        log_set_sink(trace_message, NULL);
-        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
-        for (uint64_t i = 0; i < 2 * o.runs; i++) {
-                World *w = world_new(o.seed + i / 2, o.trace);
-
-                world_set_replay(w, "tests/sim/test-singleton");
-                world = w;
-                scenarios[i % 2]();
-                world = NULL;
-                cluster_free(cluster);
-                world_free(w);
-        }
         printf("%llu runs of singleton_lease: %u starts, %u on another host, %u on one without a replica, "
                "never two\n",
-               (unsigned long long) o.runs, n_starts, n_moves, n_attached);
+               runs, n_starts, n_moves, n_attached);
         return n_moves == 0 || n_attached == 0;
 }

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "fleetd/api/remote_command_spec.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 #include "tests/lib/quiet_peer.h"
 #include "units/json.h"
 

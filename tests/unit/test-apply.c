@@ -599,7 +599,7 @@ static int apply_raise_in_batch(Fixture *f, unsigned head_level, uint64_t raise_
         KvBatch b;
         KvCommand cmd = { .op = KV_RAISE, .internal = true, .limit = raise_to };
 
-        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .level = head_level, .quota_nodes = 77 });
         kv_batch_add(&b, &batch,
                      &(KvBatchItem) { .origin = 1,
@@ -1232,7 +1232,7 @@ static void on_result(void *userdata, uint64_t origin, uint64_t number, const Kv
 static void batch_add(KvBatch *b, Writer *w, uint64_t number, KvCommand cmd) {
         _cleanup_writer_ Writer bytes = {};
 
-        assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &bytes), 0);
         kv_batch_add(b, w,
                      &(KvBatchItem) { .origin = 1,
                                       .number = number,
@@ -1348,7 +1348,7 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true };
         _cleanup_writer_ Writer command = {};
 
-        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
         for (unsigned i = 0; i < 3; i++) {
                 _cleanup_writer_ Writer batch = {};
                 KvBatch b;

@@ -26,7 +26,7 @@ static Cost apply(KvCommand cmd) {
 
         entry++;
         cmd.internal = true;
-        assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &bytes), 0);
         kv_batch_begin(
                 &batch, &w,
                 &(KvBatchHead) { .cluster_ms = NOW_MS, .level = entry > 1 ? KV_LEVEL_COST : KV_LEVEL_FIRST });

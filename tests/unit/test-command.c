@@ -20,9 +20,9 @@ static void assert_returns_as_it_went(const KvCommand *cmd, KvCommand *ret, void
                                       Writer *ret_bytes) {
         _cleanup_writer_ Writer again = {};
 
-        assert_int_equal(kv_command_encode(cmd, ret_bytes), 0);
+        assert_int_equal(kv_command_encode(cmd, KV_LEVEL_MAX, ret_bytes), 0);
         assert_int_equal(kv_command_decode(ret_bytes->bytes, ret_bytes->size, ret, ret_arena), 0);
-        assert_int_equal(kv_command_encode(ret, &again), 0);
+        assert_int_equal(kv_command_encode(ret, KV_LEVEL_MAX, &again), 0);
         assert_same_bytes(&again, ret_bytes->bytes, ret_bytes->size);
 }
 
@@ -76,9 +76,9 @@ static void rows_of_a_command_are_omitted_below_their_feature_level(void **state
                 for (unsigned level = KV_LEVEL_FIRST; level <= KV_LEVEL_MAX; level++) {
                         _cleanup_writer_ Writer w = {}, expected = {};
 
-                        assert_int_equal(kv_command_encode_at(&with[i], level, &w), 0);
+                        assert_int_equal(kv_command_encode(&with[i], level, &w), 0);
                         assert_int_equal(kv_command_encode(level < KV_LEVEL_HISTORY ? &without[i] : &with[i],
-                                                           &expected),
+                                                           KV_LEVEL_MAX, &expected),
                                          0);
                         assert_same_bytes(&w, expected.bytes, expected.size);
                 }
@@ -134,7 +134,7 @@ static void a_cut_or_longer_command_is_refused(void **state) {
                   out;
         void *arena;
 
-        assert_int_equal(kv_command_encode(&in, &bytes), 0);
+        assert_int_equal(kv_command_encode(&in, KV_LEVEL_MAX, &bytes), 0);
         for (size_t size = 0; size < bytes.size; size++)
                 assert_int_equal(kv_command_decode(bytes.bytes, size, &out, &arena), -EBADMSG);
         write_u8(&bytes, 0);
@@ -174,7 +174,7 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
         Random random;
 
         random_seed(&random, 1);
-        assert_int_equal(kv_command_encode(&in, &bytes), 0);
+        assert_int_equal(kv_command_encode(&in, KV_LEVEL_MAX, &bytes), 0);
         for (unsigned i = 0; i < 20000; i++) {
                 _cleanup_free_ void *arena = NULL;
                 _cleanup_free_ uint8_t *changed = malloc(bytes.size);
@@ -187,7 +187,7 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
                                                                              random_below(&random, 64);
                 if (kv_command_decode(changed, bytes.size, &out, &arena) < 0)
                         continue;
-                assert_int_equal(kv_command_encode(&out, &again), 0);
+                assert_int_equal(kv_command_encode(&out, KV_LEVEL_MAX, &again), 0);
                 assert_same_bytes(&again, changed, bytes.size);
         }
 }
@@ -527,7 +527,7 @@ static void commands_have_these_bytes(void **state) {
                 _cleanup_writer_ Writer w = {};
                 uint8_t expected[128];
 
-                assert_int_equal(kv_command_encode(&cases[i].cmd, &w), 0);
+                assert_int_equal(kv_command_encode(&cases[i].cmd, KV_LEVEL_MAX, &w), 0);
                 assert_same_bytes(&w, expected, bytes_of(cases[i].bytes, expected));
         }
 }
@@ -605,7 +605,7 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
 
                         few[0].key.size = KV_KEY_MAX + (i == 3 && more);
                         few[1].value.size = KV_VALUE_MAX + (i == 4 && more);
-                        assert_int_equal(kv_command_encode(each[i], &w), 0);
+                        assert_int_equal(kv_command_encode(each[i], KV_LEVEL_MAX, &w), 0);
                         assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena),
                                          more ? -EBADMSG : 0);
                 }
@@ -624,7 +624,7 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
                         _cleanup_free_ void *arena = NULL;
                         _cleanup_writer_ Writer w = {};
 
-                        assert_int_equal(kv_command_encode(&many, &w), 0);
+                        assert_int_equal(kv_command_encode(&many, KV_LEVEL_MAX, &w), 0);
                         assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena),
                                          more ? -EBADMSG : 0);
                         n_checks += n_checks == 0 ? KV_TXN_ITEMS_MAX - 10 : 0;

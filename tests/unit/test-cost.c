@@ -114,7 +114,7 @@ static void apply_from(Fixture *f, uint64_t first, const KvCommand *commands, si
         for (size_t i = 0; i < n; i++) {
                 _cleanup_writer_ Writer w = {};
 
-                assert_int_equal(kv_command_encode(&commands[i], &w), 0);
+                assert_int_equal(kv_command_encode(&commands[i], KV_LEVEL_MAX, &w), 0);
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = ORIGIN,
                                               .number = first + i,

@@ -86,7 +86,7 @@ static Entry entry_begin(Fixture *f, uint64_t origin, uint64_t acknowledged) {
 static void entry_add(Entry *e, uint64_t number, KvCommand cmd) {
         _cleanup_writer_ Writer bytes = {};
 
-        assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &bytes), 0);
         kv_batch_add(&e->batch, &e->w,
                      &(KvBatchItem) {
                              .origin = e->origin,

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "fleetd/api/forward.h"
-#include "io/loop_uv.h"
+#include "io/child_uv.h"
 #include "kvstore/command/command.h"
 #include "peers/frames.h"
 #include "tests/lib/quiet_peer.h"
@@ -515,7 +515,7 @@ static void relay_commands(QuietPeer *h, const KvCommand *cmd, const char *princ
         _cleanup_writer_ Writer w = {}, command = {};
         static uint64_t number;
 
-        assert_int_equal(kv_command_encode(cmd, &command), 0);
+        assert_int_equal(kv_command_encode(cmd, KV_LEVEL_MAX, &command), 0);
         write_u8(&w, 1);
         write_u64(&w, 12345); /* origin */
         write_u64(&w, 1);

@@ -270,7 +270,7 @@ static KvStatus propose(QuietPeer *h, const char *principal, const KvCommand *cm
         _cleanup_writer_ Writer w = {}, command = {};
         KvStatus status = _KV_STATUS_MAX;
 
-        assert_int_equal(kv_command_encode(cmd, &command), 0);
+        assert_int_equal(kv_command_encode(cmd, KV_LEVEL_MAX, &command), 0);
         write_u8(&w, 1);
         write_u64(&w, ORIGIN);
         write_u64(&w, 1);
@@ -772,7 +772,7 @@ static void propose_relayed(QuietPeer *h, const char *machine, const char *key, 
         KvState store;
 
         kv_state(h->store, &store);
-        assert_int_equal(kv_command_encode(write.internal ? &txn : &write, &command), 0);
+        assert_int_equal(kv_command_encode(write.internal ? &txn : &write, KV_LEVEL_MAX, &command), 0);
         write_u64(&w, store.cluster_id);
         write_u64(&w, 9); /* some Raft ID: the host has none */
         write_u64(&w, store.raft_id);

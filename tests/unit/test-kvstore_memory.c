@@ -39,7 +39,7 @@ static void a_command_is_decoded_or_not_at_all(void **state) {
         unsigned n = 0;
         int r;
 
-        assert_int_equal(kv_command_encode(&txn_command, &bytes), 0);
+        assert_int_equal(kv_command_encode(&txn_command, KV_LEVEL_MAX, &bytes), 0);
         do {
                 _cleanup_free_ void *arena = NULL;
                 KvCommand cmd;

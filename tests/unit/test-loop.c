@@ -20,6 +20,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "io/child_uv.h"
 #include "io/loop_uv.h"
 
 /* -- A loop in virtual time -- */

@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "io/child_uv.h"
 #include "io/loop_uv.h"
 
 enum { PATIENCE_MS = 20000 };

@@ -537,7 +537,7 @@ static int apply(void *userdata) {
         _cleanup_writer_ Writer command = {}, batch = {};
         const KvCommand *cmd = userdata;
         KvBatch b;
-        int r = kv_command_encode(cmd, &command);
+        int r = kv_command_encode(cmd, KV_LEVEL_MAX, &command);
 
         r = r ?: command.error;
         if (r < 0)
@@ -569,7 +569,7 @@ static int prepare_tree(void *userdata) {
                                   .has_ttl = i == 4,
                                   .ttl_ms = 10 };
 
-                assert_int_equal(kv_command_encode(&cmd, &command), 0);
+                assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 1,
                                               .number = i + 1,

@@ -114,7 +114,7 @@ static Said say(QuietPeer *h, uint64_t origin, uint64_t floor, bool again, const
                 _cleanup_writer_ Writer cmd = {};
 
                 if (items[i].cmd)
-                        assert_int_equal(kv_command_encode(items[i].cmd, &cmd), 0);
+                        assert_int_equal(kv_command_encode(items[i].cmd, KV_LEVEL_MAX, &cmd), 0);
                 write_u64(&w, items[i].number);
                 write_u64(&w, deadline_ms);
                 write_blob(&w, cmd.bytes, cmd.size);
@@ -716,7 +716,7 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         {
                 _cleanup_writer_ Writer w = {};
 
-                assert_int_equal(kv_command_encode(&txn, &w), 0);
+                assert_int_equal(kv_command_encode(&txn, KV_LEVEL_MAX, &w), 0);
                 x->item.command = writer_take(&w, &x->item.command_size);
         }
         p->own_bytes += x->item.command_size;

@@ -318,7 +318,7 @@ static void receive_foreign_for(PeerFrame type, uint64_t origin, unsigned n, siz
         _cleanup_writer_ Writer w = {}, bytes = {};
 
         assert_non_null(value);
-        assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &bytes), 0);
         write_u64(&w, 3);
         write_u64(&w, fake.term);
         write_u64(&w, origin);
@@ -964,7 +964,7 @@ static void so_much_of_ours_may_wait_and_no_more(void **state) {
         fake_assert_said("answer n: busy too many writes wait for an answer on this host\n");
         end();
 
-        assert_int_equal(kv_command_encode(&cmd, &w), 0);
+        assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &w), 0);
         for (unsigned more = 0; more < 2; more++) {
                 begin(true);
                 world.submit = -EAGAIN;

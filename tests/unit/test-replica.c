@@ -15,7 +15,14 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"
 
-#define p (parts.p)
+/* What the parts say at steps that repeat. */
+#define ADOPTED  "folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+#define COPIED   ADOPTED "transfers step\n"
+#define REPORTED "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n"
+#define FLUSHED  "compare flushed 0\nflushed 0\n"
+#define APPENDED "core receive append of 2 at b:2 term 5\n"
+
+#define p        (parts.p)
 enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout; of checkpoints.c */
 
 /* -- Helpers -- */
@@ -96,7 +103,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         replica_arm(p);
         assert_int_equal(p->tick.serial, serial);
         fake_pass(50);
-        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1\n");
+        expect_state("core tick\n" FLUSHED "= tree 1\n");
         parts.timeout_ms = 3;
         replica_arm(p);
         expect_state("= tree 1 tick+0\n");
@@ -118,7 +125,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         expect_state("= tree 1\n");
         parts.timeout_ms = fake.now_ms + 3; /* by the input */
         p->applying.next.run(p);
-        expect_state("core apply\ncompare flushed 0\nflushed 0\n= tree 1 tick+3\n");
+        expect_state("core apply\n" FLUSHED "= tree 1 tick+3\n");
         parts_end();
 
         parts_begin();
@@ -141,12 +148,10 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         expect_state("= tree 1 silence+799\n");
         fake_pass(99);
         receive(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
-                     "silence+700\n");
+        expect_state(APPENDED FLUSHED "= tree 1 silence+700\n");
         receive(append(4)); /* of an earlier term: no sign of a leader */
         fake_pass(SILENCE_MS - 1);
-        expect_state(
-                "core receive append of 2 at b:2 term 4\ncompare flushed 0\nflushed 0\n= tree 1 silence+1\n");
+        expect_state("core receive append of 2 at b:2 term 4\n" FLUSHED "= tree 1 silence+1\n");
         assert_int_equal(replica_leader(p), 2);
         fake_pass(1);
         expect_state("transfers step\ncompare flushed 2\nflushed 2\n= tree 1 silent\n");
@@ -155,14 +160,12 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         expect_state("= tree 1 silent\n");
         fake_pass(1);
         receive(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
-                     "2\n= tree 1 silence+800\n");
+        expect_state(APPENDED "transfers step\ncompare flushed 2\nflushed 2\n= tree 1 silence+800\n");
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
         p->contact.last_ms = 0;
         receive(snapshot(9, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
-                     "silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 5\n" FLUSHED "= tree 1 silence+800\n");
         for (Condition c = NO_CORE; c <= RESTARTING; c++) {
                 set(c, true);
                 p->contact.last_ms = 0;
@@ -176,8 +179,7 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
         receive(append(5)); /* who has a vote asks the engine */
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
-                     "2\n= tree 1\n");
+        expect_state(APPENDED "transfers step\ncompare flushed 2\nflushed 2\n= tree 1\n");
         parts_end();
 }
 
@@ -249,13 +251,10 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 set(c, false);
                 switch (c) {
                 case OPEN:
-                        expect("-- condition 0\ncore tick\ncompare flushed 0\nflushed 0\n-- apply\ncore "
-                               "apply\n"
-                               "compare flushed 0\nflushed 0\n-- appended\ncore appended 3 12\ncompare "
-                               "flushed 0\nflushed 0\n"
-                               "-- raft\ncore receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed "
-                               "0\n-- bulk\n"
-                               "bulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 notice!\n");
+                        expect("-- condition 0\ncore tick\n" FLUSHED "-- apply\ncore apply\n" FLUSHED
+                               "-- appended\ncore appended 3 12\n" FLUSHED "-- raft\n" APPENDED FLUSHED
+                               "-- bulk\nbulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 "
+                               "notice!\n");
                         break;
                 case NO_CORE:
                         expect("-- condition 1\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- "
@@ -266,11 +265,10 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                                "compare frame TREE\n= tree 1 restarting\n");
                         break;
                 case FAILED:
-                        expect("-- condition 3\ncore tick\ncompare flushed 0\nflushed 0\n-- apply\ncore "
-                               "apply\ncompare flushed 0\nflushed 0\n-- appended\ncore appended 3 "
-                               "12\ncompare flushed 0\nflushed 0\n-- raft\ncore receive append of 2 at b:2 "
-                               "term 5\ncompare flushed 0\nflushed 0\n-- bulk\n-- ack\n-- tree\ncompare "
-                               "frame TREE\n= tree 1 error -5 \"\" failing\n");
+                        expect("-- condition 3\ncore tick\n" FLUSHED "-- apply\ncore apply\n" FLUSHED
+                               "-- appended\ncore appended 3 12\n" FLUSHED "-- raft\n" APPENDED FLUSHED
+                               "-- bulk\n-- ack\n-- tree\ncompare frame TREE\n= tree 1 error -5 \"\" "
+                               "failing\n");
                         break;
                 default:
                         expect("-- condition 4\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- "
@@ -285,43 +283,44 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_begin();
         parts_fail("raft_core_tick", -ENOMEM);
         p->tick.fire(p);
-        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1 error -12 \"the replica cannot "
-                     "continue: Cannot allocate memory\" failing stop!\n");
+        expect_state(
+                "core tick\n" FLUSHED
+                "= tree 1 error -12 \"the replica cannot continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_apply", -ENOMEM);
         p->applying.next.run(p);
-        expect_state("core apply\ncompare flushed 0\nflushed 0\n= tree 1 error -12 \"the replica cannot "
-                     "continue: Cannot allocate memory\" failing stop!\n");
+        expect_state(
+                "core apply\n" FLUSHED
+                "= tree 1 error -12 \"the replica cannot continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
-        expect_state("core appended 1 2\ncompare flushed 0\nflushed 0\n= tree 1 error -108 \"the log "
-                     "contradicts what the cluster has committed; run fleetd --reset and let this host join "
-                     "again\" failing stop!\n");
+        expect_state("core appended 1 2\n" FLUSHED
+                     "= tree 1 error -108 \"the log contradicts what the cluster has committed; run fleetd "
+                     "--reset and let this host join again\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
         parts.installing = true; /* is not asked any more */
         receive(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
-                     "restarting stop!\n");
+        expect_state(APPENDED FLUSHED "= tree 1 restarting stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -EIO);
         parts.installing = true;
         receive(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 error "
-                     "-5 \"the replica cannot continue: Input/output error\" failing stop!\n");
+        expect_state(APPENDED FLUSHED
+                     "= tree 1 error -5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         parts.installing = true;
         parts_fail("raft_core_installed", -EIO);
         receive(append(5));
-        expect_state(
-                "core receive append of 2 at b:2 term 5\ncore installed\ncompare flushed 0\nflushed 0\n= "
-                "tree 1 error -5 \"the replica cannot continue: Input/output error\" failing stop!\n");
+        expect_state(APPENDED
+                     "core installed\n" FLUSHED
+                     "= tree 1 error -5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         replica_on_log_failed(p, -EROFS, "log.1: read-only");
@@ -346,8 +345,8 @@ static void a_write_that_hangs_for_5_s_of_ticks_ends_the_replica(void **state) {
         fake.now_ms += 1000;
         parts_forget();
         p->tick.fire(p);
-        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1 error -110 \"a write to the log has "
-                     "not completed for 5 s: the disk hangs\" failing waited 5000 tick+1000 stop!\n");
+        expect_state("core tick\n" FLUSHED "= tree 1 error -110 \"a write to the log has not completed for 5 "
+                     "s: the disk hangs\" failing waited 5000 tick+1000 stop!\n");
         parts_end();
 
         /* Another write, none, and no log begin from the start. */
@@ -464,7 +463,7 @@ static void frames_of_others_are_dropped(void **state) {
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         expect("");
         receive_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
-        expect("core receive timeout-now of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n");
+        expect("core receive timeout-now of 2 at b:2 term 5\n" FLUSHED);
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT,
                                      "\x46\0\0\0\0\0\0\0"
                                      "\2\0\0\0\0\0\0\0"
@@ -500,11 +499,9 @@ static void messages_are_counted(void **state) {
         assert_int_equal(p->stats.appends_received, 1);
         assert_int_equal(p->stats.members[0].n_answers, 1);
         expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 "
-               "of 5, commit 12\n"
-               "send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\ncore receive append of 2 at b:2 term "
-               "5\ncompare flushed 0\n"
-               "flushed 0\ncore receive append-result of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n"
-               "core receive vote of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n");
+               "of 5, commit 12\nsend 2 (70 1 2) append term 5: prev 20 of 5, commit 12\n" APPENDED FLUSHED
+               "core receive append-result of 2 at b:2 term 5\n" FLUSHED
+               "core receive vote of 2 at b:2 term 5\n" FLUSHED);
         parts_end();
 }
 
@@ -516,18 +513,15 @@ static void a_snapshot_needs_its_tree(void **state) {
         receive(snapshot(13, 5)); /* behind what is committed (12), and not here */
         expect_state("= tree 1\n");
         receive(snapshot(12, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
-                     "silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 5\n" FLUSHED "= tree 1 silence+800\n");
         parts.received = &tree;
         parts.installing = true;
         receive(snapshot(13, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare flushed "
-                     "0\nflushed 0\n"
+        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\n" FLUSHED
                      "= tree 1 silence+800\n");
         assert_null(p->incoming);
         receive(snapshot(13, 4));
-        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare flushed 0\nflushed 0\n= "
-                     "tree 1 silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\n" FLUSHED "= tree 1 silence+800\n");
         parts_end();
 }
 
@@ -557,26 +551,18 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
-                               "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                               "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1\n");
+                        expect(COPIED "core receive snapshot of 2 at b:2 term 5, incoming\n" REPORTED
+                                      "  trailing 10\n" FLUSHED "= tree 1\n");
                         break;
                 case 1:
-                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
-                               "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                               "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1\n");
+                        expect(COPIED "core receive snapshot of 2 at b:2 term 5, incoming\n" REPORTED
+                                      "  trailing 10\n" FLUSHED "= tree 1\n");
                         break;
                 case 2:
-                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ntransfers step\ncompare flushed 0\nflushed 0\n= tree 1 restarting "
-                               "copy-untold\n");
+                        expect(COPIED FLUSHED "= tree 1 restarting copy-untold\n");
                         break;
                 case 3:
-                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ncompare flushed 0\nflushed 0\n= coreless tree 1 waiting "
-                               "copy-untold\n");
+                        expect(ADOPTED FLUSHED "= coreless tree 1 waiting copy-untold\n");
                         set(NO_CORE, false);
                         break;
                 default:
@@ -662,10 +648,10 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         assert_int_equal(replica_transfer(p, 2), -EBUSY);
         fake_pass(390);
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 transfer-due 1400 notice!\n");
+        expect_state(FLUSHED "= tree 1 transfer-due 1400 notice!\n");
         parts.match[3] = 20;
         replica_flush_notifications(p);
-        expect_state("core transfer 3\ncompare flushed 0\nflushed 0\n= tree 1 flush! notice!\n");
+        expect_state("core transfer 3\n" FLUSHED "= tree 1 flush! notice!\n");
 
         /* To one that was named, also where another one is ready. */
         assert_int_equal(replica_transfer(p, 2), 0);
@@ -682,8 +668,7 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         fake.now_ms += 400;
         parts_fail("raft_core_transfer", -EINVAL);
         replica_flush_notifications(p);
-        expect_state(
-                "core transfer 2\ncompare flushed 0\nflushed 0\n= tree 1 transfer-to 2 flush! notice!\n");
+        expect_state("core transfer 2\n" FLUSHED "= tree 1 transfer-to 2 flush! notice!\n");
 
         /* Without a candidate, the core returns an error at once, which does not end the replica. */
         fake.servers.items[1].role = fake.servers.items[2].role = RAFT_ROLE_STANDBY;
@@ -740,9 +725,7 @@ static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         replica_probe(p);
         expect("");
         parts_work();
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
-                     "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 3\ncompare flushed 0\nflushed 0\n= tree 1\n");
+        expect_state(COPIED REPORTED "  trailing 3\n" FLUSHED "= tree 1\n");
 
         /* The next one: the log is cut at the last but one, or what is kept. */
         parts.trees[1].applied = 14;
@@ -751,8 +734,8 @@ static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt "
                      "14\nwork checkpoints.c:checkpoints_drop_done nice 0\ntransfers step\ncore checkpointed "
-                     "14 of term 5, configuration 1 (4 bytes)\n  trailing 3\nlog cut 10\ncompare flushed "
-                     "0\nflushed 0\n= tree 1 dropping previous 10\n");
+                     "14 of term 5, configuration 1 (4 bytes)\n  trailing 3\nlog cut 10\n" FLUSHED
+                     "= tree 1 dropping previous 10\n");
         parts.trees[1].applied = 15;
         replica_checkpoint(p); /* while the file of the last one is still being closed */
         parts_forget();
@@ -766,7 +749,7 @@ static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         parts.works[0] = drop;
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 15, 3000 bytes\nfolder adopt "
                      "15\ntransfers step\ncore checkpointed 15 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 2\nlog cut 13\ncompare flushed 0\nflushed 0\n= tree 1 dropping previous 14\n");
+                     "trailing 2\nlog cut 13\n" FLUSHED "= tree 1 dropping previous 14\n");
         parts_work();
         expect_state("= tree 1 previous 14\n");
         parts_end();
@@ -778,9 +761,7 @@ static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         parts_fail("loop_work", -ENOMEM);
         parts_forget();
         parts_work();
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
-                     "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 previous 10\n");
+        expect_state(COPIED REPORTED "  trailing 10\n" FLUSHED "= tree 1 previous 10\n");
         assert_int_equal(p->checkpoints.drop_fd, -1);
         parts_end();
 }
@@ -840,18 +821,18 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 switch (i) {
                 case 0:
                         expect("folder probe of tree 1\nlog 5: verified the tree of this host\ntransfers "
-                               "step\ncompare flushed 0\nflushed 0\n= tree 1 entries 6 retry 1001\n");
+                               "step\n" FLUSHED "= tree 1 entries 6 retry 1001\n");
                         break;
                 case 6:
                         expect("folder probe of tree 1\nlog 4 (-117): Failed to verify the tree: "
-                               "data_dir_probe did it\nfolder distrust\ntransfers step\ncompare flushed "
-                               "0\nflushed 0\n= tree 1 error -117 \"data_dir_probe did it\" failing entries "
-                               "6 retry 11000 stop!\n");
+                               "data_dir_probe did it\nfolder distrust\ntransfers step\n" FLUSHED
+                               "= tree 1 error -117 \"data_dir_probe did it\" failing entries 6 retry 11000 "
+                               "stop!\n");
                         break;
                 case 7:
                         expect("folder probe of tree 1\nlog 4 (-5): Failed to verify the tree: "
-                               "data_dir_probe did it\ntransfers step\ncompare flushed 0\nflushed 0\n= tree "
-                               "1 entries 6 retry 11000\n");
+                               "data_dir_probe did it\ntransfers step\n" FLUSHED
+                               "= tree 1 entries 6 retry 11000\n");
                         break;
                 default:
                         break;
@@ -872,17 +853,15 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
                 parts_look();
                 if (i == 0)
                         expect("folder copy of tree 1\nlog 4 (-28): Failed to make a checkpoint: "
-                               "data_dir_copy did it\ntransfers step\ncompare flushed 0\nflushed 0\n= tree 1 "
-                               "retry 11000\n");
+                               "data_dir_copy did it\ntransfers step\n" FLUSHED "= tree 1 retry 11000\n");
                 else if (i == 1)
                         expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
-                               "data_dir_copy did it\nfolder distrust\ntransfers step\ncompare flushed "
-                               "0\nflushed 0\n= tree 1 error -117 \"data_dir_copy did it\" failing retry "
-                               "11000 stop!\n");
+                               "data_dir_copy did it\nfolder distrust\ntransfers step\n" FLUSHED
+                               "= tree 1 error -117 \"data_dir_copy did it\" failing retry 11000 stop!\n");
                 else
                         expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
-                               "data_dir_copy did it\nfolder distrust\ncompare flushed 0\nflushed 0\n= "
-                               "coreless tree 1 error -117 \"data_dir_copy did it\" stopping retry 11000 "
+                               "data_dir_copy did it\nfolder distrust\n" FLUSHED
+                               "= coreless tree 1 error -117 \"data_dir_copy did it\" stopping retry 11000 "
                                "stop!\n");
                 if (i == 2)
                         set(NO_CORE, false);
@@ -901,7 +880,7 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         replica_checkpoint(p);
         parts_work();
         expect("work checkpoints.c:checkpoints_copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): Failed "
-               "to make a checkpoint: Input/output error\ntransfers step\ncompare flushed 0\nflushed 0\n");
+               "to make a checkpoint: Input/output error\ntransfers step\n" FLUSHED);
         parts_end();
 
         parts_begin();
@@ -920,18 +899,13 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 int r;
                 Said said;
         } cases[] = {
-                { -EAGAIN,
-                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
-                       "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                       "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 copy-untold\n") },
-                { -ESTALE, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                                "adopt 10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 "
-                                "(4 bytes)\n  trailing 10\nwork checkpoints.c:checkpoints_copy_done nice "
-                                "10\ncompare flushed 0\nflushed 0\n= tree 1 copying\n") },
-                { -EIO, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
-                             "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 "
-                             "bytes)\n  trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 error -5 \"the "
-                             "replica cannot continue: Input/output error\" failing copy-untold stop!\n") },
+                { -EAGAIN, SAID(COPIED REPORTED "  trailing 10\n" FLUSHED "= tree 1 copy-untold\n") },
+                { -ESTALE, SAID(COPIED REPORTED
+                                "  trailing 10\nwork checkpoints.c:checkpoints_copy_done nice 10\n" FLUSHED
+                                "= tree 1 copying\n") },
+                { -EIO, SAID(COPIED REPORTED "  trailing 10\n" FLUSHED
+                                             "= tree 1 error -5 \"the replica cannot continue: Input/output "
+                                             "error\" failing copy-untold stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -974,24 +948,19 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
         } cuts[] = {
                 { 5, 508,
                   SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
-                       "5\n"
-                       "compare flushed 0\nflushed 0\n") },
+                       "5\n" FLUSHED) },
                 { 9, 508,
                   SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
-                       "8\n"
-                       "compare flushed 0\nflushed 0\n") },
+                       "8\n" FLUSHED) },
                 { 9, 500,
-                  SAID("core checkpointed 500 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
-                       "flushed 0\n"
-                       "flushed 0\n") },
+                  SAID("core checkpointed 500 of term 0, configuration 0 (0 bytes)\n  trailing "
+                       "500\n" FLUSHED) },
                 { 9, 501,
                   SAID("core checkpointed 501 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
-                       "1\n"
-                       "compare flushed 0\nflushed 0\n") },
+                       "1\n" FLUSHED) },
                 { 0, 508,
-                  SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
-                       "flushed 0\n"
-                       "flushed 0\n") },
+                  SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing "
+                       "500\n" FLUSHED) },
         };
 
         for (size_t i = 0; i < ELEMENTS(cuts); i++)
@@ -1071,9 +1040,7 @@ static void the_end_of_an_input_is_notified(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000; /* more is in memory */
         replica_flush_notifications(p);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\ncompare "
-                     "flushed 0\nflushed 0\n"
-                     "= tree 1 forget 2125 forget-again+2000\n");
+        expect_state(REPORTED "  trailing 1\n" FLUSHED "= tree 1 forget 2125 forget-again+2000\n");
         parts_end();
 
         parts_begin();
@@ -1081,10 +1048,10 @@ static void the_end_of_an_input_is_notified(void **state) {
         replica_flush_notifications(p);
         expect_state("transfers step\ncompare flushed 8\nflushed 8\n= tree 1\n");
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1\n");
+        expect_state(FLUSHED "= tree 1\n");
         lead();
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 notice!\n");
+        expect_state(FLUSHED "= tree 1 notice!\n");
         fake_run();
         p->notices.followers[0].sent = p->notices.followers[1].sent = 30;
         parts_forget();
@@ -1096,18 +1063,18 @@ static void the_end_of_an_input_is_notified(void **state) {
         expect_state("compare flushed 1\nflushed 1\n= tree 1 error -5 \"\" failing\n");
         parts.state = RAFT_STATE_FOLLOWER;
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" failing\n");
+        expect_state(FLUSHED "= tree 1 error -5 \"\" failing\n");
         p->state = REPLICA_TRANSFERRING;
         parts.state = RAFT_STATE_LEADER;
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" transferring\n");
+        expect_state(FLUSHED "= tree 1 error -5 \"\" transferring\n");
         parts.state = RAFT_STATE_FOLLOWER;
         p->state = REPLICA_STOPPING;
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" stopping\n");
+        expect_state(FLUSHED "= tree 1 error -5 \"\" stopping\n");
         p->state = REPLICA_TRANSFERRING;
         replica_flush_notifications(p);
-        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" transferring stop!\n");
+        expect_state(FLUSHED "= tree 1 error -5 \"\" transferring stop!\n");
         p->state = REPLICA_CLOSING;
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);

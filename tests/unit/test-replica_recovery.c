@@ -20,6 +20,34 @@
 /* Of replica_recovery.c. */
 enum { TRANSFER_MS = 1000, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_MS = 100 };
 
+/* What the parts say at the steps of an opening and of a recovery. */
+#define FOLDER_OPENED "folder open /tree m b 1234\n"
+#define LOG_AT_0      "disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\n"
+#define LOG_AT_10     "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\n"
+#define LOG_OPENED    LOG_AT_10 "own hardware h\n"
+#define LOG_READ      LOG_OPENED "fits: 20 entries from 1\n  10 of term 5\n"
+#define MARKED        "mark tree 1 with 70 in /tree\n"
+#define SELF_IN_1     "self self: 1 of 70, 71, start 3\n"
+#define CORE_NEW      "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
+#define CORE_BEGINS   CORE_NEW "core start term 5 vote 2, 20 entries from 1, taken\n"
+#define STARTS                                                                                          \
+        "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 " \
+        "bytes)\nentries free 20\n"
+#define CORE_STARTS CORE_NEW STARTS
+#define REOPENS     "work replica_reopen.c:reopen_done nice 0\n"
+#define REBUILDS    "log 5: rebuilding the tree in /tree from checkpoint and log\n" REOPENS
+#define RECOVERED   "log 5: recovered the replica at entry 20 of its log\n"
+#define FREED       "transfers free\ncompare free\nclose tree 1\nfolder done\n"
+#define LOST(why)                                                                        \
+        "folder lose: " why "\nlog 3 (-117): quarantined the replica of this host: " why \
+        "; requesting to join under a new ID. "                                          \
+        "Without a quorum, run fleetd --recover on a host with an intact log\n"
+#define OPENED_LOST(why)                                                              \
+        LOST(why)                                                                     \
+        "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: " why \
+        "\n= coreless logless tree 1 error -117 \"" why                               \
+        "\" quarantined damaged not-started not-serving id 1000\n"
+
 static void ignore(void *userdata) {}
 
 /* -- Opening -- */
@@ -58,171 +86,85 @@ static void open_one(const Opening *o) {
 static void a_replica_opens_what_is_there(void **state) {
         static const Opening cases[] = {
                 { "a log", .applied = 10,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, "
-                          "loaded "
-                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
-                          "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
+                  .said = SAID(FOLDER_OPENED LOG_OPENED MARKED SELF_IN_1
+                               "= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "none: it founds", .fresh = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded "
-                          "2000\nfound a:1 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
-                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
-                          "3\n= 0: \n= coreless tree 1 waiting founded not-started not-serving\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0
+                               "found a:1 4096\n" LOG_AT_0 "own hardware h\n" MARKED SELF_IN_1
+                               "= 0: \n= coreless tree 1 waiting founded not-started not-serving\n") },
                 { "none: it waits to join", .fresh = true, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
-                          "waiting not-started not-serving id 1000 cluster 1000\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0
+                               "self self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 waiting "
+                               "not-started not-serving id 1000 cluster 1000\n") },
                 { "a tree without its log", .fresh = true, .applied = 1,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
-                          "loaded "
-                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or run "
-                          "fleetd --reset and let this host join again\nlog 3 (-117): quarantined the "
-                          "replica of "
-                          "this host: /tree holds a tree without its log; restore the log, or run fleetd "
-                          "--reset and let this host join again; requesting to join under a new ID. Without "
-                          "a "
-                          "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
-                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
-                          "log; restore the log, or run fleetd --reset and let this host join again\n= "
-                          "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
-                          "the log, or run fleetd --reset and let this host join again\" quarantined damaged "
-                          "not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "disk drop-caches\nlog open: file 4096, applied 1, loaded 2000\n" OPENED_LOST(
+                                       "/tree holds a tree without its log; restore the log, or run fleetd "
+                                       "--reset and let this host join again")) },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
-                          "loaded "
-                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or run "
-                          "fleetd --reset and let this host join again\nlog 3 (-117): quarantined the "
-                          "replica of "
-                          "this host: /tree holds a tree without its log; restore the log, or run fleetd "
-                          "--reset and let this host join again; requesting to join under a new ID. Without "
-                          "a "
-                          "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
-                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
-                          "log; restore the log, or run fleetd --reset and let this host join again\n= "
-                          "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
-                          "the log, or run fleetd --reset and let this host join again\" quarantined damaged "
-                          "not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "disk drop-caches\nlog open: file 4096, applied 1, loaded 2000\n" OPENED_LOST(
+                                       "/tree holds a tree without its log; restore the log, or run fleetd "
+                                       "--reset and let this host join again")) },
                 { "nothing at all", "transfers_new", -ENOMEM, .said = SAID("folder done\n= -12: \n") },
                 { "nothing at all", "consistency_new", -ENOMEM,
                   .said = SAID("transfers free\nfolder done\n= -12: \n") },
                 { "no folder", "data_dir_open", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
-                               "data_dir_open did it\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "transfers free\ncompare free\nfolder done\n= -5: data_dir_open did it\n") },
                 { "a corrupt checkpoint", "data_dir_open", -EUCLEAN, .corrupt = true,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
-                               "-117: data_dir_open did it\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "transfers free\ncompare free\nfolder done\n= -117: data_dir_open did it\n") },
                 { "the same, with others", "data_dir_open", -EUCLEAN, .corrupt = true, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open did "
-                          "it\nlog 3 (-117): quarantined the replica of this host: data_dir_open did it; "
-                          "requesting to join under a new ID. Without a quorum, run fleetd --recover on a "
-                          "host with an intact log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
-                          "start 1\n= 0: data_dir_open did it\n= coreless logless tree 1 error -117 "
-                          "\"data_dir_open did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED "folder open nothing\n" OPENED_LOST("data_dir_open did it")) },
                 { "another damage", "data_dir_open", -EUCLEAN, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
-                               "-117: data_dir_open did it\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "transfers free\ncompare free\nfolder done\n= -117: data_dir_open did it\n") },
                 { "another error", "data_dir_open", -EIO, .corrupt = true, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
-                               "data_dir_open did it\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "transfers free\ncompare free\nfolder done\n= -5: data_dir_open did it\n") },
                 { "one that is lost", "data_dir_is_quarantined", 1, .join = true,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): "
-                               "quarantined the replica of this host: it was lost; requesting to join under "
-                               "a new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "it was lost\n= coreless logless tree 1 error -117 \"it was lost\" "
-                               "quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED OPENED_LOST("it was lost")) },
                 { "one that is lost alone", "data_dir_is_quarantined", 1,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): "
-                               "quarantined the replica of this host: it was lost; requesting to join under "
-                               "a new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "it was lost\n= coreless logless tree 1 error -117 \"it was lost\" "
-                               "quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED OPENED_LOST("it was lost")) },
                 { "not known whether", "data_dir_is_quarantined", -EIO,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded "
-                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
-                          "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0
+                               "own hardware h\n" MARKED SELF_IN_1
+                               "= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "no tree", "tree_begin_read", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nclose tree "
-                               "1\nfolder done\n"
+                  .said = SAID(FOLDER_OPENED FREED
                                "= -5: Failed to read the tree in /tree: Input/output error\n") },
                 { "no tree", "tree_meta", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nclose tree "
-                               "1\nfolder done\n"
+                  .said = SAID(FOLDER_OPENED FREED
                                "= -5: Failed to read the tree in /tree: Input/output error\n") },
                 { "no tree beside no log", "tree_begin_read", -EIO, 1, .fresh = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\ntransfers free\n"
-                          "compare free\nclose tree 1\nfolder done\n= -5: Failed to read the tree in "
-                          "/tree: Input/output error\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 FREED
+                               "= -5: Failed to read the tree in /tree: Input/output error\n") },
                 { "no disk", "drop-caches", -EIO,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\ntransfers free\ncompare free\nclose "
-                          "tree 1\nfolder done\n"
-                          "= -5: Failed to read the log from its disk: Input/output error\n") },
+                  .said = SAID(FOLDER_OPENED
+                               "disk drop-caches\n" FREED
+                               "= -5: Failed to read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
-                          "the replica of this host: raft_log_open did it; requesting to join under a "
-                          "new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                          "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                          "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
-                          "did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 OPENED_LOST("raft_log_open did it")) },
                 { "a damaged log, with others", "raft_log_open", -EUCLEAN, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
-                          "the replica of this host: raft_log_open did it; requesting to join under a "
-                          "new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                          "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                          "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
-                          "did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 OPENED_LOST("raft_log_open did it")) },
                 { "no log", "raft_log_open", -EIO, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\ntransfers free\n"
-                          "compare free\nclose tree 1\nfolder done\n= -5: raft_log_open did it\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 FREED "= -5: raft_log_open did it\n") },
                 { "another's log", "bootstrap_check", -EPERM,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nlog close\ntransfers free\n"
-                          "compare free\nclose tree 1\nfolder done\n= -1: bootstrap_check did it\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 "log close\n" FREED "= -1: bootstrap_check did it\n") },
                 { "no room in it", "bootstrap_own_hardware", -EIO,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nown hardware h\nlog close\n"
-                          "transfers free\ncompare free\nclose tree 1\nfolder done\n"
-                          "= -5: Failed to write the log's meta: Input/output error\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0
+                               "own hardware h\nlog close\n" FREED
+                               "= -5: Failed to write the log's meta: Input/output error\n") },
                 { "no room in the tree", "bootstrap_mark_tree", -EIO,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nown hardware h\n"
-                          "mark tree 1 with 70 in /tree\nlog close\ntransfers free\ncompare free\nclose "
-                          "tree 1\nfolder done\n"
-                          "= -5: bootstrap_mark_tree did it\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 "own hardware h\n" MARKED "log close\n" FREED
+                                                      "= -5: bootstrap_mark_tree did it\n") },
                 { "not founded", "bootstrap_found", -EIO, .fresh = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nfound a:1 4096\n"
-                          "transfers free\ncompare free\nclose tree 1\nfolder done\n= -5: "
-                          "bootstrap_found did it\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 "found a:1 4096\n" FREED
+                                                      "= -5: bootstrap_found did it\n") },
                 { "not opened again", "bootstrap_check", -EIO, .fresh = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
-                          "loaded 2000\nfound a:1 4096\n"
-                          "disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nlog "
-                          "close\ntransfers free\ncompare free\nclose tree 1\n"
-                          "folder done\n= -5: bootstrap_check did it\n") },
+                  .said = SAID(FOLDER_OPENED LOG_AT_0 "found a:1 4096\n" LOG_AT_0 "log close\n" FREED
+                                                      "= -5: bootstrap_check did it\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -256,20 +198,14 @@ static void a_replica_opens_what_is_there(void **state) {
         parts_begin_closed();
         parts.options.peers = NULL;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
-               "2000\nown "
-               "hardware "
-               "h\nmark tree 1 with 70 in /tree\n");
+        expect(FOLDER_OPENED LOG_OPENED MARKED);
         assert_null(fake.handlers[PEER_RAFT].run);
         parts_end();
 
         parts_begin_closed();
         parts.meta.start_number = 0;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
-               "2000\nown "
-               "hardware h\n"
-               "mark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start 1\n");
+        expect(FOLDER_OPENED LOG_OPENED MARKED "self self: 1 of 70, 71, start 1\n");
         parts_end();
 }
 
@@ -281,11 +217,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                 int error;
                 Said said;
         } cases[] = {
-                { "as it should", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 flush!\n") },
+                { "as it should", NULL, 0, SAID(CORE_STARTS "= 0: \n= tree 1 changed 7 flush!\n") },
                 { "no tree", "tree_begin_read", -EIO,
                   SAID("= -5: Failed to read the tree in /tree: Input/output error\n= coreless tree 1 "
                        "waiting "
@@ -297,45 +229,40 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "allocate "
                        "memory\n= coreless tree 1 waiting not-started\n") },
                 { "it does not start", "raft_core_start", -EUCLEAN,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
-                       "vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
-                       "bytes)\nentries free 20\ncore free\n= -117: Failed to start Raft: Structure needs "
-                       "cleaning\n= coreless tree 1 stopping not-started\n") },
+                  SAID(CORE_STARTS "core free\n= -117: Failed to start Raft: Structure needs cleaning\n= "
+                                   "coreless tree 1 stopping not-started\n") },
                 { "an operation failed inside", "raft_core_start", 1,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
-                       "vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
-                       "bytes)\nentries free 20\ncore free\n= -14: inside\n= coreless tree 1 error -14 "
-                       "\"inside\" stopping not-started stop!\n") },
+                  SAID(CORE_STARTS "core free\n= -14: inside\n= coreless tree 1 error -14 \"inside\" "
+                                   "stopping not-started stop!\n") },
                 { "misfit", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
-                       "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
-                       "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
-                       "changed 7 flush!\n") },
+                  SAID(CORE_NEW
+                       "folder copy of tree 1\nfolder adopt 10\nlog 6: the log does not fit the tree of "
+                       "entry 10; the log begins again after it\nlog reset 10\ncore start term 5 vote 2, 0 "
+                       "entries from 11, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries "
+                       "free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "misfit: no copy", "data_dir_copy", -EIO,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nentries free 20\ncore free\n= -5: data_dir_copy did it\n= coreless tree 1 "
-                       "stopping not-started\n") },
+                  SAID(CORE_NEW "folder copy of tree 1\nentries free 20\ncore free\n= -5: data_dir_copy did "
+                                "it\n= coreless tree 1 stopping not-started\n") },
                 { "misfit: the tree is not what was written", "data_dir_copy", -EUCLEAN,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder distrust\nentries free 20\ncore free\n= 0: \n= coreless tree 1 error -117 "
-                       "\"data_dir_copy did it\" stopping not-started stop!\n") },
+                  SAID(CORE_NEW
+                       "folder copy of tree 1\nfolder distrust\nentries free 20\ncore free\n= 0: \n= "
+                       "coreless tree 1 error -117 \"data_dir_copy did it\" stopping not-started stop!\n") },
                 { "misfit: no reset", "raft_log_reset", -EIO,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
-                       "again after it\nlog reset 10\nentries free 20\ncore free\n= -5: Failed to empty the "
-                       "log: Input/output error\n= coreless tree 1 stopping not-started\n") },
+                  SAID(CORE_NEW "folder copy of tree 1\nfolder adopt 10\nlog 6: the log does not fit the "
+                                "tree of entry 10; the log begins again after it\nlog reset 10\nentries free "
+                                "20\ncore free\n= -5: Failed to empty the log: Input/output error\n= "
+                                "coreless tree 1 stopping not-started\n") },
                 { "misfit with a checkpoint", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does "
-                       "not fit the tree of entry 10; the log begins again after it\nlog reset 10\ncore "
-                       "start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, configuration 1 "
-                       "(4 bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
+                  SAID(CORE_NEW
+                       "log 6: the log does not fit the tree of entry 10; the log begins again after it\nlog "
+                       "reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
+                       "configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "misfit with an old checkpoint", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
-                       "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
-                       "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
-                       "changed 7 flush!\n") },
+                  SAID(CORE_NEW
+                       "folder copy of tree 1\nfolder adopt 10\nlog 6: the log does not fit the tree of "
+                       "entry 10; the log begins again after it\nlog reset 10\ncore start term 5 vote 2, 0 "
+                       "entries from 11, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries "
+                       "free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "a gap", NULL, 0,
                   SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
                        "with 12; run fleetd --reset and let this host join again\n= coreless tree 1 waiting "
@@ -347,28 +274,16 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "= tree 1 changed 7 flush!\n") },
                 { "torn", NULL, 0,
                   SAID("log 6: dropped a write from the log that a crash interrupted: log.1 at offset "
-                       "7\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term "
-                       "5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
-                       "bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
-                { "behind", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 flush! apply!\n") },
-                { "corrupt", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 bytes 100000 flush!\n") },
+                       "7\n" CORE_STARTS "= 0: \n= tree 1 changed 7 flush!\n") },
+                { "behind", NULL, 0, SAID(CORE_STARTS "= 0: \n= tree 1 changed 7 flush! apply!\n") },
+                { "corrupt", NULL, 0, SAID(CORE_STARTS "= 0: \n= tree 1 changed 7 bytes 100000 flush!\n") },
                 { "an empty tree", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 flush!\n") },
                 { "no address", NULL, 0,
-                  SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 flush!\n") },
+                  SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n" STARTS
+                       "= 0: \n= tree 1 changed 7 flush!\n") },
                 { "no log", NULL, 0,
                   SAID("= 0: \n= coreless logless tree 1 waiting not-started id 1000 cluster 1000\n") },
         };
@@ -434,16 +349,12 @@ static void a_failed_replica_recovers(void **state) {
         fake_pass(499);
         expect("");
         fake_pass(1);
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
+        expect_state("transfers drop\n" REOPENS "= coreless logless tree 1 error -5 \"it failed\" probing "
+                     "observed-term 5 durable 15 attempts 1\n");
         parts_work();
-        expect_state(
-                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
-                "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
-                "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog "
-                "5: recovered the replica at entry 20 of its log\ntransfers step\ncompare flushed "
-                "7\nflushed 7\n= tree 1 observed-term 5 durable 15 attempts 1 back 1500 flush!\n");
+        expect_state(LOG_READ MARKED CORE_STARTS RECOVERED
+                     "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 durable 15 "
+                     "attempts 1 back 1500 flush!\n");
         fake_run();
         expect_state(
                 "compare flushed 0\nflushed 0\n= tree 1 observed-term 5 durable 15 attempts 1 back 1500\n");
@@ -489,15 +400,12 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                 else
                         assert_null(strstr(fake.said.chars, "log 4"));
                 if (i == 0)
-                        expect_state(
-                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                                "drop-caches\nlog "
-                                "4 (-5): Failed to recover the replica: Failed to read the log from its "
-                                "disk: "
-                                "Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
-                                "error -5 \"Failed to read the log from its disk: Input/output error\" "
-                                "failed "
-                                "observed-term 5 durable 15 attempts 2 comeback+1000\n");
+                        expect_state("transfers drop\n" REOPENS
+                                     "disk drop-caches\nlog 4 (-5): Failed to recover the replica: Failed to "
+                                     "read the log from its disk: Input/output error\ncompare flushed "
+                                     "3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to read the "
+                                     "log from its disk: Input/output error\" failed observed-term 5 durable "
+                                     "15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
         parts_end();
@@ -571,8 +479,8 @@ static void a_leader_hands_over_first(void **state) {
         expect("");
         parts.log_closed(p);
         fake_pass(1);
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
+        expect_state("transfers drop\n" REOPENS "= coreless logless tree 1 error -5 \"it failed\" probing "
+                     "observed-term 5 durable 15 attempts 1\n");
         parts_work();
         parts_end();
 }
@@ -692,88 +600,72 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 Said said;
         } cases[] = {
                 { "of an old checkpoint", -EIO, NULL, 0, 8, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
-                       "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
-                       "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
-                       "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
-                       "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
-                       "flushed 7\nflushed 7\n= tree 2 shown 1 (10) observed-term 5 durable 15 attempts 1 "
-                       "back 1500 flush!\n") },
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 8, loaded 2000\nown "
+                       "hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
+                       "exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
+                       "from 1\n  8 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 8 "
+                       "of term 5, configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 2 shown 1 (10) observed-term 5 "
+                       "durable 15 attempts 1 back 1500 flush!\n") },
                 { "of a checkpoint as new as the tree", -EIO, NULL, 0, 10, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of term "
-                       "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start "
-                       "term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (1 "
-                       "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
-                       "log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 2 observed-term 5 durable "
-                       "15 attempts 1 back 1500 flush!\n") },
-                { "of a newer one", -EIO, NULL, 0, 11, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  11 of term "
-                       "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore start "
-                       "term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 (1 "
-                       "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
-                       "log\ntransfers step\ncompare flushed 7\nreplaced\nflushed 7\n= tree 2 observed-term "
-                       "5 durable 15 attempts 1 back 1500 flush!\n") },
-                { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
-                       "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
-                       "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
-                       "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
-                       "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
-                       "flushed 7\nflushed 7\n= tree 2 shown 1 (10, wrong) observed-term 5 durable 15 "
+                  SAID("transfers drop\n" REBUILDS "folder rebuild\n" LOG_READ
+                       "folder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
+                       "/tree\n" CORE_BEGINS
+                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 2 observed-term 5 durable 15 "
                        "attempts 1 back 1500 flush!\n") },
+                { "of a newer one", -EIO, NULL, 0, 11, false,
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 11, loaded 2000\nown "
+                       "hardware h\nfits: 20 entries from 1\n  11 of term 5\nfolder rebuilt\ncompare "
+                       "exchanged\nclose tree 1\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: "
+                       "20 entries from 1\n  11 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
+                       "taken\n  state 11 of term 5, configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nreplaced\nflushed 7\n= tree 2 observed-term 5 "
+                       "durable 15 attempts 1 back 1500 flush!\n") },
+                { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 8, loaded 2000\nown "
+                       "hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
+                       "exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
+                       "from 1\n  8 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 8 "
+                       "of term 5, configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 2 shown 1 (10, wrong) "
+                       "observed-term 5 durable 15 attempts 1 back 1500 flush!\n") },
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget checkpoint\nlog 4 "
-                       "(-117): Failed to recover the replica: data_dir_rebuild did it\ncompare flushed "
-                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
-                       "damaged observed-term 5 durable 15 attempts 2 comeback+1000\n") },
-                { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): Failed to recover "
-                       "the "
-                       "replica: data_dir_rebuild did it\ncompare flushed 3\nflushed 3\n= coreless "
-                       "logless tree 1 error -5 \"data_dir_rebuild did it\" failed observed-term 5 durable "
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\nfolder forget checkpoint\nlog 4 (-117): Failed to recover the "
+                       "replica: data_dir_rebuild did it\ncompare flushed 3\nflushed 3\n= coreless logless "
+                       "tree 1 error -5 \"data_dir_rebuild did it\" failed damaged observed-term 5 durable "
                        "15 attempts 2 comeback+1000\n") },
-                { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder rebuilt\ncompare "
-                       "exchanged\nlog 4 (-5): Failed to recover the replica: raft_log_open did it\ncompare "
-                       "flushed 3\nflushed 3\n= coreless logless tree 2 shown 1 (10) error -5 "
-                       "\"raft_log_open did it\" failed observed-term 5 durable 15 attempts 2 "
+                { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\nlog 4 (-5): Failed to recover the replica: data_dir_rebuild did "
+                       "it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 "
+                       "\"data_dir_rebuild did it\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
+                { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 8, loaded "
+                       "2000\nfolder forget checkpoint\nfolder rebuilt\ncompare exchanged\nlog 4 (-5): "
+                       "Failed to recover the replica: raft_log_open did it\ncompare flushed 3\nflushed 3\n= "
+                       "coreless logless tree 2 shown 1 (10) error -5 \"raft_log_open did it\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
-                       "file "
-                       "4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): Failed "
-                       "to "
-                       "recover the replica: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= "
-                       "coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" failed "
-                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 8, loaded "
+                       "2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): Failed to recover the replica: "
+                       "Cannot allocate memory\ncompare flushed 3\nflushed 3\n= coreless logless tree 2 "
+                       "shown 1 (10) error -12 \"Cannot allocate memory\" failed observed-term 5 durable 15 "
+                       "attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
-                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare "
-                       "exchanged\nlog 4 (-5): Failed to recover the replica: Failed to read the tree in "
-                       "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 2 "
-                       "shown 1 (10) error -5 \"Failed to read the tree in /tree: Input/output error\" "
-                       "failed "
-                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REBUILDS
+                       "folder rebuild\nfolder rebuilt\ncompare exchanged\nlog 4 (-5): Failed to recover the "
+                       "replica: Failed to read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 2 shown 1 (10) error -5 \"Failed to read the "
+                       "tree in /tree: Input/output error\" failed observed-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -802,16 +694,13 @@ static void a_tree_that_failed_is_made_again(void **state) {
         p->trees.previous_applied = 10;
         parts_forget();
         fake_pass(500);
-        expect("transfers drop\nfolder distrust\nlog 5: rebuilding the tree in /tree from checkpoint and "
-               "log\nwork replica_reopen.c:reopen_done nice 0\n");
+        expect("transfers drop\nfolder distrust\n" REBUILDS);
         parts_work();
-        expect_state("folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown "
-                     "hardware h\nfits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare "
-                     "exchanged\nclose tree 1\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: "
-                     "20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
-                     "taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: "
-                     "recovered the replica at entry 20 of its log\ntransfers step\ncompare flushed "
-                     "7\nflushed 7\n= tree 2 observed-term 5 durable 15 attempts 1 back 1500 flush!\n");
+        expect_state(
+                "folder rebuild\n" LOG_READ
+                "folder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in /tree\n" CORE_STARTS
+                        RECOVERED "transfers step\ncompare flushed 7\nflushed 7\n= tree 2 observed-term 5 "
+                "durable 15 attempts 1 back 1500 flush!\n");
         parts_end();
 
         /* A second one: what is shown stays. */
@@ -828,14 +717,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
         fake_pass(1000);
         parts_work();
         expect_state(
-                "transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: file 4096, "
-                "applied 9, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder "
-                "rebuilt\nclose tree 2\ncompare exchanged\nmark tree 3 with 70 in /tree\ncore new 1 a:1 400 "
-                "150\nfits: 20 entries from 1\n  9 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
-                "taken\n  state 9 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: recovered "
-                "the replica at entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 3 "
-                "shown 1 (10) observed-term 5 durable 15 attempts 2 back 2500 flush!\n");
+                "transfers drop\n" REBUILDS
+                "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 9, loaded 2000\nown "
+                "hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder rebuilt\ncompare "
+                "exchanged\nclose tree 2\nmark tree 3 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 "
+                "entries from 1\n  9 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  "
+                "state 9 of term 5, configuration 1 (4 bytes)\nentries free 20\n" RECOVERED
+                "transfers step\ncompare flushed 7\nflushed 7\n= tree 3 shown 1 (10) observed-term 5 "
+                "durable 15 attempts 2 back 2500 flush!\n");
         parts_end();
 }
 
@@ -860,80 +749,58 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
                        "tree 1 error -5 \"Failed to read checkpoint and log: Cannot allocate memory\" failed "
                        "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "drop-caches", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog 4 "
-                       "(-5): "
-                       "Failed to recover the replica: Failed to read the log from its disk: Input/output "
-                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to "
-                       "read the log from its disk: Input/output error\" failed observed-term 5 durable 15 "
-                       "attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS
+                       "disk drop-caches\nlog 4 (-5): Failed to recover the replica: Failed to read the log "
+                       "from its disk: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless "
+                       "tree 1 error -5 \"Failed to read the log from its disk: Input/output error\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): Failed to recover the replica: "
-                       "raft_log_open did it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error "
-                       "-117 \"raft_log_open did it\" failed damaged observed-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_AT_10
+                       "log 4 (-117): Failed to recover the replica: raft_log_open did it\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -117 \"raft_log_open did it\" failed "
+                       "damaged observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): Failed to recover the "
-                       "replica: bootstrap_check did it\ncompare flushed 3\nflushed 3\n= coreless "
-                       "logless tree 1 error -1 \"bootstrap_check did it\" failed observed-term 5 durable "
-                       "15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_AT_10
+                       "log close\nlog 4 (-1): Failed to recover the replica: bootstrap_check did "
+                       "it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -1 "
+                       "\"bootstrap_check did it\" failed observed-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): Failed to "
-                       "recover the replica: Failed to write the log's meta: Input/output error\ncompare "
-                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to write the log's "
-                       "meta: Input/output error\" failed observed-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_OPENED
+                       "log close\nlog 4 (-5): Failed to recover the replica: Failed to write the log's "
+                       "meta: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
+                       "error -5 \"Failed to write the log's meta: Input/output error\" failed observed-term "
+                       "5 durable 15 attempts 2 comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
-                       "replica: bootstrap_mark_tree did it\ncompare flushed 3\nflushed 3\n= coreless "
-                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed observed-term 5 "
-                       "durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_READ MARKED
+                       "log close\nlog 4 (-5): Failed to recover the replica: bootstrap_mark_tree did "
+                       "it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 "
+                       "\"bootstrap_mark_tree did it\" failed observed-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
-                       "replica: Failed to read the tree in /tree: Input/output error\ncompare flushed "
-                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to read the tree in /tree: "
-                       "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_READ MARKED
+                       "log close\nlog 4 (-5): Failed to recover the replica: Failed to read the tree in "
+                       "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
+                       "error -5 \"Failed to read the tree in /tree: Input/output error\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): Failed to recover the "
-                       "replica: Failed to read the tree in /tree: Input/output error\ncompare flushed "
-                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"Failed to read the tree in /tree: "
-                       "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_READ MARKED
+                       "log close\nlog 4 (-5): Failed to recover the replica: Failed to read the tree in "
+                       "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
+                       "error -5 \"Failed to read the tree in /tree: Input/output error\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "raft_core_start", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
-                       "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
-                       "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
-                       "(-117): Failed to recover the replica: Failed to start Raft: Structure needs "
-                       "cleaning\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 "
+                  SAID("transfers drop\n" REOPENS LOG_READ MARKED CORE_BEGINS
+                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog "
+                       "close\nlog 4 (-117): Failed to recover the replica: Failed to start Raft: Structure "
+                       "needs cleaning\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 "
                        "\"Failed to start Raft: Structure needs cleaning\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_core_start", 1, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
-                       "open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
-                       "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
-                       "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\ncompare "
-                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -14 \"inside\" failed "
-                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\n" REOPENS LOG_READ MARKED CORE_BEGINS
+                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog "
+                       "close\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -14 \"inside\" "
+                       "failed observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -991,66 +858,52 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 Said said;
         } cases[] = {
                 { 0, false, 0, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
-                       "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
-                       "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
-                       "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
-                       "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
-                       "observed-term 5 attempts 1 back 1500 flush!\n") },
+                  SAID(LOG_READ
+                       "folder copy of tree 1\nfolder adopt 10\n" MARKED CORE_NEW
+                       "log 6: the log does not fit the tree of entry 10; the log begins again after it\nlog "
+                       "reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
+                       "configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 "
+                       "back 1500 flush!\n") },
                 { 10, false, 0, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
-                       "150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does not fit the tree "
-                       "of entry 10; the log begins again after it\nlog reset 10\ncore start term 5 vote 2, "
-                       "0 entries from 11, taken\n  state 10 of term 5, configuration 1 (1 bytes)\nentries "
-                       "free 20\nlog 5: recovered the replica at entry 20 of its log\ntransfers "
-                       "step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
-                       "flush!\n") },
+                  SAID(LOG_READ MARKED CORE_NEW
+                       "log 6: the log does not fit the tree of entry 10; the log begins again after it\nlog "
+                       "reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
+                       "configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 "
+                       "back 1500 flush!\n") },
                 { 9, false, 0, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
-                       "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
-                       "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
-                       "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
-                       "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
-                       "observed-term 5 attempts 1 back 1500 flush!\n") },
+                  SAID(LOG_READ
+                       "folder copy of tree 1\nfolder adopt 10\n" MARKED CORE_NEW
+                       "log 6: the log does not fit the tree of entry 10; the log begins again after it\nlog "
+                       "reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
+                       "configuration 1 (1 bytes)\nentries free 20\n" RECOVERED
+                       "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 "
+                       "back 1500 flush!\n") },
                 { 0, true, 0, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nlog 4 (-16): Failed to recover the replica: the log "
-                       "does not fit the tree, of which a checkpoint is being made\ncompare flushed "
-                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
-                       "the tree, of which a checkpoint is being made\" failed observed-term 5 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID(LOG_READ
+                       "log 4 (-16): Failed to recover the replica: the log does not fit the tree, of which "
+                       "a checkpoint is being made\ncompare flushed 3\nflushed 3\nlog close\n= coreless "
+                       "logless tree 1 error -16 \"the log does not fit the tree, of which a checkpoint is "
+                       "being made\" failed observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, -EIO, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): Failed to recover "
-                       "the replica: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog close\n= "
-                       "coreless logless tree 1 error -5 \"data_dir_copy did it\" failed observed-term 5 "
-                       "attempts 2 comeback+1000\n") },
+                  SAID(LOG_READ
+                       "folder copy of tree 1\nlog 4 (-5): Failed to recover the replica: data_dir_copy did "
+                       "it\ncompare flushed 3\nflushed 3\nlog close\n= coreless logless tree 1 error -5 "
+                       "\"data_dir_copy did it\" failed observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
-                       "h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
-                       "(-117): Failed to recover the replica: data_dir_copy did it\ncompare flushed "
-                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
-                       "it\" failed observed-term 5 attempts 2 comeback+1000\n") },
+                  SAID(LOG_READ "folder copy of tree 1\nfolder distrust\nlog 4 (-117): Failed to recover the "
+                                "replica: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog close\n= "
+                                "coreless logless tree 1 error -117 \"data_dir_copy did it\" failed "
+                                "observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
-                  SAID("disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nfits: "
-                       "20 "
-                       "entries from 1\nfolder copy of tree 1\nfolder adopt 0\nmark tree 1 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\nlog 6: the log does not fit "
-                       "the tree of entry 0; the log begins again after it\nlog reset 0\ncore start term 5 "
-                       "vote 2, 0 entries from 1, taken\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
-                       "observed-term 5 attempts 1 back 1500 flush!\n") },
+                  SAID(LOG_AT_0 "own hardware h\nfits: 20 entries from 1\nfolder copy of tree 1\nfolder "
+                                "adopt 0\n" MARKED
+                                "core new 1 a:1 400 150\nfits: 20 entries from 1\nlog 6: the log does not "
+                                "fit the tree of entry 0; the log begins again after it\nlog reset 0\ncore "
+                                "start term 5 vote 2, 0 entries from 1, taken\nentries free 20\n" RECOVERED
+                                "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 "
+                                "attempts 1 back 1500 flush!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1088,17 +941,10 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         expect_state("= tree 1 restarting changed 8 durable 3 stop!\n");
         fake_run();
         expect_state("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                     "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\n= coreless "
-                     "logless tree 1 restarting\n");
+                     "free\nflushed 3\nlog close\n" REOPENS "= coreless logless tree 1 restarting\n");
         parts_work();
-        expect_state(
-                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                "entries from 1\n"
-                "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                "from 1\n  10 of term 5\n"
-                "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                "configuration 1 (4 bytes)\n"
-                "entries free 20\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 flush!\n");
+        expect_state(LOG_READ MARKED CORE_STARTS
+                     "transfers step\ncompare flushed 7\nflushed 7\n= tree 1 flush!\n");
         parts_end();
 
         static const struct {
@@ -1124,27 +970,20 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                        "failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless tree 1 "
-                       "error -117 \"Failed to start again: raft_log_open did it\" stopping damaged "
-                       "stop!\n") },
+                       "free\nflushed 3\nlog close\n" REOPENS LOG_AT_10
+                       "= coreless logless tree 1 error -117 \"Failed to start again: raft_log_open did it\" "
+                       "stopping damaged stop!\n") },
                 { "raft_core_start", -EIO,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
-                       "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
-                       "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
-                       "20\ncore free\n= coreless tree 1 error -5 \"Failed to start again: Failed to start "
-                       "Raft: "
+                       "free\nflushed 3\nlog close\n" REOPENS LOG_READ MARKED CORE_STARTS
+                       "core free\n= coreless tree 1 error -5 \"Failed to start again: Failed to start Raft: "
                        "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
-                       "\"meanwhile\" stopping stop!\n") }, /* meanwhile
-                                                             */
+                       "free\nflushed 3\nlog close\n" REOPENS LOG_READ
+                       "log close\n= coreless logless tree 1 error -30 \"meanwhile\" "
+                       "stopping stop!\n") }, /* meanwhile
+                                               */
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1207,13 +1046,11 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 case 0:
                         expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced "
                                "the tree by the leader's tree of entry 30\ntransfers drop\ncompare "
-                               "exchanged, taken\nclose tree 1\ncompare flushed 0\nreplaced\nflushed 0\nwork "
-                               "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
-                               "previous 30 durable 15\n");
+                               "exchanged, taken\nclose tree 1\ncompare flushed 0\nreplaced\nflushed "
+                               "0\n" REOPENS "= coreless logless tree 2 restarting previous 30 durable 15\n");
                         break;
                 case 1:
-                        expect("core free\nflushed 3\nlog close\ncompare flushed 0\nflushed 0\n"
-                               "work replica_reopen.c:reopen_done nice 0\n"
+                        expect("core free\nflushed 3\nlog close\ncompare flushed 0\nflushed 0\n" REOPENS
                                "= coreless logless tree 1 restarting copy-untold entries 4 bytes 4 durable "
                                "15\n");
                         break;
@@ -1263,9 +1100,9 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         replica_replace_tree(p);
         fake_run();
         expect_state("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree "
-                     "by the leader's tree of entry 30\ntransfers drop\nclose tree 1\ncompare exchanged, "
-                     "taken\ncompare flushed 0\nreplaced\nflushed 0\nwork replica_reopen.c:reopen_done nice "
-                     "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
+                     "by the leader's tree of entry 30\ntransfers drop\ncompare exchanged, "
+                     "taken\nclose tree 1\ncompare flushed 0\nreplaced\nflushed 0\n" REOPENS
+                     "= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
 read: it is not shown */
         parts_end();
         parts_begin();
@@ -1351,12 +1188,11 @@ static void one_that_may_have_others_is_lost(void **state) {
                                                                                             -EUCLEAN);
                 assert_int_equal(p->state == REPLICA_QUARANTINED, cases[i].lost);
                 if (i == 0)
-                        expect_state("folder lose: the log is damaged\nlog 3 (-117): quarantined the replica "
-                                     "of this host: the log is damaged; requesting to join under a new ID. "
-                                     "Without a quorum, run fleetd --recover on a host with an intact "
-                                     "log\nself self: 0 of 70, 71, start 3\n= coreless logless tree 1 error "
-                                     "-117 \"the log is damaged\" quarantined observed-term 5 durable 15 "
-                                     "attempts 1 id 1000 comeback+500\n");
+                        expect_state(
+                                LOST("the log is damaged") "self self: 0 of 70, 71, start 3\n= coreless "
+                                                           "logless tree 1 error -117 \"the log is damaged\" "
+                                                           "quarantined observed-term 5 durable 15 attempts "
+                                                           "1 id 1000 comeback+500\n");
                 p->options.peers = peers;
                 p->trees.previous = NULL;
                 p->trees.live = tree;
@@ -1371,14 +1207,11 @@ static void one_that_may_have_others_is_lost(void **state) {
         parts_fail("raft_log_open", -EUCLEAN);
         fake_pass(500);
         parts_work();
-        expect_state(
-                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog open: file "
-                "4096, "
-                "applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined the "
-                "replica of this host: raft_log_open did it; requesting to join under a new ID. Without a "
-                "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, 71, start "
-                "3\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 \"raft_log_open did "
-                "it\" quarantined damaged observed-term 5 durable 15 attempts 1 id 1000\n");
+        expect_state("transfers drop\n" REOPENS LOG_AT_10 LOST(
+                "raft_log_open did it") "self self: 0 of 70, 71, start 3\ncompare flushed 3\nflushed 3\n= "
+                                        "coreless logless tree 1 error -117 \"raft_log_open did it\" "
+                                        "quarantined damaged observed-term 5 durable 15 attempts 1 id "
+                                        "1000\n");
         fake_pass(100000);
         parts_forget();
         parts_end();
@@ -1393,38 +1226,31 @@ static void a_replica_joins(void **state) {
                 Said said;
         } cases[] = {
                 { "for the first time", NULL, 0, false,
-                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
-                       "2000\nown "
-                       "hardware h\n"
-                       "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
-                       "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nself self: 1 of "
-                       "70, 71, start 3\n= 0: \n"
-                       "= tree 1 changed 7 flush!\n") },
+                  SAID("join as 9 of 70 4096\n" LOG_AT_0 "own hardware h\n" MARKED
+                       "core new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 entries "
+                       "from 1, taken\nentries free 0\n" SELF_IN_1 "= 0: \n= tree 1 changed 7 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, false,
                   SAID("join as 9 of 70 4096\n= -5: bootstrap_join did it\n= coreless logless tree 1 waiting "
                        "not-started id 1000 cluster 1000\n") },
                 { "no log opened", "raft_log_open", -EIO, false,
-                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
-                       "2000\nself "
-                       "self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 "
-                       "error -5 \"Failed to start: raft_log_open did it\" stopping not-started id 1009 "
+                  SAID("join as 9 of 70 4096\n" LOG_AT_0
+                       "self self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree "
+                       "1 error -5 \"Failed to start: raft_log_open did it\" stopping not-started id 1009 "
                        "stop!\n") },
                 { "no start", "raft_core_new", -ENOMEM, false,
-                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
-                       "2000\nown "
-                       "hardware h\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
-                       "0\nself self: 9 of 70, 71, start 3\n= 0: Failed to start Raft: Cannot allocate "
-                       "memory\n= coreless tree 1 error -12 \"Failed to start: Failed to start Raft: Cannot "
-                       "allocate memory\" stopping not-started id 1009 stop!\n") },
+                  SAID("join as 9 of 70 4096\n" LOG_AT_0 "own hardware h\n" MARKED
+                       "core new 1 a:1 400 150\nentries free 0\nself self: 9 of 70, 71, start 3\n= 0: Failed "
+                       "to start Raft: Cannot allocate memory\n= coreless tree 1 error -12 \"Failed to "
+                       "start: Failed to start Raft: Cannot allocate memory\" stopping not-started id 1009 "
+                       "stop!\n") },
                 { "again", NULL, 0, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
-                       "drop-caches\nlog "
-                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
-                       "entries from 1, taken\nentries free 0\nfolder found\nself self: 1 of 70, 71, start "
-                       "3\n= 0: \n= tree 2 shown 1 (10, wrong) changed 7 observed-term 5 attempts 1 back "
-                       "1000 comeback+500 flush!\n") },
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n" LOG_AT_0
+                       "own hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 "
+                       "entries from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free "
+                       "0\nfolder found\n" SELF_IN_1
+                       "= 0: \n= tree 2 shown 1 (10, wrong) changed 7 observed-term 5 attempts 1 back 1000 "
+                       "comeback+500 flush!\n") },
                 { "no log set aside", "bootstrap_set_aside", -EIO, true,
                   SAID("set log aside\n= -5: bootstrap_set_aside did it\n= coreless logless tree 1 error "
                        "-117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 waited 3 "
@@ -1435,14 +1261,13 @@ static void a_replica_joins(void **state) {
                        "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
-                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: kept the "
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nclose tree 1\nlog 5: kept the "
                        "quarantined tree in /tree/old, and the log in files old.*\njoin as 9 of 70 "
-                       "4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
-                       "h\nmark "
-                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
-                       "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\nself self: 1 "
-                       "of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 observed-term 5 attempts 1 "
-                       "back 1000 comeback+500 flush!\n") },
+                       "4096\n" LOG_AT_0 "own hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 "
+                       "150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 entries "
+                       "from 1, taken\nentries free 0\nfolder found\n" SELF_IN_1
+                       "= 0: \n= tree 2 replaced! changed 7 observed-term 5 attempts 1 back 1000 "
+                       "comeback+500 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
                        "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n= -5: bootstrap_join "
@@ -1451,31 +1276,25 @@ static void a_replica_joins(void **state) {
                        "comeback+500\n") },
                 { "no log opened", "raft_log_open", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
-                       "drop-caches\nlog "
-                       "open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open did it\n= coreless "
-                       "logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
-                       "quarantined observed-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
-                { "no start", "raft_core_new", -ENOMEM, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
-                       "drop-caches\nlog "
-                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: Failed to start "
-                       "Raft: "
-                       "Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, wrong) error -117 "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n" LOG_AT_0
+                       "= -5: raft_log_open did it\n= coreless logless tree 2 shown 1 (10, wrong) error -117 "
                        "\"Structure needs cleaning\" quarantined observed-term 5 attempts 1 back 1000 id "
                        "1000 comeback+500\n") },
+                { "no start", "raft_core_new", -ENOMEM, true,
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n" LOG_AT_0
+                       "own hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
+                       "0\nlog close\n= -12: Failed to start Raft: Cannot allocate memory\n= coreless "
+                       "logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
+                       "quarantined observed-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
                 { "not said", "data_dir_end_quarantine", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
-                       "drop-caches\nlog "
-                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
-                       "entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog close\n= -5: \n= "
-                       "coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
-                       "quarantined changed 7 observed-term 5 attempts 1 back 1000 id 1000 comeback+500 "
-                       "flush!\n") },
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n" LOG_AT_0
+                       "own hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 "
+                       "entries from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free "
+                       "0\nfolder found\ncore free\nlog close\n= -5: \n= coreless logless tree 2 shown 1 "
+                       "(10, wrong) error -117 \"Structure needs cleaning\" quarantined changed 7 "
+                       "observed-term 5 attempts 1 back 1000 id 1000 comeback+500 flush!\n") },
                 { "another cluster", NULL, 0, true,
                   SAID("= -18: this host belongs to another cluster or lineage\n= coreless logless tree 1 "
                        "error -117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 "
@@ -1612,11 +1431,8 @@ static void closing_gives_all_back(void **state) {
         parts_forget();
         parts_work();
         fake_run();
-        expect("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-               "entries "
-               "from 1\n  10 of term 5\n"
-               "log close\nclose tree 1\nfolder closed\ntransfers free\ncompare free\nfolder done\nclosed "
-               "it\n");
+        expect(LOG_READ "log close\nclose tree 1\nfolder closed\ntransfers free\ncompare free\nfolder "
+                        "done\nclosed it\n");
         parts_end();
 
         assert_null(replica_crash(NULL));
@@ -1626,7 +1442,7 @@ static void closing_gives_all_back(void **state) {
         parts_forget();
         p = replica_crash(p);
         assert_null(p);
-        expect("log crash\ntransfers free\ncompare free\nclose tree 1\nfolder done\n");
+        expect("log crash\n" FREED);
         parts_end();
         parts_begin();
         p->deferred.bytes = malloc(3);

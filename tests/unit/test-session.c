@@ -231,7 +231,7 @@ static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
         begin_open(&b);
         b.session->written = 2 * PEER_QUEUE_MAX;
         b.stream.held = b.queued = PEER_QUEUE_MAX;
-        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOBUFS);
+        assert_int_equal(peer_reply(b.session, PEER_PING, NULL, 0), -ENOBUFS);
         b.queued -= 1;
         fire(&b.session->stall); /* more than half is still queued */
         assert_true(timer_armed(&b.session->stall));
@@ -243,7 +243,7 @@ static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
         assert_int_equal(b.session->state, SESSION_OPEN);
 
         b.stream.held = PEER_QUEUE_MAX;
-        assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
+        assert_int_equal(peer_reply(b.session, PEER_PING, "x", 1), -ENOBUFS);
         fire(&b.session->stall);
         assert_ended(&b, -ETIMEDOUT, "send queue full for 5 s without progress");
         done(&b);
@@ -288,20 +288,20 @@ static void a_failed_send_is_an_error_or_ends_the_session(void **state) {
 
         begin_open(&b);
         b.write_error = -EPIPE;
-        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOTCONN);
+        assert_int_equal(peer_reply(b.session, PEER_PING, NULL, 0), -ENOTCONN);
         b.write_error = 0;
         for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its queue */
                 b.queued = waits ? PEER_QUEUE_MAX : 0;
                 alloc_fail_at(1);
-                assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), -ENOMEM);
+                assert_int_equal(peer_reply(b.session, TYPE_REQUEST, large, sizeof(large)), -ENOMEM);
                 alloc_fail_at(0);
         }
         assert_int_equal(peer_queued(b.session), 0);
-        assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), 0);
+        assert_int_equal(peer_reply(b.session, TYPE_REQUEST, large, sizeof(large)), 0);
         assert_in_range(peer_queued(b.session), sizeof(large) + FRAME_HEADER_SIZE, sizeof(large) + 64);
         b.queued = 0;
         b.write_error = -ENOMEM;
-        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOMEM);
+        assert_int_equal(peer_reply(b.session, PEER_PING, NULL, 0), -ENOMEM);
         assert_int_equal(b.session->state, SESSION_OPEN);
         b.stream.events->on_drain(b.session);
         assert_ended(&b, -ENOMEM, "out of memory for waiting frames");
@@ -364,11 +364,11 @@ static void waiting_frames_are_sent_when_the_stream_drains(void **state) {
 
         begin_open(&b);
         before = b.n_written;
-        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), 0);
+        assert_int_equal(peer_reply(b.session, PEER_PING, NULL, 0), 0);
         assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = PEER_QUEUE_MAX;
         for (unsigned i = 0; i < 3; i++)
-                assert_int_equal(session_send(b.session, TYPE_REQUEST, "abc", 3), 0);
+                assert_int_equal(peer_reply(b.session, TYPE_REQUEST, "abc", 3), 0);
         assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = 0;
         b.stream.events->on_drain(b.session);
@@ -385,10 +385,10 @@ static void small_frames_count_with_their_memory(void **state) {
 
         begin_open(&b);
         b.queued = b.stream.held = PEER_QUEUE_MAX - LEFT;
-        while (session_send(b.session, TYPE_REQUEST, "x", n % 2) == 0)
+        while (peer_reply(b.session, TYPE_REQUEST, "x", n % 2) == 0)
                 n++;
         assert_in_range(n, LEFT / 100, LEFT / RECORD);
-        assert_int_equal(session_send(b.session, TYPE_REQUEST, "", 0), -ENOBUFS);
+        assert_int_equal(peer_reply(b.session, TYPE_REQUEST, "", 0), -ENOBUFS);
         assert_in_range(peer_queued(b.session), PEER_QUEUE_MAX - 100, PEER_QUEUE_MAX);
         b.queued = b.stream.held = 0;
         b.stream.events->on_drain(b.session);

@@ -601,7 +601,7 @@ static int apply_entry(Fixture *fixture) {
                                   .value = kv_string("1") };
                 _cleanup_writer_ Writer command = {};
 
-                assert_int_equal(kv_command_encode(&cmd, &command), 0);
+                assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 9,
                                               .number = i + 1,

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <lmdb.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "kvstore/tree/format.h"
@@ -17,32 +16,6 @@ static const uint64_t MAP_MAX =
 
 static uint64_t map_size(uint64_t quota) {
         return MIN(MAX(quota, QUOTA_MIN), MAP_MAX / MAP_FACTOR) * MAP_FACTOR;
-}
-
-int tree_error(int rc) {
-        switch (rc) {
-        case MDB_SUCCESS:
-                return 0;
-        case MDB_NOTFOUND:
-                return -ENOENT;
-        case MDB_KEYEXIST:
-                return -EEXIST;
-        case MDB_MAP_FULL:
-                return -ENOSPC;
-        case MDB_TXN_FULL:
-                return -E2BIG;
-        case MDB_READERS_FULL:
-                return -EBUSY;
-        case MDB_PAGE_NOTFOUND:
-        case MDB_CORRUPTED:
-        case MDB_PANIC:
-        case MDB_VERSION_MISMATCH:
-        case MDB_INVALID:
-        case MDB_INCOMPATIBLE:
-                return -EUCLEAN;
-        default:
-                return rc > 0 ? -rc : -EIO;
-        }
 }
 
 /* -- The environment -- */
@@ -189,15 +162,6 @@ void tree_set_work(Tree *tree, TurnWork *work) {
         tree->work = work;
 }
 
-uint64_t tree_file_size(const Tree *tree) {
-        struct stat st;
-        int fd;
-
-        if (mdb_env_get_fd(tree->env, &fd) != 0 || fstat(fd, &st) < 0)
-                return 0;
-        return st.st_size;
-}
-
 int tree_used_size(TreeTxn *txn, uint64_t *ret) {
         const unsigned tables[] = { txn->tree->nodes, txn->tree->expiry, txn->tree->events,
                                     txn->tree->results, txn->tree->meta };
@@ -318,13 +282,6 @@ int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
         return 0;
 }
 
-enum { PAGE_SIZE = 4096 };
-
-/* A leaf page and, for a large record, its overflow pages; branch pages are few. */
-void tree_touch(TreeTxn *txn, uint64_t size) {
-        txn->touched += PAGE_SIZE + size;
-}
-
 uint64_t tree_touched(const TreeTxn *txn) {
         return txn->touched;
 }
@@ -427,9 +384,4 @@ int tree_set_configuration(TreeTxn *txn, KvBytes configuration) {
         if (configuration.size > TREE_CONFIGURATION_MAX)
                 return -E2BIG;
         return tree_error(mdb_put(txn->txn, txn->tree->meta, &key, &data, 0));
-}
-
-void tree_cursor_closep(MDB_cursor **cursor) {
-        if (*cursor)
-                mdb_cursor_close(*cursor);
 }
