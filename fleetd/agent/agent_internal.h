@@ -320,3 +320,28 @@ int agent_add_health(const Agent *a, const AgentUnit *u, UnitState *state);
 
 /* Publish the states that differ from the registry's. */
 void agent_publish(Agent *a);
+
+/* -- calls.c -- */
+
+/* One call to systemd about some units. It keeps their names, since the agent may be freed before it ends. */
+struct AgentCall {
+        Agent *agent;
+        AgentStep step;
+        Names names; /* of its units, in order */
+        bool reloaded;
+        bool all;                  /* of a listing: all units with a file, too */
+        uint64_t save;             /* of the records, for which the call waits */
+        char hash[UNIT_HASH_SIZE]; /* of a reload: the text that is in force */
+        uint64_t listing;          /* its number among a->n_listings */
+        TAILQ_ENTRY(AgentCall) waiting_calls;
+};
+
+AgentCall *agent_call_free(AgentCall *call); /* returns NULL */
+DEFINE_CLEANUP(AgentCall *, agent_call_free)
+/* Return NULL without memory; a pass that comes soon makes the call. */
+AgentCall *agent_call_new(Agent *a, AgentStep step, AgentUnit *const *units, size_t n);
+const char *const *agent_call_names(const AgentCall *call);
+/* Never NULL: agent_clean() keeps units that are busy or being refreshed. */
+AgentUnit *agent_call_unit(const AgentCall *call, size_t i);
+/* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
+bool agent_call_ended(Agent *a);

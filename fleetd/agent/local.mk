@@ -1,5 +1,5 @@
 FLEETD_UNITY += fleetd/agent/unity.c
-FLEETD_SOURCES += fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h fleetd/agent/states.c fleetd/agent/execute.c \
+FLEETD_SOURCES += fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h fleetd/agent/states.c fleetd/agent/calls.c fleetd/agent/refresh.c fleetd/agent/execute.c \
 	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/next_step.c fleetd/agent/duties.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c \
 	fleetd/agent/unit_health.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c fleetd/agent/records.h fleetd/agent/records.c fleetd/agent/publish.h fleetd/agent/publish.c \
