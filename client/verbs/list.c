@@ -89,26 +89,22 @@ typedef struct List {
         void (*write)(Text *t, const Listing *l);              /* JSON */
         bool (*in_state)(const void *item, const char *state); /* --state; NULL: items are no units */
         size_t machine_offset;                                 /* ID of the machine of an item */
-        const char *const *states;                             /* words of --state; the last is NULL, */
+        const char *states;                                    /* words of --state, */
         const char *states_text;                               /* and for messages */
 } List;
 
 /* The words of systemd 252 to 258. */
-static const char *const unit_states[] = {
-        "active", "activating", "deactivating", "failed", "inactive", "maintenance", "refreshing",
-        "reloading",
-        /* load states */
-        "bad-setting", "error", "loaded", "masked", "merged", "not-found", "stub", STATE_FOREIGN,
-        /* sub states */
-        "activating-done", "auto-restart", "auto-restart-queued", "cleaning", "condition", "dead",
-        "dead-before-auto-restart", "dead-resources-pinned", "deactivating-sigkill", "deactivating-sigterm",
-        "deferred", "elapsed", "exited", "failed-before-auto-restart", "final-sigkill", "final-sigterm",
-        "final-watchdog", "listening", "mounted", "mounting", "mounting-done", "reload", "reload-notify",
-        "reload-post", "reload-signal", "remounting", "remounting-sigkill", "remounting-sigterm", "running",
-        "start", "start-chown", "start-open", "start-post", "start-pre", "stop", "stop-post", "stop-pre",
-        "stop-pre-sigkill", "stop-pre-sigterm", "stop-sigkill", "stop-sigterm", "stop-watchdog", "unmounting",
-        "unmounting-sigkill", "unmounting-sigterm", "waiting", NULL
-};
+static const char unit_states[] =
+        "active activating deactivating failed inactive maintenance refreshing reloading "
+        "bad-setting error loaded masked merged not-found stub " STATE_FOREIGN
+        " activating-done auto-restart auto-restart-queued cleaning condition dead "
+        "dead-before-auto-restart dead-resources-pinned deactivating-sigkill deactivating-sigterm "
+        "deferred elapsed exited failed-before-auto-restart final-sigkill final-sigterm "
+        "final-watchdog listening mounted mounting mounting-done reload reload-notify reload-post "
+        "reload-signal remounting remounting-sigkill remounting-sigterm running start start-chown "
+        "start-open start-post start-pre stop stop-post stop-pre stop-pre-sigkill "
+        "stop-pre-sigterm stop-sigkill stop-sigterm stop-watchdog unmounting unmounting-sigkill "
+        "unmounting-sigterm waiting";
 
 /* Everything that a list is printed from. */
 typedef struct ListData {
@@ -189,9 +185,8 @@ static void list_filter(const Client *c, const List *list, const Names *names, c
 
 /* Return whether --state has a word of systemd, or one that a unit of the list has. */
 static bool state_exists(const List *list, const char *state, const Listing *l) {
-        for (const char *const *word = list->states; *word; word++)
-                if (streq(*word, state))
-                        return true;
+        if (text_has_word(list->states, state))
+                return true;
         for (size_t i = 0; i < l->n; i++)
                 if (*state && list->in_state(list_item(list, l, i), state))
                         return true;
@@ -367,7 +362,7 @@ static const List lists[] = {
           .write = write_units,
           .in_state = unit_is_in,
           .machine_offset = offsetof(ApiUnit, machine_id),
-          .states = (const char *const[]) { "inactive", "loaded", "launched", NULL },
+          .states = "inactive loaded launched",
           .states_text = "inactive, loaded, launched" },
         { .verb = "list-units",
           .columns = state_columns,
@@ -462,9 +457,9 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
                 _cleanup_text_ Text t = {};
 
                 list->write(&t, &d.items);
-                if (t.error < 0)
-                        return t.error;
-                (void) output_line(t.chars);
+                r = output_built(&t);
+                if (r < 0)
+                        return r;
                 r = list_note_missing(c, list, &missing, err);
         } else
                 r = list_print(c, list, &choice, &d, &missing, err);

@@ -96,6 +96,13 @@ static void append_way_to(Text *t, Client *c, const ApiState *s, const JsonValue
         }
 }
 
+/* Print a line, unless it is empty, and clear the text. */
+static void print_words(Text *t) {
+        if (t->size > 0 || t->error < 0)
+                output_words(t, CONTINUED);
+        text_clear(t);
+}
+
 static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
         _cleanup_text_ Text cause = {}, t = {};
 
@@ -103,8 +110,7 @@ static void print_cause(Client *c, const ApiState *s, const JsonValue *m) {
         if (cause.size > 0 && !streq(cause.chars, s->name))
                 append_way_to(&t, c, s, m, cause.chars);
         t.error = MIN(t.error, cause.error);
-        if (t.size > 0 || t.error < 0)
-                output_words(&t, CONTINUED);
+        print_words(&t);
 }
 
 /* Print the state of the unit where it is assigned, and where it is in trouble; with the next step. */
@@ -179,13 +185,10 @@ static void print_place(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; *where && i < json_value_count(machines); i++) {
-                const JsonValue *m = json_value_item(machines, i);
-
-                if (streq(member_text(m, "id"), where))
+        JSON_EACH(m, machines)
+                if (*where && streq(member_text(m, "id"), where))
                         text_printf(&t, "%s %s %s: %s", name, is_down(m) ? "was on" : "is on",
                                     machine_label(m), reason);
-        }
         if (unit_name_is_template(name))
                 append_template(&t, name);
         else if (member_bool(root, "global"))
@@ -198,21 +201,14 @@ static void print_place(const JsonValue *root) {
         else if (!*where)
                 text_printf(&t, "%s has target state %s and no machine%s%s", name, target,
                             *reason ? ": " : ".", reason);
-        if (t.size > 0 || t.error < 0)
-                output_words(&t, CONTINUED);
-        text_clear(&t);
+        print_words(&t);
         if (*file)
                 text_printf(&t, "Its file is %s on %s.", file, member_name(root, "fileHostname"));
-        if (t.size > 0)
-                output_words(&t, CONTINUED);
-        text_clear(&t);
+        print_words(&t);
         append_rollout(&t, member_text(root, "rollout"), member_text(root, "rolloutNext"));
-        if (t.size > 0)
-                output_words(&t, CONTINUED);
-        text_clear(&t);
+        print_words(&t);
         rollout_append_left(&t, root);
-        if (t.size > 0)
-                output_words(&t, CONTINUED);
+        print_words(&t);
         print_file_problems(root);
 }
 
@@ -230,14 +226,9 @@ static bool stops_later(const JsonValue *root, const JsonValue *m) {
 
 /* Return what the unit does on a machine. */
 static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
-        static const struct {
-                AssignmentKind kind;
-                const char *words;
-        } rows[] = {
-                { ASSIGNMENT_LOAD, "; assigned to be loaded here" },
-                { ASSIGNMENT_RUN, "; assigned to run here" },
-                { ASSIGNMENT_STOP, "; assigned to stop here" },
-        };
+        static const char *const words[] = { [ASSIGNMENT_LOAD] = "; assigned to be loaded here",
+                                             [ASSIGNMENT_RUN] = "; assigned to run here",
+                                             [ASSIGNMENT_STOP] = "; assigned to stop here" };
         AssignmentKind kind = assignment_kind_from_string(member_text(m, "order"));
 
         if (member_bool(m, "finished"))
@@ -249,9 +240,8 @@ static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
                                "; its assignment remains" :
                                "; its assignment remains until another machine takes over, or this one is "
                                "back";
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (rows[i].kind == kind)
-                        return rows[i].words;
+        if (kind >= 0 && (size_t) kind < ELEMENTS(words) && words[kind])
+                return words[kind];
         return member_bool(m, "chosen") ? "; it would be chosen next" : "";
 }
 
