@@ -86,12 +86,8 @@ static int host_read(Drain *d, Host *h, Error *err) {
         return 0;
 }
 
-static const char *host_mode(const Host *h) {
-        return member_text(h->state, "mode");
-}
-
 static bool host_is(const Host *h, const char *mode) {
-        return streq(host_mode(h), mode);
+        return streq(member_text(h->state, "mode"), mode);
 }
 
 static void host_print(const Host *h, const char *text) {
@@ -125,21 +121,32 @@ static int host_fail(const Host *h, const char *what, int r, const Error *err) {
         return client_fail_after(r, err, "Failed to %s %s: ", what, h->name.chars);
 }
 
+/* Set the mode of a machine. */
+static int host_put(Drain *d, const Host *h, const char *mode, uint64_t deadline_ms, Error *err) {
+        const Options *o = &d->client->options;
+        _cleanup_text_ Text body = {};
+
+        json_open(&body, NULL, '{');
+        if (deadline_ms > 0)
+                json_add_u64(&body, "deadlineMs", deadline_ms);
+        json_add_bool(&body, "force", o->force && streq(mode, "draining"));
+        json_add_string(&body, "mode", mode);
+        json_add_string(&body, "reason", o->reason);
+        json_close(&body, '}');
+        return client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
+}
+
 static int cordon_host(Drain *d, Host *h, Error *err) {
         bool ends = streq(d->client->verb->name, "uncordon");
         bool before, json = client_prints_json(d->client);
-        _cleanup_text_ Text body = {};
         int r;
 
         r = host_read(d, h, err);
         if (r < 0)
                 return r;
         before = !host_is(h, "none");
-        json_open(&body, NULL, '{');
-        json_add_string(&body, "mode", "cordoned");
-        json_add_string(&body, "reason", d->client->options.reason);
-        json_close(&body, '}');
-        r = client_request(d->client, ends ? "DELETE" : "PUT", h->path.chars, ends ? NULL : &body, NULL, err);
+        r = ends ? client_request(d->client, "DELETE", h->path.chars, NULL, NULL, err) :
+                   host_put(d, h, "cordoned", 0, err);
         if (r < 0 || json)
                 return r;
         if (ends)
@@ -336,33 +343,12 @@ static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host
         return 0;
 }
 
-/* Cordon all of several machines before the units of one of them move: else these would move to another one
- * of them, and then again. A machine that is cordoned, drained or being drained stays so. */
-static int drain_cordon(Drain *d, Host *h, Error *err) {
-        const Options *o = &d->client->options;
-        _cleanup_text_ Text body = {};
-
-        json_open(&body, NULL, '{');
-        json_add_string(&body, "mode", "cordoned");
-        json_add_string(&body, "reason", o->reason);
-        json_close(&body, '}');
-        return client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
-}
-
 static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
-        const Options *o = &d->client->options;
-        _cleanup_text_ Text body = {}, text = {};
+        _cleanup_text_ Text text = {};
         uint64_t n;
         int r;
 
-        json_open(&body, NULL, '{');
-        if (deadline_ms > 0)
-                json_add_u64(&body, "deadlineMs", deadline_ms);
-        json_add_bool(&body, "force", o->force);
-        json_add_string(&body, "mode", "draining");
-        json_add_string(&body, "reason", o->reason);
-        json_close(&body, '}');
-        r = client_request(d->client, "PUT", h->path.chars, &body, NULL, err);
+        r = host_put(d, h, "draining", deadline_ms, err);
         if (r < 0)
                 return r;
         r = host_read(d, h, err);
@@ -429,8 +415,11 @@ static int drain_run(Client *c, char **args, size_t n, Error *err) {
         r = d.n_hosts > 1 ? drain_check_all(&d, deadline_ms, &host, err) : 0;
         if (r < 0)
                 return host_fail(host, "drain", r, err);
+        /* Cordon all of several machines before the units of one of them move: else these would move to
+         * another one of them, and then again. A machine that is cordoned, drained or being drained stays
+         * so. */
         for (size_t i = 0; i < d.n_hosts && d.n_hosts > 1; i++) {
-                r = drain_cordon(&d, &d.hosts[i], err);
+                r = host_put(&d, &d.hosts[i], "cordoned", 0, err);
                 if (r < 0)
                         return host_fail(&d.hosts[i], "drain", r, err);
         }

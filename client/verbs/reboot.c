@@ -166,7 +166,7 @@ static int host_end(Reboot *b, RebootHost *h) {
 /* Read the records of all hosts. */
 static int reboot_look(void *userdata, Error *err) {
         Reboot *b = userdata;
-        JsonValue *root = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         bool more = false, failed = false;
         int r = client_get_json(b->client, reboots_path, &root, err);
@@ -189,7 +189,6 @@ static int reboot_look(void *userdata, Error *err) {
         for (size_t k = 0; k < json_value_count(all); k++) /* also of a host of another command */
                 if (streq(member_text(json_value_item(all, k), "state"), "failed"))
                         more = !(failed = true);
-        json_value_free(root);
         if (r < 0)
                 return r;
         return more ? -EAGAIN : failed ? EXIT_FAILED : EXIT_DONE;
@@ -231,7 +230,7 @@ static int reboot_wait(Reboot *b, Error *err) {
 /* -- The queue -- */
 
 static int reboot_status(Client *c, Error *err) {
-        JsonValue *root = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         bool failed = false;
         int r;
@@ -252,7 +251,6 @@ static int reboot_status(Client *c, Error *err) {
         }
         if (json_value_count(all) == 0)
                 puts(no_reboot);
-        json_value_free(root);
         return failed ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -278,25 +276,19 @@ static int reboot_change(Client *c, const char *method, const char *path, const 
 /* Print the order, and ask. */
 static bool reboot_confirm(const Reboot *b) {
         const Options *o = &b->client->options;
-        _cleanup_text_ Text hosts = {};
+        _cleanup_text_ Text t = {};
 
         for (size_t i = 0; i < b->n; i++)
-                text_printf(&hosts, "%s%s", i > 0 ? ", " : "", b->hosts[i].name.chars);
-        if (hosts.error < 0)
-                return false;
+                text_printf(&t, "%s%s", i > 0 ? ", " : "", b->hosts[i].name.chars);
+        text_printf(&t, " reboot%s", b->n == 1 ? "s" : "");
         if (o->by)
-                return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
-                                      "%s reboot%s, the hosts with one value of %s after those with another "
-                                      "one. The units of a host move away before.",
-                                      hosts.chars, b->n == 1 ? "s" : "", o->by);
-        if (o->parallel > 1)
-                return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
-                                      "%s reboot%s, at most %llu at a time. The units of a host move away "
-                                      "before.",
-                                      hosts.chars, b->n == 1 ? "s" : "", (unsigned long long) o->parallel);
-        return client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
-                              "%s reboot%s%s. The units of a host move away before.", hosts.chars,
-                              b->n == 1 ? "s" : "", b->n == 1 ? "" : " one after the other");
+                text_printf(&t, ", the hosts with one value of %s after those with another one", o->by);
+        else if (o->parallel > 1)
+                text_printf(&t, ", at most %llu at a time", (unsigned long long) o->parallel);
+        else if (b->n > 1)
+                text_append(&t, " one after the other");
+        return t.error >= 0 && client_confirm(b->client, b->n == 1 ? "Reboot it?" : "Reboot them?",
+                                              "%s. The units of a host move away before.", t.chars);
 }
 
 static int reboot_queue(const Reboot *b, uint64_t deadline_ms, uint64_t return_ms, Error *err) {
