@@ -275,10 +275,22 @@ const char *member_text(const JsonValue *object, const char *name) {
         return json_value_string(json_value_member(object, name)) ?: "";
 }
 
-const char *member_name(const JsonValue *object, const char *name) {
+static const char *member_either(const JsonValue *object, const char *name, const char *former) {
         const char *text = member_text(object, name);
 
-        return *text ? text : member_text(object, "id");
+        return *text ? text : member_text(object, former);
+}
+
+const char *member_role(const JsonValue *member) {
+        return member_either(member, "role", "seat");
+}
+
+const char *member_assignment(const JsonValue *machine) {
+        return member_either(machine, "assignment", "order");
+}
+
+const char *member_name(const JsonValue *object, const char *name) {
+        return member_either(object, name, "id");
 }
 
 const char *member_short_id(const JsonValue *object, const char *name) {

@@ -126,6 +126,10 @@ const char *client_path_of(Text *path, const char *before, const char *name, con
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+/* The role of a member, and what is assigned to a machine. Daemons of former versions name them "seat" and
+ * "order". */
+const char *member_role(const JsonValue *member);
+const char *member_assignment(const JsonValue *machine);
 /* The same of the ID of a cluster, without leading zeros: daemons of former versions omit them. */
 const char *member_short_id(const JsonValue *object, const char *name);
 const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */

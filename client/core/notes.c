@@ -70,7 +70,7 @@ void client_note_nowhere(Client *c, const char *name) {
         if (client_get_json(c, client_path_of(&path, "/fleet/v1/why/", name, ""), &root, NULL) < 0)
                 return;
         JSON_EACH(m, json_value_member(root, "machines"))
-                if (member_bool(m, "fits") || *member_text(m, "order"))
+                if (member_bool(m, "fits") || *member_assignment(m))
                         return;
         client_note("%s runs nowhere: no machine qualifies; fleetctl why %s", name, name);
 }

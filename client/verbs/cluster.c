@@ -25,7 +25,7 @@ static int cluster_print_members(const JsonValue *members) {
         _cleanup_table_ Table table = table_begin("MACHINE,ADDRESS,ROLE,REACHABLE");
 
         JSON_EACH(m, members)
-                table_row(&table, member_label(m), member_text(m, "address"), member_text(m, "seat"),
+                table_row(&table, member_label(m), member_text(m, "address"), member_role(m),
                           member_bool(m, "reachable") ? "yes" : "no");
         return table_print(&table, true);
 }

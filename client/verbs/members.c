@@ -14,7 +14,7 @@ static const char *members_role(const JsonValue *member, const JsonValue *leader
         return leader && *member_text(member, "id") &&
                                streq(member_text(leader, "id"), member_text(member, "id")) ?
                        "leader" :
-                       member_text(member, "seat");
+                       member_role(member);
 }
 
 static int members_print_json(const JsonValue *members, const JsonValue *leader) {

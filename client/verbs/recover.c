@@ -169,7 +169,7 @@ static bool majority_answers(const JsonValue *cluster) {
         size_t n = 0, n_reachable = 0;
 
         JSON_EACH(m, json_value_member(cluster, "voters")) {
-                if (!streq(member_text(m, "seat"), "voter"))
+                if (!streq(member_role(m), "voter"))
                         continue;
                 n++;
                 n_reachable += member_bool(m, "reachable");
@@ -232,12 +232,12 @@ static const JsonValue *print_others(const Recovery *r, const JsonValue **ret_si
 
                 if (streq(member_text(m, "id"), self))
                         continue;
-                text_printable(&t, "  %s  %s", member_label(m), member_text(m, "seat"));
+                text_printable(&t, "  %s  %s", member_label(m), member_role(m));
                 if (!member_bool(m, "reachable"))
                         text_append(&t, ", lost");
                 else if (!member_number(m, "lastTerm")) {
                         text_append(&t, ", reachable, last entry unknown");
-                        if (streq(member_text(m, "seat"), "voter"))
+                        if (streq(member_role(m), "voter"))
                                 *ret_silent = m;
                 } else {
                         text_printf(&t, ", reachable, last entry %llu, term %llu",

@@ -221,7 +221,7 @@ static bool stops_later(const JsonValue *root, const JsonValue *m) {
         return streq(member_text(m, "presence"), "away") && s.active &&
                (state_kind(&s) == STATE_RUNS || state_kind(&s) == STATE_CHANGING) &&
                ((*target && !streq(target, "launched")) ||
-                assignment_kind_from_string(member_text(m, "order")) == ASSIGNMENT_STOP);
+                assignment_kind_from_string(member_assignment(m)) == ASSIGNMENT_STOP);
 }
 
 /* Return what the unit does on a machine. */
@@ -229,7 +229,7 @@ static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
         static const char *const words[] = { [ASSIGNMENT_LOAD] = "; assigned to be loaded here",
                                              [ASSIGNMENT_RUN] = "; assigned to run here",
                                              [ASSIGNMENT_STOP] = "; assigned to stop here" };
-        AssignmentKind kind = assignment_kind_from_string(member_text(m, "order"));
+        AssignmentKind kind = assignment_kind_from_string(member_assignment(m));
 
         if (member_bool(m, "finished"))
                 return "; it has ended here successfully";
@@ -248,7 +248,7 @@ static const char *assignment_words(const JsonValue *root, const JsonValue *m) {
 /* Print why a machine is chosen or excluded. A fitting machine has its load, the tie-breaker, instead of the
  * reason that print_place() has printed. */
 static void print_machine(const JsonValue *root, const JsonValue *m, size_t width) {
-        const char *assignment = member_text(m, "order"), *reason = member_text(m, "reason");
+        const char *assignment = member_assignment(m), *reason = member_text(m, "reason");
         _cleanup_text_ Text t = {};
         bool fits = member_bool(m, "fits");
 
@@ -268,7 +268,7 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 /* Return whether the machine has been lost for so long that it gets no line of its own, unless it has the
  * unit. */
 static bool is_long_lost(const JsonValue *m) {
-        return member_bool(m, "longLost") && !*member_text(m, "order") && !member_bool(m, "finished");
+        return member_bool(m, "longLost") && !*member_assignment(m) && !member_bool(m, "finished");
 }
 
 /* Print "2 machines lost for more than an hour, or replaced: gamma, delta". */

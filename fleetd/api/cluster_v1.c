@@ -44,7 +44,8 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : self ? hostname : address);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
-                json_add_string(t, "seat", kv_member_role_name(member->role));
+                json_add_string(t, "role", kv_member_role_name(member->role));
+                json_add_string(t, "seat", kv_member_role_name(member->role)); /* for former clients */
         }
         json_close(t, '}');
 }

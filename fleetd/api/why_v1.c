@@ -32,7 +32,8 @@ static const ClusterUnit *conflict_of_other(const SchedulerView *view, const Clu
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
         const ClusterProblem *problem = TABLE_FIND(m->problems, u->name);
-        const ClusterAssignment *order;
+        const ClusterAssignment *order = cluster_assignment_on(m, u->name);
+        const char *assignment = order ? assignment_kind_to_string(order->kind) : NULL;
         const ClusterState *state, *seen; /* 'seen': of a machine that reports */
         char buffer[CLUSTER_LABEL_SIZE];
         const char *reason, *label = cluster_machine_label(m, buffer);
@@ -41,7 +42,6 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         Error why = {};
         bool up;
 
-        HASH_FIND_STR(m->assignments, u->name, order);
         HASH_FIND_STR(m->states, u->name, state);
         seen = !presence_is_down(m->presence) ? state : NULL;
         up = state && m->presence == PRESENCE_UP;
@@ -53,6 +53,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         if (rule == RULE_CONFLICTS)
                 other = conflict_of_other(view, u, m);
         json_open(t, NULL, '{');
+        json_add_string(t, "assignment", assignment);
         json_add_bool(t, "available", up && state->state.available);
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
@@ -64,7 +65,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "job", seen ? seen->state.job : NULL);
         json_add_string(t, "label", streq(label, cluster_machine_name(m)) ? NULL : label);
         json_add_bool(t, "longLost", presence_is_omitted(m, scheduler_view_now_ms(view)));
-        json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
+        json_add_string(t, "order", assignment); /* for former clients */
         json_add_string(t, "presence", presence_to_string(m->presence));
         if (problem_is_reported(problem, m)) {
                 json_add_string(t, "problem", problem->problem.text);

@@ -286,7 +286,7 @@ class Handler(BaseHTTPRequestHandler):
                     "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
                     "index": c.index, "term": 3, "name": "alpha", "settings": c.settings,
                     **({} if c.leaderless else {"leader": {"id": "1" * 32, "name": "alpha"}}),
-                    "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
+                    "voters": [{"id": m["id"], "name": m["hostname"], "role": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],
                     **({"problem": c.problem} if c.problem else {})})
             if path == "/fleet/v1/machines" and self.command == "PATCH":

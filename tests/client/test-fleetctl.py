@@ -1060,7 +1060,7 @@ def a_unit_returns_to_a_former_revision(t):
 def no_verb_lets_a_server_control_the_terminal(t):
     """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
-    words = {"action", "address", "cause", "clusterId", "data", "hostname", "message", "metadata", "order", "presence", "primaryIP", "problem", "reason",
+    words = {"action", "address", "assignment", "cause", "clusterId", "data", "hostname", "message", "metadata", "order", "presence", "primaryIP", "problem", "reason",
              "role", "rule", "seat", "value", "waitsFor", "why"}
 
     def spoil(value, everything, name=""):

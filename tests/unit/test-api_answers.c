@@ -1546,7 +1546,8 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
                   "$S,\"lastTerm\":$T,\"level\":1,\"levelHeldBy\":\"" GAMMA
                   "\",\"levelKnown\":$S,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
                   "\"raftIndex\":$R,\"role\":\"leader\",\"term\":$T,\"time\":$S,\"voters\":[{\"id\":"
-                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"reachable\":true,\"seat\":"
+                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"reachable\":true,\"role\":"
+                  "\"voter\",\"seat\":"
                   "\"voter\"}]}" },
         };
         Fixture *fixture = *state;
@@ -4134,7 +4135,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":"
+                  "\"machines\":[{\"assignment\":\"run\",\"chosen\":true,\"fits\":true,\"hostname\":\"beta\","
+                  "\"id\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"run\",\"presence\":\"up\",\"reason\":"
                   "\"it has the fewest "
                   "units\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
@@ -4165,7 +4167,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "(beta has gpu=yes, not gpu=maybe; eeeeeeee has published no facts yet; gamma is away (it "
                   "is silent))\",\"reasonKind\":\"waiting\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
+                  "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"assignment\":\"load\","
+                  "\"fits\":true,\"hostname\":"
                   "\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":"
                   "\"up\",\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
                   "\"presence\":\"away\",\"reason\":\"it is away (it is "
@@ -4579,13 +4582,13 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\",\"reachable\":true,\"seat\":\"voter\"}]}" },
+                  "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\",\"reachable\":true,\"seat\":\"voter\"}]}" },
+                  "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },
                 { "PUT /fleet/v1/cluster", JSON, "{}", 405, JSON SERVER,
                   ERROR(405, "only GET supported against this resource") },
                 { "GET /fleet/v1/cluster/level", NULL, NULL, 405, JSON SERVER,
