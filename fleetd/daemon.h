@@ -21,9 +21,9 @@ int daemon_reload(Daemon *d, const Settings *settings);
  * this host shuts down, so that it neither gets units nor counts as one that runs them. */
 bool daemon_awaits_stop(const Daemon *d, bool *ret_stopping);
 
-/* Transfer leadership, announce 'reason' ("stop", "shutdown", or "" for no announcement) and close. No unit
+/* Transfer leadership, announce 'bye' ("stop", "shutdown", or "" for no announcement) and close. No unit
  * is touched. 'stopped' is called once, from the loop, when the daemon is freed. */
-void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);
+void daemon_stop(Daemon *d, const char *bye, void (*stopped)(void *userdata), void *userdata);
 
 /* For simulation: end as by a crash, without an announcement or a write. 'stopped' as above. */
 void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata);

@@ -99,7 +99,6 @@ static int daemon_open_membership(ComponentHost *host, const Settings *s, void *
                 .on_set = daemon_on_set,
                 .userdata = d,
                 .level_wait_ms = d->host.io.level_wait_ms,
-                .codeless = d->host.io.codeless,
         };
         int r = membership_new(&host->membership, host->io.loop, host->peers, host->store, host->registry,
                                &options);

@@ -47,7 +47,7 @@ struct Daemon {
         bool restarts;                  /* 'restart' was started: nothing else begins */
         char listen_peer[ADDRESS_SIZE]; /* where the peer listener failed to open; "": it did not */
         Timer listen;                   /* the next attempt */
-        char reason[16];
+        char bye[16];
         void (*stopped)(void *userdata);
         void *userdata;
         KvRole role;

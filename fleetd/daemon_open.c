@@ -96,7 +96,7 @@ void daemon_on_store_closed(void *userdata) {
         if (d->entering) /* daemon_on_entering_closed() continues */
                 return;
         if (d->host.peers)
-                peers_close(d->host.peers, d->reason, daemon_on_peers_closed, d);
+                peers_close(d->host.peers, d->bye, daemon_on_peers_closed, d);
         else
                 daemon_on_peers_closed(d);
 }
@@ -228,6 +228,8 @@ static int daemon_open(Daemon *d, const Settings *s, Error *err) {
         r = registry_new(&d->host.registry, d->host.io.loop, d->host.store, s->machine_id);
         if (r < 0)
                 return r;
+        if (d->host.io.codeless)
+                registry_be_codeless(d->host.registry);
         for (size_t i = 0; r >= 0 && daemon_components[i]; i++) {
                 const Component *c = daemon_components[i];
 
@@ -315,11 +317,11 @@ bool daemon_awaits_stop(const Daemon *d, bool *ret_stopping) {
         return awaits;
 }
 
-void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
-        snprintf(d->reason, sizeof(d->reason), "%s", reason);
+void daemon_stop(Daemon *d, const char *bye, void (*stopped)(void *userdata), void *userdata) {
+        snprintf(d->bye, sizeof(d->bye), "%s", bye);
         d->stopped = stopped;
         d->userdata = userdata;
-        if (streq(reason, "stop"))
+        if (streq(bye, "stop"))
                 daemon_log_stop(d);
         daemon_close_components(d, false);
         if (d->host.store)

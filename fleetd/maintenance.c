@@ -81,7 +81,7 @@ static int maintenance_deny(const Maintenance *m, const char *pin, KvOfflinePut 
         char key[LAYOUT_KEY_MAX];
         _cleanup_text_ Text t = {};
 
-        if (!pin[0] || !streq(m->removed.reason, CLUSTER_REMOVED_COMPROMISED))
+        if (!pin[0] || !streq(m->removed.how, CLUSTER_REMOVED_COMPROMISED))
                 return 0;
         snprintf(denied.machine, sizeof(denied.machine), "%s", m->settings->machine_id);
         stored_denied_write(&t, &denied);

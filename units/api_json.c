@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "units/json_record.h"
+#include "units/verdict_former.h"
 
 /* json_value_parse() of a request, json_value_parse_large() of an answer. */
 typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
@@ -155,6 +156,7 @@ static const JsonField api_state_fields[] = {
         { "machineID", JSON_FIELD_TEXT, offsetof(ApiState, machine_id) },
         { "name", JSON_FIELD_TEXT, offsetof(ApiState, name) },
         { "reason", JSON_FIELD_TEXT, offsetof(ApiState, reason) },
+        { "reasonCode", JSON_FIELD_TEXT, offsetof(ApiState, reason_code) },
         { "since", JSON_FIELD_U64, offsetof(ApiState, since_ms) },
         { "systemdActiveState", JSON_FIELD_TEXT, offsetof(ApiState, active) },
         { "systemdLoadState", JSON_FIELD_TEXT, offsetof(ApiState, load) },
@@ -191,6 +193,11 @@ static const JsonField machine_fields[] = {
         { "version", JSON_FIELD_TEXT, offsetof(ApiMachine, version) },
         { "write", JSON_FIELD_TEXT, offsetof(ApiMachine, write) },
 };
+
+VerdictCode api_state_code(const ApiState *state) {
+        return state->reason_code ? verdict_code(state->reason_code) :
+                                    verdict_read_former_stop(state->reason ?: "");
+}
 
 void api_state_write(Text *t, const ApiState *state) {
         json_write_object(t, JSON_FIELDS(api_state_fields), state);

@@ -64,18 +64,20 @@ void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
 /* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and beyond fleet's
- * API "available", "finished", "health", "job", "reason", "since" (ms) and "why" */
+ * API "available", "finished", "health", "job", "reason", "reasonCode", "since" (ms) and "why" */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
-        const char *job, *reason; /* as those of UnitState */
-        bool finished;            /* as UnitState.done */
+        const char *job, *reason, *reason_code; /* as those of UnitState */
+        bool finished;                          /* as UnitState.done */
         const char *health; /* NULL: none; "unknown" of a machine that is not up, without the next two */
         const char *why;    /* as UnitState.why */
         bool available;
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
+/* Return UnitState.code, also of an older daemon. */
+VerdictCode api_state_code(const ApiState *state);
 
 /* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "checksProblem", "clockProblem" (its clock differs
  * from the leader's), "hostname", "identityProblem" (another host with its ID was rejected), "maintenance"

@@ -3,6 +3,7 @@
 
 #include "base/parse.h"
 #include "base/sizes.h"
+#include "units/verdict.h"
 
 /* The state that people request for a unit; also fleet's word for the current state. */
 typedef enum TargetState {
@@ -83,17 +84,8 @@ enum {
 
 /* The 'job' of a start that systemd refused. */
 #define STATE_JOB_REFUSED "refused"
-/* The reason of a unit that is inactive because of a stop that fleet did not request. */
-#define STATE_STOPPED_BY_HAND "stopped by hand"
-/* The same of a unit whose end this host did not observe: its fleetd was stopped, for example. */
-#define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
-#define STATE_FAILURE_RESET      "it failed, and its failed state was reset" /* by reset-failed */
-/* The same of a unit whose class does not finish, as a mount that was unmounted. */
-#define STATE_ENDED_ITSELF "it ended by itself, and is not started again"
-/* The reason of a unit that systemd stopped because of another one, which prevents its start; the name of
- * that unit and STATE_STOPPED_FOR_END follow. */
-#define STATE_STOPPED_FOR     "stopped because of "
-#define STATE_STOPPED_FOR_END "; started again when that unit permits it"
+/* The message of VERDICT_STOPPED_FOR begins with this; the name of the unit and "; " follow. */
+#define STATE_STOPPED_FOR "stopped because of "
 
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
@@ -106,7 +98,8 @@ typedef struct UnitState {
         char job[UNIT_STATE_JOB_SIZE];
         char *reason; /* owned; why the unit failed, was not started, or is not loaded: one line; NULL: none
                        */
-        bool done;    /* ended successfully: not to be run again, on any machine */
+        VerdictCode code; /* VERDICT_STOPPED_BY_HAND to VERDICT_ENDED_ITSELF, of the reason; or none */
+        bool done;        /* ended successfully: not to be run again, on any machine */
         UnitHealth health;
         char *why;     /* owned; why a unit is failing that systemd reports as active or activating: one
                           line; NULL: none */

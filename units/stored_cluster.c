@@ -127,7 +127,7 @@ static const JsonField removed_fields[] = {
         { "index", JSON_FIELD_U64, offsetof(RemovedRecord, index) },
         { "pin", JSON_FIELD_CHARS, offsetof(RemovedRecord, pin), .size = DIGEST_SIZE },
         { "pin2", JSON_FIELD_CHARS, offsetof(RemovedRecord, pin2), .size = DIGEST_SIZE },
-        { "reason", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, reason), .size = RECORDED_WHY_SIZE },
+        { "reason", JSON_FIELD_CHARS_CUT, offsetof(RemovedRecord, how), .size = RECORDED_WHY_SIZE },
         { "since", JSON_FIELD_U64, offsetof(RemovedRecord, since_ms) },
 };
 

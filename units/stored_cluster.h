@@ -72,8 +72,8 @@ typedef struct RemovedRecord {
         uint64_t index;         /* of the store, when the removal was planned */
         char pin[DIGEST_SIZE];  /* ""; or the first one of the removed host */
         char pin2[DIGEST_SIZE]; /* "", as of former versions; or its second one, of a change of its key */
-        char reason[RECORDED_WHY_SIZE];
-        uint64_t since_ms; /* wall clock */
+        char how[RECORDED_WHY_SIZE]; /* CLUSTER_REMOVED_*, or the presence; the member "reason" */
+        uint64_t since_ms;           /* wall clock */
 } RemovedRecord;
 
 STORED(removed, RemovedRecord)

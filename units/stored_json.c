@@ -97,6 +97,8 @@ static const JsonField problem_fields[] = {
 static const JsonField state_fields[] = {
         { "active", JSON_FIELD_OWNED, offsetof(UnitState, active) },
         { "available", JSON_FIELD_BOOL, offsetof(UnitState, available) },
+        { "code", JSON_FIELD_OTHER, offsetof(UnitState, code), .size = sizeof(VerdictCode),
+          .write = verdict_code_write, .read = verdict_code_read },
         { "done", JSON_FIELD_BOOL, offsetof(UnitState, done) },
         { "hash", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, hash) },
         { "health", JSON_FIELD_WORD, offsetof(UnitState, health), .words = &health_words },
@@ -131,12 +133,20 @@ static int problem_check(void *record, Error *err) {
         return 0;
 }
 
+static int state_check(void *record, Error *err) {
+        UnitState *s = record;
+
+        if (s->code == VERDICT_NONE && s->reason && s->active && streq(s->active, "inactive"))
+                s->code = verdict_read_former_stop(s->reason);
+        return 0;
+}
+
 const JsonRecord facts_record = { JSON_FIELDS(facts_fields), sizeof(Machine), facts_check };
 const JsonRecord presence_record = { JSON_FIELDS(presence_fields), sizeof(PresenceRecord) };
 const JsonRecord member_record = { JSON_FIELDS(member_fields), sizeof(MemberRecord) };
 const JsonRecord assignment_record = { JSON_FIELDS(assignment_fields), sizeof(Assignment) };
 const JsonRecord problem_record = { JSON_FIELDS(problem_fields), sizeof(Problem), problem_check };
-const JsonRecord state_record = { JSON_FIELDS(state_fields), sizeof(UnitState) };
+const JsonRecord state_record = { JSON_FIELDS(state_fields), sizeof(UnitState), state_check };
 
 void machine_done(Machine *machine) {
         json_record_done(&facts_record, machine);

@@ -113,16 +113,32 @@ const char *verdict_name(const Verdict *v) {
         return v->code == VERDICT_SAID ? verdict_argument(v, 1, &size) : verdict_rows[v->code].name ?: "";
 }
 
+VerdictCode verdict_code(const char *name) {
+        VerdictCode code = _VERDICT_MAX - 1;
+
+        while (code > VERDICT_SAID && !streq(verdict_rows[code].name, name))
+                code--;
+        return code;
+}
+
+void verdict_code_write(Text *t, const char *name, const void *code) {
+        json_add_string(t, name, verdict_rows[*(const VerdictCode *) code].name);
+}
+
+int verdict_code_read(const JsonValue *member, void *code, Error *err) {
+        const char *name = json_value_string(member);
+
+        *(VerdictCode *) code = name ? verdict_code(name) : VERDICT_NONE;
+        return 0;
+}
+
 void verdict_set_named(Verdict *v, const char *name, const char *args, size_t size) {
         _cleanup_text_ Text message = {};
         VerdictAspect of = v->of;
 
         v->of = VERDICT_OF_ALL;
         verdict_append(&message, v);
-        v->code = VERDICT_SAID;
-        for (VerdictCode code = VERDICT_SAID + 1; code < _VERDICT_MAX; code++)
-                if (streq(verdict_rows[code].name, name))
-                        v->code = code;
+        v->code = verdict_code(name);
         v->of = of;
         /* The message of a host that has sent it without arguments. */
         v->said = v->code == VERDICT_SAID || (size == 0 && strchr(verdict_rows[v->code].message ?: "", '%'));

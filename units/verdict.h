@@ -81,6 +81,11 @@ void verdict_write_members(Text *t, const Verdict *v);
 int verdict_read(const JsonValue *member, void *v, Error *err);
 /* The same of a name, and of arguments as they are in 'args', with their size. */
 void verdict_set_named(Verdict *v, const char *name, const char *args, size_t size);
+/* The same for a field that is a VerdictCode, as a member with its name; VERDICT_SAID: one that this program
+ * does not know. */
+void verdict_code_write(Text *t, const char *name, const void *code);
+int verdict_code_read(const JsonValue *member, void *code, Error *err);
+VerdictCode verdict_code(const char *name);
 /* Return the name of the code, also of one that this program does not know; "": it has none. */
 const char *verdict_name(const Verdict *v);
 /* Return how the message of each verdict of an aspect begins; "" for VERDICT_OF_ALL. */

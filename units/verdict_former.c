@@ -5,8 +5,9 @@
 #include "base/parse.h"
 #include "units/name.h"
 
-/* By the kind of a row of the history, or "replica": the leader decides by these who lacks the cluster key,
- * and replaces the CA if all members lack it. The first one that matches counts. */
+/* By the kind of a row of the history; "stopped": of an inactive unit; "replica": the leader decides by these
+ * who lacks the cluster key, and replaces the CA if all members lack it. The first one that matches counts.
+ */
 static const struct {
         const char *kind, *begin, *part; /* of the message; NULL: any */
         VerdictCode code;
@@ -38,9 +39,13 @@ static const struct {
         { "state", "activating (auto-restart)", NULL, VERDICT_UNIT_RESTARTS },
         { "state", "active (auto-restart)", NULL, VERDICT_UNIT_RESTARTS },
         { "state", "failed", NULL, VERDICT_UNIT_FAILED },
-        { "state", "inactive (dead): stopped", NULL, VERDICT_UNIT_STOPPED },
         { "state", "not loaded", NULL, VERDICT_UNIT_NOT_LOADED },
         { "state", "not started", NULL, VERDICT_UNIT_NOT_STARTED },
+        { "stopped", "it ended by itself, and is not started again", NULL, VERDICT_ENDED_ITSELF },
+        { "stopped", "it failed, and its failed state was reset", NULL, VERDICT_FAILURE_RESET },
+        { "stopped", "stopped because of ", NULL, VERDICT_STOPPED_FOR },
+        { "stopped", "stopped by hand", NULL, VERDICT_STOPPED_BY_HAND },
+        { "stopped", "stopped", NULL, VERDICT_STOPPED_UNOBSERVED },
 };
 
 /* Return the code of a message, or VERDICT_SAID. *ret_part: where 'part' stands in it. */
@@ -88,12 +93,21 @@ static VerdictCode former_move_code(const char *unit, const char *reason) {
                                                  VERDICT_MOVE_FAILED;
 }
 
+VerdictCode verdict_read_former_stop(const char *reason) {
+        const char *part;
+
+        return former_code("stopped", reason, &part);
+}
+
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret) {
         const char *part;
         VerdictCode code = former_code(kind, reason, &part);
+        static const char inactive[] = "inactive (dead): ";
 
         if (code == VERDICT_SAID && streq(kind, "move"))
                 code = former_move_code(unit, reason);
+        if (streq(kind, "state") && starts_with(reason, inactive))
+                code = verdict_read_former_stop(reason + strlen(inactive));
         if (code == VERDICT_LEAVES_LOST || code == VERDICT_LEAVES_LEFT)
                 verdict_set(ret, code, "%.*s" VERDICT_NEXT "%s", (int) (part - reason), reason,
                             strchr(part, ';') + 2);

@@ -14,3 +14,5 @@ typedef enum VerdictPlace {
 void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret);
 /* The same of the reason of a row of the history of a kind (history_kind_names), about a unit or "". */
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret);
+/* Return the code of the reason of an inactive unit (UnitState.code), or VERDICT_SAID. */
+VerdictCode verdict_read_former_stop(const char *reason);

@@ -103,6 +103,18 @@
           "lost %1 in short order: nothing new for %2") /* how often, for how long */                        \
         X(VERDICT_HAS_IT, "has-it", NULL, false, "has", "it already")
 
+/* Why a unit is inactive that did not fail. */
+#define VERDICTS_OF_STATES(X)                                                                \
+        X(VERDICT_STOPPED_BY_HAND, "stopped-by-hand", "stopped by hand", true)               \
+        X(VERDICT_STOPPED_UNOBSERVED, "stopped-unobserved",                                  \
+          "stopped, or ended by itself, unobserved by fleetd", true)                         \
+        X(VERDICT_STOPPED_FOR, "stopped-for",                                                \
+          "stopped because of %1; started again when that unit permits it", true) /* unit */ \
+        X(VERDICT_FAILURE_RESET, "failure-reset",                                            \
+          "it failed, and its failed state was reset") /* by reset-failed */                 \
+        X(VERDICT_ENDED_ITSELF, "ended-itself",                                              \
+          "it ended by itself, and is not started again") /* as a mount that was unmounted */
+
 /* What a row of the history states: "%1" of those with the text of the row as it was said. Presences are also
  * VERDICT_LEFT and VERDICT_LOST_UNREPORTED. A unit leaves a machine that is lost, or was shut down, for
  * another one: machine, why that one. A move: machine, unit, why. It is lost as its machine is lost or was
@@ -125,8 +137,6 @@
         X(VERDICT_UNIT_NOT_STARTED, "unit-not-started", "%1", true)                                         \
         X(VERDICT_UNIT_RESTARTS, "unit-restarts", "%1")                     /* by systemd */                \
         X(VERDICT_UNIT_RESTARTS_FAILED, "unit-restarts-failed", "%1", true) /* the same, after a failure */ \
-        X(VERDICT_UNIT_STOPPED, "unit-stopped", "%1",                                                       \
-          true) /* by people, unobserved, or because of another unit */                                     \
         X(VERDICT_LEAVES_LOST, "leaves-lost", "%1 is lost; %2")                                             \
         X(VERDICT_LEAVES_LEFT, "leaves-left", "%1 was shut down; %2")                                       \
         X(VERDICT_MOVE_REQUESTED, "move-requested", "move to %1")                                           \
@@ -140,4 +150,5 @@
         X(VERDICT_NONE, NULL, "")   \
         X(VERDICT_SAID, NULL, "%1") \
         VERDICTS_OF_PRESENCES(X)    \
-        VERDICTS_OF_PROBLEMS(X) VERDICTS_OF_REPLICAS(X) VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_ROWS(X)
+        VERDICTS_OF_PROBLEMS(X)     \
+        VERDICTS_OF_REPLICAS(X) VERDICTS_OF_SCHEDULER(X) VERDICTS_OF_STATES(X) VERDICTS_OF_ROWS(X)

@@ -439,10 +439,9 @@ static bool is_launched(const View *v, const char *name) {
 
 /* Return whether the unit was stopped by hand on its machine, or may have been, although it is to run. */
 static bool is_stopped(const View *v, const ApiState *s) {
-        return (same_string(s->reason, STATE_STOPPED_BY_HAND) ||
-                same_string(s->reason, STATE_STOPPED_UNOBSERVED) ||
-                same_string(s->reason, STATE_FAILURE_RESET) || same_string(s->reason, STATE_ENDED_ITSELF)) &&
-               is_launched(v, s->name);
+        VerdictCode code = api_state_code(s);
+
+        return code > VERDICT_SAID && code != VERDICT_STOPPED_FOR && is_launched(v, s->name);
 }
 
 /* A global unit runs on other machines, too: 'restart' would restart it there. */
@@ -450,7 +449,7 @@ static void add_stopped(const View *v, const ApiState *s, const char *place, Con
         bool global = listing_unit(&v->units, s->name)->global;
         _cleanup_text_ Text what = {};
 
-        if (same_string(s->reason, STATE_STOPPED_BY_HAND))
+        if (api_state_code(s) == VERDICT_STOPPED_BY_HAND)
                 text_printf(&what, "%s on %s", s->reason, place);
         else
                 text_printf(&what, "is inactive on %s: %s", place, s->reason);

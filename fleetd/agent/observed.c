@@ -134,7 +134,7 @@ void agent_refresh_now(Agent *a, AgentUnit *u) {
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message) {
         uint64_t delay_ms = RETRY_MIN_MS << MIN(u->n_failures, (unsigned) RETRY_DOUBLINGS);
 
-        if (!streq(u->last_error, message))
+        if (!same_string(u->last_error, message))
                 log_warning(((LogFields) { .unit = u->name }), "Failed to %s %s: %s", what, u->name, message);
         text_format(u->last_error, sizeof(u->last_error), "%s", message);
         u->n_failures++;

@@ -33,8 +33,9 @@ static void agent_append_job_reason(Text *t, const AgentUnit *u, const char *job
 /* Append why 'u' has failed, was not started or is not loaded; nothing for a unit that runs, or has ended
  * successfully. */
 static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, const AssignmentRecord *record,
-                                const UnitState *state) {
+                                UnitState *state) {
         bool inactive = streq(u->seen.active, "inactive");
+        Verdict why;
 
         if (streq(state->load, STATE_FOREIGN)) {
                 if (u->link_refused)
@@ -55,17 +56,18 @@ static void agent_append_reason(Text *t, const Agent *a, const AgentUnit *u, con
             !streq(record->started_boot, a->boot_id))
                 return;
         if (record->stopped_for)
-                text_printf(t, "%s%s%s", STATE_STOPPED_FOR,
-                            u->seen.held_by[0] ? u->seen.held_by : "another unit", STATE_STOPPED_FOR_END);
+                state->code = VERDICT_STOPPED_FOR;
         else if (record->stopped)
-                text_append(t, STATE_STOPPED_BY_HAND);
+                state->code = VERDICT_STOPPED_BY_HAND;
         else if (!record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_FAILED)
-                text_append(t, STATE_FAILURE_RESET);
+                state->code = VERDICT_FAILURE_RESET;
         else if (!record->starting && !u->seen.job && u->seen.end == SYSTEMD_END_UNKNOWN)
-                text_append(t, STATE_STOPPED_UNOBSERVED);
+                state->code = VERDICT_STOPPED_UNOBSERVED;
         else if (!u->seen.job && u->seen.end == SYSTEMD_END_ITSELF && record->unit &&
                  !unit_finishes(record->unit))
-                text_append(t, STATE_ENDED_ITSELF);
+                state->code = VERDICT_ENDED_ITSELF;
+        verdict_set(&why, state->code, "%s", u->seen.held_by[0] ? u->seen.held_by : "another unit");
+        verdict_append(t, &why);
 }
 
 /* 'published' (or NULL) has the time of a state that is older than this daemon. Return false without memory.

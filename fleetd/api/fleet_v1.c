@@ -209,6 +209,7 @@ static ApiState state_entity(const ClusterState *s) {
                             .finished = s->state.done,
                             .job = s->state.job[0] ? s->state.job : NULL,
                             .reason = s->state.reason,
+                            .reason_code = verdict_rows[s->state.code].name,
                             .health = cluster_state_health(s),
                             .why = known ? s->state.why : NULL,
                             .available = known && s->state.available };

@@ -264,7 +264,7 @@ static bool directory_write_errors(Directory *d, int dir_fd, const DirectoryView
                 DirectoryFile *f = &view->files[i];
                 const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
                 const ClusterProblem *known = f->error ? cluster_problem(c, d->machine_id, f->name) : NULL;
-                bool published = known && known->problem.text && streq(known->problem.text, f->error);
+                bool published = known && same_string(known->problem.text, f->error);
 
                 written += directory_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, published);
         }

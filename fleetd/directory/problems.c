@@ -15,7 +15,7 @@ static void problems_add(DirectoryProblems *p, const Cluster *c, const char *mac
         if (++p->n_found > PROBLEMS_MAX || p->n == DIRECTORY_PROBLEM_CHANGES_MAX)
                 return;
         if (known && known->problem.kind == problem.kind && known->problem.unit_index == problem.unit_index &&
-            known->problem.text && streq(known->problem.text, problem.text))
+            same_string(known->problem.text, problem.text))
                 return;
         if (!known && problem.kind == PROBLEM_HELD) /* has no .error file */
                 log_warning(((LogFields) { .unit = name }), "%s", problem.text);

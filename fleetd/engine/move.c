@@ -312,6 +312,7 @@ static void move_away(Pass *pass, const Positions *all) {
         bool found, soon, ended = plan_is_of_finished(u);
         const ClusterMachine *m = NULL;
         char name[CLUSTER_LABEL_SIZE];
+        AssignmentChange *c;
         Error why = {};
         int r;
 
@@ -367,13 +368,14 @@ static void move_away(Pass *pass, const Positions *all) {
                 return;
         }
         move_complete_reason(last, m, &why);
-        plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
-                    "%s%s", error_text(&why, 0),
-                    drained && u->unit->placement.move == PLACEMENT_MOVE_UNKNOWN ?
-                            "; its Move= is of a later version of fleetd: taken as start-first" :
-                            "");
-        if (pass->error == 0)
-                pass->plan->changes[pass->plan->n - 1].move = position_reason(last);
+        c = plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
+                        "%s%s", error_text(&why, 0),
+                        drained && u->unit->placement.move == PLACEMENT_MOVE_UNKNOWN ?
+                                "; its Move= is of a later version of fleetd: taken as start-first" :
+                                "");
+        position_set_code(c, last);
+        if (c)
+                c->move = position_reason(last);
         if (drained)
                 drain_count(pass, drained->assignment);
 }

@@ -152,6 +152,9 @@ typedef struct Position {
 void position_judge(const Pass *pass, Position *p);
 /* Return the reason why the unit leaves the position, in words that follow the machine's name. */
 const char *position_cause(const Position *p);
+/* Set AssignmentChange.code of a unit that leaves the position for another machine; the change may be NULL.
+ */
+void position_set_code(AssignmentChange *c, const Position *p);
 MoveReason position_reason(const Position *p);
 /* Return whether the unit leaves the position because its machine is being drained. */
 bool position_is_drained(const Position *p);

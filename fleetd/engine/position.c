@@ -1,4 +1,6 @@
 /* A position: one machine of a unit that may have several, and why the unit leaves it. */
+#include <stdio.h>
+
 #include "fleetd/engine/plan_internal.h"
 
 void position_judge(const Pass *pass, Position *p) {
@@ -75,6 +77,16 @@ const char *position_cause(const Position *p) {
         default:
                 return "no longer qualifies";
         }
+}
+
+void position_set_code(AssignmentChange *c, const Position *p) {
+        const ClusterMachine *m = p->assignment->machine;
+        char name[CLUSTER_LABEL_SIZE];
+
+        if (!c || p->state != POSITION_GONE || cluster_machine_is_removed(m))
+                return;
+        c->code = m->presence == PRESENCE_LEFT ? VERDICT_LEAVES_LEFT : VERDICT_LEAVES_LOST;
+        snprintf(c->left, sizeof(c->left), "%s", cluster_machine_label(m, name));
 }
 
 MoveReason position_reason(const Position *p) {

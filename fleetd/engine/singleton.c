@@ -93,9 +93,12 @@ static void singleton_leave(Pass *pass, const ClusterUnit *u, const Position *p)
         /* No process of it runs: it needs not end first. Its next machine does not run it again. */
         if (plan_stays_finished(o)) {
                 if (scheduler_pick(pass->view, u, &other, &why) >= 0 && plan_takes_finished(other))
-                        plan_change(pass, other, u, cluster_assignment(pass->cluster, other->id, u->name),
-                                    plan_wanted_kind(u), "%s %s; %s", cluster_machine_label(o->machine, name),
-                                    position_cause(p), error_text(&why, 0));
+                        position_set_code(plan_change(pass, other, u,
+                                                      cluster_assignment(pass->cluster, other->id, u->name),
+                                                      plan_wanted_kind(u), "%s %s; %s",
+                                                      cluster_machine_label(o->machine, name),
+                                                      position_cause(p), error_text(&why, 0)),
+                                          p);
                 return;
         }
         if (leaves && !drain_admits(pass, o, &why)) {

@@ -32,7 +32,7 @@ typedef struct DaemonIo {
         uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
         bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
         bool unwatched;                     /* as in DirectoryOptions, for simulation */
-        bool codeless;                      /* as in MembershipOptions, for tests */
+        bool codeless; /* for tests: it writes and sends messages without codes, as former versions */
         /* Stop the daemon and start it again: it has joined a cluster, or opens its peer listener. NULL: it
          * cannot. Called once, from the loop. */
         void (*restart)(void *userdata);

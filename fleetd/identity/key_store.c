@@ -116,7 +116,7 @@ static void key_store_fail(KeyStore *s, KeySlot *slot, int error, const char *ac
                  "Failed to %s %s/secrets/key.%llu: %s; the next step is in fleet-security(7), SEALED "
                  "CLUSTER KEY",
                  action, s->state_directory, (unsigned long long) slot->key.number, message);
-        if (!streq(former, slot->message))
+        if (!same_string(former, slot->message))
                 log_warning(((LogFields) { .error = error }), "%s", slot->message);
 }
 

@@ -30,11 +30,13 @@ static void adoption_note_begin(Transaction *t, const Registry *r) {
 
         t->error = MIN(t->error, reason.error);
         if (begun && streq(begun->record.machine, registry_machine_id(r)))
-                transaction_note(t, r,
-                                 &(HistoryNote) { .kind = HISTORY_ADOPTION,
-                                                  .machine = begun->record.machine,
-                                                  .user = begun->record.by,
-                                                  .reason = reason.chars });
+                transaction_note(
+                        t, r,
+                        &(HistoryNote) { .kind = HISTORY_ADOPTION,
+                                         .machine = begun->record.machine,
+                                         .user = begun->record.by,
+                                         .code = verdict_code(lineage_kind_to_string(begun->record.kind)),
+                                         .reason = reason.chars });
 }
 
 /* Note the end; also how the lineage began, if the machine on which that happened has not reported, as one

@@ -70,7 +70,7 @@ bool cluster_is_denied(const Cluster *c, const char *pin) {
         if (TABLE_FIND(c->denied, pin))
                 return true;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (m->removed && streq(m->removed->reason, CLUSTER_REMOVED_COMPROMISED) &&
+                if (m->removed && streq(m->removed->how, CLUSTER_REMOVED_COMPROMISED) &&
                     (streq(m->removed->pin, pin) || streq(m->removed->pin2, pin)))
                         return true;
         return false;
@@ -330,7 +330,7 @@ bool cluster_machine_is_overdue(const ClusterMachine *m, uint64_t now_ms) {
 }
 
 bool cluster_machine_has_left(const ClusterMachine *m) {
-        return m->removed && streq(m->removed->reason, CLUSTER_REMOVED_LEAVE);
+        return m->removed && streq(m->removed->how, CLUSTER_REMOVED_LEAVE);
 }
 
 const ClusterMachine *cluster_machine_successor(const ClusterMachine *gone) {

@@ -1,4 +1,5 @@
 /* A body: u8 kind, u8 size of the machine ID (0 or 16), the ID, u8 size, unit, u8 size, user; the rest is the
+ * reason. With CODED in the second byte, u8 size, name of the code, u8 size, its first argument precede the
  * reason. */
 #include "fleetd/registry/history.h"
 
@@ -13,7 +14,7 @@
 #include "peers/peers.h"
 #include "units/verdict_former.h"
 
-enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2 };
+enum { ID_BYTES = (MACHINE_ID_SIZE - 1) / 2, CODED = 0x80 };
 
 const char *const history_kind_names[_HISTORY_KIND_MAX] = {
         [HISTORY_SUBMITTED] = "submitted", [HISTORY_UPDATED] = "updated",
@@ -69,25 +70,34 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
         return at + size;
 }
 
-size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]) {
+size_t history_encode(const HistoryNote *note, bool coded, uint8_t ret[static KV_NOTE_MAX]) {
         const char *unit = note->unit ?: "", *user = note->user ?: "", *reason;
         static const char mark[] = { '.', '.', '.' };
         const char *machine = note->machine ?: "";
+        const char *about = note->about ?: "", *code;
         _cleanup_text_ Text message = {};
-        size_t size, left = strlen(user);
+        size_t size, n_about = strlen(about), left = strlen(user);
         uint8_t *at = ret;
 
-        if (note->verdict)
+        code = verdict_rows[note->code].name ?: "";
+        if (note->verdict) {
                 verdict_append(&message, note->verdict);
+                code = verdict_name(note->verdict);
+                about = verdict_argument(note->verdict, 0, &n_about);
+        }
         reason = note->verdict ? text_chars(&message) : note->reason ?: "";
         size = strcspn(reason, "\n");
 
         *at++ = (uint8_t) note->kind;
-        *at++ = *machine ? ID_BYTES : 0;
+        *at++ = (uint8_t) ((*machine ? ID_BYTES : 0) | (coded ? CODED : 0));
         for (const char *digit = machine; *digit && digit < machine + 2 * (size_t) ID_BYTES; digit += 2)
                 *at++ = (uint8_t) (hex_digit(digit[0]) << 4 | hex_digit(digit[1]));
         at = history_put(at, unit, MIN(strlen(unit), (size_t) UNIT_NAME_MAX));
         at = history_put(at, user, left < HISTORY_USER_SIZE ? left : text_fit(user, HISTORY_USER_SIZE - 1));
+        if (coded) {
+                at = history_put(at, code, strlen(code));
+                at = history_put(at, about, MIN(n_about, (size_t) HISTORY_ABOUT_SIZE - 1));
+        }
         left = MIN(KV_NOTE_MAX - (size_t) (at - ret), (size_t) HISTORY_REASON_SIZE - 1);
         if (size <= left) {
                 memcpy(at, reason, size);
@@ -116,12 +126,16 @@ static void history_read(Reader *r, size_t size, char *ret, size_t ret_size) {
 
 int history_decode(KvBytes body, HistoryEvent *ret) {
         Reader r = reader_over(body.data, body.size);
+        char code[HISTORY_ABOUT_SIZE] = "", about[HISTORY_ABOUT_SIZE] = "";
         const uint8_t *id;
+        bool coded;
         size_t n;
 
         ret->kind = read_u8(&r);
         ret->unit[0] = ret->machine[0] = ret->user[0] = ret->reason[0] = 0;
         n = read_u8(&r);
+        coded = n & CODED;
+        n &= (size_t) ~CODED;
         id = n == ID_BYTES ? read_raw(&r, n) : NULL;
         if (n != 0 && !id)
                 return -EBADMSG;
@@ -130,17 +144,25 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
         history_read(&r, n, ret->unit, sizeof(ret->unit));
         n = read_u8(&r);
         history_read(&r, n, ret->user, sizeof(ret->user));
+        n = coded ? read_u8(&r) : 0;
+        history_read(&r, n, code, sizeof(code));
+        n = coded ? read_u8(&r) : 0;
+        history_read(&r, n, about, sizeof(about));
         history_read(&r, r.left, ret->reason, sizeof(ret->reason));
         if (r.failed)
                 return -EBADMSG;
-        verdict_read_former_row(history_kind_to_string(ret->kind) ?: "", ret->unit, ret->reason,
-                                &ret->verdict);
+        verdict_say(&ret->verdict, VERDICT_SAID, ret->reason);
+        if (*code)
+                verdict_set_named(&ret->verdict, code, about, strlen(about));
+        else if (!coded)
+                verdict_read_former_row(history_kind_to_string(ret->kind) ?: "", ret->unit, ret->reason,
+                                        &ret->verdict);
         return 0;
 }
 
 void history_log(const HistoryEvent *event, const char *name, uint64_t index) {
         const char *object = event->unit[0] ? event->unit : name;
-        bool named = *object && !streq(object, event->reason); /* the reason of a removal is the name */
+        bool named = *object && !same_string(object, event->reason); /* the reason of a removal is the name */
 
         log_notice(((LogFields) { .unit = event->unit[0] ? event->unit : NULL,
                                   .machine = event->machine[0] ? event->machine : NULL,

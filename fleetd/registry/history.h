@@ -58,7 +58,7 @@ const char *history_message_id(unsigned kind);
 /* The user of changes by a unit directory. */
 #define HISTORY_DIRECTORY "directory"
 
-enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256 };
+enum { HISTORY_USER_SIZE = 33, HISTORY_REASON_SIZE = 256, HISTORY_ABOUT_SIZE = 96 };
 
 /* What happened. A member that is NULL or "" is absent. */
 typedef struct HistoryNote {
@@ -66,13 +66,16 @@ typedef struct HistoryNote {
         const char *unit, *machine; /* name; ID */
         const char *user; /* whose request it was, or HISTORY_DIRECTORY; absent: the cluster itself */
         const char *reason;
-        const Verdict *verdict; /* in place of the reason, which is its message */
+        VerdictCode code;       /* what the reason states */
+        const char *about;      /* the first argument of the code */
+        const Verdict *verdict; /* in place of the last three */
 } HistoryNote;
 
-/* Encode a note, and return the size. The reason ends with its first line; user and reason are cut at their
- * sizes, and the reason of a unit with a long name at KV_NOTE_MAX. A reason that is cut ends with "..." after
- * a word: the beginning of a command may be another command. Pure. */
-size_t history_encode(const HistoryNote *note, uint8_t ret[static KV_NOTE_MAX]);
+/* Encode a note, and return the size. 'coded': with the code, from KV_LEVEL_VERDICTS on. The reason ends with
+ * its first line; user and reason are cut at their sizes, and the reason of a unit with a long name at
+ * KV_NOTE_MAX. A reason that is cut ends with "..." after a word: the beginning of a command may be another
+ * command. Pure. */
+size_t history_encode(const HistoryNote *note, bool coded, uint8_t ret[static KV_NOTE_MAX]);
 
 typedef struct HistoryEvent {
         unsigned kind; /* of HistoryKind, or _HISTORY_KIND_MAX or above: of a newer version */

@@ -84,7 +84,7 @@ void transaction_deny_keys(Transaction *t, const Registry *r, const ClusterMachi
         const Cluster *c = registry_cluster(r);
         DeniedRecord denied = {};
 
-        if (!removed || !streq(removed->reason, CLUSTER_REMOVED_COMPROMISED))
+        if (!removed || !streq(removed->how, CLUSTER_REMOVED_COMPROMISED))
                 return;
         memcpy(denied.machine, machine->id, sizeof(denied.machine));
         denied.since_ms = removed->since_ms;

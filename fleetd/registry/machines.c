@@ -22,6 +22,7 @@ static void machines_note(Transaction *t, const Registry *r, HistoryKind kind, c
 static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c,
                                    const char *reason) {
         const ClusterMachine *known = cluster_machine(registry_cluster(r), c->machine);
+        bool unreported = c->verdict.code == VERDICT_LOST_UNREPORTED;
         VerdictAspect of = c->verdict.of;
         char row[PRESENCE_REASON_SIZE + 16];
 
@@ -29,7 +30,12 @@ static void machines_note_presence(Transaction *t, const Registry *r, const Pres
             (of == VERDICT_OF_REPLICA || of == VERDICT_OF_CLOCK))
                 return;
         snprintf(row, sizeof(row), "%s%s%s", presence_to_string(c->presence), *reason ? ": " : "", reason);
-        machines_note(t, r, HISTORY_PRESENCE, c->machine, row);
+        transaction_note(t, r,
+                         &(HistoryNote) { .kind = HISTORY_PRESENCE,
+                                          .machine = c->machine,
+                                          .code = unreported ? c->verdict.code :
+                                                               verdict_code(presence_to_string(c->presence)),
+                                          .reason = row });
 }
 
 /* A removed machine that is up again is a host of the cluster again. */
@@ -65,7 +71,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 record.away_ms = c->away_ms;
                 record.verdict = c->verdict;
                 verdict_append(&reason, &c->verdict);
-                if (c->codeless)
+                if (registry_is_codeless(r))
                         verdict_say(&record.verdict, VERDICT_SAID, text_chars(&reason));
                 transaction_put(&t, LAYOUT_PRESENCE, NULL, c->machine, &record);
                 machines_note_presence(&t, r, c, text_chars(&reason));
@@ -131,7 +137,7 @@ static void machines_remove_membership(Transaction *t, const Registry *r, const 
 }
 
 static void machines_write_tombstone(Transaction *t, const Registry *r, const ClusterMachine *m,
-                                     const char *user, const char *reason) {
+                                     const char *user, const char *how) {
         RemovedRecord removed = { .index = registry_cluster(r)->index, .since_ms = registry_wall_ms(r) };
         KvState state;
 
@@ -139,7 +145,7 @@ static void machines_write_tombstone(Transaction *t, const Registry *r, const Cl
         if (state.level < KV_LEVEL_IDENTITY)
                 return;
         snprintf(removed.by, sizeof(removed.by), "%s", user ?: "");
-        snprintf(removed.reason, sizeof(removed.reason), "%s", reason);
+        snprintf(removed.how, sizeof(removed.how), "%s", how);
         if (m->host && m->host->pins.n > 0)
                 memcpy(removed.pin, m->host->pins.items[0], sizeof(removed.pin));
         if (m->host && m->host->pins.n > 1)
@@ -186,13 +192,14 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *us
 
 static void machines_note_maintenance(Transaction *t, const Registry *r, const ClusterMachine *m,
                                       const MaintenanceRecord *maintenance, const char *user,
-                                      const char *reason) {
+                                      VerdictCode code, const char *reason) {
         bool leave = streq(maintenance->purpose, CLUSTER_FOR_LEAVE);
 
         transaction_note(t, r,
                          &(HistoryNote) { .kind = leave ? HISTORY_LEAVE : HISTORY_MAINTENANCE,
                                           .machine = m->id,
                                           .user = user,
+                                          .code = code,
                                           .reason = reason });
 }
 
@@ -203,12 +210,19 @@ static void machines_check_maintenance(Transaction *t, const ClusterMachine *m) 
 int registry_maintain(Registry *r, uint64_t term, const ClusterMachine *m,
                       const MaintenanceRecord *maintenance, const char *reason, RegistryDone done,
                       void *userdata) {
+        bool lost = term > 0 && maintenance->mode == MAINTENANCE_CORDONED && m->presence == PRESENCE_LOST &&
+                    !cluster_machine_is_stopping(m);
         _cleanup_transaction_ Transaction t = {};
 
         machines_check_maintenance(&t, m);
         transaction_put(&t, LAYOUT_MAINTENANCE, NULL, m->id, maintenance);
         if (reason)
-                machines_note_maintenance(&t, r, m, maintenance, term == 0 ? maintenance->by : NULL, reason);
+                machines_note_maintenance(&t, r, m, maintenance, term == 0 ? maintenance->by : NULL,
+                                          streq(maintenance->purpose, CLUSTER_FOR_LEAVE) ?
+                                                  VERDICT_LEAVE_BEGUN :
+                                          lost ? VERDICT_DRAIN_LOST :
+                                                 VERDICT_SAID,
+                                          reason);
         return transaction_send(r, &t, term, done, userdata);
 }
 
@@ -218,7 +232,7 @@ int registry_end_maintenance(Registry *r, const ClusterMachine *m, const char *u
 
         machines_check_maintenance(&t, m);
         transaction_delete(&t, LAYOUT_MAINTENANCE, NULL, m->id);
-        machines_note_maintenance(&t, r, m, m->maintenance, user, reason);
+        machines_note_maintenance(&t, r, m, m->maintenance, user, VERDICT_SAID, reason);
         return transaction_send(r, &t, 0, done, userdata);
 }
 
@@ -234,7 +248,7 @@ int registry_announce_shutdown(Registry *r, const ClusterMachine *m, bool stoppi
         if (stopping && !m->maintenance)
                 next.since_ms = registry_wall_ms(r);
         transaction_put(&t, LAYOUT_MAINTENANCE, NULL, m->id, e > 0 ? &next : NULL);
-        machines_note_maintenance(&t, r, m, m->maintenance ?: &next, NULL,
+        machines_note_maintenance(&t, r, m, m->maintenance ?: &next, NULL, VERDICT_SAID,
                                   stopping ? "draining: the host is shutting down" :
                                              "the host does not shut down any more");
         return transaction_send(r, &t, 0, done, userdata);
@@ -284,6 +298,7 @@ int registry_reboot(Registry *r, uint64_t term, const RebootChange *changes, siz
                                  &(HistoryNote) { .kind = HISTORY_MAINTENANCE,
                                                   .machine = c->machine->id,
                                                   .user = user,
+                                                  .code = c->code,
                                                   .reason = c->reason });
         }
         return transaction_send(r, &t, term, done, userdata);

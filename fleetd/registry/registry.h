@@ -80,6 +80,8 @@ typedef struct AssignmentChange {
         uint64_t move_failures, move_after_ms;
         char move_failed[MACHINE_ID_SIZE];
         char reason[ASSIGNMENT_REASON_SIZE]; /* why the unit is on the machine, or is to stop there */
+        VerdictCode code; /* VERDICT_LEAVES_LOST, _LEFT, with the machine that the unit leaves; or none */
+        char left[CLUSTER_LABEL_SIZE];
         bool by_target;  /* a rewrite in place for another target state: that is the reason in the history */
         MoveReason move; /* for counts only */
 } AssignmentChange;
@@ -102,7 +104,8 @@ typedef struct RolloutWrite {
         const ClusterUnit *head;     /* of the set; it has a unit key, or the record is removed */
         const RolloutRecord *record; /* NULL: it is not changed, or */
         bool remove;                 /* removed */
-        const char *reason, *user;   /* of the record, for the history; "" or NULL: no row; no user */
+        VerdictCode code;            /* of the record, for the history, as the next two */
+        const char *reason, *user;   /* "" or NULL: no row; no user */
         const AssignmentChange
                 *changes; /* with the wanted text of 'head', which instances that follow it get */
         size_t n_changes;
@@ -162,7 +165,6 @@ typedef struct PresenceChange {
         uint64_t away_ms; /* as that of PresenceRecord */
         bool announced;   /* as the same of presence_next() */
         Verdict verdict;
-        bool codeless; /* for tests: the message is stored alone */
 } PresenceChange;
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
@@ -221,7 +223,8 @@ typedef struct RebootChange {
         RebootMaintenance maintenance;
         uint64_t drain_until_ms; /* of REBOOT_DRAINS and REBOOT_LIMITS: cluster time of the deadline; 0: none
                                   */
-        const char *reason;      /* for the history */
+        VerdictCode code;        /* for the history, as the next */
+        const char *reason;
 } RebootChange;
 
 /* Change the planned reboots of machines, all or none. 'term' of the leader, or 0. 'user' (NULL: the cluster

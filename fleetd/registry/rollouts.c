@@ -9,6 +9,7 @@ static void rollout_write_record(Transaction *t, const Registry *r, const Rollou
                                  &(HistoryNote) { .kind = HISTORY_ROLLOUT,
                                                   .unit = w->head->name,
                                                   .user = w->user,
+                                                  .code = w->code,
                                                   .reason = w->reason });
 }
 

@@ -20,6 +20,8 @@ static void schedule_note(Transaction *t, const Registry *r, const AssignmentCha
                         &(HistoryNote) { .kind = c->kind == ASSIGNMENT_STOP ? HISTORY_STOP : HISTORY_ASSIGNED,
                                          .unit = c->unit,
                                          .machine = c->machine,
+                                         .code = c->code,
+                                         .about = c->left,
                                          .reason = assignment_change_reason(c) });
 }
 

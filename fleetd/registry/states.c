@@ -7,25 +7,33 @@ static const char *states_reason(const UnitState *s) {
         return s->reason && *s->reason ? s->reason : s->job;
 }
 
-/* Append the state as the history has it; nothing for one on the way to another. */
-static void states_text(Text *t, const UnitState *s) {
+/* Append the state as the history has it, and return its code; nothing for one on the way to another. */
+static VerdictCode states_text(Text *t, const UnitState *s) {
         const char *active = s->active ?: "", *sub = s->sub ?: "", *load = s->load ?: "";
         const char *reason = states_reason(s);
+        VerdictCode code = VERDICT_SAID;
 
-        if (*s->job)
+        if (*s->job) {
+                code = VERDICT_UNIT_NOT_STARTED;
                 text_append(t, "not started");
-        else if (*load && !streq(load, "loaded") && !streq(active, "active"))
+        } else if (*load && !streq(load, "loaded") && !streq(active, "active")) {
+                code = VERDICT_UNIT_NOT_LOADED;
                 text_printf(t, "not loaded (%s)", load);
-        else if (streq(active, "failed"))
+        } else if (streq(active, "failed")) {
+                code = VERDICT_UNIT_FAILED;
                 text_append(t, "failed");
-        else if (s->done)
+        } else if (s->done)
                 text_append(t, "finished");
-        else if (streq(active, "active") || streq(active, "inactive") || streq(sub, "auto-restart"))
+        else if (streq(active, "active") || streq(active, "inactive") || streq(sub, "auto-restart")) {
+                code = streq(sub, "auto-restart") ?
+                               (*reason ? VERDICT_UNIT_RESTARTS_FAILED : VERDICT_UNIT_RESTARTS) :
+                               s->code;
                 text_printf(t, "%s (%s)", active, sub);
-        else
-                return;
+        } else
+                return code;
         if (*reason)
                 text_printf(t, ": %s", reason);
+        return code;
 }
 
 /* Return whether systemd forgot a start that it had refused, as it cannot load the unit, and nothing else has
@@ -35,7 +43,7 @@ static bool states_forget_start(const UnitState *before, const UnitState *now) {
 
         return *before->job && !*now->job && *load && !streq(load, "loaded") &&
                streq(load, before->load ?: "") && streq(now->active ?: "", before->active ?: "") && *reason &&
-               streq(reason, before->reason ?: "");
+               same_string(reason, before->reason);
 }
 
 /* Note a state that differs from the published one, a new start of a unit that was active before, and a new
@@ -43,6 +51,7 @@ static bool states_forget_start(const UnitState *before, const UnitState *now) {
 static void states_note(Transaction *t, const Registry *r, const StateChange *change) {
         const ClusterState *known = cluster_state(registry_cluster(r), registry_machine_id(r), change->unit);
         _cleanup_text_ Text before = {}, now = {};
+        VerdictCode code;
 
         /* While hosts report to a cluster of a new lineage, they have not written their unit files: the next
          * state shows what became of the unit. */
@@ -51,8 +60,8 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
         if (known && states_forget_start(&known->state, &change->state))
                 return;
         if (known)
-                states_text(&before, &known->state);
-        states_text(&now, &change->state);
+                (void) states_text(&before, &known->state);
+        code = states_text(&now, &change->state);
         if (known && now.size > 0 && streq(now.chars, before.chars ?: "")) {
                 bool again = unit_state_failed_again(&known->state, &change->state);
 
@@ -69,6 +78,7 @@ static void states_note(Transaction *t, const Registry *r, const StateChange *ch
                                  &(HistoryNote) { .kind = HISTORY_STATE,
                                                   .unit = change->unit,
                                                   .machine = registry_machine_id(r),
+                                                  .code = code,
                                                   .reason = now.chars });
 }
 
@@ -76,7 +86,11 @@ static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
 
         if (!change->remove) {
-                transaction_put(t, LAYOUT_STATE, change->unit, self, &change->state);
+                UnitState state = change->state; /* borrowed */
+
+                if (registry_is_codeless(r))
+                        state.code = VERDICT_NONE;
+                transaction_put(t, LAYOUT_STATE, change->unit, self, &state);
                 states_note(t, r, change);
         } else if (transaction_key_index(t, r, LAYOUT_STATE, change->unit, self) > 0)
                 transaction_delete(t, LAYOUT_STATE, change->unit, self);

@@ -116,9 +116,15 @@ void transaction_expire(Transaction *t, uint64_t ttl_ms) {
 
 void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note) {
         uint8_t body[KV_NOTE_MAX];
-        size_t size = history_encode(note, body);
+        KvState state;
         char *copy;
+        size_t size;
 
+        if (t->coded == 0) {
+                kv_state(registry_store(r), &state);
+                t->coded = state.level >= KV_LEVEL_VERDICTS && !registry_is_codeless(r) ? 1 : -1;
+        }
+        size = history_encode(note, t->coded > 0, body);
         if (t->error < 0 || t->n_notes == NOTES_MAX)
                 return;
         copy = malloc(size);

@@ -18,6 +18,7 @@ typedef struct Transaction {
         unsigned level; /* the highest of the kinds of its keys */
         Names strings;  /* copies of keys, values and bodies of notes */
         bool later;     /* of low priority (KvCommand.later) */
+        int coded;      /* notes have codes: 1, they have not: -1; 0: not asked yet */
         int error;
 } Transaction;
 

@@ -107,7 +107,7 @@ static void units_note_problem(Transaction *t, const Registry *r, const ProblemC
         _cleanup_text_ Text reason = {};
 
         if (p && known && known->problem.kind == p->kind && known->problem.confirmed == p->confirmed &&
-            streq(known->problem.text ?: "", p->text ?: ""))
+            same_string(known->problem.text, p->text))
                 return;
         if (p && p->confirmed)
                 units_append_confirmed(&reason, p->kind);
@@ -119,6 +119,7 @@ static void units_note_problem(Transaction *t, const Registry *r, const ProblemC
                                           .unit = change->name,
                                           .machine = change->machine,
                                           .user = change->user,
+                                          .code = p && p->confirmed ? VERDICT_CONFIRMED : VERDICT_SAID,
                                           .reason = reason.chars });
 }
 

@@ -37,6 +37,7 @@ struct Registry {
         Cluster *next;    /* being read */
         Cluster *old;     /* being released */
         bool complete;    /* 'cluster' is; it follows the events */
+        bool codeless;
         char scanned_to[LAYOUT_KEY_MAX]; /* last key of the previous slice; "": none */
         bool scan_complete;
         size_t n_nodes, n_bytes; /* of this slice */
@@ -322,6 +323,14 @@ bool registry_ready(const Registry *r) {
 
 bool registry_is_current(const Registry *r) {
         return r->complete && kv_watch_is_current(r->watch);
+}
+
+void registry_be_codeless(Registry *r) {
+        r->codeless = true;
+}
+
+bool registry_is_codeless(const Registry *r) {
+        return r->codeless;
 }
 
 KvStore *registry_store(const Registry *r) {

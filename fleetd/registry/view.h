@@ -19,6 +19,9 @@ typedef struct RegistryObserver {
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
+/* For tests: write messages without codes, as former versions. */
+void registry_be_codeless(Registry *r);
+bool registry_is_codeless(const Registry *r);
 void registry_observe(Registry *r, RegistryObserver *observer);
 void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
 void registry_reset(Registry *r);                   /* the store's on_reset: read all keys again */

@@ -128,7 +128,7 @@ static void heartbeats_write_verdict(const Membership *m, Writer *w) {
         text_append(&t, verdict_name(v));
         if (!v->said && v->args[0])
                 text_printf(&t, VERDICT_NEXT "%s", v->args);
-        if (m->codeless || t.size == 0 || t.size > UINT8_MAX)
+        if (registry_is_codeless(m->registry) || t.size == 0 || t.size > UINT8_MAX)
                 return;
         write_u8(w, HEARTBEAT_VERDICT);
         write_u8(w, (uint8_t) t.size);

@@ -508,7 +508,6 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .on_set = options->on_set,
                 .restart = options->restart,
                 .userdata = options->userdata,
-                .codeless = options->codeless,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),

@@ -41,7 +41,6 @@ typedef struct MembershipOptions {
         void (*on_identity)(void *userdata);
         void *userdata;
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
-        bool codeless;          /* for tests: presences and heartbeats have messages without codes */
 } MembershipOptions;
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

@@ -147,7 +147,6 @@ struct Membership {
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
         bool agentless;  /* Agent=no */
-        bool codeless;   /* as in MembershipOptions */
         bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
         bool writing;    /* a transaction of presences, members or the feature level is in flight */
         char problem_of[MACHINE_ID_SIZE]; /* whose problem was written last */

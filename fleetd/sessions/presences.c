@@ -42,8 +42,6 @@ void presences_write(Membership *m) {
 
         if (m->writing || liveness_changes(&m->liveness, registry_cluster(m->registry), &changes, &n) < 0)
                 return;
-        for (size_t i = 0; i < n; i++)
-                changes[i].codeless = m->codeless;
         if (n > 0)
                 m->writing = registry_presence(m->registry, m->term, changes, n, presences_on_written, m) >=
                              0;
@@ -148,9 +146,7 @@ static bool presences_may_have_problem(const Membership *m, const ClusterMachine
 
 /* The presence of a machine shows its problem to each client. */
 static void presences_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
-        PresenceChange change = { .presence = PRESENCE_UP,
-                                  .expected_index = machine->presence_index,
-                                  .codeless = m->codeless };
+        PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
 
         if (machine->presence != PRESENCE_UP || !presences_may_have_problem(m, machine) ||
             presences_problem(m, state, machine, &change.verdict) < 0 ||

@@ -41,7 +41,8 @@ static inline KvBytes kv_string(const char *s) {
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
  * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). 5: the
  * keys and frames of membership with certificates; apply does not change. 7: machines that are cordoned and
- * drained; apply does not change. 9: assignments that name a text, and rollouts; apply does not change. */
+ * drained; apply does not change. 9: assignments that name a text, and rollouts; apply does not change. 10:
+ * codes in rows of the history; apply does not change. */
 enum {
         KV_LEVEL_FIRST = 1,
         KV_LEVEL_COST = 3,
@@ -51,7 +52,8 @@ enum {
         KV_LEVEL_MAINTENANCE = 7, /* the engines of all hosts know the options of a drain */
         KV_LEVEL_REVISIONS = 8,   /* former texts of units are stored */
         KV_LEVEL_UPDATES = 9,     /* assignments name the text of a unit, and rollouts change it */
-        KV_LEVEL_MAX = 9
+        KV_LEVEL_VERDICTS = 10,   /* rows of the history have codes (units/verdict.h) */
+        KV_LEVEL_MAX = 10
 };
 
 typedef enum KvOp {

@@ -262,7 +262,7 @@ static int recovery_attempt(Replica *p, Error *err) {
 
 /* Wait for the next attempt; repeat no message. */
 static void recovery_postpone(Replica *p, int error, Error *err) {
-        bool changed = !streq(p->reason, error_text(err, error));
+        bool changed = !same_string(p->reason, error_text(err, error));
 
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, error));
         if (changed)

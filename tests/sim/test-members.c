@@ -401,7 +401,7 @@ static void remove_host(SimMachine *m) {
         UNTIL("two-hosts-are-a-voter-and-a-standby", has_members(2, 1));
         UNTIL("the-history-names-the-machine-of-the-removed-voter", has_role_end(m));
         if (!seen(m) || !seen(m)->removed || !streq(seen(m)->removed->by, "root") ||
-            !streq(seen(m)->removed->reason, "lost"))
+            !streq(seen(m)->removed->how, "lost"))
                 world_failed(world, "a-removed-host-has-a-tombstone", "%s", m->name);
 }
 

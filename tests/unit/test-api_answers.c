@@ -3942,7 +3942,7 @@ static void a_lost_member_is_deleted_by_its_id(void **state) {
                 fail_msg("%s", fixture->answer);
         two = cluster_machine(registry_cluster(fixture->host->registry), "22222222222222222222222222222222");
         assert_true(two && cluster_machine_is_removed(two) && two->removed);
-        assert_string_equal(two->removed->reason, "lost");
+        assert_string_equal(two->removed->how, "lost");
         send_row(fixture, API_SOCKET, &(Row) { .request = request });
         if (!starts_with(fixture->answer, "HTTP/1.1 409 ") ||
             !strstr(fixture->answer, "the member is being removed already"))
@@ -4579,13 +4579,13 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   ERROR(400, "invalid URL escape \\\"%4\\\"") },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":10,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
                   "{\"clusterId\":\"$H\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
-                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":9,\"machine\":"
+                  "\"alpha\"},\"lastIndex\":$S,\"lastTerm\":$T,\"level\":1,\"levelKnown\":10,\"machine\":"
                   "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,\"role\":"
                   "\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
                   "\"alpha\",\"reachable\":true,\"role\":\"voter\",\"seat\":\"voter\"}]}" },

@@ -991,7 +991,8 @@ static void fill_up(Fixture *f) {
                                                   .key = kv_string("/_fleet/x"),
                                                   .internal = true,
                                                   .note = { .wall_ms = wall_ms } };
-                        writes[k].note.body = (KvBytes) { bodies[k], history_encode(&note, bodies[k]) };
+                        writes[k].note.body = (KvBytes) { bodies[k],
+                                                          history_encode(&note, false, bodies[k]) };
                         wall_ms += 3600;
                 }
                 propose(f->host, &txn);

@@ -19,7 +19,7 @@ static const char machine[] = "00112233445566778899aabbccddeeff";
 static HistoryEvent again(const HistoryNote *note, size_t *ret_size) {
         uint8_t body[KV_NOTE_MAX];
         HistoryEvent event;
-        size_t size = history_encode(note, body);
+        size_t size = history_encode(note, false, body);
 
         assert_int_equal(history_decode((KvBytes) { body, size }, &event), 0);
         if (ret_size)
@@ -119,6 +119,43 @@ static void a_reason_is_one_line(void **state) {
         assert_string_equal(event.reason, "line 4");
 }
 
+static void a_code_counts_and_not_the_reason(void **state) {
+        static const char bytes[] = "\x1d\x80\0\0\x09moon-full\2ab"
+                                    "not in time";
+        Verdict moved;
+        HistoryNote notes[] = {
+                { HISTORY_STATE, "a.service", machine, "root", "its reason", VERDICT_STOPPED_BY_HAND },
+                { HISTORY_MAINTENANCE, NULL, machine, "root", "replaced in time" },
+                { HISTORY_ASSIGNED, "a.service", machine, NULL, "beta is lost; gamma had it",
+                  VERDICT_LEAVES_LOST, "beta" },
+                { HISTORY_MOVE, "a.service", machine, .verdict = &moved },
+        };
+        static const VerdictCode codes[] = { VERDICT_STOPPED_BY_HAND, VERDICT_SAID, VERDICT_LEAVES_LOST,
+                                             VERDICT_MOVE_FAILED };
+        uint8_t body[KV_NOTE_MAX];
+        HistoryEvent event;
+        size_t size;
+
+        verdict_set(&moved, VERDICT_MOVE_FAILED, "gamma" VERDICT_NEXT "a.service" VERDICT_NEXT "no");
+        for (size_t i = 0; i < ELEMENTS(notes); i++) {
+                size = history_encode(&notes[i], true, body);
+                assert_int_equal(history_decode((KvBytes) { body, size }, &event), 0);
+                assert_int_equal(event.verdict.code, codes[i]);
+                assert_int_equal(event.kind, notes[i].kind);
+                assert_string_equal(event.machine, machine);
+                assert_string_equal(event.reason, notes[i].reason ?: "move of a.service to gamma failed: no");
+        }
+        assert_int_equal(strncmp(verdict_argument(&event.verdict, 0, &size), "gamma", 5), 0);
+        assert_int_equal(size, 5);
+        /* Of a later version; and cut. */
+        assert_int_equal(history_decode((KvBytes) { bytes, sizeof(bytes) - 1 }, &event), 0);
+        assert_int_equal(event.verdict.code, VERDICT_SAID);
+        assert_string_equal(verdict_name(&event.verdict), "moon-full");
+        assert_string_equal(event.reason, "not in time");
+        for (size = 0; size < 17; size++)
+                assert_int_equal(history_decode((KvBytes) { bytes, size }, &event), -EBADMSG);
+}
+
 /* Of a daemon that writes no codes. */
 static void a_row_has_its_code(void **state) {
         static const struct {
@@ -166,7 +203,7 @@ static void a_row_has_its_code(void **state) {
                 { HISTORY_STATE, "activating (auto-restart): exit status 1", VERDICT_UNIT_RESTARTS_FAILED },
                 { HISTORY_STATE, "activating (auto-restart)", VERDICT_UNIT_RESTARTS },
                 { HISTORY_STATE, "failed: exit status 1", VERDICT_UNIT_FAILED },
-                { HISTORY_STATE, "inactive (dead): stopped by hand", VERDICT_UNIT_STOPPED },
+                { HISTORY_STATE, "inactive (dead): stopped by hand", VERDICT_STOPPED_BY_HAND },
                 { HISTORY_STATE, "not loaded (not-found)", VERDICT_UNIT_NOT_LOADED },
                 { HISTORY_STATE, "not started: no", VERDICT_UNIT_NOT_STARTED },
         };
@@ -277,6 +314,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(long_texts_are_cut_in_whole_characters),
                 cmocka_unit_test(a_cut_is_marked_and_leaves_whole_words),
                 cmocka_unit_test(a_reason_is_one_line),
+                cmocka_unit_test(a_code_counts_and_not_the_reason),
                 cmocka_unit_test(a_row_has_its_code),
                 cmocka_unit_test(a_kind_of_a_newer_version_is_read),
                 cmocka_unit_test(other_bytes_are_rejected),

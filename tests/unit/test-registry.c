@@ -496,7 +496,7 @@ static void a_removed_host_leaves_a_tombstone_until_it_is_forgotten(void **state
         assert_string_equal(m->removed->pin, PIN);
         assert_string_equal(m->removed->pin2, PIN2);
         assert_string_equal(m->removed->by, "root");
-        assert_string_equal(m->removed->reason, "lost");
+        assert_string_equal(m->removed->how, "lost");
         assert_null(registry_forgettable(w->registry));
 
         /* It is up again. */

@@ -109,18 +109,6 @@ static bool reboot_votes_allow(const Cluster *cluster, const KvState *state, con
 
 /* -- The units of a host -- */
 
-static bool reboot_excepts(const RebootRecord *r, const char *unit) {
-        const char *found = r->except;
-        size_t size = strlen(unit);
-
-        while ((found = strstr(found, unit))) {
-                if ((found == r->except || found[-1] == ' ') && found[size] == ' ')
-                        return true;
-                found += size;
-        }
-        return false;
-}
-
 /* Note the units that are not available before the reboot. */
 static void reboot_note_units(RebootRecord *r, const ClusterMachine *m) {
         size_t size = 0, length;
@@ -144,7 +132,8 @@ static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
 
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 if (cluster_assignment_is_active(a) && a->since_ms + return_ms <= r->until_ms &&
-                    !move_is_available(a, true) && !rollout_is_skipped(a) && !reboot_excepts(r, a->unit))
+                    !move_is_available(a, true) && !rollout_is_skipped(a) &&
+                    !text_has_word(r->except, a->unit))
                         return a;
         return NULL;
 }
@@ -248,6 +237,7 @@ static void reboot_set(RebootStep *step, uint64_t now_ms, RebootState to, const 
 
 static void reboot_fail(RebootStep *step, uint64_t now_ms, const char *why) {
         reboot_set(step, now_ms, REBOOT_FAILED, why);
+        step->code = VERDICT_REBOOT_FAILED;
         snprintf(step->next.why, sizeof(step->next.why), "%s", why);
 }
 
@@ -322,6 +312,7 @@ static void reboot_step_machine(RebootStep *step, const Cluster *cluster, const 
                 return;
         case REBOOT_REJECTED:
                 reboot_set(step, now_ms, REBOOT_FAILED, m->reboot->why);
+                step->code = VERDICT_REBOOT_FAILED;
                 step->maintenance = REBOOT_RELEASES;
                 return;
         case REBOOT_REBOOTING:
@@ -391,6 +382,7 @@ static int reboot_write(const Control *c, const RebootStep *step) {
         RebootChange change = { .machine = step->machine,
                                 .record = step->ends ? NULL : &step->next,
                                 .maintenance = step->maintenance,
+                                .code = step->code,
                                 .reason = step->reason };
 
         if (step->maintenance == REBOOT_DRAINS && step->next.deadline_ms > 0)

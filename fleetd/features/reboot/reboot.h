@@ -33,8 +33,9 @@ typedef struct RebootStep {
         RebootRecord next;
         bool ends; /* the reboot is done or cancelled, and the record is deleted */
         RebootMaintenance maintenance;
-        const char *reason; /* for the history */
-        uint64_t again_ms;  /* from now until time alone changes this; UINT64_MAX: never */
+        VerdictCode code; /* for the history, as the next */
+        const char *reason;
+        uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } RebootStep;
 
 /* Return the step that is due, at the cluster time of the view. 'state' is that of the leader. While the

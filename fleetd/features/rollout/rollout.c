@@ -17,6 +17,7 @@ static void _printf_(2, 3) rolling_note(Rolling *x, const char *format, ...) {
         va_start(ap, format);
         text_format_list(x->step->reason, sizeof(x->step->reason), format, ap);
         va_end(ap);
+        x->step->code = VERDICT_SAID;
         x->changed = true;
 }
 
@@ -186,6 +187,7 @@ static void rolling_pause(Rolling *x, const char *why, bool failed) {
                 rolling_end_text(x->next, &x->next->to, ROLLOUT_FAILED);
         rollout_pause(x->next, x->cluster->now_ms, why);
         rolling_note(x, "revision %llu: paused: %s", (unsigned long long) x->next->to.number, x->next->why);
+        x->step->code = VERDICT_ROLLOUT_PAUSED;
 }
 
 /* The text is abandoned: the instances that have it get the last one that was completed. */
@@ -202,6 +204,7 @@ static void rolling_revert(Rolling *x, const char *why) {
         x->step->change = ROLLOUT_REVERT;
         rolling_note(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
                      (unsigned long long) r->to.number, why);
+        x->step->code = VERDICT_ROLLOUT_REVERTED;
 }
 
 /* Return 1 if the rollout has failed and ends here, 0 if it goes on, or -ENOMEM. 'late': its deadline is

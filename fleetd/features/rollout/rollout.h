@@ -31,7 +31,8 @@ typedef struct RolloutStep {
         const ClusterUnit **followers; /* owned: without a machine; their keys get the wanted text. Also
                                           those that have it, and follow from now on */
         size_t n_followers;
-        char reason[HISTORY_REASON_SIZE]; /* of a change of the state, for the history; "": none */
+        VerdictCode code;                 /* of a change of the state, for the history, as the next */
+        char reason[HISTORY_REASON_SIZE]; /* "": none */
         uint64_t again_ms; /* from now until time alone changes the rollout; UINT64_MAX: never */
 } RolloutStep;
 

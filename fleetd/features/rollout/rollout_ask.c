@@ -92,6 +92,7 @@ void rollout_step_pause_instead(RolloutStep *step, const char *cause) {
         r->before = ROLLOUT_ROLLING;
         r->state = ROLLOUT_PAUSED;
         step->change = ROLLOUT_WRITE;
+        step->code = VERDICT_SAID;
         snprintf(step->reason, sizeof(step->reason), "revision %llu: paused",
                  (unsigned long long) r->to.number);
 }

@@ -80,6 +80,7 @@ static int rollout_send(Registry *registry, uint64_t term, const RolloutWrite *w
 
         w.record = step->has_record ? &step->next : NULL;
         w.remove = step->change == ROLLOUT_DELETE;
+        w.code = step->code;
         w.reason = step->reason;
         return registry_roll(registry, term, &w, done, userdata);
 }
