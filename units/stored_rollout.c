@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "units/verdict_former.h"
+
 const char *const rollout_state_names[_ROLLOUT_STATE_MAX] = {
         [ROLLOUT_CANARY] = "canary",   [ROLLOUT_HELD] = "held",     [ROLLOUT_ROLLING] = "rolling",
         [ROLLOUT_PAUSING] = "pausing", [ROLLOUT_PAUSED] = "paused", [ROLLOUT_REVERTING] = "reverting",
@@ -25,6 +27,7 @@ void rollout_record_clear_failures(RolloutRecord *rollout) {
         rollout->failed = NULL;
         rollout->n_failed = 0;
         rollout->why[0] = 0;
+        rollout->code = VERDICT_NONE;
         rollout->retry = 0;
 }
 
@@ -91,6 +94,8 @@ static const JsonField rollout_fields[] = {
         { "before", JSON_FIELD_WORD, FIELD(before), .words = &rollout_state_words },
         { "begun", JSON_FIELD_U64, FIELD(begun) },
         { "by", JSON_FIELD_CHARS_CUT, FIELD(by), .size = RECORDED_BY_SIZE },
+        { "code", JSON_FIELD_OTHER, FIELD(code), .size = sizeof(VerdictCode), .write = verdict_code_write,
+          .read = verdict_code_read },
         { "completed", JSON_FIELD_U64, FIELD(completed.number) },
         { "completedHash", JSON_FIELD_CHARS, FIELD(completed.hash), .size = UNIT_HASH_SIZE },
         { "from", JSON_FIELD_U64, FIELD(from.number) },
@@ -113,4 +118,12 @@ static const JsonField rollout_fields[] = {
         { "outcomes", JSON_FIELD_LIST, FIELD(outcomes), .list = &outcomes_list },
 };
 
-const JsonRecord rollout_record = { JSON_FIELDS(rollout_fields), sizeof(RolloutRecord) };
+static int rollout_check(void *record, Error *err) {
+        RolloutRecord *r = record;
+
+        if (r->code == VERDICT_NONE && r->n_failed > 0)
+                r->code = verdict_read_former_failure(r->failed[0].unit, r->why);
+        return 0;
+}
+
+const JsonRecord rollout_record = { JSON_FIELDS(rollout_fields), sizeof(RolloutRecord), rollout_check };

@@ -13,6 +13,7 @@
 #include "units/name.h"
 #include "units/revision.h"
 #include "units/stored_cluster.h"
+#include "units/verdict.h"
 
 typedef enum RolloutState {
         ROLLOUT_CANARY,    /* the first instances are updated */
@@ -87,6 +88,7 @@ typedef struct RolloutRecord {
         uint64_t served; /* instances that were available at its begin */
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
+        VerdictCode code;           /* VERDICT_INSTANCE_FAILED: 'why' is the first of 'failed'; or none */
         char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */
         RolloutFailure *failed;     /* owned */
         size_t n_failed;            /* at most ROLLOUT_FAILURES_MAX */

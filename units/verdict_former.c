@@ -12,6 +12,7 @@ static const struct {
         const char *kind, *begin, *part; /* of the message; NULL: any */
         VerdictCode code;
 } formers[] = {
+        { "", "Move=no", NULL, VERDICT_BOUND }, /* of a drain */
         { "adoption", "the cluster was recovered at index ", NULL, VERDICT_RECOVERED },
         { "adoption", "the cluster was restored at index ", NULL, VERDICT_RESTORED },
         { "assigned", NULL, " is lost; ", VERDICT_LEAVES_LOST },
@@ -113,4 +114,13 @@ void verdict_read_former_row(const char *kind, const char *unit, const char *rea
                             strchr(part, ';') + 2);
         else
                 verdict_say(ret, code, reason);
+}
+
+VerdictCode verdict_read_former_failure(const char *unit, const char *why) {
+        char begin[UNIT_NAME_MAX + 8];
+        const char *at;
+
+        snprintf(begin, sizeof(begin), "%s on ", unit);
+        at = strstr(why, begin);
+        return at && (at == why || at[-1] == ' ') ? VERDICT_INSTANCE_FAILED : VERDICT_NONE;
 }

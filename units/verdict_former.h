@@ -16,3 +16,6 @@ void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret);
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret);
 /* Return the code of the reason of an inactive unit (UnitState.code), or VERDICT_SAID. */
 VerdictCode verdict_read_former_stop(const char *reason);
+/* Return VERDICT_INSTANCE_FAILED if the reason of a rollout is a failure of the unit, perhaps behind "revert
+ * to revision 1 failed: "; else VERDICT_NONE. */
+VerdictCode verdict_read_former_failure(const char *unit, const char *why);

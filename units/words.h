@@ -101,6 +101,7 @@
           "not the machine to which the unit moves")                                                         \
         X(VERDICT_DAMPED, "damped", NULL, false, "was",                                                      \
           "lost %1 in short order: nothing new for %2") /* how often, for how long */                        \
+        X(VERDICT_BOUND, "bound", "Move=no") /* why it stays on a machine that is being drained */           \
         X(VERDICT_HAS_IT, "has-it", NULL, false, "has", "it already")
 
 /* Why a unit is inactive that did not fail. */
@@ -130,6 +131,7 @@
         X(VERDICT_LEAVE_BEGUN, "leave-begun", "%1")                                                         \
         X(VERDICT_REBOOT_FAILED, "reboot-failed", "%1", true)                                               \
         X(VERDICT_ROLLOUT_PAUSED, "rollout-paused", "%1", true)                                             \
+        X(VERDICT_INSTANCE_FAILED, "instance-failed", "%1")     /* RolloutRecord.code */                    \
         X(VERDICT_ROLLOUT_PAUSED_BY, "rollout-paused-by", "%1") /* a user */                                \
         X(VERDICT_ROLLOUT_REVERTED, "rollout-reverted", "%1", true)                                         \
         X(VERDICT_UNIT_FAILED, "unit-failed", "%1", true)                                                   \

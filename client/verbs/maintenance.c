@@ -10,6 +10,7 @@
 #include "client/core/machines.h"
 #include "client/core/state_text.h"
 #include "client/core/unit.h"
+#include "client/verbs/events.h"
 
 /* A machine of the arguments. */
 typedef struct Host {
@@ -184,6 +185,7 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         const char *state = member_text(unit, "state"), *reason = member_text(unit, "reason");
         const char *name = member_text(unit, "name");
         _cleanup_text_ Text note = {};
+        Verdict verdict;
         size_t i;
 
         if (operation_item(&d->operation, name, &i) < 0 || GROW(d->units, d->capacity, i + 1) < 0)
@@ -200,7 +202,8 @@ static int unit_refresh(Drain *d, const Host *h, const JsonValue *unit) {
         if (!streq(state, "waiting"))
                 return operation_show(&d->operation, name, PROGRESS_IDLE, "", "queued", "");
         text_append(&note, reason);
-        if (streq(reason, "Move=no"))
+        row_verdict(unit, &verdict);
+        if (verdict.code == VERDICT_BOUND)
                 text_printf(&note, "; to move it: fleetctl drain %s --force", h->name.chars);
         else if (member_bool(unit, "blocked"))
                 return operation_show(&d->operation, name, PROGRESS_UNDERWAY, "", "waiting", reason);

@@ -43,6 +43,8 @@ static void maintenance_write_unit(Text *t, const SchedulerView *view, const cha
         }
         json_open(t, NULL, '{');
         json_add_bool(t, "blocked", state == DRAINED_UNIT_WAITS && why.code == DRAINED_UNIT_BLOCKED);
+        if (why.code == DRAINED_UNIT_BOUND)
+                json_add_string(t, "code", verdict_rows[VERDICT_BOUND].name);
         json_add_string(t, "machine", to ? cluster_machine_name(to) : NULL);
         json_add_string(t, "name", a->unit);
         json_add_string(t, "reason", why.message);

@@ -95,7 +95,7 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
                 error_set(ret_why, DRAINED_UNIT_BLOCKED, "%s is away; on it: systemctl start fleetd",
                           cluster_machine_name(where));
         else if (spared)
-                error_set(ret_why, 0, "%s", spared);
+                error_set(ret_why, scheduler_is_bound(u, where) ? DRAINED_UNIT_BOUND : 0, "%s", spared);
         else if (where->presence != PRESENCE_UP)
                 error_set(ret_why, 0, "%s is %s", cluster_machine_name(where),
                           presence_to_string(where->presence));

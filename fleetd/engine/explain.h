@@ -18,11 +18,11 @@ typedef enum DrainedUnit {
 
 ENUM_NAMES(drained_unit, DrainedUnit, _DRAINED_UNIT_MAX)
 
-enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN };
+enum { DRAINED_UNIT_BLOCKED = -EHOSTDOWN, DRAINED_UNIT_BOUND = -EBUSY };
 
 /* *ret_to: its other machine, or NULL; 'ret_why': of DRAINED_UNIT_WAITS, and for what a unit that is active
  * on its other machine waits there. Its code is DRAINED_UNIT_BLOCKED if neither --force nor --deadline ends
- * the wait: the message has the step that does. */
+ * the wait: the message has the step that does; DRAINED_UNIT_BOUND: Move=no holds it. */
 DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *unit,
                                  const ClusterMachine *where, const ClusterMachine **ret_to, Error *ret_why);
 /* Return the first unit by name of a machine that waits, with its reason, and their number, up to

@@ -72,7 +72,7 @@ static uint8_t *history_put(uint8_t *at, const char *s, size_t size) {
 
 size_t history_encode(const HistoryNote *note, bool coded, uint8_t ret[static KV_NOTE_MAX]) {
         const char *unit = note->unit ?: "", *user = note->user ?: "", *reason;
-        static const char mark[] = { '.', '.', '.' };
+        char line[HISTORY_REASON_SIZE];
         const char *machine = note->machine ?: "";
         const char *about = note->about ?: "", *code;
         _cleanup_text_ Text message = {};
@@ -99,15 +99,9 @@ size_t history_encode(const HistoryNote *note, bool coded, uint8_t ret[static KV
                 at = history_put(at, about, MIN(n_about, (size_t) HISTORY_ABOUT_SIZE - 1));
         }
         left = MIN(KV_NOTE_MAX - (size_t) (at - ret), (size_t) HISTORY_REASON_SIZE - 1);
-        if (size <= left) {
-                memcpy(at, reason, size);
-        } else {
-                size = text_fit(reason, left - sizeof(mark));
-                memcpy(at, reason, size);
-                memcpy(at + size, mark, sizeof(mark));
-                size += sizeof(mark);
-        }
-        return (size_t) (at - ret) + size;
+        text_format(line, left + 1, "%.*s", (int) size, reason);
+        memcpy(at, line, strlen(line));
+        return (size_t) (at - ret) + strlen(line);
 }
 
 /* Read 'size' bytes as text, which has no NUL. */

@@ -3,7 +3,11 @@
 #include "fleetd/registry/transaction_parts.h"
 
 static void rollout_write_record(Transaction *t, const Registry *r, const RolloutWrite *w) {
-        transaction_put(t, LAYOUT_ROLLOUT, w->head->name, NULL, w->record);
+        RolloutRecord record = w->record ? *w->record : (RolloutRecord) {}; /* borrowed */
+
+        if (registry_is_codeless(r))
+                record.code = VERDICT_NONE;
+        transaction_put(t, LAYOUT_ROLLOUT, w->head->name, NULL, w->record ? &record : NULL);
         if (w->reason && *w->reason)
                 transaction_note(t, r,
                                  &(HistoryNote) { .kind = HISTORY_ROLLOUT,

@@ -3163,7 +3163,8 @@ static void a_machine_is_cordoned_and_drained_or_the_answer_has_the_reason(void 
                 { "GET " BETA, NULL, 200,
                   "{\"name\":\"m.service\",\"reason\":\"no other machine qualifies (" },
                 { "GET " BETA, NULL, 200,
-                  "{\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":\"waiting\"}" },
+                  "{\"code\":\"bound\",\"name\":\"n.service\",\"reason\":\"Move=no\",\"state\":"
+                  "\"waiting\"}" },
                 { "GET " BETA, NULL, 200,
                   "{\"machine\":\"gamma\",\"name\":\"o.service\",\"state\":\"queued\"}," },
                 { "GET " BETA, NULL, 200,

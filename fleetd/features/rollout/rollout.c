@@ -212,6 +212,7 @@ static void rolling_revert(Rolling *x, const char *why) {
 static int rolling_fail(Rolling *x, bool late) {
         UpdateFailureAction action = x->policy.on_failure;
         char why[ROLLOUT_WHY_SIZE];
+        VerdictCode code;
         bool failed;
         int r;
 
@@ -221,12 +222,14 @@ static int rolling_fail(Rolling *x, bool late) {
         failed = !late || !rollout_is_hindered(&x->set, why, sizeof(why));
         if (failed)
                 rolling_describe_failure(x, why, sizeof(why));
+        code = failed && x->next->n_failed > 0 ? VERDICT_INSTANCE_FAILED : VERDICT_NONE;
         if (x->next->state == ROLLOUT_REVERTING) {
                 char text[ROLLOUT_WHY_SIZE + 64];
 
                 snprintf(text, sizeof(text), "revert to revision %llu failed: %s",
                          (unsigned long long) x->next->to.number, why);
                 rolling_pause(x, text, failed);
+                x->next->code = code;
                 return 1;
         }
         if (action == UPDATE_CONTINUES)
@@ -238,6 +241,7 @@ static int rolling_fail(Rolling *x, bool late) {
                 rolling_revert(x, why);
         else
                 rolling_pause(x, why, failed);
+        x->next->code = code;
         return 1;
 }
 

@@ -39,6 +39,7 @@ void rollout_pause(RolloutRecord *r, uint64_t now_ms, const char *why) {
                 r->until_ms = r->until_ms > now_ms ? r->until_ms - now_ms : 1;
         r->before = r->state;
         r->state = ROLLOUT_PAUSED;
+        r->code = VERDICT_NONE;
         text_format(r->why, sizeof(r->why), "%s", why);
 }
 
