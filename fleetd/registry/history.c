@@ -134,14 +134,12 @@ int history_decode(KvBytes body, HistoryEvent *ret) {
         if (n != 0 && !id)
                 return -EBADMSG;
         hex_print(id, n, ret->machine);
-        n = read_u8(&r);
-        history_read(&r, n, ret->unit, sizeof(ret->unit));
-        n = read_u8(&r);
-        history_read(&r, n, ret->user, sizeof(ret->user));
-        n = coded ? read_u8(&r) : 0;
-        history_read(&r, n, code, sizeof(code));
-        n = coded ? read_u8(&r) : 0;
-        history_read(&r, n, about, sizeof(about));
+        history_read(&r, read_u8(&r), ret->unit, sizeof(ret->unit));
+        history_read(&r, read_u8(&r), ret->user, sizeof(ret->user));
+        if (coded) {
+                history_read(&r, read_u8(&r), code, sizeof(code));
+                history_read(&r, read_u8(&r), about, sizeof(about));
+        }
         history_read(&r, r.left, ret->reason, sizeof(ret->reason));
         if (r.failed)
                 return -EBADMSG;
