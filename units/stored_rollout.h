@@ -64,9 +64,9 @@ typedef struct RolloutOutcome {
         RolloutResult result;
 } RolloutOutcome;
 
-/* {"added","available","before","begun","by","code","completed","completedHash","failed":[{"machine","unit","why"}],
- * "from","fromHash","hold","left","outcomes":[{"hash","result"}],"placed","progress","retry","reverted",
- * "revertedHash","served","since","state","to","toHash","until","why"} */
+/* {"added","available","before","begun","by","code","completed","completedHash","failed":[{"machine",
+ * "unit","why"}],"from","fromHash","hold","left","outcomes":[{"hash","result"}],"placed","progress",
+ * "retry","reverted","revertedHash","served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */

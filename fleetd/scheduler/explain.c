@@ -111,7 +111,7 @@ static void causes_read(Causes *all, const SchedulerView *view, const ClusterUni
                 if (m == except || cluster_machine_is_removed(m) ||
                     presence_is_omitted(m, now_ms) != long_lost)
                         continue;
-                if (scheduler_check(view, unit, m, has_it, &refusal) == RULE_NONE) {
+                if (scheduler_check(0, view, unit, m, has_it, &refusal) == RULE_NONE) {
                         if (!has_it)
                                 continue;
                         refusal.why.code = VERDICT_HAS_IT;

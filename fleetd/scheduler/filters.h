@@ -27,6 +27,7 @@ typedef struct Filter {
 
 extern const Filter scheduler_filters[_RULE_MAX];
 
-/* Return the first rule that forbids the unit to run on the machine, or RULE_NONE: scheduler_refusal(). */
-SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
+/* Return the first rule from 'first' on that forbids the unit to run on the machine, or RULE_NONE:
+ * scheduler_refusal(). */
+SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
                               const ClusterMachine *machine, bool staying, Refusal *ret);

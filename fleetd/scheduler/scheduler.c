@@ -7,10 +7,8 @@
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
 
-/* Return the first rule from 'first' on that rejects the machine. */
-static SchedulerRule scheduler_check_from(SchedulerRule first, const SchedulerView *view,
-                                          const ClusterUnit *unit, const ClusterMachine *machine,
-                                          bool staying, Refusal *ret) {
+SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, bool staying, Refusal *ret) {
         assert(unit->unit);
 
         const Candidate c = { .view = view,
@@ -25,16 +23,11 @@ static SchedulerRule scheduler_check_from(SchedulerRule first, const SchedulerVi
         return RULE_NONE;
 }
 
-SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
-                              const ClusterMachine *machine, bool staying, Refusal *ret) {
-        return scheduler_check_from(0, view, unit, machine, staying, ret);
-}
-
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
         _cleanup_text_ Text why = {};
         Refusal refusal;
-        SchedulerRule rule = scheduler_check(view, unit, machine, staying, ret_why ? &refusal : NULL);
+        SchedulerRule rule = scheduler_check(0, view, unit, machine, staying, ret_why ? &refusal : NULL);
 
         if (ret_why && rule != RULE_NONE) {
                 verdict_append(&why, &refusal.why);
@@ -47,14 +40,14 @@ const ClusterUnit *scheduler_conflict_on(const SchedulerView *view, const Cluste
                                          const ClusterMachine *machine) {
         Refusal refusal = {};
 
-        return scheduler_check(view, unit, machine, false, &refusal) == RULE_CONFLICTS ? refusal.conflict :
-                                                                                         NULL;
+        return scheduler_check(0, view, unit, machine, false, &refusal) == RULE_CONFLICTS ? refusal.conflict :
+                                                                                            NULL;
 }
 
 bool scheduler_would_fit_freed(const SchedulerView *view, const ClusterUnit *unit,
                                const ClusterMachine *machine) {
-        return scheduler_check(view, unit, machine, false, NULL) == RULE_CONFLICTS &&
-               scheduler_check_from(RULE_CONFLICTS + 1, view, unit, machine, false, NULL) == RULE_NONE;
+        return scheduler_check(0, view, unit, machine, false, NULL) == RULE_CONFLICTS &&
+               scheduler_check(RULE_CONFLICTS + 1, view, unit, machine, false, NULL) == RULE_NONE;
 }
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
@@ -83,10 +76,10 @@ bool scheduler_would_fit_started(const SchedulerView *view, const ClusterUnit *u
             machine->member.agentless || cluster_machine_is_unreadable(machine) ||
             cluster_machine_is_leaving(machine))
                 return false;
-        rule = scheduler_check_from(RULE_PRESENCE + 1, view, unit, machine, false, NULL);
+        rule = scheduler_check(RULE_PRESENCE + 1, view, unit, machine, false, NULL);
         if (rule == RULE_MAINTENANCE) {
                 *ret_cordoned = !cluster_machine_is_stopping(machine) && !machine->reboot;
-                rule = scheduler_check_from(RULE_MAINTENANCE + 1, view, unit, machine, false, NULL);
+                rule = scheduler_check(RULE_MAINTENANCE + 1, view, unit, machine, false, NULL);
         }
         return rule == RULE_NONE;
 }
