@@ -663,7 +663,7 @@ static void a_host_adds_a_limited_number_of_rows_to_the_history(void **state) {
                                                   .key = kv_string(key),
                                                   .value = kv_string("{\"active\":\"active\"}"),
                                                   .note = { 1 + c, { bodies[i], 0 } } };
-                        writes[i].note.body.size = history_encode(&note, bodies[i]);
+                        writes[i].note.body.size = history_encode(&note, false, bodies[i]);
                 }
                 relay_commands(h, &txn, "", 1);
         }

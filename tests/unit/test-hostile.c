@@ -750,12 +750,13 @@ static void the_host_adds_rows_about_itself_only(void **state) {
         restrict_host(h);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 uint8_t body[KV_NOTE_MAX];
-                KvCommand write = { .op = KV_SET,
-                                    .internal = true,
-                                    .key = kv_string(own[0].key),
-                                    .value = kv_string(own[0].value),
-                                    .note = { .wall_ms = 1,
-                                              .body = { body, history_encode(&rows[i].note, body) } } };
+                KvCommand write = {
+                        .op = KV_SET,
+                        .internal = true,
+                        .key = kv_string(own[0].key),
+                        .value = kv_string(own[0].value),
+                        .note = { .wall_ms = 1, .body = { body, history_encode(&rows[i].note, false, body) } }
+                };
                 KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
                 assert_int_equal(propose(h, "", &txn, NULL), rows[i].status);
