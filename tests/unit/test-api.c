@@ -2533,7 +2533,7 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         assert_says(fixture, "\"level\":1,\"levelKnown\":9");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":10}"),
                          409);
-        assert_says(fixture, "this fleetd supports 9 at most");
+        assert_says(fixture, "this fleetd supports 10 at most");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);
