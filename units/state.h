@@ -83,11 +83,7 @@ enum {
 };
 
 /* The 'job' of a start that systemd refused. */
-#define STATE_JOB_REFUSED        "refused"
-#define STATE_STOPPED_BY_HAND    "stopped by hand"
-#define STATE_STOPPED_UNOBSERVED "stopped, or ended by itself, unobserved by fleetd"
-#define STATE_FAILURE_RESET      "it failed, and its failed state was reset"
-#define STATE_ENDED_ITSELF       "it ended by itself, and is not started again"
+#define STATE_JOB_REFUSED "refused"
 /* The message of VERDICT_STOPPED_FOR begins with this; the name of the unit and "; " follow. */
 #define STATE_STOPPED_FOR "stopped because of "
 
