@@ -332,3 +332,26 @@ char *text_take(Text *t, size_t *ret_size) {
         *t = (Text) {};
         return chars;
 }
+
+void append_span(Text *t, uint64_t ms) {
+        static const struct {
+                uint64_t ms;
+                const char *name;
+        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }, { 1, "ms" } };
+
+        for (size_t i = 0; i < ELEMENTS(spans); i++)
+                if (ms >= spans[i].ms) {
+                        text_printf(t, "%llu %s", (unsigned long long) (ms / spans[i].ms), spans[i].name);
+                        return;
+                }
+}
+
+void append_ago(Text *t, uint64_t age_ms) {
+        if (age_ms < 1000) {
+                text_append(t, " just now");
+                return;
+        }
+        text_append(t, " ");
+        append_span(t, age_ms);
+        text_append(t, " ago");
+}

@@ -99,6 +99,11 @@ static inline const char *plural(uint64_t n) {
 /* Format a size for users, "16 KiB" or "1000 bytes". Return 'buffer'. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 
+/* Append "4 min", in the largest unit of time. */
+void append_span(Text *t, uint64_t ms);
+/* Append " 4 min ago", or " just now". */
+void append_ago(Text *t, uint64_t age_ms);
+
 /* Compare two strings of an array, for qsort(3) and bsearch(3). */
 int text_compare(const void *a, const void *b);
 

@@ -33,7 +33,7 @@ dist_zshcompletion_DATA = client/completion/_fleetctl
 
 if HAVE_CMOCKA
 # The whole program in the process of the test, with another libcurl, and a time that it need not wait for.
-CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-conditions tests/unit/test-snapshot
+CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory tests/unit/test-snapshot
 check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS)
 EXTRA_DIST += tests/client/cases
@@ -47,9 +47,6 @@ tests_unit_test_client_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_snapshot_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_test_conditions_SOURCES = tests/unit/test-conditions.c
-tests_unit_test_conditions_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
-tests_unit_test_conditions_LDADD = $(CLIENT_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_client_memory_SOURCES = tests/unit/test-client_memory.c $(CLIENT_CASES) tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
 tests_unit_test_client_memory_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS) -include tests/lib/alloc_spared.h

@@ -12,6 +12,7 @@
 #include "fleetd/identity/entering.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/opening.h"
+#include "fleetd/problems/problems.h"
 
 /* All components, in the order of opening; closed in the opposite one. The row of NAME is NAME_component. */
 #define COMPONENTS(X) \
@@ -25,6 +26,7 @@
         X(rollout)    \
         X(listen)     \
         X(join)       \
+        X(problems)   \
         X(api)
 
 #define COMPONENT_DECLARED(name) extern const Component name##_component;

@@ -40,6 +40,7 @@ include fleetd/scheduler/local.mk
 include fleetd/metrics/local.mk
 include fleetd/host/local.mk
 include fleetd/features/health/local.mk
+include fleetd/problems/local.mk
 include fleetd/features/reboot/local.mk
 include fleetd/features/rollout/local.mk
 

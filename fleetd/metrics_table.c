@@ -33,9 +33,7 @@ static void read_build(const MetricsView *v, MetricsWriter *w) {
 }
 
 static void read_units(const MetricsView *v, MetricsWriter *w) {
-        const size_t *n = registry_cluster(v->host->registry)->conditions;
-
-        metrics_add(w, n[UNIT_ACTIVE] + n[UNIT_FAILED] + n[UNIT_WAITING] + n[UNIT_OTHER], NULL, NULL);
+        metrics_add(w, cluster_n_units(registry_cluster(v->host->registry)), NULL, NULL);
 }
 
 static void read_units_by_state(const MetricsView *v, MetricsWriter *w) {

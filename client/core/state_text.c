@@ -152,10 +152,6 @@ void append_state(Text *t, const ApiState *s, const char *machine) {
         append_age(t, s->since_ms);
 }
 
-const char *state_load_verb(const char *load) {
-        return load && (streq(load, "bad-setting") || streq(load, "error")) ? "journal" : "status";
-}
-
 NextStep state_next_step(const ApiState *s) {
         StateKind kind = state_kind(s);
 
@@ -168,7 +164,7 @@ NextStep state_next_step(const ApiState *s) {
         if (state_is_conflicting(s))
                 return NEXT_STATUS;
         if (state_cannot_load(s->load))
-                return streq(state_load_verb(s->load), "status") ? NEXT_STATUS : NEXT_JOURNAL;
+                return streq(s->load, "masked") ? NEXT_STATUS : NEXT_JOURNAL; /* which has the line of a bad file */
         if (s->job && streq(s->job, STATE_JOB_REFUSED))
                 return NEXT_CORRECT;
         if (state_is_stopped_for(s, NULL))

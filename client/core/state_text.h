@@ -62,9 +62,6 @@ void append_next_step(Text *t, const ApiState *s, const char *global_on);
  * all machines, so for one machine it is "systemctl start node.service on newton". */
 void append_start_again(Text *t, const ApiState *s, const char *global_on);
 
-/* Return the verb that shows why systemd cannot load a unit. The journal has the line of a bad unit file. */
-const char *state_load_verb(const char *load);
-
 /* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
  * argument, if the local file has another text; else "". */
 int state_report(const ApiState *s, bool global, const char *file, const Listing *machines);

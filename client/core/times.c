@@ -182,19 +182,6 @@ int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until
         return EXIT_USAGE;
 }
 
-void append_span(Text *t, uint64_t ms) {
-        static const struct {
-                uint64_t ms;
-                const char *name;
-        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }, { 1, "ms" } };
-
-        for (size_t i = 0; i < ELEMENTS(spans); i++)
-                if (ms >= spans[i].ms) {
-                        text_printf(t, "%llu %s", (unsigned long long) (ms / spans[i].ms), spans[i].name);
-                        return;
-                }
-}
-
 void append_clock(Text *t, uint64_t ms, bool seconds) {
         time_t at = (time_t) (ms / 1000), now = (time_t) (clock_real_ms() / 1000);
         struct tm when = {}, today = {};
@@ -211,17 +198,10 @@ void append_clock(Text *t, uint64_t ms, bool seconds) {
 }
 
 void append_age(Text *t, uint64_t since_ms) {
-        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
+        uint64_t now_ms = clock_real_ms();
 
-        if (since_ms == 0)
-                return;
-        if (age_ms < 1000) {
-                text_append(t, " just now");
-                return;
-        }
-        text_append(t, " ");
-        append_span(t, age_ms);
-        text_append(t, " ago");
+        if (since_ms > 0)
+                append_ago(t, now_ms > since_ms ? now_ms - since_ms : 0);
 }
 
 const char *times_date(uint64_t ms, char ret[static 32]) {

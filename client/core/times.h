@@ -1,4 +1,4 @@
-/* Times of the command line, for --since and --until, and spans in messages. */
+/* Times of the command line, for --since and --until, and in messages. */
 #pragma once
 
 #include "base/error.h"
@@ -15,8 +15,6 @@ int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
  * EXIT_USAGE after a message: no such time, a begin in the future, an end before it, or one with --follow. */
 int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until_ms);
 
-/* Append "4 min", in the largest unit of time. */
-void append_span(Text *t, uint64_t ms);
 /* Write date and time of day, in the local time zone; "" for 0. Returns 'ret'. */
 const char *times_date(uint64_t ms, char ret[static 32]);
 /* Append a time of the wall clock: "18:20", with the date if that is not today's. */

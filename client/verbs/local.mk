@@ -1,6 +1,6 @@
 CLIENT_UNITY += client/verbs/unity.c
 CLIENT_SOURCES += client/verbs/backup.c client/verbs/backup_check.h client/verbs/backup_check.c client/verbs/cert.c client/verbs/cluster.c \
-	client/verbs/conditions.c client/verbs/destroy.c client/verbs/directory.c client/verbs/edit.c client/verbs/events.h client/verbs/events.c \
+	client/verbs/destroy.c client/verbs/directory.c client/verbs/edit.c client/verbs/events.h client/verbs/events.c \
 	client/verbs/events_row.c client/verbs/export.h client/verbs/export.c client/verbs/found.h client/verbs/found.c client/verbs/help.h \
 	client/verbs/help.c client/verbs/import.h client/verbs/import.c client/verbs/import_folder.c client/verbs/import_units.c client/verbs/init.h \
 	client/verbs/init.c client/verbs/join.c client/verbs/journal.c client/verbs/kv.h client/verbs/kv.c client/verbs/kv_files.c \
@@ -11,5 +11,5 @@ CLIENT_SOURCES += client/verbs/backup.c client/verbs/backup_check.h client/verbs
 	client/verbs/restart.c client/verbs/revisions.h client/verbs/revisions.c client/verbs/rollout.h client/verbs/rollout.c \
 	client/verbs/rollout_text.h client/verbs/rollout_text.c client/verbs/snapshot.h client/verbs/snapshot.c client/verbs/ssh.h client/verbs/ssh.c \
 	client/verbs/start.c client/verbs/stop.c client/verbs/submit.h client/verbs/submit.c client/verbs/submit_check.c \
-	client/verbs/submit_internal.h client/verbs/token.c client/verbs/unit_status.h client/verbs/unit_status.c client/verbs/voter_text.h \
-	client/verbs/voter_text.c client/verbs/why.c
+	client/verbs/submit_internal.h client/verbs/token.c client/verbs/unit_status.h client/verbs/unit_status.c \
+	client/verbs/why.c

@@ -1,6 +1,9 @@
 /* status without arguments: the whole cluster on one screen, or as one JSON object. */
 #include "client/verbs/overview.h"
 
+#include <errno.h>
+#include <time.h>
+
 #include "base/clock.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
@@ -8,6 +11,7 @@
 #include "client/verbs/events.h"
 
 enum {
+        PAGES_MAX = 10000,
         PROBLEMS_SHOWN = 20,
         WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
         WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
@@ -21,14 +25,21 @@ enum {
 
 void view_done(View *v) {
         listing_done(&v->machines);
-        listing_done(&v->units);
-        listing_done(&v->states);
         reply_done(&v->answer);
         json_value_free(v->cluster);
-        json_value_free(v->directories);
+        for (size_t i = 0; i < v->n_pages; i++)
+                json_value_free(v->pages[i]);
+        free(v->pages);
+        free(v->problems);
         for (size_t i = 0; i < v->n_history; i++)
                 json_value_free(v->history[i]);
         free(v->history);
+}
+
+bool member_is_voter(const JsonValue *member) {
+        const char *role = member_text(member, "seat");
+
+        return !*role || streq(role, "voter");
 }
 
 bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const ApiMachine *m) {
@@ -41,51 +52,6 @@ bool cluster_awaits(const JsonValue *cluster, const Listing *machines, const Api
                 if (same_string(json_value_string(item), name.chars ?: ""))
                         return true;
         return false;
-}
-
-bool view_awaits(const View *v, const ApiMachine *m) {
-        return cluster_awaits(v->cluster, &v->machines, m);
-}
-
-bool view_is_up(const View *v, const char *id) {
-        const ApiMachine *m = listing_machine(&v->machines, id);
-
-        return m && streq(m->presence ?: "", "up");
-}
-
-bool view_has_paused(const View *v, const char *name) {
-        JSON_EACH(r, json_value_member(v->cluster, "rollouts"))
-                if (streq(member_text(r, "state"), "paused") && streq(member_text(r, "name"), name))
-                        return true;
-        return false;
-}
-
-bool view_has_left(const View *v, const char *name, const char *machine) {
-        const ApiUnit *u = listing_unit(&v->units, name);
-
-        return u && !u->global && u->machine_id && *u->machine_id && !same_string(u->machine_id, machine);
-}
-
-bool view_is_paused_by(const View *v, const ApiState *s) {
-        JSON_EACH(item, json_value_member(v->cluster, "rollouts")) {
-                const JsonValue *f = json_value_member(item, "failure");
-
-                if (f && same_string(s->name, member_text(f, "name")) &&
-                    same_string(s->machine_id, member_text(f, "machineID")) &&
-                    strstr(member_text(f, "why"), s->reason ?: ""))
-                        return true;
-        }
-        return false;
-}
-
-void append_paused_file(Text *t, const View *v, const char *name) {
-        JSON_EACH(p, json_value_member(v->directories, "problems")) {
-                if (!streq(member_text(p, "kind"), "paused") || !streq(member_text(p, "name"), name))
-                        continue;
-                text_append(t, "; its file is on ");
-                append_machine_name(t, &v->machines, member_text(p, "machineID"));
-                return;
-        }
 }
 
 int view_read_history(Client *c, View *v, const char *unit, Error *err) {
@@ -135,7 +101,50 @@ void history_append_loop(Text *t, const JsonValue *row, const char *place) {
         append_age(t, member_number(row, "last"));
 }
 
+/* Read a page of the problems; *token is that of the next one, or NULL. */
+static int view_read_page(Client *c, View *v, const char **token, Error *err) {
+        time_t now = (time_t) (clock_real_ms() / 1000);
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text path = {};
+        struct tm local = {};
+        int r;
+
+        (void) localtime_r(&now, &local);
+        text_append(&path, "/fleet/v1/problems");
+        if (local.tm_gmtoff != 0)
+                text_printf(&path, "?zone=%ld", local.tm_gmtoff);
+        if (*token) {
+                text_append(&path, local.tm_gmtoff != 0 ? "&nextPageToken=" : "?nextPageToken=");
+                append_escaped(&path, *token, false);
+        }
+        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
+        if (r >= 0 && reply.status == 404)
+                return error_set(err, -EOPNOTSUPP,
+                                 "the fleetd of this host is older: it does not list problems");
+        if (r >= 0)
+                r = reply_check(&reply, err);
+        if (r < 0)
+                return r;
+        if (GROW(v->pages, v->pages_capacity, v->n_pages + 1) < 0)
+                return -ENOMEM;
+        r = json_value_parse(reply.body.chars, reply.body.size, &v->pages[v->n_pages], err);
+        if (r < 0)
+                return error_prefix(err, r, "fleetd's answer to %s", path.chars);
+        JSON_EACH(problem, json_value_member(v->pages[v->n_pages], "problems")) {
+                if (GROW(v->problems, v->problems_capacity, v->n_problems + 1) < 0)
+                        r = -ENOMEM;
+                else
+                        v->problems[v->n_problems++] = problem;
+        }
+        *token = json_value_string(json_value_member(v->pages[v->n_pages++], "nextPageToken"));
+        if (*token && v->n_pages > PAGES_MAX)
+                return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path.chars,
+                                 PAGES_MAX);
+        return r;
+}
+
 static int view_read(Client *c, View *v, Error *err) {
+        const char *token = NULL;
         int r;
 
         r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err);
@@ -144,20 +153,13 @@ static int view_read(Client *c, View *v, Error *err) {
         r = json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err);
         if (r < 0)
                 return r;
+        do {
+                r = view_read_page(c, v, &token, err);
+                if (r < 0)
+                        return r;
+        } while (token);
         r = client_all_machines(c, &v->machines, err);
-        if (r < 0)
-                return r;
-        r = client_units(c, &v->units, err);
-        if (r < 0)
-                return r;
-        r = client_states(c, NULL, &v->states, err);
-        if (r < 0)
-                return r;
-        /* Older daemons answer 404. */
-        r = client_get_json(c, "/fleet/v1/directory", &v->directories, err);
-        if (r < 0 && r != -EREMOTEIO)
-                return r;
-        return view_read_history(c, v, NULL, err);
+        return r < 0 ? r : view_read_history(c, v, NULL, err);
 }
 
 /* -- The screen -- */
@@ -170,7 +172,7 @@ typedef struct OverviewWidths {
 /* Return the columns for the description of a problem: a problem with its next command fits one line. Without
  * enough space, set *ret_next to "". SIZE_MAX: no limit. */
 static size_t width_of_what(const OverviewWidths *w, const char **ret_next) {
-        size_t next = **ret_next ? strlen("    fleetctl ") + output_width(*ret_next) : 0,
+        size_t next = **ret_next ? strlen("    ") + output_width(*ret_next) : 0,
                rest = w->columns - MIN(w->columns, w->name + strlen("      "));
 
         if (w->columns == 0)
@@ -183,13 +185,13 @@ static size_t width_of_what(const OverviewWidths *w, const char **ret_next) {
 }
 
 /* Return 1 if the line lacks a part of the description, or the command; 0 or -ENOMEM. */
-static int problem_print(const Condition *p, const OverviewWidths *w) {
-        const char *next = p->next;
+static int problem_print(const JsonValue *p, const OverviewWidths *w) {
+        const char *command = member_text(p, "command"), *next = command;
         _cleanup_text_ Text name = {}, what = {}, safe = {}, line = {};
         size_t width = width_of_what(w, &next), used;
 
-        text_append_printable(&safe, p->what);
-        text_append_printable(&name, p->name);
+        text_append_printable(&safe, member_text(p, "description"));
+        text_append_printable(&name, member_text(p, "name"));
         output_cut(&line, name.chars ?: "", w->columns > 0 ? w->name : SIZE_MAX, true);
         output_cut(&what, safe.chars ?: "", width, false);
         used = output_width(what.chars ?: "");
@@ -198,30 +200,30 @@ static int problem_print(const Condition *p, const OverviewWidths *w) {
         if (*next) {
                 size_t pad = MIN(w->what, width);
 
-                text_printable(&line, "%*s    fleetctl %s", (int) (pad - MIN(pad, used)), "", next);
+                text_printable(&line, "%*s    %s", (int) (pad - MIN(pad, used)), "", next);
         }
         if (name.error < 0 || what.error < 0 || safe.error < 0 || line.error < 0)
                 return -ENOMEM;
         printf("    %s\n", line.chars ?: "");
-        return (*p->next && !*next) || used < output_width(safe.chars ?: "");
+        return (*command && !*next) || used < output_width(safe.chars ?: "");
 }
 
-static int problems_print(const Conditions *all, bool full) {
+static int problems_print(const View *v, bool full) {
         OverviewWidths w = { .columns = full ? 0 : output_columns() };
-        size_t n = MIN(all->n, (size_t) PROBLEMS_SHOWN);
+        size_t n = MIN(v->n_problems, (size_t) PROBLEMS_SHOWN);
         bool cut = false;
 
         for (size_t i = 0; i < n; i++) {
-                size_t width = output_width(all->items[i].what);
+                size_t width = output_width(member_text(v->problems[i], "description"));
 
-                w.name = MAX(w.name, output_width(all->items[i].name));
-                if (width <= WHAT_WIDTH && *all->items[i].next)
+                w.name = MAX(w.name, output_width(member_text(v->problems[i], "name")));
+                if (width <= WHAT_WIDTH && *member_text(v->problems[i], "command"))
                         w.what = MAX(w.what, width);
         }
         if (w.columns > 0)
                 w.name = MIN(w.name, w.columns / 3);
         for (size_t i = 0; i < n; i++) {
-                int r = problem_print(&all->items[i], &w);
+                int r = problem_print(v->problems[i], &w);
 
                 if (r < 0)
                         return r;
@@ -229,8 +231,8 @@ static int problems_print(const Conditions *all, bool full) {
         }
         if (cut)
                 puts("    whole lines: fleetctl status --full");
-        if (all->n > n)
-                printf("    ... and %zu more\n", all->n - n);
+        if (v->n_problems > n)
+                printf("    ... and %zu more\n", v->n_problems - n);
         return 0;
 }
 
@@ -273,14 +275,22 @@ static void print_voters(const View *v) {
         output_words_and(&t, "        ", &lose, LABEL_WIDTH);
 }
 
+/* Return whether the machine counts: it is up or away, and has reported to a new lineage. This host, of which
+ * no presence was recorded yet, has just founded the cluster. */
+static bool view_is_present(const View *v, const ApiMachine *m) {
+        bool self = same_string(m->id, member_text(v->cluster, "machine"));
+
+        return !cluster_awaits(v->cluster, &v->machines, m) &&
+               (machine_is_there(m) || (self && same_string(m->presence, "lost") && m->since_ms == 0));
+}
+
 /* Return the number of machines that are up or away, of those that run units or of those with Agent=no. */
 static size_t n_present(const View *v, bool agentless) {
         size_t n = 0;
 
         for (size_t i = 0; i < v->machines.n; i++)
                 n += v->machines.machines[i].agentless == agentless &&
-                     !view_awaits(v, &v->machines.machines[i]) &&
-                     (machine_is_there(&v->machines.machines[i]) || view_is_new(v, &v->machines.machines[i]));
+                     view_is_present(v, &v->machines.machines[i]);
         return n;
 }
 
@@ -292,7 +302,8 @@ static size_t n_attached(const View *v) {
                 const ApiMachine *m = &v->machines.machines[i];
 
                 n_roles += m->role && *m->role;
-                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role) && !view_awaits(v, m);
+                n += machine_is_there(m) && !m->agentless && (!m->role || !*m->role) &&
+                     !cluster_awaits(v->cluster, &v->machines, m);
         }
         return n_roles > 0 ? n : 0;
 }
@@ -307,9 +318,11 @@ static void print_coloured(const char *s, const char *state) {
         (void) output_control(COLOUR_OFF);
 }
 
-static void print_summary(const View *v, size_t n_problems) {
+static void print_summary(const View *v) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
-        size_t n_machines = n_present(v, false), n_agentless = n_present(v, true), attached = n_attached(v);
+        size_t n_problems = v->n_problems, n_machines = n_present(v, false), n_agentless = n_present(v, true),
+               attached = n_attached(v);
+        unsigned long long n_units = member_number(v->cluster, "units");
         _cleanup_text_ Text t = {}, problems = {};
 
         text_printf(&t, " fleet  %zu machine%s", n_machines, plural(n_machines));
@@ -318,7 +331,7 @@ static void print_summary(const View *v, size_t n_problems) {
         text_append(&t, ", ");
         if (n_agentless > 0)
                 text_printf(&t, "%zu host%s without agent, ", n_agentless, plural(n_agentless));
-        text_printf(&t, "%zu unit%s, index %llu, ", v->units.n, plural(v->units.n),
+        text_printf(&t, "%llu unit%s, index %llu, ", n_units, plural(n_units),
                     (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
                 text_printf(&t, "leader %s (term %llu)", member_name(leader, "name"),
@@ -444,12 +457,12 @@ static void print_access(Client *c, const View *v) {
         output_words(&t, LABEL_WIDTH);
 }
 
-static int screen_print(Client *c, const View *v, const Conditions *all) {
+static int screen_print(Client *c, const View *v) {
         _cleanup_text_ Text recent = {}, line = {};
         int r;
 
-        print_summary(v, all->n);
-        r = problems_print(all, c->options.full);
+        print_summary(v);
+        r = problems_print(v, c->options.full);
         if (r < 0)
                 return r;
         print_voters(v);
@@ -472,16 +485,9 @@ static int screen_print(Client *c, const View *v, const Conditions *all) {
 
 /* -- JSON -- */
 
-static void add_command(Text *t, const char *next) {
-        _cleanup_text_ Text command = {};
-
-        text_printf(&command, "fleetctl %s", next);
-        json_add_string(t, "command", command.chars);
-        t->error = t->error ?: command.error;
-}
-
 /* Print all problems, and the daemon's answer about the cluster. */
-static int json_print(const View *v, const Conditions *all) {
+static int json_print(const View *v) {
+        static const char *const members[] = { "command", "description", "kind", "name" };
         const Text *cluster = &v->answer.body;
         size_t size = cluster->size;
         _cleanup_text_ Text t = {};
@@ -492,37 +498,28 @@ static int json_print(const View *v, const Conditions *all) {
         text_append_bytes(&t, cluster->chars, size);
         text_printf(&t, ",\"machines\":%zu", n_present(v, false));
         json_open(&t, "problems", '[');
-        for (size_t i = 0; i < all->n; i++) {
-                const Condition *p = &all->items[i];
-
+        for (size_t i = 0; i < v->n_problems; i++) {
                 json_open(&t, NULL, '{');
-                if (*p->next)
-                        add_command(&t, p->next);
-                json_add_string(&t, "description", p->what);
-                json_add_string(&t, "kind", p->kind);
-                json_add_string(&t, "name", p->name);
+                for (size_t k = 0; k < ELEMENTS(members); k++)
+                        json_add_string(&t, members[k], member_text(v->problems[i], members[k]));
                 json_close(&t, '}');
         }
         json_close(&t, ']');
-        text_printf(&t, ",\"units\":%zu}", v->units.n);
+        text_printf(&t, ",\"units\":%llu}", (unsigned long long) member_number(v->cluster, "units"));
         return t.error < 0 ? t.error : output_line(t.chars);
 }
 
 int overview(Client *c, Error *err) {
-        _cleanup_(conditions_done) Conditions all = {};
         _cleanup_(view_done) View v = {};
         int r;
 
         r = view_read(c, &v, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
-        conditions_find(&v, &all);
-        if (all.error < 0)
-                return all.error;
-        if (!view_is_removed(&v))
+        if (!member_bool(v.cluster, "removed"))
                 client_note_stale(c);
-        r = streq(c->options.output, "json") ? json_print(&v, &all) : screen_print(c, &v, &all);
+        r = client_prints_json(c) ? json_print(&v) : screen_print(c, &v);
         if (r < 0)
                 return r;
-        return all.n > 0 ? EXIT_FAILED : EXIT_DONE;
+        return v.n_problems > 0 ? EXIT_FAILED : EXIT_DONE;
 }

@@ -1,8 +1,16 @@
 /* remove: delete a lost machine from the cluster. */
 #include "client/core/machines.h"
-#include "client/verbs/voter_text.h"
+#include "client/verbs/overview.h"
 
 enum { MARGIN_MS = 10000 }; /* an answer takes less */
+
+/* Return the standby that votes in place of a voter that is lost or removed; NULL: there is none. */
+static const JsonValue *cluster_standby(const JsonValue *cluster) {
+        JSON_EACH(member, json_value_member(cluster, "voters"))
+                if (!member_is_voter(member) && member_bool(member, "reachable"))
+                        return member;
+        return NULL;
+}
 
 /* Append which standby gets the vote of the machine, if it has one. */
 static void append_vote(Text *t, const JsonValue *cluster, const ApiMachine *m, const char *name) {

@@ -10,6 +10,7 @@
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/securing.h"
 #include "fleetd/sessions/voters.h"
+#include "fleetd/problems/problems.h"
 
 /* Write the end of the log of another host, while that host knows no leader. */
 static void position_write(Text *t, const Request *request, const char *machine_id) {
@@ -207,7 +208,7 @@ unsigned cluster_handle(Request *request, Error *err) {
         json_add_string(&t, "problem", securing_problem(c, peers, &problem) ?: state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
         components_write(&t, request);
-        request_append_rejection(request, &rejection);
+        problems_append_rejection(peers, &rejection);
         json_add_string(&t, "rejection", rejection.chars);
         if (state.removed)
                 json_add_bool(&t, "removed", true);
@@ -217,6 +218,7 @@ unsigned cluster_handle(Request *request, Error *err) {
                 json_add_u64(&t, "staleSec", state.stale_ms / 1000);
         json_add_u64(&t, "term", state.term);
         json_add_u64(&t, "time", c->now_ms);
+        json_add_u64(&t, "units", cluster_n_units(c));
         json_open(&t, "voters", '[');
         for (size_t i = 0; i < state.n_members; i++)
                 member_write(&t, request, &state, NULL, &state.members[i], state.members[i].raft_id);

@@ -17,23 +17,14 @@ static void problem_write(Text *t, const ClusterMachine *m, const ClusterProblem
         json_close(t, '}');
 }
 
-static int problems_by_unit(const void *a, const void *b) {
-        return strcmp((*(const ClusterProblem *const *) a)->unit, (*(const ClusterProblem *const *) b)->unit);
-}
-
 static int problems_write(Text *t, const ClusterMachine *m) {
-        size_t n = 0;
-        _cleanup_free_ const ClusterProblem **sorted = NEW0(const ClusterProblem *,
-                                                            HASH_COUNT(m->problems) + 1);
+        _cleanup_free_ const ClusterProblem **sorted = NULL;
+        size_t n;
 
-        if (!sorted)
-                return -ENOMEM;
-        for (const ClusterProblem *p = m->problems; p; p = p->hh.next)
-                sorted[n++] = p;
-        qsort(sorted, n, sizeof(*sorted), problems_by_unit);
-        for (size_t i = 0; i < n; i++)
+        sorted = cluster_problems_sorted(m, &n);
+        for (size_t i = 0; sorted && i < n; i++)
                 problem_write(t, m, sorted[i]);
-        return 0;
+        return sorted ? 0 : -ENOMEM;
 }
 
 unsigned directory_list_handle(Request *request, Error *err) {

@@ -21,6 +21,7 @@ unsigned v2_stats_self_handle(Request *request, Error *err);
 unsigned v2_stats_leader_handle(Request *request, Error *err);
 unsigned v2_stats_store_handle(Request *request, Error *err);
 unsigned metrics_handle(Request *request, Error *err);
+unsigned problems_handle(Request *request, Error *err);
 unsigned directory_list_handle(Request *request, Error *err);
 unsigned directory_post_handle(Request *request, Error *err);
 unsigned machines_list_handle(Request *request, Error *err);

@@ -10,8 +10,6 @@
 #include "fleetd/registry/unit_order.h"
 #include "units/json.h"
 
-enum { WAITING_MAX = 100 }; /* units in an answer */
-
 static const ClusterMachine *leave_self(const Request *request) {
         return cluster_machine(request_cluster(request), request_machine(request));
 }
@@ -25,18 +23,13 @@ static bool leave_owns_units(const Request *request, const Cluster *c, const Clu
 /* -- GET -- */
 
 void leave_write_waiting(Text *t, const SchedulerView *view, const ClusterMachine *self) {
-        UnitPosition position = {};
-        const ClusterUnit *u;
-        size_t n = 0;
+        _cleanup_names_ Names names = {};
 
+        if (engine_blocked_units(view, self, &names) < 0)
+                t->error = -ENOMEM;
         json_open(t, "waiting", '[');
-        while (n < WAITING_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX &&
-               (u = unit_order_next(&scheduler_view_cluster(view)->by_name, &position))) {
-                if (!engine_waits_for_people(view, u, self))
-                        continue;
-                json_add_string_always(t, NULL, u->name);
-                n++;
-        }
+        for (size_t i = 0; i < names.n; i++)
+                json_add_string_always(t, NULL, names.items[i]);
         json_close(t, ']');
 }
 

@@ -435,22 +435,6 @@ void request_append_access(const Request *request, Text *t) {
                 json_add_string(t, "clientAccess", "closed");
 }
 
-void request_append_rejection(const Request *request, Text *t) {
-        const char *reason, *address = NULL;
-        Rejection cause;
-
-        if (request->api->options.peers)
-                address = peers_rejection(request->api->options.peers, &cause, &reason);
-        if (!address)
-                return;
-        text_printf(t, "%s: %s", address, reason);
-        if (cause == REJECTION_CLUSTER)
-                text_append(t, "; to give up the cluster of this host: stop fleetd, run fleetd --reset, "
-                               "start fleetd");
-        else if (cause == REJECTION_LINEAGE)
-                text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
-}
-
 /* -- Listings -- */
 
 const char *request_unreachable(const Request *request, int error, KvState *state) {

@@ -202,9 +202,6 @@ void request_not_found(Request *request);
 
 /* Answer 400 to an invalid target, and close the connection. */
 void request_refuse_target(Request *request);
-/* Append "10.0.0.1:2380: REASON" about a host that this one dials, and that rejects it or is rejected;
- * nothing if there is none. */
-void request_append_rejection(const Request *request, Text *t);
 /* Add "clientAccess" if the key API of this host is closed by its LocalRights=. */
 void request_append_access(const Request *request, Text *t);
 bool request_path_is_clean(const Request *request);

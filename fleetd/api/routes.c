@@ -9,6 +9,7 @@
 #include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2_answer.h"
 #include "fleetd/api/kv_v1.h"
+#include "fleetd/problems/problems.h"
 
 /* One line per path and right. fleet-api(7) documents the same paths. The order within one path is the order
  * of the methods in an answer 405. */
@@ -74,6 +75,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   NULL,   "/fleet/v1/discovery",      RIGHT_UNITS_SEE,    AT_HOST, discovery_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/events",         RIGHT_UNITS_SEE,    AT_VIEW, events_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/history",        RIGHT_UNITS_SEE,    AT_VIEW, history_handle },
+        { ROUTE_FLEET,   "GET",  "/fleet/v1/problems",       RIGHT_UNITS_SEE,    AT_VIEW, problems_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster",        RIGHT_UNITS_SEE,    AT_BOTH, cluster_handle },
         { ROUTE_FLEET,   "GET",  "/fleet/v1/cluster/backup", RIGHT_ADMINISTER,   AT_VIEW, backup_handle },
         { ROUTE_FLEET,   "PUT",  "/fleet/v1/cluster/level",  RIGHT_ADMINISTER,   AT_VIEW, level_handle },
@@ -344,7 +346,7 @@ static void route_refuse_unready(Request *request) {
 
         kv_state(request->api->options.store, &state);
         text_append(&cause, state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
-        request_append_rejection(request, &rejection);
+        problems_append_rejection(request->api->options.peers, &rejection);
         if (rejection.size > 0)
                 text_printf(&cause, "; %s", rejection.chars);
         else if (state.waits)

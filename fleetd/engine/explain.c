@@ -6,7 +6,10 @@
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/registry/presence.h"
+#include "fleetd/registry/unit_order.h"
 #include "units/api_json.h"
+
+enum { BLOCKED_MAX = 100 };
 
 const char *const drained_unit_names[_DRAINED_UNIT_MAX] = {
         [DRAINED_UNIT_MOVES] = "moving",
@@ -138,7 +141,9 @@ const ClusterAssignment *engine_first_waiting(const SchedulerView *view, const C
         return first;
 }
 
-bool engine_waits_for_people(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m) {
+/* Return whether the unit stays on a machine that leaves the cluster until people act. */
+static bool explain_waits_for_people(const SchedulerView *view, const ClusterUnit *u,
+                                     const ClusterMachine *m) {
         const ClusterAssignment *a = cluster_assignment_on(m, u->name);
         uint64_t now_ms = scheduler_view_now_ms(view);
         const ClusterMachine *other;
@@ -152,6 +157,18 @@ bool engine_waits_for_people(const SchedulerView *view, const ClusterUnit *u, co
                 return u->unit->placement.move == PLACEMENT_STAYS;
         return drain_retry_ms(a, now_ms) == 0 && m->presence == PRESENCE_UP &&
                scheduler_pick(view, u, &other, NULL) < 0;
+}
+
+int engine_blocked_units(const SchedulerView *view, const ClusterMachine *m, Names *ret) {
+        UnitPosition at = {};
+        const ClusterUnit *u;
+        int r = 0;
+
+        while (r >= 0 && ret->n < BLOCKED_MAX && scheduler_view_work(view) <= EXPLAIN_WORK_MAX &&
+               (u = unit_order_next(&scheduler_view_cluster(view)->by_name, &at)))
+                if (explain_waits_for_people(view, u, m))
+                        r = names_add(ret, u->name, strlen(u->name));
+        return r;
 }
 
 /* -- A unit with a requested move -- */

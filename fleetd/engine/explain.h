@@ -29,10 +29,10 @@ DrainedUnit engine_explain_drain(const SchedulerView *view, const ClusterUnit *u
  * EXPLAIN_WORK_MAX. NULL: none waits. */
 const ClusterAssignment *engine_first_waiting(const SchedulerView *view, const ClusterMachine *machine,
                                               size_t *ret_n, Error *ret_why);
-/* Return whether the unit stays on a machine that leaves the cluster until people act: no other machine
- * qualifies, or it has Move=no, or its key cannot be read. */
-bool engine_waits_for_people(const SchedulerView *view, const ClusterUnit *unit,
-                             const ClusterMachine *machine);
+/* Add the first units by name, up to 100 and EXPLAIN_WORK_MAX, that stay on a machine that leaves the cluster
+ * until people act: no other machine qualifies, or they have Move=no, or their key cannot be read. 0 or
+ * -ENOMEM. */
+int engine_blocked_units(const SchedulerView *view, const ClusterMachine *machine, Names *ret);
 
 /* The same as engine_explain_drain() of a unit with a requested move. 'braked': the mass-failure brake is on.
  */

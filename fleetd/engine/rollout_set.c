@@ -1,6 +1,8 @@
 /* The instances of a set, and what the cluster view shows of each. */
 #include "fleetd/engine/rollout_set.h"
 
+#include <stdio.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -656,4 +658,13 @@ bool rollout_permits(const RolloutBudget *b, size_t n_stopping, Error *ret_why) 
 
 bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *a) {
         return rollout_head(cluster, a->of)->unit && instance_is_available(a);
+}
+
+bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const char *unit, const char *machine) {
+        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
+        const char *at;
+
+        snprintf(begin, sizeof(begin), "%s on %s: ", unit, cluster_name_of(c, machine));
+        at = strstr(r->why, begin);
+        return r->state == ROLLOUT_PAUSED && at && (at == r->why || at[-1] == ' ');
 }

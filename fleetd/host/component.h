@@ -56,6 +56,7 @@ typedef struct ComponentHost {
         struct Facts *facts;
         struct Agent *agent;
         struct Directory *directory;
+        struct Problems *problems;
         struct Api *api;
 } ComponentHost;
 
@@ -87,4 +88,5 @@ typedef struct Component {
         /* The same of the answer to GET /fleet/v1/units/NAME/why. */
         void (*write_why)(Text *t, const struct Request *request, const ClusterUnit *unit);
         const struct Controller *controller; /* NULL: none */
+        const struct ProblemRow *problems;   /* one without a kind ends; NULL: none */
 } Component;

@@ -165,6 +165,21 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         return sorted;
 }
 
+static int cluster_compare_problems(const void *a, const void *b) {
+        return strcmp((*(const ClusterProblem *const *) a)->unit, (*(const ClusterProblem *const *) b)->unit);
+}
+
+const ClusterProblem **cluster_problems_sorted(const ClusterMachine *m, size_t *ret_n) {
+        const ClusterProblem **sorted = NEW0(const ClusterProblem *, HASH_COUNT(m->problems) + 1);
+
+        *ret_n = 0;
+        for (const ClusterProblem *p = m->problems; p && sorted; p = p->hh.next)
+                sorted[(*ret_n)++] = p;
+        if (sorted)
+                qsort(sorted, *ret_n, sizeof(*sorted), cluster_compare_problems);
+        return sorted;
+}
+
 ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n) {
         ClusterMachine **sorted, *m;
         size_t n = 0;

@@ -404,8 +404,13 @@ const Names *cluster_rule(const Placement *placement, ClusterRule rule);
 
 /* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
+/* The same of the problems of a machine, by unit. */
+const ClusterProblem **cluster_problems_sorted(const ClusterMachine *m, size_t *ret_n);
 /* The same of the machines with a member key only: few of many hosts. */
 ClusterMachine **cluster_members_sorted(const Cluster *c, size_t *ret_n);
+
+/* Return the number of units with a key that can be read. */
+size_t cluster_n_units(const Cluster *c);
 
 /* Return why an assignment in place becomes one of this kind, ASSIGNMENT_RUN or ASSIGNMENT_LOAD. */
 const char *cluster_target_reason(AssignmentKind kind);

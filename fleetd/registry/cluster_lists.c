@@ -44,6 +44,12 @@ static void cluster_count_unit(Cluster *c, ClusterUnit *u) {
                 c->conditions[u->condition]++;
 }
 
+size_t cluster_n_units(const Cluster *c) {
+        const size_t *n = c->conditions;
+
+        return n[UNIT_ACTIVE] + n[UNIT_FAILED] + n[UNIT_WAITING] + n[UNIT_OTHER];
+}
+
 void cluster_update_lists(Cluster *c, ClusterUnit *u) {
         const Placement *p = u->unit ? &u->unit->placement : NULL;
 

@@ -216,6 +216,7 @@ static const struct {
         { "any", "/fleet/v1/discovery", SEE_HERE },
         { "GET", "/fleet/v1/events", SEE },
         { "GET", "/fleet/v1/history", SEE },
+        { "GET", "/fleet/v1/problems", SEE },
         { "GET", "/fleet/v1/cluster", SEE },
         { "PUT", "/fleet/v1/cluster/level", ADMINISTER },
         { "DELETE", "/fleet/v1/cluster/adopting", ADMINISTER },

@@ -8,6 +8,7 @@
 #include "fleetd/engine/explain.h"
 #include "fleetd/features/reboot/reboot_internal.h"
 #include "fleetd/features/reboot/reboot_why.h"
+#include "fleetd/problems/problems.h"
 #include "units/json_record.h"
 
 enum { SLOTS_MAX = 1000 };
@@ -367,6 +368,43 @@ static const Route reboot_routes[] = {
         { ROUTE_FLEET, "POST", "/fleet/v1/reboots/resume", RIGHT_ADMINISTER, AT_VIEW, reboots_resume_handle },
 };
 
+/* The hosts at which the queue has stopped, or waits. */
+static bool reboots_find_stuck(ProblemSearch *s, const ProblemRow *row) {
+        _cleanup_(reboot_queue_done) RebootQueue q;
+        int r = reboot_queue_read(s->cluster, &s->state, s->brake.until_ms > 0, &q);
+
+        for (size_t i = 0; r >= 0 && i < q.n; i++) {
+                const RebootRecord *record = q.machines[i]->reboot;
+                Error why = {};
+
+                r = reboot_is_stuck(&q, i, &why);
+                if (r <= 0)
+                        continue;
+                s->subject = cluster_machine_label(q.machines[i], s->place);
+                if (record->state == REBOOT_DRAINING) {
+                        s->next = why.code == DRAINED_UNIT_BLOCKED ? "" : "reboot --deadline=5min ";
+                        (void) problems_add(s, row, "the queue of reboots waits for its drain: %s",
+                                            why.message);
+                } else if (record->state == REBOOT_QUEUED) {
+                        s->next = "reboot --status";
+                        (void) problems_add(s, row, "the queue of reboots waits: %s", why.message);
+                } else {
+                        s->next = "reboot --resume";
+                        (void) problems_add(s, row,
+                                            "the queue of reboots has stopped: %s; to end it instead: "
+                                            "fleetctl reboot --cancel",
+                                            record->why);
+                }
+        }
+        s->list.error = s->list.error ?: MIN(r, 0);
+        return false;
+}
+
+static const ProblemRow reboot_problems[] = {
+        { "reboot", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_CLUSTER, reboots_find_stuck },
+        {},
+};
+
 static const Controller reboot_controller = { "reboots", reboot_control };
 
 const Component reboot_component = { "reboot",
@@ -377,4 +415,5 @@ const Component reboot_component = { "reboot",
                                      .routes = reboot_routes,
                                      .n_routes = ELEMENTS(reboot_routes),
                                      .write_cluster = reboots_write,
-                                     .controller = &reboot_controller };
+                                     .controller = &reboot_controller,
+                                     .problems = reboot_problems };

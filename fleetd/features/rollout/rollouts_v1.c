@@ -217,22 +217,11 @@ static size_t rollouts_find(const Cluster *c, ClusterList list, const ClusterUni
         return n;
 }
 
-/* Return whether the record is paused for a failure of this instance, perhaps behind "revert to revision 1
- * failed: ". */
-static bool rollout_states(const Cluster *c, const RolloutRecord *r, const char *unit, const char *machine) {
-        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
-        const char *at;
-
-        snprintf(begin, sizeof(begin), "%s on %s: ", unit, cluster_name_of(c, machine));
-        at = strstr(r->why, begin);
-        return r->state == ROLLOUT_PAUSED && at && (at == r->why || at[-1] == ' ');
-}
-
 /* Write as "failure" the instance whose failure has paused the rollout; nothing if there is none. */
 static void rollout_write_failure(Text *t, const Cluster *c, const RolloutRecord *r) {
         const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
 
-        if (!f || !rollout_states(c, r, f->unit, f->machine))
+        if (!f || !rollout_is_paused_by(c, r, f->unit, f->machine))
                 return;
         json_open(t, "failure", '{');
         json_add_string(t, "machineID", f->machine);
@@ -283,9 +272,9 @@ static void rollouts_write(Text *t, const Request *request) {
 }
 
 /* Return whether the rollout is paused because this instance has failed: its reason has the failure. */
-static bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const RolloutInstance *p) {
+static bool rollout_is_paused_for(const Cluster *c, const RolloutRecord *r, const RolloutInstance *p) {
         return p->state == INSTANCE_FAILED && p->assignment &&
-               rollout_states(c, r, p->unit->name, p->assignment->machine->id);
+               rollout_is_paused_by(c, r, p->unit->name, p->assignment->machine->id);
 }
 
 /* Return how many instances are assigned the text of the rollout. */
@@ -324,7 +313,7 @@ static void rollout_write_reason(Text *t, const Request *request, const ClusterU
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
                 rollout_explain(c, &set, &set.instances[i], request_is_braked(request), &why);
-                if (why.message[0] && !rollout_is_paused_by(c, o, &set.instances[i]))
+                if (why.message[0] && !rollout_is_paused_for(c, o, &set.instances[i]))
                         text_printf(&line, "; %s: %s", u->name, why.message);
         }
         if (o->state == ROLLOUT_PAUSED || o->state == ROLLOUT_HELD)

@@ -1,0 +1,326 @@
+#include "fleetd/problems/problems_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "fleetd/engine/engine.h"
+#include "fleetd/host/settings.h"
+#include "fleetd/identity/securing.h"
+#include "fleetd/registry/history.h"
+#include "fleetd/registry/unit_order.h"
+
+const char *const problem_severity_names[_SEVERITY_MAX] = {
+        [SEVERITY_INFO] = "info",
+        [SEVERITY_WARNING] = "warning",
+        [SEVERITY_CRITICAL] = "critical",
+};
+
+enum { VIEW_WORK = 100000 }; /* of the scheduler, in one search: about 10 ms */
+
+const ProblemRow *problems_row(const Component *const *components, size_t i) {
+        const ProblemRow *rows = problem_host_rows;
+
+        for (bool last = false;; rows++) {
+                while (!rows || !rows->kind) {
+                        if (last)
+                                return NULL;
+                        last = !components || !*components;
+                        rows = last ? problem_unit_rows : (*components++)->problems;
+                }
+                if (i-- == 0)
+                        return rows;
+        }
+}
+
+/* -- Adding -- */
+
+static void add_command(ProblemSearch *s) {
+        const char *id = strstr(s->subject, " ("); /* of a machine with a namesake */
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "fleetctl %s", s->next);
+        if (strchr(" =", s->next[strlen(s->next) - 1]))
+                text_append_bytes(&t, id ? id + 2 : s->subject,
+                                  id ? strcspn(id + 2, ")") : strlen(s->subject));
+        json_add_string(&s->list, "command", text_chars(&t));
+        s->list.error = s->list.error ?: t.error;
+}
+
+bool problems_add(ProblemSearch *s, const ProblemRow *row, const char *format, ...) {
+        va_list ap;
+
+        s->n++;
+        va_start(ap, format);
+        text_vprintf(&s->what, format, ap);
+        va_end(ap);
+        if (s->counts)
+                s->counts[s->at]++;
+        else {
+                json_open(&s->list, NULL, '{');
+                if (s->next && *s->next)
+                        add_command(s);
+                json_add_string(&s->list, "description", text_chars(&s->what));
+                json_add_string(&s->list, "kind", row->kind);
+                json_add_string(&s->list, "name", s->subject);
+                json_add_string(&s->list, "severity", problem_severity_names[row->severity]);
+                json_close(&s->list, '}');
+        }
+        s->list.error = s->list.error ?: s->what.error;
+        text_clear(&s->what);
+        return true;
+}
+
+const SchedulerView *problems_view(ProblemSearch *s) {
+        if (!s->view && scheduler_view_new(s->cluster, s->cluster->now_ms, &s->view) < 0)
+                s->list.error = -ENOMEM;
+        return s->view;
+}
+
+void problems_append_clock(ProblemSearch *s, uint64_t wall_ms, bool seconds) {
+        time_t at = (time_t) (((int64_t) wall_ms + s->zone_ms) / 1000),
+               now = (time_t) (((int64_t) s->wall_ms + s->zone_ms) / 1000);
+        struct tm when = {}, today = {};
+        char text[48] = "";
+
+        (void) gmtime_r(&at, &when);
+        (void) gmtime_r(&now, &today);
+        if (when.tm_year != today.tm_year || when.tm_yday != today.tm_yday)
+                (void) strftime(text, sizeof(text), seconds ? "%F %T" : "%F %H:%M", &when);
+        else
+                (void) strftime(text, sizeof(text), seconds ? "%T" : "%H:%M", &when);
+        text_append(&s->what, text);
+}
+
+/* -- Searching -- */
+
+static bool search_ends(ProblemSearch *s) {
+        return s->list.error < 0 || s->n >= s->max || s->visits++ >= s->work ||
+               (s->view && scheduler_view_work(s->view) >= VIEW_WORK);
+}
+
+/* Search one object for the rows of a pass. */
+static void search_object(ProblemSearch *s, const ProblemRow *rows, const char *subject) {
+        bool found = false;
+
+        for (const ProblemRow *row = rows; row->kind && row->of == rows->of && !found; row++) {
+                s->at = s->row + (size_t) (row - rows);
+                s->subject = subject;
+                s->next = row->next;
+                found = (!s->may || s->may(s->userdata, row->right)) && row->find(s, row);
+                text_clear(&s->what);
+        }
+}
+
+static void search_set_place(ProblemSearch *s, const ClusterMachine *m) {
+        char label[CLUSTER_LABEL_SIZE];
+
+        snprintf(s->place, sizeof(s->place), "%s", cluster_machine_label(m, label));
+}
+
+static void search_files(ProblemSearch *s, const ProblemRow *rows) {
+        _cleanup_free_ const ClusterProblem **files = NULL;
+        size_t n;
+
+        files = cluster_problems_sorted(s->machine, &n);
+        if (!files)
+                s->list.error = -ENOMEM;
+        for (size_t i = 0; files && i < n; i++) {
+                s->file = files[i];
+                search_object(s, rows, s->file->unit);
+        }
+}
+
+/* Return false if it is to be continued after s->after; so the next one. */
+static bool search_machines(ProblemSearch *s, const ProblemRow *rows) {
+        for (size_t i = 0; i < s->n_machines; i++) {
+                const ClusterMachine *m = s->machine = s->machines[i];
+
+                if (strcmp(m->id, s->after) <= 0 || cluster_machine_is_removed(m))
+                        continue;
+                if (search_ends(s))
+                        return false;
+                snprintf(s->after, sizeof(s->after), "%s", m->id);
+                if (rows->of == OF_PRESENCE && problem_is_unreachable_voter(s, m))
+                        continue;
+                search_set_place(s, m);
+                if (rows->of == OF_FILE)
+                        search_files(s, rows);
+                else
+                        search_object(s, rows, s->place);
+        }
+        return true;
+}
+
+static bool search_units(ProblemSearch *s, const ProblemRow *rows) {
+        const UnitOrder *order = &s->cluster->by_name;
+        UnitPosition at = {};
+
+        if (s->after[0] && unit_order_prefix(order, s->after, strlen(s->after) + 1, &at) > 0)
+                (void) unit_order_next(order, &at);
+        while ((s->unit = unit_order_next(order, &at))) {
+                if (search_ends(s))
+                        return false;
+                snprintf(s->after, sizeof(s->after), "%s", s->unit->name);
+                if (rows->of < OF_STATE)
+                        search_object(s, rows, s->unit->name);
+                s->on = rows->of == OF_STATE ? LIST_FIRST(&s->unit->states) : NULL;
+                for (; s->on; s->on = LIST_NEXT(s->on, of_unit))
+                        if (!presence_is_down(s->on->machine->presence)) {
+                                search_set_place(s, s->on->machine);
+                                search_object(s, rows, s->unit->name);
+                        }
+        }
+        return true;
+}
+
+int problems_search(ProblemSearch *s, size_t max, size_t work) {
+        const ProblemRow *rows;
+        bool done = true;
+
+        s->max = max;
+        s->work = work;
+        s->visits = 0;
+        s->now_ms = s->cluster->now_ms + s->state.stale_ms;
+        s->machines = cluster_machines_sorted(s->cluster, &s->n_machines);
+        if (!s->machines || engine_brake_state(s->cluster, s->brake_ms, &s->brake) < 0)
+                return -ENOMEM;
+        while (done && (rows = problems_row(s->components, s->row)) &&
+               (rows->of == OF_HOST || !s->state.attached)) {
+                if (rows->of <= OF_CLUSTER)
+                        search_object(s, rows, "cluster");
+                else
+                        done = rows->of < OF_MOVE ? search_machines(s, rows) : search_units(s, rows);
+                if (s->list.error < 0)
+                        return -ENOMEM;
+                for (const ProblemRow *row = rows; done && row->kind && row->of == rows->of; row++)
+                        s->row++;
+                if (done)
+                        s->after[0] = 0;
+        }
+        return !done;
+}
+
+/* -- Of a daemon -- */
+
+enum {
+        LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,   /* and this was one of as many */
+        HISTORY_MAX = 1000,
+        COUNT_WORK = 1000,     /* objects in one turn, for figures */
+        COUNT_PAUSE_MS = 5000, /* between two searches for figures */
+};
+
+static int loops_on_row(void *userdata, const KvHistoryRow *row) {
+        ProblemSearch *s = userdata;
+        ProblemLoop loop = { .count = row->count, .first_ms = row->first_ms, .last_ms = row->last_ms };
+
+        if (row->last_ms + LOOP_MS < s->wall_ms || ++s->visits > HISTORY_MAX)
+                return 0;
+        if (row->count < LOOP_COUNT || history_decode(row->body, &loop.event) < 0 ||
+            loop.event.kind != HISTORY_STATE ||
+            !(starts_with(loop.event.reason, "activating (auto-restart)") ||
+              starts_with(loop.event.reason, "active (auto-restart)")))
+                return 1;
+        if (GROW(s->loops, s->loops_capacity, s->n_loops + 1) < 0)
+                return -ENOMEM;
+        s->loops[s->n_loops++] = loop;
+        return 1;
+}
+
+int problems_begin(ProblemSearch *s, const ComponentHost *host) {
+        const char *problem;
+        int r;
+
+        kv_state(host->store, &s->state);
+        s->cluster = registry_cluster(host->registry);
+        s->components = host->components;
+        s->wall_ms = loop_wall_ms(host->io.loop);
+        s->brake_ms = host->engine ? engine_brake(host->engine) : 0;
+        problem = securing_problem(s->cluster, host->peers, &s->what);
+        text_append(&s->replica, problem ?: s->state.problem);
+        text_clear(&s->what);
+        problems_append_rejection(host->peers, &s->rejection);
+        r = s->state.attached ? 0 : kv_local_history(host->store, 0, true, loops_on_row, s);
+        return MIN(r, MIN(s->replica.error, s->rejection.error));
+}
+
+void problems_done(ProblemSearch *s) {
+        text_done(&s->list);
+        text_done(&s->replica);
+        text_done(&s->rejection);
+        text_done(&s->what);
+        free(s->loops);
+        free(s->machines);
+        scheduler_view_free(s->view);
+}
+
+/* -- Figures -- */
+
+struct Problems {
+        const ComponentHost *host; /* borrowed */
+        Deferred slice;
+        bool searches, known;
+        uint64_t ended_ms;
+        size_t row;
+        char after[UNIT_NAME_MAX + 1];
+        size_t counts[PROBLEM_ROWS_MAX], next[PROBLEM_ROWS_MAX];
+};
+
+static void problems_on_slice(void *userdata) {
+        struct Problems *p = userdata;
+        Loop *loop = p->host->io.loop;
+        ProblemSearch s = { .self = p->host->settings->machine_id,
+                            .name = p->host->settings->name,
+                            .counts = p->next,
+                            .row = p->row };
+        int r;
+
+        memcpy(s.after, p->after, sizeof(s.after));
+        r = problems_begin(&s, p->host);
+        if (r >= 0)
+                r = problems_search(&s, SIZE_MAX, COUNT_WORK);
+        loop_count(loop, s.visits, 0);
+        p->row = s.row;
+        memcpy(p->after, s.after, sizeof(s.after));
+        problems_done(&s);
+        if (r > 0) {
+                loop_defer(loop, &p->slice);
+                return;
+        }
+        p->searches = false;
+        p->ended_ms = loop_now_ms(loop);
+        p->known = r == 0;
+        memcpy(p->counts, p->next, sizeof(p->counts));
+}
+
+const size_t *problems_counts(struct Problems *p) {
+        if (!p->searches && (!p->known || loop_now_ms(p->host->io.loop) >= p->ended_ms + COUNT_PAUSE_MS)) {
+                memset(p->next, 0, sizeof(p->next));
+                p->row = p->after[0] = 0;
+                p->searches = true;
+                loop_defer(p->host->io.loop, &p->slice);
+        }
+        return p->known ? p->counts : NULL;
+}
+
+static int problems_open(ComponentHost *host, const Settings *s, void **ret, Error *err) {
+        struct Problems *p = NEW0(struct Problems, 1);
+
+        if (!p)
+                return -ENOMEM;
+        p->host = host;
+        p->slice = DEFERRED(problems_on_slice, p);
+        *ret = host->problems = p;
+        return 0;
+}
+
+static void *problems_close(void *self) {
+        struct Problems *p = self;
+
+        deferred_cancel(&p->slice);
+        free(p);
+        return NULL;
+}
+
+const Component problems_component = { "problems", problems_open, problems_close };
