@@ -5,6 +5,7 @@
 #include "fleetd/engine/plan.h"
 #include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"
+#include "fleetd/problems/problems.h"
 
 /* A member of MetricsView, or of MetricsScrape, with the value of the first label. */
 typedef struct MetricValue {
@@ -51,6 +52,15 @@ static void read_machines(const MetricsView *v, MetricsWriter *w) {
 
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
                 metrics_add(w, n[p], presence_to_string(p), NULL);
+}
+
+/* Until the first search has ended, there are no figures. */
+static void read_problems(const MetricsView *v, MetricsWriter *w) {
+        const size_t *counts = v->host->problems ? problems_counts(v->host->problems) : NULL;
+        const ProblemRow *row;
+
+        for (size_t i = 0; counts && (row = problems_row(v->host->components, i)); i++)
+                metrics_add(w, counts[i], row->kind, problem_severity_names[row->severity]);
 }
 
 /* -- Engine -- */
@@ -191,6 +201,10 @@ static const MetricRow rows[] = {
         { { "fleet_units_by_state", GAUGE, NULL, { "state" },
             "Units of the cluster, by state: failed on a machine, active on one, waiting for a machine." },
           read_units_by_state },
+        { { "fleet_problems", GAUGE, NULL, { "kind", "severity" },
+            "Problems of fleetctl status, by kind, as they were at the scrape before. A host without a "
+            "replica has its own ones." },
+          read_problems },
         { { "fleet_machines", GAUGE, NULL, { "presence" },
             "Machines of the cluster, by presence." },
           read_machines },

@@ -90,6 +90,7 @@ REQUESTS = {
     "GET /fleet/v1/why/*": [(V1 + "/why/u%s.service", None), (V1 + "/why/none.service", None)],
     "POST /fleet/v1/plan": [(V1 + "/plan", PLAN), (V1 + "/plan", "{")],
     "POST /fleet/v1/plan/machines": [(V1 + "/plan/machines", PATCH)],
+    "GET /fleet/v1/problems": [(V1 + "/problems?zone=3600", None), (V1 + "/problems?zone=x", None)],
     "GET /fleet/v1/directory": [(V1 + "/directory", None)],
     "POST /fleet/v1/directory": [(V1 + "/directory", '{"kind":"held","machineID":"00000000000000000000000000000001","names":["x.service"]}')],
     "GET /fleet/v1/discovery": [(V1 + "/discovery", None)],
