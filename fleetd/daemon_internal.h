@@ -12,7 +12,7 @@
 #include "fleetd/identity/entering.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/opening.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 
 /* All components, in the order of opening; closed in the opposite one. The row of NAME is NAME_component. */
 #define COMPONENTS(X) \

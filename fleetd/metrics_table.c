@@ -5,7 +5,7 @@
 #include "fleetd/engine/plan.h"
 #include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 
 /* A member of MetricsView, or of MetricsScrape, with the value of the first label. */
 typedef struct MetricValue {

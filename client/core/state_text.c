@@ -164,7 +164,7 @@ NextStep state_next_step(const ApiState *s) {
         if (state_is_conflicting(s))
                 return NEXT_STATUS;
         if (state_cannot_load(s->load))
-                return streq(s->load, "masked") ? NEXT_STATUS : NEXT_JOURNAL; /* which has the line of a bad file */
+                return streq(s->load, "masked") ? NEXT_STATUS : NEXT_JOURNAL; /* with the bad line */
         if (s->job && streq(s->job, STATE_JOB_REFUSED))
                 return NEXT_CORRECT;
         if (state_is_stopped_for(s, NULL))

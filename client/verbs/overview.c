@@ -84,13 +84,12 @@ int view_read_history(Client *c, View *v, const char *unit, Error *err) {
 }
 
 bool history_is_loop(const JsonValue *row) {
-        const char *reason = member_text(row, "reason");
-        uint64_t last_ms = member_number(row, "last");
+        Verdict v;
 
-        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
-               last_ms + RESTART_LOOP_MS >= clock_real_ms() &&
-               (starts_with(reason, "activating (auto-restart)") ||
-                starts_with(reason, "active (auto-restart)"));
+        row_verdict(row, &v);
+        return (v.code == VERDICT_UNIT_RESTARTS || v.code == VERDICT_UNIT_RESTARTS_FAILED) &&
+               member_number(row, "count") >= LOOP_COUNT &&
+               member_number(row, "last") + RESTART_LOOP_MS >= clock_real_ms();
 }
 
 void history_append_loop(Text *t, const JsonValue *row, const char *place) {

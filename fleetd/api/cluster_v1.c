@@ -10,7 +10,7 @@
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/securing.h"
 #include "fleetd/sessions/voters.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 
 /* Write the end of the log of another host, while that host knows no leader. */
 static void position_write(Text *t, const Request *request, const char *machine_id) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 
 enum {
         PROBLEMS_WORK = 10000, /* objects on one page */

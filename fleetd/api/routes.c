@@ -9,7 +9,7 @@
 #include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2_answer.h"
 #include "fleetd/api/kv_v1.h"
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 
 /* One line per path and right. fleet-api(7) documents the same paths. The order within one path is the order
  * of the methods in an answer 405. */

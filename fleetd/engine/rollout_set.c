@@ -2,7 +2,6 @@
 #include "fleetd/engine/rollout_set.h"
 
 #include <stdio.h>
-
 #include <stdlib.h>
 #include <string.h>
 

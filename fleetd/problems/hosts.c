@@ -44,21 +44,6 @@ static bool find_no_leader(ProblemSearch *s, const ProblemRow *row) {
         return problems_add(s, row, "%s%s", s->replica.size > 0 ? ": " : "", text_chars(&s->replica));
 }
 
-void problems_append_rejection(const Peers *peers, Text *t) {
-        const char *reason, *address;
-        Rejection cause;
-
-        address = peers ? peers_rejection(peers, &cause, &reason) : NULL;
-        if (!address)
-                return;
-        text_printf(t, "%s: %s", address, reason);
-        if (cause == REJECTION_CLUSTER)
-                text_append(t, "; to give up the cluster of this host: stop fleetd, run fleetd --reset, "
-                               "start fleetd");
-        else if (cause == REJECTION_LINEAGE)
-                text_append(t, ": to let this host join: stop fleetd, run fleetd --reset, start fleetd");
-}
-
 /* Another host of Join= rejects this one: it has a cluster of its own, or is of a former lineage. */
 static bool find_rejection(ProblemSearch *s, const ProblemRow *row) {
         return s->rejection.size > 0 && problems_add(s, row, "no session to %s", s->rejection.chars);
@@ -141,13 +126,6 @@ static bool find_brake(ProblemSearch *s, const ProblemRow *row) {
 }
 
 /* -- Voters -- */
-
-bool problem_is_unreachable_voter(const ProblemSearch *s, const ClusterMachine *m) {
-        for (size_t i = 0; i < s->state.n_members && m->member.raft_id != 0; i++)
-                if (s->state.members[i].raft_id == m->member.raft_id)
-                        return s->state.members[i].role == KV_MEMBER_VOTER && !s->state.members[i].reachable;
-        return false;
-}
 
 static const ClusterMachine *member_machine(const ProblemSearch *s, const KvMember *member) {
         return cluster_machine_of_member(s->cluster, member->raft_id);
@@ -450,8 +428,10 @@ const ProblemRow problem_host_rows[] = {
         { "leave", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_MACHINE, find_leave },
         { "brake", SEVERITY_CRITICAL, 0, RIGHT_UNITS_SEE, OF_CLUSTER, find_brake },
         { "voter", SEVERITY_WARNING, 300, RIGHT_UNITS_SEE, OF_CLUSTER, find_voters },
-        { "replica", SEVERITY_WARNING, 60, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, NULL, VERDICT_OF_REPLICA },
-        { "identity", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, NULL, VERDICT_OF_IDENTITY },
+        { "replica", SEVERITY_WARNING, 60, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, NULL,
+          VERDICT_OF_REPLICA },
+        { "identity", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, NULL,
+          VERDICT_OF_IDENTITY },
         { "checks", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_PRESENCE, find_checks },
         { "clock", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, NULL, VERDICT_OF_CLOCK },
         { "session", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_PRESENCE, find_verdict, "log --machine=",

@@ -1,5 +1,5 @@
 FLEETD_UNITY += fleetd/problems/unity.c
-FLEETD_SOURCES += fleetd/problems/problems.h fleetd/problems/problems_internal.h fleetd/problems/problems.c fleetd/problems/hosts.c fleetd/problems/units.c
+FLEETD_SOURCES += fleetd/problems/problems.h fleetd/problems/problems_internal.h fleetd/problems/problems.c fleetd/problems/daemon.h fleetd/problems/daemon.c fleetd/problems/hosts.c fleetd/problems/units.c
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-problems

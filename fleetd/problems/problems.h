@@ -97,18 +97,12 @@ struct ProblemSearch {
         size_t at, visits, max, work;
 };
 
-/* Begin with what the search of a daemon is given. 0 or -ENOMEM. Its end: problems_done(). */
-int problems_begin(ProblemSearch *s, const ComponentHost *host);
-void problems_done(ProblemSearch *s);
 /* Search, until 'max' problems are found or 'work' objects are visited. Return 1 if it is to be continued, 0
  * at the end, or -ENOMEM. */
 int problems_search(ProblemSearch *s, size_t max, size_t work);
+void problems_done(ProblemSearch *s);
 /* Return a row of the table with those of the components; NULL: there are fewer. */
 const ProblemRow *problems_row(const Component *const *components, size_t i);
-/* Append "10.0.0.1:2380: REASON" about a host that this one dials, and that rejects it or is rejected;
- * nothing if there is none. 'peers' may be NULL. */
-void problems_append_rejection(const Peers *peers, Text *t);
-
 /* -- For rows -- */
 
 bool problems_add(ProblemSearch *s, const ProblemRow *row, const char *format, ...) _printf_(3, 4); /* true */
@@ -116,10 +110,3 @@ bool problems_add(ProblemSearch *s, const ProblemRow *row, const char *format, .
 const SchedulerView *problems_view(ProblemSearch *s);
 /* Append a time of the wall clock to s->what: "18:20", with the date if that is not today's. */
 void problems_append_clock(ProblemSearch *s, uint64_t wall_ms, bool seconds);
-
-/* -- Figures -- */
-
-extern const Component problems_component;
-
-/* Return the number of problems by row, of the last search; NULL: none has ended. The next one begins. */
-const size_t *problems_counts(struct Problems *problems);

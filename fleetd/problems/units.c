@@ -201,7 +201,7 @@ static bool find_loops(ProblemSearch *s, const ProblemRow *row) {
 static bool find_file(ProblemSearch *s, const ProblemRow *row) {
         const Problem *p = &s->file->problem;
         const ClusterUnit *u = cluster_any_unit(s->cluster, s->subject);
-        const char *reason = p->text ?: "";
+        const char *text = p->text ?: "";
         size_t size = strlen(s->subject);
         bool other = p->kind == PROBLEM_REVERTED || p->kind == PROBLEM_PAUSED;
 
@@ -210,12 +210,12 @@ static bool find_file(ProblemSearch *s, const ProblemRow *row) {
         if ((p->kind == PROBLEM_PAUSED && u && u->rollout && u->rollout->state == ROLLOUT_PAUSED) ||
             (p->confirmed && s->machine->presence == PRESENCE_UP)) /* it acts on it next */
                 return true;
-        if (starts_with(reason, s->subject) && starts_with(reason + size, ": ")) /* the list has the name */
-                reason += size + strlen(": ");
+        if (starts_with(text, s->subject) && starts_with(text + size, ": ")) /* the list has the name */
+                text += size + strlen(": ");
         text_append(&s->what, "file ");
         if (p->kind != PROBLEM_WARNED)
                 text_printf(&s->what, "%s ", problem_kind_to_string(p->kind));
-        return problems_add(s, row, "on %s: %.*s", s->place, (int) strcspn(reason, "\n"), reason);
+        return problems_add(s, row, "on %s: %.*s", s->place, (int) strcspn(text, "\n"), text);
 }
 
 /* -- Units that wait -- */
@@ -280,7 +280,8 @@ const ProblemRow problem_unit_rows[] = {
         { "taken", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_FILE, find_file, "directory", PROBLEM_TAKEN },
         { "held", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_FILE, find_file, "directory", PROBLEM_HELD },
         { "warning", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_FILE, find_file, "directory", PROBLEM_WARNED },
-        { "directory", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_FILE, find_file, "directory", PROBLEM_PAUSED },
+        { "directory", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, OF_FILE, find_file, "directory",
+          PROBLEM_PAUSED },
         { "waiting", SEVERITY_WARNING, 300, RIGHT_UNITS_SEE, OF_UNIT, find_waiting, "why " },
         {},
 };

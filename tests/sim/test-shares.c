@@ -475,6 +475,7 @@ static const struct {
           .largest = largest_plan },
         { "POST", "/fleet/v1/plan/machines", "POST", "/fleet/v1/plan/machines", "{}" },
         { "GET", "/fleet/v1/directory", "GET", "/fleet/v1/directory" },
+        { "GET", "/fleet/v1/problems", "GET", "/fleet/v1/problems" },
         { "POST", "/fleet/v1/directory", "POST", "/fleet/v1/directory", "{}" },
         { NULL, "/fleet/v1/discovery", AT_ITS_HOST },
         { "GET", "/fleet/v1/events", "GET", "/fleet/v1/events" },

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "fleetd/problems/problems.h"
+#include "fleetd/problems/daemon.h"
 #include "tests/lib/plans.h"
 #include "units/json.h"
 
