@@ -103,7 +103,6 @@ void history_append_loop(Text *t, const JsonValue *row, const char *place) {
 /* Read a page of the problems; *token is that of the next one, or NULL. */
 static int view_read_page(Client *c, View *v, const char **token, Error *err) {
         time_t now = (time_t) (clock_real_ms() / 1000);
-        _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         struct tm local = {};
         int r;
@@ -116,30 +115,21 @@ static int view_read_page(Client *c, View *v, const char **token, Error *err) {
                 text_append(&path, local.tm_gmtoff != 0 ? "&nextPageToken=" : "?nextPageToken=");
                 append_escaped(&path, *token, false);
         }
-        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
-        if (r >= 0 && reply.status == 404)
-                return error_set(err, -EOPNOTSUPP,
-                                 "the fleetd of this host is older: it does not list problems");
-        if (r >= 0)
-                r = reply_check(&reply, err);
-        if (r < 0)
-                return r;
         if (GROW(v->pages, v->pages_capacity, v->n_pages + 1) < 0)
                 return -ENOMEM;
-        r = json_value_parse(reply.body.chars, reply.body.size, &v->pages[v->n_pages], err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer to %s", path.chars);
-        JSON_EACH(problem, json_value_member(v->pages[v->n_pages], "problems")) {
+        v->pages[v->n_pages] = NULL;
+        r = client_refresh_json(c, client_path(&path), &v->pages[v->n_pages++], err);
+        if (r == 0)
+                return error_set(err, -EOPNOTSUPP,
+                                 "the fleetd of this host is older: it does not list problems");
+        JSON_EACH(problem, r < 0 ? NULL : json_value_member(v->pages[v->n_pages - 1], "problems")) {
                 if (GROW(v->problems, v->problems_capacity, v->n_problems + 1) < 0)
-                        r = -ENOMEM;
-                else
-                        v->problems[v->n_problems++] = problem;
+                        return -ENOMEM;
+                v->problems[v->n_problems++] = problem;
         }
-        *token = json_value_string(json_value_member(v->pages[v->n_pages++], "nextPageToken"));
-        if (*token && v->n_pages > PAGES_MAX)
-                return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path.chars,
-                                 PAGES_MAX);
-        return r;
+        *token = r < 0 ? NULL :
+                         json_value_string(json_value_member(v->pages[v->n_pages - 1], "nextPageToken"));
+        return *token && v->n_pages > PAGES_MAX ? error_set(err, -EBADMSG, "%s has no end", path.chars) : r;
 }
 
 static int view_read(Client *c, View *v, Error *err) {
