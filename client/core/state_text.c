@@ -174,7 +174,8 @@ NextStep state_next_step(const ApiState *s) {
         return s->active && streq(s->active, "inactive") ? NEXT_RESTART : NEXT_JOURNAL;
 }
 
-void append_start_again(Text *t, const ApiState *s, const char *global_on) {
+/* That restarts a global unit on all machines, so for one machine it is systemctl. */
+static void append_start_again(Text *t, const ApiState *s, const char *global_on) {
         if (global_on)
                 text_printf(t, "systemctl start %s on %s", s->name ?: "", global_on);
         else

@@ -58,9 +58,6 @@ NextStep state_next_step(const ApiState *s);
  * NULL.
  */
 void append_next_step(Text *t, const ApiState *s, const char *global_on);
-/* Append the command that starts a unit again: "fleetctl restart web.service". That restarts a global unit on
- * all machines, so for one machine it is "systemctl start node.service on newton". */
-void append_start_again(Text *t, const ApiState *s, const char *global_on);
 
 /* Print the state of a unit that start leaves as it is, unless it runs. Return the exit status. 'file': its
  * argument, if the local file has another text; else "". */

@@ -53,7 +53,9 @@ int problems_begin(ProblemSearch *s, const ComponentHost *host) {
         s->wall_ms = loop_wall_ms(host->io.loop);
         s->brake_ms = host->engine ? engine_brake(host->engine) : 0;
         problem = securing_problem(s->cluster, host->peers, &s->what);
-        text_append(&s->replica, problem ?: s->state.problem);
+        if (problem || s->state.leader_id != 0 || s->state.removed || s->state.attached ||
+            s->state.n_members == 0)
+                text_append(&s->replica, problem ?: s->state.problem);
         text_clear(&s->what);
         problems_append_rejection(host->peers, &s->rejection);
         r = s->state.attached ? 0 : kv_local_history(host->store, 0, true, loops_on_row, s);

@@ -38,10 +38,10 @@ static bool find_no_leader(ProblemSearch *s, const ProblemRow *row) {
                 text_append(&s->what, " for ");
                 append_span(&s->what, state->stale_ms);
         }
-        if (state->n_members > 0)
-                return problems_add(s, row, ": %zu of %zu voters reachable; reads still work",
-                                    state->n_voters_reachable, state->n_voters);
-        return problems_add(s, row, "%s%s", s->replica.size > 0 ? ": " : "", text_chars(&s->replica));
+        if (s->replica.size > 0)
+                return problems_add(s, row, ": %s", s->replica.chars);
+        return problems_add(s, row, ": %zu of %zu voters reachable; reads still work",
+                            state->n_voters_reachable, state->n_voters);
 }
 
 /* Another host of Join= rejects this one: it has a cluster of its own, or is of a former lineage. */
@@ -275,13 +275,17 @@ static bool find_voters(ProblemSearch *s, const ProblemRow *row) {
 
 static bool find_verdict(ProblemSearch *s, const ProblemRow *row) {
         const ClusterMachine *m = s->machine;
-        bool own = row->what == VERDICT_OF_REPLICA && s->replica.size > 0 && streq(m->id, s->self);
+        bool own = row->what == VERDICT_OF_REPLICA && s->replica.size > 0 && streq(m->id, s->self),
+             whole = row->what == VERDICT_OF_REPLICA || row->what == VERDICT_OF_SESSIONS;
+        _cleanup_text_ Text message = {};
 
-        if ((int) m->verdict.of == row->what && m->verdict.code != VERDICT_NONE && !own) {
-                verdict_append(&s->what, &m->verdict);
-                (void) problems_add(s, row, "%s",
-                                    row->what == VERDICT_OF_CLOCK ? "; on that host: timedatectl" : "");
-        }
+        if ((int) m->verdict.of != row->what || m->verdict.code == VERDICT_NONE || own)
+                return false;
+        verdict_append(&message, &m->verdict);
+        (void) problems_add(s, row, "%s%s",
+                            text_chars(&message) + (whole ? 0 : strlen(verdict_aspect_begin(m->verdict.of))),
+                            row->what == VERDICT_OF_CLOCK ? "; on that host: timedatectl" : "");
+        s->list.error = s->list.error ?: message.error;
         return false;
 }
 

@@ -7,3 +7,4 @@ TESTS += tests/unit/test-problems
 tests_unit_test_problems_SOURCES = tests/unit/test-problems.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_problems_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
+EXTRA_DIST += tests/unit/problems

@@ -77,7 +77,8 @@ struct ProblemSearch {
         /* For the rows: */
         uint64_t now_ms; /* cluster time, which goes on without a leader */
         EngineBrake brake;
-        Text replica, rejection; /* what is wrong with the replica and with sessions of this host */
+        Text replica, rejection; /* what is wrong with the replica of this host, but that it has no leader,
+                                    and with its sessions */
         ProblemLoop *loops;      /* owned; the last one first */
         size_t n_loops, loops_capacity;
         ClusterMachine **machines; /* all, by ID */

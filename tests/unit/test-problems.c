@@ -4,28 +4,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "fleetd/problems/daemon.h"
 #include "tests/lib/plans.h"
 #include "units/json.h"
 
-enum { NOW_MS = 10000000, KEYS_MAX = 8 };
+enum { NOW_MS = 10000000 };
+#define LOST_C  "machine/@C/presence {\"since\":9940000,\"state\":\"lost\"}"
 #define WALL_MS UINT64_C(1700000000000) /* 22:13:20 */
-
-/* A cluster of A, B and C, and what is found there: "KIND NAME: DESCRIPTION [COMMAND]", a line for each.
- * a.service runs on A. Keys: "PATH VALUE" below /_fleet/, in which @A is the ID of A. */
-typedef struct Found {
-        const char *keys[KEYS_MAX], *finds;
-        unsigned voters;     /* A, B, C, or fewer, have a replica and vote; A always answers */
-        const char *silent;  /* names of those that do not answer */
-        const char *standby; /* name of the machine that is one, and answers */
-        bool leaderless, removed;
-        bool majority; /* one more voter, which answers */
-        uint64_t stale_ms;
-        const char *replica, *rejection;
-        uint64_t loop; /* restarts of a.service on A in the history */
-} Found;
 
 static void append_with_ids(Text *t, const char *s) {
         char id[MACHINE_ID_SIZE];
@@ -50,23 +38,6 @@ static void put(ClusterView *p, const char *key) {
                 cluster_view_put(p, t.chars, value);
         else
                 cluster_view_remove(p, t.chars);
-}
-
-static void put_members(ClusterView *p, ProblemSearch *s, const Found *f) {
-        for (size_t i = 0; i < f->voters + (f->standby ? 1 : 0); i++) {
-                KvMember *m = &s->state.members[s->state.n_members++];
-                char machine[] = { (char) ('A' + i), 0 }, key[128];
-
-                *m = (KvMember) { .raft_id = i + 1,
-                                  .role = i < f->voters ? KV_MEMBER_VOTER : KV_MEMBER_STANDBY };
-                m->reachable = !f->silent || !strchr(f->silent, machine[0]);
-                snprintf(m->address, sizeof(m->address), "10.0.0.%zu:2380", i + 1);
-                snprintf(key, sizeof(key), "cluster/member/@%s {\"peer\":\"%s\",\"raftId\":%zu}", machine,
-                         m->address, i + 1);
-                put(p, key);
-                s->state.n_voters += i < f->voters;
-                s->state.n_voters_reachable += i < f->voters && m->reachable;
-        }
 }
 
 static ClusterView view_new(void) {
@@ -99,11 +70,15 @@ static void append_found(Text *t, ProblemSearch *s) {
         json_value_free(list);
 }
 
+extern const Component reboot_component;
+
 static ProblemSearch search_new(const ClusterView *p) {
+        static const Component *const components[] = { &reboot_component, NULL };
         char *id = malloc(MACHINE_ID_SIZE);
 
         assert_non_null(id);
         return (ProblemSearch) { .cluster = &p->cluster,
+                                 .components = components,
                                  .self = cluster_view_id(id, "A"),
                                  .name = "A",
                                  .wall_ms = WALL_MS,
@@ -116,264 +91,112 @@ static void search_done(ProblemSearch *s) {
         problems_done(s);
 }
 
-static void check(const Found *f) {
+/* Set what a line "+ NAME=VALUE" states; "voters" is before "silent" and "standby". */
+static void set(ClusterView *p, ProblemSearch *s, const char *word) {
+        const char *value = word + strcspn(word, "= ") + (word[strcspn(word, "= ")] != 0);
+        size_t n = (size_t) strtoul(value, NULL, 10);
+
+        if (starts_with(word, "voters=") || starts_with(word, "standby="))
+                for (size_t last = *value < 'A' ? n : 1; last > 0; last--) {
+                        KvMember *m = &s->state.members[s->state.n_members];
+                        char machine = *value < 'A' ? (char) ('A' + s->state.n_members) : *value, key[128];
+                        uint64_t id = ++s->state.n_members;
+
+                        *m = (KvMember) { .raft_id = id, .reachable = true };
+                        m->role = *value < 'A' ? KV_MEMBER_VOTER : KV_MEMBER_STANDBY;
+                        snprintf(m->address, sizeof(m->address), "10.0.0.%d:2380", (int) id);
+                        snprintf(key, sizeof(key), "cluster/member/@%c {\"peer\":\"%s\",\"raftId\":%d}",
+                                 machine, m->address, (int) id);
+                        put(p, key);
+                        s->state.n_voters += m->role == KV_MEMBER_VOTER;
+                        s->state.n_voters_reachable += m->role == KV_MEMBER_VOTER;
+                }
+        else if (starts_with(word, "silent=")) {
+                s->state.members[*value - 'A'].reachable = false;
+                s->state.n_voters_reachable--;
+        } else if (starts_with(word, "majority")) {
+                s->state.n_voters++;
+                s->state.n_voters_reachable++;
+        } else if (starts_with(word, "replica "))
+                text_append(&s->replica, value);
+        else if (starts_with(word, "rejection "))
+                text_append(&s->rejection, value);
+        else if (starts_with(word, "leaderless"))
+                s->state.leader_id = 0;
+        else if (starts_with(word, "removed"))
+                s->state.removed = true;
+        else if (starts_with(word, "stale="))
+                s->state.stale_ms = n;
+        else if (starts_with(word, "level="))
+                s->state.level = (unsigned) n;
+        else if (starts_with(word, "later"))
+                p->cluster.now_ms += 20000;
+        else {
+                assert_true(starts_with(word, "loop="));
+                s->loops = NEW0(ProblemLoop, 1);
+                s->n_loops = 1;
+                *s->loops = (ProblemLoop) { .count = n,
+                                            .first_ms = WALL_MS - 3600000,
+                                            .last_ms = WALL_MS - 2000,
+                                            .event.unit = "a.service" };
+                cluster_view_id(s->loops->event.machine, "A");
+        }
+}
+
+/* Each case of tests/unit/problems: a cluster of A, B and C, where a.service runs on A. "+": what the host
+ * knows; ">": a key below /_fleet/, in which @A is the ID of A, and its value, or none; "|": what is found,
+ * as "KIND NAME: DESCRIPTION [COMMAND]". */
+static void each_case_is_found(void **state) {
+        _cleanup_free_ char *path = NULL, *line = NULL;
         ClusterView p = view_new();
         ProblemSearch s = search_new(&p);
-        _cleanup_text_ Text got = {};
+        _cleanup_text_ Text got = {}, wanted = {}, title = {};
+        size_t capacity = 0, n = 0, n_wrong = 0;
+        FILE *f;
 
-        put_members(&p, &s, f);
-        for (size_t i = 0; i < KEYS_MAX && f->keys[i]; i++)
-                put(&p, f->keys[i]);
-        if (f->leaderless)
-                s.state.leader_id = 0;
-        s.state.removed = f->removed;
-        s.state.n_voters += f->majority;
-        s.state.n_voters_reachable += f->majority;
-        s.state.stale_ms = f->stale_ms;
-        text_append(&s.replica, f->replica ?: "");
-        text_append(&s.rejection, f->rejection ?: "");
-        if (f->loop > 0) {
-                s.loops = NEW0(ProblemLoop, 1);
-                s.n_loops = 1;
-                s.loops->count = f->loop;
-                s.loops->first_ms = WALL_MS - 3600000;
-                s.loops->last_ms = WALL_MS - 2000;
-                snprintf(s.loops->event.unit, sizeof(s.loops->event.unit), "a.service");
-                cluster_view_id(s.loops->event.machine, "A");
+        assert_true(asprintf(&path, "%s/tests/unit/problems", getenv("top_srcdir") ?: ".") > 0);
+        f = fopen(path, "r");
+        assert_non_null(f);
+        for (bool more = true; more;) {
+                more = getline(&line, &capacity, f) > 0;
+                if (more)
+                        line[strcspn(line, "\n")] = 0;
+                if (more && *line == '>')
+                        put(&p, line + 2);
+                else if (more && *line == '|')
+                        text_printf(&wanted, "%s\n", line + 2);
+                else if (more && *line == '+')
+                        for (char *word = line + 2, *next; word; word = next) {
+                                next = strchr(word, ' ');
+                                if (starts_with(word, "re") && !starts_with(word, "removed"))
+                                        next = NULL;
+                                set(&p, &s, word);
+                                next = next ? next + 1 : NULL;
+                        }
+                else {
+                        assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
+                        append_found(&got, &s);
+                        if (title.size > 0 && !streq(text_chars(&got), text_chars(&wanted))) {
+                                print_error("%s\n%s-- and not --\n%s", title.chars, text_chars(&got),
+                                            text_chars(&wanted));
+                                n_wrong++;
+                        }
+                        n++;
+                        search_done(&s);
+                        cluster_view_free(&p);
+                        text_clear(&got);
+                        text_clear(&wanted);
+                        text_clear(&title);
+                        text_append(&title, line);
+                        p = view_new();
+                        s = search_new(&p);
+                }
         }
-        assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
-        append_found(&got, &s);
-        assert_string_equal(text_chars(&got), f->finds);
+        fclose(f);
         search_done(&s);
         cluster_view_free(&p);
-}
-
-#define LOST(name, since)                                                                     \
-        "machine/@" name                                                                      \
-        "/presence {\"reason\":\"no message from its fleetd or its kernel\",\"since\":" since \
-        ",\"state\":\"lost\"}"
-#define STATE(more) \
-        "state/a.service/@A {\"load\":\"loaded\"," more "\"sub\":\"dead\",\"since\":1699999880000}"
-#define BY_HAND STATE("\"active\":\"inactive\",\"reason\":\"stopped by hand\",")
-#define WARN(kind, more) \
-        "machine/@B/problem/x.service {\"kind\":\"" kind "\",\"text\":\"x.service: bad\\nmore\"" more "}"
-#define MOVED_AWAY "machine/@A/unit/a.service ", "machine/@B/unit/a.service {\"order\":\"run\",\"unit\":7}"
-
-static void this_host(void **state) {
-        static const Found all[] = {
-                { .finds = "" },
-                { .finds = "replica A: its disk is full [cluster]\n", .replica = "its disk is full" },
-                { .finds = "no-leader cluster: no leader: other reason [cluster]\n",
-                  .leaderless = true,
-                  .replica = "other reason" },
-                { .finds = "no-leader cluster: no leader for 1 min: 1 of 1 voters reachable; reads still "
-                           "work [cluster]\n",
-                  .leaderless = true,
-                  .voters = 1,
-                  .stale_ms = 61999,
-                  .replica = "no leader: 1 of 1 voters reachable; reads still work" },
-                { .finds = "removed cluster: removed: join again\n",
-                  .leaderless = true,
-                  .removed = true,
-                  .voters = 2,
-                  .silent = "B",
-                  .replica = "removed: join again" },
-                { .finds = "rejected cluster: no session to 10.0.0.9:1: a cluster of its own\n",
-                  .rejection = "10.0.0.9:1: a cluster of its own" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(all); i++)
-                check(&all[i]);
-}
-
-static void voters(void **state) {
-        static const Found all[] = {
-                { .voters = 3,
-                  .silent = "C",
-                  .finds = "voter C: voter unreachable; 2 of 3 voters left, none may be lost: if that lasts, "
-                           "start it, or give a new host its address 10.0.0.3:2380 or another one [help "
-                           "replace]\n" },
-                { { "machine/@C/presence {\"since\":9940000,\"state\":\"away\"}" },
-                  .voters = 3,
-                  .silent = "C",
-                  .finds = "voter C: voter unreachable since 22:12 (away); 2 of 3 voters left, none may be "
-                           "lost: start fleetd on it [help maintain]\n" },
-                { { LOST("B", "9990000") },
-                  .voters = 2,
-                  .silent = "B",
-                  .finds = "voter B: voter unreachable since 22:13; 1 of 2 voters left, no majority: start "
-                           "it, or give a new host its address 10.0.0.2:2380 [help replace]\n" },
-                { { "machine/@A/presence "
-                    "{\"since\":9970000,\"away\":9370000,\"state\":\"lost\",\"reason\":\"its fleetd was "
-                    "stopped, and has been away for too long\"}" },
-                  .voters = 3,
-                  .silent = "A",
-                  .finds = "voter A: voter unreachable since 22:02 (its fleetd was stopped; its units may "
-                           "run there, too); 2 of 3 voters left, none may be lost: start fleetd on it, or "
-                           "give a new host its address 10.0.0.1:2380 or another one [help replace]\nwaiting "
-                           "a.service: waiting: A is lost; moving to B [why a.service]\n" },
-                { { "machine/@C/presence {\"since\":9000000,\"state\":\"left\"}",
-                    "machine/@C/maintenance {\"mode\":\"drained\",\"since\":1}" },
-                  .voters = 3,
-                  .silent = "C",
-                  .finds = "voter C: voter unreachable since 21:56 (shut down); 2 of 3 voters left, none may "
-                           "be lost: start it [help maintain]\n" },
-                { { "cluster/member/@B " },
-                  .voters = 3,
-                  .silent = "B",
-                  .finds = "voter 10.0.0.2:2380: voter unreachable; 2 of 3 voters left, none may be lost: it "
-                           "was removed, and leaves the voters within seconds\n" },
-                { { LOST("A", "9900000") },
-                  .voters = 2,
-                  .silent = "A",
-                  .standby = "C",
-                  .finds = "voter A: voter unreachable since 22:11; 1 of 2 voters left, no majority: start "
-                           "it, or give a new host its address 10.0.0.1:2380 [help replace]\nwaiting "
-                           "a.service: waiting: A is lost; moving to B [why a.service]\n" },
-                { { LOST("B", "9900000") },
-                  .voters = 2,
-                  .silent = "B",
-                  .standby = "C",
-                  .majority = true,
-                  .finds = "voter B: voter unreachable since 22:11; 2 of 3 voters left, none may be lost: "
-                           "start it; C votes in its place ten minutes after the loss, or once it is removed "
-                           "[remove --force B]\n" },
-                { { LOST("B", "9900000"), "cluster/member/@C {\"peer\":\"10.0.0.2:2380\",\"raftId\":3}" },
-                  .voters = 2,
-                  .silent = "B",
-                  .standby = "C",
-                  .majority = true,
-                  .finds = "voter B: voter unreachable since 22:11; 2 of 3 voters left, none may be lost: C "
-                           "has its address, and votes in its place within seconds [help "
-                           "replace]\n" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(all); i++)
-                check(&all[i]);
-}
-
-static void machines(void **state) {
-        static const Found all[] = {
-                { { LOST("B", "9940000") },
-                  .finds = "lost B: lost since 22:12: its units move to other machines [events "
-                           "--machine=B]\n" },
-                { { "machine/@B/presence {\"since\":9940000,\"state\":\"away\"}" },
-                  .finds = "away B: away since 22:12: no answer; its units stay as last reported [events "
-                           "--machine=B]\n" },
-                { { LOST("B", "1000"), LOST("C", "1000") },
-                  .finds = "gone B: lost for more than an hour; if it does not return, remove it; so are C "
-                           "[remove B]\n" },
-                { { "machine/@B/presence {\"reason\":\"its replica: its disk is "
-                    "full\",\"since\":1,\"state\":\"up\"}" },
-                  .finds = "replica B: its replica: its disk is full\n" },
-                { { "machine/@B/presence {\"reason\":\"its clock: 31 s "
-                    "ahead\",\"since\":1,\"state\":\"up\"}" },
-                  .finds = "clock B: its clock: 31 s ahead; on that host: timedatectl\n" },
-                { { "machine/@B/facts {\"name\":\"A\",\"checks\":\"cannot run checks\"}" },
-                  .finds = "checks A (bbbbbbbb): cannot run checks\n" },
-                { { "machine/@B/presence {\"since\":9940000,\"state\":\"lost\"}",
-                    "machine/@B/facts {\"name\":\"A\"}" },
-                  .finds = "lost A (bbbbbbbb): lost since 22:12: its units move to other machines [events "
-                           "--machine=bbbbbbbb]\n" },
-                { { "cluster/adopting 9000000", LOST("B", "9940000"), "machine/@A/reported 0000000000000000",
-                    "machine/@B/reported 0000000000000000" },
-                  .finds = "adoption cluster: recovered or restored: no unit is started or moved until all "
-                           "hosts have reported their units; missing: B [cluster]\n" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(all); i++)
-                check(&all[i]);
-}
-
-static void units(void **state) {
-        static const Found all[] = {
-                { { STATE("\"active\":\"failed\",\"reason\":\"exit status 1\",") },
-                  .finds = "failed a.service: failed on A 2 min ago: exit status 1 [journal a.service]\n" },
-                { { STATE("\"active\":\"failed\","), MOVED_AWAY }, .finds = "" },
-                { { "state/a.service/@A "
-                    "{\"load\":\"loaded\",\"active\":\"activating\",\"sub\":\"auto-restart\",\"reason\":"
-                    "\"exit status 1\"}" },
-                  .finds = "restarting a.service: failed on A, and is restarted: exit status 1 [journal "
-                           "a.service]\n" },
-                { { STATE("\"active\":\"active\",\"health\":\"failing\",\"why\":\"no answer\",") },
-                  .finds = "unhealthy a.service: is active on A, and unhealthy: no answer [journal "
-                           "a.service]\n" },
-                { { BY_HAND }, .finds = "stopped a.service: stopped by hand on A [restart a.service]\n" },
-                { { STATE("\"active\":\"inactive\",\"reason\":\"stopped because of b.service; started "
-                          "again\",") },
-                  .finds = "stopped a.service: is inactive on A: stopped because of b.service; started again "
-                           "[why a.service]\n" },
-                { { STATE("\"active\":\"inactive\",\"job\":\"refused\",\"reason\":\"Unit b.mount not "
-                          "found\",") },
-                  .finds = "start a.service: systemd refused to start it on A: Unit b.mount not found [why "
-                           "a.service]\n" },
-                { { "state/a.service/@A {\"load\":\"masked\",\"active\":\"inactive\",\"sub\":\"dead\"}" },
-                  .finds = "load a.service: systemd cannot load it on A (masked) [status a.service]\n" },
-                { { "state/z.service/@B {\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}" },
-                  .finds = "absent z.service: runs on B, and is no unit of the cluster [why z.service]\n" },
-                { .loop = 9,
-                  .finds = "loop a.service: restarts in a loop on A: at least 9 times since 21:13, last 2 s "
-                           "ago [journal a.service]\n" },
-                { { "machine/@A/unit/a.service ", "state/a.service/@A " },
-                  .finds = "waiting a.service: not placed: about to be assigned: A had the fewest units (0) "
-                           "of 3 machines that qualify [why a.service]\n" },
-                { { WARN("refused", "") },
-                  .finds = "refused x.service: file refused on B: bad [directory]\n" },
-                { { WARN("taken", "") }, .finds = "taken x.service: file taken on B: bad [directory]\n" },
-                { { WARN("held", "") }, .finds = "held x.service: file held on B: bad [directory]\n" },
-                { { WARN("held", ",\"confirmed\":true") }, .finds = "" },
-                { { WARN("refused", ",\"warning\":true") },
-                  .finds = "warning x.service: file on B: bad [directory]\n" },
-                { { WARN("reverted", "") },
-                  .finds = "directory x.service: file reverted on B: bad [directory]\n" },
-                { { WARN("refused", ",\"warning\":true,\"unowned\":true") }, .finds = "" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(all); i++)
-                check(&all[i]);
-}
-
-#define PAUSED                                                                                             \
-        "rollout/a.service {\"state\":\"paused\",\"to\":2,\"toHash\":\"\",\"why\":\"a.service on A: exit " \
-        "status 1\",\"failed\":[{\"machine\":\"@A\",\"unit\":\"a.service\",\"why\":\"exit status 1\"}]}"
-
-static void requests(void **state) {
-        static const Found all[] = {
-                { { "move/a.service {\"since\":1699999000000,\"to\":\"@B\"}",
-                    "machine/@B/maintenance {\"mode\":\"cordoned\",\"since\":1}" },
-                  .finds = "move a.service: its move to B waits: no other machine qualifies (B is cordoned; "
-                           "C is not the machine to which the unit moves) [why a.service]\n" },
-                { { "machine/@A/maintenance {\"mode\":\"draining\",\"for\":\"leave\",\"since\":1}",
-                    "machine/@B/maintenance {\"mode\":\"cordoned\",\"since\":1}",
-                    "machine/@C/maintenance {\"mode\":\"cordoned\",\"since\":1}" },
-                  .finds = "leave A: its leave is blocked: a.service cannot move; unload it, or on that "
-                           "host: fleetctl leave --cancel [why a.service]\n" },
-                { { "machine/@A/maintenance {\"mode\":\"draining\",\"deadline\":20000000,\"since\":1}",
-                    "machine/@B/maintenance {\"mode\":\"cordoned\",\"since\":1}",
-                    "machine/@C/maintenance {\"mode\":\"cordoned\",\"since\":1}" },
-                  .finds = "drain A: draining; 1 unit waits: a.service: no other machine qualifies (B and C "
-                           "are cordoned) [drain A]\n" },
-                { { LOST("A", "9999000"), LOST("B", "9999000") },
-                  .finds = "brake cluster: units are held back until 22:13:49: 2 of 3 machines were lost "
-                           "within a minute (BrakeSec=)\nlost A: lost since 22:13: its units are held back "
-                           "[events --machine=A]\nlost B: lost since 22:13: its units are held back [events "
-                           "--machine=B]\n" },
-                { { "machine/@A/maintenance {\"mode\":\"draining\",\"since\":1}",
-                    "machine/@B/maintenance {\"mode\":\"cordoned\",\"since\":1}",
-                    "machine/@C/maintenance {\"mode\":\"cordoned\",\"since\":1}" },
-                  .finds = "drain A: draining; 1 unit waits: a.service: no other machine qualifies (B and C "
-                           "are cordoned); to stop it [drain --deadline=5min A]\n" },
-                { { PAUSED, STATE("\"active\":\"failed\",\"reason\":\"exit status 1\","),
-                    "machine/@B/problem/a.service {\"kind\":\"paused\",\"text\":\"x\"}" },
-                  .finds = "rollout a.service: the rollout of revision 2 is paused: a.service on A: exit "
-                           "status 1; its file is on B [rollout a.service]\n" },
-                { { "rollout/a.service {\"state\":\"held\",\"to\":2,\"toHash\":\"\",\"progress\":9000000}" },
-                  .finds = "rollout a.service: the rollout of revision 2 is held for 16 min; to return: "
-                           "fleetctl revert a.service [rollout promote a.service]\n" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(all); i++)
-                check(&all[i]);
+        assert_true(n > 60);
+        assert_int_equal(n_wrong, 0);
 }
 
 /* -- Searches in slices, and figures -- */
@@ -394,7 +217,7 @@ static void slices_find_what_one_search_finds(void **state) {
                          "state/%s/@B {\"load\":\"loaded\",\"active\":\"failed\",\"sub\":\"x\"}", name);
                 put(&p, key);
         }
-        put(&p, LOST("C", "9940000"));
+        put(&p, LOST_C);
         assert_int_equal(problems_search(&whole, SIZE_MAX, SIZE_MAX), 0);
         append_found(&all, &whole);
         assert_int_equal(whole.n, 61);
@@ -431,7 +254,7 @@ static void a_row_needs_its_right(void **state) {
         ClusterView p = view_new();
         ProblemSearch s = search_new(&p);
 
-        put(&p, LOST("C", "9940000"));
+        put(&p, LOST_C);
         s.may = sees_nothing;
         assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
         assert_int_equal(s.n, 0);
@@ -444,7 +267,7 @@ static void an_attached_host_has_those_of_itself(void **state) {
         ClusterView p = view_new();
         ProblemSearch s = search_new(&p);
 
-        put(&p, LOST("C", "9940000"));
+        put(&p, LOST_C);
         s.state.attached = true;
         s.state.leader_id = 0;
         assert_int_equal(problems_search(&s, SIZE_MAX, SIZE_MAX), 0);
@@ -467,11 +290,7 @@ static void each_row_is_complete(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(this_host),
-                cmocka_unit_test(voters),
-                cmocka_unit_test(machines),
-                cmocka_unit_test(units),
-                cmocka_unit_test(requests),
+                cmocka_unit_test(each_case_is_found),
                 cmocka_unit_test(slices_find_what_one_search_finds),
                 cmocka_unit_test(a_row_needs_its_right),
                 cmocka_unit_test(an_attached_host_has_those_of_itself),
