@@ -5,14 +5,14 @@
 #include "client/core/times.h"
 
 bool state_is_stopped_for(const ApiState *s, Text *ret) {
-        const char *name = s->reason && starts_with(s->reason, STATE_STOPPED_FOR) ?
+        bool stopped = api_state_code(s) == VERDICT_STOPPED_FOR;
+        const char *name = stopped && starts_with(s->reason ?: "", STATE_STOPPED_FOR) ?
                                    s->reason + strlen(STATE_STOPPED_FOR) :
-                                   NULL;
-        size_t size = name ? strcspn(name, "; ") : 0;
+                                   " ";
 
-        if (ret && name && name[size] != ' ') /* else "another unit" */
-                text_append_bytes(ret, name, size);
-        return name;
+        if (ret && name[strcspn(name, "; ")] != ' ') /* else "another unit" */
+                text_append_bytes(ret, name, strcspn(name, "; "));
+        return stopped;
 }
 
 const char *reason_kind_of(const char *kind, const char *reason) {

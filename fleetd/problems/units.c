@@ -145,26 +145,22 @@ static bool find_start(ProblemSearch *s, const ProblemRow *row) {
 
 /* A global unit runs on other machines, too: 'restart' would restart it there. */
 static bool find_stopped(ProblemSearch *s, const ProblemRow *row) {
+        VerdictCode code = s->on->state.code;
         const char *reason = s->on->state.reason ?: "";
-        bool by_hand = streq(reason, STATE_STOPPED_BY_HAND), global = unit_is_global(s->unit);
 
-        if (!unit_is_launched(s->unit))
+        if (!unit_is_launched(s->unit) || code < VERDICT_STOPPED_BY_HAND || code > VERDICT_ENDED_ITSELF)
                 return false;
-        if (starts_with(reason, STATE_STOPPED_FOR)) {
-                s->next = "why ";
-                return problems_add(s, row, "is inactive on %s: %s", s->place, reason);
-        }
-        if (by_hand)
+        if (code == VERDICT_STOPPED_BY_HAND)
                 text_printf(&s->what, "%s on %s", reason, s->place);
-        else if (streq(reason, STATE_STOPPED_UNOBSERVED) || streq(reason, STATE_FAILURE_RESET) ||
-                 streq(reason, STATE_ENDED_ITSELF))
-                text_printf(&s->what, "is inactive on %s: %s", s->place, reason);
         else
-                return false;
-        if (global)
+                text_printf(&s->what, "is inactive on %s: %s", s->place, reason);
+        if (code == VERDICT_STOPPED_FOR)
+                s->next = "why ";
+        else if (unit_is_global(s->unit)) {
                 s->next = "";
-        return problems_add(s, row, "%s%s", global ? "; on that host: systemctl start " : "",
-                            global ? s->subject : "");
+                return problems_add(s, row, "; on that host: systemctl start %s", s->subject);
+        }
+        return problems_add(s, row, "%s", "");
 }
 
 static bool find_unhealthy(ProblemSearch *s, const ProblemRow *row) {
