@@ -108,6 +108,19 @@ int hex_digit(char c) {
         return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+int hex_read(const char *digits, void *ret, size_t n) {
+        uint8_t *p = ret;
+
+        for (size_t i = 0; i < n; i++) {
+                int high = hex_digit(digits[2 * i]), low = high < 0 ? -1 : hex_digit(digits[2 * i + 1]);
+
+                if (low < 0)
+                        return -EINVAL;
+                p[i] = (uint8_t) (high << 4 | low);
+        }
+        return 0;
+}
+
 int parse_hex_id(const char *s, size_t digits) {
         return strspn(s, "0123456789abcdef") == digits && s[digits] == 0 ? 0 : -EINVAL;
 }

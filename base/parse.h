@@ -14,7 +14,8 @@ int parse_size(const char *s, uint64_t *ret);
 int parse_hex_id(const char *s, size_t digits); /* exactly this number of lower-case hex digits */
 /* Write two lower-case digits for each byte, and a 0. */
 void hex_print(const void *bytes, size_t n, char *ret);
-int hex_digit(char c); /* 0 to 15; -1: not a hex digit of either case */
+int hex_read(const char *digits, void *ret, size_t n); /* n bytes of 2 * n digits */
+int hex_digit(char c);                                 /* 0 to 15; -1: not a hex digit of either case */
 
 /* Write 16 hex digits, the one form of the IDs of clusters and lineages. Return 'ret'. */
 const char *hex64_print(uint64_t id, char ret[static HEX64_SIZE]);

@@ -27,17 +27,11 @@ bool tls_pin_equal(const TlsPin *a, const TlsPin *b) {
 }
 
 void tls_pin_print(const TlsPin *pin, char ret[static TLS_PIN_SIZE]) {
-        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
-                snprintf(ret + 2 * i, 3, "%02x", pin->bytes[i]);
+        hex_print(pin->bytes, TLS_PIN_BYTES, ret);
 }
 
 int tls_pin_parse(const char *s, TlsPin *ret) {
-        if (parse_hex_id(s, 2 * TLS_PIN_BYTES) < 0)
-                return -EINVAL;
-
-        for (size_t i = 0; i < TLS_PIN_BYTES; i++)
-                ret->bytes[i] = hex_digit(s[2 * i]) << 4 | hex_digit(s[2 * i + 1]);
-        return 0;
+        return parse_hex_id(s, 2 * TLS_PIN_BYTES) < 0 ? -EINVAL : hex_read(s, ret->bytes, TLS_PIN_BYTES);
 }
 
 int tls_public_key_read(gnutls_pubkey_t key, const char *whose, TlsPin *ret, Error *err) {

@@ -57,14 +57,8 @@ static int key_decode(TlsKey *key, const char *text, size_t size) {
                 size--;
         if (size % 2 != 0 || size < 2 * TLS_KEY_MIN || size > 2 * TLS_KEY_MAX)
                 return -EINVAL;
-        for (size_t i = 0; i < size; i += 2) {
-                int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
-
-                if (high < 0 || low < 0)
-                        return -EINVAL;
-                key->bytes[key->size++] = high << 4 | low;
-        }
-        return 0;
+        key->size = size / 2;
+        return hex_read(text, key->bytes, key->size);
 }
 
 /* Create the credentials. Return 0 or an error of GnuTLS. */

@@ -12,15 +12,15 @@ enum { TOKEN_VERSION = 1, CHECKSUM_SIZE = 4 };
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 void token_print(const Token *token, Text *ret) {
-        uint8_t bytes[TOKEN_TEXT_MAX];
+        uint8_t bytes[TOKEN_TEXT_MAX], id[TOKEN_ID_BYTES] = {};
         Text w = { .bytes = bytes,
                    .capacity = sizeof(bytes) }; /* on the stack: nothing frees the secret unwiped */
 
         write_u8(&w, TOKEN_VERSION);
         write_u64(&w, token->cluster_id);
         write_raw(&w, token->root, TOKEN_ROOT_BYTES);
-        for (size_t i = 0; i < TOKEN_ID_BYTES; i++)
-                write_u8(&w, hex_digit(token->id[2 * i]) << 4 | hex_digit(token->id[2 * i + 1]));
+        (void) hex_read(token->id, id, TOKEN_ID_BYTES);
+        write_raw(&w, id, TOKEN_ID_BYTES);
         write_raw(&w, token->secret, TOKEN_SECRET_BYTES);
         write_u8(&w, token->n_endpoints);
         for (unsigned i = 0; i < token->n_endpoints; i++) {

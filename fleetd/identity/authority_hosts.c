@@ -283,8 +283,7 @@ static int authority_write_host(AuthorityOp *op, const Cluster *c, const Cluster
                               .certificate = authority_why_issued(op, m, why) };
 
         op->host.expires_ms = op->issued_ms + TLS_LEAF_LIFETIME_MS;
-        for (size_t i = 0; i < sizeof(op->serial); i++)
-                snprintf(op->host.serial + 2 * i, 3, "%02x", op->serial[i]);
+        hex_print(op->serial, sizeof(op->serial), op->host.serial);
         if (token) {
                 record.uses--;
                 spent.id = token->name;

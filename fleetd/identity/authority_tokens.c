@@ -56,8 +56,7 @@ static int authority_make_token(Authority *a, Token *ret, Error *err) {
             secret_random(ret->secret, sizeof(ret->secret)) < 0)
                 return error_set(err, -EIO, "the system has no random numbers");
         memcpy(ret->root, pin.bytes, sizeof(ret->root));
-        for (size_t i = 0; i < sizeof(id); i++)
-                snprintf(ret->id + 2 * i, 3, "%02x", id[i]);
+        hex_print(id, sizeof(id), ret->id);
         return 0;
 }
 

@@ -62,21 +62,12 @@ static bool cluster_key_number(const char *name, uint64_t *ret) {
 }
 
 bool cluster_key_parse(const char *text, size_t size, uint8_t ret[static SEAL_KEY_BYTES]) {
-        if (size != CLUSTER_KEY_TEXT || text[KEY_DIGITS] != '\n')
-                return false;
-        for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
-                int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-
-                if (high < 0 || low < 0)
-                        return false;
-                ret[i] = (uint8_t) (high << 4 | low);
-        }
-        return true;
+        return size == CLUSTER_KEY_TEXT && text[KEY_DIGITS] == '\n' &&
+               hex_read(text, ret, SEAL_KEY_BYTES) == 0;
 }
 
 void cluster_key_print(const ClusterKey *key, char ret[static CLUSTER_KEY_TEXT + 1]) {
-        for (size_t i = 0; i < SEAL_KEY_BYTES; i++)
-                snprintf(ret + 2 * i, 3, "%02x", key->bytes[i]);
+        hex_print(key->bytes, SEAL_KEY_BYTES, ret);
         memcpy(ret + KEY_DIGITS, "\n", 2);
 }
 

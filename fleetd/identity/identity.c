@@ -44,6 +44,12 @@ static int identity_failed(Error *err, int error, const char *action, const char
                          strerror(-error));
 }
 
+static int identity_sync(int fd, const char *state_directory, const char *name, Error *err) {
+        int r = fsync_dir(fd);
+
+        return r < 0 ? identity_failed(err, r, "sync", state_directory, name) : 0;
+}
+
 static int identity_open_state(const char *state_directory, Error *err) {
         int fd = open_dir(state_directory, 0700);
 
@@ -83,10 +89,16 @@ static int identity_open(int state_fd, const char *state_directory, const char *
         return TAKE_FD(fd);
 }
 
+static int identity_open_current(const char *state_directory, Error *err) {
+        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
+
+        return state_fd < 0 ? state_fd : identity_open(state_fd, state_directory, CURRENT, err);
+}
+
 /* -- Reading -- */
 
 int identity_read(const char *state_directory, HostIdentity *ret, Error *err) {
-        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        _cleanup_close_ int fd = identity_open_current(state_directory, err);
         _cleanup_identity_ HostIdentity read = {};
         const struct {
                 const char *name;
@@ -97,9 +109,6 @@ int identity_read(const char *state_directory, HostIdentity *ret, Error *err) {
                       { ROOTS, IDENTITY_ROOTS_MAX, &read.roots } };
         int r;
 
-        if (state_fd < 0)
-                return state_fd;
-        fd = identity_open(state_fd, state_directory, CURRENT, err);
         if (fd < 0)
                 return fd;
         for (size_t i = 0; i < ELEMENTS(files); i++) {
@@ -172,12 +181,9 @@ int identity_read_key(const char *state_directory, char **ret, Error *err) {
 
 /* Create a folder durably: nothing may be moved into a folder that a power cut could remove. */
 static int identity_make_dir(int state_fd, const char *state_directory, const char *name, Error *err) {
-        int r;
-
         if (mkdirat(state_fd, name, 0700) < 0 && errno != EEXIST)
                 return identity_failed(err, -errno, "create", state_directory, name);
-        r = fsync_dir(state_fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, name) : 0;
+        return identity_sync(state_fd, state_directory, name, err);
 }
 
 static int identity_open_next(int state_fd, const char *state_directory, Error *err) {
@@ -207,22 +213,26 @@ int identity_write_key(const char *state_directory, const char *key, Error *err)
         return fd < 0 ? fd : identity_write(fd, state_directory, NEXT, KEY, key, err);
 }
 
+/* Make a key; its text is for identity_wipe(). */
+static int identity_make_key(TlsPrivateKey **ret, char **ret_pem, Error *err) {
+        size_t size;
+        int r;
+
+        r = tls_private_key_new(ret, err);
+        return r < 0 ? r : tls_private_key_print(*ret, ret_pem, &size, err);
+}
+
 int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **ret, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         char *pem = NULL;
-        size_t size;
         int r;
 
         r = identity_read_key(state_directory, &pem, err);
         if (r == -ENOENT) {
                 err->message[0] = 0;
-                r = tls_private_key_new(&key, err);
-                if (r < 0)
-                        return r;
-                r = tls_private_key_print(key, &pem, &size, err);
-                if (r < 0)
-                        return r;
-                r = identity_write_key(state_directory, pem, err);
+                r = identity_make_key(&key, &pem, err);
+                if (r >= 0)
+                        r = identity_write_key(state_directory, pem, err);
         } else if (r >= 0)
                 r = tls_private_key_read(pem, strlen(pem), &key, err);
         if (r < 0) {
@@ -236,12 +246,6 @@ int identity_key(const char *state_directory, char **ret_pem, TlsPrivateKey **re
 
 /* -- The next key -- */
 
-static int identity_open_current(const char *state_directory, Error *err) {
-        _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
-
-        return state_fd < 0 ? state_fd : identity_open(state_fd, state_directory, CURRENT, err);
-}
-
 bool identity_has_next_key(const char *state_directory) {
         _cleanup_close_ int fd = identity_open_current(state_directory, &(Error) {});
 
@@ -252,7 +256,6 @@ int identity_rekey(const char *state_directory, Error *err) {
         _cleanup_close_ int fd = identity_open_current(state_directory, err);
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
         char *pem = NULL;
-        size_t size;
         int r;
 
         if (fd == -ENOENT)
@@ -262,13 +265,9 @@ int identity_rekey(const char *state_directory, Error *err) {
                 return fd;
         if (identity_exists(fd, KEY_NEXT))
                 return 0;
-        r = tls_private_key_new(&key, err);
-        if (r < 0)
-                return r;
-        r = tls_private_key_print(key, &pem, &size, err);
-        if (r < 0)
-                return r;
-        r = identity_write(fd, state_directory, CURRENT, KEY_NEXT, pem, err);
+        r = identity_make_key(&key, &pem, err);
+        if (r >= 0)
+                r = identity_write(fd, state_directory, CURRENT, KEY_NEXT, pem, err);
         identity_wipe(pem);
         return r;
 }
@@ -315,8 +314,7 @@ static int identity_complete_rekey(int fd, const char *state_directory, Error *e
                 return 0;
         if (renameat(fd, KEY_NEXT, fd, KEY) < 0)
                 return identity_failed(err, -errno, "rename", state_directory, CURRENT "/" KEY_NEXT);
-        r = fsync_dir(fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 0;
+        return identity_sync(fd, state_directory, CURRENT, err);
 }
 
 /* Write the files in this order; 'entering' NULL: without that file. */
@@ -361,12 +359,9 @@ int identity_store_first(const char *state_directory, const char *key, const cha
 }
 
 int identity_renew(const char *state_directory, const char *certificate, const char *roots, Error *err) {
-        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        _cleanup_close_ int fd = identity_open_current(state_directory, err);
         int r;
 
-        if (state_fd < 0)
-                return state_fd;
-        fd = identity_open(state_fd, state_directory, CURRENT, err);
         if (fd < 0)
                 return fd;
         r = identity_write(fd, state_directory, CURRENT, ROOTS, roots, err);
@@ -376,11 +371,8 @@ int identity_renew(const char *state_directory, const char *certificate, const c
 }
 
 int identity_require(const char *state_directory, Error *err) {
-        _cleanup_close_ int state_fd = identity_open_state(state_directory, err), fd = -1;
+        _cleanup_close_ int fd = identity_open_current(state_directory, err);
 
-        if (state_fd < 0)
-                return state_fd;
-        fd = identity_open(state_fd, state_directory, CURRENT, err);
         return fd < 0 ? fd : identity_write(fd, state_directory, CURRENT, REQUIRED, "", err);
 }
 
@@ -453,10 +445,8 @@ static int identity_move_old(int state_fd, const char *state_directory, const ch
                 return identity_failed(err, -errno, "open", state_directory, OLD_NEXT);
         if (renameat(state_fd, name, old_fd, name) < 0)
                 return identity_failed(err, -errno, "move", state_directory, name);
-        r = fsync_dir(old_fd);
-        if (r >= 0)
-                r = fsync_dir(state_fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, OLD_NEXT) : 0;
+        r = identity_sync(old_fd, state_directory, OLD_NEXT, err);
+        return r < 0 ? r : identity_sync(state_fd, state_directory, OLD_NEXT, err);
 }
 
 int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_number, Error *err) {
@@ -476,18 +466,25 @@ int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_n
                         continue;
                 if (renameat(state_fd, OLD_NEXT, state_fd, name) < 0)
                         return identity_failed(err, -errno, "rename", state_directory, OLD_NEXT);
-                old_fd = openat(state_fd, OLD, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-                r = old_fd < 0 ? -errno : fsync_dir(old_fd);
-                if (r >= 0)
-                        r = fsync_dir(state_fd);
-                if (r < 0)
-                        return identity_failed(err, r, "sync", state_directory, OLD);
                 if (ret_number)
                         *ret_number = i;
-                return 0;
+                old_fd = openat(state_fd, OLD, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                r = old_fd < 0 ? identity_failed(err, -errno, "sync", state_directory, OLD) :
+                                 identity_sync(old_fd, state_directory, OLD, err);
+                return r < 0 ? r : identity_sync(state_fd, state_directory, OLD, err);
         }
         return error_set(err, -EEXIST, "%s/" OLD " has %u folders of former clusters; remove some of them",
                          state_directory, OLD_MAX);
+}
+
+/* Move all of these to a new folder of old state. */
+static int identity_retire(int state_fd, const char *state_directory, const char *const names[], size_t n,
+                           Error *err) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = identity_move_old(state_fd, state_directory, names[i], err);
+        return r < 0 ? r : identity_keep_old(state_fd, state_directory, NULL, err);
 }
 
 /* Put a complete next identity in force. The former one is moved first, so after a crash in between there is
@@ -502,8 +499,7 @@ static int identity_put_in_force(int state_fd, const char *state_directory, Erro
                 return r;
         if (renameat(state_fd, NEXT, state_fd, CURRENT) < 0)
                 return identity_failed(err, -errno, "rename", state_directory, NEXT);
-        r = fsync_dir(state_fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 0;
+        return identity_sync(state_fd, state_directory, CURRENT, err);
 }
 
 /* -- Leaving -- */
@@ -526,12 +522,7 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
         _cleanup_text_ Text empty = {};
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(state); i++) {
-                r = identity_move_old(state_fd, state_directory, state[i], err);
-                if (r < 0)
-                        return r;
-        }
-        r = identity_keep_old(state_fd, state_directory, NULL, err);
+        r = identity_retire(state_fd, state_directory, state, ELEMENTS(state), err);
         if (r < 0)
                 return r;
         r = remove_tree_at(state_fd, SECRETS);
@@ -545,8 +536,8 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
                 return error_set(err, r, "Failed to write %s: %s", cluster_file, strerror(-r));
         if (unlinkat(state_fd, LEAVING, 0) < 0)
                 return identity_failed(err, -errno, "remove", state_directory, LEAVING);
-        r = fsync_dir(state_fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, LEAVING) : 1;
+        r = identity_sync(state_fd, state_directory, LEAVING, err);
+        return r < 0 ? r : 1;
 }
 
 int identity_begin(const char *state_directory, const char *cluster_file, Error *err) {
@@ -571,12 +562,7 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
                 return 0;
         if (r < 0)
                 return identity_failed(err, r, "read", state_directory, CURRENT "/" ENTERING);
-        for (size_t i = 0; i < ELEMENTS(store); i++) {
-                r = identity_move_old(state_fd, state_directory, store[i], err);
-                if (r < 0)
-                        return r;
-        }
-        r = identity_keep_old(state_fd, state_directory, NULL, err);
+        r = identity_retire(state_fd, state_directory, store, ELEMENTS(store), err);
         if (r < 0)
                 return r;
         r = cluster_file[0] ? cluster_file_write(cluster_file, entering) : 0;
@@ -584,6 +570,6 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
                 return error_set(err, r, "Failed to write %s: %s", cluster_file, strerror(-r));
         if (unlinkat(fd, ENTERING, 0) < 0)
                 return identity_failed(err, -errno, "remove", state_directory, CURRENT "/" ENTERING);
-        r = fsync_dir(fd);
-        return r < 0 ? identity_failed(err, r, "sync", state_directory, CURRENT) : 1;
+        r = identity_sync(fd, state_directory, CURRENT, err);
+        return r < 0 ? r : 1;
 }

@@ -35,15 +35,9 @@ static bool key_file_parse_key(char *line, KeyFile *f) {
                 return false;
         *digits++ = 0;
         if (parse_u64(line + 4, &key->number) < 0 || key->number == 0 ||
-            (f->n > 0 && key->number <= key[-1].number) || strlen(digits) != KEY_FILE_DIGITS)
+            (f->n > 0 && key->number <= key[-1].number) || strlen(digits) != KEY_FILE_DIGITS ||
+            hex_read(digits, key->bytes, SEAL_KEY_BYTES) < 0)
                 return false;
-        for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
-                int high = hex_digit(digits[2 * i]), low = hex_digit(digits[2 * i + 1]);
-
-                if (high < 0 || low < 0)
-                        return false;
-                key->bytes[i] = (uint8_t) (high << 4 | low);
-        }
         f->n++;
         return true;
 }
@@ -89,14 +83,15 @@ int key_file_parse(const char *text, size_t size, KeyFile *ret) {
 }
 
 static void key_file_print(Text *t, const KeyFile *f) {
+        char digits[KEY_FILE_DIGITS + 1];
+
         text_printf(t, KEY_FILE_HEAD "%d\ncluster %016llx\n", KEY_FILE_VERSION,
                     (unsigned long long) f->cluster_id);
         for (size_t i = 0; i < f->n; i++) {
-                text_printf(t, "key %llu ", (unsigned long long) f->keys[i].number);
-                for (size_t k = 0; k < SEAL_KEY_BYTES; k++)
-                        text_printf(t, "%02x", f->keys[i].bytes[k]);
-                text_append(t, "\n");
+                hex_print(f->keys[i].bytes, SEAL_KEY_BYTES, digits);
+                text_printf(t, "key %llu %s\n", (unsigned long long) f->keys[i].number, digits);
         }
+        explicit_bzero(digits, sizeof(digits));
         text_append(t, KEY_FILE_END "\n");
 }
 

@@ -6,11 +6,9 @@
 #include "base/parse.h"
 
 void report_host_write(const char *machine_id, uint8_t bits, Writer *w) {
-        uint8_t bytes[REPORT_HOST_BYTES];
+        uint8_t bytes[REPORT_HOST_BYTES] = {};
 
-        for (size_t i = 0; i < REPORT_ID_BYTES; i++)
-                bytes[i] = (uint8_t) ((unsigned) hex_digit(machine_id[2 * i]) << 4 |
-                                      (unsigned) hex_digit(machine_id[2 * i + 1]));
+        (void) hex_read(machine_id, bytes, REPORT_ID_BYTES);
         bytes[REPORT_ID_BYTES] = bits;
         write_raw(w, bytes, sizeof(bytes));
 }

@@ -147,8 +147,8 @@ static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
         if (r < 0)
                 return r;
         r = sd_bus_message_read_array(m, 'y', &id, &size);
-        for (size_t i = 0; r >= 0 && size == 16 && i < size; i++)
-                snprintf(u->invocation_id + 2 * i, 3, "%02x", ((const uint8_t *) id)[i]);
+        if (r >= 0 && size == 16)
+                hex_print(id, size, u->invocation_id);
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
