@@ -548,8 +548,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def below(self, node):
         """A node and all below it, parents first."""
-        nodes = node.get("nodes", []) if node else []
-        return [{k: v for k, v in node.items() if k != "nodes"}] * bool(node) + [n for child in nodes for n in self.below(child)]
+        if not node:
+            return []
+        return [{k: v for k, v in node.items() if k != "nodes"}] + [n for child in node.get("nodes", []) for n in self.below(child)]
 
     def keys(self, c, key, query, body):
         with c.lock:
