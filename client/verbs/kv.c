@@ -349,11 +349,9 @@ static int watch_once(Watch *watch, const Text *path, Reply *ret_reply, Error *e
 /* Return whether the answer is an error of etcd about changes that are no longer kept, and the index of the
  * store. */
 static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
-        _cleanup_json_ JsonValue *root = NULL;
-        EtcdError e = {};
+        _cleanup_(kv_error_done) EtcdError e = {};
 
-        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
-            kv_error_read(root, &e) < 0)
+        if (kv_error_read(reply, &e) < 0)
                 return false;
         *ret_index = e.index;
         return e.code == WATCH_OUTSIDE || e.code == WATCH_CLEARED;
@@ -371,12 +369,9 @@ static bool watch_is_lost(const Watch *watch, int r, const Reply *reply) {
 }
 
 static void watch_pause(Watch *watch, int r, const Reply *reply, const Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        EtcdError e;
+        _cleanup_(kv_error_done) EtcdError e = {};
 
-        if (r == -EREMOTEIO &&
-            json_value_parse(reply->body.chars ?: "", reply->body.size, &root, NULL) >= 0 &&
-            kv_error_read(root, &e) >= 0)
+        if (r == -EREMOTEIO && kv_error_read(reply, &e) >= 0)
                 (void) error_set(&watch->why, r, "%s (%s)", e.message, e.cause);
         else if (r < 0)
                 (void) error_set(&watch->why, r, "%s", client_answer_text(err));

@@ -27,12 +27,15 @@ void kv_request_done(KvRequest *q);
 #define _cleanup_kv_request_ _cleanup_(kv_request_done)
 
 typedef struct EtcdError {
+        JsonValue *root; /* owned */
         uint64_t code, index;
-        const char *message, *cause; /* borrowed */
+        const char *message, *cause; /* borrowed from 'root' */
 } EtcdError;
 
-/* Read {"errorCode":100,"message":"Key not found","cause":"/a","index":17}; -EBADMSG for any other object. */
-int kv_error_read(const JsonValue *root, EtcdError *ret);
+/* Read {"errorCode":100,"message":"Key not found","cause":"/a","index":17}; -EBADMSG for any other answer.
+ * The caller frees *ret, also after an error. */
+int kv_error_read(const Reply *reply, EtcdError *ret);
+void kv_error_done(EtcdError *e);
 
 /* Append the path of a key, or a field of the form. */
 void kv_append_key(Text *t, const char *key);

@@ -37,16 +37,22 @@ bool kv_is_rejected(long status) {
         return status >= 400 && status < 500;
 }
 
-int kv_error_read(const JsonValue *root, EtcdError *ret) {
+int kv_error_read(const Reply *reply, EtcdError *ret) {
         static const JsonField fields[] = {
                 { "cause", JSON_FIELD_TEXT, offsetof(EtcdError, cause) },
                 { "errorCode", JSON_FIELD_U64, offsetof(EtcdError, code), .required = true },
                 { "index", JSON_FIELD_U64, offsetof(EtcdError, index) },
                 { "message", JSON_FIELD_TEXT, offsetof(EtcdError, message) },
         };
+        int r;
 
         *ret = (EtcdError) { .message = "", .cause = "" };
-        return json_read_fields(root, JSON_FIELDS(fields), ret, NULL);
+        r = json_value_parse(reply->body.chars ?: "", reply->body.size, &ret->root, NULL);
+        return r < 0 ? r : json_read_fields(ret->root, JSON_FIELDS(fields), ret, NULL);
+}
+
+void kv_error_done(EtcdError *e) {
+        json_value_free(e->root);
 }
 
 /* Append the right that a rejected request needs: "this needs the right keys-write:/app". */
@@ -58,12 +64,10 @@ static void append_right(Text *t, const char *method, const char *path) {
 }
 
 int kv_fail_answer(const Reply *reply, const char *method, const char *path, uint64_t *ret_code) {
-        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_(kv_error_done) EtcdError e = {};
         _cleanup_text_ Text t = {};
-        EtcdError e;
 
-        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
-            kv_error_read(root, &e) < 0) {
+        if (kv_error_read(reply, &e) < 0) {
                 Error err = {};
                 int r = reply_check(reply, &err);
 
@@ -118,21 +122,21 @@ int kv_run(Client *c, KvRequest *q, Error *err) {
 
 int kv_send(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        EtcdError e;
+        _cleanup_(kv_error_done) EtcdError e = {};
         int r;
 
         r = kv_connect(c, q, &reply, err);
         if (r < 0)
                 return r;
         q->index = reply.index;
-        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &q->root, NULL);
         if (is_success(&reply)) {
+                r = json_value_parse(reply.body.chars ?: "", reply.body.size, &q->root, NULL);
                 if (r < 0)
                         return error_set(err, r, "fleetd's answer is not JSON");
                 q->node = json_value_member(q->root, "node");
                 return 0;
         }
-        if (r < 0 || kv_error_read(q->root, &e) < 0)
+        if (kv_error_read(&reply, &e) < 0)
                 return reply_check(&reply, err);
         q->code = e.code;
         q->rejected = kv_is_rejected(reply.status);

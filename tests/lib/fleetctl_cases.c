@@ -30,15 +30,6 @@ enum { FILE_MAX = 4 * 1024 * 1024, ENVIRONMENT_MAX = 8, TRANSCRIPT_ROWS = 24 };
 
 /* -- Reading -- */
 
-static void *more(void *items, size_t *capacity, size_t n, size_t size) {
-        if (n < *capacity)
-                return items;
-        *capacity = *capacity ? *capacity * 2 : 16;
-        items = realloc(items, *capacity * size);
-        assert(items);
-        return items;
-}
-
 /* Replace "\n" and other escapes in place. */
 static size_t unescape(char *s) {
         static const char letters[] = "n\nt\te\033r\r\\\\";
@@ -90,7 +81,7 @@ static void add_line(CaseFile *file, const char *line, size_t size) {
         Case *c = title && title->n > 0 ? &title->cases[title->n - 1] : NULL;
 
         if (*line == '#') {
-                file->titles = more(file->titles, &file->capacity, file->n, sizeof(*file->titles));
+                assert(GROW(file->titles, file->capacity, file->n + 1) == 0);
                 file->titles[file->n++] = (CaseTitle) { .name = strndup(line + 2, size - 2),
                                                         .shared = strdup("") };
                 return;
@@ -99,7 +90,7 @@ static void add_line(CaseFile *file, const char *line, size_t size) {
         if (*line == '$') {
                 _cleanup_free_ char *words = strndup(line + 1, size - 1);
 
-                title->cases = more(title->cases, &title->capacity, title->n, sizeof(*title->cases));
+                assert(GROW(title->cases, title->capacity, title->n + 1) == 0);
                 title->cases[title->n] = (Case) { .title = title->name,
                                                   .shared = title->shared,
                                                   .given = strdup(""),
@@ -539,40 +530,35 @@ static void name_folders(Text *t) {
         }
 }
 
-/* Replace the holder of a lock, "host PID". */
-static void name_holder(Text *t) {
-        char mark[40], *at;
+/* Replace what is between 'before' and 'after', at their first occurrence. */
+static void name_part(Text *t, const char *before, const char *part, const char *after, const char *name) {
+        char mark[64], *at;
         Text whole = {};
 
-        snprintf(mark, sizeof(mark), "%%20%ld&ttl=", (long) getpid());
+        snprintf(mark, sizeof(mark), "%s%s%s", before, part, after);
         at = t->chars ? strstr(t->chars, mark) : NULL;
         if (!at)
                 return;
+        at += strlen(before);
         text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
-        text_append(&whole, "%20PID&ttl=");
-        text_append(&whole, at + strlen(mark));
+        text_append(&whole, name);
+        text_append(&whole, at + strlen(part));
         text_done(t);
         *t = whole;
 }
 
+/* Replace the holder of a lock, "host PID". */
+static void name_holder(Text *t) {
+        char pid[24];
+
+        snprintf(pid, sizeof(pid), "%ld", (long) getpid());
+        name_part(t, "%20", pid, "&ttl=", "PID");
+}
+
 /* Replace the version by VERSION: a release must not change the files. */
 static void name_version(Text *t) {
-        static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n",
-                                              "VERSION:\n\t" PACKAGE_VERSION "\n" };
-
-        for (size_t i = 0; i < ELEMENTS(before); i++) {
-                char *at = t->chars ? strstr(t->chars, before[i]) : NULL;
-                Text whole = {};
-
-                if (!at)
-                        continue;
-                at += strlen(before[i]) - strlen(PACKAGE_VERSION "\n");
-                text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
-                text_append(&whole, "VERSION");
-                text_append(&whole, at + strlen(PACKAGE_VERSION));
-                text_done(t);
-                *t = whole;
-        }
+        name_part(t, "fleetctl version ", PACKAGE_VERSION, "\n", "VERSION");
+        name_part(t, "VERSION:\n\t", PACKAGE_VERSION, "\n", "VERSION");
 }
 
 char *case_print(CaseResult *result) {
