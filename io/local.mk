@@ -1,7 +1,7 @@
 noinst_LIBRARIES += io/libio.a
 io_libio_a_SOURCES = \
 	io/loop.h io/loop.c io/turn.h io/turn.c io/loop_uv.h io/loop_uv.c io/child_uv.h io/child_uv.c io/stream.h io/stream_ops.c io/net_uv_internal.h io/net_uv.c io/stream_uv.c \
-	io/http.h io/http_connection.h io/http.c io/http_answer.c io/http_server.c io/http_parameters.c \
+	io/http.h io/http_connection.h io/http.c io/http_parser.c io/http_answer.c io/http_server.c io/http_parameters.c \
 	io/tls.h io/tls.c io/tls_key_internal.h io/tls_key.c io/tls_roles.h io/tls_roles_internal.h io/tls_fields.c io/tls_issue.c io/tls_verify.c io/tls_credentials.h io/tls_credentials.c io/disk.h io/disk_real.c io/seal.h io/seal.c
 io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(GNUTLS_CFLAGS) $(LLHTTP_CFLAGS)
 

@@ -199,13 +199,7 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *resu
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        r = leave_out(txn, o);
-        if (r < 0)
-                return r;
-        r = configure(txn, result->raft_id, o->address);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, ret);
+        r = leave_out(txn, o) ?: configure(txn, result->raft_id, o->address) ?: tree_meta(txn, ret);
         if (r < 0)
                 return r;
 
@@ -221,10 +215,7 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *resu
         if (r < 0)
                 return r;
         ret->index = keys.index;
-        r = tree_set_meta(txn, ret);
-        if (r < 0)
-                return r;
-        r = tree_clear_events(txn, ret->index + 1);
+        r = tree_set_meta(txn, ret) ?: tree_clear_events(txn, ret->index + 1);
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
@@ -350,13 +341,9 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
         KvOffline result = {};
         int r;
 
-        r = backup_tree_check(folder, file, &d, err);
-        if (r < 0)
-                return r;
-        r = tree_open(folder, &(TreeOptions) { .read_only = true }, &tree, err);
-        if (r < 0)
-                return r;
-        r = offline_describe(tree, &result, err);
+        r = backup_tree_check(folder, file, &d, err)                                    ?:
+                    tree_open(folder, &(TreeOptions) { .read_only = true }, &tree, err) ?:
+                    offline_describe(tree, &result, err);
         if (r < 0)
                 return r;
         *ret = result;
@@ -418,19 +405,11 @@ static int offline_collect(const KvOfflineOptions *o, const char *beside, Found 
                            Tree **ret, KvOffline *result, Error *err) {
         int r;
 
-        r = find(found, o, err);
-        if (r < 0)
-                return r;
-        r = workshop_open(w, beside, err);
-        if (r < 0)
-                return r;
-        r = workshop_copy(w, found->tree, "work", err);
-        if (r < 0)
-                return r;
-        r = workshop_open_tree(w, "work", o->quota, ret, err);
-        if (r < 0)
-                return r;
-        r = offline_apply_all(*ret, found, err);
+        r = find(found, o, err)                                       ?:
+                    workshop_open(w, beside, err)                     ?:
+                    workshop_copy(w, found->tree, "work", err)        ?:
+                    workshop_open_tree(w, "work", o->quota, ret, err) ?:
+                                                                        offline_apply_all(*ret, found, err);
         if (r < 0)
                 return r;
         /* A tree that the log alone has made does not hold its identity yet. */
@@ -544,10 +523,7 @@ static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *fo
                           KvOffline *result, Error *err) {
         int r;
 
-        r = offline_collect(o, file, found, w, ret, result, err);
-        if (r < 0)
-                return r;
-        r = workshop_copy(w, *ret, "backup", err);
+        r = offline_collect(o, file, found, w, ret, result, err) ?: workshop_copy(w, *ret, "backup", err);
         if (r < 0)
                 return r;
         r = backup_describe(o, w, *ret, result);
@@ -621,13 +597,9 @@ static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char
                         KvOffline *result, Error *err) {
         int r;
 
-        r = take_in(w, file, err);
-        if (r < 0)
-                return r;
-        r = check_backup(w, "work", file, err);
-        if (r < 0)
-                return r;
-        r = workshop_open_tree(w, "work", o->quota, ret, err);
+        r = take_in(w, file, err)                      ?:
+                    check_backup(w, "work", file, err) ?:
+                                                         workshop_open_tree(w, "work", o->quota, ret, err);
         if (r < 0)
                 return r;
         result->raft_id = BOOTSTRAP_RAFT_ID; /* of the only member of a new lineage */

@@ -83,11 +83,25 @@ struct Serve {
 
 /* Send what it has in a turn of the loop. */
 void subscription_ready(Subscription *s);
+/* The same after SERVE_RETRY_MS. */
+void subscription_wait(Subscription *s);
+void subscription_dequeue(Subscription *s);
+void subscription_free(Subscription *s);
+/* A host that is not told takes its state for complete: its sessions end then. */
+void serve_send_gone(Serve *serve, PeerSession *session, const RemoteEnd *end);
 /* End it, and tell the host why. */
 void subscription_end(Subscription *s, RemoteGone cause, uint64_t oldest);
 /* Send items, with which the subscription is complete up to the index; 0: more follow. -ENOMEM, or as
  * peer_reply(). */
 int subscription_send(Subscription *s, PeerSession *session, uint64_t index, const Writer *items);
+
+/* Forget the changed keys, and the versions that the host has. */
+void slice_forget(Subscription *s);
+
+/* Send the events that wait, or end the subscription. Return false if it has to wait. */
+bool events_flush(Subscription *s, PeerSession *session);
+/* Watch a key for the host. A negative errno: the subscription was ended. */
+int events_watch(Subscription *s, KvBytes key, uint64_t since);
 
 /* -- serve_slices.c -- */
 
@@ -98,4 +112,3 @@ int slice_begin(Subscription *s, RemoteSubscribe *subscribe);
 int slice_enter_versions(Subscription *s);
 /* Send one page, or end the subscription. Return false if it has to wait. */
 bool slice_send(Subscription *s, PeerSession *session);
-void slice_forget(Subscription *s);

@@ -4,22 +4,6 @@
 
 enum { ITEM_KEPT_MAX = 16 * 1024 }; /* bytes of an item that stays in memory for other hosts */
 
-void slice_forget(Subscription *s) {
-        for (Changed *c = s->changed, *next; c; c = next) {
-                next = c->hh.next;
-                HASH_DEL(s->changed, c);
-                free(c);
-        }
-        HASH_CLEAR(hh, s->versions);
-        for (VersionBlock *block; (block = SLIST_FIRST(&s->blocks));) {
-                SLIST_REMOVE_HEAD(&s->blocks, blocks);
-                free(block);
-        }
-        writer_done(&s->hashes);
-        s->hashes = (Writer) {};
-        s->unread = (Reader) {};
-}
-
 /* 0 or -ENOMEM. */
 static int subscription_add(Subscription *s, KvBytes key) {
         Changed *c;
