@@ -58,4 +58,4 @@ tests_fuzz_fuzz_raft_message_SOURCES = tests/fuzz/raft_message.c tests/fuzz/stan
 tests_fuzz_fuzz_raft_message_LDADD = kvstore/raft/libraftcore.a base/libbase.a
 tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c
 tests_fuzz_fuzz_raft_log_LDADD = kvstore/raft/libraftcore.a io/libio.a base/libbase.a
-EXTRA_DIST += tests/sim/test-raft-core.sh tests/lib/raft_names.h tests/lib/replica_states.h
+EXTRA_DIST += tests/sim/test-raft-core.sh tests/lib/commands.h tests/lib/raft_names.h tests/lib/replica_states.h

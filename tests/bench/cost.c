@@ -14,6 +14,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/applied.h"
 #include "tests/bench/prices.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7 };
@@ -129,7 +130,7 @@ static KvBytes text(Arena *arena, const char *format, ...) {
 static void put(const char *key, size_t size) {
         Entry e = begin();
 
-        assert(add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { large, size } }));
+        assert(add(&e, &COMMAND(KV_SET, key, .value = { large, size })));
         quiet(&e);
 }
 
@@ -142,11 +143,8 @@ static void fill(const char *dir, unsigned n, size_t size, uint64_t ttl_ms) {
                         char key[1024];
 
                         snprintf(key, sizeof(key), "%s/%06u", dir, i * 2654435761u % 1000000);
-                        if (i == n || !add(&e, &(KvCommand) { .op = KV_SET,
-                                                              .key = kv_string(key),
-                                                              .value = { large, size },
-                                                              .has_ttl = ttl_ms > 0,
-                                                              .ttl_ms = ttl_ms }))
+                        if (i == n || !add(&e, &COMMAND(KV_SET, key, .value = { large, size },
+                                                        .has_ttl = ttl_ms > 0, .ttl_ms = ttl_ms)))
                                 break;
                 }
                 quiet(&e);
@@ -258,9 +256,7 @@ static void set_large(const char *name) {
         for (unsigned i = 0; i < 3; i++) {
                 Entry e = begin();
 
-                assert(add(&e, &(KvCommand) { .op = KV_SET,
-                                              .key = kv_string("/large"),
-                                              .value = { large, sizeof(large) } }));
+                assert(add(&e, &COMMAND(KV_SET, "/large", .value = { large, sizeof(large) })));
                 report(name, &e);
         }
 }
@@ -271,11 +267,7 @@ static void refreshes(const char *name) {
                 Entry e = begin();
 
                 for (unsigned i = 0; i < 1000; i++)
-                        (void) add(&e, &(KvCommand) { .op = KV_SET,
-                                                      .key = kv_string("/r"),
-                                                      .refresh = true,
-                                                      .has_ttl = true,
-                                                      .ttl_ms = 1000000 });
+                        (void) add(&e, &COMMAND(KV_SET, "/r", .refresh = true, TTL(1000000)));
                 report(name, &e);
         }
 }
@@ -347,22 +339,17 @@ static void remove_dir(const char *name, unsigned n, size_t size, uint64_t ttl_m
 
         fill("/rm", n, size, ttl_ms);
         e = begin();
-        assert(add(&e, &(KvCommand) { .op = KV_DELETE, .key = kv_string("/rm"), .recursive = true }));
+        assert(add(&e, &COMMAND(KV_DELETE, "/rm", .recursive = true)));
         report(name, &e);
         if (n_refused > 0) {
                 e = begin();
-                (void) add(&e, &(KvCommand) {
-                                       .op = KV_SET, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
-                (void) add(&e,
-                           &(KvCommand) {
-                                   .op = KV_UPDATE, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
+                (void) add(&e, &COMMAND(KV_SET, "/rm", .dir = true, .has_ttl = true));
+                (void) add(&e, &COMMAND(KV_UPDATE, "/rm", .dir = true, .has_ttl = true));
                 quiet(&e);
         }
         for (unsigned i = 0; i < 1000; i++) {
                 e = begin();
-                (void) add(&e,
-                           &(KvCommand) {
-                                   .op = KV_EXPIRE, .key = kv_string("/"), .internal = true, .limit = 1000 });
+                (void) add(&e, &COMMAND(KV_EXPIRE, "/", .internal = true, .limit = 1000));
                 if (i < 2 && n_refused > 0)
                         report("  its expiry", &e);
                 else
@@ -433,8 +420,7 @@ static void long_keys(const char *name) {
 
                         memcpy(key, dir, 486);
                         snprintf(key + 486, 100, "/%06u", k * 400 + i);
-                        if (!add(&e, &(KvCommand) {
-                                             .op = KV_SET, .key = kv_string(key), .value = kv_string("v") }))
+                        if (!add(&e, &SET(key, "v")))
                                 break;
                 }
                 if (k % 4 == 3)
@@ -456,11 +442,7 @@ static void refused_compares(const char *name) {
 
         put("/cmp", sizeof(large));
         for (unsigned i = 0; i < 1000; i++)
-                (void) add(&e, &(KvCommand) { .op = KV_SET,
-                                              .key = kv_string("/cmp"),
-                                              .value = kv_string("v"),
-                                              .has_prev_value = true,
-                                              .prev_value = kv_string("x") });
+                (void) add(&e, &SET("/cmp", "v", IF_VALUE("x")));
         report(name, &e);
 }
 

@@ -1,3 +1,4 @@
+#include "tests/lib/commands.h"
 #include "tests/lib/three_hosts.h"
 
 #include <errno.h>
@@ -197,9 +198,7 @@ static bool answer_came(void *userdata) {
 KvStatus three_hosts_put(ThreeHostsHost *h, const char *key, const char *value) {
         Answer a = {};
 
-        if (kv_propose(h->store,
-                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) },
-                       on_answer, &a, NULL) < 0)
+        if (kv_propose(h->store, &SET(key, value), on_answer, &a, NULL) < 0)
                 return KV_UNKNOWN;
         MUST(three_hosts_until(h->trio, answer_came, &a));
         return a.status;

@@ -16,6 +16,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/replica_internal.h"
+#include "tests/lib/commands.h"
 #include "tests/sim/scenarios.h"
 
 enum { ENTRIES = 2200, VERDICT_MS = 20000 };
@@ -79,10 +80,8 @@ static void write_some(Stores *all, unsigned n) {
                 UNTIL(all, "there-is-a-leader", stores_leader(all));
                 snprintf(key, sizeof(key), "/some/%u", i % 50);
                 if (kv_propose(stores_leader(all)->store,
-                               &(KvCommand) { .op = KV_SET,
-                                              .key = kv_string(key),
-                                              .value = { value, sizeof(value) } },
-                               on_answer, &a, NULL) < 0)
+                               &COMMAND(KV_SET, key, .value = { value, sizeof(value) }), on_answer, &a,
+                               NULL) < 0)
                         abort();
                 while (!a.came)
                         run_ms(all, 1);
@@ -170,16 +169,14 @@ static void a_host_without_majority_finds_that_its_own_tree_is_corrupt(Stores *a
         Host *away, *h;
 
         UNTIL(all, "there-are-three-voters", is_whole(all, 3));
-        do_one(all,
-               &(KvCommand) { .op = KV_SET, .key = kv_string("/d/rots"), .value = kv_string("1234567 ") });
+        do_one(all, &SET("/d/rots", "1234567 "));
         run_ms(all, 1000);
         away = leave_one_behind(all);
         do
                 h = stores_any(all);
         while (h == away);
         UNTIL(all, "a-tree-is-corrupted", store_rot_tree(h));
-        do_one(all, &(KvCommand) { .op = KV_DELETE,
-                                   .key = kv_string("/d/rots") }); /* from here on the hashes differ */
+        do_one(all, &COMMAND(KV_DELETE, "/d/rots")); /* from here on the hashes differ */
         UNTIL(all, "a-corrupt-tree-is-found", h->corrupt_tree == 0);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));

@@ -14,6 +14,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/events.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
 
@@ -74,19 +75,15 @@ static KvResult apply(Fixture *f, KvCommand cmd) {
 
 /* Shorthand: set "/a" to "v". */
 static KvResult set(Fixture *f, const char *key, const char *value) {
-        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) });
+        return apply(f, SET(key, value));
 }
 
 static KvResult set_for(Fixture *f, const char *key, const char *value, uint64_t ttl_ms) {
-        return apply(f, (KvCommand) { .op = KV_SET,
-                                      .key = kv_string(key),
-                                      .value = kv_string(value),
-                                      .has_ttl = true,
-                                      .ttl_ms = ttl_ms });
+        return apply(f, SET(key, value, TTL(ttl_ms)));
 }
 
 static KvResult make_dir(Fixture *f, const char *key) {
-        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .dir = true });
+        return apply(f, COMMAND(KV_SET, key, .dir = true));
 }
 
 static KvResult expire(Fixture *f, uint64_t now_ms, uint64_t limit) {
@@ -158,7 +155,7 @@ static void a_set_over_a_file_makes_a_new_node_without_the_old_ttl(void **state)
         assert_int_equal(node.created, 2);
         assert_int_equal(node.expires_ms, 0);
 
-        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .dir = true });
+        apply(f, COMMAND(KV_SET, "/a", .dir = true));
         assert_true(node_of(f, "/a", &node) && node.dir);
         assert_refused(f, set(f, "/a", "v"), KV_NOT_FILE, "/a");
         assert_refused(f, make_dir(f, "/a"), KV_NOT_FILE, "/a");
@@ -169,14 +166,10 @@ static void a_file_in_the_way_is_named(void **state) {
 
         set(f, "/a/file", "v");
         assert_refused(f, set(f, "/a/file/b/c", "v"), KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a/file/b") }),
-                       KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/file/b") }),
-                       KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a/file/b") }),
-                       KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/a/file") }), KV_NOT_DIR,
-                       "/a/file");
+        assert_refused(f, apply(f, COMMAND(KV_CREATE, "/a/file/b")), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, COMMAND(KV_UPDATE, "/a/file/b")), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, COMMAND(KV_DELETE, "/a/file/b")), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, COMMAND(KV_POST, "/a/file")), KV_NOT_DIR, "/a/file");
         assert_false(exists(f, "/a/file/b"));
 }
 
@@ -184,22 +177,17 @@ static void the_first_missing_node_is_named(void **state) {
         Fixture *f = *state;
 
         set(f, "/a/b", "v");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/x/y/z") }),
-                       KV_NOT_FOUND, "/a/x");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/x") }), KV_NOT_FOUND,
-                       "/x");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/x/y"), .prev_index = 1 }),
-                       KV_NOT_FOUND, "/x");
+        assert_refused(f, apply(f, COMMAND(KV_UPDATE, "/a/x/y/z")), KV_NOT_FOUND, "/a/x");
+        assert_refused(f, apply(f, COMMAND(KV_DELETE, "/x")), KV_NOT_FOUND, "/x");
+        assert_refused(f, apply(f, COMMAND(KV_SET, "/x/y", .prev_index = 1)), KV_NOT_FOUND, "/x");
 }
 
 static void create_refuses_what_exists(void **state) {
         Fixture *f = *state;
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }).action,
-                         KV_ACTION_CREATE);
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }), KV_EXISTS,
-                       "/d/a");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d") }), KV_EXISTS, "/d");
+        assert_int_equal(apply(f, COMMAND(KV_CREATE, "/d/a")).action, KV_ACTION_CREATE);
+        assert_refused(f, apply(f, COMMAND(KV_CREATE, "/d/a")), KV_EXISTS, "/d/a");
+        assert_refused(f, apply(f, COMMAND(KV_CREATE, "/d")), KV_EXISTS, "/d");
 }
 
 static void update_keeps_the_created_index_and_takes_ttl_and_value_from_the_request(void **state) {
@@ -208,7 +196,7 @@ static void update_keeps_the_created_index_and_takes_ttl_and_value_from_the_requ
         KvNode node;
 
         set_for(f, "/a", "v", 5000);
-        result = apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a") });
+        result = apply(f, COMMAND(KV_UPDATE, "/a"));
         assert_int_equal(result.action, KV_ACTION_UPDATE);
         assert_true(node_of(f, "/a", &node));
         assert_int_equal(node.created, 1);
@@ -223,25 +211,20 @@ static void updating_a_directory_changes_its_ttl_but_not_its_stored_index(void *
         KvNode node;
 
         make_dir(f, "/d");
-        result = apply(
-                f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 700 });
+        result = apply(f, COMMAND(KV_UPDATE, "/d", TTL(700)));
         assert_int_equal(result.status, KV_OK);
         assert_int_equal(result.node.modified, 2);
         assert_true(result.node.dir);
         assert_true(node_of(f, "/d", &node) && node.dir);
         assert_int_equal(node.modified, 1);
         assert_int_equal(node.expires_ms, 700);
-        assert_refused(
-                f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("v") }),
-                KV_NOT_FILE, "/d");
+        assert_refused(f, apply(f, COMMAND(KV_UPDATE, "/d", .value = kv_string("v"))), KV_NOT_FILE, "/d");
 }
 
 static void a_comparison_that_fails_says_what_it_found(void **state) {
         Fixture *f = *state;
-        KvCommand swap = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 9 };
-        KvCommand remove = {
-                .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("x")
-        };
+        KvCommand swap = SET("/a", "new", .prev_index = 9);
+        KvCommand remove = COMMAND(KV_DELETE, "/a", IF_VALUE("x"));
 
         set(f, "/a", "v");
         assert_refused(f, apply(f, swap), KV_COMPARE_FAILED, "[9 != 1]");
@@ -260,19 +243,14 @@ static void a_comparison_that_holds_swaps_or_deletes(void **state) {
         KvNode node;
 
         set(f, "/a", "v");
-        result = apply(f, (KvCommand) { .op = KV_SET,
-                                        .key = kv_string("/a"),
-                                        .value = kv_string("w"),
-                                        .prev_index = 1,
-                                        .has_prev_value = true,
-                                        .prev_value = kv_string("v") });
+        result = apply(f, SET("/a", "w", .prev_index = 1, IF_VALUE("v")));
         assert_int_equal(result.action, KV_ACTION_CAS);
         assert_bytes(result.prev.value, "v");
         assert_true(node_of(f, "/a", &node));
         assert_int_equal(node.created, 1);
         assert_int_equal(node.modified, 2);
 
-        result = apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 2 });
+        result = apply(f, COMMAND(KV_DELETE, "/a", .prev_index = 2));
         assert_int_equal(result.action, KV_ACTION_CAD);
         assert_bytes(result.prev.value, "w");
         assert_false(exists(f, "/a"));
@@ -282,19 +260,18 @@ static void an_in_order_child_is_named_after_the_next_index(void **state) {
         Fixture *f = *state;
         KvResult result;
 
-        result = apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("job") });
+        result = apply(f, COMMAND(KV_POST, "/q", .value = kv_string("job")));
         assert_int_equal(result.action, KV_ACTION_CREATE);
         assert_bytes(result.node.key, "/q/00000000000000000001");
-        result = apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/") });
+        result = apply(f, COMMAND(KV_POST, "/"));
         assert_bytes(result.node.key, "/00000000000000000002");
         set(f, "/q/00000000000000000004", "in the way");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q") }), KV_EXISTS,
-                       "/q/00000000000000000004");
+        assert_refused(f, apply(f, COMMAND(KV_POST, "/q")), KV_EXISTS, "/q/00000000000000000004");
 }
 
 static void a_directory_goes_only_when_it_is_asked_for(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d") };
+        KvCommand remove = COMMAND(KV_DELETE, "/d");
         KvResult result;
 
         set(f, "/d/e/_hidden", "v");
@@ -316,23 +293,16 @@ static void the_root_is_read_only(void **state) {
         Fixture *f = *state;
 
         assert_refused(f, set(f, "/", "v"), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY,
-                       "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY,
-                       "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/"), .prev_index = 1 }),
-                       KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .recursive = true }),
-                       KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .prev_index = 1 }),
-                       KV_NOT_FILE, "");
+        assert_refused(f, apply(f, COMMAND(KV_CREATE, "/")), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, COMMAND(KV_UPDATE, "/")), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, COMMAND(KV_SET, "/", .prev_index = 1)), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, COMMAND(KV_DELETE, "/", .recursive = true)), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, COMMAND(KV_DELETE, "/", .prev_index = 1)), KV_NOT_FILE, "");
 }
 
 static void a_refresh_keeps_the_value_and_is_marked_for_the_watchers(void **state) {
         Fixture *f = *state;
-        KvCommand refresh = {
-                .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 900
-        };
+        KvCommand refresh = COMMAND(KV_UPDATE, "/a", .refresh = true, TTL(900));
         KvResult result;
 
         set(f, "/a", "v");
@@ -357,8 +327,7 @@ static void what_is_due_goes_in_order_of_time_one_event_each(void **state) {
         set_for(f, "/b", "", 500);
         set_for(f, "/a", "", 500);
         set_for(f, "/now", "", 0);
-        apply(f, (KvCommand) {
-                         .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 600 });
+        apply(f, COMMAND(KV_SET, "/d", .dir = true, TTL(600)));
         set(f, "/d/x/y", "");
 
         expire(f, 999, 100);
@@ -408,9 +377,9 @@ static void a_ttl_beyond_reckoning_is_for_ever_and_not_for_a_moment(void **state
 static void a_transaction_does_all_in_order_or_nothing(void **state) {
         Fixture *f = *state;
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
-                { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true },
-                { .op = KV_CREATE, .key = kv_string("/c/d") },
+                SET("/a", "1"),
+                COMMAND(KV_DELETE, "/b", .recursive = true),
+                COMMAND(KV_CREATE, "/c/d"),
         };
         KvCheck checks[] = {
                 { .kind = KV_CHECK_EXISTS, .key = kv_string("/b") },
@@ -443,7 +412,7 @@ static void a_transaction_does_all_in_order_or_nothing(void **state) {
 
 static void a_check_of_a_value_holds_for_a_file_with_these_very_bytes(void **state) {
         Fixture *f = *state;
-        KvCommand write = { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("new") };
+        KvCommand write = SET("/b", "new");
         KvCheck check = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { "a\0b", 3 } };
         KvCommand txn = { .op = KV_TXN, .writes = &write, .n_writes = 1, .checks = &check, .n_checks = 1 };
 
@@ -454,9 +423,7 @@ static void a_check_of_a_value_holds_for_a_file_with_these_very_bytes(void **sta
                        "/a"); /* a directory has none, not an empty one */
         check.key = kv_string("/a/below");
         assert_int_equal(apply(f, txn).status, KV_OK);
-        assert_int_equal(
-                apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/c"), .value = { "a\0c", 3 } }).status,
-                KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_SET, "/c", .value = { "a\0c", 3 })).status, KV_OK);
         check = (KvCheck) { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = { "a\0b", 3 } };
         assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/c");
         check.value.data = "a\0c";
@@ -466,9 +433,9 @@ static void a_check_of_a_value_holds_for_a_file_with_these_very_bytes(void **sta
 static void a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it(void **state) {
         Fixture *f = *state;
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2") },
-                { .op = KV_DELETE, .key = kv_string("/a") },
+                SET("/a", "1"),
+                SET("/a", "2"),
+                COMMAND(KV_DELETE, "/a"),
         };
         KvCheck checks[] = {
                 { .kind = KV_CHECK_ABSENT, .key = kv_string("/a") },
@@ -507,12 +474,9 @@ static void the_answer_to_a_transaction_is_bounded_for_all_removals(void **state
 
         for (unsigned i = 0; i < 6; i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/%u", i);
-                assert_int_equal(apply(f, (KvCommand) { .op = KV_SET,
-                                                        .key = kv_string(keys[i]),
-                                                        .value = { large, KV_VALUE_MAX } })
-                                         .status,
+                assert_int_equal(apply(f, COMMAND(KV_SET, keys[i], .value = { large, KV_VALUE_MAX })).status,
                                  KV_OK);
-                writes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string(keys[i]) };
+                writes[i] = COMMAND(KV_DELETE, keys[i]);
         }
         result = apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 6 });
         assert_int_equal(result.status, KV_OK);
@@ -524,17 +488,9 @@ static void the_answer_to_a_transaction_is_bounded_for_all_removals(void **state
 static void a_transaction_sees_its_own_writes(void **state) {
         Fixture *f = *state;
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
-                { .op = KV_SET,
-                  .key = kv_string("/a"),
-                  .value = kv_string("2"),
-                  .has_prev_value = true,
-                  .prev_value = kv_string("1") },
-                { .op = KV_SET,
-                  .key = kv_string("/a"),
-                  .value = kv_string("3"),
-                  .has_prev_value = true,
-                  .prev_value = kv_string("1") },
+                SET("/a", "1"),
+                SET("/a", "2", IF_VALUE("1")),
+                SET("/a", "3", IF_VALUE("1")),
         };
 
         assert_refused(f, apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 3 }),
@@ -548,25 +504,20 @@ static void an_order_of_an_older_term_changes_nothing(void **state) {
         Fixture *f = *state;
 
         f->term = 5;
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 4 }),
-                       KV_TERM_CHANGED, "");
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 5 }).status,
-                         KV_OK);
+        assert_refused(f, apply(f, COMMAND(KV_SET, "/a", .term = 4)), KV_TERM_CHANGED, "");
+        assert_int_equal(apply(f, COMMAND(KV_SET, "/a", .term = 5)).status, KV_OK);
 }
 
 static void fleets_own_keys_are_written_by_fleet_alone(void **state) {
         Fixture *f = *state;
-        KvCommand write = { .op = KV_SET, .key = kv_string("/_fleet/unit/a"), .internal = true };
+        KvCommand write = COMMAND(KV_SET, "/_fleet/unit/a", .internal = true);
 
         assert_int_equal(apply(f, write).status, KV_OK);
         write.internal = false;
         assert_int_equal(apply(f, write).status, KV_FORBIDDEN);
         assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = &write, .n_writes = 1 }).status,
                          KV_FORBIDDEN);
-        assert_int_equal(
-                apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true })
-                        .status,
-                KV_FORBIDDEN);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, "/_fleet", .recursive = true)).status, KV_FORBIDDEN);
         assert_true(exists(f, "/_fleet/unit/a"));
         assert_int_equal(set(f, "/_fleetwood", "").status, KV_OK);
 }
@@ -584,13 +535,8 @@ static void a_quota_of_nodes_refuses_new_ones_and_not_changes(void **state) {
         assert_int_equal(refused.status, KV_TOO_LARGE);
         assert_bytes(refused.cause, "the quota of 2 nodes (QuotaKeys=) for users' keys is used up");
         assert_int_equal(set(f, "/b", "2").status, KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET,
-                                                .key = kv_string("/_fleet/unit/x"),
-                                                .value = kv_string("1"),
-                                                .internal = true })
-                                 .status,
-                         KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") }).status, KV_OK);
+        assert_int_equal(apply(f, SET("/_fleet/unit/x", "1", .internal = true)).status, KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, "/a")).status, KV_OK);
         assert_int_equal(set(f, "/c", "1").status, KV_OK);
 }
 
@@ -640,9 +586,7 @@ static void a_program_that_knows_less_stops_and_skips_nothing(void **state) {
 
 static void a_full_quota_refuses_users_and_not_fleet(void **state) {
         Fixture *f = *state;
-        KvCommand ours = {
-                .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true, .value = kv_string("v")
-        };
+        KvCommand ours = SET("/_fleet/a", "v", .internal = true);
         char value[201] = "";
         KvResult result;
 
@@ -660,22 +604,18 @@ static void a_full_quota_refuses_users_and_not_fleet(void **state) {
         f->meta.quota = 100;
         assert_int_equal(set(f, "/a", "v").status, KV_OK);
         assert_int_equal(set(f, "/a", "vv").status, KV_TOO_LARGE);
-        assert_int_equal(
-                apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("vv") })
-                        .status,
-                KV_TOO_LARGE);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/b") }).status, KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_UPDATE, "/a", .value = kv_string("vv"))).status, KV_TOO_LARGE);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, "/b")).status, KV_OK);
 }
 
 static void too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        KvCommand remove = COMMAND(KV_DELETE, "/d", .recursive = true);
         uint64_t entries = 0;
         KvNode node = { .dir = true, .created = 1, .modified = 1 };
         char path[64];
 
-        apply(f, (KvCommand) {
-                         .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 10 });
+        apply(f, COMMAND(KV_SET, "/d", .dir = true, TTL(10)));
         for (unsigned i = 0; i <= APPLY_SUBTREE_MAX; i++) {
                 snprintf(path, sizeof(path), i % 1000 == 0 ? "/d/%03u" : "/d/%03u/%03u", i / 1000, i % 1000);
                 node.key = kv_string(path);
@@ -737,11 +677,11 @@ static void print_answer(Text *t, const KvResult *r) {
  */
 static void each_command_answers_changes_and_costs_what_is_written_here(void **state) {
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/n"), .value = kv_string("1") },
-                { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2"), .prev_index = 4 },
-                { .op = KV_SET, .key = kv_string("/n"), .value = kv_string("3"), .has_prev_value = true },
-                { .op = KV_CREATE, .key = kv_string("/e") },
+                SET("/n", "1"),
+                COMMAND(KV_DELETE, "/d", .recursive = true),
+                SET("/a", "2", .prev_index = 4),
+                SET("/n", "3", .has_prev_value = true),
+                COMMAND(KV_CREATE, "/e"),
         };
         KvCheck checks[] = {
                 { .kind = KV_CHECK_MODIFIED, .key = kv_string("/a"), .index = 4 },
@@ -754,217 +694,131 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
                 const char *answer, *events, *tree; /* NULL: as before */
                 uint64_t cost;
         } table[] = {
-                { { .op = KV_SET,
-                    .key = kv_string("/n/m/o"),
-                    .value = kv_string("1"),
-                    .has_ttl = true,
-                    .ttl_ms = 50 },
-                  "ok set 11 cause= key=/n/m/o value=1 file 11/11/1050 at 1000",
+                { SET("/n/m/o", "1", TTL(50)), "ok set 11 cause= key=/n/m/o value=1 file 11/11/1050 at 1000",
                   "set 11 key=/n/m/o value=1 file 11/11/1050\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ "
                   "11/11/0, "
                   "/n/m/ 11/11/0, /n/m/o=1 11/11/1050, ",
                   17717 },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new") },
+                { SET("/a", "new"),
                   "ok set 11 cause= key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000\n",
                   "/a=new 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8988 },
-                { { .op = KV_SET, .key = kv_string("/a"), .dir = true },
+                { COMMAND(KV_SET, "/a", .dir = true),
                   "ok set 11 cause= key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000\n",
                   "/a/ 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8976 },
-                { { .op = KV_SET, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 70 },
+                { COMMAND(KV_SET, "/a", .refresh = true, TTL(70)),
                   "ok set 11 cause= key=/a value=v file 11/11/1070 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 refresh key=/a value= file 11/11/1070 <- key=/a value= file 3/4/5000\n",
                   "/a=v 11/11/1070, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   10766 },
-                { { .op = KV_SET, .key = kv_string("/d/y"), .refresh = true, .has_ttl = true },
-                  "key not found get 10 cause=/d/y at 1000",
-                  "",
-                  NULL,
-                  3594 },
-                { { .op = KV_SET, .key = kv_string("/d"), .value = kv_string("1") },
-                  "not a file get 10 cause=/d at 1000",
-                  "",
-                  NULL,
-                  2562 },
-                { { .op = KV_SET, .key = kv_string("/a/b/c") },
-                  "not a directory get 10 cause=/a at 1000",
-                  "",
-                  NULL,
-                  3596 },
-                { { .op = KV_SET, .key = kv_string("/") },
-                  "root is read only get 10 cause=/ at 1000",
-                  "",
-                  NULL,
+                { COMMAND(KV_SET, "/d/y", .refresh = true, .has_ttl = true),
+                  "key not found get 10 cause=/d/y at 1000", "", NULL, 3594 },
+                { SET("/d", "1"), "not a file get 10 cause=/d at 1000", "", NULL, 2562 },
+                { COMMAND(KV_SET, "/a/b/c"), "not a directory get 10 cause=/a at 1000", "", NULL, 3596 },
+                { COMMAND(KV_SET, "/"), "root is read only get 10 cause=/ at 1000", "", NULL, 2048 },
+                { COMMAND(KV_SET, "/a", .term = 8), "term has changed get 10 cause= at 1000", "", NULL,
                   2048 },
-                { { .op = KV_SET, .key = kv_string("/a"), .term = 8 },
-                  "term has changed get 10 cause= at 1000",
-                  "",
-                  NULL,
-                  2048 },
-                { { .op = KV_CREATE, .key = kv_string("/d/y"), .value = kv_string("1") },
+                { COMMAND(KV_CREATE, "/d/y", .value = kv_string("1")),
                   "ok create 11 cause= key=/d/y value=1 file 11/11/0 at 1000",
                   "create 11 key=/d/y value=1 file 11/11/0\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /d/y=1 11/11/0, /due=z 6/8/900, /due2/ 7/7/1000, "
                   "/e/ 5/5/0, ",
                   7706 },
-                { { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("1") },
-                  "key already exists get 10 cause=/a at 1000",
-                  "",
-                  NULL,
-                  2562 },
-                { { .op = KV_CREATE, .key = kv_string("/n"), .dir = true, .has_ttl = true, .ttl_ms = 9 },
+                { COMMAND(KV_CREATE, "/a", .value = kv_string("1")),
+                  "key already exists get 10 cause=/a at 1000", "", NULL, 2562 },
+                { COMMAND(KV_CREATE, "/n", .dir = true, TTL(9)),
                   "ok create 11 cause= key=/n value= dir 11/11/1009 at 1000",
                   "create 11 key=/n value= dir 11/11/1009\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ "
                   "11/11/1009, ",
                   9483 },
-                { { .op = KV_UPDATE,
-                    .key = kv_string("/a"),
-                    .value = kv_string("new"),
-                    .has_ttl = true,
-                    .ttl_ms = 3 },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("new"), TTL(3)),
                   "ok update 11 cause= key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000 at "
                   "1000",
                   "update 11 key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000\n",
                   "/a=new 3/11/1003, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   10780 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true },
+                { COMMAND(KV_UPDATE, "/a", .refresh = true),
                   "ok update 11 cause= key=/a value=v file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "update 11 refresh key=/a value= file 3/11/0 <- key=/a value= file 3/4/5000\n",
                   "/a=v 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8974 },
-                { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 3 },
+                { COMMAND(KV_UPDATE, "/d", TTL(3)),
                   "ok update 11 cause= key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0 at 1000",
                   "update 11 key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0\n",
                   "/a=v 3/4/5000, /d/ 1/1/1003, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8970 },
-                { { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("1") },
-                  "not a file get 10 cause=/d at 1000",
-                  "",
-                  NULL,
-                  2562 },
-                { { .op = KV_UPDATE, .key = kv_string("/d/n/m") },
-                  "key not found get 10 cause=/d/n at 1000",
-                  "",
-                  NULL,
-                  3596 },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 4 },
+                { COMMAND(KV_UPDATE, "/d", .value = kv_string("1")), "not a file get 10 cause=/d at 1000", "",
+                  NULL, 2562 },
+                { COMMAND(KV_UPDATE, "/d/n/m"), "key not found get 10 cause=/d/n at 1000", "", NULL, 3596 },
+                { SET("/a", "new", .prev_index = 4),
                   "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 "
                   "at 1000",
                   "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
                   "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8988 },
-                { { .op = KV_UPDATE,
-                    .key = kv_string("/a"),
-                    .value = kv_string("new"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("v") },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("new"), IF_VALUE("v")),
                   "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 "
                   "at 1000",
                   "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
                   "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   8988 },
-                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 3 },
-                  "compare failed get 10 cause=[3 != 4] at 1000",
-                  "",
-                  NULL,
+                { COMMAND(KV_SET, "/a", .prev_index = 3), "compare failed get 10 cause=[3 != 4] at 1000", "",
+                  NULL, 2562 },
+                { COMMAND(KV_SET, "/a", IF_VALUE("w"), .prev_index = 4),
+                  "compare failed get 10 cause=[w != v] at 1000", "", NULL, 2570 },
+                { COMMAND(KV_SET, "/a", .has_prev_value = true, .prev_index = 5),
+                  "compare failed get 10 cause=[ != v] [5 != 4] at 1000", "", NULL, 2566 },
+                { COMMAND(KV_SET, "/d", .prev_index = 1), "not a file get 10 cause=/d at 1000", "", NULL,
                   2562 },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("w"),
-                    .prev_index = 4 },
-                  "compare failed get 10 cause=[w != v] at 1000",
-                  "",
-                  NULL,
-                  2570 },
-                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_index = 5 },
-                  "compare failed get 10 cause=[ != v] [5 != 4] at 1000",
-                  "",
-                  NULL,
-                  2566 },
-                { { .op = KV_SET, .key = kv_string("/d"), .prev_index = 1 },
-                  "not a file get 10 cause=/d at 1000",
-                  "",
-                  NULL,
-                  2562 },
-                { { .op = KV_POST, .key = kv_string("/d"), .value = kv_string("1") },
+                { COMMAND(KV_POST, "/d", .value = kv_string("1")),
                   "ok create 11 cause= key=/d/00000000000000000011 value=1 file 11/11/0 at 1000",
                   "create 11 key=/d/00000000000000000011 value=1 file 11/11/0\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/00000000000000000011=1 11/11/0, /d/x=w 2/2/0, /due=z "
                   "6/8/900, /due2/ "
                   "7/7/1000, /e/ 5/5/0, ",
                   7801 },
-                { { .op = KV_POST, .key = kv_string("/") },
+                { COMMAND(KV_POST, "/"),
                   "ok create 11 cause= key=/00000000000000000011 value= file 11/11/0 at 1000",
                   "create 11 key=/00000000000000000011 value= file 11/11/0\n",
                   "/00000000000000000011= 11/11/0, /a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, "
                   "/due2/ "
                   "7/7/1000, /e/ 5/5/0, ",
                   7786 },
-                { { .op = KV_POST, .key = kv_string("/a") },
-                  "not a directory get 10 cause=/a at 1000",
-                  "",
-                  NULL,
-                  3097 },
-                { { .op = KV_DELETE, .key = kv_string("/a") },
+                { COMMAND(KV_POST, "/a"), "not a directory get 10 cause=/a at 1000", "", NULL, 3097 },
+                { COMMAND(KV_DELETE, "/a"),
                   "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
-                  8976 },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { COMMAND(KV_DELETE, "/a", .recursive = true),
                   "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
-                  8976 },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 4 },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { COMMAND(KV_DELETE, "/a", .prev_index = 4),
                   "ok compareAndDelete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 "
                   "at 1000",
                   "compareAndDelete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
-                  8976 },
-                { { .op = KV_DELETE,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("w") },
-                  "compare failed get 10 cause=[w != v] at 1000",
-                  "",
-                  NULL,
-                  2570 },
-                { { .op = KV_DELETE, .key = kv_string("/e") },
-                  "not a file get 10 cause=/e at 1000",
-                  "",
-                  NULL,
-                  2562 },
-                { { .op = KV_DELETE, .key = kv_string("/e"), .dir = true },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { COMMAND(KV_DELETE, "/a", IF_VALUE("w")), "compare failed get 10 cause=[w != v] at 1000", "",
+                  NULL, 2570 },
+                { COMMAND(KV_DELETE, "/e"), "not a file get 10 cause=/e at 1000", "", NULL, 2562 },
+                { COMMAND(KV_DELETE, "/e", .dir = true),
                   "ok delete 11 cause= key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0 at 1000",
                   "delete 11 key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, ",
-                  7178 },
-                { { .op = KV_DELETE, .key = kv_string("/d"), .dir = true },
-                  "directory not empty get 10 cause=/d at 1000",
-                  "",
-                  NULL,
-                  2690 },
-                { { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, ", 7178 },
+                { COMMAND(KV_DELETE, "/d", .dir = true), "directory not empty get 10 cause=/d at 1000", "",
+                  NULL, 2690 },
+                { COMMAND(KV_DELETE, "/d", .recursive = true),
                   "ok delete 11 cause= key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0 at 1000",
                   "delete 11 key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0\n",
-                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
-                  7567 },
-                { { .op = KV_DELETE, .key = kv_string("/d/y") },
-                  "key not found get 10 cause=/d/y at 1000",
-                  "",
-                  NULL,
-                  3078 },
-                { { .op = KV_DELETE, .key = kv_string("/"), .recursive = true },
-                  "root is read only get 10 cause=/ at 1000",
-                  "",
-                  NULL,
-                  2048 },
+                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 7567 },
+                { COMMAND(KV_DELETE, "/d/y"), "key not found get 10 cause=/d/y at 1000", "", NULL, 3078 },
+                { COMMAND(KV_DELETE, "/", .recursive = true), "root is read only get 10 cause=/ at 1000", "",
+                  NULL, 2048 },
                 { { .op = KV_EXPIRE, .internal = true, .limit = 1 },
                   "ok expire 11 cause= at 1000",
                   "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
@@ -976,32 +830,17 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
                   "expire 12 key=/due2 value= dir 7/12/0 <- key=/due2 value= dir 7/7/1000\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /e/ 5/5/0, ",
                   15923 },
-                { { .op = KV_EXPIRE,
-                    .internal = true,
-                    .limit = 9,
-                    .has_ttl = true,
-                    .ttl_ms = 900,
-                    .prev_index = 6 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, TTL(900), .prev_index = 6 },
                   "ok expire 11 cause= at 1000",
                   "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
                   "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ",
                   9503 },
-                { { .op = KV_EXPIRE,
-                    .internal = true,
-                    .limit = 9,
-                    .has_ttl = true,
-                    .ttl_ms = 900,
-                    .prev_index = 7 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, TTL(900), .prev_index = 7 },
                   "ok expire 10 cause= at 1000",
                   "",
                   NULL,
                   2564 },
-                { { .op = KV_EXPIRE,
-                    .internal = true,
-                    .limit = 9,
-                    .has_ttl = true,
-                    .ttl_ms = 901,
-                    .prev_index = 6 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, TTL(901), .prev_index = 6 },
                   "ok expire 10 cause= at 1000",
                   "",
                   NULL,
@@ -1103,26 +942,12 @@ static void the_space_of_a_quota_ends_at_its_last_byte(void **state) {
                 const KvNode *prev;
                 uint64_t weight; /* 0: it takes no room */
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") },
-                  NULL,
-                  100 + 14 + 3 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") },
-                  &there,
-                  100 + 6 + 2 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123") }, &there, 0 },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0") }, &there, 0 },
-                { { .op = KV_SET,
-                    .key = kv_string("/abc"),
-                    .value = kv_string("0123456789"),
-                    .refresh = true },
-                  &there,
-                  0 },
-                { { .op = KV_SET,
-                    .key = kv_string("/abc"),
-                    .value = kv_string("0123456789"),
-                    .refresh = true },
-                  NULL,
-                  100 + 14 + 3 * APPLY_NODE_WEIGHT },
+                { SET("/abc", "0123456789"), NULL, 100 + 14 + 3 * APPLY_NODE_WEIGHT },
+                { SET("/abc", "0123456789"), &there, 100 + 6 + 2 * APPLY_NODE_WEIGHT },
+                { SET("/abc", "0123"), &there, 0 },
+                { SET("/abc", "0"), &there, 0 },
+                { SET("/abc", "0123456789", .refresh = true), &there, 0 },
+                { SET("/abc", "0123456789", .refresh = true), NULL, 100 + 14 + 3 * APPLY_NODE_WEIGHT },
         };
         TreeMeta full = { .n_bytes = APPLY_QUOTA - APPLY_NODE_WEIGHT - 14 };
         Error err = {};
@@ -1157,33 +982,21 @@ static void a_quota_is_used_up_to_its_last_byte(void **state) {
                 KvCommand cmd;
                 uint64_t weight; /* of its owner's nodes afterwards; 0: it takes no room */
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("12") },
-                  6 + 4 + 2 * APPLY_NODE_WEIGHT },
-                { { .op = KV_CREATE, .key = kv_string("/b/c/d"), .value = kv_string("12") },
+                { SET("/b", "12"), 6 + 4 + 2 * APPLY_NODE_WEIGHT },
+                { COMMAND(KV_CREATE, "/b/c/d", .value = kv_string("12")),
                   6 + 2 + 4 + 8 + 4 * APPLY_NODE_WEIGHT },
-                { { .op = KV_POST, .key = kv_string("/b") }, 6 + 2 + 23 + 3 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345") },
-                  7 + APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345") },
-                  7 + APPLY_NODE_WEIGHT },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345"), .refresh = true },
-                  0 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345"), .prev_index = 1 },
-                  7 + APPLY_NODE_WEIGHT },
-                { { .op = KV_SET,
-                    .key = kv_string("/_fleet/a"),
-                    .value = kv_string("12345"),
-                    .internal = true },
-                  7 + 9 + 5 + 2 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/_fleet/b"), .internal = true },
-                  7 + 13 + 9 + 3 * APPLY_NODE_WEIGHT },
-                { { .op = KV_DELETE, .key = kv_string("/a") }, 0 },
+                { COMMAND(KV_POST, "/b"), 6 + 2 + 23 + 3 * APPLY_NODE_WEIGHT },
+                { SET("/a", "12345"), 7 + APPLY_NODE_WEIGHT },
+                { SET("/a", "4321"), 0 },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("12345")), 7 + APPLY_NODE_WEIGHT },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("12345"), .refresh = true), 0 },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("4321")), 0 },
+                { SET("/a", "12345", .prev_index = 1), 7 + APPLY_NODE_WEIGHT },
+                { SET("/_fleet/a", "12345", .internal = true), 7 + 9 + 5 + 2 * APPLY_NODE_WEIGHT },
+                { COMMAND(KV_SET, "/_fleet/b", .internal = true), 7 + 13 + 9 + 3 * APPLY_NODE_WEIGHT },
+                { COMMAND(KV_DELETE, "/a"), 0 },
         };
-        KvCommand own = {
-                .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("1234"), .internal = true
-        };
+        KvCommand own = SET("/_fleet/a", "1234", .internal = true);
         Fixture *f = *state;
         TreeTxn *outer = f->txn;
 
@@ -1254,11 +1067,9 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         KvBatch b;
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000, .quota = 1000 });
-        batch_add(&b, &batch, 10,
-                  (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
-        batch_add(&b, &batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
-        batch_add(&b, &batch, 12,
-                  (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
+        batch_add(&b, &batch, 10, SET("/a", "1"));
+        batch_add(&b, &batch, 11, COMMAND(KV_CREATE, "/a"));
+        batch_add(&b, &batch, 12, COMMAND(KV_SET, "/b", TTL(1000)));
         assert_int_equal(sink_apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
 
         assert_int_equal(answers.n, 3);
@@ -1277,7 +1088,7 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
 
         /* A later entry with an earlier time: the clock stands still. What it does not say stays. */
         kv_batch_begin(&b, &late, &(KvBatchHead) { .cluster_ms = 4000 });
-        batch_add(&b, &late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
+        batch_add(&b, &late, 13, COMMAND(KV_DELETE, "/a"));
         assert_int_equal(sink_apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
         assert_int_equal(answers.now_ms[3], 5000);
         assert_int_equal(apply_empty(f->txn, 79, 4), 0);
@@ -1290,32 +1101,22 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
 
 /* What was asked for, of each command that is refused; and of which entry the answer is. */
 static void a_refused_command_says_what_it_was_to_do(void **state) {
-        KvCommand write = { .op = KV_SET, .key = kv_string("/file/x") };
+        KvCommand write = COMMAND(KV_SET, "/file/x");
         const struct {
                 KvCommand cmd;
                 KvStatus status;
                 KvAction action;
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/file"), .value = kv_string("v") },
-                  KV_OK,
-                  KV_ACTION_SET },
-                { { .op = KV_SET, .key = kv_string("/file/x") }, KV_NOT_DIR, KV_ACTION_SET },
-                { { .op = KV_SET, .key = kv_string("/file"), .prev_index = 9 },
-                  KV_COMPARE_FAILED,
-                  KV_ACTION_CAS },
-                { { .op = KV_SET, .key = kv_string("/file"), .has_prev_value = true },
-                  KV_COMPARE_FAILED,
-                  KV_ACTION_CAS },
-                { { .op = KV_CREATE, .key = kv_string("/file") }, KV_EXISTS, KV_ACTION_CREATE },
-                { { .op = KV_POST, .key = kv_string("/file") }, KV_NOT_DIR, KV_ACTION_CREATE },
-                { { .op = KV_UPDATE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_UPDATE },
-                { { .op = KV_DELETE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_DELETE },
-                { { .op = KV_DELETE, .key = kv_string("/file"), .prev_index = 9 },
-                  KV_COMPARE_FAILED,
-                  KV_ACTION_CAD },
-                { { .op = KV_DELETE, .key = kv_string("/file"), .has_prev_value = true },
-                  KV_COMPARE_FAILED,
-                  KV_ACTION_CAD },
+                { SET("/file", "v"), KV_OK, KV_ACTION_SET },
+                { COMMAND(KV_SET, "/file/x"), KV_NOT_DIR, KV_ACTION_SET },
+                { COMMAND(KV_SET, "/file", .prev_index = 9), KV_COMPARE_FAILED, KV_ACTION_CAS },
+                { COMMAND(KV_SET, "/file", .has_prev_value = true), KV_COMPARE_FAILED, KV_ACTION_CAS },
+                { COMMAND(KV_CREATE, "/file"), KV_EXISTS, KV_ACTION_CREATE },
+                { COMMAND(KV_POST, "/file"), KV_NOT_DIR, KV_ACTION_CREATE },
+                { COMMAND(KV_UPDATE, "/none"), KV_NOT_FOUND, KV_ACTION_UPDATE },
+                { COMMAND(KV_DELETE, "/none"), KV_NOT_FOUND, KV_ACTION_DELETE },
+                { COMMAND(KV_DELETE, "/file", .prev_index = 9), KV_COMPARE_FAILED, KV_ACTION_CAD },
+                { COMMAND(KV_DELETE, "/file", .has_prev_value = true), KV_COMPARE_FAILED, KV_ACTION_CAD },
                 { { .op = KV_EXPIRE }, KV_FORBIDDEN, KV_ACTION_EXPIRE },
                 { { .op = KV_TXN, .writes = &write, .n_writes = 1 }, KV_NOT_DIR, KV_ACTION_SET },
         };
@@ -1345,7 +1146,7 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
         Fixture *f = *state;
         KvResult result = {};
         ApplySink sink = { .on_result = keep_result, .userdata = &result };
-        KvCommand cmd = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true };
+        KvCommand cmd = COMMAND(KV_SET, "/_fleet/a", .internal = true);
         _cleanup_writer_ Writer command = {};
 
         assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
@@ -1414,7 +1215,7 @@ typedef struct Story {
 static const char *const values[] = { "", "1", "2", "three" };
 
 static KvCommand random_write(Random *random, char *key, size_t size, const Model *model, KvOp op) {
-        KvCommand cmd = { .op = op, .key = kv_string(random_key(random, key, size)) };
+        KvCommand cmd = COMMAND(op, random_key(random, key, size));
 
         if (op != KV_DELETE)
                 cmd.value = kv_string(values[random_below(random, ELEMENTS(values))]);

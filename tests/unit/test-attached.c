@@ -9,6 +9,7 @@
 
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 
 enum { CLUSTER = 7, LINEAGE = 7, INDEX = 100, CLUSTER_MS = 1000000, STEP_MS = 100, HOUR_MS = 3600000 };
@@ -277,7 +278,7 @@ static void on_written(void *userdata, const KvResult *result) {
 }
 
 static void begin_write(Replica *p, Write *write) {
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        const KvCommand cmd = SET("/a", "1");
         uint64_t number;
 
         *write = (Write) {};
@@ -405,7 +406,7 @@ static void a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome(v
 static void the_reports_of_the_host_are_sent_at_a_pace(void **state) {
         enum { N = 600, BURST = 400, PER_SECOND = 200 };
         const KvCommand cmd = { .op = KV_SET, .internal = true, .key = kv_string(FACTS) },
-                        of_user = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+                        of_user = SET("/a", "1");
         static Write written;
         Replica *p = *state;
         Write write = {};

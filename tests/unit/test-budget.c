@@ -10,6 +10,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { NOW_MS = 5000 };
@@ -41,7 +42,7 @@ static Cost apply(KvCommand cmd) {
 }
 
 static KvCommand set(const char *key, const char *value) {
-        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) };
+        return SET(key, value);
 }
 
 /* "/a" = "12345", "/t" = "12" which expires, "/d" with "x" = "123", "y" which expires, "s" with "z". */
@@ -84,7 +85,7 @@ static KvCommand two[] = { { .op = KV_SET, KEY("/n/m"), VALUE("1") },
                            { .op = KV_SET, KEY("/n/o"), VALUE("22") } };
 static KvCommand again[] = { { .op = KV_SET, KEY("/a"), VALUE("1234567") },
                              { .op = KV_SET, KEY("/a"), VALUE("1") } };
-static KvCommand expires[] = { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_ttl = true, .ttl_ms = 5 },
+static KvCommand expires[] = { { .op = KV_SET, KEY("/a"), VALUE("1"), TTL(5) },
                                { .op = KV_SET, KEY("/t"), VALUE("1") } };
 static KvCommand sweeps[] = { { .op = KV_DELETE, KEY("/d"), .recursive = true },
                               { .op = KV_SET, KEY("/d/x"), VALUE("1") } };
@@ -97,13 +98,9 @@ static const struct {
 } costs[] = {
         { { .op = KV_SET, KEY("/n"), VALUE("1") }, { 15, 4, 7695 }, { 15, 4, 7695 } },
         { { .op = KV_SET, KEY("/a"), VALUE("1") }, { 44, 3, 7212 }, { 44, 3, 7212 } },
-        { { .op = KV_SET, KEY("/t"), VALUE("123"), .has_ttl = true, .ttl_ms = 9 },
-          { 34, 3, 10786 },
-          { 34, 3, 10786 } },
+        { { .op = KV_SET, KEY("/t"), VALUE("123"), TTL(9) }, { 34, 3, 10786 }, { 34, 3, 10786 } },
         { { .op = KV_SET, KEY("/n/m/o"), VALUE("1") }, { 56, 8, 15928 }, { 53, 8, 15925 } },
-        { { .op = KV_SET, KEY("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 9 },
-          { 30, 3, 8990 },
-          { 30, 3, 8990 } },
+        { { .op = KV_SET, KEY("/a"), .refresh = true, TTL(9) }, { 30, 3, 8990 }, { 30, 3, 8990 } },
         { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_prev_value = true, .prev_value = { "12345", 5 } },
           { 44, 3, 7212 },
           { 44, 3, 7212 } },

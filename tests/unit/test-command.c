@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "kvstore/command/command.h"
+#include "tests/lib/commands.h"
 
 static void assert_same_bytes(const Writer *w, const void *bytes, size_t size) {
         assert_int_equal(w->size, size);
@@ -29,22 +30,10 @@ static void assert_returns_as_it_went(const KvCommand *cmd, KvCommand *ret, void
 static void every_field_of_a_command_survives_the_log(void **state) {
         _cleanup_free_ void *arena = NULL;
         _cleanup_writer_ Writer bytes = {};
-        KvCommand in = {
-                .op = KV_SET,
-                .key = kv_string("/a/b"),
-                .value = { "x\0y", 3 },
-                .dir = true,
-                .recursive = true,
-                .refresh = true,
-                .has_ttl = true,
-                .ttl_ms = 7000,
-                .prev_index = UINT64_MAX,
-                .has_prev_value = true,
-                .prev_value = kv_string("old"),
-                .internal = true,
-                .term = 9,
-                .note = { .wall_ms = 1700000000000, .body = { "r\0w", 3 } },
-        };
+        KvCommand in = COMMAND(KV_SET, "/a/b", .value = { "x\0y", 3 }, .dir = true, .recursive = true,
+                               .refresh = true, TTL(7000), .prev_index = UINT64_MAX, IF_VALUE("old"),
+                               .internal = true, .term = 9,
+                               .note = { .wall_ms = 1700000000000, .body = { "r\0w", 3 } });
         KvCommand out;
 
         assert_returns_as_it_went(&in, &out, &arena, &bytes);
@@ -63,8 +52,8 @@ static void every_field_of_a_command_survives_the_log(void **state) {
 /* A program of an older level would stop at a row. */
 static void rows_of_a_command_are_omitted_below_their_feature_level(void **state) {
         KvNote note = { .wall_ms = 7, .body = kv_string("row") };
-        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/_fleet/a"), .note = note } },
-                  plain_writes[] = { { .op = KV_SET, .key = kv_string("/_fleet/a") } };
+        KvCommand writes[] = { COMMAND(KV_SET, "/_fleet/a", .note = note) },
+                  plain_writes[] = { COMMAND(KV_SET, "/_fleet/a") };
         const KvCommand with[] = { writes[0],
                                    { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 1 } },
                         without[] = {
@@ -94,9 +83,9 @@ static void a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_
                 { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = { "v\0w", 3 } },
         };
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/_fleet/x"), .value = kv_string("1") },
-                { .op = KV_DELETE, .key = kv_string("/c"), .recursive = true },
-                { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true },
+                SET("/_fleet/x", "1"),
+                COMMAND(KV_DELETE, "/c", .recursive = true),
+                COMMAND(KV_UPDATE, "/d", .has_ttl = true),
         };
         KvCommand in = { .op = KV_TXN,
                          .internal = true,
@@ -130,8 +119,7 @@ static void an_order_to_expire_survives_the_log(void **state) {
 
 static void a_cut_or_longer_command_is_refused(void **state) {
         _cleanup_writer_ Writer bytes = {};
-        KvCommand in = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v"), .prev_index = 4 },
-                  out;
+        KvCommand in = SET("/a", "v", .prev_index = 4), out;
         void *arena;
 
         assert_int_equal(kv_command_encode(&in, KV_LEVEL_MAX, &bytes), 0);
@@ -167,9 +155,7 @@ static void a_command_of_a_newer_version_differs_from_a_corrupt_one(void **state
 static void changed_bytes_never_decode_to_something_with_two_forms(void **state) {
         _cleanup_writer_ Writer bytes = {};
         KvCheck check = { .kind = KV_CHECK_MODIFIED, .key = kv_string("/a"), .index = 17 };
-        KvCommand write = {
-                .op = KV_SET, .key = kv_string("/b"), .value = kv_string("v"), .has_prev_value = true
-        };
+        KvCommand write = SET("/b", "v", .has_prev_value = true);
         KvCommand in = { .op = KV_TXN, .checks = &check, .n_checks = 1, .writes = &write, .n_writes = 1 };
         Random random;
 
@@ -354,41 +340,31 @@ static void below_hidden_and_ours_go_by_whole_segments(void **state) {
 
 static void commands_are_checked_before_they_reach_the_log(void **state) {
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX + 1);
-        KvCommand ours = { .op = KV_SET, .key = kv_string("/_fleet/unit/a") };
-        KvCommand noted = { .op = KV_SET, .key = kv_string("/a"), .note.body = kv_string("row") };
+        KvCommand ours = COMMAND(KV_SET, "/_fleet/unit/a");
+        KvCommand noted = COMMAND(KV_SET, "/a", .note.body = kv_string("row"));
         const struct {
                 KvCommand cmd;
                 KvStatus status;
         } cases[] = {
-                { { .op = KV_SET, .key = kv_string("/a") }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/") }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("") }, KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("a") }, KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("/a/") }, KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("/a//b") }, KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = { large, KV_VALUE_MAX } }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = { large, KV_VALUE_MAX + 1 } },
-                  KV_TOO_LARGE },
-                { { .op = KV_POST, .key = kv_string("/_fleet") }, KV_FORBIDDEN },
-                { { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true }, KV_FORBIDDEN },
-                { { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true, .internal = true },
-                  KV_OK },
+                { COMMAND(KV_SET, "/a"), KV_OK },
+                { COMMAND(KV_SET, "/"), KV_OK },
+                { COMMAND(KV_SET, ""), KV_INVALID },
+                { COMMAND(KV_SET, "a"), KV_INVALID },
+                { COMMAND(KV_SET, "/a/"), KV_INVALID },
+                { COMMAND(KV_SET, "/a//b"), KV_INVALID },
+                { COMMAND(KV_SET, "/a", .value = { large, KV_VALUE_MAX }), KV_OK },
+                { COMMAND(KV_SET, "/a", .value = { large, KV_VALUE_MAX + 1 }), KV_TOO_LARGE },
+                { COMMAND(KV_POST, "/_fleet"), KV_FORBIDDEN },
+                { COMMAND(KV_DELETE, "/_fleet", .recursive = true), KV_FORBIDDEN },
+                { COMMAND(KV_DELETE, "/_fleet", .recursive = true, .internal = true), KV_OK },
                 { { .op = KV_TXN, .writes = &ours, .n_writes = 1 }, KV_FORBIDDEN },
                 { { .op = KV_TXN, .writes = &ours, .n_writes = 1, .internal = true }, KV_OK },
                 { { .op = KV_EXPIRE, .limit = 1 }, KV_FORBIDDEN },
                 { { .op = _KV_OP_MAX }, KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("/a"), .note.body = { large, 1 } }, KV_FORBIDDEN },
-                { { .op = KV_SET, .key = kv_string("/a"), .internal = true, .note.body = { large, 1 } },
-                  KV_OK },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .internal = true,
-                    .note.body = { large, KV_NOTE_MAX } },
-                  KV_OK },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .internal = true,
-                    .note.body = { large, KV_NOTE_MAX + 1 } },
+                { COMMAND(KV_SET, "/a", .note.body = { large, 1 }), KV_FORBIDDEN },
+                { COMMAND(KV_SET, "/a", .internal = true, .note.body = { large, 1 }), KV_OK },
+                { COMMAND(KV_SET, "/a", .internal = true, .note.body = { large, KV_NOTE_MAX }), KV_OK },
+                { COMMAND(KV_SET, "/a", .internal = true, .note.body = { large, KV_NOTE_MAX + 1 }),
                   KV_TOO_LARGE },
                 { { .op = KV_TXN, .writes = &noted, .n_writes = 1 }, KV_FORBIDDEN },
                 { { .op = KV_TXN, .writes = &noted, .n_writes = 1, .internal = true }, KV_OK },
@@ -414,11 +390,10 @@ static void rows_count_towards_the_size_of_a_transaction(void **state) {
         for (size_t body = 0; body <= KV_NOTE_MAX; body += KV_NOTE_MAX)
                 for (unsigned more = 0; more < 2; more++) {
                         KvCommand writes[] = {
-                                { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
-                                { .op = KV_SET,
-                                  .key = kv_string("/b"),
-                                  .value = { zeros, LEFT - (body > 0 ? body + 10 : 0) + more },
-                                  .note.body = { zeros, body } },
+                                COMMAND(KV_SET, "/a", .value = { zeros, KV_VALUE_MAX }),
+                                COMMAND(KV_SET, "/b",
+                                        .value = { zeros, LEFT - (body > 0 ? body + 10 : 0) + more },
+                                        .note.body = { zeros, body }),
                         };
                         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 };
                         KvStatus status;
@@ -471,45 +446,31 @@ static void commands_have_these_bytes(void **state) {
         KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
                              { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b"), .index = 7 },
                              { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = kv_string("v") } };
-        KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
-                { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true, .internal = true, .term = 5 }
-        };
+        KvCommand writes[] = { SET("/a", "v"),
+                               COMMAND(KV_DELETE, "/b", .recursive = true, .internal = true, .term = 5) };
         const struct {
                 KvCommand cmd;
                 const char *bytes;
         } cases[] = {
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
-                  "01 00 0000 02 2f61 01 76" },
-                { { .op = KV_CREATE, .key = kv_string("/a"), .dir = true }, "01 01 0100 02 2f61 00" },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true }, "01 04 0200 02 2f61 00" },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true }, "01 02 0400 02 2f61 00" },
-                { { .op = KV_POST, .key = kv_string("/a"), .has_ttl = true, .ttl_ms = 3 },
-                  "01 03 0800 0300000000000000 02 2f61 00" },
-                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 },
-                  "01 00 1000 0100000000000000 02 2f61 00" },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("p") },
-                  "01 00 2000 02 2f61 00 01 70" },
-                { { .op = KV_SET, .key = kv_string("/a"), .internal = true }, "01 00 4000 02 2f61 00" },
-                { { .op = KV_SET, .key = kv_string("/a"), .term = 1 },
-                  "01 00 8000 0100000000000000 02 2f61 00" },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("p"),
-                    .note = { 258, kv_string("row") } },
+                { SET("/a", "v"), "01 00 0000 02 2f61 01 76" },
+                { COMMAND(KV_CREATE, "/a", .dir = true), "01 01 0100 02 2f61 00" },
+                { COMMAND(KV_DELETE, "/a", .recursive = true), "01 04 0200 02 2f61 00" },
+                { COMMAND(KV_UPDATE, "/a", .refresh = true), "01 02 0400 02 2f61 00" },
+                { COMMAND(KV_POST, "/a", TTL(3)), "01 03 0800 0300000000000000 02 2f61 00" },
+                { COMMAND(KV_SET, "/a", .prev_index = 1), "01 00 1000 0100000000000000 02 2f61 00" },
+                { COMMAND(KV_SET, "/a", IF_VALUE("p")), "01 00 2000 02 2f61 00 01 70" },
+                { COMMAND(KV_SET, "/a", .internal = true), "01 00 4000 02 2f61 00" },
+                { COMMAND(KV_SET, "/a", .term = 1), "01 00 8000 0100000000000000 02 2f61 00" },
+                { COMMAND(KV_SET, "/a", IF_VALUE("p"), .note = { 258, kv_string("row") }),
                   "01 00 2001 02 2f61 00 01 70 0201000000000000 03 726f77" },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .note = { 1, {} } }, "01 04 0000 02 2f61 00" },
+                { COMMAND(KV_DELETE, "/a", .note = { 1, {} }), "01 04 0000 02 2f61 00" },
                 { { .op = KV_EXPIRE,
                     .limit = 9,
                     .dir = true,
                     .refresh = true,
                     .note = { 1, kv_string("r") } },
                   "01 06 0000 0900000000000000" },
-                { { .op = KV_EXPIRE, .has_ttl = true, .ttl_ms = 2, .prev_index = 1, .limit = 1 },
+                { { .op = KV_EXPIRE, TTL(2), .prev_index = 1, .limit = 1 },
                   "01 06 1800 0200000000000000 0100000000000000 0100000000000000" },
                 { { .op = KV_RAISE, .internal = true, .has_ttl = true, .prev_index = 4, .limit = 3 },
                   "01 07 4000 0300000000000000" },
@@ -769,8 +730,7 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
                           .key = kv_string("/a"),
                           .value = { zeros, KV_VALUE_MAX + 1 } },
                 bad = { .key = kv_string("a") };
-        KvCommand post = { .op = KV_POST, .key = kv_string("/a") },
-                  bad_write = { .op = KV_SET, .key = kv_string("/a//b") };
+        KvCommand post = COMMAND(KV_POST, "/a"), bad_write = COMMAND(KV_SET, "/a//b");
         /* 20 for a check, 40 for a write, and what they hold: together KV_COMMAND_MAX. */
         KvCheck one = { .kind = KV_CHECK_VALUE,
                         .key = { key, ONE },
@@ -799,28 +759,17 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
                   KV_TOO_LARGE,
                   "a key is at most 8192 bytes" },
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX - 20 } }, KV_OK, "" },
-                { { .op = KV_SET, .key = kv_string("a") }, KV_INVALID, "a key begins with '/'" },
-                { { .op = KV_SET, .key = kv_string("/a//b") }, KV_INVALID, "a key has no empty segment" },
-                { { .op = KV_SET, .key = kv_string("/_fleet") },
-                  KV_FORBIDDEN,
-                  "/_fleet is written by fleet alone" },
+                { COMMAND(KV_SET, "a"), KV_INVALID, "a key begins with '/'" },
+                { COMMAND(KV_SET, "/a//b"), KV_INVALID, "a key has no empty segment" },
+                { COMMAND(KV_SET, "/_fleet"), KV_FORBIDDEN, "/_fleet is written by fleet alone" },
                 { { .op = KV_RAISE }, KV_FORBIDDEN, "expiry and feature level are fleet's to order" },
                 { { .op = KV_RAISE, .internal = true }, KV_OK, "" },
                 { { .op = _KV_OP_MAX }, KV_INVALID, "unknown operation 8" },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = { zeros, KV_VALUE_MAX } },
-                  KV_OK,
+                { COMMAND(KV_SET, "/a", .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX }), KV_OK,
                   "" },
-                { { .op = KV_SET,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = { zeros, KV_VALUE_MAX + 1 } },
-                  KV_TOO_LARGE,
-                  "a value is at most VALUE bytes" },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } },
-                  KV_TOO_LARGE,
+                { COMMAND(KV_SET, "/a", .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX + 1 }),
+                  KV_TOO_LARGE, "a value is at most VALUE bytes" },
+                { COMMAND(KV_SET, "/a", .value = { zeros, KV_VALUE_MAX + 1 }), KV_TOO_LARGE,
                   "a value is at most VALUE bytes" },
                 { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS }, KV_OK, "" },
                 { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS + 1 },
@@ -858,7 +807,7 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         key[0] = '/';
         for (size_t i = 0; i < ELEMENTS(checks); i++) {
                 checks[i] = (KvCheck) { .key = kv_string("/a") };
-                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/a") };
+                writes[i] = COMMAND(KV_SET, "/a");
         }
         exceeds.prev_value.size++;
         for (size_t i = 0; i < ELEMENTS(cases); i++) {

@@ -14,6 +14,7 @@
 #include "kvstore/apply/events.h"
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };
@@ -136,13 +137,11 @@ static KvStatus apply(Fixture *f, KvCommand cmd) {
 }
 
 static KvCommand set_of(const char *key, size_t size) {
-        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { large, size } };
+        return COMMAND(KV_SET, key, .value = { large, size });
 }
 
 static KvCommand refresh_of(const char *key) {
-        return (KvCommand) {
-                .op = KV_SET, .key = kv_string(key), .refresh = true, .has_ttl = true, .ttl_ms = 1000000
-        };
+        return COMMAND(KV_SET, key, .refresh = true, TTL(1000000));
 }
 
 static KvCommand txn_of(KvCommand *writes, size_t n) {
@@ -223,7 +222,7 @@ static void below_the_feature_level_the_same_transaction_is_done_as_ever(void **
 static void what_is_allowed_and_what_is_refused_are_one_node_apart(void **state) {
         Fixture *f = *state;
         unsigned low = 0, high = 60000;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        KvCommand remove = COMMAND(KV_DELETE, "/d", .recursive = true);
 
         while (high - low > 1) {
                 unsigned n = low + (high - low) / 2;
@@ -258,7 +257,7 @@ static void counting_what_is_refused_counts(void **state) {
 
         lay(f, "/d", 0, 60000, 10, 0);
         for (size_t i = 0; i < ELEMENTS(removes); i++)
-                removes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+                removes[i] = COMMAND(KV_DELETE, "/d", .recursive = true);
         apply_from(f, 1, removes, ELEMENTS(removes));
         for (size_t i = 0; i < ELEMENTS(removes); i++)
                 n_refused += f->status[i] == KV_TOO_LARGE;
@@ -273,11 +272,7 @@ static void a_comparison_that_would_quote_too_much_is_no_exception(void **state)
 
         assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
         for (size_t i = 0; i < ELEMENTS(swaps); i++)
-                swaps[i] = (KvCommand) { .op = KV_SET,
-                                         .key = kv_string("/k"),
-                                         .value = kv_string("1"),
-                                         .has_prev_value = true,
-                                         .prev_value = kv_string("2") };
+                swaps[i] = SET("/k", "1", IF_VALUE("2"));
         apply_from(f, 10, swaps, ELEMENTS(swaps));
         assert_int_equal(f->status[0], KV_COMPARE_FAILED);
         assert_int_equal(f->status[ELEMENTS(swaps) - 1], KV_DEFERRED);
@@ -406,7 +401,7 @@ static void what_is_read_to_find_an_overtaken_number_is_charged(void **state) {
 /* It defers other commands of the entry, and never the one that it was read for. */
 static void a_command_is_not_deferred_for_what_was_read_to_find_its_number(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+        KvCommand remove = COMMAND(KV_DELETE, "/d", .recursive = true),
                   commands[] = { set_of("/y", 1), remove };
 
         keep_many(f);
@@ -479,20 +474,16 @@ static void so_many_long_keys_share_one_beginning_and_no_more(void **state) {
         assert_int_equal(apply(f, set_of(long_key(key, 900000), 2)),
                          KV_OK); /* what is there can be changed */
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 5)) }),
-                         KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, long_key(key, 5))), KV_OK);
         assert_int_equal(apply(f, set_of(long_key(key, 900001), 1)), KV_OK);
 
         /* Those of one transaction are counted once, and to the last. */
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
-                                                       .key = kv_string(long_key(keys[i], 100 + i)) } :
+                writes[i] = i % 2 == 0 ? COMMAND(KV_DELETE, long_key(keys[i], 100 + i)) :
                                          set_of(long_key(keys[i], 910000 + i), 1);
         assert_int_equal(apply(f, txn_of(writes, ELEMENTS(writes))), KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 8)) }),
-                         KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 9)) }),
-                         KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, long_key(key, 8))), KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, long_key(key, 9))), KV_OK);
         for (size_t i = 0; i < 3; i++)
                 more[i] = set_of(long_key(keys[i], 920000 + i), 1);
         assert_int_equal(apply(f, txn_of(more, 3)), KV_TOO_LARGE);
@@ -501,14 +492,12 @@ static void so_many_long_keys_share_one_beginning_and_no_more(void **state) {
         assert_true(f->cost.nodes < COST_LONG_KEYS_MAX + 20);
 
         /* Directories on the way count, too. */
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 6)) }),
-                         KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, long_key(key, 6))), KV_OK);
         long_key(key, 900002);
         strcat(key, "/x");
         assert_int_equal(apply(f, set_of(key, 1)), KV_TOO_LARGE);
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }),
-                         KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, dir, .recursive = true)), KV_OK);
         assert_false(exists(f, dir));
 }
 
@@ -520,13 +509,10 @@ static void more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted(voi
         lay_long(f, 2 * COST_LONG_KEYS_MAX);
         assert_true(exists(f, long_key(key, 2 * COST_LONG_KEYS_MAX - 1)));
         assert_int_equal(apply(f, set_of(long_key(key, 900000), 1)), KV_TOO_LARGE);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 7)) }),
-                         KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .dir = true }),
-                         KV_DIR_NOT_EMPTY);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, long_key(key, 7))), KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, dir, .dir = true)), KV_DIR_NOT_EMPTY);
         assert_true(f->cost.nodes < 10); /* it stopped at the first */
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }),
-                         KV_OK);
+        assert_int_equal(apply(f, COMMAND(KV_DELETE, dir, .recursive = true)), KV_OK);
         assert_false(exists(f, dir));
 }
 
@@ -588,8 +574,7 @@ static void a_command_counts_each_group_of_long_keys_once(void **state) {
 
         /* Removals in between change nothing. */
         for (unsigned i = 0; i < N; i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
-                                                       .key = kv_string(group_key(keys[i], 900000 + i)) } :
+                writes[i] = i % 2 == 0 ? COMMAND(KV_DELETE, group_key(keys[i], 900000 + i)) :
                                          set_of(group_key(keys[i], 910000 + i), 1);
         assert_true(assert_estimated(f, txn_of(writes, N)) <
                     GROUPS * COST_LONG_KEYS_MAX * COST_PASS + N * 16 * 1024);
@@ -597,9 +582,7 @@ static void a_command_counts_each_group_of_long_keys_once(void **state) {
 
         /* Each is removed and written again: the first write pays for the count. */
         for (unsigned i = 0; i < N; i++)
-                writes[i] = i % 2 == 0 ?
-                                    (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], i)) } :
-                                    set_of(keys[i - 1], 1);
+                writes[i] = i % 2 == 0 ? COMMAND(KV_DELETE, long_key(keys[i], i)) : set_of(keys[i - 1], 1);
         for (unsigned i = 0; i < N; i++)
                 keys[i][1] = 'A';
         (void) assert_estimated(f, txn_of(writes, N));
@@ -618,19 +601,16 @@ static void what_a_transaction_has_removed_is_missing_for_its_later_writes(void 
                 deep[i] = '/', deep[i + 1] = 'a';
         assert_int_equal(apply(f, set_of(deep, 1)), KV_OK);
         for (size_t i = 0; i < 4; i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
-                                                       .key = kv_string("/a"),
-                                                       .recursive = true } :
-                                         set_of(deep, 1);
+                writes[i] = i % 2 == 0 ? COMMAND(KV_DELETE, "/a", .recursive = true) : set_of(deep, 1);
         assert_true(assert_estimated(f, txn_of(writes, 4)) > COST_HEAVY);
 
         /* However many there are. */
         for (size_t i = 0; i < ELEMENTS(dirs); i++) {
                 snprintf(dirs[i], sizeof(dirs[i]), "/d%zu", i);
                 lay(f, dirs[i], 0, 1, 1, 0);
-                writes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string(dirs[i]), .recursive = true };
+                writes[i] = COMMAND(KV_DELETE, dirs[i], .recursive = true);
         }
-        writes[ELEMENTS(dirs)] = (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true };
+        writes[ELEMENTS(dirs)] = COMMAND(KV_DELETE, "/a", .recursive = true);
         writes[ELEMENTS(dirs) + 1] = set_of(deep, 1);
         assert_true(assert_estimated(f, txn_of(writes, ELEMENTS(writes))) > COST_HEAVY);
 }
@@ -720,9 +700,7 @@ static void the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none(vo
                 tree_put(f->txn,
                          &(KvNode) { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 }),
                 0);
-        assert_true(assert_estimated(
-                            f, (KvCommand) { .op = KV_POST, .key = kv_string(dir), .value = { large, 1 } }) >
-                    4000 * COST_PASS);
+        assert_true(assert_estimated(f, COMMAND(KV_POST, dir, .value = { large, 1 })) > 4000 * COST_PASS);
 }
 
 /* -- Budget -- */
@@ -752,7 +730,7 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
         enum { N = 40, ROUNDS = 500 };
         static char keys[N][600];
         Fixture *f = *state;
-        KvCommand writes[N], remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        KvCommand writes[N], remove = COMMAND(KV_DELETE, "/d", .recursive = true);
         TurnWork work = {};
         Budget b = {};
 
@@ -777,11 +755,8 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
                 assert_in_range(work.nodes, COST_LONG_KEYS_MAX, COST_ENTRY_MAX / COST_PASS + ROUNDS * 100);
                 /* An ordinary write is estimated as ever, and a small directory removed. */
                 assert_int_equal(check(f, &b, 1000, set_of("/x", 1), NULL), KV_OK);
-                assert_int_equal(
-                        check(f, &b, 1000,
-                              (KvCommand) { .op = KV_DELETE, .key = kv_string("/small"), .recursive = true },
-                              NULL),
-                        KV_OK);
+                assert_int_equal(check(f, &b, 1000, COMMAND(KV_DELETE, "/small", .recursive = true), NULL),
+                                 KV_OK);
         }
         count_work(f, NULL);
 }
@@ -791,8 +766,8 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
 static void a_removal_that_is_refused_again_and_again_delays_no_count_of_others(void **state) {
         enum { SECONDS = 30 };
         Fixture *f = *state;
-        KvCommand huge = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
-                  small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
+        KvCommand huge = COMMAND(KV_DELETE, "/d", .recursive = true),
+                  small = COMMAND(KV_DELETE, "/e", .recursive = true);
         KvCommand writes[] = { set_of("/x", 1), huge }, txn = txn_of(writes, ELEMENTS(writes));
         TurnWork work = {};
         Budget b = {};
@@ -817,7 +792,7 @@ static void a_removal_that_is_refused_again_and_again_delays_no_count_of_others(
 static void what_counts_much_takes_no_time_from_what_counts_little(void **state) {
         enum { DIRS = 3 * COUNTED_SLOTS, SECONDS = 15 };
         Fixture *f = *state;
-        KvCommand small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
+        KvCommand small = COMMAND(KV_DELETE, "/e", .recursive = true);
         KvNode node = { .dir = true, .created = 1, .modified = 1 };
         unsigned n_taken = 0, next = 0;
         char dir[2 * DIRS + 1] = "";
@@ -858,7 +833,7 @@ static void what_counts_much_takes_no_time_from_what_counts_little(void **state)
 /* A directory that was too large a moment ago may have become smaller. */
 static void a_removal_that_was_too_large_is_counted_again_after_a_second(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        KvCommand remove = COMMAND(KV_DELETE, "/d", .recursive = true);
         Budget b = {};
 
         lay(f, "/d", 0, 70000, 10, 0);
@@ -873,7 +848,7 @@ static void a_removal_that_was_too_large_is_counted_again_after_a_second(void **
 /* They cost no time that heavy commands have. */
 static void estimates_delay_no_heavy_command(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        KvCommand remove = COMMAND(KV_DELETE, "/d", .recursive = true);
         char key[600];
         uint64_t cost, wait_ms;
         unsigned n_taken = 0;
@@ -939,7 +914,7 @@ static void what_was_in_flight_in_another_term_holds_nothing_up(void **state) {
 /* -- Expiry -- */
 
 static KvCommand expiry(uint64_t limit) {
-        return (KvCommand) { .op = KV_EXPIRE, .key = kv_string("/"), .internal = true, .limit = limit };
+        return COMMAND(KV_EXPIRE, "/", .internal = true, .limit = limit);
 }
 
 static void a_large_directory_expires_in_pages_that_each_cost_little(void **state) {

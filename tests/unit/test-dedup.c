@@ -12,6 +12,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { LIFE_MS = 10000 };
@@ -115,7 +116,7 @@ static void ask(Fixture *f, uint64_t origin, uint64_t number, uint64_t acknowled
 }
 
 static KvCommand set(const char *key, const char *value) {
-        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) };
+        return SET(key, value);
 }
 
 static TreeMeta meta_of(Fixture *f) {
@@ -178,47 +179,30 @@ static void a_repeated_request_gets_its_first_answer_and_changes_nothing(void **
                 { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
                 { .kind = KV_CHECK_VALUE, .key = kv_string("/ttl"), .value = kv_string("no") }
         };
-        KvCommand writes[] = { set("/a", "txn"),
-                               { .op = KV_DELETE, .key = kv_string("/b") },
-                               { .op = KV_CREATE, .key = kv_string("/c") } };
-        KvCommand refused[] = { set("/x", "1"), { .op = KV_CREATE, .key = kv_string("/a") } };
+        KvCommand writes[] = { set("/a", "txn"), COMMAND(KV_DELETE, "/b"), COMMAND(KV_CREATE, "/c") };
+        KvCommand refused[] = { set("/x", "1"), COMMAND(KV_CREATE, "/a") };
         const KvCommand commands[] = {
                 set("/a", "1"),
                 set("/a", "two"),
-                { .op = KV_CREATE, .key = kv_string("/b"), .value = kv_string("v") },
-                { .op = KV_CREATE, .key = kv_string("/b") },
-                { .op = KV_SET,
-                  .key = kv_string("/ttl"),
-                  .value = kv_string("t"),
-                  .has_ttl = true,
-                  .ttl_ms = 500 },
-                { .op = KV_UPDATE,
-                  .key = kv_string("/ttl"),
-                  .refresh = true,
-                  .has_ttl = true,
-                  .ttl_ms = 900 },
-                { .op = KV_SET, .key = kv_string("/ttl"), .refresh = true },
-                { .op = KV_UPDATE, .key = kv_string("/none"), .value = kv_string("x") },
-                { .op = KV_SET, .key = kv_string("/dir"), .dir = true, .has_ttl = true, .ttl_ms = 70 },
-                { .op = KV_UPDATE, .key = kv_string("/dir"), .dir = true },
-                { .op = KV_POST, .key = kv_string("/"), .value = kv_string("in order") },
-                { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("in order") },
-                { .op = KV_SET,
-                  .key = kv_string("/a"),
-                  .value = kv_string("swapped"),
-                  .has_prev_value = true,
-                  .prev_value = kv_string("two") },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("again"), .prev_index = 1 },
+                COMMAND(KV_CREATE, "/b", .value = kv_string("v")),
+                COMMAND(KV_CREATE, "/b"),
+                SET("/ttl", "t", TTL(500)),
+                COMMAND(KV_UPDATE, "/ttl", .refresh = true, TTL(900)),
+                COMMAND(KV_SET, "/ttl", .refresh = true),
+                COMMAND(KV_UPDATE, "/none", .value = kv_string("x")),
+                COMMAND(KV_SET, "/dir", .dir = true, TTL(70)),
+                COMMAND(KV_UPDATE, "/dir", .dir = true),
+                COMMAND(KV_POST, "/", .value = kv_string("in order")),
+                COMMAND(KV_POST, "/q", .value = kv_string("in order")),
+                SET("/a", "swapped", IF_VALUE("two")),
+                SET("/a", "again", .prev_index = 1),
                 { .op = KV_TXN, .checks = holds, .n_checks = 1, .writes = writes, .n_writes = 3 },
                 { .op = KV_TXN, .checks = differs, .n_checks = 2, .writes = writes, .n_writes = 3 },
                 { .op = KV_TXN, .writes = refused, .n_writes = 2 },
                 { .op = KV_TXN, .writes = writes, .n_writes = 1, .internal = true },
-                { .op = KV_DELETE, .key = kv_string("/q"), .recursive = true },
-                { .op = KV_DELETE,
-                  .key = kv_string("/a"),
-                  .has_prev_value = true,
-                  .prev_value = kv_string("txn") },
-                { .op = KV_SET, .key = kv_string("/"), .value = kv_string("x") },
+                COMMAND(KV_DELETE, "/q", .recursive = true),
+                COMMAND(KV_DELETE, "/a", IF_VALUE("txn")),
+                SET("/", "x"),
         };
         Fixture *f = *state;
         Entry first = entry_begin(f, 5, 1);
@@ -259,8 +243,8 @@ static void one_entry_that_asks_twice_does_it_once(void **state) {
         Fixture *f = *state;
         Entry e = entry_begin(f, 5, 1);
 
-        entry_add(&e, 1, (KvCommand) { .op = KV_POST, .key = kv_string("/q") });
-        entry_add(&e, 1, (KvCommand) { .op = KV_POST, .key = kv_string("/q") });
+        entry_add(&e, 1, COMMAND(KV_POST, "/q"));
+        entry_add(&e, 1, COMMAND(KV_POST, "/q"));
         entry_apply(f, &e);
         assert_int_equal(f->n, 2);
         same_result(f->answers[0], f->answers[1]);
@@ -369,14 +353,13 @@ static void what_is_too_large_to_be_kept_is_unknown_not_invented(void **state) {
         memset(value, 'v', KV_VALUE_MAX);
         for (unsigned i = 0; i < 5; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
-                ask(f, 5, i + 1, i + 1,
-                    (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, KV_VALUE_MAX } });
+                ask(f, 5, i + 1, i + 1, COMMAND(KV_SET, key, .value = { value, KV_VALUE_MAX }));
         }
         forget_answers(f);
         e = entry_begin(f, 5, 10);
         for (unsigned i = 0; i < 5; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
-                entry_add(&e, 10 + i, (KvCommand) { .op = KV_DELETE, .key = kv_string(key) });
+                entry_add(&e, 10 + i, COMMAND(KV_DELETE, key));
         }
         entry_apply(f, &e);
         assert_true(meta_of(f).results.bytes < DEDUP_VALUES_MAX + 4096);
@@ -456,7 +439,7 @@ static void in_any_order_no_command_takes_effect_twice(void **state) {
                         if (deadlines[o][number] == 0)
                                 deadlines[o][number] = f->cluster_ms + LIFE_MS;
                         e.deadline_ms = deadlines[o][number];
-                        entry_add(&e, number, (KvCommand) { .op = KV_POST, .key = kv_string("/q") });
+                        entry_add(&e, number, COMMAND(KV_POST, "/q"));
                         last[o] = MAX(last[o], number);
                 }
                 entry_apply(f, &e);

@@ -9,6 +9,7 @@
 
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 5, NOW_MS = 50000, DEADLINE_MS = 60000 };
@@ -473,8 +474,7 @@ static void one_value_that_was_written_since_makes_the_whole_answer_unknown(void
         Fixture *f = *state;
 
         for (unsigned lost = 0; lost < 3; lost++) { /* 2: none */
-                KvCommand both[] = { { .op = KV_SET, .key = kv_string("/x0") },
-                                     { .op = KV_SET, .key = kv_string("/x1") } };
+                KvCommand both[] = { COMMAND(KV_SET, "/x0"), COMMAND(KV_SET, "/x1") };
                 KvCommand cmd = { .op = KV_TXN, .writes = both, .n_writes = 2 };
                 KvWritten written[2] = {};
                 KvResult given = { .written = written, .n_written = 2 }, result;
@@ -714,8 +714,7 @@ static void damaged_records_are_reported_wherever_they_are_read(void **state) {
 
 static int ask_and_keep(void *userdata) {
         _cleanup_(dedup_done) Dedup results = {};
-        KvCommand post = { .op = KV_POST, .key = kv_string("/q") },
-                  txn = { .op = KV_TXN, .writes = &post, .n_writes = 1 };
+        KvCommand post = COMMAND(KV_POST, "/q"), txn = { .op = KV_TXN, .writes = &post, .n_writes = 1 };
         KvWritten written = {
                 .node = { .key = kv_string("/q/00000000000000000005"), .modified = 5, .created = 5 }
         };

@@ -19,6 +19,7 @@
 #include "kvstore/tree/format.h"
 #include "kvstore/tree/tree_internal.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 enum { HOUR_MS = 3600 * 1000 };
@@ -73,9 +74,7 @@ static KvStatus apply(Fixture *f, const KvCommand *cmd) {
 }
 
 static KvCommand noted(const char *key, uint64_t wall_ms, const char *body) {
-        return (KvCommand) {
-                .op = KV_SET, .key = kv_string(key), .internal = true, .note = { wall_ms, kv_string(body) }
-        };
+        return COMMAND(KV_SET, key, .internal = true, .note = { wall_ms, kv_string(body) });
 }
 
 static void note(Fixture *f, uint64_t wall_ms, const char *body) {
@@ -251,9 +250,7 @@ static void a_row_is_refused_of_users_and_below_its_feature_level(void **state) 
                 { { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 },
                   KV_LEVEL_HISTORY - 1,
                   KV_INVALID },
-                { { .op = KV_SET, .key = kv_string("/a"), .note = writes[0].note },
-                  KV_LEVEL_HISTORY,
-                  KV_FORBIDDEN },
+                { COMMAND(KV_SET, "/a", .note = writes[0].note), KV_LEVEL_HISTORY, KV_FORBIDDEN },
                 { { .op = KV_RAISE, .limit = 4, .internal = true, .note = writes[0].note },
                   KV_LEVEL_HISTORY,
                   KV_INVALID },

@@ -12,6 +12,7 @@
 #include "fleetd/api/request.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 
 #define PIN    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -322,7 +323,7 @@ static const char *value_of(QuietPeer *h, const char *key, char ret[static 64]) 
 
 static KvStatus propose_value(QuietPeer *h, const char *principal, KvOp op, const char *key,
                               const char *value) {
-        KvCommand write = { .op = op, .key = kv_string(key), .value = kv_string(value) };
+        KvCommand write = COMMAND(op, key, .value = kv_string(value));
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
         if (!starts_with(key, "/_fleet"))
@@ -419,13 +420,13 @@ static void the_host_writes_no_value_that_cannot_be_read(void **state) {
 #define LEAVE       "{\"for\":\"leave\",\"mode\":\"draining\",\"since\":1}"
 #define CORDON      "{\"by\":\"ann@a\",\"mode\":\"cordoned\",\"since\":1}"
 
-/* Propose a write of its own maintenance, as a request to leave does; NULL: delete it. */
-static KvStatus propose_maintenance(QuietPeer *h, const char *principal, const char *value, KvCheckKind kind,
-                                    uint64_t index) {
-        KvCheck check = { .kind = kind, .key = kv_string(MAINTENANCE), .index = index };
+/* Propose a write of a key of its own; NULL: delete it. _KV_CHECK_MAX: without a check. */
+static KvStatus propose_own(QuietPeer *h, const char *principal, const char *key, const char *value,
+                            KvCheckKind kind, uint64_t index) {
+        KvCheck check = { .kind = kind, .key = kv_string(key), .index = index };
         KvCommand write = { .op = value ? KV_SET : KV_DELETE,
                             .internal = true,
-                            .key = kv_string(MAINTENANCE),
+                            .key = kv_string(key),
                             .value = kv_string(value) };
         KvCommand txn = { .op = KV_TXN,
                           .internal = true,
@@ -437,6 +438,12 @@ static KvStatus propose_maintenance(QuietPeer *h, const char *principal, const c
 
         quiet_peer_pass(h, 20);
         return status;
+}
+
+/* A write of its own maintenance, as a request to leave does. */
+static KvStatus propose_maintenance(QuietPeer *h, const char *principal, const char *value, KvCheckKind kind,
+                                    uint64_t index) {
+        return propose_own(h, principal, MAINTENANCE, value, kind, index);
 }
 
 static uint64_t maintenance_index(QuietPeer *h) {
@@ -518,21 +525,7 @@ static void the_host_announces_its_shutdown_and_keeps_a_cordon(void **state) {
 #define REBOOT OWN "/reboot"
 
 static KvStatus propose_reboot(QuietPeer *h, const char *value, uint64_t index) {
-        KvCheck check = { .kind = KV_CHECK_MODIFIED, .key = kv_string(REBOOT), .index = index };
-        KvCommand write = { .op = value ? KV_SET : KV_DELETE,
-                            .internal = true,
-                            .key = kv_string(REBOOT),
-                            .value = kv_string(value) };
-        KvCommand txn = { .op = KV_TXN,
-                          .internal = true,
-                          .checks = &check,
-                          .n_checks = 1,
-                          .writes = &write,
-                          .n_writes = 1 };
-        KvStatus status = propose(h, "", &txn, NULL);
-
-        quiet_peer_pass(h, 20);
-        return status;
+        return propose_own(h, "", REBOOT, value, KV_CHECK_MODIFIED, index);
 }
 
 static void the_host_only_reports_that_its_reboot_is_rejected(void **state) {
@@ -575,17 +568,9 @@ static void the_host_takes_no_name_of_another_machine(void **state) {
 
         restrict_host(h);
         write_key(h, OTHER "/facts", "{\"name\":\"alpha\"}");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                KvCommand write = { .op = rows[i].facts ? KV_SET : KV_DELETE,
-                                    .internal = true,
-                                    .key = kv_string(OWN "/facts"),
-                                    .value = kv_string(rows[i].facts) };
-                KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
-
-                if (propose(h, "", &txn, NULL) != rows[i].status)
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (propose_own(h, "", OWN "/facts", rows[i].facts, _KV_CHECK_MAX, 0) != rows[i].status)
                         fail_msg("row %zu", i);
-                quiet_peer_pass(h, 20);
-        }
 }
 
 /* A rejected report is repeated with the values of then. What an operator waits for has a rate of its own. */

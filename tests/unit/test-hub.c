@@ -91,13 +91,27 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 
 static const KvWatchOps watcher_events = { .on_event = on_event, .on_cleared = on_cleared };
 
-static void watch(Fixture *f, Watcher *w, KvWatchOptions options) {
+static void watch_by(Fixture *f, KvWatchOptions options, const KvWatchOps *ops, void *userdata,
+                     KvWatch **ret) {
         uint64_t oldest;
 
+        assert_int_equal(hub_watch(f->hub, &options, ops, userdata, ret, &oldest), 0);
+}
+
+static void watch(Fixture *f, Watcher *w, KvWatchOptions options) {
         w->f = f;
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, w, &w->watch, &oldest), 0);
+        watch_by(f, options, &watcher_events, w, &w->watch);
         if (options.once)
                 w->watch = NULL; /* it ends itself */
+}
+
+#define WATCH(f, w, path, ...) watch(f, w, (KvWatchOptions) { .key = kv_string(path), __VA_ARGS__ })
+
+static void assert_stale(Fixture *f, Watcher *w, KvWatchOptions options, uint64_t expected) {
+        uint64_t oldest;
+
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, w, &w->watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, expected);
 }
 
 static void done(Watcher *w) {
@@ -137,7 +151,7 @@ static void a_plain_watch_sees_its_key_and_nothing_beside_or_below(void **state)
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &w, "/a");
         set(f, "/b");
         set(f, "/a");
         set(f, "/a/b");
@@ -150,8 +164,8 @@ static void a_recursive_watch_sees_all_that_is_below(void **state) {
         _cleanup_watcher_ Watcher w = {}, root = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true });
-        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
+        WATCH(f, &w, "/a", .recursive = true);
+        WATCH(f, &root, "/", .recursive = true);
         set(f, "/a");
         set(f, "/a/b/c");
         set(f, "/ab");
@@ -163,7 +177,7 @@ static void no_watcher_is_called_inside_of_publishing(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &w, "/a");
         set(f, "/a");
         assert_null(w.received.chars);
         assert_delivered(&w, "set /a 101, ");
@@ -173,11 +187,10 @@ static void hidden_keys_are_seen_from_inside_only(void **state) {
         _cleanup_watcher_ Watcher above = {}, inside = {}, exact = {}, unruled = {};
         Fixture *f = *state;
 
-        watch(f, &above, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
-        watch(f, &inside,
-              (KvWatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
-        watch(f, &exact, (KvWatchOptions) { .key = kv_string("/a/_h/x/_y"), .hidden_rule = true });
-        watch(f, &unruled, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true });
+        WATCH(f, &above, "/a", .recursive = true, .hidden_rule = true);
+        WATCH(f, &inside, "/a/_h", .recursive = true, .hidden_rule = true);
+        WATCH(f, &exact, "/a/_h/x/_y", .hidden_rule = true);
+        WATCH(f, &unruled, "/a", .recursive = true);
         set(f, "/a/_h/x");
         set(f, "/a/_h/x/_y");
         set(f, "/a/b_");
@@ -197,16 +210,11 @@ static void rights_are_asked_when_an_event_arrives_and_before_its_delivery(void 
         static const KvWatchOps filtered = { .sees = sees, .on_event = on_event, .on_cleared = on_cleared };
         Fixture *f = *state;
         Watcher all = { f, .may_see = true }, once = { f, .may_see = true }, late = { f, .may_see = true };
-        uint64_t oldest;
 
-        assert_int_equal(hub_watch(f->hub, &(KvWatchOptions) { .key = kv_string("/"), .recursive = true },
-                                   &filtered, &all, &all.watch, &oldest),
-                         0);
-        assert_int_equal(
-                hub_watch(f->hub,
-                          &(KvWatchOptions) { .key = kv_string("/"), .recursive = true, .once = true },
-                          &filtered, &once, &once.watch, &oldest),
-                0);
+        watch_by(f, (KvWatchOptions) { .key = kv_string("/"), .recursive = true }, &filtered, &all,
+                 &all.watch);
+        watch_by(f, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .once = true }, &filtered,
+                 &once, &once.watch);
         set(f, "/secret/a");
         set(f, "/b"); /* the first one that it may see ends a watch for one event */
         set(f, "/secret/c");
@@ -223,12 +231,8 @@ static void rights_are_asked_when_an_event_arrives_and_before_its_delivery(void 
         assert_delivered(&all, "set /e 105, ");
         done(&all);
 
-        assert_int_equal(
-                hub_watch(f->hub,
-                          &(KvWatchOptions) {
-                                  .key = kv_string("/"), .recursive = true, .since = 101, .once = true },
-                          &filtered, &late, &late.watch, &oldest),
-                0);
+        watch_by(f, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .since = 101, .once = true },
+                 &filtered, &late, &late.watch);
         late.may_see = false; /* the watch stays: it had no event */
         assert_delivered(&late, "");
         late.may_see = true;
@@ -243,10 +247,10 @@ static void all_watches_below_a_deleted_directory_are_notified(void **state) {
         _cleanup_watcher_ Watcher plain = {}, recursive = {}, hidden = {}, beside = {};
         Fixture *f = *state;
 
-        watch(f, &plain, (KvWatchOptions) { .key = kv_string("/d/a/b") });
-        watch(f, &recursive, (KvWatchOptions) { .key = kv_string("/d/a"), .recursive = true });
-        watch(f, &hidden, (KvWatchOptions) { .key = kv_string("/d/_h/x"), .hidden_rule = true });
-        watch(f, &beside, (KvWatchOptions) { .key = kv_string("/dog") });
+        WATCH(f, &plain, "/d/a/b");
+        WATCH(f, &recursive, "/d/a", .recursive = true);
+        WATCH(f, &hidden, "/d/_h/x", .hidden_rule = true);
+        WATCH(f, &beside, "/dog");
         delete_dir(f, "/d");
         assert_delivered(&plain, "delete /d 101, ");
         assert_delivered(&recursive, "delete /d 101, ");
@@ -260,7 +264,7 @@ static void a_watch_of_an_absent_directory_gets_events_only_after_its_creation(v
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/d/a"), .absent = true });
+        WATCH(f, &w, "/d/a", .absent = true);
         delete_dir(f, "/d");
         assert_delivered(&w, "");
         set(f, "/d/a/b"); /* makes /d/a on its way */
@@ -272,10 +276,9 @@ static void fleets_own_keys_are_for_internal_watches(void **state) {
         _cleanup_watcher_ Watcher user = {}, root = {}, internal = {};
         Fixture *f = *state;
 
-        watch(f, &user, (KvWatchOptions) { .key = kv_string("/_fleet/unit/a"), .recursive = true });
-        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
-        watch(f, &internal,
-              (KvWatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
+        WATCH(f, &user, "/_fleet/unit/a", .recursive = true);
+        WATCH(f, &root, "/", .recursive = true);
+        WATCH(f, &internal, "/_fleet", .recursive = true, .internal = true);
         set(f, "/_fleet/unit/a");
         delete_dir(f, "/_fleet/unit");
         set(f, "/a");
@@ -290,7 +293,7 @@ static void a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window(void **sta
         uint64_t oldest;
         KvWatchOptions first = { .key = kv_string("/a"), .since = 101 };
 
-        watch(f, &live, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &live, "/a");
         set(f, "/a");
         for (unsigned i = 0; i < 9; i++)
                 publish(f, KV_ACTION_UPDATE, "/a", false, true);
@@ -305,13 +308,11 @@ static void a_watch_of_refreshes_gets_them_live_and_from_the_window(void **state
         _cleanup_watcher_ Watcher live = {}, late = {};
         Fixture *f = *state;
 
-        watch(f, &live, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .refreshes = true });
+        WATCH(f, &live, "/", .recursive = true, .refreshes = true);
         set(f, "/a/b");
         publish(f, KV_ACTION_UPDATE, "/a/b", false, true);
         assert_delivered(&live, "set /a/b 101, update /a/b 102, ");
-        watch(f, &late,
-              (KvWatchOptions) {
-                      .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
+        WATCH(f, &late, "/a", .recursive = true, .refreshes = true, .since = 102);
         assert_delivered(&late, "update /a/b 102, ");
 }
 
@@ -324,8 +325,8 @@ static void events_of_the_window_come_first_then_the_live_ones(void **state) {
         set(f, "/a");
         set(f, "/b");
         set(f, "/a");
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
-        watch(f, &once, (KvWatchOptions) { .key = kv_string("/a"), .since = 102, .once = true });
+        WATCH(f, &w, "/a", .since = 101);
+        WATCH(f, &once, "/a", .since = 102, .once = true);
         set(f, "/a");
         assert_delivered(&w, "set /a 101, set /a 103, set /a 104, ");
         assert_delivered(&once, "set /a 103, ");
@@ -335,7 +336,7 @@ static void a_watch_from_a_future_index_skips_earlier_events(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 103 });
+        WATCH(f, &w, "/a", .since = 103);
         set(f, "/a");
         set(f, "/a");
         set(f, "/a");
@@ -346,15 +347,12 @@ static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **
         Fixture *f = *state;
         KvWatchOptions options = { .key = kv_string("/a"), .since = 100 };
         Watcher w = { .f = f };
-        uint64_t oldest;
 
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 101);
+        assert_stale(f, &w, options, 101);
         for (unsigned i = 0; i < 15; i++)
                 set(f, "/b");
         options.since = 105;
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 106);
+        assert_stale(f, &w, options, 106);
         options.since = 106;
         watch(f, &w, options);
         done(&w);
@@ -364,16 +362,14 @@ static void fleets_events_keep_the_places_of_user_watches(void **state) {
         _cleanup_watcher_ Watcher user = {}, all = {};
         Fixture *f = *state;
         KvWatchOptions options = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 101 };
-        uint64_t oldest;
 
         set(f, "/a");
         for (unsigned i = 0; i < 30; i++)
                 set(f, "/_fleet/state");
-        watch(f, &user, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
+        WATCH(f, &user, "/a", .since = 101);
         assert_delivered(&user, "set /a 101, ");
 
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &all, &all.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 122);
+        assert_stale(f, &all, options, 122);
         set(f, "/a");
         options.since = 130;
         watch(f, &all, options);
@@ -387,11 +383,9 @@ static void history_follows_the_same_rules(void **state) {
         set(f, "/d/_h");
         set(f, "/d/v");
         delete_dir(f, "/d");
-        watch(f, &ruled,
-              (KvWatchOptions) {
-                      .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
-        watch(f, &below, (KvWatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
-        watch(f, &prefix, (KvWatchOptions) { .key = kv_string("/dog"), .since = 101 });
+        WATCH(f, &ruled, "/d", .recursive = true, .hidden_rule = true, .since = 101);
+        WATCH(f, &below, "/d/x/y", .since = 101);
+        WATCH(f, &prefix, "/dog", .since = 101);
         assert_delivered(&ruled, "set /d/v 102, delete /d 103, ");
         assert_delivered(&below, "delete /d 103, ");
         assert_delivered(&prefix, "");
@@ -403,7 +397,7 @@ static void a_watch_for_one_event_ends_itself(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .once = true });
+        WATCH(f, &w, "/a", .once = true);
         assert_int_equal(hub_watches(f->hub), 1);
         set(f, "/a");
         set(f, "/a");
@@ -415,7 +409,7 @@ static void a_watch_may_be_closed_by_its_own_callback(void **state) {
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &w, "/a");
         set(f, "/a");
         set(f, "/a");
         assert_delivered(&w, "set /a 101, ");
@@ -426,8 +420,8 @@ static void a_watch_closed_by_another_callback_gets_no_more_events(void **state)
         _cleanup_watcher_ Watcher second = {}, first = { .closes = &second };
         Fixture *f = *state;
 
-        watch(f, &first, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
-        watch(f, &second, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &first, "/", .recursive = true);
+        WATCH(f, &second, "/a");
         set(f, "/a");
         assert_delivered(&first, "set /a 101, ");
         assert_delivered(&second, "");
@@ -437,10 +431,9 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         _cleanup_watcher_ Watcher w = {}, closes = { .close_inside = true }, later = {};
         Fixture *f = *state;
         KvWatchOptions options = { .key = kv_string("/a"), .since = 101 };
-        uint64_t oldest;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
-        watch(f, &closes, (KvWatchOptions) { .key = kv_string("/a/b"), .recursive = true });
+        WATCH(f, &w, "/a");
+        WATCH(f, &closes, "/a/b", .recursive = true);
         set(f, "/a");
         hub_cleared(f->hub, 500);
         assert_delivered(&w, "cleared");
@@ -448,12 +441,10 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         assert_int_equal(w.oldest, 501);
         assert_int_equal(w.current, 500);
         assert_int_equal(hub_watches(f->hub), 0);
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &later, &later.watch, &oldest),
-                         -ESTALE);
-        assert_int_equal(oldest, 501);
+        assert_stale(f, &later, options, 501);
 
         f->index = 500;
-        watch(f, &later, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &later, "/a");
         set(f, "/a");
         assert_delivered(&later, "set /a 501, ");
 }
@@ -462,14 +453,14 @@ static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
         _cleanup_watcher_ Watcher slow = {}, once = {}, fresh = {};
         Fixture *f = *state;
 
-        watch(f, &once, (KvWatchOptions) { .key = kv_string("/a"), .once = true });
-        watch(f, &slow, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &once, "/a", .once = true);
+        WATCH(f, &slow, "/a");
         for (unsigned i = 0; i <= 2 * HUB_PENDING_MAX; i++)
                 set(f, "/a");
         assert_delivered(&slow, "cleared");
         assert_delivered(&once, "set /a 101, "); /* it wanted no more */
         assert_int_equal(slow.current, f->index);
-        watch(f, &fresh, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &fresh, "/a");
         set(f, "/a");
         run(f);
         assert_int_equal(hub_watches(f->hub), 1);
@@ -495,12 +486,11 @@ static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
         KvWatchEvent *seen = NULL;
         Fixture *f = *state;
         unsigned turns = 0;
-        uint64_t oldest;
         KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 1000; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &counting, &seen, &unused, &oldest), 0);
+                watch_by(f, options, &counting, &seen, &unused);
         set(f, "/a");
         do {
                 unsigned before = n_told;
@@ -523,12 +513,11 @@ static void watchers_that_work_long_are_called_in_several_turns(void **state) {
         static const KvWatchOps working = { .on_event = count_work, .on_cleared = on_cleared };
         KvWatchOptions options = { .key = kv_string("/a"), .once = true };
         Fixture *f = *state;
-        uint64_t oldest;
         KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 7; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &working, &f->loop, &unused, &oldest), 0);
+                watch_by(f, options, &working, &f->loop, &unused);
         set(f, "/a");
         loop_count(&f->loop, 0, TURN_WORK_MAX); /* the work of others in that turn takes none of it */
         loop_run_due(&f->loop, 1);
@@ -544,13 +533,12 @@ static void components_of_the_daemon_are_notified_before_clients(void **state) {
         KvWatchOptions options = { .key = kv_string("/a"), .once = true };
         Fixture *f = *state;
         Watcher own = {};
-        uint64_t oldest;
         KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 6; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &working, &f->loop, &unused, &oldest), 0);
-        watch(f, &own, (KvWatchOptions) { .key = kv_string("/a"), .internal = true });
+                watch_by(f, options, &working, &f->loop, &unused);
+        WATCH(f, &own, "/a", .internal = true);
         set(f, "/a");
         loop_run_due(&f->loop, 1);
         assert_int_equal(n_told, 3);
@@ -602,7 +590,7 @@ static void watches_that_are_gone_leave_no_places_behind(void **state) {
         Fixture *f = *state;
         size_t size = deep_path(path, 1), before;
 
-        watch(f, &deep, (KvWatchOptions) { .key = kv_string(path) });
+        WATCH(f, &deep, path);
         before = hub_place_bytes(f->hub);
         for (unsigned i = 1; i < DEEP; i++) { /* each parts from it one segment later */
                 snprintf(beside, sizeof(beside), "%.*s/b", (int) (size - 2 * i), path);
@@ -649,7 +637,7 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
         for (unsigned i = 0; i < N_CHANGES; i++)
                 set(f, "/a");
         most = turns_end_work(&f->loop.turns).nodes;
-        watch(f, &late, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &late, "/a");
         while (loop_run_due(&f->loop, 1000))
                 most = MAX(most, turns_end_work(&f->loop.turns).nodes);
         assert_true(most <= 2 * (HUB_VISITS_PER_TURN + N_WATCHES +
@@ -677,14 +665,13 @@ static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others
         KvWatch **watches = NEW0(KvWatch *, N_WATCHES);
         KvWatchOptions options = { .key = kv_string("/crowd") };
         Fixture *f = *state;
-        uint64_t oldest;
 
         for (unsigned i = 0; i < N_WATCHES; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &counting, &crowd, &watches[i], &oldest), 0);
-        watch(f, &early, (KvWatchOptions) { .key = kv_string("/a/b") });
+                watch_by(f, options, &counting, &crowd, &watches[i]);
+        WATCH(f, &early, "/a/b");
         set(f, "/crowd"); /* this turn has its share */
         delete_dir(f, "/a");
-        watch(f, &late, (KvWatchOptions) { .key = kv_string("/a/b"), .absent = true });
+        WATCH(f, &late, "/a/b", .absent = true);
         assert_delivered(&early, "delete /a 102, ");
         assert_delivered(&late, "");
         delete_dir(f, "/a");
@@ -716,11 +703,10 @@ static void an_event_is_a_copy_of_all_that_was_published(void **state) {
         };
         KvWatchEvent *kept = NULL;
         Fixture *f = *state;
-        uint64_t oldest;
         size_t size, with_prev = sizeof(KvWatchEvent) + strlen(key) + strlen(value) + strlen(prev);
         KvWatch *unused;
 
-        assert_int_equal(hub_watch(f->hub, &options, &keeping, &kept, &unused, &oldest), 0);
+        watch_by(f, options, &keeping, &kept, &unused);
         hub_publish(f->hub, &event);
         memset(key, 'x', sizeof(key));
         memset(value, 'x', sizeof(value));
@@ -762,13 +748,10 @@ typedef struct Crowd {
 static Crowd *crowd_new(Fixture *f) {
         KvWatchOptions options = { .key = kv_string("/crowd"), .refreshes = true };
         Crowd *crowd = NEW0(Crowd, 1);
-        uint64_t oldest;
 
         crowd->watcher.f = f;
         for (size_t i = 0; i < N_CROWD; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd->watcher,
-                                           &crowd->watches[i], &oldest),
-                                 0);
+                watch_by(f, options, &watcher_events, &crowd->watcher, &crowd->watches[i]);
         return crowd;
 }
 
@@ -786,7 +769,7 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                 Crowd *crowd = crowd_new(f);
                 uint64_t index, waiting;
 
-                watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+                WATCH(f, &w, "/a");
                 assert_true(kv_watch_is_current(w.watch));
                 set(f, "/crowd");
                 index = waiting = f->index;
@@ -828,7 +811,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
                           .node = { .key = kv_string("/b"), .value = { value, SIZE } } };
         unsigned n = 0;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &w, "/a");
         set(f, "/crowd");
         for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
              n++) { /* with what each takes in addition to its value one less than would just fit */
@@ -873,7 +856,7 @@ static void a_watch_that_is_closed_during_delivery_is_gone_at_once(void **state)
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
-        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        WATCH(f, &w, "/a");
         w.n_watches = &(unsigned) { 9 };
         set(f, "/a");
         run(f);
@@ -884,8 +867,8 @@ static void a_hidden_name_at_the_end_of_a_path_is_hidden(void **state) {
         _cleanup_watcher_ Watcher above = {}, root = {};
         Fixture *f = *state;
 
-        watch(f, &above, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
-        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .hidden_rule = true });
+        WATCH(f, &above, "/a", .recursive = true, .hidden_rule = true);
+        WATCH(f, &root, "/", .recursive = true, .hidden_rule = true);
         set(f, "/a/_");
         set(f, "/_");
         set(f, "/a_/b");
@@ -920,7 +903,7 @@ static void too_many_watches_are_refused(void **state) {
         uint64_t oldest;
 
         for (unsigned i = 0; i < HUB_WATCHES_MAX; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &watches[i], &oldest), 0);
+                watch_by(f, options, &watcher_events, &w, &watches[i]);
         assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &one_more, &oldest), -ENOBUFS);
         for (unsigned i = 0; i < HUB_WATCHES_MAX; i++)
                 kv_watch_close(watches[i]);
@@ -1028,12 +1011,12 @@ static void what_was_absent_before_a_new_tree_may_be_there(void **state) {
         _cleanup_watcher_ Watcher before = {}, after = {};
         Fixture *f = *state;
 
-        watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
+        WATCH(f, &before, "/d/a");
         delete_dir(f, "/d");
         assert_delivered(&before, "delete /d 101, ");
         f->index = 200;
         hub_cleared(f->hub, f->index);
-        watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
+        WATCH(f, &after, "/d/a");
         assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
@@ -1046,19 +1029,17 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
         KvWatchOptions options = { .key = kv_string("/crowd") };
         KvWatch **watches = NEW0(KvWatch *, N);
         Fixture *f = *state;
-        uint64_t oldest;
 
-        watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
+        WATCH(f, &before, "/d/a");
         delete_dir(f, "/d");
         assert_delivered(&before, "delete /d 101, ");
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest),
-                                 0);
+                watch_by(f, options, &watcher_events, &crowd, &watches[i]);
         set(f, "/crowd"); /* this turn has its share: what follows waits */
         set(f, "/d/a");
         for (unsigned i = 0; i < HUB_PENDING_MAX; i++)
                 set(f, "/x");
-        watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
+        WATCH(f, &after, "/d/a");
         assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);

@@ -20,6 +20,7 @@
 #include "kvstore/kvstore.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/replica_internal.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 #include "tests/lib/tree_file.h"
@@ -342,7 +343,7 @@ static Answer ask(Host *h, const KvCommand *cmd) {
 }
 
 static Answer put(Host *h, const char *key, const char *value) {
-        return ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) });
+        return ask(h, &SET(key, value));
 }
 
 static void put_ok(Host *h, const char *key, const char *value) {
@@ -429,11 +430,11 @@ static void a_refused_command_is_an_answer_and_changes_nothing(void **state) {
         Answer a;
 
         put_ok(h, "/a", "1");
-        a = ask(h, &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
+        a = ask(h, &COMMAND(KV_CREATE, "/a", .value = kv_string("2")));
         assert_int_equal(a.status, KV_EXISTS);
         assert_string_equal(value_at(h, "/a"), "1");
 
-        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/_fleet/x"), .value = kv_string("2") });
+        a = ask(h, &SET("/_fleet/x", "2"));
         assert_int_equal(a.status, KV_FORBIDDEN);
 }
 
@@ -459,11 +460,8 @@ static void a_comparison_of_any_size_is_rejected_or_applied(void **state) {
         memset(value, 'x', sizeof(value));
         put_ok(h, "/a", "1");
         for (size_t size = KV_COMMAND_MAX - 512; size < KV_BATCH_MAX + 512; size += 64) {
-                KvCommand cmd = { .op = KV_SET,
-                                  .key = kv_string("/a"),
-                                  .value = { value, size / 2 },
-                                  .has_prev_value = true,
-                                  .prev_value = { value, size - size / 2 } };
+                KvCommand cmd = COMMAND(KV_SET, "/a", .value = { value, size / 2 }, .has_prev_value = true,
+                                        .prev_value = { value, size - size / 2 });
                 Answer a = ask(h, &cmd);
 
                 n_refused += a.status == KV_TOO_LARGE;
@@ -509,12 +507,7 @@ static void many_proposals_of_one_turn_are_answered_in_order(void **state) {
         memset(answers, 0, sizeof(answers));
         for (unsigned i = 0; i < N; i++) {
                 snprintf(key, sizeof(key), "/many/%u", i);
-                assert_int_equal(
-                        kv_propose(
-                                h->store,
-                                &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("v") },
-                                on_answer, &answers[i], NULL),
-                        0);
+                assert_int_equal(kv_propose(h->store, &SET(key, "v"), on_answer, &answers[i], NULL), 0);
         }
         run_until(*state, answer_came, &answers[N - 1]);
         for (unsigned i = 0; i < N; i++) {
@@ -532,12 +525,7 @@ static void a_full_queue_says_busy(void **state) {
 
         memset(answers, 0, sizeof(answers));
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(kv_propose(h->store,
-                                            &(KvCommand) { .op = KV_SET,
-                                                           .key = kv_string("/b"),
-                                                           .value = kv_string("v") },
-                                            on_answer, &answers[i], NULL),
-                                 0);
+                assert_int_equal(kv_propose(h->store, &SET("/b", "v"), on_answer, &answers[i], NULL), 0);
         for (unsigned i = 0; i < N; i++) {
                 run_until(*state, answer_came, &answers[i]);
                 n_busy += answers[i].status == KV_BUSY;
@@ -553,13 +541,7 @@ static void expired_keys_are_removed_without_a_request(void **state) {
         Host *h = open_host(*state, 0, false);
 
         put_ok(h, "/stays", "1");
-        assert_int_equal(ask(h, &(KvCommand) { .op = KV_SET,
-                                               .key = kv_string("/t"),
-                                               .value = kv_string("1"),
-                                               .has_ttl = true,
-                                               .ttl_ms = 50 })
-                                 .status,
-                         KV_OK);
+        assert_int_equal(ask(h, &SET("/t", "1", TTL(50))).status, KV_OK);
         assert_string_equal(value_at(h, "/t"), "1");
         run_until(*state, is_gone, h);
         assert_string_equal(value_at(h, "/stays"), "1");
@@ -674,11 +656,7 @@ static void refresh_large(Host *h, unsigned n) {
 
         for (unsigned i = 0; i < N_LARGE; i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/large/%u", i);
-                writes[i] = (KvCommand) { .op = KV_UPDATE,
-                                          .key = kv_string(keys[i]),
-                                          .refresh = true,
-                                          .has_ttl = true,
-                                          .ttl_ms = 1000000 };
+                writes[i] = COMMAND(KV_UPDATE, keys[i], .refresh = true, TTL(1000000));
         }
         for (unsigned i = 0; i < n; i++)
                 assert_int_equal(ask(h, &txn).status, KV_OK);
@@ -732,11 +710,7 @@ static void assert_heavy_in_turns(unsigned n) {
 }
 
 static void raise_level(Host *h) {
-        assert_int_equal(ask(h, &(KvCommand) { .op = KV_RAISE,
-                                               .key = kv_string("/"),
-                                               .internal = true,
-                                               .limit = KV_LEVEL_MAX })
-                                 .status,
+        assert_int_equal(ask(h, &COMMAND(KV_RAISE, "/", .internal = true, .limit = KV_LEVEL_MAX)).status,
                          KV_OK);
 }
 
@@ -763,10 +737,8 @@ static void assert_history(Host *h, const char *expected) {
 }
 
 static uint64_t put_noted(Host *h, uint64_t wall_ms, const char *body) {
-        Answer a = ask(h, &(KvCommand) { .op = KV_SET,
-                                         .key = kv_string("/_fleet/a"),
-                                         .internal = true,
-                                         .note = { wall_ms, kv_string(body) } });
+        Answer a = ask(h,
+                       &COMMAND(KV_SET, "/_fleet/a", .internal = true, .note = { wall_ms, kv_string(body) }));
 
         assert_int_equal(a.status, KV_OK);
         return a.index;
@@ -1775,8 +1747,7 @@ static void a_refusal_reaches_the_follower_that_asked(void **state) {
 
         make_three(world);
         put_ok(&world->hosts[1], "/a", "1");
-        a = ask(&world->hosts[2],
-                &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
+        a = ask(&world->hosts[2], &COMMAND(KV_CREATE, "/a", .value = kv_string("2")));
         assert_int_equal(a.status, KV_EXISTS);
 }
 
@@ -2118,12 +2089,8 @@ static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void *
         make_three(world);
         cut_off(world, 0);
         began = loop_now_ms(world->loop);
-        assert_int_equal(kv_propose(a->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/lost") },
-                                    on_answer, &lost, NULL),
-                         0);
-        assert_int_equal(kv_propose(c->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/kept") },
-                                    on_answer, &kept, NULL),
-                         0);
+        assert_int_equal(kv_propose(a->store, &COMMAND(KV_SET, "/lost"), on_answer, &lost, NULL), 0);
+        assert_int_equal(kv_propose(c->store, &COMMAND(KV_SET, "/kept"), on_answer, &kept, NULL), 0);
         run_until(world, answer_came, &kept);
         assert_int_equal(kept.status, KV_OK); /* it had not left yet: the next leader got it */
         run_until(world, answer_came, &lost);
@@ -2266,8 +2233,7 @@ static void a_command_without_space_does_not_reach_the_log(void **state) {
                 char key[32];
 
                 snprintf(key, sizeof(key), "/full/%u", i);
-                a = ask(h,
-                        &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { big, sizeof(big) } });
+                a = ask(h, &COMMAND(KV_SET, key, .value = { big, sizeof(big) }));
                 if (a.status != KV_OK)
                         break;
                 assert_true(i < 16);
@@ -2276,16 +2242,15 @@ static void a_command_without_space_does_not_reach_the_log(void **state) {
         assert_string_equal(a.cause, "the quota of 1048576 bytes for users' keys is used up");
 
         entries = state_of(h).raft_index;
-        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) } });
+        a = ask(h, &COMMAND(KV_SET, "/more", .value = { big, sizeof(big) }));
         assert_int_equal(a.status, KV_TOO_LARGE);
         assert_int_equal(state_of(h).raft_index, entries);
 
         /* Who is too heavy may become lighter, and change what is there. */
-        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/full/0"), .value = { big, sizeof(big) } });
+        a = ask(h, &COMMAND(KV_SET, "/full/0", .value = { big, sizeof(big) }));
         assert_int_equal(a.status, KV_OK);
         put_ok(h, "/full/0", "small");
-        a = ask(h,
-                &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) / 2 } });
+        a = ask(h, &COMMAND(KV_SET, "/more", .value = { big, sizeof(big) / 2 }));
         assert_int_equal(a.status, KV_OK);
 }
 
@@ -2333,19 +2298,12 @@ static void user_passes_a_flood(Host *h) {
 
                 snprintf(key, sizeof(key), "/_fleet/state/u%u.service/m", i);
                 assert_int_equal(kv_propose(h->store,
-                                            &(KvCommand) { .op = KV_SET,
-                                                           .key = kv_string(key),
-                                                           .value = { state, sizeof(state) },
-                                                           .internal = true,
-                                                           .later = true },
+                                            &COMMAND(KV_SET, key, .value = { state, sizeof(state) },
+                                                     .internal = true, .later = true),
                                             on_flood, &f, NULL),
                                  0);
         }
-        assert_int_equal(
-                kv_propose(h->store,
-                           &(KvCommand) { .op = KV_SET, .key = kv_string("/user"), .value = kv_string("1") },
-                           on_user, &f, NULL),
-                0);
+        assert_int_equal(kv_propose(h->store, &SET("/user", "1"), on_user, &f, NULL), 0);
         run_until(h->world, flood_is_over, &f);
         assert_int_equal(f.refused, 0);
         assert_true(f.user_index < f.lowest);

@@ -14,6 +14,7 @@
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scratch.h"
 
 static uint64_t test_now_ms(const Loop *loop) {
@@ -58,11 +59,7 @@ static int prepare_and_apply(Tree *tree, bool *ret_failed) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         TreeMeta meta = { .level = KV_LEVEL_HISTORY };
-        KvCommand noted = { .op = KV_SET,
-                            .key = kv_string("/d/x"),
-                            .value = kv_string("v"),
-                            .internal = true,
-                            .note = { 1000, kv_string("row") } };
+        KvCommand noted = SET("/d/x", "v", .internal = true, .note = { 1000, kv_string("row") });
         KvResult result;
         int r;
 

@@ -19,6 +19,7 @@
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/diff.h"
 #include "fleetd/directory/scan.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/scan_folder.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/sessions/liveness.h"
@@ -563,11 +564,7 @@ static int prepare_tree(void *userdata) {
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 10 });
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
                 _cleanup_writer_ Writer command = {};
-                KvCommand cmd = { .op = KV_SET,
-                                  .key = kv_string(keys[i]),
-                                  .value = kv_string("1"),
-                                  .has_ttl = i == 4,
-                                  .ttl_ms = 10 };
+                KvCommand cmd = SET(keys[i], "1", .has_ttl = i == 4, .ttl_ms = 10);
 
                 assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
                 kv_batch_add(&b, &batch,
@@ -629,8 +626,7 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
                 KvCommand cmd;
         } commands[] = {
                 { "apply set", { .op = KV_SET, .key = { "/n/m", 4 }, .value = { "1", 1 } } },
-                { "apply set over",
-                  { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 }, .has_ttl = true, .ttl_ms = 50 } },
+                { "apply set over", { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 }, TTL(50) } },
                 { "apply create", { .op = KV_CREATE, .key = { "/new", 4 }, .value = { "1", 1 } } },
                 { "apply create, refused", { .op = KV_CREATE, .key = { "/a", 2 }, .value = { "1", 1 } } },
                 { "apply update", { .op = KV_UPDATE, .key = { "/a", 2 }, .value = { "3", 1 } } },

@@ -17,6 +17,7 @@
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/offline.h"
 #include "kvstore/apply/history.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/three_hosts.h"
@@ -603,10 +604,8 @@ static void on_noted(void *userdata, const KvResult *result) {
 }
 
 static void note_start(Fixture *fixture, uint64_t wall_ms) {
-        KvCommand cmd = { .op = KV_SET,
-                          .key = kv_string("/_fleet/kept"),
-                          .internal = true,
-                          .note = { wall_ms, kv_string("started") } };
+        KvCommand cmd = COMMAND(KV_SET, "/_fleet/kept", .internal = true,
+                                .note = { wall_ms, kv_string("started") });
         ThreeHostsHost *h = open_host(fixture, 1);
         KvStatus status = _KV_STATUS_MAX;
 

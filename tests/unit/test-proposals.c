@@ -12,6 +12,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/propose_internal.h"
 #include "peers/session.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 #include "tests/lib/store_inside.h"
 
@@ -129,7 +130,7 @@ static uint64_t deadline(QuietPeer *h) {
 }
 
 static Said propose(QuietPeer *h, uint64_t origin, uint64_t number, uint64_t floor, const char *key) {
-        KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") };
+        KvCommand cmd = SET(key, "1");
 
         return say(h, origin, floor, false, &(Item) { number, &cmd }, 1, deadline(h));
 }
@@ -138,7 +139,7 @@ static Said propose(QuietPeer *h, uint64_t origin, uint64_t number, uint64_t flo
  * there. Ends at the first that is refused, whose number is returned; 0: none was. */
 static uint64_t keep_large(QuietPeer *h, uint64_t origin, uint64_t n, Said *ret) {
         static char value[LARGE];
-        KvCommand cmd = { .op = KV_SET, .key = kv_string("/large"), .value = { value, sizeof(value) } };
+        KvCommand cmd = COMMAND(KV_SET, "/large", .value = { value, sizeof(value) });
 
         memset(value, 'x', sizeof(value));
         for (uint64_t number = 1; number <= n; number++) {
@@ -256,7 +257,7 @@ static void a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand(v
 /* Who asks and applies nothing himself hears of it in no other way. Not before it is certain: it may be in
  * the log. */
 static void what_is_past_its_deadline_without_an_answer_is_said_to_be(void **state) {
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        const KvCommand cmd = SET("/a", "1");
         const Item questions[] = { { 1, NULL }, { 2, NULL } };
         QuietPeer *h = *state;
         uint64_t deadline_ms = deadline(h);
@@ -286,7 +287,7 @@ static void on_done(void *userdata, const KvResult *result) {
 }
 
 static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(void **state) {
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/late"), .value = kv_string("1") };
+        const KvCommand cmd = SET("/late", "1");
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         KvStatus status = _KV_STATUS_MAX;
@@ -350,11 +351,7 @@ static void a_command_that_costs_too_much_is_refused_before_the_log(void **state
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET,
-                                          .key = kv_string("/k0"),
-                                          .refresh = true,
-                                          .has_ttl = true,
-                                          .ttl_ms = 1000000 };
+                writes[i] = COMMAND(KV_SET, "/k0", .refresh = true, TTL(1000000));
         entries = entries_of(h);
         said = say(h, 99, 1, false, &(Item) { 1, &txn }, 1, deadline(h));
         assert_int_equal(said.n[PROPOSED_REFUSED], 1);
@@ -383,7 +380,7 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
         lay_large(h, N);
         for (unsigned i = 0; i < N; i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/k%u", i);
-                sets[i] = (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1") };
+                sets[i] = SET(keys[i], "1");
                 items[i] = (Item) { 1 + i, &sets[i] };
         }
         entries = entries_of(h);
@@ -403,7 +400,7 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
 static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **state) {
         enum { N = 400 };
         QuietPeer *h = *state;
-        KvCommand set = { .op = KV_SET, .key = kv_string("/k0"), .value = kv_string("1") };
+        KvCommand set = SET("/k0", "1");
         KvCommand heavy[N];
         char keys[N][8];
         Item items[N];
@@ -416,11 +413,7 @@ static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **s
         for (unsigned i = 0; i < N; i++) {
                 /* A failed comparison quotes the value: it costs much, and leaves it there. */
                 snprintf(keys[i], sizeof(keys[i]), "/k0");
-                heavy[i] = (KvCommand) { .op = KV_SET,
-                                         .key = kv_string(keys[i]),
-                                         .value = kv_string("1"),
-                                         .has_prev_value = true,
-                                         .prev_value = kv_string("2") };
+                heavy[i] = SET(keys[i], "1", IF_VALUE("2"));
                 items[i] = (Item) { 1 + i, &heavy[i] };
         }
         kv_counts(h->store, &before);
@@ -458,14 +451,10 @@ static void what_is_on_its_way_counts(void **state) {
 
         memset(large, 'x', sizeof(large));
         for (unsigned i = 0; i < N; i++) {
-                commands[i] = (KvCommand) { .op = KV_SET,
-                                            .key = kv_string("/k"),
-                                            .refresh = true,
-                                            .has_ttl = true,
-                                            .ttl_ms = 1000000 };
+                commands[i] = COMMAND(KV_SET, "/k", .refresh = true, TTL(1000000));
                 items[i] = (Item) { 1 + i, &commands[i] };
         }
-        commands[0] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = { large, sizeof(large) } };
+        commands[0] = COMMAND(KV_SET, "/k", .value = { large, sizeof(large) });
         said = say(h, 99, 1, false, items, N, deadline(h));
         assert_int_equal(said.n[PROPOSED_ACCEPTED] + said.n[PROPOSED_REFUSED], N);
         quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
@@ -499,11 +488,11 @@ static uint64_t propose_ours(QuietPeer *h, const KvCommand *cmd, Outcome *outcom
 /* Too late, or for a later entry: either way that copy has done nothing, and another one is made. */
 static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         static const KvStatus statuses[] = { KV_LATE, KV_DEFERRED };
-        KvCommand create = { .op = KV_CREATE, .key = kv_string("/once"), .value = kv_string("1") };
+        KvCommand create = COMMAND(KV_CREATE, "/once", .value = kv_string("1"));
         QuietPeer *h = *state;
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++) {
-                KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+                KvCommand set = SET("/a", "1");
                 uint64_t entries = entries_of(h), number;
                 Outcome outcome = {};
 
@@ -529,7 +518,7 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
 static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(void **state) {
         enum { N = 8, CHECKS = 4000 };
         static KvCheck checks[CHECKS];
-        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") }, txn = {
+        KvCommand write = SET("/k", "2"), txn = {
                 .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
         };
         uint64_t numbers[N], most = 0;
@@ -537,8 +526,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         Outcome outcome = {}, first = {};
         bool more = true;
 
-        (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") },
-                            &first);
+        (void) propose_ours(h, &SET("/k", "1"), &first);
         quiet_peer_run(h);
         for (size_t i = 0; i < CHECKS; i++)
                 checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
@@ -566,7 +554,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
 static void what_another_host_proposes_is_estimated_in_several_turns(void **state) {
         enum { N = 16, CHECKS = 4000, ONE = CHECKS * (TURN_NODE + 64) };
         static KvCheck checks[CHECKS];
-        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") }, txn = {
+        KvCommand write = SET("/k", "2"), txn = {
                 .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
         };
         QuietPeer *h = *state;
@@ -605,11 +593,7 @@ static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET,
-                                          .key = kv_string("/k0"),
-                                          .refresh = true,
-                                          .has_ttl = true,
-                                          .ttl_ms = 1000000 };
+                writes[i] = COMMAND(KV_SET, "/k0", .refresh = true, TTL(1000000));
         deadline_ms = deadline(h);
         entries = entries_of(h);
         loop_count(&h->loop, 0, TURN_WORK_MAX);
@@ -623,8 +607,7 @@ static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it
 
 /* Before all that came later, and at what it was charged: apply knows better. */
 static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(void **state) {
-        KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
-                  other = { .op = KV_SET, .key = kv_string("/b") };
+        KvCommand set = SET("/a", "1"), other = COMMAND(KV_SET, "/b");
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         Outcome outcome = {}, later = {};
@@ -643,8 +626,8 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
 }
 
 static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_long(void **state) {
-        KvCommand wide = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, PROPOSE_SMALL_MAX } };
-        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, ours = wide;
+        KvCommand wide = COMMAND(KV_SET, "/k0", .value = { large, PROPOSE_SMALL_MAX });
+        KvCommand light = SET("/a", "1"), ours = wide;
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         Outcome outcome[5] = {};
@@ -667,8 +650,8 @@ static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_lo
 
 static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) {
         QuietPeer *h = *state;
-        KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
-        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        KvCommand heavy = COMMAND(KV_SET, "/k0", .value = { large, sizeof(large) });
+        KvCommand light = SET("/a", "1");
         Outcome outcome[2] = {};
         uint64_t entries;
 
@@ -693,18 +676,14 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
-        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        KvCommand light = SET("/a", "1");
         uint64_t number, deadline_ms;
         Outcome outcome = {}, other = {};
         Proposal *x;
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET,
-                                          .key = kv_string("/k0"),
-                                          .refresh = true,
-                                          .has_ttl = true,
-                                          .ttl_ms = 1000000 };
+                writes[i] = COMMAND(KV_SET, "/k0", .refresh = true, TTL(1000000));
         txn.n_writes = 1;
         deadline_ms = deadline(h);
         assert_int_equal(kv_propose(h->store, &txn, on_outcome, &outcome, &number), 0);

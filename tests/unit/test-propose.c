@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "kvstore/propose_internal.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/fake_replica.h"
 #include "tests/lib/scratch.h"
 
@@ -314,7 +315,7 @@ static void receive_done(uint64_t number, uint64_t index) {
 static void receive_foreign_for(PeerFrame type, uint64_t origin, unsigned n, size_t size,
                                 uint64_t deadline_ms, const char *principal) {
         _cleanup_free_ char *value = calloc(1, size + 1);
-        KvCommand cmd = { .op = KV_SET, .key = kv_string("/f"), .value = { value, size } };
+        KvCommand cmd = COMMAND(KV_SET, "/f", .value = { value, size });
         _cleanup_writer_ Writer w = {}, bytes = {};
 
         assert_non_null(value);
@@ -951,7 +952,7 @@ static void a_proposal_that_missed_its_log_entry_is_proposed_again(void **state)
 
 static void so_much_of_ours_may_wait_and_no_more(void **state) {
         static char value[PROPOSE_SMALL_MAX];
-        KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = { value, sizeof(value) } };
+        KvCommand cmd = COMMAND(KV_SET, "/a", .value = { value, sizeof(value) });
         _cleanup_writer_ Writer w = {};
 
         begin(true);
@@ -1000,9 +1001,7 @@ static void what_no_host_could_apply_is_refused_at_once(void **state) {
         (void) add("n", (KvCommand) {});
         fake_assert_said("answer n: too large no room\n");
         world.fits = -ENOMEM;
-        assert_int_equal(proposals_add(world.p, &(KvCommand) { .op = KV_SET, .key = kv_string("/a") },
-                                       on_done, NULL, NULL),
-                         -ENOMEM);
+        assert_int_equal(proposals_add(world.p, &COMMAND(KV_SET, "/a"), on_done, NULL, NULL), -ENOMEM);
         fake_assert_said("");
         end();
 }

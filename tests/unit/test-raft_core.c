@@ -139,6 +139,15 @@ static bool has_said(Bench *b, const char *line) {
         return found;
 }
 
+#define START(b, result, ...) \
+        assert_int_equal(raft_core_start((b)->core, (b)->now_ms, &(RaftCoreStart) { __VA_ARGS__ }), result)
+static int receive(Bench *b, uint64_t from, RaftMessage m) {
+        return raft_core_receive(b->core, b->now_ms, from, "x:1", &m);
+}
+
+#define RECEIVE(b, from, result, ...) \
+        assert_int_equal(receive(b, from, (RaftMessage) { __VA_ARGS__ }), result)
+
 /* -- Configurations and logs -- */
 
 typedef struct Conf {
@@ -169,6 +178,14 @@ static void conf_done(Conf *conf) {
         free(conf->bytes);
 }
 #define _cleanup_conf_ _cleanup_(conf_done)
+
+static RaftStateInfo state_of(uint64_t index, uint64_t term, const Conf *conf) {
+        return (RaftStateInfo) { .index = index,
+                                 .term = term,
+                                 .configuration_index = 1,
+                                 .configuration = conf->bytes,
+                                 .configuration_size = conf->size };
+}
 
 static RaftEntry change_entry(uint64_t term, const Conf *conf) {
         return (RaftEntry) {
@@ -206,34 +223,18 @@ static void start(Bench *b, const char *roles, uint64_t term, uint64_t last) {
         for (uint64_t i = 1; i < last; i++)
                 entries[i] = command(term);
         begin_with(b, 1);
-        assert_int_equal(raft_core_start(b->core, b->now_ms,
-                                         &(RaftCoreStart) { .term = term,
-                                                            .first_index = 1,
-                                                            .entries = entries,
-                                                            .n_entries = last }),
-                         0);
+        START(b, 0, .term = term, .first_index = 1, .entries = entries, .n_entries = last);
         text_clear(&b->said);
 }
 
 /* Server 1 with a state at 'index', and nothing else. */
 static void start_from_state(Bench *b, const char *roles, uint64_t term, uint64_t index) {
         _cleanup_conf_ Conf conf = conf_of(roles);
-        RaftStateInfo info = { .index = index,
-                               .term = term,
-                               .configuration_index = 1,
-                               .configuration = conf.bytes,
-                               .configuration_size = conf.size };
+        RaftStateInfo info = state_of(index, term, &conf);
 
         begin_with(b, 1);
-        assert_int_equal(
-                raft_core_start(b->core, b->now_ms,
-                                &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }),
-                0);
+        START(b, 0, .term = term, .state = &info, .first_index = index + 1);
         text_clear(&b->said);
-}
-
-static int receive(Bench *b, uint64_t from, RaftMessage m) {
-        return raft_core_receive(b->core, b->now_ms, from, "x:1", &m);
 }
 
 static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term,
@@ -279,11 +280,8 @@ static void elect(Bench *b) {
         assert_true(has_said(b, " pre\n"));
         for (uint64_t pre = 2; pre-- > 0;)
                 for (uint64_t from = 2; from <= 3; from++) {
-                        assert_int_equal(receive(b, from,
-                                                 (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT,
-                                                                 .term = term,
-                                                                 .vote_result = { true, pre > 0 } }),
-                                         0);
+                        RECEIVE(b, from, 0, .type = RAFT_MESSAGE_VOTE_RESULT, .term = term,
+                                .vote_result = { true, pre > 0 });
                         if (raft_core_state(b->core) == RAFT_STATE_LEADER)
                                 break;
                 }
@@ -327,7 +325,7 @@ static void a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again(
 
         start(&b, "Vs", 4, 1);
         assert_int_equal(durable(&b), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9);
         assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
         text_clear(&b.said);
         tick_until_due(&b);
@@ -339,7 +337,7 @@ static void a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again(
 
         start(&b, "Vs", 4, 1);
         assert_int_equal(durable(&b), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9);
         b.meta_error = -EIO;
         b.now_ms = raft_core_timeout_ms(b.core);
         assert_int_equal(raft_core_tick(b.core, b.now_ms), -EIO);
@@ -410,12 +408,7 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
                 assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = seed },
                                                &ops, &b, &b.core),
                                  0);
-                assert_int_equal(raft_core_start(b.core, b.now_ms,
-                                                 &(RaftCoreStart) { .term = 1,
-                                                                    .first_index = 1,
-                                                                    .entries = &entry,
-                                                                    .n_entries = 1 }),
-                                 0);
+                START(&b, 0, .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1);
                 in_ms = raft_core_timeout_ms(b.core) - b.now_ms;
                 assert_in_range(in_ms, 400, 800);
                 first = first ?: in_ms;
@@ -587,22 +580,13 @@ static void a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term(
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 _cleanup_conf_ Conf old = conf_of(cases[i].of_state), new = conf_of(cases[i].of_log ?: "V");
-                RaftStateInfo info = { .index = 10,
-                                       .term = 4,
-                                       .configuration_index = 1,
-                                       .configuration = old.bytes,
-                                       .configuration_size = old.size };
+                RaftStateInfo info = state_of(10, 4, &old);
                 RaftEntry entries[] = { command(4), change_entry(4, &new), command(4) };
                 Bench b;
 
                 begin_with(&b, 1);
-                assert_int_equal(raft_core_start(b.core, b.now_ms,
-                                                 &(RaftCoreStart) { .term = 4,
-                                                                    .state = &info,
-                                                                    .first_index = 11,
-                                                                    .entries = entries,
-                                                                    .n_entries = cases[i].of_log ? 3 : 0 }),
-                                 0);
+                START(&b, 0, .term = 4, .state = &info, .first_index = 11, .entries = entries,
+                      .n_entries = cases[i].of_log ? 3 : 0);
                 assert_int_equal(raft_core_term(b.core), cases[i].term);
                 done(&b);
         }
@@ -615,21 +599,13 @@ static void a_log_with_a_configuration_that_is_none_is_not_started_from(void **s
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(
-                raft_core_start(
-                        b.core, b.now_ms,
-                        &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = entries, .n_entries = 2 }),
-                -EUCLEAN);
+        START(&b, -EUCLEAN, .term = 1, .first_index = 1, .entries = entries, .n_entries = 2);
         done(&b);
 }
 
 static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 5,
-                               .term = 2,
-                               .configuration_index = 1,
-                               .configuration = conf.bytes,
-                               .configuration_size = conf.size };
+        RaftStateInfo info = state_of(5, 2, &conf);
         RaftEntry entries[] = { command(1) };
         Bench b;
 
@@ -647,11 +623,7 @@ static void a_log_that_does_not_fit_is_not_started_from(void **state) {
 static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
         enum { OWN = 13 }; /* two configurations of three servers, and a table of entries */
         _cleanup_conf_ Conf of_state = conf_of("VVV"), of_log = conf_of("VVs");
-        RaftStateInfo info = { .index = 10,
-                               .term = 4,
-                               .configuration_index = 1,
-                               .configuration = of_state.bytes,
-                               .configuration_size = of_state.size };
+        RaftStateInfo info = state_of(10, 4, &of_state);
 
         heap_fails_once = true;
         for (unsigned n = 0; n < OWN;
@@ -843,9 +815,8 @@ static void a_message_of_no_type_is_dropped(void **state) {
         Bench b;
 
         start(&b, "VVV", 1, 1);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9 }),
-                         0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .term = 9 }), 0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9);
+        RECEIVE(&b, 2, 0, .term = 9);
         assert_int_equal(raft_core_term(b.core), 1);
         assert_said(&b, "");
         done(&b);
@@ -973,23 +944,13 @@ static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
 
 static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied(void **state) {
         _cleanup_conf_ Conf one = conf_of("VVV"), two = conf_of("VVVs"), three = conf_of("VVVV");
-        RaftStateInfo info = { .index = 2,
-                               .term = 1,
-                               .configuration_index = 1,
-                               .configuration = one.bytes,
-                               .configuration_size = one.size };
+        RaftStateInfo info = state_of(2, 1, &one);
         RaftEntry entries[] = { command(1), change_entry(1, &two), command(1), change_entry(1, &three) };
         RaftEntry other[] = { command(2) };
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms,
-                                         &(RaftCoreStart) { .term = 1,
-                                                            .state = &info,
-                                                            .first_index = 3,
-                                                            .entries = entries,
-                                                            .n_entries = 4 }),
-                         0);
+        START(&b, 0, .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4);
         assert_int_equal(receive_append(&b, 2, 2, 4, 1, 4, NULL, 0), 0);
         assert_int_equal(b.core->raft.configuration_committed_index, 4);
 
@@ -1037,11 +998,7 @@ static void a_core_that_ends_during_an_install_gives_everything_back(void **stat
 
 static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 5,
-                               .term = 1,
-                               .configuration_index = 1,
-                               .configuration = conf.bytes,
-                               .configuration_size = conf.size };
+        RaftStateInfo info = state_of(5, 1, &conf);
         RaftEntry entries[] = { command(2), command(2), command(2) };
         Bench b;
 
@@ -1049,9 +1006,7 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         begin_with(&b, 1);
         info.index = 60;
         info.term = 2;
-        assert_int_equal(raft_core_start(b.core, b.now_ms,
-                                         &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }),
-                         0);
+        START(&b, 0, .term = 2, .state = &info, .first_index = 61);
         assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
         assert_true(has_said(&b, "send 2 append-result 3")); /* not wanted at all */
         assert_false(raft_core_installing(b.core));
@@ -1141,32 +1096,18 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &bad_conf, 1), 0);
         assert_int_equal(receive_append(&b, 1, 2, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(receive_append(&b, 0, 2, 5, 2, 0, NULL, 0), 0);
-        assert_int_equal(
-                receive(&b, 2,
-                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }),
-                0);
-        assert_int_equal(receive(&b, 2,
-                                 (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
-                                                 .term = 9,
-                                                 .snapshot = { 5, 2, 1, "x", 1 } }),
-                         0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 });
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 });
         assert_int_equal(receive_append(&b, 2, 2, 0, 0, 0, none, 1), 0);
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, large, 1), 0);
         assert_int_equal(receive_append(&b, 2, 2, 5, 3, 0, NULL, 0),
                          0); /* the entry before is of a later term than the message */
         assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + 1, 2, 0, NULL, 0), 0);
-        assert_int_equal(
-                receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .vote = { .candidate = 2 } }),
-                0); /* of no term */
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_VOTE, .vote = { .candidate = 2 }); /* of no term */
         for (size_t i = 0; i < ELEMENTS(snapshots); i++)
-                assert_int_equal(
-                        receive(&b, 2,
-                                (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
-                                                .term = 9,
-                                                .snapshot = { snapshots[i].index, snapshots[i].index_term,
-                                                              snapshots[i].configuration_index, other.bytes,
-                                                              other.size } }),
-                        0);
+                RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_SNAPSHOT, .term = 9,
+                        .snapshot = { snapshots[i].index, snapshots[i].index_term,
+                                      snapshots[i].configuration_index, other.bytes, other.size });
         assert_said(&b, "");
         assert_int_equal(raft_core_term(b.core), 2);
         done(&b);
@@ -1210,7 +1151,7 @@ static void messages_at_the_limits_are_taken(void **state) {
         done(&b);
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        START(&b, 0, .first_index = 1);
         assert_int_equal(receive_snapshot(&b, 2, 2, 1, &conf), 0);
         assert_true(has_said(&b, "install 1\n"));
         done(&b);
@@ -1236,14 +1177,8 @@ static void an_observed_leader_counts_in_its_term(void **state) {
         /* A candidate that never wins: each vote keeps us a follower. */
         for (uint64_t term = 3; term < 6; term++) {
                 b.now_ms = raft_core_timeout_ms(b.core) - 1;
-                assert_int_equal(receive(&b, 2,
-                                         (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
-                                                         .term = term,
-                                                         .vote = { .candidate = 2,
-                                                                   .last_index = 5,
-                                                                   .last_term = 2,
-                                                                   .disrupt_leader = true } }),
-                                 0);
+                RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_VOTE, .term = term,
+                        .vote = { .candidate = 2, .last_index = 5, .last_term = 2, .disrupt_leader = true });
                 assert_int_equal(raft_core_term(b.core), term);
                 assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
                 assert_int_equal(raft_core_leader(b.core), 0);
@@ -1332,12 +1267,8 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
 
         b.apply_error = 0;
         assert_int_equal(receive_append(&b, 2, 4, 3, 4, 4, &entry, 1), -EIO);
-        assert_int_equal(
-                receive(&b, 3,
-                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
-                                        .term = 9,
-                                        .vote = { .candidate = 3, .last_index = 9, .last_term = 9 } }),
-                -EIO);
+        RECEIVE(&b, 3, -EIO, .type = RAFT_MESSAGE_VOTE, .term = 9,
+                .vote = { .candidate = 3, .last_index = 9, .last_term = 9 });
         assert_int_equal(raft_core_tick(b.core, b.now_ms + 100000), -EIO);
         assert_int_equal(raft_core_appended(b.core, b.now_ms, 1, 3), -EIO);
         assert_int_equal(durable(&b), -EIO);
@@ -1347,7 +1278,7 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
                 raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0),
                 -EIO);
         assert_int_equal(raft_core_installed(b.core, b.now_ms), -EIO);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), -EIO);
+        START(&b, -EIO, .first_index = 1);
         assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_int_equal(raft_core_change(b.core, b.now_ms,
@@ -1398,7 +1329,7 @@ static void what_is_stored_ends_before_what_was_replaced(void **state) {
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        START(&b, 0, .first_index = 1);
         assert_int_equal(raft_core_appended(b.core, b.now_ms, 99, 5), 0);
         assert_int_equal(raft_core_stored_index(b.core), 0);
         done(&b);
@@ -1493,11 +1424,7 @@ static void a_report_covers_the_writes_before_it(void **state) {
 
 static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV"), next = conf_of("VVVs");
-        RaftStateInfo info = { .index = 4,
-                               .term = 2,
-                               .configuration_index = 1,
-                               .configuration = conf.bytes,
-                               .configuration_size = conf.size };
+        RaftStateInfo info = state_of(4, 2, &conf);
         RaftEntry entries[] = { command(2), command(2), command(2), change_entry(2, &next), command(2) };
         Bench b;
 
@@ -1536,22 +1463,15 @@ static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_conf
 
 static void a_follower_behind_the_log_gets_a_snapshot(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 20,
-                               .term = 2,
-                               .configuration_index = 1,
-                               .configuration = conf.bytes,
-                               .configuration_size = conf.size };
+        RaftStateInfo info = state_of(20, 2, &conf);
         Bench b;
 
         start(&b, "VVV", 2, 20);
         lead(&b, 2);
         assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 2), 0);
         text_clear(&b.said);
-        assert_int_equal(receive(&b, 3,
-                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                                 .term = raft_core_term(b.core),
-                                                 .append_result = { .rejected = 20, .last_index = 3 } }),
-                         0);
+        RECEIVE(&b, 3, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
+                .append_result = { .rejected = 20, .last_index = 3 });
         assert_said(&b, "snapshot 3 at 20\n");
         done(&b);
 }
@@ -1671,11 +1591,7 @@ static void only_standbys_are_watched_and_only_by_a_leader(void **state) {
         done(&b);
 
         begin_with(&b, 2); /* the standby comes first */
-        assert_int_equal(
-                raft_core_start(
-                        b.core, b.now_ms,
-                        &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }),
-                0);
+        START(&b, 0, .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1);
         assert_int_equal(durable(&b), 0);
         assert_true(raft_core_leads(b.core));
         assert_int_equal(receive_result(&b, 1, raft_core_last_index(b.core)), 0);
@@ -1751,7 +1667,7 @@ static void the_rest_is_left_also_where_the_first_entry_is_rejected(void **state
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        START(&b, 0, .first_index = 1);
         assert_int_equal(receive_append(&b, 2, 3, 1, 2, 0, entries, 2), 0);
         assert_said(&b, "meta 3 0\nsend 2 append-result 3 rejected 1 last 0\n");
         done(&b);
@@ -1846,14 +1762,8 @@ static void a_candidate_does_not_catch_up(void **state) {
                 b.now_ms += 100;
                 for (uint64_t from = 2; from <= 3; from++)
                         assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
-                assert_int_equal(receive(&b, 4,
-                                         (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
-                                                         .term = raft_core_term(b.core),
-                                                         .vote = { .candidate = 4,
-                                                                   .last_index = 1,
-                                                                   .last_term = 1,
-                                                                   .pre_vote = true } }),
-                                 0);
+                RECEIVE(&b, 4, 0, .type = RAFT_MESSAGE_VOTE, .term = raft_core_term(b.core),
+                        .vote = { .candidate = 4, .last_index = 1, .last_term = 1, .pre_vote = true });
                 assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
         }
         assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
@@ -1924,11 +1834,8 @@ static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(voi
         assert_false(has_said(&b, "send 2 append 3 behind 6 1\n"));
 
         assert_int_equal(receive_result(&b, 4, 7), 0);
-        assert_int_equal(receive(&b, 2,
-                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                                 .term = raft_core_term(b.core),
-                                                 .append_result = { .rejected = 7, .last_index = 6 } }),
-                         0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
+                .append_result = { .rejected = 7, .last_index = 6 });
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
 }
@@ -2007,11 +1914,8 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         assert_int_equal(durable(&b), 0);
 
         /* The followers miss it, and get it. */
-        assert_int_equal(receive(&b, 2,
-                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                                 .term = raft_core_term(b.core),
-                                                 .append_result = { .rejected = 7, .last_index = 6 } }),
-                         0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
+                .append_result = { .rejected = 7, .last_index = 6 });
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
 }
@@ -2162,9 +2066,7 @@ static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(vo
                 Bench b;
 
                 begin_with(&b, i + 1);
-                assert_int_equal(
-                        raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .first_index = 1 }),
-                        0);
+                START(&b, 0, .term = 2, .first_index = 1);
                 assert_int_equal(raft_core_role(b.core), RAFT_ROLE_NONE);
                 assert_false(raft_core_change_pending(b.core));
                 assert_int_equal(receive_append(&b, i == 1 ? 1 : 2, 2, 0, 0, 0, &entry, 1), 0);
@@ -2208,11 +2110,7 @@ static int take_a_snapshot(Bench *b, const Conf *conf) {
 }
 
 static int count_a_checkpoint(Bench *b, const Conf *conf) {
-        RaftStateInfo info = { .index = 1,
-                               .term = 1,
-                               .configuration_index = 1,
-                               .configuration = conf->bytes,
-                               .configuration_size = conf->size };
+        RaftStateInfo info = state_of(1, 1, conf);
 
         return raft_core_checkpointed(b->core, b->now_ms, &info, 0);
 }
@@ -2299,12 +2197,8 @@ static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
         Bench b;
 
         start(&b, "VVV", 2, 5);
-        assert_int_equal(
-                receive(&b, 3,
-                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
-                                        .term = 3,
-                                        .vote = { .candidate = 3, .last_index = 5, .last_term = 2 } }),
-                0);
+        RECEIVE(&b, 3, 0, .type = RAFT_MESSAGE_VOTE, .term = 3,
+                .vote = { .candidate = 3, .last_index = 5, .last_term = 2 });
         assert_int_equal(b.core->raft.voted_for, 3);
         tick_until_due(&b);
         assert_true(has_said(&b, " pre\n"));
@@ -2318,12 +2212,8 @@ static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
 
         start(&b, "VVVVV", 2, 5);
         tick_until_due(&b);
-        assert_int_equal(
-                receive(&b, 2,
-                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT,
-                                        .term = 3,
-                                        .vote_result = { true, true, .features = 5, .capacity = 9 } }),
-                0);
+        RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_VOTE_RESULT, .term = 3,
+                .vote_result = { true, true, .features = 5, .capacity = 9 });
         assert_true(b.core->raft.candidate_state.votes[1].grant);
         assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
         assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);
@@ -2385,8 +2275,7 @@ static void a_sole_voter_with_an_entry_under_way_begins_no_term(void **state) {
                 start(&b, "Vs", 4, 1);
                 if (stored)
                         assert_int_equal(durable(&b), 0);
-                assert_int_equal(
-                        receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+                RECEIVE(&b, 2, 0, .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9);
                 assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
                 text_clear(&b.said);
                 tick_until_due(&b);

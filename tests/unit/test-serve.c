@@ -11,6 +11,7 @@
 #include "kvstore/remote_frames.h"
 #include "kvstore/serve_internal.h"
 #include "kvstore/serve_reads.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 
 enum { FUTURE = 1000000 };
@@ -79,7 +80,7 @@ static void on_written(void *userdata, const KvResult *result) {
 }
 
 static void write_key(QuietPeer *h, const char *key) {
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") };
+        const KvCommand cmd = SET(key, "1");
         uint64_t index = kv_index(h->store), number;
 
         assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
@@ -427,7 +428,7 @@ static void the_queues_of_all_sessions_have_64_mib(void **state) {
 
 static void write_large(QuietPeer *h, const char *key) {
         _cleanup_free_ char *value = calloc(1, 200 * 1024);
-        const KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = { value, 200 * 1024 } };
+        const KvCommand cmd = COMMAND(KV_SET, key, .value = { value, 200 * 1024 });
         uint64_t index = kv_index(h->store), number;
 
         assert_non_null(value);
@@ -570,12 +571,7 @@ static void an_answer_does_not_count_a_watch_with_a_part_of_its_events(void **st
         since = kv_index(h->store);
         for (unsigned i = 0; i < N_KEYS; i++) {
                 snprintf(key, sizeof(key), "/w/%u", i);
-                assert_int_equal(
-                        kv_propose(
-                                h->store,
-                                &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
-                                on_written, NULL, &number),
-                        0);
+                assert_int_equal(kv_propose(h->store, &SET(key, "1"), on_written, NULL, &number), 0);
                 if (i % N_PER_WAIT == 0)
                         quiet_peer_pass(h, 100);
         }
@@ -649,9 +645,7 @@ static void a_slow_host_loses_its_watch_and_delays_no_other_one(void **state) {
         queued = SERVE_QUEUE_MAX + 1;
         hear(h, &heard);
         for (unsigned i = 0; i < 2 * SERVE_QUEUE_MAX / sizeof(value) && heard.n_gone == 0; i++) {
-                const KvCommand cmd = { .op = KV_SET,
-                                        .key = kv_string("/a"),
-                                        .value = { value, sizeof(value) } };
+                const KvCommand cmd = COMMAND(KV_SET, "/a", .value = { value, sizeof(value) });
 
                 assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);
                 quiet_peer_pass(h, 20);
@@ -694,7 +688,7 @@ static void a_host_that_subscribes_to_many_events_again_and_again_waits(void **s
         write_key(h, "/w/0");
         since = kv_index(h->store);
         for (unsigned i = 1; i < EVENTS; i++) {
-                const KvCommand cmd = { .op = KV_SET, .key = kv_string("/w/1"), .value = kv_string("1") };
+                const KvCommand cmd = SET("/w/1", "1");
                 uint64_t number;
 
                 assert_int_equal(kv_propose(h->store, &cmd, on_written, NULL, &number), 0);

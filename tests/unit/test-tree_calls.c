@@ -16,6 +16,7 @@
 #include "kvstore/apply/events.h"
 #include "kvstore/apply/history.h"
 #include "tests/lib/apply_sink.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 
@@ -488,8 +489,8 @@ static int apply_one_command(Fixture *fixture) {
 static void commands_say_which_call_failed(void **state) {
         Fixture *fixture = *state;
         KvCommand writes[] = {
-                { .op = KV_SET, .key = kv_string("/n/m"), .value = kv_string("v") },
-                { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                SET("/n/m", "v"),
+                COMMAND(KV_DELETE, "/d", .recursive = true),
         };
         KvCheck checks[] = {
                 { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
@@ -499,31 +500,27 @@ static void commands_say_which_call_failed(void **state) {
                 KvCommand cmd;
                 KvStatus status;
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/x/y/z"), .has_ttl = true, .ttl_ms = 5 }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("w") }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .refresh = true }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a/b") }, KV_NOT_DIR },
-                { { .op = KV_SET, .key = kv_string("/d") }, KV_NOT_FILE },
-                { { .op = KV_SET, .key = kv_string("/x/y"), .refresh = true }, KV_NOT_FOUND },
-                { { .op = KV_SET, .key = kv_string(fixture->new_long_key) }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 2 }, KV_COMPARE_FAILED },
-                { { .op = KV_CREATE, .key = kv_string("/x/y") }, KV_OK },
-                { { .op = KV_CREATE, .key = kv_string("/a") }, KV_EXISTS },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("w") }, KV_OK },
-                { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 5 }, KV_OK },
-                { { .op = KV_UPDATE,
-                    .key = kv_string("/a"),
-                    .has_prev_value = true,
-                    .prev_value = kv_string("v") },
-                  KV_OK },
-                { { .op = KV_UPDATE, .key = kv_string("/x/y") }, KV_NOT_FOUND },
-                { { .op = KV_POST, .key = kv_string("/d") }, KV_OK },
-                { { .op = KV_DELETE, .key = kv_string("/a") }, KV_OK },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 1 }, KV_OK },
-                { { .op = KV_DELETE, .key = kv_string("/empty"), .dir = true }, KV_OK },
-                { { .op = KV_DELETE, .key = kv_string("/d"), .dir = true }, KV_DIR_NOT_EMPTY },
-                { { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, KV_OK },
+                { COMMAND(KV_SET, "/x/y/z", TTL(5)), KV_OK },
+                { SET("/a", "w"), KV_OK },
+                { COMMAND(KV_SET, "/a", .refresh = true), KV_OK },
+                { COMMAND(KV_SET, "/a/b"), KV_NOT_DIR },
+                { COMMAND(KV_SET, "/d"), KV_NOT_FILE },
+                { COMMAND(KV_SET, "/x/y", .refresh = true), KV_NOT_FOUND },
+                { COMMAND(KV_SET, fixture->new_long_key), KV_OK },
+                { COMMAND(KV_SET, "/a", .prev_index = 1), KV_OK },
+                { COMMAND(KV_SET, "/a", .prev_index = 2), KV_COMPARE_FAILED },
+                { COMMAND(KV_CREATE, "/x/y"), KV_OK },
+                { COMMAND(KV_CREATE, "/a"), KV_EXISTS },
+                { COMMAND(KV_UPDATE, "/a", .value = kv_string("w")), KV_OK },
+                { COMMAND(KV_UPDATE, "/d", TTL(5)), KV_OK },
+                { COMMAND(KV_UPDATE, "/a", IF_VALUE("v")), KV_OK },
+                { COMMAND(KV_UPDATE, "/x/y"), KV_NOT_FOUND },
+                { COMMAND(KV_POST, "/d"), KV_OK },
+                { COMMAND(KV_DELETE, "/a"), KV_OK },
+                { COMMAND(KV_DELETE, "/a", .prev_index = 1), KV_OK },
+                { COMMAND(KV_DELETE, "/empty", .dir = true), KV_OK },
+                { COMMAND(KV_DELETE, "/d", .dir = true), KV_DIR_NOT_EMPTY },
+                { COMMAND(KV_DELETE, "/d", .recursive = true), KV_OK },
                 { { .op = KV_EXPIRE, .internal = true, .limit = 100 }, KV_OK },
                 { { .op = KV_TXN, .writes = writes, .n_writes = 2, .checks = checks, .n_checks = 2 }, KV_OK },
                 { { .op = KV_TXN, .writes = writes, .n_writes = 1, .checks = checks, .n_checks = 2 }, KV_OK },
@@ -542,14 +539,8 @@ static void commands_say_which_call_failed(void **state) {
 /* A row that repeats another one, and one that is new. */
 static void rows_say_which_call_failed(void **state) {
         Fixture *fixture = *state;
-        const KvCommand same = { .op = KV_SET,
-                                 .key = kv_string("/a"),
-                                 .internal = true,
-                                 .note = { 2000, kv_string("same") } },
-                        other = { .op = KV_SET,
-                                  .key = kv_string("/a"),
-                                  .internal = true,
-                                  .note = { 2000, kv_string("other") } };
+        const KvCommand same = COMMAND(KV_SET, "/a", .internal = true, .note = { 2000, kv_string("same") }),
+                        other = COMMAND(KV_SET, "/a", .internal = true, .note = { 2000, kv_string("other") });
 
         fixture->level = KV_LEVEL_HISTORY;
         fixture->status = KV_OK;
@@ -596,9 +587,7 @@ static int apply_entry(Fixture *fixture) {
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 6000, .level = 1 });
         for (unsigned i = 0; i < 2; i++) {
-                KvCommand cmd = { .op = KV_SET,
-                                  .key = kv_string(i == 0 ? "/a" : "/b"),
-                                  .value = kv_string("1") };
+                KvCommand cmd = SET(i == 0 ? "/a" : "/b", "1");
                 _cleanup_writer_ Writer command = {};
 
                 assert_int_equal(kv_command_encode(&cmd, KV_LEVEL_MAX, &command), 0);
