@@ -44,11 +44,8 @@ unsigned children(Stores *all, Host *h) {
 Host *wait_for_leader(Stores *all) {
         Host *leader;
 
-        for (unsigned i = 0; !(leader = stores_leader(all)); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "there-is-a-leader", "not within %d s", PATIENCE_MS / 1000);
-                run_ms(all, LOOK_MS);
-        }
+        WORLD_UNTIL(all->world, PATIENCE_MS, "there-is-a-leader", (leader = stores_leader(all)) != NULL,
+                    run_ms(all, LOOK_MS));
         return leader;
 }
 
@@ -73,13 +70,8 @@ static Host *whole(Stores *all) {
 Host *wait_until_whole(Stores *all) {
         Host *leader;
 
-        for (unsigned i = 0; !(leader = whole(all)); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "there-are-three-voters", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                stores_turn(all);
-                run_ms(all, LOOK_MS);
-        }
+        WORLD_UNTIL(all->world, PATIENCE_MS, "there-are-three-voters", (leader = whole(all)) != NULL,
+                    (stores_turn(all), run_ms(all, LOOK_MS)));
         return leader;
 }
 

@@ -21,16 +21,8 @@
 
 enum { ENTRIES = 2200, VERDICT_MS = 20000 };
 
-#define UNTIL(all, name, expression)                                                                     \
-        do {                                                                                             \
-                uint64_t until_ms_ = world_now_ms((all)->world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                                  \
-                        if (world_now_ms((all)->world) > until_ms_)                                      \
-                                world_failed((all)->world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        stores_turn(all);                                                                \
-                        run_ms(all, LOOK_MS);                                                            \
-                }                                                                                        \
-        } while (false)
+#define UNTIL(all, name, expression) \
+        WORLD_UNTIL((all)->world, PATIENCE_MS, name, expression, (stores_turn(all), run_ms(all, LOOK_MS)))
 
 static bool is_whole(Stores *all, unsigned n_voters) {
         Host *leader = stores_leader(all);

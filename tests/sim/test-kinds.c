@@ -141,16 +141,9 @@ static void client_leave(SimMachine *m) {
         c->writing = c->reading = false;
 }
 
-#define WORKING_UNTIL(ms, name, expression)                                                        \
-        do {                                                                                       \
-                uint64_t until_ms_ = world_now_ms(world) + (ms);                                   \
-                while (!(expression)) {                                                            \
-                        if (world_now_ms(world) > until_ms_)                                       \
-                                world_failed(world, name, "not within %d s", (int) ((ms) / 1000)); \
-                        clients_step();                                                            \
-                        world_run(world, world_now_ms(world) + STEP_MS);                           \
-                }                                                                                  \
-        } while (false)
+#define WORKING_UNTIL(ms, name, expression)      \
+        WORLD_UNTIL(world, ms, name, expression, \
+                    (clients_step(), world_run(world, world_now_ms(world) + STEP_MS)))
 
 /* -- The end: what the tree has -- */
 

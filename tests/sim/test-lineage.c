@@ -38,15 +38,8 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 world_trace(tracing, "log", "%s", message);
 }
 
-#define UNTIL_WITHIN(c, ms, name, expression)                                                         \
-        do {                                                                                          \
-                uint64_t until_ms_ = world_now_ms((c)->world) + (ms);                                 \
-                while (!(expression)) {                                                               \
-                        if (world_now_ms((c)->world) > until_ms_)                                     \
-                                world_failed((c)->world, name, "not within %d s", (int) (ms) / 1000); \
-                        world_run((c)->world, world_now_ms((c)->world) + 50);                         \
-                }                                                                                     \
-        } while (false)
+#define UNTIL_WITHIN(c, ms, name, expression) \
+        WORLD_UNTIL((c)->world, ms, name, expression, world_run((c)->world, world_now_ms((c)->world) + 50))
 #define UNTIL(c, name, expression) UNTIL_WITHIN(c, PATIENCE_MS, name, expression)
 
 static unsigned voters(SimCluster *c) {
@@ -367,14 +360,8 @@ static void launch_all(SimCluster *c) {
 }
 
 static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
-        uint64_t until_ms = world_now_ms(c->world) + PATIENCE_MS;
-
-        while (is_adopting(first)) {
-                if (world_now_ms(c->world) > until_ms)
-                        world_failed(c->world, "the-adoption-ends-when-all-have-reported", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                run_and_check(c, SAMPLE_MS, before, NULL);
-        }
+        WORLD_UNTIL(c->world, PATIENCE_MS, "the-adoption-ends-when-all-have-reported", !is_adopting(first),
+                    run_and_check(c, SAMPLE_MS, before, NULL));
 }
 
 /* It comes when the adoption has ended. */

@@ -99,16 +99,8 @@ static void run_ms(uint64_t ms) {
         }
 }
 
-#define UNTIL_WITHIN(ms, name, expression)                                                 \
-        do {                                                                               \
-                uint64_t until_ms_ = world_now_ms(world) + (ms);                           \
-                while (!(expression)) {                                                    \
-                        if (world_now_ms(world) > until_ms_)                               \
-                                world_failed(world, name, "not within %d s", (ms) / 1000); \
-                        run_ms(STEP_MS);                                                   \
-                }                                                                          \
-        } while (false)
-#define UNTIL(name, expression) UNTIL_WITHIN(PATIENCE_MS, name, expression)
+#define UNTIL_WITHIN(ms, name, expression) WORLD_UNTIL(world, ms, name, expression, run_ms(STEP_MS))
+#define UNTIL(name, expression)            UNTIL_WITHIN(PATIENCE_MS, name, expression)
 
 static void form(unsigned hosts, size_t voters) {
         cluster = cluster_new(world, hosts);

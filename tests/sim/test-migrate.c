@@ -84,15 +84,8 @@ static bool has_hosts(size_t hosts) {
         return state.n_members == n && n_reachable == n && state.n_voters == 3 && n_attached == hosts - n;
 }
 
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        world_run(world, world_now_ms(world) + STEP_MS);                          \
-                }                                                                                 \
-        } while (false)
+#define UNTIL(name, expression) \
+        WORLD_UNTIL(world, PATIENCE_MS, name, expression, world_run(world, world_now_ms(world) + STEP_MS))
 
 static bool exists(const SimMachine *m, const char *name) {
         _cleanup_free_ char *path = scratch_path(m->folder, name);

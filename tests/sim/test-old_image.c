@@ -25,15 +25,9 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         refused |= strstr(message, "runs an old image of its state") != NULL;
 }
 
-#define UNTIL(c, name, expression)                                                                     \
-        do {                                                                                           \
-                uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                                \
-                        if (world_now_ms((c)->world) > until_ms_)                                      \
-                                world_failed((c)->world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        world_run((c)->world, world_now_ms((c)->world) + 50);                          \
-                }                                                                                      \
-        } while (false)
+#define UNTIL(c, name, expression)                             \
+        WORLD_UNTIL((c)->world, PATIENCE_MS, name, expression, \
+                    world_run((c)->world, world_now_ms((c)->world) + 50))
 
 static unsigned voters(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);

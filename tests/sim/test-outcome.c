@@ -613,7 +613,6 @@ static void a_promotion_that_fails_on_a_hanging_disk_answers_all_requests(Stores
 /* A proposal of an earlier term is in no log any more, and is not repeated. */
 static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
         Host *first = wait_until_whole(all), *next;
-        uint64_t begun_ms;
         KvState state;
         Ask a;
 
@@ -623,21 +622,12 @@ static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
                 if (&all->hosts[i] != first)
                         sim_net_cut(all->net, first->card, all->hosts[i].card, true);
         ask_in(&a, all, first, state.term);
-        begun_ms = world_now_ms(all->world);
-        while (!(next = stores_leader(all)) || next == first) {
-                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "another-leads", "not within %d s", PATIENCE_MS / 1000);
-                run_ms(all, 1);
-        }
+        WORLD_UNTIL(all->world, PATIENCE_MS, "another-leads", (next = stores_leader(all)) && next != first,
+                    run_ms(all, 1));
         for (unsigned i = 0; i < all->n; i++)
                 sim_net_cut(all->net, first->card, all->hosts[i].card, false);
-        while (stores_leader(all) != first) {
-                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "the-first-leads-again", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                (void) store_transfer(next->store, first->raft_id);
-                run_ms(all, 1);
-        }
+        WORLD_UNTIL(all->world, PATIENCE_MS, "the-first-leads-again", stores_leader(all) == first,
+                    (store_transfer(next->store, first->raft_id), run_ms(all, 1)));
         run_ms(all, 2 * ANSWER_MS);
         if (!a.came || a.status == KV_OK)
                 world_failed(all->world, "each-requester-is-answered", "%s",

@@ -224,16 +224,7 @@ static void watch(void) {
         }
 }
 
-#define UNTIL(name, expression)                                                                   \
-        do {                                                                                      \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                           \
-                        if (world_now_ms(world) > until_ms_)                                      \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        run_ms(STEP_MS);                                                          \
-                        watch();                                                                  \
-                }                                                                                 \
-        } while (false)
+#define UNTIL(name, expression) WORLD_UNTIL(world, PATIENCE_MS, name, expression, (run_ms(STEP_MS), watch()))
 
 static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         if (status != KV_OK)

@@ -42,12 +42,8 @@ static void fail_tree(Stores *all, Host *leader, Host *h) {
         h->disk_bad = h->disk_breaks = true;
         folder_fault(h->tree, -EIO);
         ask(&a, all, leader);
-        for (unsigned i = 0; !is_stopped(h); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "a-tree-that-fails-stops-its-replica", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                run_ms(all, LOOK_MS);
-        }
+        WORLD_UNTIL(all->world, PATIENCE_MS, "a-tree-that-fails-stops-its-replica", is_stopped(h),
+                    run_ms(all, LOOK_MS));
         folder_fault(h->tree, 0);
         world_loop_set_work_ms(h->loop, REBUILD_MS, REBUILD_MS);
         run_ms(all, 1500);

@@ -24,15 +24,8 @@ extern SimCluster *cluster;
 User *user_of(const SimMachine *m);
 SimMachine *machine(unsigned i);
 
-#define UNTIL_EACH(ms, step_ms, name, expression)                                                  \
-        do {                                                                                       \
-                uint64_t until_ms_ = world_now_ms(world) + (ms);                                   \
-                while (!(expression)) {                                                            \
-                        if (world_now_ms(world) > until_ms_)                                       \
-                                world_failed(world, name, "not within %d s", (int) ((ms) / 1000)); \
-                        world_run(world, world_now_ms(world) + (step_ms));                         \
-                }                                                                                  \
-        } while (false)
+#define UNTIL_EACH(ms, step_ms, name, expression) \
+        WORLD_UNTIL(world, ms, name, expression, world_run(world, world_now_ms(world) + (step_ms)))
 #define UNTIL(name, expression) UNTIL_EACH(TOKENS_PATIENCE_MS, 20, name, expression)
 
 void run_ms(uint64_t ms);

@@ -64,24 +64,9 @@ uint64_t checkpoint_of(const Host *h); /* its index; 0: there is none */
 void make_checkpoint(Stores *all, Host *h);
 Host *three_voters(Stores *all, uint64_t for_ms); /* their leader, after so long */
 
-#define UNTIL(all, name, expression)                                                                     \
-        do {                                                                                             \
-                uint64_t until_ms_ = world_now_ms((all)->world) + PATIENCE_MS;                           \
-                while (!(expression)) {                                                                  \
-                        if (world_now_ms((all)->world) > until_ms_)                                      \
-                                world_failed((all)->world, name, "not within %d s", PATIENCE_MS / 1000); \
-                        stores_turn(all);                                                                \
-                        run_ms(all, LOOK_MS);                                                            \
-                }                                                                                        \
-        } while (false)
+#define UNTIL(all, name, expression) \
+        WORLD_UNTIL((all)->world, PATIENCE_MS, name, expression, (stores_turn(all), run_ms(all, LOOK_MS)))
 
 /* The same, to the millisecond; nothing is done meanwhile. */
-#define WAIT(all, name, expression)                                                                          \
-        do {                                                                                                 \
-                uint64_t until_ms_ = world_now_ms((all)->world) + 2 * PATIENCE_MS;                           \
-                while (!(expression)) {                                                                      \
-                        if (world_now_ms((all)->world) > until_ms_)                                          \
-                                world_failed((all)->world, name, "not within %d s", 2 * PATIENCE_MS / 1000); \
-                        run_ms(all, 1);                                                                      \
-                }                                                                                            \
-        } while (false)
+#define WAIT(all, name, expression) \
+        WORLD_UNTIL((all)->world, 2 * PATIENCE_MS, name, expression, run_ms(all, 1))

@@ -38,6 +38,16 @@ void world_run(World *w, uint64_t until_ms);
 /* End the run: print the reason and the line that replays it, exit 1. */
 void world_failed(World *w, const char *checker, const char *format, ...)
         __attribute__((format(printf, 3, 4), noreturn));
+/* Do 'turn' until the expression is true; the run fails if it is not within 'ms'. */
+#define WORLD_UNTIL(w, ms, name, expression, turn)                                           \
+        do {                                                                                 \
+                uint64_t until_ms_ = world_now_ms(w) + (ms);                                 \
+                while (!(expression)) {                                                      \
+                        if (world_now_ms(w) > until_ms_)                                     \
+                                world_failed(w, name, "not within %d s", (int) (ms) / 1000); \
+                        turn;                                                                \
+                }                                                                            \
+        } while (false)
 void world_set_replay(World *w, const char *replay); /* the command line that is printed; borrowed */
 void world_trace(World *w, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t world_wakes(const World *w);     /* wake-ups of loops; several at one time count once */
