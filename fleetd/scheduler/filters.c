@@ -1,6 +1,7 @@
 /* The rules of fleet in the order of fleet, after the presence of the machine. */
 #include "fleetd/scheduler/filters.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -351,3 +352,19 @@ const Filter scheduler_filters[_RULE_MAX] = {
         [RULE_MOVE] = { "RequestedMove", filter_move },
         [RULE_FLAP_DAMPING] = { "FlapDamping", filter_flap_damping },
 };
+
+SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, bool staying, Refusal *ret) {
+        assert(unit->unit);
+
+        const Candidate c = { .view = view,
+                              .unit = unit,
+                              .placement = &unit->unit->placement,
+                              .machine = machine,
+                              .staying = staying };
+
+        for (SchedulerRule rule = first; rule < _RULE_MAX; rule++)
+                if (scheduler_filters[rule].check(&c, ret) < 0)
+                        return rule;
+        return RULE_NONE;
+}

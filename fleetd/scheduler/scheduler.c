@@ -1,27 +1,10 @@
 #include "fleetd/scheduler/scheduler.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
-
-SchedulerRule scheduler_check(SchedulerRule first, const SchedulerView *view, const ClusterUnit *unit,
-                              const ClusterMachine *machine, bool staying, Refusal *ret) {
-        assert(unit->unit);
-
-        const Candidate c = { .view = view,
-                              .unit = unit,
-                              .placement = &unit->unit->placement,
-                              .machine = machine,
-                              .staying = staying };
-
-        for (SchedulerRule rule = first; rule < _RULE_MAX; rule++)
-                if (scheduler_filters[rule].check(&c, ret) < 0)
-                        return rule;
-        return RULE_NONE;
-}
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
@@ -89,32 +72,6 @@ bool scheduler_may_adopt(const SchedulerView *view, const ClusterUnit *unit, con
 
         return rule == RULE_NONE || rule == RULE_MAINTENANCE || rule == RULE_MOVE ||
                rule == RULE_FLAP_DAMPING;
-}
-
-/* -- Replaces= -- */
-
-typedef struct ReplacerSearch {
-        const SchedulerView *view;
-        const ClusterUnit *unit;
-        const ClusterUnit *found;
-} ReplacerSearch;
-
-static bool scheduler_on_replacer(void *userdata, const Placed *other, const char *pattern) {
-        ReplacerSearch *s = userdata;
-
-        if (other->stopping ||
-            scheduler_view_match(s->view, &s->unit->unit->placement.replaces, other->unit->name))
-                return true;
-        s->found = other->unit;
-        return false;
-}
-
-const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
-                                         const ClusterMachine *machine) {
-        ReplacerSearch s = { .view = view, .unit = unit };
-
-        scheduler_view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, scheduler_on_replacer, &s);
-        return s.found;
 }
 
 /* -- Selection -- */

@@ -1,5 +1,33 @@
 #include "fleetd/scheduler/scores.h"
 
+/* -- Replaces= -- */
+
+typedef struct ReplacerSearch {
+        const SchedulerView *view;
+        const ClusterUnit *unit;
+        const ClusterUnit *found;
+} ReplacerSearch;
+
+static bool scheduler_on_replacer(void *userdata, const Placed *other, const char *pattern) {
+        ReplacerSearch *s = userdata;
+
+        if (other->stopping ||
+            scheduler_view_match(s->view, &s->unit->unit->placement.replaces, other->unit->name))
+                return true;
+        s->found = other->unit;
+        return false;
+}
+
+const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
+                                         const ClusterMachine *machine) {
+        ReplacerSearch s = { .view = view, .unit = unit };
+
+        scheduler_view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, scheduler_on_replacer, &s);
+        return s.found;
+}
+
+/* -- The table -- */
+
 static uint64_t score_units(const SchedulerView *view, const ClusterUnit *unit,
                             const ClusterMachine *machine) {
         return scheduler_view_load(view, machine);
