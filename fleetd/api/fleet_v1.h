@@ -105,3 +105,13 @@ typedef struct MetadataPatch {
 void metadata_patch_done(MetadataPatch *patch);
 /* Read and check the patch in the body of a request. Return 0, or the status of the error. */
 unsigned metadata_patch_read(const Request *request, MetadataPatch *ret, Error *err);
+
+/* -- Operations of the authority (tokens_v1.c) -- */
+
+/* Return the status for an error (all but 400, 404, 409 and 500 are temporary: 503), and complete its
+ * message. */
+unsigned authority_refused(int error, Error *err);
+/* The same of one that has not begun; or wait for its result. */
+unsigned authority_awaited(Request *request, int r, Error *err);
+/* Its result is here. Return whether it has failed: that is answered. */
+bool authority_failed(Request *request, int error, const char *message);

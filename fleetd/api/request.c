@@ -148,23 +148,6 @@ unsigned request_status_of(int error) {
         return error == -ENOMEM ? 500 : 400;
 }
 
-unsigned authority_status(int error) {
-        static const struct {
-                int error;
-                unsigned status;
-        } statuses[] = {
-                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
-                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
-                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
-                { -EBUSY, 409 },         { -ENOMEM, 500 },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(statuses); i++)
-                if (statuses[i].error == error)
-                        return statuses[i].status;
-        return 503;
-}
-
 void request_error(Request *request, unsigned status, const char *format, ...) {
         char message[ERROR_MESSAGE_MAX];
         _cleanup_text_ Text t = {};
@@ -187,11 +170,6 @@ unsigned request_body_refused(int error, Error *err) {
         if (error != -EINVAL)
                 error_prefix(err, error, "unable to decode body");
         return request_refused(error, err);
-}
-
-unsigned authority_refused(int error, Error *err) {
-        (void) request_refused(error, err);
-        return authority_status(error);
 }
 
 void request_run(Request *request) {

@@ -212,11 +212,10 @@ void request_begin(Request *request, const char *type, const HttpField *fields);
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)
         _printf_(3, 4); /* fleet's {"error":{...}} */
-/* Return the status for an error of the parameters, of the body (-EINVAL: it is readable, and invalid), or of
- * the authority (all but 400, 404, 409 and 500 are temporary: 503), and complete its message. */
+/* Return the status for an error of the parameters, or of the body (-EINVAL: it is readable, and invalid),
+ * and complete its message. */
 unsigned request_refused(int error, Error *err);
 unsigned request_body_refused(int error, Error *err);
-unsigned authority_refused(int error, Error *err);
 void request_end(Request *request);                 /* the regular end of a stream */
 void request_last(Request *request, Shared *bytes); /* the last bytes of a stream, and its end */
 void request_cut(Request *request, const char *reason);
@@ -283,7 +282,6 @@ int request_propose(Request *request, const KvCommand *cmd,
                     void (*done)(Request *request, const KvResult *result));
 /* Log that the sender lacks a right for this request. */
 void request_denied(const Request *request);
-unsigned authority_status(int error);
 /* Return the registry, for one change on behalf of the sender: the next transaction. */
 Registry *request_registry(const Request *request);
 /* The tree has rejected a change of the registry, because it was decided on a view older than the tree. Wait

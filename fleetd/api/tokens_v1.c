@@ -14,6 +14,48 @@
 
 enum { TOKEN_ANSWER_MAX = TOKEN_TEXT_MAX + 256 };
 
+/* -- Operations of the authority -- */
+
+static unsigned authority_status(int error) {
+        static const struct {
+                int error;
+                unsigned status;
+        } statuses[] = {
+                { -EINVAL, 400 },        { -EBADMSG, 400 }, { -ENOENT, 404 },   { -ENOTUNIQ, 409 },
+                { -ENOSPC, 409 },        { -ENOKEY, 409 },  { -EALREADY, 409 }, { -EOPNOTSUPP, 409 },
+                { -EADDRNOTAVAIL, 409 }, { -EEXIST, 409 },  { -E2BIG, 400 },    { -EPERM, 400 },
+                { -EBUSY, 409 },         { -ENOMEM, 500 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++)
+                if (statuses[i].error == error)
+                        return statuses[i].status;
+        return 503;
+}
+
+unsigned authority_refused(int error, Error *err) {
+        (void) request_refused(error, err);
+        return authority_status(error);
+}
+
+static void authority_on_end(Request *request) {
+        authority_cancel(request->api->options.authority, request);
+}
+
+unsigned authority_awaited(Request *request, int r, Error *err) {
+        if (r < 0)
+                return authority_refused(r, err);
+        request->on_end = authority_on_end;
+        return 0;
+}
+
+bool authority_failed(Request *request, int error, const char *message) {
+        request->on_end = NULL;
+        if (error < 0)
+                request_error(request, authority_status(error), "%s", message);
+        return error < 0;
+}
+
 /* -- List -- */
 
 static void token_write(Text *t, const Cluster *c, const ClusterNamed *token) {
@@ -71,19 +113,12 @@ static void token_body_done(TokenBody *body) {
         json_free_fields(JSON_FIELDS(token_body_fields), body);
 }
 
-static void token_on_end(Request *request) {
-        authority_cancel(request->api->options.authority, request);
-}
-
 static void token_on_created(void *userdata, int error, const char *message, const AuthorityResult *token) {
         Request *request = userdata;
         _cleanup_text_ Text t = {};
 
-        request->on_end = NULL;
-        if (error < 0) {
-                request_error(request, authority_status(error), "%s", message);
+        if (authority_failed(request, error, message))
                 return;
-        }
         (void) text_reserve(&t, TOKEN_ANSWER_MAX); /* one that grows leaves copies */
         json_open(&t, NULL, '{');
         json_add_u64(&t, "expires", token->expires_ms);
@@ -115,10 +150,7 @@ unsigned tokens_create_handle(Request *request, Error *err) {
                                   .metadata = &body.metadata,
                                   .by = request_user(request) };
         r = authority_create_token(request->api->options.authority, &wanted, token_on_created, request, err);
-        if (r < 0)
-                return authority_refused(r, err);
-        request->on_end = token_on_end;
-        return 0;
+        return authority_awaited(request, r, err);
 }
 
 /* Wait for the change, or return the status of its failure. */
@@ -145,10 +177,7 @@ unsigned tokens_revoke_handle(Request *request, Error *err) {
 static void secure_on_done(void *userdata, int error, const char *message, const AuthorityResult *unused) {
         Request *request = userdata;
 
-        request->on_end = NULL;
-        if (error < 0)
-                request_error(request, authority_status(error), "%s", message);
-        else
+        if (!authority_failed(request, error, message))
                 request_answer(request, 204, NULL, NULL, "", 0);
 }
 
@@ -163,10 +192,7 @@ unsigned secure_handle(Request *request, Error *err) {
                 return request_refused(r, err);
         r = authority_secure(request->api->options.authority, force, request_user(request), secure_on_done,
                              request, err);
-        if (r < 0)
-                return authority_refused(r, err);
-        request->on_end = token_on_end;
-        return 0;
+        return authority_awaited(request, r, err);
 }
 
 /* -- CA -- */

@@ -75,21 +75,15 @@ static void user_body_done(UserBody *body) {
         right_list_unref(body->rights);
 }
 
-static void user_on_end(Request *request) {
-        authority_cancel(request->api->options.authority, request);
-}
-
 static void user_on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
         Request *request = userdata;
-        const EnterAnswer *answer = error < 0 ? NULL : result->answer;
+        const EnterAnswer *answer;
         TlsCertificate certificate = {};
         _cleanup_text_ Text t = {};
 
-        request->on_end = NULL;
-        if (error < 0) {
-                request_error(request, authority_status(error), "%s", message);
+        if (authority_failed(request, error, message))
                 return;
-        }
+        answer = result->answer;
         (void) tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, NULL);
         json_open(&t, NULL, '{');
         json_add_string(&t, "certificate", answer->certificate);
@@ -101,7 +95,7 @@ static void user_on_issued(void *userdata, int error, const char *message, const
 }
 
 /* Write the record, or with NULL remove the user. */
-static int user_change(Request *request, const PrincipalRecord *record, Error *err) {
+static unsigned user_change(Request *request, const PrincipalRecord *record, Error *err) {
         const Cluster *c = request_cluster(request);
         const ClusterPrincipal *user = cluster_principal(c, request->rest);
         UserChange change = { .name = request->rest,
@@ -111,16 +105,16 @@ static int user_change(Request *request, const PrincipalRecord *record, Error *e
         int r;
 
         if (!user)
-                return error_set(err, -ENOENT, "there is no user %.80s: fleetctl cert ls prints them",
+                return error_set(err, 404, "there is no user %.80s: fleetctl cert ls prints them",
                                  request->rest);
         r = registry_set_user(request_registry(request), &change, change_on_done, request);
         if (r < 0)
-                return error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r));
-        change_sent(request, "the user", r);
-        return 0;
+                return authority_refused(
+                        error_set(err, r, "Failed to change user %s: %s", request->rest, strerror(-r)), err);
+        return change_sent(request, "the user", r);
 }
 
-static int user_put(Request *request, const UserBody *body, Error *err) {
+static unsigned user_put(Request *request, const UserBody *body, Error *err) {
         Authority *authority = request->api->options.authority;
         UserRequest wanted = { .name = request->rest,
                                .csr = body->csr,
@@ -135,12 +129,10 @@ static int user_put(Request *request, const UserBody *body, Error *err) {
         if (!body->csr) {
                 r = user_plan(request_cluster(request), &wanted, NULL, loop_wall_ms(request->api->loop),
                               &record, err);
-                return r < 0 ? r : user_change(request, &record, err);
+                return r < 0 ? authority_refused(r, err) : user_change(request, &record, err);
         }
         r = authority_certify_user(authority, &wanted, user_on_issued, request, err);
-        if (r >= 0)
-                request->on_end = user_on_end;
-        return r;
+        return authority_awaited(request, r, err);
 }
 
 unsigned users_put_handle(Request *request, Error *err) {
@@ -149,14 +141,9 @@ unsigned users_put_handle(Request *request, Error *err) {
 
         r = json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(user_body_fields),
                              &body, sizeof(body), err);
-        if (r < 0)
-                return request_refused(r, err);
-        r = user_put(request, &body, err);
-        return r < 0 ? authority_refused(r, err) : 0;
+        return r < 0 ? request_refused(r, err) : user_put(request, &body, err);
 }
 
 unsigned users_delete_handle(Request *request, Error *err) {
-        int r = user_change(request, NULL, err);
-
-        return r < 0 ? authority_refused(r, err) : 0;
+        return user_change(request, NULL, err);
 }
