@@ -144,10 +144,10 @@ static bool search_machines(ProblemSearch *s, const ProblemRow *rows) {
                 if (search_ends(s))
                         return false;
                 snprintf(s->after, sizeof(s->after), "%s", m->id);
-                if (rows->of == OF_PRESENCE && problem_is_unreachable_voter(s, m))
+                if (rows->of == ABOUT_PRESENCE && problem_is_unreachable_voter(s, m))
                         continue;
                 search_set_place(s, m);
-                if (rows->of == OF_FILE)
+                if (rows->of == ABOUT_FILE)
                         search_files(s, rows);
                 else
                         search_object(s, rows, s->place);
@@ -165,9 +165,9 @@ static bool search_units(ProblemSearch *s, const ProblemRow *rows) {
                 if (search_ends(s))
                         return false;
                 snprintf(s->after, sizeof(s->after), "%s", s->unit->name);
-                if (rows->of < OF_STATE)
+                if (rows->of < ABOUT_STATE)
                         search_object(s, rows, s->unit->name);
-                s->on = rows->of == OF_STATE ? LIST_FIRST(&s->unit->states) : NULL;
+                s->on = rows->of == ABOUT_STATE ? LIST_FIRST(&s->unit->states) : NULL;
                 for (; s->on; s->on = LIST_NEXT(s->on, of_unit))
                         if (!presence_is_down(s->on->machine->presence)) {
                                 search_set_place(s, s->on->machine);
@@ -189,11 +189,11 @@ int problems_search(ProblemSearch *s, size_t max, size_t work) {
         if (!s->machines || engine_brake_state(s->cluster, s->brake_ms, &s->brake) < 0)
                 return -ENOMEM;
         while (done && (rows = problems_row(s->components, s->row)) &&
-               (rows->of == OF_HOST || !s->state.attached)) {
-                if (rows->of <= OF_CLUSTER)
+               (rows->of == ABOUT_HOST || !s->state.attached)) {
+                if (rows->of <= ABOUT_CLUSTER)
                         search_object(s, rows, "cluster");
                 else
-                        done = rows->of < OF_MOVE ? search_machines(s, rows) : search_units(s, rows);
+                        done = rows->of < ABOUT_MOVE ? search_machines(s, rows) : search_units(s, rows);
                 if (s->list.error < 0)
                         return -ENOMEM;
                 for (const ProblemRow *row = rows; done && row->kind && row->of == rows->of; row++)

@@ -23,15 +23,15 @@ extern const char *const problem_severity_names[_SEVERITY_MAX];
 /* What the search of a row is called for. Rows that follow each other with the same value search each object
  * together. */
 typedef enum ProblemObject {
-        OF_HOST,     /* once: this host, which may have no replica */
-        OF_CLUSTER,  /* once */
-        OF_MACHINE,  /* each machine */
-        OF_PRESENCE, /* each machine, but the voters that are unreachable */
-        OF_FILE,     /* each problem of a unit directory, by machine */
-        OF_MOVE,     /* each unit, also without a unit key; as the next ones */
-        OF_ROLLOUT,
-        OF_UNIT,
-        OF_STATE, /* each state of a unit on a machine that is not down */
+        ABOUT_HOST,     /* once: this host, which may have no replica */
+        ABOUT_CLUSTER,  /* once */
+        ABOUT_MACHINE,  /* each machine */
+        ABOUT_PRESENCE, /* each machine, but the voters that are unreachable */
+        ABOUT_FILE,     /* each problem of a unit directory, by machine */
+        ABOUT_MOVE,     /* each unit, also without a unit key; as the next ones */
+        ABOUT_ROLLOUT,
+        ABOUT_UNIT,
+        ABOUT_STATE, /* each state of a unit on a machine that is not down */
 } ProblemObject;
 
 typedef struct ProblemSearch ProblemSearch;
