@@ -659,11 +659,7 @@ bool rollout_is_counted(const Cluster *cluster, const ClusterAssignment *a) {
         return rollout_head(cluster, a->of)->unit && instance_is_available(a);
 }
 
-bool rollout_is_paused_by(const Cluster *c, const RolloutRecord *r, const char *unit, const char *machine) {
-        char begin[UNIT_NAME_MAX + HOST_NAME_SIZE + sizeof(" on : ")];
-        const char *at;
-
-        snprintf(begin, sizeof(begin), "%s on %s: ", unit, cluster_name_of(c, machine));
-        at = strstr(r->why, begin);
-        return r->state == ROLLOUT_PAUSED && at && (at == r->why || at[-1] == ' ');
+bool rollout_is_paused_by(const RolloutRecord *r, const char *unit, const char *machine) {
+        return r->state == ROLLOUT_PAUSED && r->code == VERDICT_INSTANCE_FAILED && r->n_failed > 0 &&
+               streq(r->failed[0].unit, unit) && streq(r->failed[0].machine, machine);
 }

@@ -169,7 +169,5 @@ size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);
 
 #define _cleanup_rollout_set_ _cleanup_(rollout_set_done)
 
-/* Return whether the record is paused for a failure of this instance, perhaps behind "revert to revision 1
- * failed: ". */
-bool rollout_is_paused_by(const Cluster *cluster, const RolloutRecord *record, const char *unit,
-                          const char *machine);
+/* Return whether the record is paused for a failure of this instance. */
+bool rollout_is_paused_by(const RolloutRecord *record, const char *unit, const char *machine);

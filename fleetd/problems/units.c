@@ -116,8 +116,7 @@ static bool find_failed(ProblemSearch *s, const ProblemRow *row) {
         if (!state_is(s->on, "failed"))
                 return false;
         return unit_has_left(s->cluster, s->unit, s->on->machine) ||
-               (head->rollout &&
-                rollout_is_paused_by(s->cluster, head->rollout, s->unit->name, s->on->machine->id)) ||
+               (head->rollout && rollout_is_paused_by(head->rollout, s->unit->name, s->on->machine->id)) ||
                add_failure(s, row, "");
 }
 

@@ -218,10 +218,10 @@ static size_t rollouts_find(const Cluster *c, ClusterList list, const ClusterUni
 }
 
 /* Write as "failure" the instance whose failure has paused the rollout; nothing if there is none. */
-static void rollout_write_failure(Text *t, const Cluster *c, const RolloutRecord *r) {
+static void rollout_write_failure(Text *t, const RolloutRecord *r) {
         const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
 
-        if (!f || !rollout_is_paused_by(c, r, f->unit, f->machine))
+        if (!f || !rollout_is_paused_by(r, f->unit, f->machine))
                 return;
         json_open(t, "failure", '{');
         json_add_string(t, "machineID", f->machine);
@@ -260,7 +260,7 @@ static void rollouts_write(Text *t, const Request *request) {
                 const RolloutRecord *r = heads[i]->rollout;
 
                 json_open(t, NULL, '{');
-                rollout_write_failure(t, c, r);
+                rollout_write_failure(t, r);
                 json_add_string(t, "name", heads[i]->name);
                 json_add_u64(t, "progressMs", rollout_age(c, r->progress_ms));
                 json_add_u64(t, "revision", r->to.number);
@@ -272,9 +272,9 @@ static void rollouts_write(Text *t, const Request *request) {
 }
 
 /* Return whether the rollout is paused because this instance has failed: its reason has the failure. */
-static bool rollout_is_paused_for(const Cluster *c, const RolloutRecord *r, const RolloutInstance *p) {
+static bool rollout_is_paused_for(const RolloutRecord *r, const RolloutInstance *p) {
         return p->state == INSTANCE_FAILED && p->assignment &&
-               rollout_is_paused_by(c, r, p->unit->name, p->assignment->machine->id);
+               rollout_is_paused_by(r, p->unit->name, p->assignment->machine->id);
 }
 
 /* Return how many instances are assigned the text of the rollout. */
@@ -313,7 +313,7 @@ static void rollout_write_reason(Text *t, const Request *request, const ClusterU
                 if (set.instances[i].unit != u || u->unit->placement.global)
                         continue;
                 rollout_explain(c, &set, &set.instances[i], request_is_braked(request), &why);
-                if (why.message[0] && !rollout_is_paused_for(c, o, &set.instances[i]))
+                if (why.message[0] && !rollout_is_paused_for(o, &set.instances[i]))
                         text_printf(&line, "; %s: %s", u->name, why.message);
         }
         if (o->state == ROLLOUT_PAUSED || o->state == ROLLOUT_HELD)
