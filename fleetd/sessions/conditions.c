@@ -55,7 +55,7 @@ void conditions_note(Membership *m, const char *machine_id, const char *problem,
                 c->clock_ms = clock_ms;
                 m->conditions.changed = true;
         }
-        if (!streq(c->problem, problem)) {
+        if (!same_string(c->problem, problem)) {
                 snprintf(c->problem, sizeof(c->problem), "%s", problem);
                 m->conditions.changed = true;
         }
