@@ -3,7 +3,7 @@ FLEETD_SOURCES += fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_i
 	fleetd/agent/record_updates.c fleetd/agent/observed.c fleetd/agent/next_step.c fleetd/agent/duties.c fleetd/agent/lease.c fleetd/agent/partition.c fleetd/agent/texts.c \
 	fleetd/agent/unit_health.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c fleetd/agent/records.h fleetd/agent/records.c fleetd/agent/publish.h fleetd/agent/publish.c \
-	fleetd/agent/facts.h fleetd/agent/facts.c fleetd/agent/inhibitor.h fleetd/agent/inhibitor.c fleetd/agent/hand_over.h fleetd/agent/hand_over.c
+	fleetd/agent/facts.h fleetd/agent/facts.c fleetd/agent/inhibitor.c fleetd/agent/hand_over.h fleetd/agent/hand_over.c
 
 if HAVE_CMOCKA
 FLEETD_AGENT_TESTS = tests/unit/test-agent_plan tests/unit/test-records \

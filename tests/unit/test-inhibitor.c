@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/agent/inhibitor.h"
+#include "fleetd/daemon_internal.h"
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/host/settings.h"
 #include "tests/lib/fake_bus.h"

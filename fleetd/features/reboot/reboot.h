@@ -60,5 +60,3 @@ const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state)
 
 /* Return whether the host runs in another boot than the one in which its drain began. */
 bool reboot_has_booted(const ClusterMachine *machine);
-
-extern const Component reboot_component;
