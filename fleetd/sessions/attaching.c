@@ -421,7 +421,3 @@ static void attaching_on_move(void *userdata) {
 void attaching_init(Membership *m) {
         m->move = TIMER(attaching_on_move, m);
 }
-
-void attaching_done(Membership *m) {
-        timer_stop(&m->move);
-}

@@ -136,11 +136,6 @@ void dialing_update_later(Membership *m) {
         loop_defer(m->loop, &m->dialing.update);
 }
 
-void dialing_tick(Membership *m) {
-        if (m->dialing.retry)
-                dialing_update_later(m);
-}
-
 int dialing_init(Membership *m, const MembershipOptions *options) {
         int r = 0;
 

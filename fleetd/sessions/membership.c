@@ -18,9 +18,10 @@ enum {
         LEFT_MS = 200, /* from the end of a leave to the restart */
 };
 
-static void membership_check_key(Membership *m, const char *machine_id) {
-        if (cluster_machine(registry_cluster(m->registry), machine_id))
-                authority_member_problem(m->authority, machine_id, senders_problem(m, machine_id));
+static void membership_check_keys(Membership *m) {
+        for (const Named *s = m->senders.hosts; s; s = s->hh.next)
+                if (cluster_machine(registry_cluster(m->registry), s->name))
+                        authority_member_problem(m->authority, s->name, senders_problem(m, s->name));
 }
 
 /* -- Voters -- */
@@ -334,7 +335,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         conditions_tick(m, state);
         senders_tick(m);
         presences_write(m);
-        senders_each(m, membership_check_key);
+        membership_check_keys(m);
         roles_observe(m, state);
         membership_found_settings(m, state);
         membership_forget_removed(m, state);
@@ -353,7 +354,8 @@ static void membership_on_tick(void *userdata) {
 
         m->last_tick_ms = now_ms;
         (void) timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
-        dialing_tick(m);
+        if (m->dialing.retry)
+                dialing_update_later(m);
         authority_tick(m->authority);
         renewal_tick(m->renewal);
         revocation_tick(&m->revocation);
@@ -379,7 +381,8 @@ static void membership_on_tick(void *userdata) {
         reporting_tick(m, &state, late);
         conditions_tick(m, &state);
         securing_tick(&m->securing, 0);
-        senders_clear(m);
+        /* A heartbeat kept until this host leads would revive a host that was lost meanwhile. */
+        named_clear(&m->senders.hosts);
         named_clear(&m->kernels);
         joining_take_replica(m, &state);
         joining_publish_start(m, &state);
@@ -418,7 +421,7 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
         if (state.attached && attaching_is_unanswered(m, machine_id)) /* the last session of this host may be
                                                                        * silent: the new one is reported */
                 heartbeats_send(m, &state);
-        reporting_peer_changed(m, machine_id);
+        reporter_changed(&m->reporting.reporter, machine_id);
         conditions_peer_changed(m, machine_id);
         dialing_update_later(m);
         joining_peer_changed(m, machine_id);
@@ -543,10 +546,13 @@ void *membership_free(void *membership) {
         renewal_free(m->renewal);
         authority_free(m->authority);
         joining_done(m);
-        retiring_done(m);
-        senders_done(m);
-        attaching_done(m);
-        reporting_done(m);
+        if (m->retiring.session != 0)
+                kv_sync_cancel(m->store, &m->retiring.sync);
+        named_clear(&m->senders.hosts);
+        named_clear(&m->senders.positions);
+        timer_stop(&m->move);
+        reporter_done(&m->reporting.reporter);
+        reports_done(&m->reporting.reports);
         named_clear(&m->conditions.hosts);
         named_clear(&m->sessions.hosts);
         named_clear(&m->kernels);

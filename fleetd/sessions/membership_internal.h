@@ -1,4 +1,5 @@
-/* The parts of Membership. Each part owns one struct, and only its file uses the members. */
+/* The parts of Membership. Each part owns one struct: its file changes the members, and membership.c frees
+ * them. */
 #pragma once
 
 #include <sys/queue.h>
@@ -187,12 +188,10 @@ void replica_problem(const Membership *m, const KvState *state, Verdict *ret);
 
 int dialing_init(Membership *m, const MembershipOptions *options);
 void dialing_done(Membership *m);
-void dialing_tick(Membership *m);
 /* Update the addresses after this turn of the loop. */
 void dialing_update_later(Membership *m);
 
 void attaching_init(Membership *m);
-void attaching_done(Membership *m);
 /* Choose the replica that this host uses, if it has none. */
 void attaching_update(Membership *m, const KvState *state);
 /* The same, if the replica in use has answered since the last call. */
@@ -218,7 +217,6 @@ bool attaching_uses(const Membership *m, const char *machine_id);
 
 /* Count a heartbeat; 'signs': SIGN_IN_USE and SIGN_ALONE. Return whether an answer to it is due. */
 bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, uint8_t signs);
-void reporting_peer_changed(Membership *m, const char *machine_id);
 /* Count the signs of attached hosts, and report them to the leader, if this host has a replica. */
 void reporting_tick(Membership *m, const KvState *state, bool late);
 /* This host begins to lead; the former leader had contact 'since_ms' ago. */
@@ -226,7 +224,6 @@ void reporting_lead(Membership *m, uint64_t since_ms);
 /* A tick as leader: take the signs of all hosts. */
 void reporting_count(Membership *m, const KvState *state, bool late);
 void reporting_on_change(Membership *m, const RegistryChange *change);
-void reporting_done(Membership *m);
 
 /* -- conditions.c: of attached hosts -- */
 
@@ -258,7 +255,6 @@ void joining_take_replica(Membership *m, const KvState *state);
 /* Publish the start of this host's daemon if the cluster view lacks it. */
 void joining_publish_start(Membership *m, const KvState *state);
 
-void retiring_done(Membership *m);
 /* Notify the host of a session if its Raft ID is in no configuration and in no member key. */
 void retiring_check(Membership *m, PeerSession *session);
 
@@ -281,10 +277,6 @@ typedef struct HeartbeatFacts {
 
 /* A heartbeat of the machine has arrived. 'problem': of its replica, "": none. */
 void senders_take(Membership *m, const char *machine_id, const HeartbeatFacts *facts, const char *problem);
-/* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
- * meanwhile. */
-void senders_clear(Membership *m);
-void senders_done(Membership *m);
 /* On the leader, in each tick, before it writes presences: end the conditions that were not repeated, and
  * decide which differences of clocks count. */
 void senders_tick(Membership *m);
@@ -295,9 +287,7 @@ bool senders_clock(const Membership *m, const char *machine_id, Verdict *ret);
 LivenessSign senders_sign(Membership *m, const char *machine_id);
 /* The same without its heartbeats. */
 LivenessSign senders_session_sign(const Membership *m, const char *machine_id);
-/* Each host with a heartbeat or a condition that this one knows. */
-void senders_each(Membership *m, void (*each)(Membership *m, const char *machine_id));
-/* Of these, each that is not attached. */
+/* Each host with a heartbeat or a condition that this one knows, and that is not attached. */
 void senders_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id));
 bool senders_has_sender(const Membership *m, const char *machine_id);
 /* Return whether such a host has just sent a heartbeat to this one. */
@@ -308,8 +298,6 @@ void senders_take_condition(Membership *m, const HostCondition *c, int64_t repli
 /* Return CONDITION_CLONE and CONDITION_KEY of a machine that a replica reports; a key no longer if the record
  * of the host has changed since, as when the host joins with it. */
 uint8_t senders_rejected(Membership *m, const char *machine_id);
-/* Return whether a heartbeat or a condition of the machine is known. */
-bool senders_knows(const Membership *m, const ClusterMachine *machine);
 /* Return the problem of the machine's replica as its heartbeat reports it; NULL: no heartbeat yet. */
 const Verdict *senders_problem(const Membership *m, const char *machine_id);
 /* Return whether the machine has lacked the cluster key for some seconds only, in which the leader sends it.

@@ -140,7 +140,7 @@ static int presences_problem(Membership *m, const KvState *state, const ClusterM
 
 /* False for almost all of many hosts, without a search by their IDs. */
 static bool presences_may_have_problem(const Membership *m, const ClusterMachine *machine) {
-        return machine->verdict.code != VERDICT_NONE || senders_knows(m, machine) ||
+        return machine->verdict.code != VERDICT_NONE || named_find_of(m->senders.hosts, &machine->hh) ||
                reports_any_single(&m->reporting.reports) || streq(machine->id, m->machine_id);
 }
 

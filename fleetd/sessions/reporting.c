@@ -36,10 +36,6 @@ bool reporting_on_heartbeat(Membership *m, PeerSession *session, bool attached, 
                                 kv_has_leader(m->store) && !(signs & SIGN_RARE) ? HEARTBEAT_ANSWER_MS : 0);
 }
 
-void reporting_peer_changed(Membership *m, const char *machine_id) {
-        reporter_changed(&m->reporting.reporter, machine_id);
-}
-
 /* A host that has ended its session because it uses others says nothing of its daemon by that, also while
  * this replica has a session to it: the report of the replica that it uses now may come later. */
 static LivenessSign reporting_look(void *userdata, const char *machine_id) {
@@ -237,9 +233,4 @@ void reporting_on_frame(void *userdata, PeerSession *session, PeerFrame type, co
         if (e == -EBADMSG || e == -ENOMEM)
                 (void) peer_reply(session, PEER_REPORT, NULL, 0);
         presences_write(m);
-}
-
-void reporting_done(Membership *m) {
-        reporter_done(&m->reporting.reporter);
-        reports_done(&m->reporting.reports);
 }

@@ -82,8 +82,3 @@ void retiring_check(Membership *m, PeerSession *session) {
                 kv_sync(m->store, &m->retiring.sync);
         }
 }
-
-void retiring_done(Membership *m) {
-        if (m->retiring.session != 0)
-                kv_sync_cancel(m->store, &m->retiring.sync);
-}

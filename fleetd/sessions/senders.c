@@ -197,10 +197,6 @@ uint8_t senders_rejected(Membership *m, const char *machine_id) {
                                                                                                  0;
 }
 
-bool senders_knows(const Membership *m, const ClusterMachine *machine) {
-        return named_find_of(m->senders.hosts, &machine->hh) != NULL;
-}
-
 const Verdict *senders_problem(const Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->senders.hosts, machine_id);
 
@@ -276,11 +272,6 @@ LivenessSign senders_sign(Membership *m, const char *machine_id) {
         return sign;
 }
 
-void senders_each(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
-        for (const Named *s = m->senders.hosts; s; s = s->hh.next)
-                each(m, s->name);
-}
-
 void senders_each_sender(Membership *m, void (*each)(Membership *m, const char *machine_id)) {
         for (Sender *s = (Sender *) m->senders.hosts, *next; s; s = next) {
                 next = (Sender *) s->machine.hh.next;
@@ -299,13 +290,4 @@ bool senders_has_contact(const Membership *m, const char *machine_id) {
         const Sender *s = named_find(m->senders.hosts, machine_id);
 
         return s && !s->attached && loop_now_ms(m->loop) - s->at_ms < CONTACT_MS;
-}
-
-void senders_clear(Membership *m) {
-        named_clear(&m->senders.hosts);
-}
-
-void senders_done(Membership *m) {
-        senders_clear(m);
-        named_clear(&m->senders.positions);
 }
