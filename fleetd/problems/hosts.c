@@ -1,5 +1,4 @@
 /* Problems of this host, of the cluster, and of its machines; and of what people have requested. */
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "fleetd/engine/drain.h"
@@ -12,7 +11,6 @@ enum {
         NAMES_SHOWN = 3,
         VOTER_LOST_MS = 60000, /* a host that is lost for longer is not just restarted */
         MOVE_WAITS_MS = 60000,
-        HELD_MS = 60000, /* a rollout that is held for longer is a problem */
 };
 
 /* -- This host -- */
@@ -162,11 +160,6 @@ bool problem_is_gone(const ProblemSearch *s, const ClusterMachine *m) {
                (presence_is_down(m->presence) && m->since_ms > 0 && s->now_ms >= m->since_ms + LONG_LOST_MS);
 }
 
-/* Return how long the machine has had its presence; 0: unknown. */
-static uint64_t machine_age_ms(const ProblemSearch *s, const ClusterMachine *m) {
-        return !m || m->since_ms == 0 ? 0 : s->now_ms - MIN(m->since_ms, s->now_ms);
-}
-
 static void append_since(ProblemSearch *s, uint64_t since_ms) {
         if (since_ms == 0)
                 return;
@@ -244,7 +237,8 @@ static const char *append_return(ProblemSearch *s, const KvMember *member, bool 
         }
         text_printf(&s->what, "; %s votes in its place ten minutes after the loss, or once it is removed",
                     member_name(s, standby, label));
-        return machine_age_ms(s, m) >= VOTER_LOST_MS ? "remove --force " : "help replace";
+        return m->since_ms > 0 && s->now_ms >= m->since_ms + VOTER_LOST_MS ? "remove --force " :
+                                                                             "help replace";
 }
 
 static bool find_voters(ProblemSearch *s, const ProblemRow *row) {
@@ -396,32 +390,6 @@ static bool find_move(ProblemSearch *s, const ProblemRow *row) {
                             why.message);
 }
 
-static bool find_rollout(ProblemSearch *s, const ProblemRow *row) {
-        const RolloutRecord *r = s->unit->rollout;
-        uint64_t age_ms = r ? s->cluster->now_ms - MIN(r->progress_ms, s->cluster->now_ms) : 0;
-
-        if (!r || !s->unit->unit)
-                return false;
-        if (r->state == ROLLOUT_PAUSED) {
-                text_printf(&s->what, "the rollout of revision %" PRIu64 " is paused: %s", r->to.number,
-                            r->why);
-                for (size_t i = 0; i < s->n_machines; i++) {
-                        const ClusterProblem *p = cluster_problem(s->cluster, s->machines[i]->id, s->subject);
-
-                        if (p && p->problem.kind == PROBLEM_PAUSED)
-                                return problems_add(s, row, "; its file is on %s",
-                                                    cluster_machine_label(s->machines[i], s->place));
-                }
-                return problems_add(s, row, "%s", "");
-        }
-        if (r->state != ROLLOUT_HELD || r->progress_ms == 0 || age_ms < HELD_MS)
-                return false;
-        text_printf(&s->what, "the rollout of revision %" PRIu64 " is held for ", r->to.number);
-        append_span(&s->what, age_ms);
-        s->next = "rollout promote ";
-        return problems_add(s, row, "; to return: fleetctl revert %s", s->subject);
-}
-
 /* clang-format off */
 const ProblemRow problem_host_rows[] = {
         { "replica", SEVERITY_CRITICAL, 60, RIGHT_UNITS_SEE, ABOUT_HOST, find_replica, "cluster" },
@@ -446,7 +414,6 @@ const ProblemRow problem_host_rows[] = {
         { "gone", SEVERITY_INFO, 0, RIGHT_UNITS_SEE, ABOUT_CLUSTER, find_gone },
         { "drain", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_MACHINE, find_drain, "drain --deadline=5min " },
         { "move", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_MOVE, find_move, "why " },
-        { "rollout", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_ROLLOUT, find_rollout, "rollout " },
         {},
 };
 /* clang-format on */

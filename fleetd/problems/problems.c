@@ -14,15 +14,19 @@ const char *const problem_severity_names[_SEVERITY_MAX] = {
 
 enum { VIEW_WORK = 100000 }; /* of the scheduler, in one search: about 10 ms */
 
+/* The last component is the first one: it is opened after those that it uses. */
 const ProblemRow *problems_row(const Component *const *components, size_t i) {
         const ProblemRow *rows = problem_host_rows;
+        size_t n = 0;
 
+        while (components && components[n])
+                n++;
         for (bool last = false;; rows++) {
                 while (!rows || !rows->kind) {
                         if (last)
                                 return NULL;
-                        last = !components || !*components;
-                        rows = last ? problem_unit_rows : (*components++)->problems;
+                        last = n == 0;
+                        rows = last ? problem_unit_rows : components[--n]->problems;
                 }
                 if (i-- == 0)
                         return rows;

@@ -1,6 +1,7 @@
 /* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
  * pauses, resumes or promotes it. rollout.h has all steps. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,14 +9,16 @@
 #include "fleetd/engine/plan.h"
 #include "fleetd/features/rollout/rollout.h"
 #include "fleetd/features/rollout/rollouts.h"
+#include "fleetd/problems/problems.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/json_record.h"
 
 enum {
-        INSTANCES_MAX = 1000,   /* in an answer about one set ... */
-        ROLLOUTS_MAX = 1000,    /* ... and rollouts in the list, which has no instances */
-        REVERTED_MS = 86400000, /* the answer about the cluster has what was reverted since then */
-        SUMMARIES_MAX = 100,    /* rollouts in the answer about the cluster */
+        INSTANCES_MAX = 1000,    /* in an answer about one set ... */
+        ROLLOUTS_MAX = 1000,     /* ... and rollouts in the list, which has no instances */
+        REVERTED_MS = 86400000,  /* the answer about the cluster has what was reverted since then */
+        SUMMARIES_MAX = 100,     /* rollouts in the answer about the cluster */
+        ROLLOUT_HELD_MS = 60000, /* a rollout that is held for longer is a problem */
 };
 
 /* -- GET -- */
@@ -427,6 +430,38 @@ static void rollout_write_why(Text *t, const Request *request, const ClusterUnit
         rollout_write_left_template(t, request, u);
 }
 
+/* Those that wait for a user. */
+static bool rollouts_find_waiting(ProblemSearch *s, const ProblemRow *row) {
+        const RolloutRecord *r = s->unit->rollout;
+        uint64_t age_ms = r ? s->cluster->now_ms - MIN(r->progress_ms, s->cluster->now_ms) : 0;
+
+        if (!r || !s->unit->unit)
+                return false;
+        if (r->state == ROLLOUT_PAUSED) {
+                text_printf(&s->what, "the rollout of revision %" PRIu64 " is paused: %s", r->to.number,
+                            r->why);
+                for (size_t i = 0; i < s->n_machines; i++) {
+                        const ClusterProblem *p = cluster_problem(s->cluster, s->machines[i]->id, s->subject);
+
+                        if (p && p->problem.kind == PROBLEM_PAUSED)
+                                return problems_add(s, row, "; its file is on %s",
+                                                    cluster_machine_label(s->machines[i], s->place));
+                }
+                return problems_add(s, row, "%s", "");
+        }
+        if (r->state != ROLLOUT_HELD || r->progress_ms == 0 || age_ms < ROLLOUT_HELD_MS)
+                return false;
+        text_printf(&s->what, "the rollout of revision %" PRIu64 " is held for ", r->to.number);
+        append_span(&s->what, age_ms);
+        s->next = "rollout promote ";
+        return problems_add(s, row, "; to return: fleetctl revert %s", s->subject);
+}
+
+static const ProblemRow rollout_problems[] = {
+        { "rollout", SEVERITY_WARNING, 0, RIGHT_UNITS_SEE, ABOUT_ROLLOUT, rollouts_find_waiting, "rollout " },
+        {},
+};
+
 static const Route rollout_routes[] = {
         { ROUTE_FLEET, "GET", "/fleet/v1/rollouts", RIGHT_UNITS_SEE, AT_VIEW, rollouts_list_handle },
         { ROUTE_FLEET, "GET", "/fleet/v1/rollouts/*", RIGHT_UNITS_SEE, AT_VIEW, rollouts_get_handle },
@@ -442,4 +477,5 @@ const Component rollout_component = { "rollout",
                                       .n_routes = ELEMENTS(rollout_routes),
                                       .write_cluster = rollouts_write,
                                       .write_why = rollout_write_why,
-                                      .controller = &rollout_controller };
+                                      .controller = &rollout_controller,
+                                      .problems = rollout_problems };
