@@ -178,7 +178,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=data_dir_read_identity,--wrap=data_dir_copy,--wrap=data_dir_probe,--wrap=data_dir_adopt,--wrap=data_dir_forget_checkpoint \
 	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_read_restored,--wrap=data_dir_remove_restored,--wrap=data_dir_set_aside,--wrap=data_dir_end_quarantine \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_begin_write,--wrap=tree_commit,--wrap=tree_abort,--wrap=tree_close,--wrap=tree_meta \
-	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_empty,--wrap=tree_set_work \
+	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_other,--wrap=tree_set_work \
 	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \
 	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_snapshot \
 	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=consistency_new,--wrap=consistency_free \

@@ -80,21 +80,15 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
 
 static int offline_apply_entry(Tree *tree, uint64_t index, const RaftEntry *e) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        const KvBytes bytes = { e->data, e->size };
         int r;
 
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        switch (e->type) {
-        case RAFT_ENTRY_COMMAND:
-                r = apply_batch(txn, index, e->term, e->data, e->size, NULL);
-                break;
-        case RAFT_ENTRY_CHANGE:
-                r = apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
-                break;
-        default:
-                r = apply_empty(txn, index, e->term);
-        }
+        r = e->type == RAFT_ENTRY_COMMAND ?
+                    apply_batch(txn, index, e->term, e->data, e->size, NULL) :
+                    apply_other(txn, index, e->term, e->type == RAFT_ENTRY_CHANGE ? &bytes : NULL);
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 

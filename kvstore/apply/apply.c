@@ -370,29 +370,18 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         return r;
 }
 
-int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term) {
+int apply_other(TreeTxn *txn, uint64_t raft_index, uint64_t term, const KvBytes *configuration) {
         TreeMeta meta;
         int r;
 
-        r = tree_meta(txn, &meta);
+        r = configuration ? tree_set_configuration(txn, *configuration) : 0;
+        if (r == 0)
+                r = tree_meta(txn, &meta);
         if (r < 0)
                 return r;
         meta.applied = raft_index;
         meta.applied_term = term;
-        return tree_set_meta(txn, &meta);
-}
-
-int apply_configuration(TreeTxn *txn, uint64_t raft_index, uint64_t term, KvBytes configuration) {
-        TreeMeta meta;
-        int r;
-
-        r = tree_set_configuration(txn, configuration);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        meta.applied = meta.configuration_index = raft_index;
-        meta.applied_term = term;
+        if (configuration)
+                meta.configuration_index = raft_index;
         return tree_set_meta(txn, &meta);
 }

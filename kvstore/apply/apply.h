@@ -27,10 +27,9 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
  * are not counted. */
 int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err);
 
-/* Apply an entry without commands: advance the applied index and term. */
-int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term);
-/* Apply an entry with a Raft configuration. */
-int apply_configuration(TreeTxn *txn, uint64_t raft_index, uint64_t term, KvBytes configuration);
+/* Apply an entry without commands, with a Raft configuration or (NULL) without: advance the applied index and
+ * term. */
+int apply_other(TreeTxn *txn, uint64_t raft_index, uint64_t term, const KvBytes *configuration);
 
 /* Apply one command. This advances 'meta', but not the tree's (tree_set_meta()). *ret borrows from the
  * command and the arena. 'applied' may be NULL. */

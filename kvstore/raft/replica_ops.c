@@ -102,14 +102,11 @@ static int ops_apply_commands(Replica *p, TreeTxn *txn, uint64_t index, const Ra
 }
 
 static int ops_apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
-        switch (entry->type) {
-        case RAFT_ENTRY_COMMAND:
+        const KvBytes bytes = { entry->data, entry->size };
+
+        if (entry->type == RAFT_ENTRY_COMMAND)
                 return ops_apply_commands(p, txn, index, entry);
-        case RAFT_ENTRY_CHANGE:
-                return apply_configuration(txn, index, entry->term, (KvBytes) { entry->data, entry->size });
-        default:
-                return apply_empty(txn, index, entry->term);
-        }
+        return apply_other(txn, index, entry->term, entry->type == RAFT_ENTRY_CHANGE ? &bytes : NULL);
 }
 
 /* The entries that this turn of the loop has applied cost their share. Each input may apply a slice, and a

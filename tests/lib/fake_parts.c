@@ -829,7 +829,10 @@ WRAP(void, applied_abort, (Applied * applied)) {
         say("not committed");
 }
 
-WRAP(int, apply_empty, (TreeTxn * txn, uint64_t index, uint64_t term)) {
+int __real_apply_other(TreeTxn *txn, uint64_t index, uint64_t term, const KvBytes *configuration);
+WRAP(int, apply_other, (TreeTxn * txn, uint64_t index, uint64_t term, const KvBytes *configuration)) {
+        if (configuration)
+                return __real_apply_other(txn, index, term, configuration);
         say("apply empty %" PRIu64 " of term %" PRIu64, index, term);
         return result("apply_empty");
 }

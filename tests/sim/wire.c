@@ -1,3 +1,4 @@
+#include "tests/lib/commands.h"
 #include "tests/sim/wire.h"
 
 #include <inttypes.h>
@@ -222,9 +223,7 @@ static void on_answer(void *userdata, const KvResult *result) {
 static void on_any(void *userdata, const KvResult *result) {}
 
 void begin_put(Host *h, const char *key) {
-        if (kv_propose(h->store,
-                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") }, on_any,
-                       NULL, NULL) < 0)
+        if (kv_propose(h->store, &SET(key, "1"), on_any, NULL, NULL) < 0)
                 abort();
 }
 
@@ -233,9 +232,7 @@ void put(Stores *all, Host *h, const char *key, size_t size) {
         bool came = false;
 
         memset(value, 'x', sizeof(value));
-        if (kv_propose(h->store,
-                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, size } },
-                       on_answer, &came, NULL) < 0)
+        if (kv_propose(h->store, &COMMAND(KV_SET, key, .value = { value, size }), on_answer, &came, NULL) < 0)
                 abort();
         WAIT(all, "a-write-is-answered", came);
 }

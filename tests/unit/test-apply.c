@@ -1091,7 +1091,7 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         batch_add(&b, &late, 13, COMMAND(KV_DELETE, "/a"));
         assert_int_equal(sink_apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
         assert_int_equal(answers.now_ms[3], 5000);
-        assert_int_equal(apply_empty(f->txn, 79, 4), 0);
+        assert_int_equal(apply_other(f->txn, 79, 4, NULL), 0);
         assert_int_equal(tree_meta(f->txn, &meta), 0);
         assert_int_equal(meta.applied, 79);
         assert_int_equal(meta.quota, 1000);

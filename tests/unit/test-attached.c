@@ -405,8 +405,7 @@ static void a_write_that_is_accepted_and_never_answered_has_an_unknown_outcome(v
 /* A replica rejects what is above a higher limit: this host sends its reports no faster. */
 static void the_reports_of_the_host_are_sent_at_a_pace(void **state) {
         enum { N = 600, BURST = 400, PER_SECOND = 200 };
-        const KvCommand cmd = { .op = KV_SET, .internal = true, .key = kv_string(FACTS) },
-                        of_user = SET("/a", "1");
+        const KvCommand cmd = COMMAND(KV_SET, FACTS, .internal = true), of_user = SET("/a", "1");
         static Write written;
         Replica *p = *state;
         Write write = {};

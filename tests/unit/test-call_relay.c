@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "fleetd/api/remote_command_spec.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"
 
 #define FAR_ID "ffffffffffffffffffffffffffffffff" /* a host without a replica, which uses that of beta */
@@ -19,9 +20,7 @@ static void on_done(void *userdata, KvStatus status, const char *message, uint64
 }
 
 static void write_key(QuietPeer *h, const char *key, const char *value) {
-        KvCommand write = {
-                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
-        };
+        KvCommand write = SET(key, value, .internal = true);
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
         KvStatus status = KV_UNKNOWN;
 

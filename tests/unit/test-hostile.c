@@ -59,9 +59,7 @@ static void on_done(void *userdata, KvStatus status, const char *message, uint64
 }
 
 static void write_key(QuietPeer *h, const char *key, const char *value) {
-        KvCommand write = {
-                .op = KV_SET, .internal = true, .key = kv_string(key), .value = kv_string(value)
-        };
+        KvCommand write = SET(key, value, .internal = true);
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
         KvStatus status = KV_UNKNOWN;
 
@@ -400,11 +398,8 @@ static void the_host_writes_no_value_that_cannot_be_read(void **state) {
                 for (size_t i = 0; i < ELEMENTS(own); i++)
                         assert_int_equal(propose_value(h, "", KV_SET, own[i].key, "\xff"), KV_FORBIDDEN);
                 for (KvOp op = KV_SET; op <= KV_UPDATE; op++) {
-                        KvCommand write = { .op = op,
-                                            .internal = true,
-                                            .dir = true,
-                                            .key = kv_string(OWN "/maintenance"),
-                                            .value = kv_string("") };
+                        KvCommand write = COMMAND(op, OWN "/maintenance", .internal = true, .dir = true,
+                                                  .value = kv_string(""));
                         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
                         assert_int_equal(propose(h, "", &txn, NULL), KV_FORBIDDEN);
@@ -424,10 +419,8 @@ static void the_host_writes_no_value_that_cannot_be_read(void **state) {
 static KvStatus propose_own(QuietPeer *h, const char *principal, const char *key, const char *value,
                             KvCheckKind kind, uint64_t index) {
         KvCheck check = { .kind = kind, .key = kv_string(key), .index = index };
-        KvCommand write = { .op = value ? KV_SET : KV_DELETE,
-                            .internal = true,
-                            .key = kv_string(key),
-                            .value = kv_string(value) };
+        KvCommand write = COMMAND(value ? KV_SET : KV_DELETE, key, .internal = true,
+                                  .value = kv_string(value));
         KvCommand txn = { .op = KV_TXN,
                           .internal = true,
                           .checks = &check,
@@ -577,8 +570,8 @@ static void the_host_takes_no_name_of_another_machine(void **state) {
 static void reports_about_the_host_have_a_rate(void **state) {
         enum { N = 300, BURST = 60 };
         static const size_t pairs[][2] = { { 0, 2 }, { 3, 1 } };
-        KvCommand both[] = { { .op = KV_SET, .internal = true, .key = kv_string(own[3].key) },
-                             { .op = KV_SET, .internal = true, .key = kv_string(own[0].key) } };
+        KvCommand both[] = { COMMAND(KV_SET, own[3].key, .internal = true),
+                             COMMAND(KV_SET, own[0].key, .internal = true) };
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = both, .n_writes = 2 };
         QuietPeer *h = *state;
 
@@ -674,9 +667,7 @@ static void the_host_writes_below_the_prefixes_of_its_token(void **state) {
 
 /* A transaction with a check, and a write that the host may do. */
 static KvStatus propose_check(QuietPeer *h, const char *principal, const KvCheck *check, Heard *ret) {
-        KvCommand write = {
-                .op = KV_SET, .internal = true, .key = kv_string(own[0].key), .value = kv_string(own[0].value)
-        };
+        KvCommand write = SET(own[0].key, own[0].value, .internal = true);
         KvCommand txn = { .op = KV_TXN,
                           .internal = true,
                           .checks = (KvCheck *) check,
@@ -735,13 +726,10 @@ static void the_host_adds_rows_about_itself_only(void **state) {
         restrict_host(h);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 uint8_t body[KV_NOTE_MAX];
-                KvCommand write = {
-                        .op = KV_SET,
-                        .internal = true,
-                        .key = kv_string(own[0].key),
-                        .value = kv_string(own[0].value),
-                        .note = { .wall_ms = 1, .body = { body, history_encode(&rows[i].note, false, body) } }
-                };
+                KvCommand write = SET(
+                        own[0].key, own[0].value, .internal = true,
+                        .note = { .wall_ms = 1,
+                                  .body = { body, history_encode(&rows[i].note, false, body) } });
                 KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
 
                 assert_int_equal(propose(h, "", &txn, NULL), rows[i].status);
@@ -750,9 +738,7 @@ static void the_host_adds_rows_about_itself_only(void **state) {
 
 /* Propose to the leader in the name of another machine, as a replica does that relays. */
 static void propose_relayed(QuietPeer *h, const char *machine, const char *key, const char *value) {
-        KvCommand write = {
-                .op = KV_SET, .internal = key[1] == '_', .key = kv_string(key), .value = kv_string(value)
-        };
+        KvCommand write = SET(key, value, .internal = key[1] == '_');
         KvCommand txn = { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 };
         _cleanup_writer_ Writer w = {}, command = {};
         KvState store;

@@ -384,7 +384,7 @@ static int write_one(Fixture *fixture, TreeTxn *txn) {
         case WRITE_DROP_RESULTS:
                 return tree_results(txn, 0, drop_result, NULL);
         default:
-                return apply_empty(txn, 9, 9);
+                return apply_other(txn, 9, 9, NULL);
         }
 }
 
