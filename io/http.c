@@ -110,7 +110,7 @@ static bool is_token(unsigned char b) {
                (b && strchr("!#$%&'*+-.^_`|~", b));
 }
 
-static void connection_begin(HttpConnection *c) {
+void http_connection_begin(HttpConnection *c) {
         if (c->bytes.capacity > HTTP_KEPT_MAX)
                 text_done(&c->bytes);
         text_clear(&c->bytes);
@@ -342,7 +342,7 @@ void http_connection_answered(HttpConnection *c) {
                 http_connection_count(c);
                 return;
         }
-        connection_begin(c);
+        http_connection_begin(c);
         http_connection_due_in(c, stream_queued(c->stream) > 0 ? answer_ms(c) : c->server->limits.idle_ms);
         http_connection_count(c);
         if (c->pending.size > 0)
@@ -428,7 +428,7 @@ void http_connection_init(HttpConnection *c) {
         c->resume = DEFERRED(connection_resume, c);
         llhttp_init(&c->parser, HTTP_REQUEST, &http_parser_settings);
         c->parser.data = c;
-        connection_begin(c);
+        http_connection_begin(c);
         stream_set_events(c->stream, &connection_events, c);
         http_connection_due_in(c, c->server->limits.head_ms);
         stream_pause(c->stream, false);

@@ -122,7 +122,8 @@ void http_connection_due_in(HttpConnection *c, uint64_t ms);
 void http_connection_close(HttpConnection *c);
 /* Count again what the connection holds. Does not disconnect any: that is deferred. */
 void http_connection_count(HttpConnection *c);
-void http_connection_init(HttpConnection *c); /* parser, timer, events of a new one */
+void http_connection_init(HttpConnection *c);  /* parser, timer, events of a new one */
+void http_connection_begin(HttpConnection *c); /* prepare for the next request */
 /* Remove the connection from its server. */
 void http_connection_unlink(HttpConnection *c);
 extern const llhttp_settings_t http_parser_settings;
