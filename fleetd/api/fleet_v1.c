@@ -83,8 +83,8 @@ unsigned units_list_handle(Request *request, Error *err) {
                         page.full = true;
         }
         api_units_page_write(&t, entities, page.n, page_next(&page, u));
-        return request_answer_json(request, 200, &t);
         scheduler_view_free(view);
+        return request_answer_json(request, 200, &t);
 }
 
 unsigned units_get_handle(Request *request, Error *err) {
