@@ -1,4 +1,4 @@
-/* A toy: a feature as small as one can be, with a kind of key, routes, a controller and a duty.
+/* A toy: a feature as small as one can be, with a kind of key, routes, a problem, a controller and a duty.
  *
  * The cluster may have a toy, a text. While that is "busy", no host starts a unit; after 2 s, the leader
  * takes it away. */
@@ -7,6 +7,7 @@
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/controller.h"
+#include "fleetd/problems/problems.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/transaction.h"
 
@@ -70,6 +71,21 @@ static const Route toy_routes[] = {
         { ROUTE_FLEET, "PUT", "/fleet/v1/toy", RIGHT_ADMINISTER, AT_VIEW, toy_put_handle },
 };
 
+static bool toy_find_busy(ProblemSearch *s, const ProblemRow *row) {
+        Verdict why = { .code = VERDICT_TOY_BUSY };
+
+        if (!toy_is_busy(s->cluster))
+                return false;
+        verdict_append(&s->what, &why);
+        s->subject = "toy";
+        return problems_add(s, row, ", for 2 s");
+}
+
+static const ProblemRow toy_problems[] = {
+        { "toy", SEVERITY_INFO, 0, RIGHT_UNITS_SEE, ABOUT_CLUSTER, toy_find_busy, "toy idle" },
+        {},
+};
+
 /* -- The leader -- */
 
 static int toy_control(Control *control) {
@@ -113,4 +129,5 @@ const Component toy_component = { "toy",
                                   .duty = &toy_duty,
                                   .routes = toy_routes,
                                   .n_routes = ELEMENTS(toy_routes),
-                                  .controller = &toy_controller };
+                                  .controller = &toy_controller,
+                                  .problems = toy_problems };
