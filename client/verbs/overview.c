@@ -37,7 +37,7 @@ void view_done(View *v) {
 }
 
 bool member_is_voter(const JsonValue *member) {
-        const char *role = member_text(member, "seat");
+        const char *role = member_role(member);
 
         return !*role || streq(role, "voter");
 }
