@@ -47,6 +47,8 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
         }
 
         rule = scheduler_refusal(pass->view, u, m, true, &why);
+        if (why.code == -ENOMEM)
+                pass->error = why.code;
         if (plan_has_former_text(o) && rule != RULE_MAINTENANCE)
                 rule = RULE_NONE;
         if (rule != RULE_NONE && rule != RULE_FOREIGN)

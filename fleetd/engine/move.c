@@ -34,7 +34,7 @@ static int move_compare_age(const void *a, const void *b) {
         return strcmp(p->machine->id, q->machine->id);
 }
 
-static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *ret) {
+static void move_positions(Pass *pass, const ClusterUnit *u, Positions *ret) {
         *ret = (Positions) { .unit = u, .fits = NO_POSITION, .replaced = NO_POSITION, .held = NO_POSITION };
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && ret->n < POSITIONS_MAX;
              o = LIST_NEXT(o, of_unit))

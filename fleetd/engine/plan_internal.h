@@ -149,7 +149,7 @@ typedef struct Position {
 } Position;
 
 /* position.c. Judge p->assignment. */
-void position_judge(const Pass *pass, Position *p);
+void position_judge(Pass *pass, Position *p);
 /* Return the reason why the unit leaves the position, in words that follow the machine's name. */
 const char *position_cause(const Position *p);
 /* Set AssignmentChange.code of a unit that leaves the position for another machine; the change may be NULL.

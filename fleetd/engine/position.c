@@ -3,7 +3,7 @@
 
 #include "fleetd/engine/plan_internal.h"
 
-void position_judge(const Pass *pass, Position *p) {
+void position_judge(Pass *pass, Position *p) {
         const ClusterAssignment *o = p->assignment;
 
         if (o->machine->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(o->machine)) {
@@ -20,6 +20,8 @@ void position_judge(const Pass *pass, Position *p) {
                 return;
         }
         p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
+        if (p->why.code == -ENOMEM)
+                pass->error = p->why.code;
         if (plan_has_former_text(o) && p->rule != RULE_MAINTENANCE && p->rule != RULE_MOVE &&
             p->rule != RULE_FOREIGN)
                 p->rule = RULE_NONE; /* the rules of the wanted text apply when it has that */

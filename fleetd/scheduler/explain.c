@@ -135,6 +135,6 @@ void scheduler_explain(const SchedulerView *view, const ClusterUnit *unit, const
         if (all.n == 0)
                 error_set(ret_why, -ENOENT, "there is no %smachine", other);
         else
-                error_set(ret_why, -ENOENT, "no %smachine qualifies (%s)", other,
+                error_set(ret_why, t.error < 0 ? t.error : -ENOENT, "no %smachine qualifies (%s)", other,
                           t.error < 0 ? strerror(-t.error) : t.chars);
 }

@@ -14,7 +14,7 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
 
         if (ret_why && rule != RULE_NONE) {
                 verdict_append(&why, &refusal.why);
-                error_set(ret_why, -ENOENT, "%s", text_chars(&why));
+                error_set(ret_why, why.error < 0 ? why.error : -ENOENT, "%s", text_chars(&why));
         }
         return rule;
 }
