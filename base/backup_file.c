@@ -1,6 +1,5 @@
 #include "base/backup_file.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"

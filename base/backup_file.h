@@ -5,8 +5,6 @@
  * a version has no description. docs/FORMATS.md has the bytes. */
 #pragma once
 
-#include <stdbool.h>
-
 #include "base/error.h"
 #include "base/memory.h"
 

@@ -1,7 +1,5 @@
 #include "base/blocks.h"
 
-#include <assert.h>
-
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else

@@ -1,7 +1,5 @@
 #include "base/error.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
 
 int error_set(Error *err, int code, const char *format, ...) {

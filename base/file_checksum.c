@@ -1,6 +1,5 @@
 #include "base/file_checksum.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"

@@ -1,8 +1,6 @@
 /* A rate with a burst. Pure: time is an argument. */
 #pragma once
 
-#include <stdint.h>
-
 #include "base/memory.h"
 
 /* The units that were taken, in thousandths, less those given back until 'updated_ms'. Zero: none. */

@@ -1,7 +1,6 @@
 #include "base/parse.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <strings.h>
 
 /* Parse the digits at *s, and advance *s past them. */

@@ -1,7 +1,5 @@
 #include "base/text.h"
 
-#include <stdio.h>
-
 enum { TEXT_CAPACITY_MIN = 64 }; /* bytes; most records and messages fit */
 
 void text_done(Text *t) {

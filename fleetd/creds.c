@@ -1,12 +1,7 @@
 #include "fleetd/creds.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/memory.h"
 #include "io/child_uv.h"
 
 enum {

@@ -1,11 +1,7 @@
 /* The rows of the components that use each other both ways: each calls the next ones by callbacks, which are
  * here. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
-#include "base/parse.h"
-#include "fleetd/agent/records.h"
 #include "fleetd/daemon_internal.h"
 #include "fleetd/host/host.h"
 #include "fleetd/identity/identity.h"

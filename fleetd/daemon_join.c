@@ -1,7 +1,4 @@
 /* Joining another cluster, and opening this one: fleetctl join and init. */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "fleetd/daemon_internal.h"

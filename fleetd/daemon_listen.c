@@ -1,7 +1,5 @@
 /* The listener for other hosts. Only a host with a replica needs it. One without, whose address is gone or
  * taken, works on, and tries again: the leader gives it no replica meanwhile, by its published problem. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/daemon_internal.h"

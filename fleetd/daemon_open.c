@@ -1,11 +1,7 @@
 #include "fleetd/daemon_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/sessions/liveness.h"
-#include "fleetd/identity/revocation.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "fleetd/service.h"
 

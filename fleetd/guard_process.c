@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/file.h"

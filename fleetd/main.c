@@ -1,7 +1,5 @@
 /* fleetd: settings, I/O of this process, one daemon. */
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 

@@ -1,12 +1,8 @@
 #include "fleetd/maintenance.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "fleetd/creds.h"
@@ -14,7 +10,6 @@
 #include "fleetd/identity/key_file.h"
 #include "fleetd/registry/kinds.h"
 #include "kvstore/offline.h"
-#include "units/stored_json.h"
 
 typedef struct Maintenance {
         const Settings *settings;

@@ -1,7 +1,5 @@
 #include "fleetd/metrics_table.h"
 
-#include <errno.h>
-
 #include "fleetd/engine/plan.h"
 #include "fleetd/metrics_hosts.h"
 #include "fleetd/metrics_units.h"

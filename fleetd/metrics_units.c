@@ -1,7 +1,5 @@
 #include "fleetd/metrics_units.h"
 
-#include <errno.h>
-
 #include "fleetd/host/settings.h"
 
 typedef struct UnitsCollected {

@@ -1,8 +1,6 @@
 #include "fleetd/service.h"
 
-#include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-journal.h>

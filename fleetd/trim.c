@@ -4,11 +4,7 @@
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#include "base/memory.h"
 
 /* Of glibc: blocks of one size, distance of sizes, largest size. */
 enum { CACHE_BLOCKS = 7, CACHE_STEP = 16, CACHE_MAX = 1032 };

@@ -11,7 +11,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/pidfd.h>
 #include <linux/close_range.h>
 #include <linux/ioprio.h>

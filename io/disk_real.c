@@ -2,7 +2,6 @@
 #include "io/disk.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 

@@ -8,9 +8,6 @@
  * parked one some hundred bytes. */
 #include "io/http.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "io/http_connection.h"
 

@@ -1,6 +1,4 @@
 /* Answers: assembled in the buffer of the server, and given to the stream in one write. */
-#include <assert.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/log.h"

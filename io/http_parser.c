@@ -1,5 +1,4 @@
 /* The callbacks of llhttp, which reject what it accepts and this server does not. */
-#include <stdio.h>
 #include <strings.h>
 
 #include "io/http_connection.h"

@@ -4,8 +4,6 @@
  * not accepted. A connection that exceeds a small buffer enters a queue. When all together exceed the limit,
  * the first of the queue is disconnected, until they do not. Fast clients finish before they become first, so
  * this affects slow clients. */
-#include <assert.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "base/table.h"

@@ -1,8 +1,6 @@
 /* The pure part of the loop: a binary heap of timers, a list of deferred calls, and their order. */
 #include "io/loop.h"
 
-#include <assert.h>
-
 enum { HEAP_RESERVE = 16 }; /* timers that can be armed while no memory is available */
 
 uint64_t loop_now_ms(const Loop *loop) {

@@ -9,8 +9,6 @@
  * before the loop sleeps. */
 #include "io/loop_uv.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>

@@ -1,7 +1,6 @@
 /* The real network: connecting and listening, TCP and unix sockets, on libuv. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 

@@ -1,6 +1,5 @@
 #include "io/seal.h"
 
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 

@@ -1,8 +1,6 @@
 /* Common part of all streams: calls of the implementation, shared bytes. */
 #include "io/stream.h"
 
-#include <assert.h>
-
 const char *stream_events_name(const Stream *s) {
         return s->events && s->events->name ? s->events->name : "stream";
 }

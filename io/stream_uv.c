@@ -6,7 +6,6 @@
  * inside a call of the owner. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/socket.h>
 
 #include "io/net_uv_internal.h"

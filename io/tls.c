@@ -10,10 +10,6 @@
  */
 #include "io/tls.h"
 
-#include <assert.h>
-#include <stdio.h>
-
-#include "base/text.h"
 #include "io/tls_key_internal.h"
 
 enum {

@@ -1,8 +1,6 @@
 /* Names and keys in certificates: roles, pins, URIs. */
 #include "io/tls_roles_internal.h"
 
-#include <stdio.h>
-
 #include "base/parse.h"
 
 enum { HEX_ID_DIGITS = 16 };

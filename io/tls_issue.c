@@ -2,8 +2,6 @@
 #include "io/tls_roles_internal.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 

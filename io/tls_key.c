@@ -2,7 +2,6 @@
 #include "io/tls.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"

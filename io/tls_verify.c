@@ -5,7 +5,6 @@
  * joining host finds by the pin of its token. */
 #include "io/tls_roles_internal.h"
 
-#include <stdio.h>
 #include <time.h>
 
 enum {

@@ -1,8 +1,6 @@
 #include "kvstore/backup_tree.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "kvstore/command/command.h"

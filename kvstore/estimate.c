@@ -1,8 +1,5 @@
 #include "kvstore/estimate.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #include "base/table.h"
 #include "kvstore/apply/long_keys.h"
 

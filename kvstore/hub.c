@@ -1,7 +1,5 @@
 #include "kvstore/hub.h"
 
-#include <assert.h>
-
 #include "kvstore/apply/events.h"
 #include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"

@@ -1,7 +1,5 @@
 #include "kvstore/hub_places.h"
 
-#include <assert.h>
-
 /* One table holds the children of all places. The key of a place is the beginning of its path, up to the end
  * of the first segment behind its parent's path: no two children of one parent share it. A place without
  * watches and with fewer than two children is removed. */

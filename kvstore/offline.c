@@ -1,8 +1,6 @@
 #include "kvstore/offline.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"

@@ -1,7 +1,5 @@
 #include "kvstore/propose_internal.h"
 
-#include <inttypes.h>
-
 static void proposals_on_answer(void *userdata) {
         Proposals *p = userdata;
         Proposal *x;

@@ -3,8 +3,6 @@
  * propose_queue.c keeps them. Each calls only the files after it. */
 #pragma once
 
-#include <assert.h>
-
 #include "base/pace.h"
 #include "base/table.h"
 #include "kvstore/apply/dedup.h"

@@ -1,8 +1,6 @@
 /* What the files of proposals share: the table and the queue, the check before the log, the clock. */
 #include "kvstore/propose_internal.h"
 
-#include <inttypes.h>
-
 void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
         if (after)
                 TAILQ_INSERT_AFTER(list, after, x, entry);

@@ -6,7 +6,6 @@
  * PEER_RELAY: u8 version, u64 origin, u64 acknowledged bound, u8 flags, varint n, and for each u64 number,
  * u64 deadline, blob command, blob principal. PEER_RELAYED: u8 version, u64 origin, u64 cluster time, u8
  * kind, then of RELAYED_ACCEPTED varint n and numbers, of RELAYED_RESULT a number and its result. */
-#include <stdio.h>
 
 #include "kvstore/propose_internal.h"
 #include "kvstore/result_frame.h"

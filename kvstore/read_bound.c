@@ -1,9 +1,5 @@
 #include "kvstore/read_bound.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/file.h"
 #include "base/log.h"
 

@@ -13,9 +13,6 @@
  * check), and the very tree that was served last, intact (data_dir_was_served()), is served at once. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/error.h"
 
 enum { READ_BOUND_STEP = 1 << 20 }; /* indexes between two writes */

@@ -1,8 +1,5 @@
 #include "kvstore/remote_internal.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 /* -- Requests -- */
 
 PeerSession *remote_session(const Remote *r) {

@@ -2,7 +2,6 @@
  * subscription, whose events a hub of its own delivers: the indexes of two subscriptions are in no order. A
  * subscription continues by index on the next replica, and ends some time after its last watch. */
 #include "base/log.h"
-#include "kvstore/hub.h"
 #include "kvstore/remote_internal.h"
 
 enum { WATCHES_WINDOW = 256 }; /* events that a later watch of the same key finds here */

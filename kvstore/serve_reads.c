@@ -1,6 +1,5 @@
 #include "kvstore/serve_reads.h"
 
-#include "kvstore/remote_frames.h"
 #include "kvstore/serving.h"
 #include "peers/call.h"
 

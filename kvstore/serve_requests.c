@@ -1,6 +1,5 @@
 /* Requests of hosts without a replica: they subscribe, and receive what they have subscribed to in turns of
  * the loop. */
-#include <errno.h>
 
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/serve_internal.h"

@@ -1,5 +1,4 @@
 /* The subscriptions of hosts without a replica: their queues, what waits in all, and events of keys. */
-#include <errno.h>
 
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/serve_internal.h"

@@ -4,8 +4,6 @@
 #include "kvstore/apply/events.h"
 #include "kvstore/raft/transfer.h"
 
-#include <stdio.h>
-
 enum {
         REACHABLE_SILENT_MS = 3000
 }; /* a session whose other kernel is silent for longer is open in name only */

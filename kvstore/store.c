@@ -2,10 +2,6 @@
  */
 #include "kvstore/kvstore_internal.h"
 
-#include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/log.h"
 
 enum {

@@ -2,8 +2,6 @@
  * was acknowledged. */
 #include "kvstore/kvstore_internal.h"
 
-#include <inttypes.h>
-
 #include "base/log.h"
 #include "kvstore/apply/apply.h"
 

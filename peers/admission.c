@@ -1,9 +1,6 @@
 /* Admission: a session from its stream to its end, and which hosts are admitted. */
 #include "peers/peers_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 
 enum {

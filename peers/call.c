@@ -1,8 +1,5 @@
 #include "peers/call.h"
 
-#include <assert.h>
-#include <errno.h>
-
 static int send_frame(PeerSession *session, PeerFrame type, const Writer *w) {
         if (!session)
                 return -ENOTCONN;

@@ -1,7 +1,5 @@
 #include "peers/frame.h"
 
-#include <errno.h>
-
 #include "base/bytes.h"
 
 void frame_header(uint8_t ret[static FRAME_HEADER_SIZE], PeerFrame type, size_t size) {

@@ -1,9 +1,6 @@
 #include "peers/handshake.h"
 
-#include <errno.h>
-
 #include "base/parse.h"
-#include "base/text.h"
 
 static const uint32_t magic = 0x64746c66; /* "fltd" */
 

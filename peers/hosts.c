@@ -1,10 +1,6 @@
 /* Known hosts and addresses; notification of changes. */
 #include "peers/peers_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 
 enum {

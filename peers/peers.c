@@ -1,9 +1,6 @@
 /* Dialing, listening, and the public interface. */
 #include "peers/peers_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-
 #include "base/log.h"
 
 enum {

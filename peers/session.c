@@ -1,8 +1,5 @@
 #include "peers/session.h"
 
-#include <assert.h>
-#include <errno.h>
-
 enum {
         SMALL_FRAME = 4096,         /* bytes; a frame up to this size is assembled on the stack */
         KEPT_BYTES = 65536,         /* a larger buffer is freed when it is empty */

@@ -2,8 +2,6 @@
  * fill the journal. */
 #include "peers/peers_internal.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
 
 bool peers_has_tls(const Peers *peers) {

@@ -8,6 +8,7 @@ Usage: tests/structure.py RULE FILE...
   parameters a function with more than 7 parameters
   circles    files of one folder that include each other in a circle: at most one circle of at most 3 per folder
   folders    folders that include each other in a circle
+  repeats    an include that a file has by way of its own header, its folder's header of internals, or base/memory.h
   calls      files that call each other in a circle: an edge is a call of a function that another file defines
   counters   no limit: the figures that may only fall (tests/counters)
   features   a function, type or constant of a folder of fleetd/features/ that more than five files outside of it use
@@ -17,6 +18,7 @@ A .c and a .h of one name are one file of the graph. Layout is that of clang-for
 a '}' there."""
 import collections, fnmatch, os, re, sys
 
+COMMON = "base/memory.h"  # has the standard headers that nearly every file needs
 LINES_MAX, FUNCTION_MAX, PARAMETERS_MAX, CIRCLE_MAX, USERS_MAX = 700, 80, 7, 3, 5
 
 
@@ -79,6 +81,27 @@ def includes(files):
             if found.endswith(".h") and found in files and os.path.splitext(found)[0] != node:
                 graph[node].add(os.path.splitext(found)[0])
     return graph
+
+
+def repeats(files):
+    direct = {path: re.findall(r'^#include [<"]([^>"]+)', open(path).read(), flags=re.M) for path in files}
+
+    def all_of(path):
+        found, todo = set(), [path]
+        while todo:
+            new = [name for name in direct.get(todo.pop(), ()) if name not in found]
+            found.update(new)
+            todo += new
+        return found
+
+    for path in files:
+        own = [name for name in direct[path] if path.endswith(".c") and (name == path[:-1] + "h" or name.endswith("_internal.h"))]
+        known = set().union(*map(all_of, own)) - set(own)
+        if COMMON in all_of(path):
+            known.update(direct[COMMON])
+        for name in direct[path]:
+            if name in known:
+                print(f"{path}: {name}")
 
 
 def calls(files):
@@ -217,6 +240,8 @@ def main():
     elif rule == "calls":
         for part in circles(calls(files)):
             print(f"{len(part)}: {' '.join(part)}")
+    elif rule == "repeats":
+        repeats(files)
     elif rule == "features":
         features(files)
     elif rule == "counters":

@@ -131,6 +131,10 @@ program | grep -vx 'units/verdict_former\.c' |
         [ "$n" -le "${most:-0}" ] || echo "$file compares $n messages: at most ${most:-0} are allowed (tests/messages)"
 done | rule no_decision_reads_a_message
 
+{
+        program
+        sources_of tests
+} | xargs -r tests/structure.py repeats | rule no_file_repeats_an_include_of_its_header
 some 'files' <<<"$files" |
         xargs -r tests/structure.py words | rule no_word_that_does_not_belong
 

@@ -1,7 +1,5 @@
 #include "units/api_json.h"
 
-#include <stdio.h>
-
 #include "units/json_record.h"
 #include "units/verdict_former.h"
 

@@ -1,9 +1,5 @@
 #include "units/class.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
 #include "base/parse.h"
 #include "units/quadlet.h"
 

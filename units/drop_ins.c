@@ -1,7 +1,5 @@
 #include "units/drop_ins.h"
 
-#include <stdio.h>
-
 #include "units/unit_file.h"
 
 static void drop_ins_add_folder(DropIns *d, const char *prefix, const char *rest, bool of_instance) {

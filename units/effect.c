@@ -1,8 +1,5 @@
 #include "units/effect.h"
 
-#include <stdlib.h>
-
-#include "base/memory.h"
 #include "units/quadlet.h"
 
 const char *const unit_effect_names[_UNIT_EFFECT_MAX] = {

@@ -1,9 +1,5 @@
 #include "units/journal_filter.h"
 
-#include <errno.h>
-#include <string.h>
-
-#include "base/memory.h"
 #include "base/text.h"
 
 enum { FIELD_MAX = 64 };

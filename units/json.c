@@ -1,9 +1,6 @@
 #include "units/json.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "base/base64.h"

@@ -1,8 +1,6 @@
 /* Members of a struct, by a table of fields; and records, which are stored or sent as one JSON object. */
 #pragma once
 
-#include <assert.h>
-
 #include "units/json.h"
 
 typedef enum JsonFieldType {

@@ -1,7 +1,5 @@
 #include "units/name.h"
 
-#include <stdio.h>
-
 #include "base/parse.h"
 #include "units/quadlet.h"
 

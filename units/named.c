@@ -1,8 +1,5 @@
 #include "units/named.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 void *named_find(const Named *table, const char *name) {
         Named *entry;
 

@@ -1,9 +1,7 @@
 #include "units/options.h"
 
-#include <stdio.h>
 #include <strings.h>
 
-#include "base/parse.h"
 #include "units/effect.h"
 #include "units/machine.h"
 #include "units/name.h"

@@ -1,9 +1,5 @@
 #include "units/options_internal.h"
 
-#include <errno.h>
-
-#include "base/parse.h"
-
 int options_warn(Reading *r, const char *format, ...) {
         Warnings *warnings = r->warnings;
         _cleanup_text_ Text t = {};

@@ -1,7 +1,6 @@
 /* The options of updates and health. A value of a stored unit that is invalid counts as the default: an older
  * version took these options for unknown ones and stored any value, and a later version may accept more. What
  * users submit is also read without a name, or with warnings, and is rejected. */
-#include <stdio.h>
 
 #include "units/name.h"
 #include "units/options_internal.h"

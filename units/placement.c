@@ -1,6 +1,5 @@
 #include "units/placement.h"
 
-#include "base/parse.h"
 #include "units/machine.h"
 
 void placement_done(Placement *placement) {

@@ -1,7 +1,5 @@
 #include "units/quadlet.h"
 
-#include <stdio.h>
-
 /* One type per line. Sections and required options: podman-systemd.unit(5). */
 static const struct {
         const char *type, *section;

@@ -1,9 +1,5 @@
 #include "units/revision.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "units/json_record.h"
 
 const char *const revision_how_names[_REVISION_HOW_MAX] = {

@@ -1,7 +1,5 @@
 #include "units/singleton.h"
 
-#include <errno.h>
-
 #include "base/parse.h"
 
 enum {

@@ -1,7 +1,5 @@
 #include "units/state.h"
 
-#include "base/text.h"
-
 const char *const target_state_names[_TARGET_MAX] = {
         [TARGET_INACTIVE] = "inactive",
         [TARGET_LOADED] = "loaded",

@@ -1,8 +1,5 @@
 #include "units/stored_cluster.h"
 
-#include <assert.h>
-#include <string.h>
-
 #include "units/machine.h"
 
 static_assert((int) SPREAD_KEY_MAX == (int) METADATA_KEY_MAX, "the spread key is a key of machine metadata");

@@ -1,7 +1,5 @@
 #include "units/stored_json.h"
 
-#include "base/parse.h"
-#include "units/json_record.h"
 #include "units/verdict_former.h"
 
 const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };

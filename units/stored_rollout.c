@@ -1,9 +1,5 @@
 #include "units/stored_rollout.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "units/verdict_former.h"
 
 const char *const rollout_state_names[_ROLLOUT_STATE_MAX] = {

@@ -1,7 +1,5 @@
 #include "units/token.h"
 
-#include <assert.h>
-
 #include "base/base64.h"
 #include "base/bytes.h"
 #include "base/parse.h"

@@ -1,7 +1,5 @@
 #include "units/unit.h"
 
-#include <stdio.h>
-
 #include "base/table.h"
 #include "units/drop_ins.h"
 #include "units/install.h"

@@ -1,7 +1,5 @@
 #include "units/unit_file.h"
 
-#include <stdio.h>
-
 void unit_file_done(UnitFile *file) {
         for (size_t i = 0; i < file->n_options; i++)
                 free(file->options[i].name);

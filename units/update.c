@@ -1,9 +1,6 @@
 #include "units/update.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "units/name.h"
 

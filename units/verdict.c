@@ -1,7 +1,5 @@
 #include "units/verdict.h"
 
-#include <stdio.h>
-
 #include "base/parse.h"
 
 #define VERDICT_ROW(code, ...) [code] = { __VA_ARGS__ },

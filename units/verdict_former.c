@@ -1,7 +1,5 @@
 #include "units/verdict_former.h"
 
-#include <stdio.h>
-
 #include "base/parse.h"
 #include "units/name.h"
 

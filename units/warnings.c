@@ -1,7 +1,5 @@
 #include "units/warnings.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
 
 void warnings_done(Warnings *warnings) {

@@ -1,7 +1,5 @@
 #include "client/core/client.h"
 
-#include "client/core/suggest.h"
-
 /* -- Messages -- */
 
 bool client_is_interactive(void) {

@@ -2,9 +2,6 @@
  * verbs send. */
 #pragma once
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "client/core/connection.h"
 #include "client/core/options.h"
 #include "client/core/output.h"

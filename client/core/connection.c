@@ -1,8 +1,6 @@
 #include "client/core/connection.h"
 
 #include <curl/curl.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/file.h"

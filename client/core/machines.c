@@ -1,9 +1,6 @@
 #include "client/core/machines.h"
 
-#include <unistd.h>
-
 #include "base/clock.h"
-#include "client/core/suggest.h"
 #include "client/core/times.h"
 
 enum { SLIPS_MAX = 2 };

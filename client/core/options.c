@@ -1,7 +1,6 @@
 #include "client/core/options.h"
 
 #include <ctype.h>
-#include <errno.h>
 
 #include "base/parse.h"
 #include "client/core/output.h"

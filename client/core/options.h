@@ -4,8 +4,6 @@
  * every global flag has a variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
 #pragma once
 
-#include <stdio.h>
-
 #include "base/error.h"
 #include "base/text.h"
 

@@ -1,17 +1,13 @@
 #include "client/core/output.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <langinfo.h>
 #include <libsmartcols/libsmartcols.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <wchar.h>
 
 #include "base/file.h"
-#include "base/text.h"
 
 enum {
         CELL_MIN = 8,    /* columns of a cell that is cut */

@@ -2,9 +2,6 @@
  * only file that includes libsmartcols. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/text.h"
 #include "units/lists.h"
 

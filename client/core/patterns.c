@@ -1,6 +1,5 @@
 #include "client/core/patterns.h"
 
-#include "base/parse.h"
 #include "client/core/listing.h"
 
 static bool is_pattern(const char *s) {

@@ -1,6 +1,5 @@
 #include "client/core/progress.h"
 
-#include <stdio.h>
 #include <sys/ioctl.h>
 
 #include "base/clock.h"

@@ -2,7 +2,6 @@
 
 #include "client/core/files.h"
 #include "client/core/listing.h"
-#include "client/core/output.h"
 #include "client/core/unit.h"
 
 enum { FEW = 8 }; /* more units are read with one list */

@@ -1,6 +1,5 @@
 #include "client/core/state_text.h"
 
-#include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/times.h"
 

@@ -1,10 +1,8 @@
 #include "client/core/subprocess.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 

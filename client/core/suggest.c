@@ -1,7 +1,5 @@
 #include "client/core/suggest.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
 #include "units/name.h"
 

@@ -1,10 +1,7 @@
 #include "client/core/temporary.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 

@@ -1,10 +1,7 @@
 #include "client/core/topics.h"
 
-#include <stdio.h>
-
 #include "base/text.h"
 #include "client/core/output.h"
-#include "client/core/suggest.h"
 
 enum {
         COLUMNS_DEFAULT = 80,

@@ -2,8 +2,6 @@
  * client/verbs/ ends with its row, verb_NAME, and client/verbs.c lists them. */
 #pragma once
 
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/text.h"
 #include "client/core/suggest.h"

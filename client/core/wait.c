@@ -1,7 +1,6 @@
 #include "client/core/wait.h"
 
 #include "base/clock.h"
-#include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/state_text.h"
 #include "client/core/subprocess.h"

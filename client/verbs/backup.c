@@ -2,7 +2,6 @@
  * verification of an existing file, which needs no daemon: its checksum here, the tree in it by the program
  * fleetd. */
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>

@@ -12,7 +12,6 @@
 #include "client/verbs/export.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 

@@ -10,7 +10,6 @@
  * checks all units, prints them, and copies them after a confirmation. A unit that this cluster rejects is
  * listed with the reason and skipped. */
 #include "client/verbs/import.h"
-#include "units/machine.h"
 
 enum { ETCD_MS = 10000 };
 

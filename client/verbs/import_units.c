@@ -4,9 +4,6 @@
 #include "client/verbs/import.h"
 #include "client/verbs/snapshot.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 enum { PATCH_MAX = 1000 }; /* operations of one request */
 
 void import_units_done(ImportUnits *units) {

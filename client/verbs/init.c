@@ -3,8 +3,6 @@
 
 #include <time.h>
 
-#include "base/parse.h"
-
 enum { INIT_OPEN_S = 60, OPENING_S = 15 };
 
 /* Return 1 if this host leads its cluster, or is a member of it, with this address; 0 if not yet, or no

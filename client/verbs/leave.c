@@ -1,6 +1,5 @@
 /* leave: take this host out of its cluster. The daemons take all steps by themselves; this command begins,
  * cancels, and reports. */
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "client/core/client.h"

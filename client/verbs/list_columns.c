@@ -1,7 +1,6 @@
 /* The cells of list-machines, list-units and list-unit-files. */
 #include "client/verbs/list_columns.h"
 
-#include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/times.h"
 

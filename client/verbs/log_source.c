@@ -1,7 +1,6 @@
 #include "client/verbs/log_source.h"
 
 #include "base/clock.h"
-#include "base/parse.h"
 #include "client/core/machines.h"
 #include "client/verbs/unit_status.h"
 

@@ -1,7 +1,5 @@
 /* cordon, uncordon and drain: machines that get no units, and whose units move away. The daemons take all
  * steps of a drain by themselves; this command begins it, and reports. */
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"

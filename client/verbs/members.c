@@ -1,6 +1,4 @@
 /* list-members and machine: the members of the cluster, and the metadata of a machine. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/parse.h"
 #include "client/core/client.h"

@@ -1,6 +1,5 @@
 /* move: one unit on another machine. The daemons take all steps by themselves; this command begins the move,
  * and reports. */
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "client/core/client.h"

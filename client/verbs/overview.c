@@ -1,11 +1,9 @@
 /* status without arguments: the whole cluster on one screen, or as one JSON object. */
 #include "client/verbs/overview.h"
 
-#include <errno.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/times.h"
 #include "client/verbs/events.h"

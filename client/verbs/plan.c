@@ -1,6 +1,4 @@
 /* verify and plan: what the cluster would do with unit files. */
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "client/core/files.h"
 #include "client/core/notes.h"

@@ -1,7 +1,5 @@
 /* reboot: hosts that reboot one after the other, each after its units have moved away. The daemons take all
  * steps by themselves; this command queues the hosts, and reports. */
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"

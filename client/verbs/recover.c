@@ -7,7 +7,6 @@
 #include "client/verbs/recover.h"
 
 #include <limits.h>
-#include <stdlib.h>
 
 #include "client/core/subprocess.h"
 #include "client/verbs/backup_check.h"

@@ -3,8 +3,6 @@
 #include "client/core/notes.h"
 #include "client/core/unit.h"
 
-#include <stdio.h>
-
 enum { NAMED_MAX = 8 }; /* units in the command that continues */
 
 /* -- Templates -- */

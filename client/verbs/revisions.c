@@ -1,8 +1,6 @@
 /* history, revert: the revisions of a unit, and the return to one of them. */
 #include "client/verbs/revisions.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "client/core/files.h"

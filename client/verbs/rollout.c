@@ -2,14 +2,9 @@
  * reports them, and pauses, resumes or promotes a rollout. */
 #include "client/verbs/rollout.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "client/core/operation.h"
 #include "client/core/notes.h"
-#include "client/core/suggest.h"
 #include "client/core/topics.h"
 #include "client/core/unit.h"
 #include "client/core/wait.h"

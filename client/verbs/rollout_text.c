@@ -3,9 +3,6 @@
 
 #include "client/core/times.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 bool rollout_is(const JsonValue *answer, const char *state) {
         return streq(member_text(answer, "state"), state);
 }

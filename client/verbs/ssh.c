@@ -2,7 +2,6 @@
  * options. */
 #include "client/verbs/ssh.h"
 
-#include <assert.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <spawn.h>
@@ -12,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/parse.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/subprocess.h"

@@ -1,6 +1,4 @@
 /* why: the state and the placement of units, explained. */
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "client/core/machines.h"
 #include "client/core/notes.h"

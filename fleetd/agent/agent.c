@@ -1,9 +1,5 @@
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
-#include "units/class.h"
 
 enum {
         PERIOD_MS = 10000,

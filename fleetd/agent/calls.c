@@ -1,6 +1,4 @@
 /* Calls to systemd about some units, under way. A call may outlive its agent. */
-#include <errno.h>
-#include <stdlib.h>
 
 #include "fleetd/agent/agent_internal.h"
 

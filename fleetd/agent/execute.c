@@ -1,6 +1,5 @@
 /* Execution of steps: calls to systemd, after the write that contains their record has ended. A call may
  * outlive its agent. */
-#include <errno.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

@@ -1,7 +1,6 @@
 #include "fleetd/agent/facts.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>

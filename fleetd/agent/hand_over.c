@@ -1,7 +1,5 @@
 #include "fleetd/agent/hand_over.h"
 
-#include <errno.h>
-
 #include "base/log.h"
 
 HandOver hand_over_leadership(KvStore *store) {

@@ -8,9 +8,6 @@
  * a restarted daemon continues. */
 #include "fleetd/host/component.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/agent/hand_over.h"

@@ -1,5 +1,4 @@
 /* The observed state of each unit, the dirty set, and when to refresh. */
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

@@ -1,7 +1,5 @@
 #include "fleetd/agent/plan.h"
 
-#include "units/effect.h"
-
 static const char *const step_names[] = {
         [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write",   [AGENT_RECORD] = "record",
         [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start",   [AGENT_STOP] = "stop",

@@ -1,7 +1,5 @@
 #include "fleetd/agent/publish.h"
 
-#include <errno.h>
-
 #include "base/log.h"
 #include "units/named.h"
 

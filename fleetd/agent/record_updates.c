@@ -1,6 +1,4 @@
 /* Changes of the assignment records: by steps that are about to be executed, and by observations. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

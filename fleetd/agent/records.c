@@ -1,17 +1,12 @@
 #include "fleetd/agent/records.h"
 
-#include <assert.h>
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/parse.h"
-#include "base/text.h"
 #include "fleetd/registry/cluster.h"
 #include "units/json_record.h"
 

@@ -4,9 +4,6 @@
  * is on disk before the call that it describes: no daemon starts a unit twice that ended on purpose. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/table.h"

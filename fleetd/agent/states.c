@@ -1,5 +1,4 @@
 /* Publication of unit states: the observed state of each dirty unit against the registry's. */
-#include <stdio.h>
 
 #include "fleetd/agent/agent_internal.h"
 

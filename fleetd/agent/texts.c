@@ -1,11 +1,8 @@
 /* The texts of assignments: an assignment names the text that runs here, which need not be the wanted one of
  * its unit. This host has it in the cluster view, or in its records; otherwise it is read from the tree. */
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
-#include "units/class.h"
 
 enum { TEXT_RETRY_MS = 1000 };
 

@@ -1,6 +1,5 @@
 /* The health of the units of this host: each pass measures it, and states.c publishes it. Results of checks
  * arrive between passes; they cause one only if the health changes. */
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

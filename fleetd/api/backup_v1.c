@@ -5,10 +5,7 @@
  * it is sent, also after the next one has replaced it. A worker with a low priority reads it in pieces, one
  * at a time: the next one when the connection has accepted the previous one. The checksum is computed again,
  * so that a piece that a disk has corrupted is noticed here. */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/backup_file.h"
 #include "base/bytes.h"

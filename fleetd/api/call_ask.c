@@ -15,9 +15,6 @@
  * machine. */
 #include "fleetd/api/call_ask.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/api/call_execute.h"
 #include "fleetd/api/call_reader.h"
 #include "fleetd/api/fleet_v1.h"

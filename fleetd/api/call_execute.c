@@ -1,8 +1,5 @@
 #include "fleetd/api/call_execute.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/api/call_reader.h"
 #include "fleetd/api/fleet_v1.h"
 #include "io/child_uv.h"

@@ -1,11 +1,7 @@
 #include "fleetd/api/call_reader.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/api/fleet_v1.h"
 #include "io/loop_uv.h"
-#include "units/json.h"
 
 enum { HELD_MAX = 512 * 1024 }; /* bytes of output that the client could not take yet */
 

@@ -1,10 +1,5 @@
 #include "fleetd/api/callers.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 static const struct {
         unsigned max;
         const char *things;

@@ -1,9 +1,6 @@
 /* GET /fleet/v1/cluster: leader, members and this host's replica, in one answer. */
 #include "fleetd/api/fleet_v1.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/engine/plan.h"
 #include "fleetd/identity/authority.h"
 #include "fleetd/sessions/leaving.h"

@@ -2,10 +2,6 @@
  * files. */
 #include "fleetd/api/cluster_v2.h"
 
-#include <stdio.h>
-
-#include "units/json.h"
-
 unsigned v2_version_handle(Request *request, Error *err) {
         return request_answer_text(request, 200, "application/json", NULL,
                                    "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");

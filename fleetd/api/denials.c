@@ -1,9 +1,6 @@
 #include "fleetd/api/denials.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/text.h"
 
 static LogFields denial_fields(const char *principal) {
         return (LogFields) { .principal = principal, .message_id = history_message_id(HISTORY_DENIED) };

@@ -1,7 +1,5 @@
 /* /fleet/v1/directory: problems of unit directories, and the confirmations of operators. The host of a
  * directory reads a confirmation from its problem key, whichever host received it. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 

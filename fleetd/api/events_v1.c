@@ -1,7 +1,5 @@
 /* /fleet/v1/events: a line for each change of the registry, so that clients do not poll. With details, a line
  * has the values before and after, with their reasons, from the beginning of the event window on. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "fleetd/api/kv_v1_changes.h"

@@ -1,8 +1,6 @@
 /* Units and their states, as fleet's API shows them. */
 #include "fleetd/api/fleet_v1.h"
 
-#include <stdio.h>
-
 #include "fleetd/agent/agent.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/explain.h"

@@ -1,8 +1,6 @@
 /* Shared by the handlers of fleet's API. Within fleetd/api only. */
 #pragma once
 
-#include <errno.h>
-
 #include "fleetd/api/handlers.h"
 #include "units/api_json.h"
 

@@ -2,10 +2,6 @@
  * by the store, in the transaction. */
 #include "fleetd/api/fleet_v1.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/log.h"
 #include "fleetd/registry/newer_options.h"
 #include "fleetd/registry/revision_view.h"

@@ -4,9 +4,6 @@
  * of the length of the list, and what is added or removed before it shifts no item. */
 #include "fleetd/api/fleet_v1.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 enum { COUNTED_MAX = 10 * PAGE_SIZE }; /* items before a page whose token has no key */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

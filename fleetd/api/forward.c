@@ -1,8 +1,5 @@
 #include "fleetd/api/forward.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/api/keys_v2_answer.h"
 

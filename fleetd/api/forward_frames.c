@@ -1,7 +1,5 @@
 #include "fleetd/api/forward_frames.h"
 
-#include <errno.h>
-
 #include "peers/handshake.h"
 
 enum { IS_OPERATOR = 1, READS = 2, WRITES = 4 };

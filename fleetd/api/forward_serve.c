@@ -1,9 +1,6 @@
 /* Requests that hosts without a replica forward to this replica: each runs the normal route, with a sink
  * instead of a connection. The sender is the principal that the host claims, with no more rights than the
  * host itself has. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/forward.h"
 #include "fleetd/api/forward_serve.h"

@@ -3,8 +3,6 @@
  * The rows are read from the tree in slices, one in a turn of the loop, from the index of the last row that
  * was sent. A slow reader costs a slice: what its connection does not accept is read again when that has
  * drained. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "fleetd/api/handlers.h"

@@ -2,8 +2,6 @@
  * certificate of this host is stored; then the daemon restarts itself and enters the cluster.
  *
  * POST /fleet/v1/cluster/init: open the peer listener of a cluster of one, and create the cluster's CA. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/handlers.h"
 #include "units/json_record.h"

@@ -1,8 +1,5 @@
 #include "fleetd/api/keys_v2_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/api/forward.h"
 #include "fleetd/api/keys_v2_answer.h"
 #include "fleetd/api/parked.h"

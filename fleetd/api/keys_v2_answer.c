@@ -1,7 +1,5 @@
 #include "fleetd/api/keys_v2_answer.h"
 
-#include <string.h>
-
 #include "fleetd/api/keys_v2_internal.h"
 
 static const char *hex_of(uint64_t v, char ret[static 17]) {

@@ -1,7 +1,5 @@
-#include <errno.h>
 #include <strings.h>
 
-#include "base/parse.h"
 #include "fleetd/api/keys_v2_internal.h"
 
 /* The spellings of Go's strconv.ParseBool. */

@@ -1,4 +1,3 @@
-#include <stdio.h>
 #include <time.h>
 
 #include "fleetd/api/keys_v2_answer.h"

@@ -1,10 +1,6 @@
 #include "fleetd/api/kv_v1.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <strings.h>
-
-#include "base/parse.h"
 
 /* -- Nodes and errors -- */
 

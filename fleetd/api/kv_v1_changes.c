@@ -3,8 +3,6 @@
  * A slow reader costs 256 KiB at most: the watch is closed when the connection is full, and opened again from
  * the window, behind the last change sent, when the connection has drained. A reader that is behind the
  * window gets a last line that names the index to continue from. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/forward.h"
 #include "fleetd/api/parked.h"

@@ -1,8 +1,6 @@
 /* GET /fleet/v1/kv/list: a node and all below it, in pages. */
 #include "fleetd/api/kv_v1.h"
 
-#include <errno.h>
-
 #include "base/base64.h"
 
 /* A page. It owns its memory: a worker may use it after the client has left. */

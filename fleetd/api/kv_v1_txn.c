@@ -4,12 +4,9 @@
  *      "writes": [{"action": "set", "key": "/a", "value": "x"}, ...]}
  *
  * Unknown, missing and repeated members are rejected with their place, before anything is proposed. */
-#include <errno.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "fleetd/api/kv_v1_txn.h"
-#include "units/json_record.h"
 
 static const char check_members[] = "exists key key64 modifiedIndex value value64";
 static const char write_members[] = "action dir key key64 recursive refresh ttl value value64";

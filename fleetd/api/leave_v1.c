@@ -1,7 +1,5 @@
 /* /fleet/v1/cluster/leave: this host is to leave the cluster. POST begins, DELETE cancels, GET reports the
  * step; fleetd/sessions/leaving.h has all steps. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"

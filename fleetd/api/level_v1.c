@@ -1,5 +1,4 @@
 /* PUT /fleet/v1/cluster/level: raise the feature level now, and not a day after all hosts support it. */
-#include <stdio.h>
 
 #include "fleetd/api/handlers.h"
 #include "units/json.h"

@@ -1,6 +1,4 @@
 /* /fleet/v1/machines: the list of machines, changes of their metadata, and the removal of a lost one. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/identity/authority.h"

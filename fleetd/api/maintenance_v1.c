@@ -1,7 +1,5 @@
 /* /fleet/v1/machines/ID/maintenance: PUT cordons or drains a machine, DELETE ends that, GET reports the state
  * and the units that are still to leave. fleetd/engine/drain.h has all steps. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"

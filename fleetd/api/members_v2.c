@@ -5,7 +5,6 @@
  * host without a replica does not receive which other hosts are up, and lists that address for each of them.
  * Changes of membership are checked as etcd checks them. A lost member can be removed; a host joins by a
  * token, and changes its address itself. */
-#include <stdio.h>
 #include <strings.h>
 
 #include "fleetd/api/cluster_v2.h"

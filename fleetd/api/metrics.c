@@ -3,8 +3,6 @@
  * to the log. */
 #include "fleetd/api/handlers.h"
 
-#include <errno.h>
-
 /* The scrape under way. It outlives its request, whose client may leave, and the API, which may be freed. */
 struct Scraping {
         Api *api;         /* NULL: freed */

@@ -1,7 +1,5 @@
 /* /fleet/v1/units/NAME/move: PUT moves a unit to another machine, DELETE ends that, GET reports it.
  * fleetd/engine/move_end.c has how a move ends. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/explain.h"

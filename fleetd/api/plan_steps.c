@@ -3,10 +3,6 @@
  *
  * A plan may compare units with thousands of machines. It is made in steps, of which a turn of the loop makes
  * few, as of lists; between them, the cluster changes. Each sender has a pace, and one plan at a time. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/api/plan_v1.h"
 #include "fleetd/engine/plan.h"

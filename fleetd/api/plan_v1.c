@@ -1,15 +1,9 @@
 /* The units of a plan as they would be. It uses the table of rules of the engine, and changes nothing. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/api/plan_v1.h"
 #include "fleetd/engine/rollout_set.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/unit_order.h"
-#include "fleetd/scheduler/filters.h"
-#include "units/name.h"
 
 enum {
         INSTANCES_BYTES_MAX = 1024 * 1024,      /* texts of instances that follow a template */

@@ -1,8 +1,5 @@
 /* GET /fleet/v1/problems: what is wrong with the cluster. A page ends after some work, so that it may have
  * few problems, or none. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/problems/daemon.h"

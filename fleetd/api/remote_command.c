@@ -1,7 +1,5 @@
 /* systemctl and journalctl for a unit, on the host that has it, and journalctl for fleetd itself: in a child
  * process, so that the loop reads nothing from disk, and the output is that of the tools. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "fleetd/api/call_ask.h"

@@ -1,10 +1,7 @@
 #include "fleetd/api/remote_command_spec.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <stdio.h>
 
-#include "base/text.h"
 #include "units/journal_filter.h"
 #include "units/quadlet.h"
 

@@ -1,11 +1,7 @@
 #include "fleetd/api/request.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <limits.h>
 #include <pwd.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/explain.h"

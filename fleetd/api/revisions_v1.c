@@ -1,7 +1,5 @@
 /* GET /fleet/v1/revisions/NAME: the stored revisions of a unit, newest first; with the parameter "rev", one
  * of them as a unit. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/rollout_set.h"

@@ -1,9 +1,5 @@
 #include "fleetd/api/routes.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward.h"

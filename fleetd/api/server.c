@@ -1,6 +1,4 @@
-#include <errno.h>
 #include <grp.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "base/log.h"

@@ -1,7 +1,6 @@
 /* PUT /fleet/v1/cluster/settings: the settings that are equal on all hosts. Members that the body lacks keep
  * their value. */
 #include <ctype.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/sessions/voters.h"

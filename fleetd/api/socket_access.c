@@ -1,7 +1,6 @@
 #include "fleetd/api/socket_access.h"
 
 #include <endian.h>
-#include <errno.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <sys/xattr.h>

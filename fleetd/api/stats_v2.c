@@ -1,5 +1,4 @@
 /* /v2/stats: counters of this host since its start. 'state' is Raft's role, also after a lost election. */
-#include <stdio.h>
 #include <time.h>
 
 #include "fleetd/api/cluster_v2.h"

@@ -1,16 +1,11 @@
 #include "fleetd/api/tls_front.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 #include <strings.h>
 
 #include "base/log.h"
-#include "base/parse.h"
 #include "fleetd/identity/authority.h"
 #include "fleetd/identity/renewal.h"
-#include "io/tls.h"
 #include "peers/strangers.h"
 
 enum {

@@ -1,8 +1,6 @@
 /* /fleet/v1/cluster/tokens: tokens that permit hosts to join; /fleet/v1/cluster/ca: the roots of the
  * cluster's CA; /fleet/v1/cluster/secure: the end of the key file. The secret of a token is in the answer to
  * its creation only. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/identity/authority.h"

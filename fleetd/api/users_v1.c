@@ -1,7 +1,5 @@
 /* /fleet/v1/cluster/users: users, who have certificates for ListenTLS=, and their rights. The private key of
  * a user is not known here: a request contains a certificate signing request. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/identity/authority.h"

@@ -1,7 +1,5 @@
 /* /fleet/v1/why/NAME: the result of each scheduling rule for a unit on each machine, by the table of rules of
  * the engine. Changes nothing. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "fleetd/api/fleet_v1.h"

@@ -1,9 +1,5 @@
 #include "fleetd/directory/diff.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "fleetd/registry/newer_options.h"
 #include "fleetd/registry/unit_order.h"
 

@@ -1,21 +1,16 @@
 #include "fleetd/directory/directory.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/sizes.h"
 #include "fleetd/directory/problems.h"
 #include "fleetd/directory/scan.h"
 #include "fleetd/directory/seen_files.h"
-#include "fleetd/registry/history.h"
 #include "io/loop_uv.h"
-#include "units/name.h"
 
 enum {
         QUIET_MS = 150, /* from the last event to the scan, so that a series of changes is one scan */

@@ -1,7 +1,5 @@
 #include "fleetd/directory/problems.h"
 
-#include <errno.h>
-
 #include "base/log.h"
 
 enum { PROBLEMS_MAX = 1000 }; /* problem keys of one machine */

@@ -1,15 +1,11 @@
 #include "fleetd/directory/scan.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "fleetd/registry/newer_options.h"
-#include "units/drop_ins.h"
 
 enum {
         STEP_WORK = 1000, /* of one step: each name and each stamp counts one */

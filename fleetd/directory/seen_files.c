@@ -1,11 +1,6 @@
 #include "fleetd/directory/seen_files.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/directory/scan.h"
-#include "units/json.h"
-#include "units/name.h"
 
 bool seen_files_add(Named **table, const char *name) {
         bool is_new = !named_find(*table, name);

@@ -3,8 +3,6 @@
  *
  * A change marks its object, and only the next plan expands marks to units: a hundred changes of one
  * transaction affect the same waiting units, and the same neighbours, once. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/engine/plan.h"
 #include "fleetd/registry/unit_order.h"

@@ -6,16 +6,11 @@
  * a limited part of the dirty set. */
 #include "fleetd/engine/engine.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/sizes.h"
 #include "fleetd/engine/controller.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/engine/waits.h"
-#include "units/named.h"
-#include "units/name.h"
 
 enum {
         BRAKE_MS = 30000,

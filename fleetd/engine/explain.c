@@ -1,6 +1,5 @@
 #include "fleetd/engine/explain.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #include "fleetd/engine/drain.h"

@@ -3,7 +3,6 @@
  * The old assignment remains until the unit runs on the new machine; while the old machine is up and drained,
  * until it is available there. If the old machine returns before that, the new assignment is withdrawn
  * instead. */
-#include <stdio.h>
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"

@@ -3,7 +3,6 @@
  * By the move, the unit fits on one machine only (the scheduler's RULE_MOVE), and leaves the others as in a
  * drain. When the unit is available there and runs nowhere else, or cannot be, the move ends: its key is
  * deleted before anything else of the unit is planned. The unit then fits on its former machine again. */
-#include <stdio.h>
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan_internal.h"

@@ -1,8 +1,5 @@
 #include "fleetd/engine/move_request.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/rollout_set.h"
 

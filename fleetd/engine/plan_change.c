@@ -1,6 +1,4 @@
 /* The changes of a plan: the texts that assignments get, and their reasons. */
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
 #include "units/singleton.h"

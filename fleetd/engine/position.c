@@ -1,5 +1,4 @@
 /* A position: one machine of a unit that may have several, and why the unit leaves it. */
-#include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
 

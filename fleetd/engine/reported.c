@@ -4,7 +4,6 @@
  * that all instances would be restarted together. Therefore, assignments get the texts that run, until a
  * rollout replaces these. The cluster does not have such a text: it has no revision, and only the machine on
  * which it runs can start it. */
-#include <stdio.h>
 
 #include "fleetd/engine/plan_internal.h"
 

@@ -1,10 +1,6 @@
 /* The instances of a set, and what the cluster view shows of each. */
 #include "fleetd/engine/rollout_set.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "fleetd/engine/plan_internal.h"
 #include "fleetd/registry/unit_order.h"
 

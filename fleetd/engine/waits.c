@@ -1,10 +1,6 @@
 #include "fleetd/engine/waits.h"
 
-#include <stdio.h>
-
-#include "base/text.h"
 #include "fleetd/engine/plan_internal.h"
-#include "units/named.h"
 
 typedef struct Wait {
         Named unit;

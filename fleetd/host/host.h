@@ -1,9 +1,6 @@
 /* What the daemon reads from this host and sets in its own process: IDs, descriptor limit, SIGBUS. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/sizes.h"
 

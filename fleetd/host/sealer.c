@@ -1,7 +1,5 @@
 #include "fleetd/host/sealer.h"
 
-#include <errno.h>
-
 const char *const seal_with_names[_SEAL_WITH_MAX] = {
         [SEAL_WITH_NO] = "no",
         [SEAL_WITH_HOST] = "host",

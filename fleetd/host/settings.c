@@ -1,17 +1,12 @@
 #include "fleetd/host/settings.h"
 
 #include <dirent.h>
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/parse.h"
-#include "base/sizes.h"
 #include "fleetd/registry/local_rights.h"
 #include "io/tls_roles.h"
 #include "kvstore/command/command.h"

@@ -2,10 +2,6 @@
  * names. Later sources override earlier ones; lists of the command line replace those of files. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "fleetd/host/limits.h"
 #include "fleetd/host/sealer.h"

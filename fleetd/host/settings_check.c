@@ -1,10 +1,6 @@
 /* Checks of settings that concern several of them. */
 #include "fleetd/host/settings.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/parse.h"
 #include "fleetd/registry/local_rights.h"
 

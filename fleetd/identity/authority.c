@@ -1,11 +1,6 @@
 #include "fleetd/identity/authority.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-#include "base/bytes.h"
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 
 static const AuthorityOpType types[] = {
         [AUTHORITY_TOKEN] = { .needs_ca = true, .step = authority_token_step },

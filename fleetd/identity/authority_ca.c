@@ -1,11 +1,8 @@
 /* The CA of the cluster: its creation by the leader, and what answers contain of it. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"
 #include "fleetd/registry/presence.h"
-#include "peers/frames.h"
 
 enum { FIRST_CLUSTER_KEY = 1 };
 

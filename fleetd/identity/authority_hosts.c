@@ -1,13 +1,9 @@
 /* Hosts that join with a token, hosts that renew their certificate, and this host itself: the record of the
  * host is written first, with the indexes on which it was decided, then the certificate is signed. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/fault_point.h"
 #include "base/log.h"
-#include "base/pace.h"
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 #include "fleetd/identity/voters_limit.h"
 
 enum { RENEW_PROTOCOL = 1, WHY_SIZE = 80, REJECTION_NOTED_MS = 10000, RENEWING_MAX = 1000 };

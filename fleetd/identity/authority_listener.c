@@ -3,11 +3,8 @@
  *
  * PEER_CERTIFY: u8 version, string request (PEM), varint n, and n strings: the names. PEER_CERTIFIED is an
  * EnterAnswer. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 #include "fleetd/registry/slice.h"
 
 enum {

@@ -1,5 +1,4 @@
 /* Requests under way. */
-#include <errno.h>
 
 #include "fleetd/identity/authority_internal.h"
 

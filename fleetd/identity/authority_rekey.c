@@ -4,7 +4,6 @@
  * If the former keys are compromised, the same transaction begins a rotation of the CA, so that its new root
  * was never sealed with the former cluster key. If no member has the cluster key, as after a restore on
  * another host, the same transaction replaces the CA: hosts stay authenticated by their pins. */
-#include <errno.h>
 
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"

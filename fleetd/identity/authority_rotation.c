@@ -1,5 +1,4 @@
 /* Rotation of the CA: its begin, by any host with the cluster key, and its steps, by the leader. */
-#include <errno.h>
 
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"

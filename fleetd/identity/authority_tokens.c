@@ -1,10 +1,7 @@
 /* Tokens: their creation and their end. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 #include "fleetd/registry/presence.h"
 
 static void authority_on_token_written(void *userdata, KvStatus status, const char *message, uint64_t index) {

@@ -1,7 +1,5 @@
 /* Users: the record of the user, with its key and its rights, is written first, then the certificate is
  * signed, as for hosts. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/identity/authority_internal.h"
 

@@ -1,9 +1,7 @@
 #include "fleetd/identity/cluster_file.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "units/unit_file.h"

@@ -1,14 +1,7 @@
 #include "fleetd/identity/cluster_key.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/parse.h"
-#include "base/text.h"
 
 #define FOLDER      "secrets"
 #define KEY_PREFIX  "key."

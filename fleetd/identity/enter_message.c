@@ -1,9 +1,5 @@
 #include "fleetd/identity/enter_message.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/parse.h"
 #include "peers/peers.h"
 

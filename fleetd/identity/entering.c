@@ -1,11 +1,8 @@
 #include "fleetd/identity/entering.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
-#include "base/parse.h"
 #include "fleetd/identity/cluster_file.h"
 #include "fleetd/identity/enter_message.h"
 #include "fleetd/identity/identity.h"

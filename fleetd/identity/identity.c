@@ -1,8 +1,6 @@
 #include "fleetd/identity/identity.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"

@@ -1,13 +1,9 @@
 /* The cluster key on its way to the members: PEER_CLUSTER_KEY from the leader, PEER_CLUSTER_KEY_STORED when
  * the member has it on disk. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "base/base64.h"
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 #include "fleetd/identity/rotation.h"
 #include "fleetd/registry/presence.h"
 

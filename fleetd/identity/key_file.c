@@ -1,14 +1,6 @@
 #include "fleetd/identity/key_file.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/file.h"
-#include "base/parse.h"
-#include "base/text.h"
 
 #define KEY_FILE_HEAD "fleet cluster keys "
 #define KEY_FILE_END  "end"

@@ -1,8 +1,5 @@
 #include "fleetd/identity/key_store.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/log.h"

@@ -1,8 +1,5 @@
 #include "fleetd/identity/opening.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/identity/cluster_file.h"
 #include "fleetd/identity/identity.h"
 

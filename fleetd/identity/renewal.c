@@ -1,12 +1,7 @@
 #include "fleetd/identity/renewal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/table.h"
 #include "fleetd/identity/identity.h"
-#include "peers/frames.h"
 
 enum {
         RENEWAL_CHECK_MS = 60000,  /* between two checks, also after a failure */

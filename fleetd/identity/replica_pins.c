@@ -1,12 +1,9 @@
 #include "fleetd/identity/replica_pins.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "units/machine.h"
 
 #define NAME "replicas"
 

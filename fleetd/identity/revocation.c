@@ -1,8 +1,5 @@
 #include "fleetd/identity/revocation.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 
 static void revocation_add_pins(TlsKnown *known, const Pins *pins) {

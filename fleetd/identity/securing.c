@@ -1,8 +1,5 @@
 #include "fleetd/identity/securing.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"
 #include "fleetd/identity/identity.h"

@@ -1,8 +1,6 @@
 #include "fleetd/identity/tokens.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/identity/voters_limit.h"
 #include "fleetd/registry/rights.h"

@@ -2,11 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/memory.h"
 
 enum {
         CGROUP_FILE_MAX = 4096, /* bytes that are read of one file; io.stat has a line of each device */

@@ -2,8 +2,6 @@
  * Documentation/admin-guide/cgroup-v2.rst). */
 #pragma once
 
-#include <stdbool.h>
-
 #include "fleetd/metrics/writer.h"
 #include "units/quadlet.h"
 

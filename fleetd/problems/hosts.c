@@ -1,5 +1,4 @@
 /* Problems of this host, of the cluster, and of its machines; and of what people have requested. */
-#include <stdio.h>
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"

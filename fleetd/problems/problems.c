@@ -1,7 +1,5 @@
 #include "fleetd/problems/problems_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "fleetd/registry/unit_order.h"

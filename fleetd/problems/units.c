@@ -1,10 +1,8 @@
 /* Problems of units: of their states, of files that have none, and of those that wait for a machine. */
-#include <stdio.h>
 
 #include "fleetd/engine/explain.h"
 #include "fleetd/engine/rollout_set.h"
 #include "fleetd/problems/problems_internal.h"
-#include "fleetd/registry/registry.h"
 
 enum {
         PLACING_MS = 10000, /* a unit that was assigned or changed since then may not be reported yet */

@@ -1,7 +1,5 @@
 #include "fleetd/registry/cluster.h"
 
-#include <stdio.h>
-
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name) {
         return TABLE_FIND(c->units, name);
 }

@@ -2,9 +2,6 @@
  * key. An entry of either table exists while a key is about it. */
 #include "fleetd/registry/cluster_keys.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #include "fleetd/registry/cluster_parts.h"
 #include "fleetd/registry/unit_order.h"
 

@@ -1,5 +1,4 @@
 /* The settings of the cluster: /_fleet/cluster/settings. */
-#include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"

@@ -1,6 +1,5 @@
 /* The feature level that all hosts support, and since when it has been higher than the tree's:
  * /_fleet/cluster/level, {"level","since"}. */
-#include <errno.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"

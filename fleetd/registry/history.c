@@ -3,14 +3,7 @@
  * reason. */
 #include "fleetd/registry/history.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include "base/bytes.h"
 #include "base/log.h"
-#include "base/parse.h"
-#include "base/text.h"
 #include "peers/peers.h"
 #include "units/verdict_former.h"
 

@@ -1,7 +1,5 @@
 /* Keys of the cluster's CA, of tokens, of the hosts that join with them, and of users. Each transaction
  * checks the indexes that its keys have in the cluster view, on which it was decided. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction_parts.h"

@@ -1,8 +1,5 @@
 #include "fleetd/registry/kinds.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #define KIND_ENTRY(number, name, ...) [number] = &kind_##name,
 const Kind *const kinds[_LAYOUT_MAX] = { KINDS(KIND_ENTRY) };
 

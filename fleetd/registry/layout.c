@@ -1,8 +1,5 @@
 #include "fleetd/registry/layout.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #include "fleetd/registry/kinds.h"
 #include "units/machine.h"
 #include "units/revision.h"

@@ -2,8 +2,6 @@
  * docs/FORMATS.md lists the values. */
 #pragma once
 
-#include <stdbool.h>
-
 #include "kvstore/command/command.h"
 #include "base/sizes.h"
 #include "fleetd/registry/kind_list.h"

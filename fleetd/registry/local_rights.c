@@ -1,9 +1,6 @@
 #include "fleetd/registry/local_rights.h"
 
 #include <grp.h>
-#include <stdio.h>
-
-#include "base/parse.h"
 
 void local_rights_done(LocalRights *l) {
         for (size_t i = 0; i < l->n; i++)

@@ -1,6 +1,4 @@
 /* Presence and member keys: written by membership, on the leader. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "base/parse.h"

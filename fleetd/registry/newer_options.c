@@ -1,12 +1,6 @@
 #include "fleetd/registry/newer_options.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/registry/unit_order.h"
-#include "kvstore/command/command.h"
-#include "units/name.h"
-#include "units/options.h"
 
 enum {
         OPTIONS_CHECKED_MAX =

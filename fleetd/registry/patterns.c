@@ -1,7 +1,5 @@
 #include "fleetd/registry/patterns.h"
 
-#include <errno.h>
-
 #include "base/parse.h"
 
 struct PatternPrefix {

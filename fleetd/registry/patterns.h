@@ -4,8 +4,6 @@
  * it compares only the patterns with such a prefix, however many others there are. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <sys/queue.h>
 
 #include "base/table.h"

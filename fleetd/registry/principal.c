@@ -1,11 +1,5 @@
 #include "fleetd/registry/principal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-#include "base/memory.h"
-#include "base/parse.h"
-#include "base/text.h"
 #include "units/machine.h"
 
 static const char *const kind_prefixes[_PRINCIPAL_KIND_MAX] = {

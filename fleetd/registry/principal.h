@@ -11,10 +11,6 @@
  * Each value has one text, and each text one value. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/sizes.h"
 #include "units/stored_cluster.h"
 

@@ -1,5 +1,4 @@
 /* Revisions in changes of units, and their end. */
-#include <stdio.h>
 
 #include "fleetd/registry/revision_view.h"
 #include "fleetd/registry/transaction_parts.h"

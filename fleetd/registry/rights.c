@@ -1,7 +1,5 @@
 #include "fleetd/registry/rights.h"
 
-#include <stdio.h>
-
 /* The rights that can be granted. */
 static const Right grantable[_GRANT_MAX] = {
         [GRANT_KEYS_READ] = RIGHT_KEYS_READ,   [GRANT_KEYS_WRITE] = RIGHT_KEYS_WRITE,

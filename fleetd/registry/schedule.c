@@ -1,6 +1,5 @@
 /* Assignments: the engine's writes. Each is valid only with the indexes and in the term that it was planned
  * on. */
-#include <errno.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction_parts.h"

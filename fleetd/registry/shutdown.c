@@ -1,8 +1,5 @@
 #include "fleetd/registry/shutdown.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 static bool maintenance_begin(const MaintenanceRecord *now, const char *purpose, MaintenanceRecord *ret) {
         if (now && now->purpose[0])
                 return false;

@@ -1,9 +1,6 @@
 #include "fleetd/registry/slice.h"
 
-#include <stdio.h>
-
 #include "fleetd/registry/kinds.h"
-#include "units/class.h"
 
 /* Of the other keys below /_fleet/cluster. */
 static const char *const named_keys[] = { CLUSTER_ADOPTING, "level" };

@@ -1,7 +1,5 @@
 #include "fleetd/registry/transaction.h"
 
-#include <errno.h>
-
 #include "fleetd/registry/kinds.h"
 
 void transaction_done(Transaction *t) {

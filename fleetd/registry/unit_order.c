@@ -1,9 +1,5 @@
 #include "fleetd/registry/unit_order.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <string.h>
-
 /* Return whether the name sorts before the bytes; with 'after', also if it begins with them. */
 static bool order_is_before(const ClusterUnit *u, const char *bytes, size_t size, bool after) {
         int order = strncmp(u->name, bytes, size);

@@ -2,7 +2,6 @@
  *
  * A unit key and its target key are created and deleted together, so that neither exists without the other.
  */
-#include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction_parts.h"

@@ -7,11 +7,7 @@
  * lost events (a snapshot, a full event window), the registry scans again. */
 #include "fleetd/registry/view.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/sizes.h"
 #include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
 #include "fleetd/registry/principal.h"

@@ -1,5 +1,4 @@
 /* Why no machine qualifies for a unit, in one message: machines with the same cause are named together. */
-#include <errno.h>
 
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/filters.h"

@@ -1,11 +1,6 @@
 /* The rules of fleet in the order of fleet, after the presence of the machine. */
 #include "fleetd/scheduler/filters.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 

@@ -1,8 +1,5 @@
 #include "fleetd/scheduler/scheduler.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
 

@@ -1,8 +1,5 @@
 #include "fleetd/scheduler/view.h"
 
-#include <assert.h>
-
-#include "base/parse.h"
 #include "fleetd/registry/unit_order.h"
 #include "units/named.h"
 

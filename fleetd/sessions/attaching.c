@@ -1,6 +1,5 @@
 /* Attached hosts: a host without a replica that works uses that of another one, by the session in use, and
  * keeps an idle session to a second one, to which it moves over. */
-#include <stdio.h>
 
 #include "fleetd/sessions/choosing.h"
 #include "fleetd/sessions/membership_internal.h"

@@ -6,7 +6,6 @@
  * PEER_CONDITIONS: u8 version, u64 wall clock of the replica (ms), then up to the end of the frame the
  * conditions of each host (report_hosts.h).
  */
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
 

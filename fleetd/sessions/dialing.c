@@ -1,8 +1,6 @@
 /* The hosts that this host dials (an attached host: two of them): machines of the cluster view, at the
  * address of their handshake or member key, members, Join=, and accepted sessions of a host that has no
  * replica yet. The addresses of the machines are stored in the cluster file. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/identity/cluster_file.h"

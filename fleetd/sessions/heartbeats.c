@@ -6,9 +6,7 @@
  * Without contact with a leader, the heartbeats go to all hosts, and carry the end of the sender's log: then
  * each host knows whether another one has more, which decides where a lost majority is recovered; and a
  * replica that has a leader reports the sender to it. */
-#include <stdio.h>
 
-#include "base/bytes.h"
 #include "fleetd/sessions/membership_internal.h"
 
 /* The replicas that report a host learn so often that its heartbeats come to the leader again. */

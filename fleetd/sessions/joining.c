@@ -4,12 +4,8 @@
  *
  * A rejection with the identity of the cluster means that the host is attached to it, and has no replica:
  * when one is wanted, the leader assigns a Raft ID to the host, by its member key. */
-#include <errno.h>
-#include <stdio.h>
 
-#include "base/bytes.h"
 #include "base/log.h"
-#include "base/parse.h"
 #include "fleetd/identity/cluster_key.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/sessions/membership_internal.h"

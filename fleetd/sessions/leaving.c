@@ -1,7 +1,5 @@
 #include "fleetd/sessions/leaving.h"
 
-#include <string.h>
-
 #include "fleetd/registry/unit_order.h"
 
 enum { LEAVING_NAMES_MAX = 4 }; /* units that a message names */

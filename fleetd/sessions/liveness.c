@@ -1,9 +1,5 @@
 #include "fleetd/sessions/liveness.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 enum {
         KERNEL_TICKS = 2, /* the last sign of the kernel may be a second old */
         REPEAT_TICKS = 4, /* after which a change is repeated */

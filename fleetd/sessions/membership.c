@@ -1,14 +1,9 @@
 /* Connects the pure parts (liveness, voters) to sessions, store and registry. */
 #include "fleetd/sessions/membership.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/sessions/leaving.h"
-#include "fleetd/sessions/liveness.h"
 #include "fleetd/sessions/membership_internal.h"
 #include "fleetd/sessions/voters.h"
 

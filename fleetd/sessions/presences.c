@@ -1,6 +1,5 @@
 /* The presences of hosts, which the leader writes: changes of liveness, and the problem of a host that is up.
  */
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
 

@@ -1,8 +1,5 @@
 #include "fleetd/sessions/report_hosts.h"
 
-#include <stdio.h>
-
-#include "base/memory.h"
 #include "base/parse.h"
 
 void report_host_write(const char *machine_id, uint8_t bits, Writer *w) {

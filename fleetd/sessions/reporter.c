@@ -1,8 +1,4 @@
 /* The replica's side of reports. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/sessions/reports.h"
 

@@ -1,6 +1,5 @@
 /* Connects reports and liveness to sessions and the registry. Each replica reports the attached hosts that
  * have a session to it; the leader takes its own report in the same way. */
-#include <errno.h>
 
 #include "base/log.h"
 #include "fleetd/sessions/membership_internal.h"

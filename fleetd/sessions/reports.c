@@ -1,10 +1,6 @@
 /* The leader's side of reports. */
 #include "fleetd/sessions/reports.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 /* A session of a host with a replica, as that one reports it. */
 typedef struct ReportLink {
         ReportedHost *host;

@@ -1,6 +1,5 @@
 /* Retired members: the cluster has replaced a host while it was silent. PEER_RETIRED: version, lineage, Raft
  * ID. */
-#include "base/bytes.h"
 #include "base/log.h"
 #include "fleetd/sessions/membership_internal.h"
 

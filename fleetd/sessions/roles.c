@@ -1,6 +1,5 @@
 /* Changes of the roles of members, for the history: the leader compares Raft's configuration with that of its
  * tick before. A change that a former leader has seen committed, but not noted, has no row. */
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
 

@@ -1,7 +1,5 @@
 /* What this host knows of others by their heartbeats and sessions: their signs of life, and, while it leads,
  * their problems and clocks, from heartbeats, or as a replica reports them (conditions.c). */
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
 #include "units/verdict_former.h"

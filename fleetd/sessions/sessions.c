@@ -3,8 +3,6 @@
  *
  * PEER_SESSIONS: without bytes, a request to the leader. The answer is u8 version, then up to the end hosts
  * as in a report (report_hosts.h): an attached host, and after it the replicas to which it has a session. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
 

@@ -6,7 +6,6 @@
  *
  * Each count visits the whole set: requests beyond SETS_PER_SECOND of one host get no answer. It asks again,
  * and restarts nothing meanwhile. */
-#include <errno.h>
 
 #include "fleetd/sessions/membership_internal.h"
 

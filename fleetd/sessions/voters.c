@@ -1,8 +1,5 @@
 #include "fleetd/sessions/voters.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 const VotersSpans voters_spans = {
         .up_ms = 5 * 60000,
         .silent_ms = 10 * 60000,

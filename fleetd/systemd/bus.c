@@ -1,16 +1,12 @@
 /* The connection to systemd: opening, loss, reconnection, readiness and era. */
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "fleetd/systemd/bus_poll.h"
 #include "fleetd/systemd/guard.h"
 #include "fleetd/systemd/transient.h"
-#include "units/name.h"
 #include "units/quadlet.h"
 
 enum {

@@ -1,11 +1,7 @@
 #include "fleetd/systemd/guard.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "units/singleton.h"

@@ -12,8 +12,6 @@
  * the clock. */
 #pragma once
 
-#include <stdint.h>
-
 #include "units/unit_file.h"
 
 /* Write the guard's service, and the drop-in that binds the unit to it. 0 or a negative errno. */

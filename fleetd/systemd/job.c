@@ -1,13 +1,9 @@
 /* One operation: from its call to the reply or, for a stop or a reload, to the end of its job. */
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "units/install.h"
-#include "units/name.h"
 #include "units/quadlet.h"
 
 /* -- Calls -- */

@@ -1,13 +1,9 @@
 #include "fleetd/systemd/logind.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <systemd/sd-bus.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_poll.h"
 #include "io/loop_uv.h"

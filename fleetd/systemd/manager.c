@@ -1,10 +1,7 @@
 /* Listings of units: the states of all units at once, then a few properties of each loaded unit. */
-#include <errno.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "fleetd/systemd/bus_internal.h"
-#include "units/name.h"
 #include "units/quadlet.h"
 #include "units/state.h"
 

@@ -1,5 +1,4 @@
 /* Why a unit failed, from the properties of systemd. */
-#include <errno.h>
 #include <signal.h>
 
 #include "fleetd/systemd/systemd.h"

@@ -1,17 +1,13 @@
 #include "fleetd/systemd/runtime_dir.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/fault_point.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "fleetd/systemd/guard.h"
 #include "units/install.h"
-#include "units/name.h"
 #include "units/quadlet.h"
 #include "units/unit.h"
 

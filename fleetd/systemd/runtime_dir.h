@@ -2,10 +2,6 @@
  * file, the next reload by any program would make a running unit "not-found". */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "fleetd/systemd/trace.h"

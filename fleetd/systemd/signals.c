@@ -1,10 +1,8 @@
 /* Signals of systemd: they update the traces of units and notify the agent which units to read again. */
 #include <signal.h>
 
-#include "base/clock.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "fleetd/systemd/transient.h"
-#include "units/name.h"
 #include "units/quadlet.h"
 #include "units/state.h"
 

@@ -6,10 +6,6 @@
  * unit counts as gone. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/sizes.h"
 #include "base/text.h"

@@ -1,7 +1,5 @@
 #include "fleetd/systemd/trace.h"
 
-#include "base/memory.h"
-
 void systemd_trace_begin(SystemdTrace *t) {
         if (t->running)
                 return;

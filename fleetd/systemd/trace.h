@@ -7,10 +7,6 @@
  * order of the signals decides. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/table.h"
 
 typedef enum SystemdEnd {

@@ -1,8 +1,6 @@
 #include "fleetd/systemd/transient.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 
 #include "fleetd/systemd/bus_internal.h"
 

@@ -1,8 +1,6 @@
 /* The effect of a command on one key, and the reasons to reject it. */
 #include "kvstore/apply/apply_internal.h"
 
-#include <stdio.h>
-
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/events.h"
 

@@ -1,7 +1,5 @@
 #include "kvstore/apply/dedup.h"
 
-#include <stdio.h>
-
 /* A record:
  *
  *     version u8, acknowledged u64, highest u64, deadline u64

@@ -1,7 +1,6 @@
 #include "kvstore/command/arena.h"
 
 #include <stdalign.h>
-#include <stdint.h>
 
 enum { BLOCK_SIZE = 4096 }; /* bytes */
 

@@ -1,7 +1,6 @@
 /* Memory of one batch: allocated in pieces, freed at once. */
 #pragma once
 
-#include <stddef.h>
 #include <sys/queue.h>
 
 #include "base/memory.h"

@@ -7,8 +7,6 @@
  * the entry. */
 #pragma once
 
-#include <errno.h>
-
 #include "base/bytes.h"
 #include "base/error.h"
 

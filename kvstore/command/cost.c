@@ -1,7 +1,5 @@
 #include "kvstore/command/cost.h"
 
-#include <errno.h>
-
 void cost_add(Cost *cost, const Cost *more) {
         cost->bytes += more->bytes;
         cost->nodes += more->nodes;

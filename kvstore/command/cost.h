@@ -10,10 +10,6 @@
  * time, at COST_ENTRY_MAX in COST_ENTRY_MS (measured by tests/bench/cost). */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "kvstore/command/command.h"
 

@@ -1,9 +1,5 @@
 #include "kvstore/raft/bootstrap.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/fault_point.h"
 #include "kvstore/raft/core.h"
 

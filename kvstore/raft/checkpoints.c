@@ -7,9 +7,6 @@
  * they stay as long as they are smaller than half of the tree, and so cheaper to send. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-#include <inttypes.h>
-
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"

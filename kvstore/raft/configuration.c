@@ -1,8 +1,6 @@
 /* Configurations as bytes: libraft's own encoding, because the engine decodes configuration entries itself.
  * They are checked before they reach the engine: version 1, u64 count, then per server u64 ID, terminated
  * address, u8 role; padded to 8. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/raft/core_internal.h"
 

@@ -1,9 +1,5 @@
 #include "kvstore/raft/consistency_check.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-
 #include "base/log.h"
 #include "kvstore/raft/replica_internal.h"
 #include "kvstore/raft/transfer.h"

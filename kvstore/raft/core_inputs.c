@@ -10,10 +10,6 @@
  * CONFIGURATION; that of a received snapshot comes back in the update. An error of RECEIVE frees the batch,
  * one of START the array of entries, one of SUBMIT nothing. */
 
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
-
 #include "kvstore/raft/core_internal.h"
 
 enum {

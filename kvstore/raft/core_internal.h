@@ -2,7 +2,6 @@
  * includes this header. */
 #pragma once
 
-#include <assert.h>
 #include <raft.h>
 
 #include "kvstore/raft/core.h"

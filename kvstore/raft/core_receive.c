@@ -1,6 +1,5 @@
 /* Messages into the engine, and the rules for them: each handles a defect of the engine, or a precondition
  * that it does not check. */
-#include <errno.h>
 
 #include "kvstore/raft/core_internal.h"
 

@@ -1,6 +1,4 @@
 /* Start of the engine from durable state. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/raft/core_internal.h"
 

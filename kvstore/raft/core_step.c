@@ -2,9 +2,6 @@
  * messages. */
 #include "kvstore/raft/core_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-
 /* -- Writes in flight -- */
 
 int core_write(RaftCore *c, uint64_t first, uint64_t last) {

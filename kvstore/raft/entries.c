@@ -1,7 +1,5 @@
 #include "kvstore/raft/entries.h"
 
-#include <errno.h>
-
 int raft_entries_take(RaftEntries *e, RaftEntry *entry) {
         int r;
 

@@ -1,8 +1,6 @@
 /* Leadership: its transfer, the commit index for followers, and the contact of this host with its leader. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-
 /* -- Transfer --
  *
  * The engine requests a transfer as soon as it has sent all entries. The other voter complies only if they

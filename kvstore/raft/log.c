@@ -2,10 +2,6 @@
  * to the writer (log_files.c), and the loop keeps its own first and last index. */
 #include "kvstore/raft/log.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "kvstore/raft/log_files.h"
 
 #include "base/fault_point.h"

@@ -1,10 +1,5 @@
 #include "kvstore/raft/log_files.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/fault_point.h"
 #include "base/parse.h"
 

@@ -1,8 +1,5 @@
 /* Membership changes. The engine checks neither the content of a configuration nor the order of disk and
  * network; this file does. */
-#include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
 
 #include "kvstore/raft/core_internal.h"
 

@@ -2,8 +2,6 @@
  */
 #include "kvstore/raft/message.h"
 
-#include <errno.h>
-
 enum { MESSAGE_VERSION = 1 };
 
 /* Bits of the flags byte. */

@@ -1,8 +1,5 @@
 #include "kvstore/raft/read_index.h"
 
-#include <assert.h>
-#include <errno.h>
-
 #include "kvstore/raft/replica_internal.h"
 
 enum { SWEEP_MS = 50 };

@@ -1,9 +1,6 @@
 /* Inputs to the core: ticks, finished writes, frames, proposals. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"

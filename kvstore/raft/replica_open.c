@@ -1,9 +1,6 @@
 /* Opening, joining and closing of a replica. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"
 

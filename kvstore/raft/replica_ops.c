@@ -1,12 +1,8 @@
 /* The operations of the core: writes, messages, installation of a received tree, application of entries. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-#include <inttypes.h>
-
 #include "base/fault_point.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/command/cost.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"
 

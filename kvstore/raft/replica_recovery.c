@@ -7,10 +7,6 @@
  * has reached its index. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"

@@ -6,9 +6,6 @@
  * takes or drops it. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-
 #include "kvstore/raft/consistency_check.h"
 
 /* -- The log -- */

@@ -1,9 +1,6 @@
 /* Start of the core from what is on disk. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-#include <inttypes.h>
-
 #include "base/log.h"
 
 void replica_introduce(Replica *p) {

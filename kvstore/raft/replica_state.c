@@ -1,8 +1,6 @@
 /* The states of a replica, and the transitions between them. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <assert.h>
-
 /* Row: from. Bit: to. */
 static const unsigned transitions[_REPLICA_STATE_MAX] = {
         [REPLICA_WAITING] = 1u << REPLICA_OPEN | 1u << REPLICA_STOPPING | 1u << REPLICA_QUARANTINED |

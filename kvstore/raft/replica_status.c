@@ -1,8 +1,6 @@
 /* What other components read of the replica, and its frames. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <errno.h>
-
 bool replica_has_vote(const Replica *p) {
         return raft_core_role(p->core) == RAFT_ROLE_VOTER;
 }

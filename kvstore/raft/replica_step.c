@@ -1,11 +1,6 @@
 /* One input to the core: its begin and end, and what an error in it leads to. */
 #include "kvstore/raft/replica_internal.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-
 static void step_stop_soon(Replica *p) {
         loop_defer(p->loop, &p->recovery.stop);
 }

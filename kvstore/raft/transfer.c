@@ -1,9 +1,5 @@
 #include "kvstore/raft/transfer.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/file.h"
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"

@@ -1,6 +1,5 @@
 /* Checkpoints: verified, synced copies of the live tree. */
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/fault_point.h"

@@ -1,13 +1,10 @@
 #include "kvstore/tree/data_dir_internal.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "base/fault_point.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/text.h"
 
 enum {
         LOST_MAX = 4096, /* bytes of 'lost' */

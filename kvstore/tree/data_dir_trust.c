@@ -1,7 +1,5 @@
 /* The marker 'trusted': whether the live tree is complete after a restart. */
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 

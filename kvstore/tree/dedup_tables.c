@@ -1,7 +1,6 @@
 /* The deduplication table; kvstore/apply/dedup.c defines its records. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "kvstore/tree/format.h"

@@ -1,6 +1,5 @@
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "base/file.h"

@@ -1,7 +1,6 @@
 /* The event windows. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "kvstore/tree/format.h"

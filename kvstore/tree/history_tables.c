@@ -5,7 +5,6 @@
  * appended to it in order, and only the first one is ever removed. So their pages stay full. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "kvstore/tree/format.h"

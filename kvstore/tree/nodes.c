@@ -1,7 +1,6 @@
 /* Nodes: access by path, ranges in the order of paths, order of expiry. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "base/table.h"

@@ -4,10 +4,7 @@
  * Then the prices of single calls.
  *
  *     cost [--level N] [NAME...] */
-#include <assert.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 

@@ -23,10 +23,8 @@
  * the request is due, so that a stalled server also delays the requests of that time. One thread; raises its
  * own limit of descriptors. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

@@ -25,16 +25,12 @@
  *
  * Each host publishes its facts once, so that the cluster has a machine for it. With --states it reports
  * each of its assignments as running. */
-#include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/parse.h"
@@ -43,7 +39,6 @@
 #include "peers/frames.h"
 #include "fleetd/identity/renewal.h"
 #include "fleetd/registry/layout.h"
-#include "io/loop_uv.h"
 #include "io/net_uv_internal.h"
 #include "io/tls.h"
 #include "kvstore/remote.h"

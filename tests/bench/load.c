@@ -11,10 +11,8 @@
  * Prints "RATE P50 P99 MAX ERRORS": requests a second, latencies in microseconds, answers that were no
  * success. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>

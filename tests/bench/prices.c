@@ -1,13 +1,6 @@
 /* The prices of tests/search/work.h, found again: what one call takes, in units of cost. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/scheduler/view.h"
 #include "io/child_uv.h"
 #include "io/loop_uv.h"

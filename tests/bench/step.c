@@ -1,14 +1,8 @@
 /* What one step of a rollout takes with 10,000 instances: the longest processor time of rollout_step() while
  * the first batches are updated, of a global unit and of a template. A step should take at most 5 ms of the
  * leader's loop. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 #define PLAY_INSTANCES 10000
 #include "tests/lib/rollout_play.h"

@@ -1,7 +1,5 @@
 /* Arbitrary bytes as the value of an Accept field: one of the two forms, the same each time, and without
  * the name of OpenMetrics always the text format. */
-#include <assert.h>
-#include <stdlib.h>
 
 #include "fleetd/metrics/writer.h"
 

@@ -4,9 +4,6 @@
  * The first byte chooses method and listener; up to a newline comes the target, then the body. Each
  * request is answered once, or waits. A rejected request gets a message, and changes nothing. The cluster
  * view then has what a patch of metadata sets. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "io/child_uv.h"

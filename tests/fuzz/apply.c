@@ -1,7 +1,5 @@
 /* Arbitrary bytes as a sequence of commands (a size, then the command), applied twice to an empty tree. Both
  * runs have the same result, a rejected command changes nothing, and the tree is consistent afterwards. */
-#include <errno.h>
-#include <assert.h>
 
 #include "kvstore/apply/apply.h"
 #include "tests/lib/apply_sink.h"

@@ -1,7 +1,5 @@
 /* Arbitrary bytes as each frame between an attached host and a replica: what is accepted is within its
  * limits, and is read again as it was written. The first byte selects the frame. */
-#include <assert.h>
-#include <errno.h>
 
 #include "fleetd/sessions/report_hosts.h"
 #include "fleetd/sessions/reports.h"

@@ -1,8 +1,5 @@
 /* Any bytes as the end of a backup: a description that is read is written in the same form, and every page of
  * it is covered by its size. */
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
 
 #include "base/backup_file.h"
 

@@ -1,7 +1,6 @@
 /* Any bytes as a URI, a request, a certificate in PEM or DER, roots, a private key and a pin. An accepted URI
  * and pin have one spelling; no certificate of other bytes than those that the CA signed is accepted by its
  * chain. */
-#include <assert.h>
 
 #include "io/tls_roles.h"
 

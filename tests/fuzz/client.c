@@ -5,12 +5,8 @@
  * file or the lines "NAME=VALUE" of a folder that the command reads; each other part is an answer: a byte for
  * its status, then the body. fleetctl always ends, prints a message when it fails, and never sends control
  * characters to a terminal. It imports what it has exported. */
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"

@@ -1,6 +1,5 @@
 /* Arbitrary bytes as a command, a batch, a cached result, an event, a path. Decoded values have one encoding;
  * a command passes the check or is rejected with a message. */
-#include <assert.h>
 
 #include "kvstore/command/command.h"
 #include "kvstore/apply/events.h"

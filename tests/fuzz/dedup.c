@@ -1,8 +1,6 @@
 /* Arbitrary bytes as the deduplication table of the tree: a sequence of records (a size, then the record) of
  * one origin. They are read, or rejected by an errno that stops the replica. Results that are stored after
  * them are found unchanged. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/scratch.h"

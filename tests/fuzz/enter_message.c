@@ -1,5 +1,4 @@
 /* Arbitrary bytes as a join request, and as its answer: what is accepted is written as it was read. */
-#include <assert.h>
 
 #include "fleetd/identity/enter_message.h"
 

@@ -1,6 +1,5 @@
 /* Arbitrary bytes as the frames of forwarded requests and their answers: what is accepted is written as it
  * was read. */
-#include <assert.h>
 
 #include "fleetd/api/forward_frames.h"
 

@@ -5,9 +5,6 @@
  *
  * For all inputs, the answers of the host can be decoded, a rejection has a message, the leader still leads,
  * and other keys are unchanged. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "io/child_uv.h"

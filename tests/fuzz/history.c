@@ -1,6 +1,4 @@
 /* Any bytes as the body of a row of the history: what is read is written as the same bytes. */
-#include <assert.h>
-#include <errno.h>
 
 #include "fleetd/registry/history.h"
 

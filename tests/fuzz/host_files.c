@@ -2,10 +2,7 @@
  * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log, the keys
  * of the members, cluster keys. Records are read, written and read again, or moved aside; no other file stops
  * a start. Values that were read are written and read again unchanged. The first byte selects the file. */
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"

@@ -4,9 +4,6 @@
  * some in chunks. Every split must give the same requests, each answered once and in order. At the end no
  * timer, connection or memory is left (the sanitizer checks that). The targets also pass http_target_split()
  * and the parser of query parameters. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/text.h"
 #include "io/http_connection.h"

@@ -1,8 +1,5 @@
 /* The answer to a health check, in pieces: the status of a prefix is that of the whole, or more bytes are
  * needed. */
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
 
 #include "fleetd/features/health/probe.h"
 

@@ -1,7 +1,5 @@
 /* Arbitrary bytes as each value of the tree and each object of the API. Decoded values can be written and
  * read again. */
-#include <assert.h>
-#include <stdint.h>
 
 #include "units/api_json.h"
 #include "units/stored_json.h"

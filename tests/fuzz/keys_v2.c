@@ -4,9 +4,6 @@
  * The first byte selects method and listener; the rest of the path after /v2/keys follows up to a newline,
  * then the form. Every request is answered once and executes at most one command; it changes the tree only if
  * it succeeds. A client over TCP never changes fleet's own keys. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/text.h"
 #include "tests/lib/quiet_peer.h"

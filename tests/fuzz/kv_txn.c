@@ -1,7 +1,5 @@
 /* Arbitrary bytes as the body of a transaction: rejected with a message, or a command that the log stores and
  * returns. */
-#include <assert.h>
-#include <stdlib.h>
 
 #include "fleetd/api/kv_v1_txn.h"
 

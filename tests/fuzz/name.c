@@ -1,8 +1,5 @@
 /* Any text as the name of a unit: an accepted name is a safe file name, consists of its parts, and an
  * argument that names a unit becomes a valid name. */
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/memory.h"
 #include "kvstore/command/command.h"

@@ -1,7 +1,5 @@
 /* Any text as each of the small values: an accepted value is in its range, and is printed and read again
  * unchanged. */
-#include <assert.h>
-#include <stdio.h>
 
 #include "base/base64.h"
 #include "base/parse.h"

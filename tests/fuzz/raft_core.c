@@ -1,8 +1,6 @@
 /* A core with members that send arbitrary messages: each step of the input is one byte for its kind and a few
  * for its numbers, which are small, so that equal ones are likely. No message crashes the core: it drops or
  * follows it, or ends with an error. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/raft/core.h"
 

@@ -1,8 +1,6 @@
 /* Any bytes as the files of a log: it opens or is rejected with a message; a log that opens takes an entry,
  * and opens again with it. The input: per file a byte (0 to 3: log.00000001 ..., 4, 5: meta.a, meta.b) and a
  * size of two bytes, then its bytes. The meta files are good ones unless the input has them. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/raft/log.h"
 #include "tests/lib/manual_loop.h"

@@ -1,6 +1,5 @@
 /* Arbitrary bytes as a message of Raft: a decoded message is within its limits, and encodes to the same
  * bytes. */
-#include <assert.h>
 
 #include "kvstore/raft/message.h"
 

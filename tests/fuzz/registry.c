@@ -1,8 +1,6 @@
 /* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for a removed one. The cluster view
  * takes them in any order, plans follow its rules, a second plan equals the first, the steps of rollouts,
  * drains and reboots can be computed, and the view is empty when all keys are removed. */
-#include <assert.h>
-#include <errno.h>
 
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"

@@ -1,6 +1,5 @@
 /* Arbitrary bytes as a remote command of another host about a unit: an accepted one has a valid name and
  * arguments that contain no options, and is written as it was read. */
-#include <assert.h>
 
 #include "fleetd/api/remote_command_spec.h"
 

@@ -1,10 +1,7 @@
 /* Arbitrary bytes as the watched folder of units: parts separated by 0x1e, each the name of a file, a
  * newline, and its contents; a name may be in a folder of drop-ins ("web.service.d/10.conf"). Each file gives
  * a unit that prints and reads unchanged, or a message; a second scan gives the same. */
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/file.h"

@@ -4,9 +4,6 @@
  * closing ends all sessions.
  *
  * The script: u8 step, u8 n, then the arguments of the step. Steps act on stream n % 4. */
-#include <assert.h>
-#include <errno.h>
-#include <stdint.h>
 
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"

@@ -1,8 +1,5 @@
 /* Arbitrary bytes as fleetd.conf: the daemon gets consistent settings, or one message that names the file. */
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/host/settings.h"

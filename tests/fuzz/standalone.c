@@ -5,10 +5,7 @@
  * With clang the same targets run under libFuzzer: compile them with -fsanitize=fuzzer and without this file.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/file.h"

@@ -1,5 +1,4 @@
 /* Any text as a token: an accepted one has one spelling, and its parts are within their limits. */
-#include <assert.h>
 
 #include "base/parse.h"
 #include "units/token.h"

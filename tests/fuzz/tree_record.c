@@ -1,7 +1,5 @@
 /* Arbitrary bytes as a node, the meta record, an event or a row of the history. Decoded records are written
  * as the same bytes, or as others that decode to the same. The first byte selects the record. */
-#include <assert.h>
-#include <errno.h>
 
 #include "kvstore/apply/events.h"
 #include "kvstore/apply/history.h"

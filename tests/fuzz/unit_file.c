@@ -1,7 +1,5 @@
 /* Arbitrary bytes as a unit file, in both grammars. Printing an accepted one, and converting it to JSON and
  * back, keeps it unchanged. */
-#include <assert.h>
-#include <stdint.h>
 
 #include "units/stored_json.h"
 #include "units/unit.h"

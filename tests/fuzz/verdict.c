@@ -1,7 +1,6 @@
 /* Any text as the reason of a presence, or as the problem of a heartbeat: its message is the text. The same
  * with a name and arguments; and any value as the member of a record: what is read is read again as it was
  * written. */
-#include <assert.h>
 
 #include "units/verdict_former.h"
 

@@ -1,16 +1,8 @@
 #include "tests/lib/alloc.h"
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 static atomic_uint first, last, passed; /* 0 in 'first': nothing fails */
 static atomic_bool failed, paused;

@@ -1,11 +1,6 @@
 #include "tests/lib/attached.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/scratch.h"
 
 enum { HEARTBEAT_MS = 100 };

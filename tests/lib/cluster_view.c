@@ -1,15 +1,8 @@
 #include "tests/lib/cluster_view.h"
-#include "base/sizes.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
-#include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 #include "tests/lib/message.h"
-#include "units/stored_json.h"
 
 const EnginePlanLimits cluster_view_limits = { .names_texts = true };
 

@@ -1,21 +1,11 @@
 #include "tests/lib/data_dir_fixture.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
-#include "base/sizes.h"
 #include "tests/lib/scratch.h"
 
 enum { FILE_MAX = 64 * 1024 * 1024 };

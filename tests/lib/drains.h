@@ -1,8 +1,6 @@
 /* Machines that are cordoned or drained, in a cluster view. */
 #pragma once
 
-#include <stdio.h>
-
 #include "base/sizes.h"
 #include "fleetd/engine/drain.h"
 #include "tests/lib/plans.h"

@@ -1,16 +1,10 @@
 #include "tests/lib/fake_bus.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
-
-#include "base/clock.h"
 
 #define PATH       "/org/freedesktop/systemd1"
 #define MANAGER    "org.freedesktop.systemd1.Manager"

@@ -1,13 +1,8 @@
 #include "tests/lib/fake_curl.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 

@@ -1,16 +1,8 @@
 #include "tests/lib/fake_parts.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/raft/consistency_check.h"

@@ -1,11 +1,6 @@
 #include "tests/lib/fake_replica.h"
 
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 FakeReplica fake;
 

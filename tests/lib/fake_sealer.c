@@ -1,9 +1,5 @@
 #include "tests/lib/fake_sealer.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 static void fake_sealer_on_timer(void *userdata) {
         FakeSealer *s = userdata;
         SealerDone *done = s->done;

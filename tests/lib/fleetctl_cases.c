@@ -1,27 +1,17 @@
 #include "tests/lib/fleetctl_cases.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <pty.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
-#include <unistd.h>
 #include <wchar.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
-#include "base/memory.h"
 #include "base/parse.h"
 #include "client/fleetctl.h"
 #include "tests/lib/scratch.h"

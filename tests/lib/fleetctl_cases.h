@@ -28,8 +28,6 @@
  *   ~ OUTPUT            a line or row that colours change */
 #pragma once
 
-#include <stddef.h>
-
 #include "base/text.h"
 #include "tests/lib/fake_curl.h"
 

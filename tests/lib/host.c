@@ -1,19 +1,12 @@
 #include "tests/lib/host.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <cmocka.h>
-
-#include "base/parse.h"
-#include "base/text.h"
+#include "tests/lib/test.h"
 #include "fleetd/registry/proposal_rights.h"
 #include "tests/lib/scratch.h"
 

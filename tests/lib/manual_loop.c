@@ -1,9 +1,5 @@
 #include "tests/lib/manual_loop.h"
 
-#include <assert.h>
-
-#include "base/memory.h"
-
 static uint64_t manual_time_ms(const Loop *loop) {
         return container_of(loop, const ManualLoop, base)->now_ms;
 }

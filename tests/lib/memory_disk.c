@@ -1,8 +1,5 @@
 #include "tests/lib/memory_disk.h"
 
-#include <errno.h>
-
-#include "base/memory.h"
 #include "tests/lib/torn_write.h"
 
 struct MemoryFile {

@@ -1,8 +1,6 @@
 /* The message of a verdict, for comparisons. */
 #pragma once
 
-#include <stdio.h>
-
 #include "units/verdict.h"
 
 /* Return it in static memory, until the next call. */

@@ -1,8 +1,5 @@
 #include "tests/lib/model.h"
 
-#include <assert.h>
-#include <stdio.h>
-
 /* -- Printing -- */
 
 static void print_bytes(Text *t, const char *name, KvBytes bytes) {

@@ -1,10 +1,6 @@
 #include "tests/lib/policy_table.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 #define PIN     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define HOST    "{\"joined\":1,\"pins\":[\"" PIN "\"]}"

@@ -1,13 +1,8 @@
 #include "tests/lib/power.h"
 
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "tests/lib/power_internal.h"
 #include "tests/lib/torn_write.h"

@@ -6,9 +6,6 @@
  * A write or a sync under way may have done any part of its work. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/clock.h"
 
 typedef struct Power Power;

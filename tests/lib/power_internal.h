@@ -1,10 +1,6 @@
 /* The calls that tests/lib/power_calls.c records and tests/lib/power.c executes again. */
 #pragma once
 
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/memory.h"
 #include "tests/lib/power.h"
 

@@ -1,13 +1,8 @@
 #include "tests/lib/quiet_peer.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/registry/proposal_rights.h"
-#include "peers/frames.h"
 #include "tests/lib/scratch.h"
 
 enum { WRITE_WAIT_MS = 1000 }; /* an expensive write waits at most so long for its budget */

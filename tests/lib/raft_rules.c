@@ -1,11 +1,5 @@
 #include "tests/lib/raft_rules.h"
 
-#include <errno.h>
-#include <stddef.h>
-#include <string.h>
-
-#include "base/memory.h"
-
 static const struct {
         const char *name;
         size_t offset;

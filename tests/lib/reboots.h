@@ -1,8 +1,6 @@
 /* Planned reboots in a cluster view. */
 #pragma once
 
-#include <stdio.h>
-
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/registry/shutdown.h"
 #include "tests/lib/drains.h"

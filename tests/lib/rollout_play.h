@@ -1,8 +1,6 @@
 /* Plays of rollouts: a set in a cluster view whose machines do as they are assigned, second by second. */
 #pragma once
 
-#include <stdio.h>
-
 #include "fleetd/features/rollout/rollout.h"
 #include "tests/lib/plans.h"
 

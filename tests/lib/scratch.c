@@ -1,9 +1,7 @@
 #include "tests/lib/scratch.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 

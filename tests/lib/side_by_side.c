@@ -1,17 +1,11 @@
 #include "tests/lib/side_by_side.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 
 enum { AT_ONCE = 4, LIMIT_S = 300 };

@@ -1,10 +1,7 @@
 #include "tests/lib/commands.h"
 #include "tests/lib/three_hosts.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"

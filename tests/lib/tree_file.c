@@ -1,8 +1,5 @@
 #include "tests/lib/tree_file.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "kvstore/tree/tree.h"
 
 enum { NODE_SIZE = 200 * 1024 };

@@ -13,18 +13,13 @@
  *
  * A scene fails when a turn of the loop costs more than WORK_TURN_MAX, and more than WORK_PER_BYTE for each
  * byte of the requests. */
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/parse.h"

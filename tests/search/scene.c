@@ -1,7 +1,5 @@
 #include "tests/search/scene.h"
 
-#include "base/memory.h"
-
 const char *const scene_kinds[_KIND_MAX] = {
         "put",  "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all",
         "wait", "txn",     "list",    "unit", "batch",      "plan",       "units",   "destroy",

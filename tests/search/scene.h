@@ -1,10 +1,6 @@
 /* A scene of tests/search/expensive: a state of the store and a request, as a row of numbers (genes). */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 
 enum { CLIENTS_MAX = 64, WATCHERS_MAX = 64, SCENE_UNITS_MAX = 200 };

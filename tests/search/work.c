@@ -1,8 +1,6 @@
 #include "tests/search/work.h"
 
 #include <lmdb.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/scheduler/view.h"
 #include "kvstore/hub_window.h"

@@ -1,10 +1,5 @@
 #include "tests/sim/asking.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 void ask_answered(void *userdata, const KvResult *result) {
         Ask *a = userdata;
 

@@ -1,7 +1,5 @@
 #include "tests/sim/attached.h"
 
-#include <stdio.h>
-
 #include "tests/lib/store_inside.h"
 
 void over(void) {

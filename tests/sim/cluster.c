@@ -1,17 +1,12 @@
 #include "tests/sim/cluster.h"
 
-#include <assert.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "fleetd/maintenance.h"
 #include "fleetd/identity/cluster_file.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
-#include "units/unit_file.h"
 
 enum { PORT = 2380, RESTART_MS = 200, SEALING_MS = 50 };
 

@@ -1,8 +1,5 @@
 #include "tests/sim/cluster_faults.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 enum { DAY_MS = 86400000, HOUR_MS = 3600000, RACK_MAX = 4, MOVING_MS = 60000 };
 
 static const char *const fault_names[] = {

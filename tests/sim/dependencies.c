@@ -1,8 +1,5 @@
 /* What units do to each other: triggers and Requires=, by the texts that systemd has in force. Written for
  * the simulation: it shares nothing with the classes of the product. */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "tests/sim/systemd_internal.h"
 

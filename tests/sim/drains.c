@@ -1,7 +1,5 @@
 #include "tests/sim/drains.h"
 
-#include <stdio.h>
-
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
 #include "tests/sim/reached.h"

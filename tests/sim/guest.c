@@ -1,12 +1,7 @@
 #include "tests/sim/guest.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "fleetd/identity/identity.h"
 #include "fleetd/identity/revocation.h"
-#include "io/tls_credentials.h"
 
 /* -- What the daemons send -- */
 

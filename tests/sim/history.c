@@ -1,11 +1,5 @@
 #include "tests/sim/history.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 enum { STEPS_MAX = 400000 };
 
 #define EXPIRES_UNKNOWN UINT64_MAX

@@ -1,7 +1,4 @@
 /* Invariants. Each check has a name; one that fails ends the run and prints the seed. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"

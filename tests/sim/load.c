@@ -1,8 +1,5 @@
 #include "tests/sim/load.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 static struct {
         SimCluster *cluster; /* NULL: stopped */
         World *world;

@@ -1,9 +1,5 @@
 #include "tests/sim/logind.h"
 
-#include <errno.h>
-
-#include "base/memory.h"
-
 enum {
         CALL_MS = 10,
         DELAY_MS = 5000, /* InhibitDelayMaxSec= */

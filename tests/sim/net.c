@@ -1,15 +1,5 @@
 #include "tests/sim/net.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/queue.h>
-
-#include "base/memory.h"
-#include "base/sizes.h"
-
 enum { HOSTS_MAX = 320, SILENCE_MS = 300, FIN_WAIT_MS = 5 };
 
 typedef struct SimStream SimStream;

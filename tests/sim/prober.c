@@ -1,7 +1,5 @@
 #include "tests/sim/prober.h"
 
-#include <sys/queue.h>
-
 typedef struct SimRun {
         SimProber *prober;
         SimProbe outcome;

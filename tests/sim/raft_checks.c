@@ -1,6 +1,4 @@
 /* What must hold after each step. The names are those of the Raft dissertation where it has one. */
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "kvstore/raft/core_internal.h"
 #include "tests/sim/raft_world.h"

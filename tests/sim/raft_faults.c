@@ -1,8 +1,5 @@
 /* What goes wrong, what the cluster's owner does meanwhile (changes of membership, transfers, checkpoints),
  * and its clients. */
-#include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
 
 #include "tests/sim/raft_world.h"
 

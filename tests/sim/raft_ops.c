@@ -1,6 +1,4 @@
 /* The operations that the core requests of its owner: appends, messages, snapshots, applied entries. */
-#include <assert.h>
-#include <inttypes.h>
 
 #include "tests/lib/raft_names.h"
 #include "tests/sim/raft_world.h"

@@ -1,12 +1,6 @@
 /* Servers, disks, network, and the order of events. */
 #include "tests/sim/raft_world.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "tests/lib/raft_names.h"
 
 uint64_t world_random(World *w, uint64_t below) {

@@ -1,7 +1,5 @@
 #include "tests/sim/reached.h"
 
-#include <stdio.h>
-
 enum { AWAY_MS = 2000 };
 
 static void reached_on_start(void *userdata) {

@@ -1,9 +1,5 @@
 #include "tests/sim/rollouts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "fleetd/features/rollout/rollout.h"
 #include "tests/sim/reached.h"
 

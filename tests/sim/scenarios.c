@@ -1,10 +1,6 @@
 #include "tests/sim/scenarios.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/memory.h"
 #include "tests/lib/size.h"
 #include "tests/sim/seeds.h"
 

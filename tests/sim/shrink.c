@@ -1,9 +1,6 @@
 #include "tests/sim/shrink.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/text.h"
 

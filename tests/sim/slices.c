@@ -1,6 +1,4 @@
 /* The invariant of attached hosts: the slice of a host equals the tree of its replica, filtered for it. */
-#include <stdio.h>
-#include <string.h>
 
 #include "fleetd/registry/slice.h"
 #include "tests/lib/store_inside.h"

@@ -1,16 +1,9 @@
 #include "tests/sim/store_clients.h"
 
-#include <assert.h>
 #include <dirent.h>
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <malloc.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-
-#include "base/memory.h"
 
 Sums sums;
 

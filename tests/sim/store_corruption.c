@@ -1,12 +1,7 @@
 /* Corruption: a disk changes bytes of checkpoints and trees. */
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/memory.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/sim/stores.h"
 

@@ -1,8 +1,5 @@
 /* Faults of stores. Each kind is a line in the table of names and a case of make_fault(). A fault that lasts
  * ends by its own timer, or when the simulation heals all. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
 
 #include "base/memory.h"
 #include "tests/sim/data_dir_faults.h"

@@ -1,7 +1,4 @@
 /* The members of the stores: three voters, sometimes more. A model of fleetd/sessions. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdlib.h>
 
 #include "base/memory.h"
 #include "tests/sim/stores.h"

@@ -1,15 +1,8 @@
 #include "tests/sim/stores.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/memory.h"
 #include "base/table.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"

@@ -1,12 +1,7 @@
 #include "tests/sim/systemd_internal.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/memory.h"
 #include "units/singleton.h"
 
 enum {

@@ -2,11 +2,9 @@
  *
  *      test-attach [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
 
 #include "fleetd/daemon_internal.h"
 #include "fleetd/sessions/choosing.h"
-#include "fleetd/sessions/liveness.h"
 #include "fleetd/sessions/membership_internal.h"
 #include "fleetd/sessions/voters.h"
 #include "tests/lib/message.h"

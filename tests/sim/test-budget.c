@@ -5,9 +5,6 @@
  *
  *      test-budget [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/features/rollout/rollout.h"

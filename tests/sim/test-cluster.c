@@ -5,11 +5,7 @@
  * [--rollouts]
  *                   [--twice]
  */
-#include <assert.h>
 #include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "tests/sim/cluster_faults.h"

@@ -4,17 +4,10 @@
  *
  * A leader's tree is wrong, or its checkpoint is corrupt, while another replica lags so far that it needs a
  * snapshot. */
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/memory.h"
 #include "kvstore/kvstore_internal.h"
-#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/replica_internal.h"
 #include "tests/lib/commands.h"
 #include "tests/sim/scenarios.h"

@@ -6,9 +6,6 @@
  *      test-directory [--seed N] [--runs N] [--trace]
  */
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "tests/lib/scratch.h"

@@ -6,8 +6,6 @@
  *
  *      test-frames [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "peers/frames.h"
 #include "tests/sim/guest.h"

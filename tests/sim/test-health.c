@@ -5,8 +5,6 @@
  *
  *      test-health [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/sim/worlds.h"
 #include "tests/sim/until.h"

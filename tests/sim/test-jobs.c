@@ -3,9 +3,6 @@
  *
  *      test-jobs [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "tests/sim/play.h"
 

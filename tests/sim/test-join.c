@@ -4,9 +4,6 @@
  *
  *      test-join [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, each step with each kind of crash
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/identity/authority_internal.h"
 #include "peers/peers_internal.h"

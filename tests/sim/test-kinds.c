@@ -2,8 +2,6 @@
  *
  *      test-kinds [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "fleetd/sessions/voters.h"
 #include "tests/sim/tokens.h"

@@ -5,8 +5,6 @@
  *
  *      test-level [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/log.h"
 #include "tests/sim/cluster.h"

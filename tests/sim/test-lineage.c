@@ -8,8 +8,6 @@
  *
  *      test-lineage [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/log.h"

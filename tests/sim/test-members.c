@@ -4,9 +4,6 @@
  *
  *      test-members [--seed N] [--runs N] [--trace]
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "fleetd/sessions/voters.h"
 #include "tests/sim/load.h"

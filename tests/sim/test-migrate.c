@@ -5,10 +5,7 @@
  *
  *      test-migrate [--seed N] [--runs N] [--trace]; with CHECK_ALL=yes, each step with each kind of crash
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "fleetd/api/api.h"
 #include "fleetd/identity/securing.h"

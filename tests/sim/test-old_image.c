@@ -5,8 +5,6 @@
  *
  *      test-old_image [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/log.h"
 #include "tests/lib/scratch.h"

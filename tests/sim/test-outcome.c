@@ -5,12 +5,7 @@
  * The leader dies at each moment between the request and the answer: the follower that sent the request
  * acknowledges it in time, and it takes effect once. A follower whose disk hangs returns the leader's answer,
  * and serves no read until it has applied the entry. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "tests/lib/store_inside.h"
 #include "base/log.h"

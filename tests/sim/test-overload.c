@@ -2,7 +2,6 @@
  *
  *      test-overload [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
 
 #include "kvstore/propose.h"
 #include "tests/sim/attached.h"

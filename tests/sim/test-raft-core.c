@@ -9,11 +9,7 @@
  * then 1.
  * --rule-off and --bug make a cluster that must fail: they prove that the checks bite. */
 #include <getopt.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/parse.h"
 #include "tests/lib/raft_rules.h"

@@ -7,9 +7,6 @@
  *
  * With 24 runs or more, each state has to lose its leader and its quorum at least once.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/engine/drain.h"
 #include "tests/sim/reached.h"

@@ -4,11 +4,7 @@
  *
  * The host continues to serve and to write while a worker rebuilds its tree. A rebuild that fails is
  * repeated; one that a stop, a kill or a power cut interrupts loses nothing. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "tests/sim/asking.h"

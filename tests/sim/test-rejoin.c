@@ -4,9 +4,6 @@
  *
  *      test-rejoin [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/identity/cluster_file.h"
 #include "fleetd/sessions/membership.h"

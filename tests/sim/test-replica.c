@@ -2,9 +2,6 @@
  * notifications of commits.
  *
  *      test-replica [--seed N] [--runs N] [--trace] */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "kvstore/raft/log.h"
 #include "tests/sim/data_dir_faults.h"

@@ -2,8 +2,6 @@
  *
  *      test-reporting [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/lib/store_inside.h"
 #include "tests/lib/message.h"

@@ -4,8 +4,6 @@
  *
  *      test-restart [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/sim/play.h"
 

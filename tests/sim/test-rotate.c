@@ -6,9 +6,6 @@
  *      test-rotate [--seed N] [--runs N] [--trace]; with CHECK_QUICK=yes, fewer hosts crash, with
  * CHECK_ALL=yes, more
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "base/base64.h"
 #include "fleetd/identity/authority_internal.h"

@@ -9,9 +9,6 @@
  * The cells that fail are printed, and with SHARES=all the whole table.
  *
  *      test-shares [--seed N] [--runs N] [--trace] */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/remote_command_spec.h"

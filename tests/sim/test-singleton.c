@@ -3,8 +3,6 @@
  *
  *      test-singleton [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/lib/size.h"
 #include "tests/sim/play.h"

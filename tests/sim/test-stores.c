@@ -13,14 +13,9 @@
  * answers arrive in time, and within 1.5 s of the leader's loss; trees at an equal applied index are equal;
  * rows of the history count each write once; after healing every host writes, follows, has caught up, and no
  * expired key is left; an idle minute writes no entries, uses no more memory, and has few wake-ups. */
-#include <assert.h>
 #include <dirent.h>
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <malloc.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "base/log.h"

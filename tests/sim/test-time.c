@@ -5,9 +5,6 @@
  * What came while the leader was stopped is read before anything expires; a stall counts a second at most,
  * and time without a leader not at all; what was written before a leader came lives through its first 3
  * seconds, 30 when there had been none for 10. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"

@@ -3,9 +3,6 @@
  *
  *      test-transfer [--seed N] [--runs N] [--trace] */
 #include <dirent.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "kvstore/raft/transfer.h"
 #include "tests/sim/data_dir_faults.h"

@@ -2,9 +2,6 @@
  * one; the program prints the table of transitions, and fails if an allowed one did not occur.
  *
  *      test-transitions [--seed N] [--runs N] [--trace] */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "kvstore/raft/log.h"
 #include "tests/lib/replica_states.h"

@@ -5,10 +5,6 @@
  *
  *      test-verbs [--seed N] [--runs N] [--trace]
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "tests/lib/scratch.h"
 #include "tests/sim/tokens.h"

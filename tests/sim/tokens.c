@@ -1,10 +1,7 @@
 #include "tests/sim/tokens.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
-#include "base/log.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/seeds.h"

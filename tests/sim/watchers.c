@@ -1,12 +1,5 @@
 #include "tests/sim/watchers.h"
 
-#include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 enum { NO_HOST = UINT32_MAX };
 
 typedef struct Received {

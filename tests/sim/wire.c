@@ -1,11 +1,6 @@
 #include "tests/lib/commands.h"
 #include "tests/sim/wire.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 Wire wire;
 
 void wire_begin(Stores *all) {

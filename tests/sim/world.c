@@ -1,14 +1,7 @@
 #include "tests/sim/world.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/queue.h>
 
-#include "base/memory.h"
 #include "kvstore/command/cost.h"
 
 typedef struct Event {

@@ -5,9 +5,6 @@
  * which they were scheduled. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "io/loop.h"
 #include "tests/lib/memory_disk.h"
 

@@ -2,14 +2,7 @@
  * stream is seen. */
 #pragma once
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "io/http_connection.h"
 

@@ -3,14 +3,7 @@
  * Everything runs on one loop; a test says what it waits for, and a guard fails it after 30 s. */
 #pragma once
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"

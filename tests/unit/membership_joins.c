@@ -1,9 +1,6 @@
 /* Join requests, dialed addresses and heartbeats; and each of them without memory. */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/sizes.h"

@@ -1,8 +1,6 @@
 /* The writes of a leader, and their number: presences, member keys, the feature level. */
-#include <stdio.h>
 
 #include "fleetd/sessions/membership_internal.h"
-#include "peers/frames.h"
 #include "tests/lib/message.h"
 #include "tests/unit/membership_played.h"
 

@@ -1,7 +1,5 @@
 #include "tests/unit/membership_played.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/message.h"

@@ -2,13 +2,7 @@
  * store and of the registry are executed, or held until the test answers. */
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/sessions/liveness.h"
 #include "tests/lib/quiet_peer.h"
 #include "tests/unit/membership.h"

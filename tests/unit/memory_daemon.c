@@ -1,13 +1,8 @@
 /* Whole daemons in virtual time, with one failing allocation in any component, or with all of them failing
  * for some seconds. Requests are answered or their connection is closed, no change is made partially, and
  * once memory is available again all requested changes happen by themselves. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"

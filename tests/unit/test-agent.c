@@ -1,14 +1,9 @@
 /* The agent between a real registry and a simulated systemd on a real bus: assignments in, calls and states
  * out, and failures. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

@@ -1,13 +1,7 @@
 /* Calls to systemd that fail, take long or have no effect, and the observed states, in virtual time. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/metrics_units.h"
 #include "fleetd/host/settings.h"
 #include "tests/lib/agent_fixture.h"

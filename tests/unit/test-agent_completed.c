@@ -1,10 +1,6 @@
 /* A host without the record that a unit has completed: the state that it published decides. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"

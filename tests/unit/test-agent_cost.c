@@ -1,14 +1,9 @@
 /* The cost of the agent's work, in units read and planned, and a slow disk, with a systemd in virtual time.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"

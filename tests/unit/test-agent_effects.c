@@ -1,12 +1,7 @@
 /* A new text of a unit that runs: installed, applied by systemd, reloaded or restarted, with a systemd in
  * virtual time. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/side_by_side.h"

@@ -1,10 +1,6 @@
 /* The health that the agent publishes, with a systemd in virtual time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/features/health/health.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"

@@ -1,11 +1,6 @@
 /* The lease of singletons (fleetd/agent/lease.c), with a systemd in virtual time. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "units/singleton.h"

@@ -1,14 +1,8 @@
 /* Each allocation of the agent fails in turn: what it was for is done soon after. The time is virtual. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/facts.h"

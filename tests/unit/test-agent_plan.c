@@ -1,11 +1,7 @@
 /* The next step of the agent with one unit: each row of the rules, every combination of inputs, and sequences
  * of steps with a crash in each of them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/agent/plan.h"
 #include "tests/lib/size.h"
 

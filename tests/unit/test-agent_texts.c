@@ -1,11 +1,6 @@
 /* Replacement of a unit's text while other programs start the unit, in virtual time. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"
 

@@ -1,14 +1,8 @@
 /* Times of the agent: publication of states, repetition of steps, and calls, with a systemd in virtual time.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"

@@ -1,16 +1,10 @@
 /* The HTTP server on a real host: rights by listener, fleet's API of units, and the answers to invalid
  * requests. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"

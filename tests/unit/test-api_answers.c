@@ -1,21 +1,12 @@
 /* The APIs answer by answer: for each request its status, every field and the whole body, in tables. */
-#include <errno.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
-#include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/daemon_internal.h"

@@ -1,13 +1,8 @@
 /* Journals and commands about units, between a client, this host and another one: what is run, how much of it
  * at a time, and how a reader that is slow holds up its own child and nothing else. Children and the other
  * host are played. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "io/child_uv.h"
 #include "tests/lib/quiet_peer.h"

@@ -1,12 +1,7 @@
 /* A host without a replica, and a replica that does not do what it should: it is behind, does not answer,
  * sends old states, or frames that no replica sends. The replica is played. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/remote_frames.h"
 #include "kvstore/result_frame.h"
 #include "tests/lib/commands.h"

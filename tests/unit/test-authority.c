@@ -1,18 +1,9 @@
 /* The authority on a host with a real loop, store and sessions. The test plays the hosts that join. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/log.h"
 #include "fleetd/identity/authority_internal.h"
-#include "peers/frames.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 

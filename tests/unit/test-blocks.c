@@ -1,14 +1,7 @@
 /* Memory of a queue: pieces lie together, keep their bytes, and give their blocks back. malloc() and free()
  * of the product are counted. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/blocks.h"
 #include "base/clock.h"
 #include "base/memory.h"

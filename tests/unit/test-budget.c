@@ -1,12 +1,7 @@
 /* What commands cost, to the unit: as estimated before the log, and as charged by apply, which all replicas
  * have to agree on; and the limits and times of the leader's budget, at both edges. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
 #include "tests/lib/apply_sink.h"

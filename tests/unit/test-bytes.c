@@ -1,14 +1,8 @@
 /* Records in bytes: what is written is read, what is cut or odd is refused, and the checksum is the known
  * one. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <time.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 

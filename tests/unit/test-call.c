@@ -1,12 +1,7 @@
 /* Calls at both ends, as tables: in each state, what each event does, which frames leave, and the state that
  * follows. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/text.h"
 #include "peers/call.h"
 #include "tests/lib/alloc.h"

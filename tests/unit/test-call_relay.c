@@ -1,12 +1,7 @@
 /* Calls of hosts without a replica: on the sessions that they dialed, and through another replica. The other
  * host is played, as a replica or as such a host. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "tests/lib/commands.h"
 #include "tests/lib/quiet_peer.h"

@@ -1,16 +1,11 @@
 /* Each system call of each scenario fails once with each error that it can have, or is executed in part. In
  * all cases, an answer of success is true, a file is complete, old or new, and a log that failed to sync gets
  * no further writes. When the call works again, everything works, in the same folder. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/records.h"

@@ -1,10 +1,6 @@
 /* When health checks are probed, in virtual time: intervals, phases, and the limits of a host. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/features/health/checks.h"
 #include "tests/sim/prober.h"
 

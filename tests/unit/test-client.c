@@ -1,17 +1,10 @@
 /* fleetctl with recorded answers of a daemon: its requests, its output and its exit status
  * (tests/lib/fleetctl_cases.h). An argument selects titles; with CASES_WRITE=yes in the environment, the
  * results are written into the files. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "tests/lib/fleetctl_cases.h"
 

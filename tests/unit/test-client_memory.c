@@ -1,12 +1,6 @@
 /* fleetctl without memory: its output is complete, or it fails with an error message. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fleetctl_cases.h"

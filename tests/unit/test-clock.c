@@ -1,11 +1,6 @@
 /* Chance: sequences that the authors of the generators publish, and fair draws. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "base/memory.h"
 

@@ -1,14 +1,7 @@
 /* Comparison of trees: the right hash, the hosts that are told, repetitions, and reports that do not count.
  * The replica is played. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"

@@ -1,13 +1,6 @@
 /* What commands cost, and what apply does with those that cost too much. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"

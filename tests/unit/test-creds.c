@@ -1,14 +1,6 @@
 /* The sealer on programs that stand for systemd-creds; the real one: tests/conformance/test-seal.sh. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/creds.h"
 #include "tests/lib/scratch.h"
 

@@ -1,17 +1,8 @@
 /* The folder of the tree by itself: when its live tree is trusted, what it is
  * made of otherwise, and which files and descriptors stay. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "kvstore/raft/bootstrap.h"
 #include "tests/lib/manual_loop.h"

@@ -1,19 +1,10 @@
 /* The folder of the tree where calls of the system fail: each failure is returned with its reason, nothing is
  * left open, and the state that was durable before is there afterwards. */
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "kvstore/raft/bootstrap.h"

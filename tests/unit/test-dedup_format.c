@@ -1,12 +1,7 @@
 /* The bytes of kept answers and their records, as dedup.c writes them: every replica writes the same, and
  * later versions read them. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/commands.h"

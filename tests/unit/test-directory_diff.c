@@ -1,10 +1,6 @@
 /* Files of the unit directory compared with its units: which are submitted, removed, or kept. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/directory/diff.h"
 #include "base/sizes.h"
 #include "tests/lib/cluster_view.h"

@@ -1,17 +1,12 @@
 /* A host at work, with an allocation failing anywhere in it while a client asks: the client gets an answer or
  * is hung up on, nothing leaks, and who asks again is answered. Where the replica itself had no memory it
  * stops, and comes back with all that it had. */
-#include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/api/api.h"
 #include "fleetd/directory/directory.h"

@@ -1,13 +1,5 @@
 /* Units between their machines during drains: limits, targets that fail or go away, two drains at once. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/size.h"

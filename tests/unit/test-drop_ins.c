@@ -1,13 +1,6 @@
 /* Drop-ins: one text of a unit's file and its drop-ins. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "units/drop_ins.h"
 #include "units/unit.h"
 

@@ -1,12 +1,6 @@
 /* The engine without a store. With a real store: test-registry. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <errno.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/sizes.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/engine_fixture.h"

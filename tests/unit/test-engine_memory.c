@@ -1,12 +1,7 @@
 /* Plans, reasons, marks and decisions with each allocation failing: -ENOMEM, or the whole result. Only
  * reasons of refusals may be missing. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/explain.h"

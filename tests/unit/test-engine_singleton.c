@@ -1,12 +1,5 @@
 /* Plans of singletons (fleetd/engine/singleton.c). */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/plans.h"
 #include "units/singleton.h"
 

@@ -1,10 +1,6 @@
 /* The rows of the history for units that wait for a machine. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/engine_fixture.h"
 
 static const RegistryChange everything = { .kind = CHANGED_ALL };

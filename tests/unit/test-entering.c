@@ -1,13 +1,8 @@
 /* Joining by a token, from the joining side: over 127.0.0.1, against a leader that the test plays. */
 #include <fcntl.h>
 #include <libgen.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/identity/cluster_file.h"

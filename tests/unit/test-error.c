@@ -1,12 +1,6 @@
 /* Errors: a message of the failed function, prefixes of its callers. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/error.h"
 
 static void a_message_gets_prefixes_and_the_code_is_returned(void **state) {

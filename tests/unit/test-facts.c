@@ -1,15 +1,10 @@
 /* Publication of the machine's facts: until the registry has them, again after a change, and not more often.
  * The time is virtual. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/agent/facts.h"
 #include "base/sizes.h"
 #include "tests/lib/host.h"

@@ -5,29 +5,21 @@
  * The program runs itself: "--load LOAD FOLDER" works in FOLDER and records acknowledged writes in
  * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens the files of the load and checks that all
  * of them are there. */
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/systemd/bus.h"
 #include "kvstore/kvstore_internal.h"
-#include "kvstore/raft/log.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"

@@ -1,13 +1,8 @@
 /* Requests of hosts without a replica, on a replica: whose they are, the rights that they have, how much of
  * an answer is sent. The other host is played. */
-#include <errno.h>
 #include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/api/forward.h"
 #include "io/child_uv.h"

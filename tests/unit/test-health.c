@@ -1,11 +1,7 @@
 /* Health and availability of a unit: a table of histories, and random ones against a slow model. */
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "fleetd/features/health/health.h"
 

@@ -1,19 +1,10 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "tests/lib/test.h"
 
-#include <cmocka.h>
-
-#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/table.h"
-#include "base/text.h"
 #include "kvstore/apply/events.h"
 #include "kvstore/apply/history.h"
 #include "kvstore/tree/format.h"

@@ -1,15 +1,9 @@
 /* The history on a real host: which changes of the registry add rows, and the answers of /fleet/v1/history.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/api/api.h"
 #include "fleetd/registry/history.h"

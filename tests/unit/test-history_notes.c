@@ -1,15 +1,7 @@
 /* Bodies of the history as bytes. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "fleetd/registry/history.h"
 #include "tests/lib/message.h"

@@ -1,12 +1,7 @@
 /* A restricted host without a replica whose programs are not fleet's: the test plays it, and sends frames of
  * its own making. An ordinary host, which may read and write all, is the comparison. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/api/forward_frames.h"
 #include "fleetd/api/request.h"

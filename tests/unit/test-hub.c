@@ -1,13 +1,4 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
+#include "tests/lib/test.h"
 
 #include "base/text.h"
 #include "kvstore/hub.h"

@@ -1,13 +1,9 @@
 /* The identity folder: what a power cut at any moment of a join leaves is either the former cluster of the
  * host, with the key of the attempt, or the new one. */
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/power.h"

@@ -1,15 +1,9 @@
 /* A shutdown that logind announces: this daemon delays it while units move, and not longer. logind is a fake
  * on a real connection; the engine is the test. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/daemon_internal.h"
 #include "fleetd/features/reboot/reboot.h"
-#include "fleetd/host/settings.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
 #include "tests/lib/leader.h"

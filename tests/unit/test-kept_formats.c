@@ -1,22 +1,12 @@
 /* Files and frames that a former version has written, kept as they were (tests/formats/state-1: a host that
  * has joined by a token, while the root of its cluster is rotated). This version reads them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
+#include "tests/lib/test.h"
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/base64.h"
-#include "base/file.h"
 #include "fleetd/identity/authority_internal.h"
-#include "fleetd/identity/cluster_key.h"
-#include "fleetd/identity/enter_message.h"
 #include "fleetd/identity/identity.h"
 #include "tests/lib/scratch.h"
 

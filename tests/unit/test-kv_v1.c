@@ -1,11 +1,6 @@
 /* Transactions as clients send them: what is understood, and what is said of each mistake, with its place. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/kv_v1_txn.h"
 
 static int decode(const char *json, Arena *arena, KvCommand *ret, char at[static 32], Error *err) {

@@ -1,23 +1,14 @@
 /* The store through its public interface: real loop, real disks in a scratch folder, sessions over loopback.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
-#include "base/sizes.h"
 #include "io/loop_uv.h"
-#include "kvstore/kvstore.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/replica_internal.h"
 #include "tests/lib/commands.h"

@@ -1,14 +1,7 @@
 /* Tree, state machine and hub with the first, second, third ... allocation failing: each says so, gives back
  * what it holds, and can be asked again. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/apply/events.h"
 #include "kvstore/hub.h"
 #include "kvstore/apply/dedup.h"

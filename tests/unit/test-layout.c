@@ -1,9 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/registry/kinds.h"
 
 static const char id[] = "0123456789abcdef0123456789abcdef";

@@ -1,11 +1,4 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/sessions/liveness.h"
 #include "base/sizes.h"
 #include "tests/lib/alloc.h"

@@ -1,14 +1,7 @@
 /* Attached hosts in virtual time, without daemons: heartbeats, of which some are lost, reports of five
  * replicas, which pause, and the liveness of the leader, which changes. CHECK_ALL: 10,000 hosts for a day. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "fleetd/sessions/reports.h"
 #include "tests/lib/cluster_view.h"

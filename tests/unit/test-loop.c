@@ -1,23 +1,16 @@
 /* The loop: its order (pure, over a clock of the test's own), and libuv's half on real time, descriptors,
  * processes. */
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "io/child_uv.h"

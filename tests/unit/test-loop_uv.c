@@ -1,15 +1,9 @@
 /* Children and guests of the real loop, and each call that fails below them: nothing is left behind, and the
  * next one works. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/pidfd.h>
 #include <linux/ioprio.h>
 #include <sched.h>
@@ -20,8 +14,7 @@
 #include <sys/wait.h>
 #include <uv.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"

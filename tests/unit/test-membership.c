@@ -1,11 +1,7 @@
 /* The writes of a leader about hosts, with a real store, registry and sessions. The whole cluster:
  * tests/sim/test-lost.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/sessions/membership.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"

@@ -5,15 +5,10 @@
  *
  *      test-memory [PATTERN]    only the tests with matching names, and not the total
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/records.h"

@@ -1,15 +1,9 @@
 /* The metrics: both forms, the selection of a form, and the table of families, which the manual has, too. */
 #include <ctype.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "fleetd/metrics_table.h"
 #include "tests/lib/scratch.h"

@@ -1,13 +1,5 @@
 /* Requested moves: one unit to another machine, in the plans of the engine. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
 

@@ -1,11 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-#include <stdio.h>
-
+#include "tests/lib/test.h"
 #include "units/name.h"
 
 static void assert_name(const char *name, const char *expected) {

@@ -1,15 +1,9 @@
 /* Backup and restore through their public interface: on stores of an ended daemon, in real folders. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/text.h"

@@ -1,19 +1,12 @@
 /* Sessions between hosts on the real loop, over 127.0.0.1: who finds whom, who is refused and with which
  * words, what comes back after a cut, and what a stranger or a slow host can cost. Most run twice: plain, and
  * over TLS. */
-#include <errno.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "io/loop_uv.h"
 #include "peers/peers_internal.h"
 #include "tests/lib/scratch.h"

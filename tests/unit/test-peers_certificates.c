@@ -1,16 +1,9 @@
 /* Sessions with certificates on the real loop, over 127.0.0.1: whose session it is, what it may carry, what
  * ends it, and the session of a joining host. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "io/loop_uv.h"
 #include "peers/peers_internal.h"
 #include "tests/lib/scratch.h"

@@ -1,10 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-
+#include "tests/lib/test.h"
 #include "units/api_json.h"
 #include "units/machine.h"
 #include "units/options.h"

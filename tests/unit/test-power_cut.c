@@ -1,17 +1,11 @@
 /* The power is cut at any moment of the life of stores and of an agent's assignment records: any part of
  * unsynced writes is lost or torn, and names in an unsynced folder are those from before. The remaining files
  * open without manual repair, and have all acknowledged data. CHECK_ALL=yes checks 10,000 such folders. */
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/records.h"

@@ -1,20 +1,12 @@
 /* Probes over real sockets, against servers that answer well, badly, slowly or for ever; and the reader of
  * HTTP answers. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ifaddrs.h>
-#include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/features/health/probe.h"
-#include "io/loop_uv.h"
 #include "io/net_uv_internal.h"
 
 enum { CONNECTIONS = 16, TIMEOUT_MS = 300, TEXT_SIZE = 256 };

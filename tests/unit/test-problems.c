@@ -1,12 +1,5 @@
 /* The table of problems: each row of it, the order of what is found, and searches in slices. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/problems/daemon.h"
 #include "tests/lib/plans.h"
 #include "units/json.h"

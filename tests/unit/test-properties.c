@@ -7,14 +7,8 @@
  *   plan in part is plan of all      test-engine_plan            least loaded is picked        test-scheduler
  *   the set of voters is stable      test-voters                 print and parse of units      test-unit_file
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/sizes.h"
 #include "base/bytes.h"

@@ -1,13 +1,8 @@
 /* The leader's side of proposals, to another host that says what it likes: the bounds of what is kept for it.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/propose_internal.h"

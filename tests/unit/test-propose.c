@@ -1,13 +1,7 @@
 /* Proposals of a host on their way to the log: order, limits, copies and times, on the leader and elsewhere.
  * The replica, the other hosts and time are played. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/propose_internal.h"
 #include "tests/lib/commands.h"
 #include "tests/lib/fake_replica.h"

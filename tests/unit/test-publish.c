@@ -1,10 +1,6 @@
 /* Publication of a host's states, and its rate limits. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/agent/publish.h"
 #include "tests/lib/host.h"
 #include "tests/lib/side_by_side.h"

@@ -1,12 +1,6 @@
 /* Quadlet files: names of their services, and files that are rejected. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/text.h"
 #include "units/quadlet.h"
 #include "units/unit.h"

@@ -1,14 +1,6 @@
 /* The bounds of a configuration, in both directions. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
-#include "base/bytes.h"
+#include "tests/lib/test.h"
 #include "kvstore/raft/core_internal.h"
 #include "tests/lib/alloc.h"
 

@@ -1,19 +1,8 @@
 /* One core among servers that the test plays: what it asks for is written down, line by line.
  *
  * RULE_OFF=NAME switches one rule off (tests/lib/raft_rules.h): then the test of that rule must fail. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
-#include "base/text.h"
-#include "kvstore/raft/core.h"
+#include "tests/lib/test.h"
 #include "kvstore/raft/core_internal.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/raft_names.h"

@@ -1,12 +1,4 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/raft/log_files.h"

@@ -1,14 +1,7 @@
 /* The bytes of the log's files, as log_files.h says them: other versions read
  * and write them. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/raft/log_files.h"
 #include "tests/lib/manual_loop.h"

@@ -2,19 +2,10 @@
  * the limits lie, to the millisecond and to the byte. The replica is played; tests/sim/test-transfer.c has
  * the real ones. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"

@@ -1,12 +1,8 @@
 /* What a host remembers to have shown: how seldom it is written, and when a tree may be shown again. */
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "kvstore/read_bound.h"

@@ -1,14 +1,7 @@
 /* Reads checks: the hosts that are asked, the answers that count, repetitions, cancellation and the end.
  * The replica is played. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/raft/read_index.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_replica.h"

@@ -1,12 +1,5 @@
 /* The queue of planned reboots: each row of its table, and its order. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "fleetd/features/reboot/reboot.h"
 #include "fleetd/registry/shutdown.h"

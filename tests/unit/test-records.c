@@ -1,17 +1,11 @@
 /* Assignment records on disk: they are read back unchanged, and a corrupt part affects only itself. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "fleetd/agent/records.h"
 #include "tests/lib/scratch.h"

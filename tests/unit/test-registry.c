@@ -1,14 +1,6 @@
 /* Registry and engine on a real store: one host, its log and tree in a scratch folder. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/features/rollout/rollout.h"

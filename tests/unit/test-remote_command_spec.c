@@ -1,12 +1,4 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/remote_command_spec.h"
 
 static const char *line_of(const RemoteCommandSpec *spec, char ret[static 2048]) {

@@ -1,12 +1,5 @@
 /* The certificate of a host, on a host with a real loop, store and sessions that leads its cluster. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/identity/renewal.h"
 #include "fleetd/identity/rotation.h"

@@ -1,16 +1,8 @@
 /* The replica between its parts: what each input leads to, in which order, with which limits, and what
  * becomes of each call that fails. The parts are played; tests/sim/ has the real ones.
  * tests/unit/test-replica_recovery.c is how it begins, ends and comes back. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/command/cost.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"

@@ -1,15 +1,7 @@
 /* What the replica does for its core: messages, installs, entries that are applied in slices; and what memory
  * forgets of the log. The parts are played; tests/sim/ has the real ones. */
-#include <errno.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/command/cost.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"

@@ -1,13 +1,5 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/identity/replica_pins.h"
 #include "tests/lib/cluster_view.h"
 #include "tests/lib/scratch.h"

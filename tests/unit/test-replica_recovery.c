@@ -1,18 +1,9 @@
 /* How a replica is opened and started, fails, begins again, comes back, is lost, and closes: the order of its
  * steps, the times between its attempts, and what becomes of each call that fails. The parts are played;
  * tests/sim/ has the real ones. */
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"
 

@@ -1,12 +1,5 @@
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <time.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "fleetd/sessions/reports.h"

@@ -1,16 +1,8 @@
 /* A change of the tree ends the open sessions of the host that it concerns, on a host with a real loop, store
  * and sessions with certificates. The time from the end of the proposal to the end of the sessions is
  * printed. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "fleetd/sessions/membership.h"
 #include "fleetd/identity/revocation.h"

@@ -1,13 +1,6 @@
 /* Rollouts: the steps of a set from one text to another, in cluster views whose machines do as they are
  * assigned. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
 

@@ -1,11 +1,5 @@
 /* The budget of a set: which instances it counts, and which operations ask it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/drains.h"
 #include "tests/lib/rollout_play.h"
 

@@ -1,12 +1,6 @@
 /* Each rollout ends: with hosts that are away, instances without a machine, and failures that it tolerates.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "tests/lib/rollout_play.h"
 
 static const EnginePlanLimits names = { .names_texts = true };

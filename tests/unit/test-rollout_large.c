@@ -1,10 +1,5 @@
 /* A global unit on a thousand machines. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
+#include "tests/lib/test.h"
 
 #define PLAY_INSTANCES 1000
 #include "tests/lib/rollout_play.h"

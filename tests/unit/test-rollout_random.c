@@ -3,15 +3,7 @@
  *
  *      test-rollout_random [SEED]
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "tests/lib/rollout_play.h"
 #include "tests/lib/size.h"

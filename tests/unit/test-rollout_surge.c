@@ -1,11 +1,5 @@
 /* Surge instances, which start on another machine before the former ones stop; and drains beside rollouts. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/registry/newer_options.h"
 #include "fleetd/registry/revision_view.h"
 #include "fleetd/registry/unit_order.h"

@@ -1,10 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/routes.c" /* its table */
 #include "fleetd/daemon_internal.h"
 #include "tests/lib/policy_table.h"

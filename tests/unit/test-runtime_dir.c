@@ -1,13 +1,8 @@
 /* The folder of unit files in force, and the traces of how units ended. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/systemd/runtime_dir.h"

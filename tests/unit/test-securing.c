@@ -1,13 +1,6 @@
 /* The end of the key file: when it is due, what it waits for, and the request, on a host with a real loop,
  * store and sessions that leads its cluster. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/identity/identity.h"
 #include "fleetd/identity/renewal.h"
 #include "fleetd/identity/securing.h"

@@ -1,14 +1,8 @@
 /* The replica's side of hosts without a replica: subscriptions and reads of a host that sends what it likes.
  * That host is played. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/kvstore_internal.h"
-#include "kvstore/remote_frames.h"
 #include "kvstore/serve_internal.h"
 #include "kvstore/serve_reads.h"
 #include "tests/lib/commands.h"

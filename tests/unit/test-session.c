@@ -1,14 +1,7 @@
 /* One session over a stream that the test plays: what it says and how it ends where a write fails, the other
  * side stalls or lies, and memory is short. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "peers/session.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"

@@ -1,13 +1,7 @@
 /* Settings: files, options, precedence, and messages for invalid values. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "fleetd/host/settings.h"

@@ -1,11 +1,6 @@
 /* The keys of the cluster at one index, of pages of several indexes and the changes meanwhile. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "client/verbs/snapshot.h"
 
 typedef struct Fixture {

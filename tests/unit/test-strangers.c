@@ -1,10 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdio.h>
-
+#include "tests/lib/test.h"
 #include "peers/strangers.h"
 
 enum { ADMISSION = STRANGERS_ADMISSION };

@@ -1,15 +1,12 @@
 /* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits of the listener. */
 #include "tests/unit/io_pair.h"
-#include "base/sizes.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "io/net_uv_internal.h"
 

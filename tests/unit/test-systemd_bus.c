@@ -1,15 +1,10 @@
 /* The bus to systemd, with a systemd that a test can delay, overtake and disconnect. */
-#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/file.h"
 #include "fleetd/systemd/bus.h"
 #include "fleetd/systemd/runtime_dir.h"

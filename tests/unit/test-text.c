@@ -1,14 +1,7 @@
 /* Text: building, escaping, failing once. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <wchar.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/text.h"
 

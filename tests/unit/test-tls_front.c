@@ -1,12 +1,7 @@
 /* The TLS listener of users on a real host, with or without a replica: who is admitted, with which rights,
  * and how both end. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/api/request.h"

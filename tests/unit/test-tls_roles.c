@@ -1,14 +1,8 @@
 /* Certificates: what this program creates is accepted, and each of many wrong certificates has its own
  * message. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
+#include "tests/lib/test.h"
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <stdio.h>
 
 #include "io/tls_roles.h"
 

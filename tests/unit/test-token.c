@@ -1,11 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-#include <stdio.h>
-
+#include "tests/lib/test.h"
 #include "base/base64.h"
 #include "base/bytes.h"
 #include "units/token.h"

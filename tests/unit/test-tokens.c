@@ -1,10 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/identity/tokens.h"
 #include "tests/lib/cluster_view.h"
 

@@ -1,11 +1,5 @@
 /* The routes of tokens, of the CA and of users on a real host. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/api/api.h"
 #include "fleetd/identity/authority.h"
 #include "tests/lib/host.h"

@@ -1,14 +1,7 @@
 /* Tree and state machine with the first, second, third ... call of the database failing: each failure is said
  * as what it is, and the tree stays as it was. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include <cmocka.h>
+#include "tests/lib/test.h"
 #include <lmdb.h>
 
 #include "kvstore/apply/apply.h"

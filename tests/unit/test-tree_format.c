@@ -1,12 +1,7 @@
 /* The bytes of the tree's records and of its events, and their hashes: other versions read them, and replicas
  * compare them. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "kvstore/apply/events.h"
 #include "kvstore/tree/format.h"
 

@@ -1,14 +1,8 @@
 /* When memory is returned to the kernel: periodically, and soon after much was freed. */
 #include <gnu/libc-version.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "fleetd/trim.h"
 

@@ -1,10 +1,5 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/lib/test.h"
 #include <dirent.h>
-#include <errno.h>
 
 #include "base/clock.h"
 #include "base/file.h"

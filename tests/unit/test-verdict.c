@@ -1,10 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <errno.h>
-
+#include "tests/lib/test.h"
 #include "base/memory.h"
 #include "tests/lib/message.h"
 #include "units/stored_json.h"

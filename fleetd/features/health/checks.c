@@ -1,11 +1,5 @@
 #include "fleetd/features/health/checks.h"
 
-#include <stdio.h>
-#include <uthash.h>
-
-#include "base/table.h"
-#include "units/name.h"
-
 enum {
         GRAIN_MS = 500, /* probes of checks that have passed start at multiples of this */
         URGENT_GRAIN_MS = 100,

@@ -1,7 +1,6 @@
 #include "fleetd/features/health/health.h"
 
 #include <limits.h>
-#include <stdio.h>
 
 /* Another process, another text or other checks: nothing that was measured counts. */
 static void health_begin(HealthState *s, const SystemdUnit *seen, bool same_run, bool same_checks) {

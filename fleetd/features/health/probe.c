@@ -1,11 +1,7 @@
 #include "fleetd/features/health/probe.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <ifaddrs.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/queue.h>
 
 enum {
         NAME_SIZE = 160,

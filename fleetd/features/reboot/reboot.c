@@ -1,9 +1,5 @@
 #include "fleetd/features/reboot/reboot_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "base/log.h"
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/plan.h"

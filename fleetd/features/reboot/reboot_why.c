@@ -1,7 +1,5 @@
 #include "fleetd/features/reboot/reboot_why.h"
 
-#include <errno.h>
-
 #include "fleetd/engine/drain.h"
 #include "fleetd/engine/explain.h"
 

@@ -6,11 +6,7 @@
  * known, nothing is done. */
 #include "fleetd/features/reboot/reboot_internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/log.h"
-#include "base/sizes.h"
 #include "fleetd/agent/hand_over.h"
 
 enum { REBOOT_RETRY_MS = 1000 };

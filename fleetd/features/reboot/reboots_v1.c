@@ -1,7 +1,5 @@
 /* /fleet/v1/reboots: GET lists the planned reboots, POST queues machines, DELETE cancels, and POST of
  * .../resume continues a queue that has stopped. fleetd/features/reboot/reboot.h has the states. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/drain.h"
@@ -9,7 +7,6 @@
 #include "fleetd/features/reboot/reboot_internal.h"
 #include "fleetd/features/reboot/reboot_why.h"
 #include "fleetd/problems/problems.h"
-#include "units/json_record.h"
 
 enum { SLOTS_MAX = 1000 };
 

@@ -1,10 +1,6 @@
 /* The steps of a rollout. */
 #include "fleetd/features/rollout/rollout.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "fleetd/features/rollout/rollout_internal.h"
 
 enum { POSTPONE_MS = 60000 };

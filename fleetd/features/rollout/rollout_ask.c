@@ -1,5 +1,4 @@
 /* The requests of people to rollouts, and the pause that replaces a revert. */
-#include <stdio.h>
 
 #include "fleetd/features/rollout/rollout.h"
 

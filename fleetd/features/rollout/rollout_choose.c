@@ -1,12 +1,6 @@
 /* Which instances a step of a rollout updates. */
-#include "fleetd/features/rollout/rollout.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fleetd/features/rollout/rollout_internal.h"
-#include "units/options.h"
 
 enum {
         UPDATES_MAX = 150, /* of one step */

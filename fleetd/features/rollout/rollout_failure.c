@@ -1,7 +1,4 @@
 /* The failure that ends a rollout: the instances that have failed, for the record, and the reason. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "fleetd/features/rollout/rollout_internal.h"
 

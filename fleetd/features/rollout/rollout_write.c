@@ -1,6 +1,4 @@
 /* Writing the steps of rollouts; rollout.c plans them, without I/O. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/engine/plan.h"
 #include "fleetd/features/rollout/rollout.h"

@@ -1,6 +1,5 @@
 /* The sets whose rollouts the leader looks at: after a change of one of their units, and when time has
  * changed a rollout. Each gets one step, then the next one. */
-#include <string.h>
 
 #include "base/log.h"
 #include "fleetd/engine/plan.h"

@@ -1,9 +1,5 @@
 /* /fleet/v1/rollouts: GET reports the rollouts that are under way, GET of one unit that of its set, and PUT
  * pauses, resumes or promotes it. rollout.h has all steps. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/plan.h"

@@ -1,5 +1,4 @@
 /* What a machine reports of units: their states, and problems of files in its unit directory. */
-#include <stdio.h>
 
 #include "fleetd/registry/cluster_parts.h"
 

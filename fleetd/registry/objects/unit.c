@@ -1,5 +1,4 @@
 /* Units and their target states. */
-#include <stdio.h>
 
 #include "fleetd/registry/cluster_parts.h"
 

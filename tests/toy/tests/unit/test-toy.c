@@ -1,12 +1,5 @@
 /* The duty and the key of the toy, on a host. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
-
+#include "tests/lib/test.h"
 #include "fleetd/host/component.h"
 #include "fleetd/registry/transaction.h"
 #include "tests/lib/host.h"

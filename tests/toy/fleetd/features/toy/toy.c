@@ -2,8 +2,6 @@
  *
  * The cluster may have a toy, a text. While that is "busy", no host starts a unit; after 2 s, the leader
  * takes it away. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
 #include "fleetd/engine/controller.h"
