@@ -76,13 +76,10 @@ static int read_hosts(Reader *r, BackupDescription *d) {
                 return -EBADMSG;
         for (uint64_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = read_string(r, BACKUP_HOST_MAX);
-                int result;
 
                 if (!name)
                         return r->failed ? -EBADMSG : -ENOMEM;
-                result = backup_description_add_host(d, name);
-                if (result < 0)
-                        return result;
+                TRY(backup_description_add_host(d, name));
         }
         return r->failed ? -EBADMSG : 0;
 }
@@ -111,7 +108,6 @@ int backup_description_decode(const void *bytes, size_t size, BackupDescription 
         Reader tail, head;
         const void *begin;
         uint32_t total;
-        int r;
 
         if (size < PAGE)
                 return 0;
@@ -129,9 +125,7 @@ int backup_description_decode(const void *bytes, size_t size, BackupDescription 
         begin = read_raw(&head, sizeof(magic));
         if (memcmp(begin, magic, sizeof(magic)) != 0)
                 return -EBADMSG;
-        r = decode_body(&head, &d);
-        if (r < 0)
-                return r;
+        TRY(decode_body(&head, &d));
         *ret = d;
         d = (BackupDescription) {};
         return 1;
@@ -191,15 +185,9 @@ int backup_file_describe(int fd, const BackupDescription *d) {
         uint32_t crc;
         int r;
 
-        r = file_checksum_read(fd, &size, &crc);
-        if (r < 0)
-                return r;
-        r = backup_description_write(d, &bytes, &added);
-        if (r < 0)
-                return r;
-        r = pwrite_all(fd, bytes, added, size);
-        if (r < 0)
-                return r;
+        TRY(file_checksum_read(fd, &size, &crc));
+        TRY(backup_description_write(d, &bytes, &added));
+        TRY(pwrite_all(fd, bytes, added, size));
         r = file_checksum_page(size + added, crc32c(crc, bytes, added), page);
         return r < 0 ? r : pwrite_all(fd, page, sizeof(page), size + added);
 }

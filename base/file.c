@@ -120,13 +120,10 @@ int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t ma
         FolderFile *files;
         char **names;
         size_t n;
-        int r;
 
         if (fd < 0)
                 return -errno;
-        r = list_folder_at(fd, ".", suffix, max_files, &names, &n);
-        if (r < 0)
-                return r;
+        TRY(list_folder_at(fd, ".", suffix, max_files, &names, &n));
 
         files = n > 0 ? NEW0(FolderFile, n) : NULL;
         for (size_t i = 0; files && i < n; i++) {
@@ -295,7 +292,7 @@ static int make_dir(const char *path, mode_t mode) {
 
 int open_dir(const char *path, mode_t mode) {
         _cleanup_free_ char *copy = strdup(path);
-        int fd, r;
+        int fd;
 
         if (!copy)
                 return -ENOMEM;
@@ -304,14 +301,10 @@ int open_dir(const char *path, mode_t mode) {
                 if (*p != '/')
                         continue;
                 *p = 0;
-                r = make_dir(copy, mode);
-                if (r < 0)
-                        return r;
+                TRY(make_dir(copy, mode));
                 *p = '/';
         }
-        r = make_dir(copy, mode);
-        if (r < 0)
-                return r;
+        TRY(make_dir(copy, mode));
 
         fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
@@ -324,9 +317,7 @@ int reopen_dir(const char *path, mode_t mode, int *fd) {
         if (fstat(*fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
             ours.st_ino == there.st_ino)
                 return 0;
-        again = open_dir(path, mode);
-        if (again < 0)
-                return again;
+        again = TRY(open_dir(path, mode));
         close(*fd);
         *fd = again;
         return 1;

@@ -55,26 +55,19 @@ int file_checksum_check(int fd, const _Atomic bool *cancelled) {
         struct stat st;
         uint64_t size;
         uint32_t crc;
-        int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (st.st_size < (off_t) sizeof(page))
                 return 0;
         size = (uint64_t) st.st_size - sizeof(page);
-        r = pread_all(fd, page, sizeof(page), size);
-        if (r < 0)
-                return r;
+        TRY(pread_all(fd, page, sizeof(page), size));
         if (memcmp(page, magic, sizeof(magic)) != 0 &&
             memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
                 return 0;
 
-        r = checksum_of(fd, size, cancelled, &crc);
-        if (r < 0)
-                return r;
-        r = file_checksum_page(size, crc, right);
-        if (r < 0)
-                return r;
+        TRY(checksum_of(fd, size, cancelled, &crc));
+        TRY(file_checksum_page(size, crc, right));
         return memcmp(page, right, sizeof(page)) == 0 ? 1 : -EUCLEAN;
 }
 
@@ -84,20 +77,15 @@ int file_checksum_read(int fd, uint64_t *ret_size, uint32_t *ret_crc) {
         struct stat st;
         uint64_t size;
         uint32_t crc;
-        int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (st.st_size < (off_t) sizeof(page))
                 return -ENODATA;
-        r = pread_all(fd, page, sizeof(page), (uint64_t) st.st_size - sizeof(page));
-        if (r < 0)
-                return r;
+        TRY(pread_all(fd, page, sizeof(page), (uint64_t) st.st_size - sizeof(page)));
         size = read_u64(&reader);
         crc = read_u32(&reader);
-        r = file_checksum_page(size, crc, right);
-        if (r < 0)
-                return r;
+        TRY(file_checksum_page(size, crc, right));
         if (size != (uint64_t) st.st_size - sizeof(page) || memcmp(page, right, sizeof(page)) != 0)
                 return -ENODATA;
         *ret_size = size;

@@ -26,6 +26,15 @@
 #endif
 #define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
+/* Evaluate to the result of a call; if that is negative, return it. */
+#define TRY(call)                        \
+        ({                               \
+                __auto_type _r = (call); \
+                if (_r < 0)              \
+                        return _r;       \
+                _r;                      \
+        })
+
 /* Transfer ownership out of a variable with a cleanup attribute; the variable is NULL afterwards. */
 #define TAKE_PTR(p)                     \
         ({                              \

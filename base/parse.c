@@ -40,11 +40,8 @@ typedef struct Suffix {
 
 static int parse_with_suffix(const char *s, const Suffix *suffixes, size_t n, uint64_t *ret) {
         uint64_t v;
-        int r;
 
-        r = parse_digits(&s, &v);
-        if (r < 0)
-                return r;
+        TRY(parse_digits(&s, &v));
 
         for (size_t i = 0; i < n; i++)
                 if (streq(s, suffixes[i].name)) {

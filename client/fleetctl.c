@@ -175,9 +175,7 @@ static int run(Client *c, char **args, size_t n, Error *err) {
                 return r;
         if (n > 0 && !*v->arguments && !streq(v->name, "leave")) /* as fleet does; leave rejects a name */
                 client_note("%s has no arguments; %s is ignored", v->name, args[0]);
-        r = report_begin(c);
-        if (r < 0)
-                return r;
+        TRY(report_begin(c));
         r = run_verb(c, args, n, &expanded, err);
         return expanded.n > 0 ? report_end(c, expanded.items, expanded.n, r) : report_end(c, args, n, r);
 }

@@ -26,13 +26,10 @@ typedef struct Creds {
 /* Return a file in memory, at its begin, or a negative errno. */
 static int creds_memory_file(const void *bytes, size_t size) {
         _cleanup_close_ int fd = memfd_create("fleetd-creds", MFD_CLOEXEC);
-        int r;
 
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, bytes, size);
-        if (r < 0)
-                return r;
+        TRY(write_all(fd, bytes, size));
         return lseek(fd, 0, SEEK_SET) < 0 ? -errno : TAKE_FD(fd);
 }
 

@@ -245,9 +245,7 @@ static int daemon_open_api(ComponentHost *host, const Settings *s, void **ret, E
         int r = 0;
 
         daemon_log_access(s);
-        r = api_check_routes(host->components, err);
-        if (r < 0)
-                return r;
+        r = TRY(api_check_routes(host->components, err));
         if (s->listen_socket[0] || s->listen_client[0] || s->listen_tls[0])
                 r = api_new(&host->api, host->io.loop, &options);
         *ret = host->api;

@@ -81,15 +81,11 @@ static int daemon_enter(Daemon *d, const ApiJoin *join, Error *err) {
         Token token;
         int r;
 
-        r = entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->host.peers, listen, err);
-        if (r < 0)
-                return r;
+        TRY(entering_read_listen(join->listen, listen, err) ?: peers_try_listen(d->host.peers, listen, err));
         kv_state(d->host.store, &state);
         if (state.cluster_id != 0 && !registry_ready(d->host.registry))
                 return error_set(err, -EAGAIN, "fleetd is still reading the state of this host; try again");
-        r = entering_count_keys(d->host.store, &n_keys, err) ?: token_read(join->token, &token, err);
-        if (r < 0)
-                return r;
+        r = TRY(entering_count_keys(d->host.store, &n_keys, err) ?: token_read(join->token, &token, err));
         options.token = &token;
         removed = state.removed;
         /* A host of that cluster that was removed, or has only its key file, keeps nothing of its own. */
@@ -121,24 +117,19 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
                                    .state_directory = d->host.settings->state_directory,
                                    .cluster_file = own[0] ? "" : d->host.settings->cluster_file,
                                    .listen = listen };
-        int r;
 
         if (!own[0] && !d->host.settings->cluster_file[0])
                 return error_set(err, -EADDRNOTAVAIL,
                                  "ClusterFile= is empty, so that the address cannot be stored; set it, or "
                                  "ListenPeer=, in fleetd.conf");
-        r = own[0] && !join->listen[0] ? entering_read_listen(own, listen, err) :
-                                         daemon_listen_address(join, listen, err);
-        if (r < 0)
-                return r;
+        TRY(own[0] && !join->listen[0] ? entering_read_listen(own, listen, err) :
+                                         daemon_listen_address(join, listen, err));
         if (own[0] && !streq(listen, own))
                 return error_set(err, -EEXIST,
                                  "this host listens for other hosts on %s already; to change the address: "
                                  "ListenPeer= in fleetd.conf",
                                  own);
-        r = peers_try_listen(d->host.peers, listen, err);
-        if (r < 0)
-                return r;
+        TRY(peers_try_listen(d->host.peers, listen, err));
         if (!own[0] || !d->host.io.credentials)
                 return opening_new(&d->opening, &options, daemon_on_entered, d, err);
         loop_defer(d->host.io.loop, &d->unchanged);
@@ -147,15 +138,12 @@ static int daemon_open_cluster(Daemon *d, const ApiJoin *join, Error *err) {
 
 int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err) {
         Daemon *d = userdata;
-        int r;
 
         if (d->join_done || d->entering || d->opening || d->restarts || !d->host.io.restart)
                 return error_set(err, -EALREADY,
                                  "another fleetctl init or join is under way on this host: fleetctl "
                                  "cluster shows its result");
-        r = join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err);
-        if (r < 0)
-                return r;
+        TRY(join->init ? daemon_open_cluster(d, join, err) : daemon_enter(d, join, err));
         d->join_done = done;
         d->join_userdata = done_userdata;
         return 0;

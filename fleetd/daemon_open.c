@@ -178,9 +178,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         snprintf(peers.self.address, sizeof(peers.self.address), "%s", s->listen_peer);
         snprintf(peers.self.name, sizeof(peers.self.name), "%s", s->name);
         peers.self.nonce = random_u64(loop_random(d->host.io.loop)) | 1;
-        r = peers_new(&d->host.peers, d->host.io.loop, d->host.io.network, &peers);
-        if (r < 0)
-                return r;
+        TRY(peers_new(&d->host.peers, d->host.io.loop, d->host.io.network, &peers));
         if (asprintf(&tree, "%s/tree", s->state_directory) < 0 ||
             asprintf(&agent, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
@@ -218,12 +216,8 @@ void daemon_on_systemd_ready(void *userdata) {
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {
         int r;
 
-        r = daemon_open_store(d, s, err);
-        if (r < 0)
-                return r;
-        r = registry_new(&d->host.registry, d->host.io.loop, d->host.store, s->machine_id);
-        if (r < 0)
-                return r;
+        TRY(daemon_open_store(d, s, err));
+        r = TRY(registry_new(&d->host.registry, d->host.io.loop, d->host.store, s->machine_id));
         if (d->host.io.codeless)
                 registry_be_codeless(d->host.registry);
         for (size_t i = 0; r >= 0 && daemon_components[i]; i++) {

@@ -125,9 +125,7 @@ static int process_reload(Process *p, Names *ret_applied, Names *ret_restart, Er
         if (r != 0)
                 return r;
         process_reserve_descriptors(&now);
-        r = settings_take(p->settings, &now, ret_applied, ret_restart);
-        if (r < 0)
-                return r;
+        TRY(settings_take(p->settings, &now, ret_applied, ret_restart));
         log_set_max_priority(p->settings->debug ? LOG_DEBUG : LOG_INFO);
         return daemon_reload(p->daemon, p->settings);
 }
@@ -178,9 +176,7 @@ static int process_enter(Process *p, Settings *s, Error *err) {
 
         if (asprintf(&raft, "%s/raft", s->state_directory) < 0)
                 return -ENOMEM;
-        r = access(raft, F_OK) == 0 ? process_open_log_disk(s, &disk, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(access(raft, F_OK) == 0 ? process_open_log_disk(s, &disk, err) : 0);
         r = identity_begin(s->state_directory, s->cluster_file, err);
         disk_real_close(disk);
         if (r <= 0)
@@ -200,9 +196,7 @@ static int process_begin(Process *p, Settings *s, Error *err) {
         Random seed;
         int r;
 
-        r = random_seed_from_system(&seed);
-        if (r < 0)
-                return r;
+        TRY(random_seed_from_system(&seed));
         table_seed = random_u64(&seed);
         r = loop_uv_new(&p->uv);
         if (r < 0)
@@ -213,12 +207,8 @@ static int process_begin(Process *p, Settings *s, Error *err) {
         if (state_fd < 0)
                 return error_set(err, state_fd, "Failed to open the state directory %s: %s",
                                  s->state_directory, strerror(-state_fd));
-        r = process_enter(p, s, err);
-        if (r < 0)
-                return r;
-        r = process_open_log_disk(s, &p->io.log_disk, err);
-        if (r < 0)
-                return r;
+        TRY(process_enter(p, s, err));
+        TRY(process_open_log_disk(s, &p->io.log_disk, err));
         host_read_hardware_id(p->io.hardware_id);
         /* What an interrupted recovery or restore has left: it changed nothing, or was complete. */
         r = remove_tree_at(state_fd, "tree.new");
@@ -278,23 +268,12 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
 
         if (asprintf(&units, "%s/units", s->runtime_directory) < 0)
                 return -ENOMEM;
-        r = host_distrust_tree_on_sigbus(s->state_directory, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < ELEMENTS(signals); i++) {
-                r = loop_uv_on_signal(p->uv, signals[i].signal_number, signals[i].handler, p);
-                if (r < 0)
-                        return r;
-        }
-        r = service_new(&p->service, p->io.loop);
-        if (r < 0)
-                return r;
-        r = net_uv_new(&p->io.network, p->io.loop);
-        if (r < 0)
-                return r;
-        r = creds_new(&p->io.sealer, p->uv);
-        if (r < 0)
-                return r;
+        r = TRY(host_distrust_tree_on_sigbus(s->state_directory, err));
+        for (size_t i = 0; i < ELEMENTS(signals); i++)
+                r = TRY(loop_uv_on_signal(p->uv, signals[i].signal_number, signals[i].handler, p));
+        TRY(service_new(&p->service, p->io.loop));
+        TRY(net_uv_new(&p->io.network, p->io.loop));
+        TRY(creds_new(&p->io.sealer, p->uv));
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
@@ -308,22 +287,16 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
 static int process_run(Process *p, Settings *s, Error *err) {
         int r;
 
-        r = process_begin(p, s, err);
-        if (r < 0)
-                return r;
+        TRY(process_begin(p, s, err));
         if (maintenance_is_requested(s))
                 return maintenance_run(s, &p->io, err);
         process_reserve_descriptors(s);
-        r = process_open_io(p, s, err);
-        if (r < 0)
-                return r;
+        TRY(process_open_io(p, s, err));
         p->io.key = p->key;
         p->io.restart = process_restart;
         p->io.userdata = p;
         service_notify("EXTEND_TIMEOUT_USEC=%d", LOADING_US); /* a large log or tree takes minutes to load */
-        r = daemon_new(&p->daemon, &p->io, s, err);
-        if (r < 0)
-                return r;
+        TRY(daemon_new(&p->daemon, &p->io, s, err));
         log_notice(((LogFields) { .machine = s->machine_id }), "fleetd %s runs on %s", PACKAGE_VERSION,
                    s->name);
         service_notify("READY=1");

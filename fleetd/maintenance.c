@@ -49,13 +49,9 @@ static int maintenance_check_keys(const KeyFile *keys, const char *file, const K
 /* Store the cluster keys before the rename: after it, they must be there, and until then nothing refers to
  * them. */
 static int maintenance_store_keys(const Maintenance *m, const KvOffline *begun, Error *err) {
-        int r;
-
         if (m->keys.n == 0)
                 return 0;
-        r = maintenance_check_keys(&m->keys, m->settings->restore_key, begun, err);
-        if (r < 0)
-                return r;
+        TRY(maintenance_check_keys(&m->keys, m->settings->restore_key, begun, err));
         return key_file_store(&m->keys, m->settings->state_directory, creds_open_file, err);
 }
 
@@ -94,11 +90,9 @@ static int maintenance_begin(void *userdata, const KvOffline *begun, KvOfflinePu
         _cleanup_text_ Text t = {};
         int r;
 
-        r = maintenance_store_keys(m, begun, err)                  ?:
+        TRY(maintenance_store_keys(m, begun, err)                  ?:
                     maintenance_deny(m, m->removed.pin, put, puts) ?:
-                    maintenance_deny(m, m->removed.pin2, put, puts);
-        if (r < 0)
-                return r;
+                    maintenance_deny(m, m->removed.pin2, put, puts));
         snprintf(digits, sizeof(digits), "%llu", (unsigned long long) begun->cluster_ms);
         r = put(puts, layout_key(key, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL), digits);
         if (r < 0 || begun->level < KV_LEVEL_IDENTITY)
@@ -172,9 +166,7 @@ int maintenance_verify(const char *file, const char *key_file, Error *err) {
         _cleanup_key_file_ KeyFile keys = {};
         int r;
 
-        r = key_file ? key_file_read(key_file, &keys, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(key_file ? key_file_read(key_file, &keys, err) : 0);
         if (asprintf(&folder, "%s/fleetd-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0)
                 return -ENOMEM;
         if (!mkdtemp(folder))
@@ -190,11 +182,8 @@ int maintenance_verify(const char *file, const char *key_file, Error *err) {
 
 static int maintenance_recover(const Settings *s, const KvOfflineOptions *options, Error *err) {
         KvOffline found;
-        int r;
 
-        r = kv_recover(options, !s->force, &found, err);
-        if (r < 0)
-                return r;
+        TRY(kv_recover(options, !s->force, &found, err));
         maintenance_print_found("This host's replica:", &found);
         if (s->force) {
                 maintenance_print_cluster(&found);
@@ -254,9 +243,7 @@ static int maintenance_reset(const Settings *s, Error *err) {
         if (r < 0)
                 return error_set(err, r, "Failed to move the state in %s: %s; repeat fleetd --reset",
                                  s->state_directory, strerror(-r));
-        r = identity_keep_old(fd, s->state_directory, &number, err);
-        if (r < 0)
-                return r;
+        TRY(identity_keep_old(fd, s->state_directory, &number, err));
         printf("Log, tree and read bound are in %s/old/%u. No unit was touched. Start fleetd: this host "
                "joins "
                "its cluster "
@@ -275,15 +262,11 @@ int maintenance_write_keys(const Settings *s, Error *err) {
 
         if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
                 return -ENOMEM;
-        r = key_file_collect(s->state_directory, creds_open_file, &keys, err);
-        if (r < 0)
-                return r;
+        TRY(key_file_collect(s->state_directory, creds_open_file, &keys, err));
         r = kv_read_cluster_id(tree, &keys.cluster_id);
         if (r < 0)
                 return error_set(err, r, "Failed to read %s/identity: %s", tree, strerror(-r));
-        r = key_file_write(s->backup_key, &keys, err);
-        if (r < 0)
-                return r;
+        TRY(key_file_write(s->backup_key, &keys, err));
         printf("%s has %zu key%s of cluster %016llx. With a backup, it opens the certificate authority: keep "
                "it apart "
                "from backups.\n",
@@ -328,9 +311,7 @@ int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         }
         if (s->dry_run)
                 return kv_restore_check(&options, err) ?: maintenance_verify(s->restore, s->restore_key, err);
-        r = s->restore_key ? key_file_read(s->restore_key, &m.keys, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(s->restore_key ? key_file_read(s->restore_key, &m.keys, err) : 0);
         r = kv_restore(&options, s->restore, &found, err);
         if (r >= 0) {
                 maintenance_print_found("Restored:", &found);

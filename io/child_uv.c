@@ -396,13 +396,9 @@ static int child_watch(Child *child) {
                 child_close(&child->exit);
                 return r;
         }
-        r = uv_pipe_open(&child->begin, s->error_fd);
-        if (r < 0)
-                return r;
+        TRY(uv_pipe_open(&child->begin, s->error_fd));
         s->error_fd = -1; /* libuv's now */
-        r = uv_pipe_open(&child->output, s->output_fd);
-        if (r < 0)
-                return r;
+        TRY(uv_pipe_open(&child->output, s->output_fd));
         s->output_fd = -1;
         return uv_read_start((uv_stream_t *) &child->begin, child_on_alloc, child_on_begin);
 }

@@ -41,7 +41,6 @@ static int real_fill(int fd, uint64_t from, uint64_t size) {
 
 static int real_reserve(int fd, uint64_t size) {
         struct stat st;
-        int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
@@ -53,9 +52,7 @@ static int real_reserve(int fd, uint64_t size) {
                 if (ftruncate(fd, size) < 0)
                         return -errno;
         }
-        r = real_fill(fd, st.st_size, size);
-        if (r < 0)
-                return r;
+        TRY(real_fill(fd, st.st_size, size));
         return fsync(fd) < 0 ? -errno : 0;
 }
 
@@ -78,9 +75,7 @@ static int real_open(Disk *base, const char *name, bool create, uint64_t size, D
                 fault_point("disk-file-reserved");
                 if (r < 0)
                         return r;
-                r = fsync_dir(disk->fd);
-                if (r < 0)
-                        return r;
+                TRY(fsync_dir(disk->fd));
         }
 
         file->base.ops = base->ops;
@@ -151,9 +146,7 @@ static int real_drop_caches(Disk *base) {
         size_t n;
         int r;
 
-        r = real_list(base, &names, &n);
-        if (r < 0)
-                return r;
+        r = TRY(real_list(base, &names, &n));
         for (size_t i = 0; i < n && r >= 0; i++)
                 r = real_drop_cache(disk->fd, names[i]);
         strings_free(names, n);
@@ -180,21 +173,16 @@ static const DiskOps real_ops = {
 int disk_real_open(const char *path, Disk **ret) {
         _cleanup_free_ RealDisk *disk = NEW0(RealDisk, 1);
         _cleanup_close_ int fd = -1;
-        int r;
 
         if (!disk)
                 return -ENOMEM;
 
-        fd = open_dir(path, 0700);
-        if (fd < 0)
-                return fd;
+        fd = TRY(open_dir(path, 0700));
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? -EBUSY : -errno;
 
         /* A killed daemon may have created a file without syncing its name. */
-        r = fsync_dir(fd);
-        if (r < 0)
-                return r;
+        TRY(fsync_dir(fd));
         disk->base.ops = &real_ops;
         disk->fd = TAKE_FD(fd);
         *ret = &TAKE_PTR(disk)->base;

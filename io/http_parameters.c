@@ -81,23 +81,18 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
                value_size = equals ? size - name_size - 1 : 0;
         _cleanup_free_ char *name = malloc(size + 2);
         char *value;
-        int r;
 
         if (p->n == HTTP_PARAMETERS_MAX)
                 return error_set(err, -E2BIG, "too many parameters");
         if (!name || GROW(p->items, p->capacity, p->n + 1) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
 
-        r = decode(s, name_size, true, name, &name_size, err);
-        if (r < 0)
-                return r;
+        TRY(decode(s, name_size, true, name, &name_size, err));
         for (char *nul; (nul = memchr(name, 0, name_size)); *nul = 1)
                 ; /* "wait%00" must not equal "wait" */
         name[name_size] = 0;
         value = name + name_size + 1;
-        r = decode(equals ? equals + 1 : "", value_size, true, value, &value_size, err);
-        if (r < 0)
-                return r;
+        TRY(decode(equals ? equals + 1 : "", value_size, true, value, &value_size, err));
         value[value_size] = 0;
         p->items[p->n++] = (HttpParameter) { .name = TAKE_PTR(name),
                                              .value = value,
@@ -219,13 +214,10 @@ int http_media_type(const char *s, size_t *ret_size, Error *err) {
 int http_target_split(const char *target, char **ret_path, size_t *ret_path_size, const char **ret_query) {
         size_t size = strcspn(target, "?");
         _cleanup_free_ char *path = malloc(size + 1);
-        int r;
 
         if (!path)
                 return -ENOMEM;
-        r = decode(target, size, false, path, ret_path_size, NULL);
-        if (r < 0)
-                return r;
+        TRY(decode(target, size, false, path, ret_path_size, NULL));
         path[*ret_path_size] = 0;
         *ret_path = TAKE_PTR(path);
         *ret_query = target[size] == '?' ? target + size + 1 : "";

@@ -121,7 +121,7 @@ static void guest_on_event(uv_poll_t *poll, int status, int events) {
 }
 
 static int guest_watch(Guest *guest, int fd, short wanted) {
-        int events = 0, r;
+        int events = 0;
 
         if (wanted & POLLIN)
                 events |= UV_READABLE;
@@ -139,18 +139,14 @@ static int guest_watch(Guest *guest, int fd, short wanted) {
 
                 if (!poll)
                         return -ENOMEM;
-                r = uv_poll_init(&guest->loop->uv, poll, fd);
-                if (r < 0)
-                        return r;
+                TRY(uv_poll_init(&guest->loop->uv, poll, fd));
                 guest->poll = TAKE_PTR(poll);
                 guest->poll->data = guest;
                 guest->fd = fd;
         }
         if (guest->polled == events)
                 return 0;
-        r = events == 0 ? uv_poll_stop(guest->poll) : uv_poll_start(guest->poll, events, guest_on_event);
-        if (r < 0)
-                return r;
+        TRY(events == 0 ? uv_poll_stop(guest->poll) : uv_poll_start(guest->poll, events, guest_on_event));
 
         guest->polled = events;
         return 0;
@@ -455,14 +451,11 @@ static void work_done(uv_work_t *req, int status) {
 static int uv_backend_work(Loop *base, Work *work) {
         UvLoop *loop = container_of(base, UvLoop, base);
         _cleanup_free_ UvWork *w = NEW0(UvWork, 1);
-        int r;
 
         if (!w)
                 return -ENOMEM;
         w->work = work;
-        r = uv_queue_work(&loop->uv, &w->req, work_run, work_done);
-        if (r < 0)
-                return r;
+        TRY(uv_queue_work(&loop->uv, &w->req, work_run, work_done));
         work->backend = TAKE_PTR(w);
         loop->n_working += work->nice == 0;
         return 0;
@@ -498,9 +491,7 @@ int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *us
         if (!s)
                 return -ENOMEM;
         *s = (Signal) { .on_signal = callback, .userdata = userdata };
-        r = uv_signal_init(&loop->uv, &s->uv);
-        if (r < 0)
-                return r;
+        TRY(uv_signal_init(&loop->uv, &s->uv));
         SLIST_INSERT_HEAD(&loop->signals, s, signals); /* owned by the loop from here on */
         r = uv_signal_start(&s->uv, on_signal, signal_number);
         (void) TAKE_PTR(s);
@@ -511,19 +502,14 @@ int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *us
 
 int loop_uv_new(UvLoop **ret) {
         _cleanup_free_ UvLoop *loop = NEW0(UvLoop, 1);
-        int r;
 
         if (!loop)
                 return -ENOMEM;
 
         loop_init(&loop->base, &uv_backend, 0);
         loop->base.grain_ms = 1;
-        r = random_seed_from_system(&loop->base.random);
-        if (r < 0)
-                return r;
-        r = uv_loop_init(&loop->uv);
-        if (r < 0)
-                return r;
+        TRY(random_seed_from_system(&loop->base.random));
+        TRY(uv_loop_init(&loop->uv));
 
         loop->may_spin = uv_available_parallelism() > 1;
         uv_prepare_init(&loop->uv, &loop->prepare);

@@ -53,7 +53,6 @@ struct Listener {
 static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
         char host[INET6_ADDRSTRLEN];
         uint16_t port;
-        int r;
 
         *ret = (Address) {};
         if (s[0] == '/') {
@@ -64,9 +63,7 @@ static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
                 *ret_size = sizeof(ret->un);
                 return 0;
         }
-        r = parse_address(s, host, sizeof(host), &port);
-        if (r < 0)
-                return r;
+        TRY(parse_address(s, host, sizeof(host), &port));
         if (inet_pton(AF_INET, host, &ret->in.sin_addr) == 1) {
                 ret->in.sin_family = AF_INET;
                 ret->in.sin_port = htons(port);
@@ -148,9 +145,7 @@ static int connecting_start(Connecting *c, const char *address) {
         socklen_t size;
         int r;
 
-        r = address_parse(address, &a, &size);
-        if (r < 0)
-                return r;
+        r = TRY(address_parse(address, &a, &size));
         if (a.any.sa_family != AF_UNIX) {
                 r = uv_tcp_connect(&c->req, &c->stream->uv.tcp, &a.any, connecting_on_connected);
                 return r == -EINVAL ? -ENETUNREACH : r; /* of a valid address: its route is a blackhole */
@@ -329,14 +324,11 @@ static int listener_bind(Network *net, const Address *a, socklen_t size, StreamA
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *path = NULL;
         struct stat st = {};
-        int r;
 
         fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        r = listen_bind(fd, a, size);
-        if (r < 0)
-                return r;
+        TRY(listen_bind(fd, a, size));
         if (a->any.sa_family == AF_UNIX) {
                 path = strdup(a->un.sun_path);
                 if (!path)
@@ -345,9 +337,7 @@ static int listener_bind(Network *net, const Address *a, socklen_t size, StreamA
                         return -errno;
         }
 
-        r = net_uv_listen_fd(net, TAKE_FD(fd), accepted, userdata, ret);
-        if (r < 0)
-                return r;
+        TRY(net_uv_listen_fd(net, TAKE_FD(fd), accepted, userdata, ret));
         (*ret)->path = TAKE_PTR(path);
         (*ret)->device = st.st_dev;
         (*ret)->inode = st.st_ino;

@@ -194,7 +194,6 @@ static void stream_on_sent(uv_write_t *req, int status) {
 static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *shared) {
         _cleanup_free_ Sending *sending = malloc(sizeof(Sending) + (shared ? 0 : size));
         uv_buf_t buffer;
-        int r;
 
         if (!sending)
                 return -ENOMEM;
@@ -205,9 +204,7 @@ static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *
         if (!shared)
                 memcpy(sending->bytes, bytes, size);
         buffer = uv_buf_init(shared ? (char *) bytes : (char *) sending->bytes, size);
-        r = uv_write(&sending->req, &s->uv.stream, &buffer, 1, stream_on_sent);
-        if (r < 0)
-                return r;
+        TRY(uv_write(&sending->req, &s->uv.stream, &buffer, 1, stream_on_sent));
 
         if (shared)
                 shared_ref(shared);
@@ -282,11 +279,9 @@ static int uv_stream_socket(const Stream *base, int *ret) {
 
 static int uv_stream_peer(const Stream *base, struct ucred *ret) {
         socklen_t size = sizeof(*ret);
-        int fd, r;
+        int fd;
 
-        r = uv_stream_socket(base, &fd);
-        if (r < 0)
-                return r;
+        TRY(uv_stream_socket(base, &fd));
         return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &size) < 0 ? -errno : 0;
 }
 
@@ -304,14 +299,10 @@ static int uv_stream_peer_groups(const Stream *base, gid_t **ret, size_t *ret_n)
         _cleanup_free_ gid_t *groups = NULL;
         struct ucred peer;
         socklen_t size = 0;
-        int fd, r;
+        int fd;
 
-        r = uv_stream_peer(base, &peer);
-        if (r < 0)
-                return r;
-        r = uv_stream_socket(base, &fd);
-        if (r < 0)
-                return r;
+        TRY(uv_stream_peer(base, &peer));
+        TRY(uv_stream_socket(base, &fd));
         if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 && errno != ERANGE)
                 return -errno;
         groups = malloc(size + sizeof(gid_t));

@@ -542,9 +542,7 @@ static int tls_prepare(TlsStream *t) {
         gnutls_transport_set_pull_timeout_function(t->session, tls_pull_timeout);
         gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* 'deadline' limits the time */
         gnutls_handshake_set_max_packet_length(t->session, MESSAGE_SIZE_MAX);
-        r = tls_set_credentials(t);
-        if (r < 0)
-                return r;
+        TRY(tls_set_credentials(t));
         return timer_start(&t->deadline, t->loop, t->side == TLS_SERVER ? FIRST_BYTE_MS : HANDSHAKE_MS);
 }
 

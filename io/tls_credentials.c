@@ -51,23 +51,15 @@ static int credentials_set(TlsCredentials *c, const TlsPrivateKey *key, const ch
         TlsPin pin;
         int r;
 
-        r = tls_certificate_read(certificate, strlen(certificate), &c->certificate, err);
-        if (r < 0)
-                return r;
+        TRY(tls_certificate_read(certificate, strlen(certificate), &c->certificate, err));
         tls_private_key_pin(key, &pin);
         if (c->certificate.uri.role < 0 || !tls_pin_equal(&pin, &c->certificate.pin))
                 return error_set(err, -EINVAL, "the certificate of this host is not for its key");
         c->has_certificate = true;
-        r = tls_roots_read(roots, strlen(roots), &c->roots, err);
-        if (r < 0)
-                return r;
-        r = tls_roots_chain(c->roots, certificate, strlen(certificate), &chain, err);
-        if (r < 0)
-                return r;
+        TRY(tls_roots_read(roots, strlen(roots), &c->roots, err));
+        TRY(tls_roots_chain(c->roots, certificate, strlen(certificate), &chain, err));
 
-        r = tls_private_key_print(key, &secret, &size, err);
-        if (r < 0)
-                return r;
+        TRY(tls_private_key_print(key, &secret, &size, err));
         chain_pem = (gnutls_datum_t) { chain.bytes, chain.size };
         key_pem = (gnutls_datum_t) { (unsigned char *) secret, size };
         r = gnutls_certificate_set_x509_key_mem2(c->gnutls, &chain_pem, &key_pem, GNUTLS_X509_FMT_PEM, NULL,
@@ -93,11 +85,8 @@ int tls_credentials_new(const TlsPrivateKey *key, const char *certificate, const
         r = gnutls_priority_init(&c->both, both_priorities, NULL);
         if (r < 0)
                 return tls_failed(err, r, "use certificates");
-        if (key) {
-                r = credentials_set(c, key, certificate, roots, err);
-                if (r < 0)
-                        return r;
-        }
+        if (key)
+                TRY(credentials_set(c, key, certificate, roots, err));
         *ret = TAKE_PTR(c);
         return 0;
 }

@@ -97,11 +97,8 @@ int tls_uri_read(const void *bytes, size_t size, TlsUri *ret, Error *err) {
         char text[TLS_URI_SIZE] = "", again[TLS_URI_SIZE];
         char *cluster, *role, *subject, *save = NULL;
         TlsUri uri = {};
-        int r;
 
-        r = uri_check_bytes(bytes, size, err);
-        if (r < 0)
-                return r;
+        TRY(uri_check_bytes(bytes, size, err));
 
         memcpy(text, bytes, size);
         cluster = strtok_r(text + strlen(scheme), "/", &save);

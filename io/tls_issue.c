@@ -84,9 +84,7 @@ int tls_private_key_new(TlsPrivateKey **ret, Error *err) {
                 if (r < 0)
                         return tls_failed(err, r, "generate a key");
         }
-        r = private_key_set_pin(key, err);
-        if (r < 0)
-                return r;
+        TRY(private_key_set_pin(key, err));
         *ret = TAKE_PTR(key);
         return 0;
 }
@@ -111,9 +109,7 @@ int tls_private_key_read(const char *pem, size_t size, TlsPrivateKey **ret, Erro
             gnutls_x509_privkey_export_ecc_raw(key->key, &curve, NULL, NULL, NULL) < 0 ||
             curve != GNUTLS_ECC_CURVE_SECP256R1)
                 return error_set(err, -EINVAL, "not a private key of ECDSA with P-256");
-        r = private_key_set_pin(key, err);
-        if (r < 0)
-                return r;
+        TRY(private_key_set_pin(key, err));
         *ret = TAKE_PTR(key);
         return 0;
 }
@@ -191,9 +187,7 @@ static int request_read(const char *pem, size_t size, gnutls_pubkey_t key, TlsPi
         r = gnutls_pubkey_import_x509_crq(key, request, 0);
         if (r < 0)
                 return tls_failed(err, r, "read the public key of the certificate request");
-        r = tls_public_key_read(key, "certificate request", ret, err);
-        if (r < 0)
-                return r;
+        TRY(tls_public_key_read(key, "certificate request", ret, err));
         r = gnutls_x509_crq_verify(request, 0);
         if (r == GNUTLS_E_MEMORY_ERROR)
                 return tls_failed(err, r, "check the certificate request");
@@ -220,21 +214,14 @@ int tls_request_read(const char *pem, size_t size, TlsPin *ret, Error *err) {
 static int certificate_begin(gnutls_x509_crt_t crt, const uint8_t serial[static TLS_SERIAL_BYTES],
                              uint64_t now_ms, uint64_t lifetime_ms) {
         uint8_t number[TLS_SERIAL_BYTES];
-        int r;
 
         memcpy(number, serial, sizeof(number));
         number[0] = (number[0] & 0x3f) | 0x40;
 
-        r = gnutls_x509_crt_set_version(crt, 3);
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_serial(crt, number, sizeof(number));
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_activation_time(crt,
-                                                (time_t) ((now_ms - MIN(now_ms, TLS_BACKDATED_MS)) / 1000));
-        if (r < 0)
-                return r;
+        TRY(gnutls_x509_crt_set_version(crt, 3));
+        TRY(gnutls_x509_crt_set_serial(crt, number, sizeof(number)));
+        TRY(gnutls_x509_crt_set_activation_time(crt,
+                                                (time_t) ((now_ms - MIN(now_ms, TLS_BACKDATED_MS)) / 1000)));
         return gnutls_x509_crt_set_expiration_time(crt, (time_t) ((now_ms + lifetime_ms) / 1000));
 }
 
@@ -251,21 +238,12 @@ static int certificate_end(gnutls_x509_crt_t crt, gnutls_x509_crt_t issuer, cons
 /* Set the fields of a root. Return 0 or an error of GnuTLS. */
 static int root_set(gnutls_x509_crt_t crt, const TlsPrivateKey *key, uint64_t cluster_id) {
         char name[32];
-        int r;
 
         snprintf(name, sizeof(name), "fleet %016llx", (unsigned long long) cluster_id);
-        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, strlen(name));
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_key(crt, key->key);
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_basic_constraints(crt, 1, 0);
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_KEY_CERT_SIGN);
-        if (r < 0)
-                return r;
+        TRY(gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, strlen(name)));
+        TRY(gnutls_x509_crt_set_key(crt, key->key));
+        TRY(gnutls_x509_crt_set_basic_constraints(crt, 1, 0));
+        TRY(gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_KEY_CERT_SIGN));
         return gnutls_x509_crt_set_subject_key_id(crt, key->pin.bytes, TLS_PIN_BYTES);
 }
 
@@ -345,9 +323,7 @@ static int leaf_set_names(gnutls_x509_crt_t crt, const TlsIssue *issue) {
         for (char *p = common; *p; p++)
                 if ((unsigned char) *p < 0x20 || (unsigned char) *p >= 0x7f)
                         *p = '?';
-        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, common, strlen(common));
-        if (r < 0)
-                return r;
+        TRY(gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, common, strlen(common)));
         tls_uri_print(&issue->uri, uri);
         r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_URI, uri, strlen(uri), GNUTLS_FSAN_SET);
         for (size_t i = 0; i < issue->n_names && r >= 0; i++)
@@ -356,26 +332,13 @@ static int leaf_set_names(gnutls_x509_crt_t crt, const TlsIssue *issue) {
 }
 
 static int leaf_set(gnutls_x509_crt_t crt, const TlsIssue *issue, const TlsPrivateKey *ca_key) {
-        int r;
-
-        r = certificate_begin(crt, issue->serial, issue->now_ms, issue->lifetime_ms);
-        if (r < 0)
-                return r;
-        r = leaf_set_names(crt, issue);
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_basic_constraints(crt, 0, -1);
-        if (r < 0)
-                return r;
-        r = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
-        if (r < 0)
-                return r;
+        TRY(certificate_begin(crt, issue->serial, issue->now_ms, issue->lifetime_ms));
+        TRY(leaf_set_names(crt, issue));
+        TRY(gnutls_x509_crt_set_basic_constraints(crt, 0, -1));
+        TRY(gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE));
         for (unsigned i = 0; i < TLS_PURPOSES; i++)
-                if (tls_role_purposes[issue->uri.role] & 1u << i) {
-                        r = gnutls_x509_crt_set_key_purpose_oid(crt, tls_purpose_oids[i], 0);
-                        if (r < 0)
-                                return r;
-                }
+                if (tls_role_purposes[issue->uri.role] & 1u << i)
+                        TRY(gnutls_x509_crt_set_key_purpose_oid(crt, tls_purpose_oids[i], 0));
         return gnutls_x509_crt_set_authority_key_id(crt, ca_key->pin.bytes, TLS_PIN_BYTES);
 }
 
@@ -386,9 +349,7 @@ int tls_issue(const TlsIssue *issue, const TlsPrivateKey *ca_key, Text *ret, Err
         TlsPin pin;
         int r;
 
-        r = issue_check(issue, err);
-        if (r < 0)
-                return r;
+        TRY(issue_check(issue, err));
         r = tls_root_read(&(gnutls_datum_t) { (unsigned char *) issue->root, issue->root_size },
                           GNUTLS_X509_FMT_PEM, &root, &root_fields, err);
         if (r < 0)
@@ -400,9 +361,7 @@ int tls_issue(const TlsIssue *issue, const TlsPrivateKey *ca_key, Text *ret, Err
         r = gnutls_pubkey_init(&key);
         if (r < 0)
                 return tls_failed(err, r, "issue a certificate");
-        r = request_read(issue->request, issue->request_size, key, &pin, err);
-        if (r < 0)
-                return r;
+        TRY(request_read(issue->request, issue->request_size, key, &pin, err));
         r = gnutls_x509_crt_init(&crt);
         if (r < 0)
                 return tls_failed(err, r, "issue a certificate");

@@ -63,20 +63,11 @@ static int key_decode(TlsKey *key, const char *text, size_t size) {
 /* Create the credentials. Return 0 or an error of GnuTLS. */
 static int key_prepare(TlsKey *key) {
         gnutls_datum_t datum = { key->bytes, key->size };
-        int r;
 
-        r = gnutls_priority_init(&key->priority, priorities, NULL);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_allocate_client_credentials(&key->client);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_allocate_server_credentials(&key->server);
-        if (r < 0)
-                return r;
-        r = gnutls_psk_set_client_credentials(key->client, tls_key_name, &datum, GNUTLS_PSK_KEY_RAW);
-        if (r < 0)
-                return r;
+        TRY(gnutls_priority_init(&key->priority, priorities, NULL));
+        TRY(gnutls_psk_allocate_client_credentials(&key->client));
+        TRY(gnutls_psk_allocate_server_credentials(&key->server));
+        TRY(gnutls_psk_set_client_credentials(key->client, tls_key_name, &datum, GNUTLS_PSK_KEY_RAW));
         return 0;
 }
 
@@ -90,9 +81,7 @@ int tls_key_read(const char *path, TlsKey **ret, Error *err) {
                 return error_set(err, -ENOMEM, "Failed to read the key file %s: out of memory", path);
         key->refs = 1;
 
-        r = key_check_file(path, err);
-        if (r < 0)
-                return r;
+        TRY(key_check_file(path, err));
         r = read_file_at(AT_FDCWD, path, 4096, &text, &size);
         if (r < 0)
                 return error_set(err, r, "Failed to read the key file %s: %s", path, strerror(-r));

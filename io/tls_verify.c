@@ -38,9 +38,7 @@ static int certificate_read_common(gnutls_x509_crt_t crt, TlsCertificate *ret, E
         r = gnutls_pubkey_import_x509(key, crt, 0);
         if (r < 0)
                 return tls_failed(err, r, "read the public key of the certificate");
-        r = tls_public_key_read(key, "certificate", &ret->pin, err);
-        if (r < 0)
-                return r;
+        TRY(tls_public_key_read(key, "certificate", &ret->pin, err));
         r = gnutls_x509_crt_get_signature_algorithm(crt);
         if (r != GNUTLS_SIGN_ECDSA_SHA256)
                 return error_set(err, -EBADMSG,
@@ -161,9 +159,7 @@ static int leaf_read_names(gnutls_x509_crt_t crt, TlsUri *ret, Error *err) {
                         continue;
                 if (++n_uris > 1)
                         return error_set(err, -EBADMSG, "the certificate has more than one URI");
-                r = tls_uri_read(name, size, ret, err);
-                if (r < 0)
-                        return r;
+                r = TRY(tls_uri_read(name, size, ret, err));
         }
         if (n_uris == 0)
                 return leaf_no_uri(crt, n, err);
@@ -173,35 +169,19 @@ static int leaf_read_names(gnutls_x509_crt_t crt, TlsUri *ret, Error *err) {
 }
 
 static int leaf_read(gnutls_x509_crt_t crt, TlsCertificate *ret, Error *err) {
-        int r;
-
-        r = certificate_read_common(crt, ret, err);
-        if (r < 0)
-                return r;
-        r = certificate_check_usage(crt, false, GNUTLS_KEY_DIGITAL_SIGNATURE, err);
-        if (r < 0)
-                return r;
-        r = leaf_read_names(crt, &ret->uri, err);
-        if (r < 0)
-                return r;
-        r = leaf_check_purposes(crt, ret->uri.role, err);
-        if (r < 0)
-                return r;
+        TRY(certificate_read_common(crt, ret, err));
+        TRY(certificate_check_usage(crt, false, GNUTLS_KEY_DIGITAL_SIGNATURE, err));
+        TRY(leaf_read_names(crt, &ret->uri, err));
+        TRY(leaf_check_purposes(crt, ret->uri.role, err));
         return certificate_check_extensions(crt, err);
 }
 
 /* Check the fields of a root. Its signature has no meaning: a host trusts a root because it stored it, or by
  * its pin. */
 static int root_check(gnutls_x509_crt_t crt, TlsCertificate *ret, Error *err) {
-        int r;
-
         *ret = (TlsCertificate) { .uri.role = _TLS_ROLE_INVALID };
-        r = certificate_read_common(crt, ret, err);
-        if (r < 0)
-                return r;
-        r = certificate_check_usage(crt, true, GNUTLS_KEY_KEY_CERT_SIGN, err);
-        if (r < 0)
-                return r;
+        TRY(certificate_read_common(crt, ret, err));
+        TRY(certificate_check_usage(crt, true, GNUTLS_KEY_KEY_CERT_SIGN, err));
         return certificate_check_extensions(crt, err);
 }
 
@@ -223,14 +203,9 @@ static int certificate_import(const gnutls_datum_t *bytes, gnutls_x509_crt_fmt_t
 int tls_root_read(const gnutls_datum_t *bytes, gnutls_x509_crt_fmt_t format, gnutls_x509_crt_t *ret,
                   TlsCertificate *ret_fields, Error *err) {
         _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t crt = NULL;
-        int r;
 
-        r = certificate_import(bytes, format, &crt, err);
-        if (r < 0)
-                return r;
-        r = root_check(crt, ret_fields, err);
-        if (r < 0)
-                return r;
+        TRY(certificate_import(bytes, format, &crt, err));
+        TRY(root_check(crt, ret_fields, err));
         *ret = TAKE_PTR(crt);
         return 0;
 }
@@ -244,9 +219,7 @@ int tls_certificate_read(const char *pem, size_t size, TlsCertificate *ret, Erro
 
         if (size > ROOTS_PEM_MAX)
                 return error_set(err, -EBADMSG, "a file of %zu bytes is too large for certificates", size);
-        r = certificate_import(&bytes, GNUTLS_X509_FMT_PEM, &crt, err);
-        if (r < 0)
-                return r;
+        r = TRY(certificate_import(&bytes, GNUTLS_X509_FMT_PEM, &crt, err));
         if (gnutls_x509_crt_get_ca_status(crt, &critical) > 0)
                 r = root_check(crt, &fields, err);
         else
@@ -338,9 +311,7 @@ int tls_roots_chain(const TlsRoots *roots, const char *pem, size_t size, Text *r
                                err);
         if (r < 0)
                 return r;
-        r = tls_append_certificate(leaf, ret, err);
-        if (r < 0)
-                return r;
+        TRY(tls_append_certificate(leaf, ret, err));
         i = roots_find(roots, leaf);
         return i < 0 ? 0 : tls_append_certificate(roots->certificates[i], ret, err);
 }
@@ -399,18 +370,14 @@ static int verify_by_token(const TlsDer *chain, size_t n, gnutls_x509_crt_t leaf
 
 static int verify_by_chain(const TlsCheck *check, gnutls_x509_crt_t leaf, const TlsCertificate *fields,
                            uint64_t issued_after_ms, Error *err) {
-        int root = roots_find(check->roots, leaf), r;
+        int root = roots_find(check->roots, leaf);
 
         if (root < 0 && gnutls_x509_crt_check_issuer(leaf, leaf))
                 return error_set(err, -EPERM, "the certificate is self-signed");
         if (root < 0)
                 return error_set(err, -EPERM, "the certificate leads to no root that this host trusts");
-        r = verify_dates(fields, "certificate", check->now_ms, err);
-        if (r < 0)
-                return r;
-        r = verify_dates(check->roots->fields + root, "root", check->now_ms, err);
-        if (r < 0)
-                return r;
+        TRY(verify_dates(fields, "certificate", check->now_ms, err));
+        TRY(verify_dates(check->roots->fields + root, "root", check->now_ms, err));
         if (fields->not_before_ms + TLS_BACKDATED_MS <= issued_after_ms)
                 return error_set(err, -EKEYEXPIRED,
                                  "the certificate is older than the list of replicas of this host");
@@ -532,9 +499,7 @@ static int verify_read_leaf(const TlsDer *chain, size_t n, gnutls_x509_crt_t *re
                                GNUTLS_X509_FMT_DER, &leaf, err);
         if (r < 0)
                 return r;
-        r = leaf_read(leaf, ret_fields, err);
-        if (r < 0)
-                return r;
+        TRY(leaf_read(leaf, ret_fields, err));
         *ret = TAKE_PTR(leaf);
         return 0;
 }
@@ -546,9 +511,7 @@ int tls_verify(const TlsDer *chain, size_t n, const TlsCheck *check, TlsVerified
         TlsKnown known = {};
         int r;
 
-        r = verify_read_leaf(chain, n, &leaf, &verified.leaf, err);
-        if (r < 0)
-                return r;
+        r = TRY(verify_read_leaf(chain, n, &leaf, &verified.leaf, err));
         if (uri->cluster_id != check->cluster_id)
                 return error_set(err, -EXDEV, "the certificate is of cluster %016llx, not of %016llx",
                                  (unsigned long long) uri->cluster_id,

@@ -18,9 +18,7 @@ int backup_tree_check(const char *folder, const char *file, BackupDescription *r
         fd = open(data, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "Failed to open %s: %s", data, strerror(errno));
-        r = backup_file_check(fd, file, &d, err);
-        if (r < 0)
-                return r;
+        TRY(backup_file_check(fd, file, &d, err));
 
         r = tree_check_copy(folder, NULL, &meta, err);
         if (r == -ENOTSUP || (r >= 0 && meta.level > KV_LEVEL_MAX))

@@ -155,9 +155,7 @@ static int estimate_parents(Estimate *e, KvBytes key, bool made, size_t removed)
                 if (low == 0 && high == n) /* usually no parent is missing: check the last one first */
                         middle = n - 1;
 
-                r = ends[middle] < removed ? estimate_exists(e, key, ends[middle]) : 0;
-                if (r < 0)
-                        return r;
+                r = TRY(ends[middle] < removed ? estimate_exists(e, key, ends[middle]) : 0);
                 if (r > 0)
                         low = middle + 1;
                 else
@@ -192,12 +190,9 @@ static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
 static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
         uint64_t left = e->limits.counted - MIN(e->limits.counted, e->result.counted.total + e->result.known),
                  counted;
-        int r;
 
-        r = long_keys_group(&e->long_keys, e->txn, key,
-                            MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
-        if (r < 0)
-                return r;
+        TRY(long_keys_group(&e->long_keys, e->txn, key,
+                            MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted));
         estimate_count_nodes(e, counted);
         return 0;
 }
@@ -231,14 +226,11 @@ static int tree_index(const Estimate *e, uint64_t *ret) {
 static int known_to_end(Estimate *e, KvBytes dir) {
         uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), index;
         Estimated before = e->result;
-        int r;
 
         if (!e->known || e->known->slots[slot].hash != hash ||
             e->known->now_ms - e->known->slots[slot].at_ms >= COUNTED_MS)
                 return 0;
-        r = tree_index(e, &index);
-        if (r < 0)
-                return r;
+        TRY(tree_index(e, &index));
         cost_bytes(&e->result.cost, e->known->slots[slot].cost);
         e->result.known += e->known->slots[slot].counted;
         e->result.stale |= index != e->known->slots[slot].index;
@@ -260,9 +252,7 @@ static int count_below(Estimate *e, KvBytes dir) {
         r = tree_scan(e->txn, dir, count_one, e);
         if (r < 0 || !e->known || !estimate_is_over(e))
                 return r;
-        r = tree_index(e, &index);
-        if (r < 0)
-                return r;
+        TRY(tree_index(e, &index));
         e->known->slots[slot].hash = hash;
         e->known->slots[slot].at_ms = e->known->now_ms;
         e->known->slots[slot].index = index;
@@ -314,15 +304,10 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
         bool gone = removed <= cmd->key.size, unsure = !node || gone || (e->earlier && e->earlier->removes);
         Cost change = {};
         LongGroup *group;
-        int r;
 
-        r = unsure ? estimate_parents(e, cmd->key, makes, removed) : 0;
-        if (r < 0)
-                return r;
+        TRY(unsure ? estimate_parents(e, cmd->key, makes, removed) : 0);
         if (unsure && makes && tree_is_long(cmd->key)) {
-                r = estimate_group(e, cmd->key, &group);
-                if (r < 0)
-                        return r;
+                TRY(estimate_group(e, cmd->key, &group));
                 group->n++;
         }
         cost_change(&change, &(CostChange) { .key = cmd->key.size,
@@ -356,9 +341,7 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
                 cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         if (cmd->op != KV_DELETE)
                 return estimate_write(e, cmd, there ? &node : NULL, old, removed, &quoted);
-        r = there ? 0 : estimate_parents(e, cmd->key, false, removed);
-        if (r < 0)
-                return r;
+        TRY(there ? 0 : estimate_parents(e, cmd->key, false, removed));
         cost_add(&e->result.cost, &quoted);
         return estimate_delete(e, cmd, there ? &node : NULL, old);
 }
@@ -369,11 +352,8 @@ static int estimate_post(Estimate *e, const KvCommand *cmd) {
         char path[KV_KEY_MAX + 32];
         KvCommand child = *cmd;
         TreeMeta meta;
-        int r;
 
-        r = tree_meta(e->txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(e->txn, &meta));
         memcpy(path, cmd->key.data, base);
         child.op = KV_CREATE;
         child.key = (KvBytes) { path, base + (size_t) snprintf(path + base, 32, "/%020llu",
@@ -405,9 +385,7 @@ static int estimate_txn(Estimate *e, const KvCommand *cmd) {
 
         for (size_t i = 0; i < cmd->n_writes && !earlier.sweeps; i++)
                 earlier.sweeps = cmd->writes[i].op == KV_DELETE && cmd->writes[i].recursive;
-        r = estimate_checks(e, cmd);
-        if (r < 0)
-                return r;
+        r = TRY(estimate_checks(e, cmd));
         if (cmd->n_writes > 1)
                 cost_nodes(&e->result.cost, 1, COST_NESTED);
         e->earlier = cmd->n_writes > 1 ? &earlier : NULL;

@@ -341,11 +341,8 @@ static int hub_load_event(void *userdata, uint64_t index, KvBytes bytes) {
         HubWindow *w = userdata;
         KvWatchEvent *e;
         KvEvent event;
-        int r;
 
-        r = event_decode(index, bytes.data, bytes.size, &event);
-        if (r < 0)
-                return r;
+        TRY(event_decode(index, bytes.data, bytes.size, &event));
         e = hub_window_add(w, &event);
         if (!e) {
                 hub_window_clear(w, index);

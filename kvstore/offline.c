@@ -46,9 +46,7 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         if (access(o->tree_path, F_OK) < 0)
                 return error_set(err, -errno, "this host has no replica: cannot find %s: %s" OFFLINE_NEXT,
                                  o->tree_path, strerror(errno));
-        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
-        if (r < 0)
-                return r;
+        TRY(data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err));
         r = tree_read_meta(f->tree, &meta);
         if (r < 0)
                 return error_set(err, r, "Failed to read the tree in %s: %s", o->tree_path, strerror(-r));
@@ -60,12 +58,8 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
                                  o->tree_path);
         if (r < 0)
                 return r;
-        r = bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err);
-        if (r < 0)
-                return r;
-        r = raft_log_take_entries(f->log, &f->entries, &f->n, &f->first);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err));
+        TRY(raft_log_take_entries(f->log, &f->entries, &f->n, &f->first));
         if (f->first > meta.applied + 1)
                 return error_set(err, -EUCLEAN,
                                  "the tree in %s ends with entry %" PRIu64
@@ -81,9 +75,7 @@ static int offline_apply_entry(Tree *tree, uint64_t index, const RaftEntry *e) {
         const KvBytes bytes = { e->data, e->size };
         int r;
 
-        r = tree_begin_write(tree, &txn);
-        if (r < 0)
-                return r;
+        TRY(tree_begin_write(tree, &txn));
         r = e->type == RAFT_ENTRY_COMMAND ?
                     apply_batch(txn, index, e->term, e->data, e->size, NULL) :
                     apply_other(txn, index, e->term, e->type == RAFT_ENTRY_CHANGE ? &bytes : NULL);
@@ -185,15 +177,9 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *resu
         Random random;
         int r;
 
-        r = random_seed_from_system(&random);
-        if (r < 0)
-                return r;
-        r = tree_begin_write(tree, &txn);
-        if (r < 0)
-                return r;
-        r = leave_out(txn, o) ?: configure(txn, result->raft_id, o->address) ?: tree_meta(txn, ret);
-        if (r < 0)
-                return r;
+        TRY(random_seed_from_system(&random));
+        TRY(tree_begin_write(tree, &txn));
+        TRY(leave_out(txn, o) ?: configure(txn, result->raft_id, o->address) ?: tree_meta(txn, ret));
 
         do
                 ret->lineage = random_u64(&random);
@@ -203,9 +189,7 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, KvOffline *resu
         ret->configuration_index = ret->applied;
         result->new_lineage = ret->lineage;
         keys = (LineageKeys) { txn, ret->index + KV_OFFLINE_RAISE };
-        r = o->begin ? o->begin(o->userdata, result, lineage_put, &keys, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(o->begin ? o->begin(o->userdata, result, lineage_put, &keys, err) : 0);
         ret->index = keys.index;
         r = tree_set_meta(txn, ret) ?: tree_clear_events(txn, ret->index + 1);
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
@@ -232,9 +216,7 @@ static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         TreeMeta meta;
         int r;
 
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, &meta));
         ret->cluster_id = meta.cluster_id;
         ret->lineage = meta.lineage;
         ret->index = meta.index;
@@ -245,9 +227,7 @@ static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         r = tree_configuration(txn, &configuration);
         if (r < 0 || configuration.size == 0)
                 return r;
-        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_decode_servers(configuration.data, configuration.size, &servers));
         ret->n_members = servers.n;
         raft_servers_done(&servers);
         return 0;
@@ -372,9 +352,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         const char *name = strrchr(o->tree_path, '/');
         int r;
 
-        r = workshop_copy(w, tree, "checkpoint", err);
-        if (r < 0)
-                return r;
+        TRY(workshop_copy(w, tree, "checkpoint", err));
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "Failed to open %s: %s", w->path, strerror(errno));
@@ -395,22 +373,14 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
 /* Collect this host's replica in a tree beside 'beside', and describe it. */
 static int offline_collect(const KvOfflineOptions *o, const char *beside, Found *found, Workshop *w,
                            Tree **ret, KvOffline *result, Error *err) {
-        int r;
-
-        r = find(found, o, err)                                       ?:
+        TRY(find(found, o, err)                                       ?:
                     workshop_open(w, beside, err)                     ?:
                     workshop_copy(w, found->tree, "work", err)        ?:
                     workshop_open_tree(w, "work", o->quota, ret, err) ?:
-                                                                        offline_apply_all(*ret, found, err);
-        if (r < 0)
-                return r;
+                                                                        offline_apply_all(*ret, found, err));
         /* A tree that the log alone has made does not hold its identity yet. */
-        r = bootstrap_mark_tree(*ret, &found->identity, w->path, err);
-        if (r < 0)
-                return r;
-        r = offline_describe(*ret, result, err);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_mark_tree(*ret, &found->identity, w->path, err));
+        TRY(offline_describe(*ret, result, err));
         result->raft_id = found->identity.raft_id;
         return 0;
 }
@@ -423,20 +393,14 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         uint64_t term;
         int r;
 
-        r = offline_collect(o, o->tree_path, &found, &w, &tree, &result, err);
-        if (r < 0)
-                return r;
+        TRY(offline_collect(o, o->tree_path, &found, &w, &tree, &result, err));
         if (look) {
                 *ret = result;
                 return 0;
         }
 
-        r = lineage_begin(tree, o, &result, &term, err);
-        if (r < 0)
-                return r;
-        r = put_in_place(&w, o, tree, &result, 0, err);
-        if (r < 0)
-                return r;
+        TRY(lineage_begin(tree, o, &result, &term, err));
+        TRY(put_in_place(&w, o, tree, &result, 0, err));
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
@@ -469,14 +433,9 @@ static int describe_node(void *userdata, const KvNode *node) {
 static int describe_tree(const KvOfflineOptions *o, Tree *tree, BackupDescription *d) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
-        int r;
 
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_begin_read(tree, &txn));
+        TRY(tree_meta(txn, &meta));
         d->cluster_ms = meta.cluster_ms;
         d->level = meta.level;
         return o->describe ?
@@ -494,19 +453,14 @@ static int backup_describe(const KvOfflineOptions *o, const Workshop *w, Tree *t
                                                              .unconfirmed = true };
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int fd = -1;
-        int r;
 
-        r = describe_tree(o, tree, &d);
-        if (r < 0)
-                return r;
+        TRY(describe_tree(o, tree, &d));
         if (asprintf(&path, "%s/backup/data.mdb", w->path) < 0)
                 return -ENOMEM;
         fd = open(path, O_RDWR | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = backup_file_describe(fd, &d);
-        if (r < 0)
-                return r;
+        TRY(backup_file_describe(fd, &d));
         return fsync(fd) < 0 ? -errno : 0;
 }
 
@@ -515,9 +469,7 @@ static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *fo
                           KvOffline *result, Error *err) {
         int r;
 
-        r = offline_collect(o, file, found, w, ret, result, err) ?: workshop_copy(w, *ret, "backup", err);
-        if (r < 0)
-                return r;
+        TRY(offline_collect(o, file, found, w, ret, result, err) ?: workshop_copy(w, *ret, "backup", err));
         r = backup_describe(o, w, *ret, result);
         if (r < 0)
                 return error_set(err, r, "Failed to write the description of %s: %s", file, strerror(-r));
@@ -532,9 +484,7 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         KvOffline result = {};
         int r;
 
-        r = backup_check_new_file(file, err);
-        if (r < 0)
-                return r;
+        TRY(backup_check_new_file(file, err));
         r = backup_prepare(o, file, &found, &w, &tree, &result, err);
         if (r < 0 && workshop_is_full(&w, r))
                 return error_set(
@@ -587,13 +537,9 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
 /* Copy the backup to the workshop, verify and open it. */
 static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char *file, Tree **ret,
                         KvOffline *result, Error *err) {
-        int r;
-
-        r = take_in(w, file, err)                      ?:
+        TRY(take_in(w, file, err)                      ?:
                     check_backup(w, "work", file, err) ?:
-                                                         workshop_open_tree(w, "work", o->quota, ret, err);
-        if (r < 0)
-                return r;
+                                                         workshop_open_tree(w, "work", o->quota, ret, err));
         result->raft_id = BOOTSTRAP_RAFT_ID; /* of the only member of a new lineage */
         return offline_describe(*ret, result, err);
 }
@@ -603,9 +549,7 @@ static int restore_finish(const KvOfflineOptions *o, DataDir *data_dir, Tree **l
                           uint64_t term, Error *err) {
         int r;
 
-        r = data_dir_open(data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, live, err);
-        if (r < 0)
-                return r;
+        TRY(data_dir_open(data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, live, err));
         memcpy(data_dir->hardware_id, o->hardware_id, sizeof(data_dir->hardware_id));
         r = bootstrap_restored(data_dir, o->log_disk,
                                &(Identity) { .cluster_id = result->cluster_id,
@@ -647,15 +591,9 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         uint64_t term = 0;
         int r;
 
-        r = kv_restore_check(o, err) ?: workshop_open(&w, o->tree_path, err);
-        if (r < 0)
-                return r;
-        r = restore_open(&w, o, file, &tree, &result, err) ?: lineage_begin(tree, o, &result, &term, err);
-        if (r < 0)
-                return r;
-        r = put_in_place(&w, o, tree, &result, MAX(term, UINT64_C(1)), err);
-        if (r < 0)
-                return r;
+        TRY(kv_restore_check(o, err) ?: workshop_open(&w, o->tree_path, err));
+        TRY(restore_open(&w, o, file, &tree, &result, err) ?: lineage_begin(tree, o, &result, &term, err));
+        TRY(put_in_place(&w, o, tree, &result, MAX(term, UINT64_C(1)), err));
         r = restore_finish(o, &data_dir, &live, &result, term, err);
         if (r < 0)
                 return in_force(r, err);

@@ -127,7 +127,6 @@ static int proposals_submit(Proposals *p, bool empty) {
         Proposal *picked[KV_BATCH_COMMANDS_MAX];
         KvBatch batch;
         size_t n;
-        int r;
 
         if (cluster_ms == 0)
                 return -EAGAIN; /* the entries that carry it are not applied yet */
@@ -150,9 +149,7 @@ static int proposals_submit(Proposals *p, bool empty) {
         if (w.error < 0)
                 return w.error;
 
-        r = replica_submit(p->options.replica, w.bytes, w.size, &index, &term);
-        if (r < 0)
-                return r;
+        TRY(replica_submit(p->options.replica, w.bytes, w.size, &index, &term));
         p->window[p->n_window++] = index;
         if (heavy > 0)
                 budget_spend(&p->budget, loop_now_ms(p->options.loop), index, heavy);

@@ -222,9 +222,7 @@ static int take_foreign(const Asked *a, const Proposal *like, KvBytes principal,
         r = kv_command_decode(like->item.command, size, &cmd, &arena);
         if (r < 0)
                 return error_set(err, r, "the leader cannot read this command: %s", strerror(-r));
-        r = kv_command_check(&cmd, ret_status, err);
-        if (r < 0)
-                return r;
+        TRY(kv_command_check(&cmd, ret_status, err));
         if (*ret_status != KV_OK)
                 return -EINVAL;
         r = check_foreign(a, principal, &cmd, err);

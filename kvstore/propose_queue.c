@@ -206,16 +206,10 @@ int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvSt
 
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status,
                     Error *err) {
-        int r;
-
         *ret_cost = 0;
         if (replica_is_leader(p->options.replica)) {
-                r = kv_check_room(p->options.store, cmd, ret_status, err);
-                if (r < 0)
-                        return r;
-                r = proposals_check_cost(p, cmd, ret_cost, ret_status, err);
-                if (r < 0)
-                        return r;
+                TRY(kv_check_room(p->options.store, cmd, ret_status, err));
+                TRY(proposals_check_cost(p, cmd, ret_cost, ret_status, err));
         }
         if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
                 return 0;

@@ -356,16 +356,12 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                                  PROPOSE_HOST_PER_SECOND);
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
-                r = p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err);
-                if (r < 0)
-                        return r;
+                r = TRY(p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err));
                 *ret_status = KV_BUSY;
                 if (r > 0 && !host_takes_reports(p, host_writes(p, machine), (unsigned) r))
                         return error_set(err, -EBUSY, "this host reports more than once a second");
         }
-        r = relayed_take_rows(p, i);
-        if (r < 0)
-                return r;
+        TRY(relayed_take_rows(p, i));
         *ret_status = KV_OK;
         return proposals_check(p, &i->cmd, &i->cost, ret_status, err);
 }

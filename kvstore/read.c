@@ -94,9 +94,7 @@ int kv_local_get(KvStore *s, KvBytes key, KvVisit visit, void *userdata) {
 
         if (s->attached)
                 return own ? visit(userdata, own) : -ENOENT;
-        r = kv_read(s, &txn);
-        if (r < 0)
-                return r;
+        TRY(kv_read(s, &txn));
         r = tree_get(txn, key, &node);
         return r < 0 ? r : visit(userdata, &node);
 }
@@ -147,9 +145,7 @@ static int list_run(TreeTxn *txn, const KvRange *range, const KvListOps *ops, vo
         KvNode node;
         int r;
 
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, &meta));
         found.index = meta.index;
         if (!range->without_key)
                 found.error = tree_get(txn, range->key, &node);

@@ -20,11 +20,9 @@ static int record(ReadBound *f, uint64_t bound) {
 
 static int read_record(ReadBound *f) {
         _cleanup_free_ char *text = NULL;
-        int r, end = 0;
+        int end = 0;
 
-        r = read_file_at(f->dir_fd, NAME, RECORD_MAX, &text, NULL);
-        if (r < 0)
-                return r;
+        TRY(read_file_at(f->dir_fd, NAME, RECORD_MAX, &text, NULL));
         if (sscanf(text, "1\nlineage %16" SCNx64 "\nindex %20" SCNu64 "%n", &f->lineage, &f->bound, &end) !=
                     2 ||
             !streq(text + end, "\n"))

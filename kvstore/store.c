@@ -71,9 +71,7 @@ static void read_bound_ask(KvStore *s) {
 static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         int r;
 
-        r = read_bound_open(&s->read_bound, options->read_bound_path, err);
-        if (r < 0)
-                return r;
+        TRY(read_bound_open(&s->read_bound, options->read_bound_path, err));
         r = read_bound_begin(&s->read_bound, replica_identity(s->replica)->lineage, s->index,
                              data_dir_was_served(replica_data_dir(s->replica)));
         if (r >= 0 && s->read_bound.met && s->read_bound.dir_fd >= 0)
@@ -480,9 +478,7 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         kv_take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
-        r = read_bound_start(s, options, err);
-        if (r < 0)
-                return r;
+        TRY(read_bound_start(s, options, err));
 
         r = hub_new(&s->hub, s->loop, options->window ? options->window : HUB_WINDOW, s->index);
         if (r >= 0)
@@ -490,9 +486,7 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "Failed to read the events in %s: %s", options->tree_path,
                                  strerror(-r));
-        r = read_index_new(&s->reads, s->replica);
-        if (r < 0)
-                return r;
+        TRY(read_index_new(&s->reads, s->replica));
         applied = replica_applied(s->replica);
         applied->origin = random_u64(loop_random(s->loop)) ?: 1;
         applied->level_max = s->level_max;
@@ -552,9 +546,7 @@ static int store_open(KvStore *s, const KvOptions *options, Error *err) {
         int r;
 
         kv_replica_options(s, options, &replica);
-        r = replica_open(&s->replica, s->loop, &replica, options->join, err);
-        if (r < 0)
-                return r;
+        TRY(replica_open(&s->replica, s->loop, &replica, options->join, err));
         r = store_build(s, options, err);
         if (r >= 0)
                 r = kv_open_sessions(s);

@@ -264,12 +264,9 @@ static int peers_ask(Peers *peers, const PeerSession *s, Rejection *ret_cause, E
 /* Check whether both hosts can be in one cluster, and ask admit(). */
 static int peers_check(Peers *peers, const PeerSession *s, Rejection *ret_cause, Error *err) {
         const PeerHandshake *self = &peers->self, *peer = &s->handshake;
-        int r;
 
         *ret_cause = s->peer.kind == TLS_PEER_KEY ? REJECTION_CERTIFICATE : REJECTION_ADMISSION;
-        r = session_check_peer(peers, s, err);
-        if (r < 0)
-                return r;
+        TRY(session_check_peer(peers, s, err));
 
         *ret_cause = REJECTION_SELF;
         if (streq(peer->machine_id, self->machine_id) && peer->nonce == self->nonce)
@@ -642,11 +639,8 @@ const SessionEvents peers_session_events = {
 
 int peers_begin(Peers *peers, Stream *stream, KnownAddress *known) {
         PeerSession *s;
-        int r;
 
-        r = session_new(&s, &peers->session_context, stream, known != NULL, known && known->use_key);
-        if (r < 0)
-                return r;
+        TRY(session_new(&s, &peers->session_context, stream, known != NULL, known && known->use_key));
 
         peers->n_sessions++;
         s->number = ++peers->last_number;

@@ -335,15 +335,12 @@ static void peers_on_accept(void *userdata, Stream *stream) {
 
 int peers_listen(Peers *peers, const char *address, Error *err) {
         _cleanup_free_ PeerListener *l = NEW0(PeerListener, 1);
-        int r;
 
         if (!l)
                 return -ENOMEM;
 
         l->peers = peers;
-        r = peers->network->ops->listen(peers->network, address, peers_on_accept, l, &l->listener, err);
-        if (r < 0)
-                return r;
+        TRY(peers->network->ops->listen(peers->network, address, peers_on_accept, l, &l->listener, err));
 
         SLIST_INSERT_HEAD(&peers->listeners, l, listeners);
         (void) TAKE_PTR(l);

@@ -140,14 +140,11 @@ static void session_on_stall(void *userdata) {
 /* Write waiting frames in order of priority, until the stream has enough; with 'all', write all of them. */
 static int session_pump(PeerSession *s, bool all) {
         SessionFrame *f;
-        int r;
 
         for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
                 while ((f = STAILQ_FIRST(&s->queues[i])) &&
                        (all || stream_queued(s->stream) < STREAM_ENOUGH)) {
-                        r = session_write(s, f->type, f->payload, f->size);
-                        if (r < 0)
-                                return r;
+                        TRY(session_write(s, f->type, f->payload, f->size));
                         s->waiting_size -= frame_memory(f->size);
                         session_drop_first(&s->queues[i]);
                 }
@@ -169,8 +166,6 @@ static int session_queue(PeerSession *s, PeerFrame type, const void *payload, si
 }
 
 int peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        int r;
-
         if (s->state != SESSION_OPEN)
                 return -ENOTCONN;
         if (size > PEER_FRAME_MAX)
@@ -185,9 +180,7 @@ int peer_reply(PeerSession *s, PeerFrame type, const void *payload, size_t size)
                 return -ENOBUFS;
         }
 
-        r = s->waiting_size > 0 ? session_pump(s, false) : 0;
-        if (r < 0)
-                return r;
+        TRY(s->waiting_size > 0 ? session_pump(s, false) : 0);
         return s->waiting_size == 0 && stream_queued(s->stream) < STREAM_ENOUGH ?
                        session_write(s, type, payload, size) :
                        session_queue(s, type, payload, size);

@@ -103,15 +103,10 @@ void api_unit_write(Text *t, const ApiUnit *unit) {
 
 static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *ret, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        int r;
 
-        r = parse(json, size, &unit.source, err);
-        if (r < 0)
-                return r;
-        r = api_check_object(unit.source, "a unit", err) ?:
-                    json_read_fields(unit.source, JSON_FIELDS(unit_fields), &unit, err);
-        if (r < 0)
-                return r;
+        TRY(parse(json, size, &unit.source, err));
+        TRY(api_check_object(unit.source, "a unit", err) ?:
+                    json_read_fields(unit.source, JSON_FIELDS(unit_fields), &unit, err));
 
         *ret = unit;
         unit = API_UNIT_EMPTY;
@@ -274,22 +269,15 @@ static int page_read(const PageKind *kind, Parse parse, const char *json, size_t
         _cleanup_api_page_ ApiPage page = {};
         const JsonValue *items;
         char *item;
-        int r;
 
-        r = parse(json, size, &page.source, err);
-        if (r < 0)
-                return r;
-        r = api_check_object(page.source, "a page", err);
-        if (r < 0)
-                return r;
+        TRY(parse(json, size, &page.source, err));
+        TRY(api_check_object(page.source, "a page", err));
         items = json_value_member(page.source, kind->name);
         if (items && json_value_type(items) != JSON_VALUE_ARRAY)
                 return error_set(err, -EBADMSG, "%s: expected an array", kind->name);
         if (json_value_count(items) > max)
                 return error_set(err, -E2BIG, "%s: more than %zu on one page", kind->name, max);
-        r = json_read_string(page.source, "nextPageToken", &page.next_token, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_string(page.source, "nextPageToken", &page.next_token, err));
         if (page.next_token && !*page.next_token)
                 page.next_token = NULL;
 
@@ -301,12 +289,8 @@ static int page_read(const PageKind *kind, Parse parse, const char *json, size_t
                 if (kind->initial)
                         memcpy(item, kind->initial, kind->size);
                 page.n++;
-                r = api_check_object(json_value_item(items, i), kind->item, err);
-                if (r < 0)
-                        return r;
-                r = json_read_fields(json_value_item(items, i), kind->fields, kind->n_fields, item, err);
-                if (r < 0)
-                        return r;
+                TRY(api_check_object(json_value_item(items, i), kind->item, err));
+                TRY(json_read_fields(json_value_item(items, i), kind->fields, kind->n_fields, item, err));
         }
 
         *ret = TAKE_STRUCT(page);
@@ -353,17 +337,12 @@ int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size
         };
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *e;
-        int r;
 
-        r = json_value_parse(json, size, &root, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(json, size, &root, NULL));
         e = json_value_member(root, "error");
         if (json_value_type(e) != JSON_VALUE_OBJECT)
                 return -EBADMSG;
-        r = json_read_fields(e, JSON_FIELDS(fields), &error, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_read_fields(e, JSON_FIELDS(fields), &error, NULL));
 
         *ret_code = MIN(error.code, (uint64_t) 999);
         snprintf(ret, ret_size, "%s%s%s", error.message, *error.cause ? "; " : "", error.cause);

@@ -165,7 +165,6 @@ int drop_ins_append(const DropIns *d, Text *t, Error *err) {
         for (;;) {
                 const char *first = NULL;
                 size_t from = 0;
-                int r;
 
                 for (size_t i = 0; i < d->n; i++)
                         if (at[i] < d->folders[i].n &&
@@ -175,9 +174,7 @@ int drop_ins_append(const DropIns *d, Text *t, Error *err) {
                         }
                 if (!first)
                         return 0;
-                r = drop_ins_append_file(d->folders[from].name, &d->folders[from].files[at[from]], t, err);
-                if (r < 0)
-                        return r;
+                TRY(drop_ins_append_file(d->folders[from].name, &d->folders[from].files[at[from]], t, err));
                 for (size_t i = 0; i < d->n; i++)
                         at[i] += at[i] < d->folders[i].n && streq(d->folders[i].files[at[i]].name, first);
         }

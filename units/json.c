@@ -145,11 +145,8 @@ int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error
 
 int json_object_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        int r;
 
-        r = json_value_parse(text, size, &root, err);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(text, size, &root, err));
         if (json_value_type(root) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "expected a JSON object");
         *ret = TAKE_PTR(root);
@@ -250,12 +247,8 @@ int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_
         int r;
 
         snprintf(name64, sizeof(name64), "%s64", name);
-        r = json_read_string(object, name, &text, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(object, name64, &encoded, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_string(object, name, &text, err));
+        r = TRY(json_read_string(object, name64, &encoded, err));
         if (text && encoded)
                 return error_set(err, -EBADMSG, "%s and %s exclude each other: leave one out", name, name64);
         if (encoded) {

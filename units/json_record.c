@@ -66,11 +66,8 @@ static int json_read_owned(const char *text, char **ret) {
 /* A field whose member is a string. */
 static int json_read_text(const JsonValue *object, const JsonField *f, void *field, Error *err) {
         const char *text = NULL;
-        int r;
 
-        r = json_read_string(object, f->name, &text, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_string(object, f->name, &text, err));
         if (f->type == JSON_FIELD_WORD)
                 return json_read_word(f, text && *text ? text : NULL, field, err);
         if (!text && f->required)
@@ -196,9 +193,7 @@ int json_record_new(const JsonRecord *type, const char *json, size_t size, void 
         void *record;
         int r;
 
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
+        TRY(json_object_parse(json, size, &root, err));
         record = calloc(1, type->size);
         if (!record)
                 return -ENOMEM;

@@ -44,7 +44,6 @@ int machine_metadata_parse(const char *text, Pairs *ret, Error *err) {
         _cleanup_free_ char *copy = strdup(text);
         _cleanup_pairs_ Pairs pairs = {};
         char *rest = copy, *item;
-        int r;
 
         if (!copy)
                 return -ENOMEM;
@@ -64,12 +63,8 @@ int machine_metadata_parse(const char *text, Pairs *ret, Error *err) {
                 if (*strip(equals + 1) == 0)
                         return error_set(err, -EINVAL,
                                          "metadata '%.128s=': expected a value, for example zone=a", item);
-                r = machine_metadata_check(item, strip(equals + 1), err);
-                if (r < 0)
-                        return r;
-                r = pairs_set(&pairs, item, strip(equals + 1));
-                if (r < 0)
-                        return r;
+                TRY(machine_metadata_check(item, strip(equals + 1), err));
+                TRY(pairs_set(&pairs, item, strip(equals + 1)));
                 if (pairs.n > METADATA_KEYS_MAX)
                         return error_set(err, -EINVAL, "more than %d metadata keys", METADATA_KEYS_MAX);
         }

@@ -44,11 +44,8 @@ static int take_conflicts(Reading *r, const char *item, void *field) {
 
         while (*(item += strspn(item, blanks))) {
                 size_t size = strcspn(item, blanks);
-                int k;
 
-                k = take_name(r, &r->placement->conflicts, item, size);
-                if (k < 0)
-                        return k;
+                TRY(take_name(r, &r->placement->conflicts, item, size));
                 item += size;
         }
         return 0;
@@ -266,7 +263,6 @@ static int options_take_value(Reading *r, OptionTake take, void *field) {
         const char *value = r->option->value;
         _cleanup_text_ Text item = {};
         bool quoted = false;
-        int k;
 
         if (value[0] != '"' || !ends_with(value, "\""))
                 return options_take_item(r, take, field, value);
@@ -278,9 +274,7 @@ static int options_take_value(Reading *r, OptionTake take, void *field) {
                 else if (*p == ' ' && !quoted) {
                         if (item.error < 0)
                                 return item.error;
-                        k = options_take_item(r, take, field, item.chars);
-                        if (k < 0)
-                                return k;
+                        TRY(options_take_item(r, take, field, item.chars));
                         text_clear(&item);
                 } else
                         text_append_char(&item, *p);
@@ -485,9 +479,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];
-                r = options_warn_option(&reading, file);
-                if (r < 0)
-                        return r;
+                TRY(options_warn_option(&reading, file));
         }
 
         *ret = TAKE_STRUCT(placement);

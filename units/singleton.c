@@ -89,7 +89,6 @@ static int singleton_check_option(const UnitOption *o, Error *err) {
 
 int singleton_check(const char *name, const UnitFile *file, Error *err) {
         uint64_t stop_ms;
-        int r;
 
         if (!streq(unit_name_type(name), "service"))
                 return error_set(err, -EINVAL, "Singleton=yes can be used in services only");
@@ -100,9 +99,7 @@ int singleton_check(const char *name, const UnitFile *file, Error *err) {
         for (size_t i = 0; i < file->n_options; i++) {
                 if (!streq(file->options[i].section, "Service"))
                         continue;
-                r = singleton_check_option(&file->options[i], err);
-                if (r < 0)
-                        return r;
+                TRY(singleton_check_option(&file->options[i], err));
         }
         stop_ms = singleton_stop_ms(file, NULL);
         if (stop_ms >= SINGLETON_STOP_MAX_MS)

@@ -57,13 +57,9 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         if (!unit)
                 return -ENOMEM;
 
-        r = unit_name_check(name, err);
-        if (r < 0)
-                return r;
+        TRY(unit_name_check(name, err));
 
-        r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &unit->file, err);
-        if (r < 0)
-                return r;
+        TRY(unit_file_parse(text, size, UNIT_FILE_LITERAL, &unit->file, err));
 
         unit->name = strdup(name);
         unit->text = strndup(text, size); /* no zero byte inside: parsed before */
@@ -71,23 +67,15 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         if (!unit->name || !unit->text)
                 return -ENOMEM;
 
-        r = unit_file_hash(&unit->file, unit->hash);
-        if (r < 0)
-                return r;
-        r = unit_file_systemd_hash(&unit->file, unit->systemd_hash);
-        if (r < 0)
-                return r;
+        TRY(unit_file_hash(&unit->file, unit->hash));
+        TRY(unit_file_systemd_hash(&unit->file, unit->systemd_hash));
 
         memcpy(unit->base, unit->hash, sizeof(unit->base));
 
         unit->class = unit_class(name, &unit->file);
-        r = unit_class_triggered(name, &unit->file, triggered);
-        if (r < 0)
-                return r;
+        TRY(unit_class_triggered(name, &unit->file, triggered));
 
-        r = unit_measure_json(unit);
-        if (r < 0)
-                return r;
+        TRY(unit_measure_json(unit));
 
         r = options_read(&unit->file, name, &unit->placement, NULL, err);
         if (r >= 0 && triggered[0])
@@ -131,14 +119,11 @@ int unit_check_expanded(const Unit *unit, const char *name, Error *err) {
                 const UnitFile one = { .options = &unit->file.options[i], .n_options = 1 };
                 _cleanup_placement_ Placement placement = {};
                 _cleanup_warnings_ Warnings ignored = {};
-                int r;
 
                 if (!unit_file_section_is_ours(o->section) || !options_begin_with_updates(o->name) ||
                     !strchr(o->value, '%'))
                         continue;
-                r = options_read(&one, name, &placement, &ignored, err);
-                if (r < 0)
-                        return r;
+                TRY(options_read(&one, name, &placement, &ignored, err));
         }
         return 0;
 }
@@ -147,25 +132,17 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
         int r;
 
-        r = unit_check_name(unit->name, err);
-        if (r < 0)
-                return r;
+        TRY(unit_check_name(unit->name, err));
         if (unit->file.n_options == 0 && !quadlet_is(unit->name))
                 return error_set(err, -EINVAL,
                                  "a unit file needs at least one option in a [section]; here is none");
 
-        r = install_check(unit->name, &unit->file, err);
-        if (r < 0)
-                return r;
-        r = quadlet_check(unit->name, unit->text, &unit->file, err);
-        if (r < 0)
-                return r;
+        TRY(install_check(unit->name, &unit->file, err));
+        TRY(quadlet_check(unit->name, unit->text, &unit->file, err));
 
         /* As in fleet, the combinations are those before specifiers are replaced: an answer must not depend
          * on the instance. */
-        r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
-        if (r < 0)
-                return r;
+        r = TRY(options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err));
         if (!unexpanded.global && !strchr(unit->name, '@')) /* the only instance of its set */
                 r = update_warn(&unexpanded.update, unit->name, 1,
                                 unexpanded.move == PLACEMENT_STOP_FIRST || unexpanded.singleton,
@@ -174,35 +151,20 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
                 r = warnings_add_rest(&unit->warnings);
         if (r < 0)
                 return r;
-        r = placement_check(&unexpanded, steps, err);
-        if (r < 0)
-                return r;
-        r = placement_check_patterns(&unit->placement, err);
-        if (r < 0)
-                return r;
-        r = update_check(&unexpanded.update, &unexpanded.health, &unit->file, err);
-        if (r < 0)
-                return r;
-        r = unit_check_expanded(unit, unit->name, err);
-        if (r < 0)
-                return r;
-        r = unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(placement_check(&unexpanded, steps, err));
+        TRY(placement_check_patterns(&unit->placement, err));
+        TRY(update_check(&unexpanded.update, &unexpanded.health, &unit->file, err));
+        TRY(unit_check_expanded(unit, unit->name, err));
+        TRY(unexpanded.singleton ? singleton_check(unit->name, &unit->file, err) : 0);
         return unit_check_size(unit, err);
 }
 
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
         _cleanup_unit_ Unit *unit = NULL;
         size_t steps = 0;
-        int r;
 
-        r = unit_read(name, text, size, &unit, err);
-        if (r < 0)
-                return r;
-        r = unit_check(unit, &steps, err);
-        if (r < 0)
-                return r;
+        TRY(unit_read(name, text, size, &unit, err));
+        TRY(unit_check(unit, &steps, err));
 
         *ret = TAKE_PTR(unit);
         return 0;
@@ -423,14 +385,12 @@ void unit_set_own(Unit *unit, size_t size) {
 int unit_compose(const Unit *instance, const Unit *template, Unit **ret) {
         _cleanup_text_ Text text = {};
         _cleanup_unit_ Unit *unit = NULL;
-        int r;
 
         text_append_bytes(&text, template->text, template->text_size);
         text_append_bytes(&text, instance->text + instance->text_size - instance->own_size,
                           instance->own_size);
-        r = text.error < 0 ? text.error : unit_read(instance->name, text.chars ?: "", text.size, &unit, NULL);
-        if (r < 0)
-                return r;
+        TRY(text.error < 0 ? text.error :
+                             unit_read(instance->name, text.chars ?: "", text.size, &unit, NULL));
         unit_set_own(unit, instance->own_size);
         memcpy(unit->base, template->hash, sizeof(unit->base));
         *ret = TAKE_PTR(unit);
@@ -508,18 +468,12 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         uint64_t own_size = 0;
         int r;
 
-        r = json_object_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(root, "text", &text, err);
-        if (r < 0)
-                return r;
+        TRY(json_object_parse(json, size, &root, err));
+        TRY(json_read_string(root, "text", &text, err));
         if (!text)
                 return error_set(err, -EBADMSG, "the unit has no text");
 
-        r = unit_read(name, text, strlen(text), &unit, err);
-        if (r < 0)
-                return r;
+        TRY(unit_read(name, text, strlen(text), &unit, err));
         r = json_read_fields(root, JSON_FIELDS(owner_fields), unit, err);
         if (r >= 0)
                 r = json_read_u64(root, "own", &own_size, err);

@@ -231,7 +231,6 @@ static int scan_option(Scanner *s, UnitFile *file, Error *err) {
 
 static int parse_literal(Scanner s, UnitFile *file, Error *err) {
         Span section = {};
-        int r;
 
         while (s.at < s.end) {
                 size_t blank = section.start ? space_length(s.at, s.end) : 0;
@@ -242,18 +241,12 @@ static int parse_literal(Scanner s, UnitFile *file, Error *err) {
                 else if (*s.at == '[') {
                         file->section_line = s.line;
                         s.at++;
-                        r = scan_section(&s, &section, err);
-                        if (r < 0)
-                                return r;
-                        r = unit_file_begin_section(file, section);
-                        if (r < 0)
-                                return r;
+                        TRY(scan_section(&s, &section, err));
+                        TRY(unit_file_begin_section(file, section));
                 } else if (*s.at == '#' || *s.at == ';')
                         skip_comment(&s);
                 else if (section.start) {
-                        r = scan_option(&s, file, err);
-                        if (r < 0)
-                                return r;
+                        TRY(scan_option(&s, file, err));
                 } else
                         scanner_next(&s); /* before the first section, any text is allowed */
         }
@@ -340,16 +333,11 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
 int unit_file_parse(const char *text, size_t size, UnitFileGrammar grammar, UnitFile *ret, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
         Scanner scanner = { .at = text, .end = text + size, .line = 1 };
-        int r;
 
-        r = check_bytes(text, size, grammar == UNIT_FILE_LITERAL ? UNIT_LINE_MAX : UNIT_SIZE_MAX, err);
-        if (r < 0)
-                return r;
+        TRY(check_bytes(text, size, grammar == UNIT_FILE_LITERAL ? UNIT_LINE_MAX : UNIT_SIZE_MAX, err));
 
-        r = grammar == UNIT_FILE_LITERAL ? parse_literal(scanner, &file, err) :
-                                           parse_systemd(scanner, &file, err);
-        if (r < 0)
-                return r;
+        TRY(grammar == UNIT_FILE_LITERAL ? parse_literal(scanner, &file, err) :
+                                           parse_systemd(scanner, &file, err));
 
         *ret = TAKE_STRUCT(file);
         return 0;

@@ -166,9 +166,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         _cleanup_reply_ Reply reply = {};
         int r;
 
-        r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err));
         r = reply_check(&reply, err);
         if (r < 0 || !ret)
                 return r;

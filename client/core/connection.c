@@ -163,16 +163,13 @@ static int easy_set_up(Connection *c, CURL *easy, const char *method, const char
 
 int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err) {
         _cleanup_connection_ Connection *c = NEW0(Connection, 1);
-        int r;
 
         if (!c)
                 return -ENOMEM;
         c->settings = *settings;
         c->settings.endpoint = NULL;
         c->limit_ms = UINT64_MAX;
-        r = endpoint_parse(c, settings->endpoint, err);
-        if (r < 0)
-                return r;
+        TRY(endpoint_parse(c, settings->endpoint, err));
 
         c->easy = curl_easy_init();
         if (!c->easy)
@@ -237,11 +234,8 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                    *problem = c->problem[0] ? c->problem : curl_easy_strerror(code),
                    *unknown = change ? ", the change may still be made" : "";
         long number = 0;
-        int r;
 
-        r = tls_error(c, code, problem, err);
-        if (r < 0)
-                return r;
+        TRY(tls_error(c, code, problem, err));
         switch (code) {
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
@@ -334,7 +328,6 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         struct curl_slist headers = { .data = (char *) type };
         bool change = !streq(method, "GET");
         uint64_t limit_ms = MIN(change ? c->settings.write_ms : c->settings.read_ms, c->limit_ms);
-        int r;
 
         curl_easy_reset(c->easy);
         if ((body && body->error < 0) || easy_set_up(c, c->easy, method, path, &reply) < 0)
@@ -353,9 +346,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
         }
-        r = connection_perform(c, &reply, limit_ms, change, err);
-        if (r < 0)
-                return r;
+        TRY(connection_perform(c, &reply, limit_ms, change, err));
         *ret = reply;
         reply = (Reply) {};
         return 0;
@@ -578,9 +569,7 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
-        r = stream_new(c, method, path, line, userdata, &s, err);
-        if (r < 0)
-                return r;
+        r = TRY(stream_new(c, method, path, line, userdata, &s, err));
         do
                 r = stream_wait(s, STREAM_WAIT_MS, err);
         while (r >= 0);

@@ -8,11 +8,8 @@
 int files_names(char **args, size_t n, Names *ret) {
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
-                int r;
 
-                r = name ? names_add(ret, name, strlen(name)) : -ENOMEM;
-                if (r < 0)
-                        return r;
+                TRY(name ? names_add(ret, name, strlen(name)) : -ENOMEM);
         }
         return 0;
 }
@@ -22,9 +19,7 @@ int files_read_drop_ins(const char *path, const char *name, bool own, Text *t, E
         _cleanup_drop_ins_ DropIns d = {};
         int r;
 
-        r = drop_ins_init(&d, name);
-        if (r < 0)
-                return r;
+        r = TRY(drop_ins_init(&d, name));
         for (size_t i = 0; i < d.n; i++) {
                 _cleanup_free_ char *folder = NULL;
 
@@ -115,16 +110,13 @@ int files_parse_argument(const char *argument, char **ret_path, char **ret_name,
         const char *slash = strrchr(argument, '/');
         _cleanup_free_ char *name = unit_name_from_argument(argument);
         _cleanup_text_ Text t = {};
-        int r;
 
         text_append_bytes(&t, argument, slash ? (size_t) (slash - argument) + 1 : 0);
         text_append(&t, name ? name : "");
         *ret_path = text_take(&t, NULL);
         if (!name || !*ret_path)
                 return -ENOMEM;
-        r = unit_name_check(name, err);
-        if (r < 0)
-                return r;
+        TRY(unit_name_check(name, err));
         *ret_name = TAKE_PTR(name);
         return 0;
 }
@@ -137,9 +129,7 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         r = files_parse_argument(argument, ret_path, ret_name, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", argument);
-        r = files_find_path(*ret_path, *ret_name, &path, &from_template);
-        if (r < 0)
-                return r;
+        r = TRY(files_find_path(*ret_path, *ret_name, &path, &from_template));
         if (r > 0) {
                 free(*ret_path);
                 *ret_path = text_take(&path, NULL);

@@ -114,9 +114,7 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         }
         if (GROW(l->pages, l->capacity, l->n_pages + 1) < 0)
                 return -ENOMEM;
-        r = client_request(c, "GET", client_path(&t), NULL, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(client_request(c, "GET", client_path(&t), NULL, &reply, err));
 
         l->pages[l->n_pages] = (ApiPage) {};
         r = kind->read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
@@ -136,13 +134,9 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
 }
 
 static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
-        int r;
-
         l->kind = kind;
         do {
-                r = listing_read_page(c, path, kind, l, err);
-                if (r < 0)
-                        return r;
+                TRY(listing_read_page(c, path, kind, l, err));
                 if (l->n_pages > PAGES_MAX || l->size > LISTING_SIZE_MAX)
                         return error_set(err, -EBADMSG,
                                          "fleetd's answer to %s has more than %d pages, or %d bytes", path,

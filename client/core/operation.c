@@ -84,9 +84,7 @@ int operation_show(Operation *o, const char *name, ProgressMark mark, const char
         text_printable(&t, "%s%s%s %s", name, *place ? " → " : "", place, word);
         if (*note)
                 text_printable(&t, "%s%s", mark == PROGRESS_DONE ? " " : ": ", note);
-        r = operation_has_news(o, name, &t);
-        if (r < 0)
-                return r;
+        r = TRY(operation_has_news(o, name, &t));
         if (o->waits && !o->progress && !client_prints_json(o->client))
                 o->progress = progress_new(&o->items);
         progress_set(o->progress, name, mark, place, word, note);
@@ -179,9 +177,7 @@ static int operation_poll(Operation *o, const OperationType *type, void *userdat
                         return r;
                 if (subscribes) {
                         subscribes = false;
-                        r = operation_subscribe(o, type, userdata, err);
-                        if (r < 0)
-                                return r;
+                        r = TRY(operation_subscribe(o, type, userdata, err));
                         continue;
                 }
                 if (r == -EAGAIN) {

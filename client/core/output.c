@@ -519,17 +519,11 @@ static int print_columns(const Table *t, bool legend) {
         (void) scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
         (void) scols_table_set_termwidth(table, fit_columns(t, output_columns(), widths) + 1);
         /* The widths are ours: versions of libsmartcols cut differently. */
-        r = scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
-        if (r < 0)
-                return r;
+        TRY(scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER));
         scols_table_enable_noheadings(table, !legend);
         scols_table_enable_colors(table, output_has_colours());
-        r = scols_table_set_column_separator(table, "  ");
-        if (r < 0)
-                return r;
-        r = fill(table, t, widths, legend);
-        if (r < 0)
-                return r;
+        TRY(scols_table_set_column_separator(table, "  "));
+        TRY(fill(table, t, widths, legend));
         r = scols_print_table_to_string(table, &text);
         if (r < 0 || !*text)
                 return r;

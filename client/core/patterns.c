@@ -69,15 +69,11 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
         _cleanup_listing_ Listing units = {};
         size_t n_matched = 0;
         bool any = false;
-        int r;
 
         for (size_t i = 0; i < n; i++)
                 any = any || is_pattern(args[i]);
-        if (any) {
-                r = client_units(c, &units, err);
-                if (r < 0)
-                        return r;
-        }
+        if (any)
+                TRY(client_units(c, &units, err));
         for (size_t i = 0; i < n; i++) {
                 bool pattern = any && is_pattern(args[i]);
                 size_t before = ret->n;

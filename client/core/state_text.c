@@ -254,7 +254,6 @@ int state_report_away(Client *c, const char *unit, const char *machine, Listing 
         _cleanup_listing_ Listing states = {};
         const ApiState *s = NULL;
         const ApiMachine *m;
-        int r;
 
         m = listing_machine(machines, machine);
         if (!m) {
@@ -268,9 +267,7 @@ int state_report_away(Client *c, const char *unit, const char *machine, Listing 
         (void) client_get_json(c, "/fleet/v1/cluster", &cluster, NULL);
         if (cluster && machine_age(cluster, m) < RESTART_MS)
                 return 0;
-        r = client_states(c, unit, &states, err);
-        if (r < 0)
-                return r;
+        TRY(client_states(c, unit, &states, err));
         for (size_t i = 0; i < states.n; i++)
                 if (same_string(states.states[i].machine_id, machine))
                         s = &states.states[i];

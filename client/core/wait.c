@@ -454,9 +454,7 @@ int wait_for_text(Client *c, const char *name, const char *hash, uint64_t failed
         int r;
 
         text_printf(&continued, "has the %s text; the cluster continues to restart it", which);
-        r = continued.error < 0 ? continued.error : names_add(&names, name, strlen(name));
-        if (r < 0)
-                return r;
+        TRY(continued.error < 0 ? continued.error : names_add(&names, name, strlen(name)));
         progress = progress_new(&names);
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_RUNNING,

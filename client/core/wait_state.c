@@ -343,11 +343,8 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         const JsonValue *machines;
         GlobalCount count = {};
         size_t n_decided;
-        int r;
 
-        r = client_get_json(w->client, client_path_of(&path, "/fleet/v1/why/", u->name, ""), &root, err);
-        if (r < 0)
-                return r;
+        TRY(client_get_json(w->client, client_path_of(&path, "/fleet/v1/why/", u->name, ""), &root, err));
         machines = json_value_member(root, "machines");
         JSON_EACH(m, machines) {
                 if (!member_bool(m, "fits"))
@@ -522,17 +519,12 @@ static int wait_read_unit(Wait *w, WaitUnit *u, Error *err) {
         int r;
 
         if (!gone) {
-                r = client_unit(w->client, u->name, &unit, err);
-                if (r < 0)
-                        return r;
+                r = TRY(client_unit(w->client, u->name, &unit, err));
                 exists = r > 0;
         }
         /* A submitted unit without a machine has no states. */
-        if (gone || (exists && (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE))) {
-                r = client_states(w->client, u->name, &states, err);
-                if (r < 0)
-                        return r;
-        }
+        if (gone || (exists && (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE)))
+                TRY(client_states(w->client, u->name, &states, err));
         return wait_check(w, u, exists ? &unit : NULL, &states, err);
 }
 

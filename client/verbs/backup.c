@@ -128,9 +128,7 @@ static int verify(const Client *c, const char *path, const char *name, BackupDes
                   bool *ret_known, Error *err) {
         int r;
 
-        r = backup_read(path, ret, err);
-        if (r < 0)
-                return r;
+        r = TRY(backup_read(path, ret, err));
         *ret_known = r > 0;
         r = backup_open_tree(path);
         if (r != EXIT_DONE)
@@ -144,12 +142,8 @@ static int backup_write(Client *c, const char *file, Error *err) {
         bool known = false;
         int r;
 
-        r = draft_open(&draft, file, err);
-        if (r < 0)
-                return r;
-        r = receive(c, &draft, file, err);
-        if (r < 0)
-                return r;
+        TRY(draft_open(&draft, file, err));
+        TRY(receive(c, &draft, file, err));
         r = verify(c, draft.path, file, &d, &known, err);
         if (r != EXIT_DONE)
                 return r;

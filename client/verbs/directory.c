@@ -183,17 +183,11 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
                         return client_fail_machine(r, err);
                 q->machine = given = found->id;
         }
-        r = choose_machine(q, items, machines, &q->machine, err);
-        if (r < 0)
-                return r;
-        r = check_names(q, given, items, err);
-        if (r < 0)
-                return r;
+        TRY(choose_machine(q, items, machines, &q->machine, err));
+        r = TRY(check_names(q, given, items, err));
 
         while (q->machine && at < json_value_count(items)) {
-                r = post_names(c, q, items, &at, &n, &names, err);
-                if (r < 0)
-                        return r;
+                TRY(post_names(c, q, items, &at, &n, &names, err));
                 n_sent += n;
         }
         q->machine = q->machine ?: given;
@@ -355,17 +349,11 @@ static int directory_run(Client *c, char **args, size_t n, Error *err) {
                 client_note("directory %s: expected the names of units", args[0]);
                 return EXIT_USAGE;
         }
-        r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err));
         if (!q.kind && client_prints_json(c))
                 return output_line(reply.body.chars);
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
-        if (r < 0)
-                return r;
-        r = client_all_machines(c, &machines, err);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(reply.body.chars, reply.body.size, &root, err));
+        TRY(client_all_machines(c, &machines, err));
         items = json_value_member(root, "problems");
         r = q.kind ? resolve(c, &q, items, &machines, err) :
                      directory_print_problems(c, items, &machines, err);

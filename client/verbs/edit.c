@@ -260,11 +260,8 @@ static int edited_text(const Client *c, const char *name, const char *path, char
                 _cleanup_free_ char *text = NULL;
                 char answer[16];
                 size_t size;
-                int r;
 
-                r = read_edited(c, path, &text, &size, err);
-                if (r < 0)
-                        return r;
+                TRY(read_edited(c, path, &text, &size, err));
                 if (unit_verify(name, text, size, &faults, &warnings) < 0)
                         return -ENOMEM;
                 files_print_warnings(name, &faults, "");
@@ -291,9 +288,7 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
                 ApiUnit change = client_change_of(unit->name);
 
                 *err = (Error) {};
-                r = client_unit(c, unit->name, &now, err);
-                if (r < 0)
-                        return r;
+                r = TRY(client_unit(c, unit->name, &now, err));
                 if (r == 0)
                         return error_set(err, -ENOENT, "another client destroyed the unit meanwhile");
                 if (!streq(now.hash ?: "", unit->hash ?: "") || !streq(now.text ?: "", unit->text ?: ""))
@@ -340,18 +335,14 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
         const char *problem;
         int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &cluster, err);
-        if (r < 0)
-                return r;
+        TRY(client_get_json(c, "/fleet/v1/cluster", &cluster, err));
         problem = member_text(cluster, "problem");
         if (!json_value_member(cluster, "leader"))
                 return error_set(err, -EAGAIN, "%s cannot be changed: %s (fleetctl status)", unit->name,
                                  *problem ? problem : "the cluster has no leader");
         if (!unit->owner || !*unit->owner)
                 return 0;
-        r = client_machines(c, &machines, err);
-        if (r < 0)
-                return r;
+        TRY(client_machines(c, &machines, err));
         owner = listing_machine(&machines, unit->owner);
         if (!owner || !owner->presence || !streq(owner->presence, "up"))
                 return 0;
@@ -414,9 +405,7 @@ static int edit_wait(Client *c, const ApiUnit *unit, const char *text, const Edi
                 r = rollout_wait(c, &goals, err);
         if (r != EXIT_DONE || before->runs)
                 return r;
-        r = unit_read(unit->name, text, strlen(text), &edited, err);
-        if (r < 0)
-                return r;
+        TRY(unit_read(unit->name, text, strlen(text), &edited, err));
         return wait_for_text(c, unit->name, unit_name_is_instance(unit->name) ? NULL : edited->hash,
                              before->failed_ms, "new", err);
 }
@@ -436,12 +425,8 @@ static int edit_one(Client *c, const char *argument, Error *err) {
         r = fetch(c, name, &unit);
         if (r != EXIT_DONE)
                 return r;
-        r = edit_check(c, &unit, err);
-        if (r < 0)
-                return r;
-        r = edit_read_run(c, &unit, &before);
-        if (r < 0)
-                return r;
+        TRY(edit_check(c, &unit, err));
+        TRY(edit_read_run(c, &unit, &before));
         if (!editor_of_environment() && !isatty(STDIN_FILENO))
                 return error_set(err, -EINVAL,
                                  "%s cannot be edited: standard input is no terminal; set SYSTEMD_EDITOR, "
@@ -449,9 +434,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                                  "--replace %s",
                                  name, name, name, name);
         append_unit_text(&text, &unit);
-        r = draft_make(&draft, name, &text, err);
-        if (r < 0)
-                return r;
+        TRY(draft_make(&draft, name, &text, err));
         r = edited_text(c, name, draft.path, &edited, err);
         if (r < 0) {
                 (void) client_fail(r, err);
@@ -464,9 +447,7 @@ static int edit_one(Client *c, const char *argument, Error *err) {
                         client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
-        r = output_discard(*c->options.output);
-        if (r < 0)
-                return r;
+        TRY(output_discard(*c->options.output));
         edit_note_apart(c, &unit, edited, &apart);
         change = client_change_of(name);
         change.text = edited;

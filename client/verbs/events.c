@@ -187,9 +187,7 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
         Events *all = userdata;
         int r;
 
-        r = json_value_parse(line, size, &root, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(line, size, &root, NULL));
         all->index = MAX(all->index, member_number(root, "index"));
         if (!*member_text(root, "kind")) /* the end of the past; later ones are keep-alives */
                 return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
@@ -477,9 +475,7 @@ int events_explain_matches(Client *c, const Listing *machines, char **args, size
                         int r;
 
                         unit = unit_name_from_argument(value);
-                        r = unit ? events_know_unit(c, unit, err) : -ENOMEM;
-                        if (r < 0)
-                                return r;
+                        r = TRY(unit ? events_know_unit(c, unit, err) : -ENOMEM);
                         if (r > 0)
                                 continue;
                         status = client_note_absent(c, unit);
@@ -543,7 +539,6 @@ static int events_run(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(events_done)
                 Events all = { .client = c, .json = streq(o->output, "json"), .index = o->after_index };
-        int r;
 
         all.last = o->last;
         if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
@@ -553,15 +548,10 @@ static int events_run(Client *c, char **args, size_t n, Error *err) {
                 return EXIT_USAGE;
         if (patterns_read(args, n, &all.names) < 0)
                 return -ENOMEM;
-        r = client_all_machines(c, &all.machines, err);
-        if (r < 0)
-                return r;
+        TRY(client_all_machines(c, &all.machines, err));
         events_follow(&all);
-        if (all.none && all.status == EXIT_DONE) {
-                r = explain_none(&all, err);
-                if (r < 0)
-                        return r;
-        }
+        if (all.none && all.status == EXIT_DONE)
+                TRY(explain_none(&all, err));
         return all.status;
 }
 

@@ -91,9 +91,7 @@ static int export_write_file(const Exporter *x, const char *name, const void *by
         _cleanup_close_ int fd = -1;
         int r;
 
-        r = create_file(x, name, &fd, err);
-        if (r < 0)
-                return r;
+        TRY(create_file(x, name, &fd, err));
         r = write_all(fd, bytes, size);
         return r < 0 ? error_set(err, r, "Failed to write %s/%s: %s", x->path, name, strerror(-r)) : 0;
 }
@@ -142,9 +140,7 @@ static int write_unit(Exporter *x, const SnapshotNode *node, Text *targets, Erro
                 return error_prefix(err, r, "%s", name);
         if (asprintf(&path, "units/%s", name) < 0)
                 return -ENOMEM;
-        r = export_write_file(x, path, unit->text, unit->text_size, err);
-        if (r < 0)
-                return r;
+        TRY(export_write_file(x, path, unit->text, unit->text_size, err));
         text_append(targets, x->n_units++ > 0 ? ",\n  \"" : "\n  \"");
         text_append_json(targets, name, strlen(name));
         text_append(targets, "\": \"");
@@ -191,9 +187,7 @@ static int export_write_units(Exporter *x, Error *err) {
                         export_append_metadata(x, n, machine, &metadata);
                 if (!starts_with(n->key, unit_prefix))
                         continue;
-                r = write_unit(x, n, &targets, err);
-                if (r < 0)
-                        return r;
+                r = TRY(write_unit(x, n, &targets, err));
         }
         text_append(&targets, x->n_units > 0 ? "\n}\n" : "}\n");
         text_append(&metadata, x->n_metadata > 0 ? "\n  }\n}\n" : "}\n");
@@ -233,9 +227,7 @@ static int write_keys(Exporter *x, Error *err) {
         _cleanup_close_ int fd = -1;
         int r;
 
-        r = create_file(x, "keys.json", &fd, err);
-        if (r < 0)
-                return r;
+        TRY(create_file(x, "keys.json", &fd, err));
         x->next = x->snapshot.keys.table;
         *err = (Error) {};
         r = kv_export_nodes(next_key, x, fd, err);
@@ -265,18 +257,10 @@ static int write_description(const Exporter *x, Error *err) {
 static int exporter_run(Client *c, Exporter *x, const char *dir, Error *err) {
         int r;
 
-        r = exporter_open(x, dir, err);
-        if (r < 0)
-                return r;
-        r = snapshot_read(c, &x->snapshot, err);
-        if (r < 0)
-                return r;
-        r = export_write_units(x, err);
-        if (r < 0)
-                return r;
-        r = write_keys(x, err);
-        if (r < 0)
-                return r;
+        TRY(exporter_open(x, dir, err));
+        TRY(snapshot_read(c, &x->snapshot, err));
+        TRY(export_write_units(x, err));
+        TRY(write_keys(x, err));
         r = write_description(x, err);
         return r < 0 ? r : exporter_commit(x, err);
 }
@@ -307,13 +291,10 @@ static void export_print_result(const Client *c, const Exporter *x) {
 
 static int export_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(exporter_done) Exporter x = { .fd = -1 };
-        int r;
 
         if (n != 1)
                 return client_usage("export: expected a folder, which is new or empty");
-        r = exporter_run(c, &x, args[0], err);
-        if (r < 0)
-                return r;
+        TRY(exporter_run(c, &x, args[0], err));
         export_print_result(c, &x);
         return EXIT_DONE;
 }

@@ -97,9 +97,7 @@ int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         if (!found->items || !found->before_ms)
                 return -ENOMEM;
         if (many) {
-                r = client_units(c, &units, err);
-                if (r < 0)
-                        return r;
+                TRY(client_units(c, &units, err));
                 r = client_states(c, NULL, &states, err);
         }
         for (; r >= 0 && found->n < found->names.n; found->n++) {
@@ -148,14 +146,9 @@ static void found_note_machine(Client *c, char **args, size_t n, const char *nam
 
 int found_find(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         size_t kept = 0, n_absent = 0;
-        int r;
 
-        r = files_names(args, n, &ret->names);
-        if (r < 0)
-                return r;
-        r = found_read(c, ret, false, err);
-        if (r < 0)
-                return r;
+        TRY(files_names(args, n, &ret->names));
+        TRY(found_read(c, ret, false, err));
         for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];

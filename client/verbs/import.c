@@ -96,12 +96,8 @@ static int read_contents(const Fleet *f, const char *hash, char **ret, Error *er
         if (r < 0)
                 return error_prefix(err, r, "contents of hash %.7s", hash);
         raw = member_text(value, "Raw");
-        r = unit_file_parse(raw, strlen(raw), UNIT_FILE_LITERAL, &file, err);
-        if (r < 0)
-                return r;
-        r = unit_file_hash(&file, found);
-        if (r < 0)
-                return r;
+        TRY(unit_file_parse(raw, strlen(raw), UNIT_FILE_LITERAL, &file, err));
+        TRY(unit_file_hash(&file, found));
         if (!streq(found, hash))
                 return error_set(err, -EBADMSG, "the text has hash %.7s, expected %.7s", found, hash);
         *ret = strdup(raw);
@@ -130,14 +126,10 @@ static int fleet_read_unit(Fleet *f, const char *name, const JsonValue *job, Err
         char hash[UNIT_HASH_SIZE];
         int r;
 
-        r = json_value_parse(object, strlen(object), &value, err);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(object, strlen(object), &value, err));
         if (read_hash(value, hash) < 0)
                 return error_set(err, -EBADMSG, "object without a UnitHash of 20 bytes");
-        r = read_contents(f, hash, &text, err);
-        if (r < 0)
-                return r;
+        TRY(read_contents(f, hash, &text, err));
         r = read_target(job, &target, err);
         return r < 0 ? r : import_add(&f->units, name, TAKE_PTR(text), target, err);
 }
@@ -182,26 +174,17 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                            &f->etcd, err);
         if (r < 0)
                 return r;
-        r = read_directory(c, f, "job", &f->jobs, err);
-        if (r < 0)
-                return r;
-        r = read_directory(c, f, "unit", &f->contents, err);
-        if (r < 0)
-                return r;
-        r = read_directory(c, f, "machines", &f->machines, err);
-        if (r < 0)
-                return r;
+        TRY(read_directory(c, f, "job", &f->jobs, err));
+        TRY(read_directory(c, f, "unit", &f->contents, err));
+        r = TRY(read_directory(c, f, "machines", &f->machines, err));
         if (!f->jobs)
                 return error_set(err, -ENOENT,
                                  "no registry of fleet in this etcd: no job/ below the prefix; see "
                                  "--etcd-key-prefix");
 
         jobs = json_value_member(json_value_member(f->jobs, "node"), "nodes");
-        JSON_EACH(item, jobs) {
-                r = read_job(f, item, err);
-                if (r < 0)
-                        return r;
-        }
+        JSON_EACH(item, jobs)
+                TRY(read_job(f, item, err));
         return fleet_read_metadata(f);
 }
 
@@ -232,9 +215,7 @@ static int import_etcd(Client *c, Error *err) {
                     "units continue to run.",
                     n_new, plural(n_new), f.units.n_metadata_new))
                 return EXIT_FAILED;
-        r = import_send(c, &f.units, err);
-        if (r < 0)
-                return r;
+        TRY(import_send(c, &f.units, err));
         printf("Imported %zu unit%s and %zu metadata of machines\n", n_new, plural(n_new),
                f.units.n_metadata_new);
         return EXIT_DONE;

@@ -62,14 +62,11 @@ static int read_object(const Folder *f, const char *name, JsonValue **ret, Error
 static int read_description(const Folder *f, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t format;
-        int r;
 
         if (faccessat(f->fd, "export.json", F_OK, 0) < 0 && errno == ENOENT)
                 return error_set(err, -ENOENT, "%s has no export.json: it is no export; see fleetctl export",
                                  f->path);
-        r = read_object(f, "export.json", &root, err);
-        if (r < 0)
-                return r;
+        TRY(read_object(f, "export.json", &root, err));
         format = member_number(root, "format");
         if (format == 0)
                 return error_set(err, -EBADMSG, "%s/export.json has no format: it is no export", f->path);
@@ -120,9 +117,7 @@ static int read_units(Folder *f, Error *err) {
 
         if (fd < 0)
                 return error_set(err, -errno, "Failed to open %s/units: %s", f->path, strerror(errno));
-        r = read_object(f, "targets.json", &f->targets, err);
-        if (r < 0)
-                return r;
+        TRY(read_object(f, "targets.json", &f->targets, err));
         if (json_value_each(f->targets, check_target, f) < 0)
                 return error_set(err, -ENOENT, "%s/targets.json names a unit without a file in %s/units",
                                  f->path, f->path);
@@ -156,9 +151,7 @@ static int folder_read_metadata(Folder *f, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         int r;
 
-        r = read_object(f, "metadata.json", &root, err);
-        if (r < 0)
-                return r;
+        TRY(read_object(f, "metadata.json", &root, err));
         r = json_value_each(root, folder_add_machine, f);
         return r == -EBADMSG ?
                        error_set(err, r, "%s/metadata.json: expected {\"MACHINE ID\":{\"KEY\":\"VALUE\"}}",
@@ -242,15 +235,9 @@ static int folder_read_all(Folder *f, Error *err) {
         f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (f->fd < 0)
                 return error_set(err, -errno, "Failed to open %s: %s", f->path, strerror(errno));
-        r = read_description(f, err);
-        if (r < 0)
-                return r;
-        r = read_units(f, err);
-        if (r < 0)
-                return r;
-        r = folder_read_metadata(f, err);
-        if (r < 0)
-                return r;
+        TRY(read_description(f, err));
+        TRY(read_units(f, err));
+        TRY(folder_read_metadata(f, err));
         r = import_compare(f->client, &f->units, f->client->options.replace, err);
         return r < 0 ? r : compare_keys(f, err);
 }
@@ -338,9 +325,7 @@ int import_folder(Client *c, const char *dir, Error *err) {
         if (!client_confirm(c, "Import?", "%zu unit%s, %zu metadata of machines and %zu key%s are imported.",
                             n_units, plural(n_units), f.units.n_metadata_new, n_keys, plural(n_keys)))
                 return EXIT_FAILED;
-        r = folder_send(&f, err);
-        if (r < 0)
-                return r;
+        TRY(folder_send(&f, err));
         if (!json)
                 printf("Imported %zu unit%s, %zu metadata of machines and %zu key%s\n", n_units,
                        plural(n_units), f.units.n_metadata_new, n_keys, plural(n_keys));

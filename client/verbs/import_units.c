@@ -25,7 +25,6 @@ void import_units_done(ImportUnits *units) {
 int import_add(ImportUnits *units, const char *name, char *text, TargetState target, Error *err) {
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
         ImportUnit *unit;
-        int r;
 
         if (GROW(units->items, units->capacity, units->n + 1) < 0) {
                 free(text);
@@ -35,9 +34,7 @@ int import_add(ImportUnits *units, const char *name, char *text, TargetState tar
         *unit = (ImportUnit) { .name = strdup(name), .text = text, .target = target };
         if (!unit->name)
                 return -ENOMEM;
-        r = unit_verify(name, text, strlen(text), &faults, &warnings);
-        if (r < 0)
-                return r;
+        TRY(unit_verify(name, text, strlen(text), &faults, &warnings));
         if (faults.n > 0 && asprintf(&unit->rejected, "rejected: %s", faults.items[0].message) < 0) {
                 unit->rejected = NULL;
                 return -ENOMEM;
@@ -116,22 +113,17 @@ static int compare_metadata(Client *c, ImportUnits *units, Error *err) {
 
 int import_compare(Client *c, ImportUnits *units, bool replace, Error *err) {
         _cleanup_listing_ Listing existing = {};
-        int r;
 
         if (units->n > 0)
                 qsort(units->items, units->n, sizeof(*units->items), by_name);
-        r = client_units(c, &existing, err);
-        if (r < 0)
-                return r;
+        TRY(client_units(c, &existing, err));
         for (size_t i = 0; i < units->n; i++) {
                 ImportUnit *u = &units->items[i];
                 _cleanup_unit_ Unit *unit = NULL;
 
                 u->action = IMPORT_REJECTED;
                 if (!u->rejected) {
-                        r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
-                        if (r < 0)
-                                return r;
+                        TRY(unit_read(u->name, u->text, strlen(u->text), &unit, err));
                         u->action = action_for(u, unit, listing_unit(&existing, u->name), replace);
                 }
                 units->counts[u->action]++;

@@ -236,14 +236,11 @@ static int merge_open(Client *c, Merge *m, const Journals *j, const char *name, 
                 const ApiMachine *machine = &j->machines[i];
                 _cleanup_text_ Text path = {};
                 Source *s = &m->sources[m->n_sources++];
-                int r;
 
                 *s = (Source) { .merge = m, .status = -1, .machine = machine, .unit = name };
                 journal_path(c, j, name, machine->id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
-                r = stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err);
-                if (r < 0)
-                        return r;
+                TRY(stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err));
         }
         return 0;
 }
@@ -311,9 +308,7 @@ static int merge_turn(Merge *m, Error *err) {
                         n_open++;
                         continue;
                 }
-                r = source_end(m, i, r, &lost);
-                if (r < 0)
-                        return r;
+                r = TRY(source_end(m, i, r, &lost));
         }
         return (int) n_open;
 }
@@ -601,9 +596,7 @@ static int journal_run(Client *c, char **args, size_t n, Error *err) {
                 if (r < 0)
                         return client_fail_after(r, err,
                                                  "Error retrieving list of active machines from fleet API: ");
-                r = journal_note_missing(c, &machines, &names, global);
-                if (r < 0)
-                        return r;
+                r = TRY(journal_note_missing(c, &machines, &names, global));
                 if (keep_reachable(&machines) < 0)
                         return -ENOMEM;
         }

@@ -269,17 +269,13 @@ static int on_change(void *userdata, const char *line, size_t size) {
         const JsonValue *node;
         int r;
 
-        r = json_value_parse(line, size, &root, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(line, size, &root, NULL));
         if (json_value_member(root, "errorCode")) {
                 text_append_bytes(&watch->refusal, line, size);
                 return watch->refusal.error;
         }
         node = json_value_member(root, "node");
-        r = json_read_u64(node, "modifiedIndex", &watch->index, NULL);
-        if (r < 0)
-                return r;
+        r = TRY(json_read_u64(node, "modifiedIndex", &watch->index, NULL));
         watch->changed = true;
         if (watch->command) {
                 r = run_for_change(watch, root, node);
@@ -291,9 +287,7 @@ static int on_change(void *userdata, const char *line, size_t size) {
                 (void) output_line(line);
         else {
                 printf("%s ", member_text(root, "action"));
-                r = print_key(node);
-                if (r < 0)
-                        return r;
+                TRY(print_key(node));
                 if (*member_text(node, "value"))
                         putchar(' ');
                 else if (member_bool(node, "dir"))
@@ -327,9 +321,7 @@ static int watch_once(Watch *watch, const Text *path, Reply *ret_reply, Error *e
 
         watch->changed = false;
         text_clear(&watch->refusal);
-        r = stream_new(watch->client->connection, "GET", client_path(path), on_change, watch, &s, err);
-        if (r < 0)
-                return r;
+        r = TRY(stream_new(watch->client->connection, "GET", client_path(path), on_change, watch, &s, err));
         do {
                 r = stream_wait(s, watch->lost_ms > 0 ? LOST_POLL_MS : WAIT_MS, err);
                 watch_note(watch, stream_status(s) == 200);

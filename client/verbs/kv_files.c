@@ -162,14 +162,8 @@ static int export_node(void *userdata, const KvListed *node) {
 }
 
 static int export_all(Client *c, const char *key, Exporting *ex) {
-        int r;
-
-        r = kv_pages(c, key, "limit=1000", export_node, ex, &ex->err);
-        if (r < 0)
-                return r;
-        r = flush_empty(ex);
-        if (r < 0)
-                return r;
+        TRY(kv_pages(c, key, "limit=1000", export_node, ex, &ex->err));
+        TRY(flush_empty(ex));
         if (ex->dir_fd < 0)
                 text_append(&ex->json, ex->n > 0 ? "\n}" : "}");
         return ex->json.error;

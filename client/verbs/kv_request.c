@@ -104,9 +104,7 @@ int kv_run(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
         int r;
 
-        r = kv_connect(c, q, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(kv_connect(c, q, &reply, err));
         if (!is_success(&reply))
                 return kv_fail_answer(&reply, q->method, client_path(&q->path), &q->code);
         if (streq(c->options.output, "json")) {
@@ -125,9 +123,7 @@ int kv_send(Client *c, KvRequest *q, Error *err) {
         _cleanup_(kv_error_done) EtcdError e = {};
         int r;
 
-        r = kv_connect(c, q, &reply, err);
-        if (r < 0)
-                return r;
+        r = TRY(kv_connect(c, q, &reply, err));
         q->index = reply.index;
         if (is_success(&reply)) {
                 r = json_value_parse(reply.body.chars ?: "", reply.body.size, &q->root, NULL);

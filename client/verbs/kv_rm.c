@@ -92,9 +92,8 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
 
         if (n == 0)
                 return 0;
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
-        if (r < 0)
-                return r;
+        r = TRY(connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply,
+                                   err));
         switch (reply.status) {
         case 200:
                 return 1;
@@ -152,9 +151,7 @@ static int remove_below(Client *c, const char *key, KvRequest *request, Error *e
                                 (void) usleep(PAUSE_US);
                         in_parts = true;
                         *err = (Error) {};
-                        r = remove_leaves(c, key, err);
-                        if (r < 0)
-                                return r;
+                        r = TRY(remove_leaves(c, key, err));
                 } else if (r == -EBUSY)
                         (void) usleep(PAUSE_US);
                 else

@@ -35,15 +35,12 @@ int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size) {
 
 int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
         _cleanup_text_ Text path = {};
-        int r;
 
         text_append(&path, "/fleet/v1/kv/value");
         kv_append_clean(&path, key, true);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err);
-        if (r < 0)
-                return r;
+        TRY(connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err));
         return ret->status == 200 ? 0 : -ENODATA;
 }
 
@@ -84,9 +81,7 @@ int kv_listed_read(const JsonValue *node, KvListed *ret, Error *err) {
         };
         int r;
 
-        r = json_read_fields(node, JSON_FIELDS(fields), ret, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_fields(node, JSON_FIELDS(fields), ret, err));
         r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
         if (r <= 0)
                 return r < 0 ? r : error_set(err, -EBADMSG, "a node without a key");
@@ -114,9 +109,7 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 append_prefix(&path, prefix);
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
-                r = client_request(c, "GET", client_path(&path), NULL, &reply, err);
-                if (r < 0)
-                        return r;
+                TRY(client_request(c, "GET", client_path(&path), NULL, &reply, err));
 
                 size += reply.body.size;
                 if (size > KV_PAGES_SIZE_MAX)
@@ -135,13 +128,9 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                         r = kv_listed_read(item, &node, err);
                         if (r < 0)
                                 return error_prefix(err, r, "fleetd's answer");
-                        r = each(userdata, &node);
-                        if (r < 0)
-                                return r;
+                        r = TRY(each(userdata, &node));
                 }
-                r = json_read_string(page, "nextPageToken", &token, err);
-                if (r < 0)
-                        return r;
+                r = TRY(json_read_string(page, "nextPageToken", &token, err));
                 if (token && same_string(token, former))
                         return error_set(err, -EBADMSG, "fleetd's answer repeats a page");
         } while (token);
@@ -191,9 +180,7 @@ static int print_change(const JsonValue *change) {
         int r;
 
         fputs(member_text(change, "action"), stdout);
-        r = print_bytes(node, "key");
-        if (r < 0)
-                return r;
+        TRY(print_bytes(node, "key"));
         if (member_bool(node, "dir"))
                 putchar('/');
         r = print_bytes(node, "value");
@@ -217,9 +204,7 @@ static int kv_txn(Client *c, char **args, size_t n, Error *err) {
                 return error_set(
                         err, -EINVAL,
                         "a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err));
         if (reply.status != 200)
                 return fail_reply(&reply);
         if (streq(c->options.output, "json")) {
@@ -247,27 +232,21 @@ static int on_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         All *all = userdata;
         char message[ERROR_MESSAGE_MAX] = "";
-        int r, code = 0;
+        int code = 0;
 
-        r = json_value_parse(line, size, &root, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(line, size, &root, NULL));
         if (json_value_member(root, "error")) {
                 (void) api_error_read(line, size, &code, message, sizeof(message));
                 fprintf(stderr, "Error:  %d: %s\n", code, message);
                 all->status = kv_is_rejected(code) ? EXIT_KV : EXIT_FAILED;
                 return 0;
         }
-        r = json_read_u64(root, "index", &all->index, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_read_u64(root, "index", &all->index, NULL));
         if (all->json)
                 (void) output_line(line);
         else if (json_value_member(root, "action")) {
                 printf("%llu ", (unsigned long long) all->index);
-                r = print_change(root);
-                if (r < 0)
-                        return r;
+                TRY(print_change(root));
         }
         return output_flush();
 }

@@ -330,9 +330,7 @@ static int list_print_table(const Client *c, const List *list, const Choice *cho
                 return r;
         table = list_fill(c, list, &other, d);
         if (!c->options.fields && table_is_too_wide(&table)) {
-                r = choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other);
-                if (r < 0)
-                        return r;
+                TRY(choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other));
                 table_done(&table);
                 table = list_fill(c, list, &other, d);
         }
@@ -457,9 +455,7 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
                 _cleanup_text_ Text t = {};
 
                 list->write(&t, &d.items);
-                r = output_built(&t);
-                if (r < 0)
-                        return r;
+                TRY(output_built(&t));
                 r = list_note_missing(c, list, &missing, err);
         } else
                 r = list_print(c, list, &choice, &d, &missing, err);

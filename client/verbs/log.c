@@ -150,9 +150,7 @@ static int log_fill(Log *l) {
                 }
                 if (r < 0 || !waiting)
                         return r;
-                r = log_source_read(waiting, LOG_TURN_MS);
-                if (r < 0)
-                        return r;
+                r = TRY(log_source_read(waiting, LOG_TURN_MS));
                 if (waiting->stream && TAILQ_EMPTY(&waiting->entries))
                         source_note_silence(waiting, clock_monotonic_ms() - begin_ms);
         }
@@ -224,15 +222,10 @@ static int log_turn(Log *l, Error *err) {
         for (size_t i = 0; i < l->n_sources; i++) {
                 LogSource *s = &l->sources[i];
 
-                if (s->retry_ms > 0 && clock_monotonic_ms() >= s->retry_ms) {
-                        r = log_source_open(s, err);
-                        if (r < 0)
-                                return r;
-                }
+                if (s->retry_ms > 0 && clock_monotonic_ms() >= s->retry_ms)
+                        r = TRY(log_source_open(s, err));
                 if (s->stream && s->held < HELD_MAX) {
-                        r = log_source_read(s, 0);
-                        if (r < 0)
-                                return r;
+                        r = TRY(log_source_read(s, 0));
                         any = any || r > 0;
                         last = s->stream ? s : last;
                 }
@@ -330,13 +323,9 @@ static int log_check(Log *l, char **args, size_t n, uint64_t *ret_until_ms) {
 static int log_set_filters(Log *l, char **args, size_t n, uint64_t until_ms) {
         const Options *o = &l->client->options;
         _cleanup_text_ Text matches = {};
-        int r;
 
-        for (size_t i = 0; i < n; i++) {
-                r = append_match(&matches, &l->machines, args[i]);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < n; i++)
+                TRY(append_match(&matches, &l->machines, args[i]));
         if (o->follow)
                 text_append(&l->filters, "&follow=true");
         if (until_ms > 0)
@@ -380,14 +369,11 @@ static int log_select_recent(Log *l) {
 static int log_select(Log *l) {
         _cleanup_free_ char *copy = strdup(l->client->options.machine ?: "");
         char *rest = l->client->options.machine ? copy : NULL;
-        int r;
 
         l->sources = NEW0(LogSource, l->machines.n + 1);
         if (!copy || !l->sources)
                 return -ENOMEM;
-        r = rest ? 0 : log_select_recent(l);
-        if (r < 0)
-                return r;
+        TRY(rest ? 0 : log_select_recent(l));
         while (rest) {
                 const char *name = strsep(&rest, ",");
                 const ApiMachine *machine = NULL;
@@ -397,9 +383,7 @@ static int log_select(Log *l) {
                         client_note_machine(&l->machines, n, "--machine=", name);
                         return n == 0 ? EXIT_ABSENT : EXIT_FAILED;
                 }
-                r = log_add_source(l, machine);
-                if (r < 0)
-                        return r;
+                TRY(log_add_source(l, machine));
         }
         return EXIT_DONE;
 }
@@ -421,9 +405,7 @@ static int log_run(Client *c, char **args, size_t n, Error *err) {
         r = log_check(&l, args, n, &until_ms);
         if (r != EXIT_DONE)
                 return r;
-        r = client_all_machines(c, &l.machines, err);
-        if (r < 0)
-                return r;
+        TRY(client_all_machines(c, &l.machines, err));
         r = log_select(&l);
         if (r != EXIT_DONE)
                 return r;

@@ -62,9 +62,7 @@ static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
         for (size_t i = 0; i < n; i++) {
                 Host *h = &d->hosts[d->n_hosts];
 
-                r = client_find_host(&d->machines, args[i], &h->machine, err);
-                if (r < 0)
-                        return r;
+                TRY(client_find_host(&d->machines, args[i], &h->machine, err));
                 d->n_hosts++;
                 (void) client_path_of(&h->path, "/fleet/v1/machines/", h->machine->id, "/maintenance");
                 append_machine_name(&h->name, &d->machines, h->machine->id);
@@ -100,15 +98,12 @@ static void host_print(const Host *h, const char *text) {
 
 static int drain_print_json(Drain *d, Error *err) {
         _cleanup_text_ Text t = {};
-        int r;
 
         json_open(&t, NULL, '{');
         json_open(&t, "machines", '[');
         for (size_t i = 0; i < d->n_hosts; i++) {
                 text_append(&t, i > 0 ? "," : "");
-                r = client_append_answer(d->client, d->hosts[i].path.chars, &t, err);
-                if (r < 0)
-                        return r;
+                TRY(client_append_answer(d->client, d->hosts[i].path.chars, &t, err));
         }
         json_close(&t, ']');
         json_close(&t, '}');
@@ -140,9 +135,7 @@ static int cordon_host(Drain *d, Host *h, Error *err) {
         bool before, json = client_prints_json(d->client);
         int r;
 
-        r = host_read(d, h, err);
-        if (r < 0)
-                return r;
+        TRY(host_read(d, h, err));
         before = !host_is(h, "none");
         r = ends ? client_request(d->client, "DELETE", h->path.chars, NULL, NULL, err) :
                    host_put(d, h, "cordoned", 0, err);
@@ -257,18 +250,12 @@ static int drain_read(Drain *d, Error *err) {
                 if (r < 0)
                         return 1;
                 units = json_value_member(h->state, "units");
-                JSON_EACH(item, units) {
-                        r = unit_refresh(d, h, item);
-                        if (r < 0)
-                                return r;
-                }
+                JSON_EACH(item, units)
+                        r = TRY(unit_refresh(d, h, item));
         }
         for (size_t i = 0; i < d->n_units; i++)
-                if (!d->units[i].seen && !d->units[i].left) {
-                        r = unit_end(d, i);
-                        if (r < 0)
-                                return r;
-                }
+                if (!d->units[i].seen && !d->units[i].left)
+                        TRY(unit_end(d, i));
         operation_draw(&d->operation);
         return 0;
 }
@@ -320,7 +307,6 @@ static bool drain_has_others(const Drain *d) {
  * rejected alone, and the others would stay cordoned. */
 static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host, Error *err) {
         bool others = deadline_ms > 0 || drain_has_others(d);
-        int r;
 
         for (size_t i = 0; i < d->n_hosts; i++) {
                 Host *h = &d->hosts[i];
@@ -333,9 +319,7 @@ static int drain_check_all(Drain *d, uint64_t deadline_ms, const Host **ret_host
                                 "it is %s: its units move without a drain; to keep other units away from "
                                 "it when it returns: fleetctl cordon %s",
                                 streq(presence, "lost") ? presence : "shut down", h->name.chars ?: "");
-                r = others ? 0 : host_read(d, h, err);
-                if (r < 0)
-                        return r;
+                TRY(others ? 0 : host_read(d, h, err));
                 if (!others && member_number(h->state, "unitsLeft") > 0)
                         return error_set(err, -EREMOTEIO,
                                          "no other machine can run units: its units would stay; to stop "
@@ -349,9 +333,7 @@ static int drain_begin(Drain *d, Host *h, uint64_t deadline_ms, Error *err) {
         uint64_t n;
         int r;
 
-        r = host_put(d, h, "draining", deadline_ms, err);
-        if (r < 0)
-                return r;
+        TRY(host_put(d, h, "draining", deadline_ms, err));
         r = host_read(d, h, err);
         if (r < 0 || client_prints_json(d->client) || host_is(h, "drained"))
                 return r;
@@ -392,9 +374,7 @@ static int drain_look(void *userdata, Error *err) {
         Drain *d = userdata;
         int r;
 
-        r = drain_read(d, err);
-        if (r < 0)
-                return r;
+        r = TRY(drain_read(d, err));
         return r > 0 ? -ENODATA : drain_check(d);
 }
 

@@ -240,18 +240,14 @@ static int moving_run(Moving *m, const ApiMachine *to, Error *err) {
         r = moving_request(m, to, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to move %s: ", m->name);
-        r = client_refresh_json(m->client, client_path(&m->path), &m->state, err);
-        if (r < 0)
-                return r;
+        TRY(client_refresh_json(m->client, client_path(&m->path), &m->state, err));
         text_append(&m->id, to ? to->id : member_text(m->state, "id"));
         text_append(&m->from, member_text(m->state, "from"));
         if (m->id.error < 0 || m->from.error < 0)
                 return -ENOMEM;
         if (!to && moving_is(m, "none") && streq(m->id.chars ?: "", before))
                 return moving_end(m, true, err); /* it has ended already */
-        r = moving_print_followers(m);
-        if (r < 0)
-                return r;
+        TRY(moving_print_followers(m));
         if (no_block && !client_prints_json(m->client))
                 return operation_show(&m->operation, m->name, PROGRESS_UNDERWAY,
                                       member_text(m->state, "machine"), "requested", "");
@@ -267,12 +263,8 @@ static int move_run(Client *c, char **args, size_t n, Error *err) {
 
         if (n == 0 || n > 2)
                 return client_usage("move: expected one unit, and at most one machine by its name or ID");
-        r = moving_init(&m, args[0], err);
-        if (r < 0)
-                return r;
-        r = client_refresh_json(c, client_path(&m.path), &m.state, err);
-        if (r < 0)
-                return r;
+        TRY(moving_init(&m, args[0], err));
+        r = TRY(client_refresh_json(c, client_path(&m.path), &m.state, err));
         if (r == 0) {
                 client_note_absent(c, m.name);
                 if (n > 1 && client_find_host(&m.machines, args[0], &to, NULL) >= 0 &&

@@ -134,16 +134,10 @@ static int view_read(Client *c, View *v, Error *err) {
         const char *token = NULL;
         int r;
 
-        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err);
-        if (r < 0)
-                return r;
-        r = json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err);
-        if (r < 0)
-                return r;
+        TRY(client_request(c, "GET", "/fleet/v1/cluster", NULL, &v->answer, err));
+        r = TRY(json_value_parse(v->answer.body.chars, v->answer.body.size, &v->cluster, err));
         do {
-                r = view_read_page(c, v, &token, err);
-                if (r < 0)
-                        return r;
+                r = TRY(view_read_page(c, v, &token, err));
         } while (token);
         r = client_all_machines(c, &v->machines, err);
         return r < 0 ? r : view_read_history(c, v, NULL, err);
@@ -446,21 +440,16 @@ static void print_access(Client *c, const View *v) {
 
 static int screen_print(Client *c, const View *v) {
         _cleanup_text_ Text recent = {}, line = {};
-        int r;
 
         print_summary(v);
-        r = problems_print(v, c->options.full);
-        if (r < 0)
-                return r;
+        TRY(problems_print(v, c->options.full));
         print_voters(v);
         print_leaving(v);
         print_maintenance(v);
         print_reboots(v);
         print_rollouts(v);
         print_reverted(v);
-        r = events_append_recent(v->history, v->n_history, &v->machines, &recent);
-        if (r < 0)
-                return r;
+        TRY(events_append_recent(v->history, v->n_history, &v->machines, &recent));
         if (recent.size > 0) {
                 text_printf(&line, "  recent   %s", recent.chars);
                 output_words(&line, LABEL_WIDTH);
@@ -505,8 +494,6 @@ int overview(Client *c, Error *err) {
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (!member_bool(v.cluster, "removed"))
                 client_note_stale(c);
-        r = client_prints_json(c) ? json_print(&v) : screen_print(c, &v);
-        if (r < 0)
-                return r;
+        TRY(client_prints_json(c) ? json_print(&v) : screen_print(c, &v));
         return v.n_problems > 0 ? EXIT_FAILED : EXIT_DONE;
 }

@@ -180,9 +180,7 @@ static int plan_run(Client *c, char **args, size_t n, Error *err) {
         r = plan_body(c, args, n, &body, err);
         if (r != EXIT_DONE)
                 return r;
-        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
-        if (r < 0)
-                return r;
+        TRY(client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err));
         r = client_take_answer(c, &reply, &root, err);
         if (r != EXIT_DONE || !root)
                 return r;

@@ -231,13 +231,10 @@ static int reboot_status(Client *c, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *all;
         bool failed = false;
-        int r;
 
         if (client_prints_json(c))
                 return client_print_answer(c, reboots_path, err);
-        r = client_get_json(c, reboots_path, &root, err);
-        if (r < 0)
-                return r;
+        TRY(client_get_json(c, reboots_path, &root, err));
         all = json_value_member(root, "reboots");
         JSON_EACH(item, all) {
                 _cleanup_text_ Text line = {};
@@ -256,15 +253,10 @@ static int reboot_status(Client *c, Error *err) {
 static int reboot_change(Client *c, const char *method, const char *path, const char *text, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         bool none;
-        int r;
 
-        r = client_get_json(c, reboots_path, &root, err);
-        if (r < 0)
-                return r;
+        TRY(client_get_json(c, reboots_path, &root, err));
         none = json_value_count(json_value_member(root, "reboots")) == 0;
-        r = client_request(c, method, path, NULL, NULL, err);
-        if (r < 0)
-                return r;
+        TRY(client_request(c, method, path, NULL, NULL, err));
         if (client_prints_json(c))
                 return client_print_answer(c, reboots_path, err);
         puts(none ? no_reboot : text);

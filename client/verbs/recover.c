@@ -184,7 +184,6 @@ static bool majority_answers(const JsonValue *cluster) {
 static int recover_wait(Recovery *r, Error *err) {
         for (unsigned ms = 0; r->cluster; ms += RECOVER_POLL_MS) {
                 bool stale = member_number(r->cluster, "staleSec") > 0;
-                int e;
 
                 if (majority_answers(r->cluster) || (stale && member_number(r->cluster, "attemptMs") <= ms))
                         return 0;
@@ -202,9 +201,7 @@ static int recover_wait(Recovery *r, Error *err) {
                         client_note("waiting until each other host has had the time to answer");
                 (void) usleep(RECOVER_POLL_MS * 1000);
                 r->cluster = json_value_free(r->cluster);
-                e = client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err);
-                if (e < 0)
-                        return e;
+                TRY(client_get_json(r->client, "/fleet/v1/cluster", &r->cluster, err));
         }
         return 0;
 }
@@ -310,7 +307,6 @@ static int recover_check_copy(const Recovery *r, Error *err) {
 static int recover_explain(Recovery *r, Error *err) {
         _cleanup_text_ Text t = {};
         const JsonValue *best, *silent = NULL;
-        int e;
 
         if (!r->cluster) {
                 client_note(
@@ -324,9 +320,7 @@ static int recover_explain(Recovery *r, Error *err) {
                         "a majority of the voters answers: nothing is lost, and a recovery would divide the "
                         "cluster; see fleetctl status");
         } else {
-                e = recover_check_copy(r, err);
-                if (e < 0)
-                        return e;
+                TRY(recover_check_copy(r, err));
                 text_printable(&t,
                                "This host, %s, has index %llu, and as its last entry %llu, term %llu. The "
                                "other replicas:",
@@ -335,17 +329,11 @@ static int recover_explain(Recovery *r, Error *err) {
                                                              member_number(r->cluster, "raftIndex")),
                                (unsigned long long) (member_number(r->cluster, "lastTerm") ?:
                                                              member_number(r->cluster, "term")));
-                e = output_built(&t);
-                if (e < 0)
-                        return e;
+                TRY(output_built(&t));
                 r->alone = json_value_count(json_value_member(r->cluster, "voters")) == 1;
                 best = print_others(r, &silent);
-                e = output_flush();
-                if (e < 0)
-                        return e;
-                e = recover_check(r, best, silent, err);
-                if (e < 0)
-                        return e;
+                TRY(output_flush());
+                TRY(recover_check(r, best, silent, err));
         }
         printf("A recovery makes this host a cluster of one with its own keys:\n"
                "- Changes that only the lost hosts have are lost. Recover on the host with the highest term "
@@ -402,9 +390,7 @@ static int restore_explain(Recovery *r, const char *file, const char *keys, Erro
         _cleanup_text_ Text t = {};
         int e, status;
 
-        e = backup_read(file, &d, err);
-        if (e < 0)
-                return e;
+        e = TRY(backup_read(file, &d, err));
         status = restore_check(r, file, keys, err);
         if (status != EXIT_DONE)
                 return status;

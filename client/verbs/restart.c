@@ -123,9 +123,7 @@ static int restart_stop(Client *c, const char *name, Progress *progress, Error *
         const Names one = { .items = (char **) &name, .n = 1 };
         int r;
 
-        r = client_set_state(c, name, TARGET_LOADED, err);
-        if (r < 0)
-                return r;
+        TRY(client_set_state(c, name, TARGET_LOADED, err));
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STOPPED,
                                       .target = TARGET_LOADED,
@@ -141,13 +139,9 @@ static int restart_stop(Client *c, const char *name, Progress *progress, Error *
 static int stop_and_start(Client *c, Found *f, Progress *progress, Error *err) {
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
-        int r;
 
-        if (stops) {
-                r = restart_stop(c, f->name, progress, err);
-                if (r < 0)
-                        return r;
-        }
+        if (stops)
+                TRY(restart_stop(c, f->name, progress, err));
         f->before_ms = 0;
         if (client_states(c, f->name, &states, NULL) >= 0)
                 found_set_states(f, &states);

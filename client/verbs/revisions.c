@@ -94,9 +94,7 @@ static int history_run(Client *c, char **args, size_t n, Error *err) {
         if (n != 1)
                 return client_usage("history: expected one unit");
         name = unit_name_from_argument(args[0]);
-        r = name ? revisions_request(c, name, NULL, &reply, err) : -ENOMEM;
-        if (r < 0)
-                return r;
+        r = TRY(name ? revisions_request(c, name, NULL, &reply, err) : -ENOMEM);
         if (r == 0)
                 return client_note_absent(c, name);
         return print_revisions(c, &reply, err);
@@ -265,9 +263,7 @@ static int revert_run(Client *c, char **args, size_t n, Error *err) {
                 return client_usage("revert: expected a unit, and if wanted the number of a revision "
                                     "(fleetctl history UNIT)");
         name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &now, err) : -ENOMEM;
-        if (r < 0)
-                return r;
+        r = TRY(name ? client_unit(c, name, &now, err) : -ENOMEM);
         if (r == 0)
                 return client_note_absent(c, name);
         if (n == 2)

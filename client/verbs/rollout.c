@@ -264,9 +264,7 @@ static int sets_read(Sets *s, Error *err) {
                 if (set->repeated)
                         continue;
                 set->seen |= set->hash && streq(rollout_set_text(set, "wanted"), set->hash);
-                r = s->quiet ? 0 : set_print_changes(s, set);
-                if (r < 0)
-                        return r;
+                r = TRY(s->quiet ? 0 : set_print_changes(s, set));
                 set->ended = set_has_ended(s, set);
                 if (set->ended)
                         set_print_end(set);
@@ -395,13 +393,9 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         Set *set;
         int r;
 
-        r = sets_add(&s, unit_name_from_argument(unit), NULL);
-        if (r < 0)
-                return r;
+        TRY(sets_add(&s, unit_name_from_argument(unit), NULL));
         set = &s.sets[0];
-        r = client_refresh_json(c, client_path(&set->path), &set->answer, err);
-        if (r < 0)
-                return r;
+        r = TRY(client_refresh_json(c, client_path(&set->path), &set->answer, err));
         if (r == 0)
                 return client_note_absent(c, set->name);
         json_open(&body, NULL, '{');
@@ -426,9 +420,7 @@ static int sets_find(Sets *s, char **args, size_t n, Error *err) {
                 r = sets_add(s, unit_name_from_argument(args[i]), NULL);
         if (n > 0)
                 return r;
-        r = client_get_json(s->client, "/fleet/v1/rollouts", &root, err);
-        if (r < 0)
-                return r;
+        r = TRY(client_get_json(s->client, "/fleet/v1/rollouts", &root, err));
         all = json_value_member(root, "rollouts");
         for (size_t i = 0; i < json_value_count(all) && r == 0; i++)
                 r = sets_add(s, strdup(member_text(json_value_item(all, i), "name")), NULL);
@@ -456,14 +448,10 @@ static int sets_print_json(const Sets *s, Error *err) {
 
         text_append(&t, "{\"rollouts\":[");
         for (size_t i = 0; i < s->n; i++) {
-                int r;
-
                 if (s->sets[i].repeated || s->sets[i].gone)
                         continue;
                 text_append(&t, first ? "" : ",");
-                r = client_append_answer(s->client, s->sets[i].path.chars, &t, err);
-                if (r < 0)
-                        return r;
+                TRY(client_append_answer(s->client, s->sets[i].path.chars, &t, err));
                 first = false;
         }
         text_append(&t, "]}");
@@ -532,11 +520,8 @@ static int rollout_run(Client *c, char **args, size_t n, Error *err) {
         for (size_t i = 0; i < s.n && !json; i++)
                 if (!s.sets[i].repeated)
                         rollout_print(s.sets[i].answer);
-        if (json) {
-                r = sets_print_json(&s, err);
-                if (r < 0)
-                        return r;
-        }
+        if (json)
+                TRY(sets_print_json(&s, err));
         return status;
 }
 

@@ -94,13 +94,10 @@ static void nodes_remove(SnapshotNodes *nodes, const KvListed *node, uint64_t in
 static int nodes_add_parents(SnapshotNodes *nodes, const KvListed *node, uint64_t index) {
         for (size_t i = 1; i < node->key_size; i++) {
                 KvListed dir = { .key = node->key, .key_size = i, .dir = true, .modified = index };
-                int r;
 
                 if (node->key[i] != '/' || snapshot_find(nodes, node->key, i))
                         continue;
-                r = nodes_add(nodes, &dir);
-                if (r < 0)
-                        return r;
+                TRY(nodes_add(nodes, &dir));
         }
         return 0;
 }
@@ -136,21 +133,13 @@ int snapshot_apply_line(SnapshotNodes *nodes, const char *line, size_t size, uin
         uint64_t index = 0;
         int r;
 
-        r = json_value_parse_large(line, size, &root, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse_large(line, size, &root, NULL));
         if (json_value_member(root, "error"))
                 return -ESTALE;
-        r = json_read_u64(root, "index", &index, NULL);
-        if (r < 0)
-                return r;
-        r = json_read_string(root, "action", &action, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_read_u64(root, "index", &index, NULL));
+        r = TRY(json_read_string(root, "action", &action, NULL));
         if (action && index <= limit) {
-                r = kv_listed_read(json_value_member(root, "node"), &node, NULL);
-                if (r < 0)
-                        return r;
+                r = TRY(kv_listed_read(json_value_member(root, "node"), &node, NULL));
                 if (action_removes(action))
                         nodes_remove(nodes, &node, index);
                 else
@@ -231,12 +220,8 @@ static int feed_follow(Feed *f, uint64_t index, Error *err) {
 }
 
 static int feed_open(Client *c, Feed *f, Error *err) {
-        int r;
-
         f->limit = UINT64_MAX;
-        r = stream_new(c->connection, "GET", f->path, feed_on_line, f, &f->stream, err);
-        if (r < 0)
-                return r;
+        TRY(stream_new(c->connection, "GET", f->path, feed_on_line, f, &f->stream, err));
         return feed_follow(f, 1, err); /* the first line has the index at which the stream begins */
 }
 
@@ -257,11 +242,8 @@ static int reading_on_node(void *userdata, const KvListed *node) {
 
 static int read_cluster(Client *c, Snapshot *s, Error *err) {
         _cleanup_json_ JsonValue *cluster = NULL;
-        int r;
 
-        r = client_get_json(c, "/fleet/v1/cluster", &cluster, err);
-        if (r < 0)
-                return r;
+        TRY(client_get_json(c, "/fleet/v1/cluster", &cluster, err));
         s->index = member_number(cluster, "index");
         snprintf(s->cluster_id, sizeof(s->cluster_id), "%s", member_text(cluster, "clusterId"));
         return s->index == 0 ? error_set(err, -EBADMSG, "fleetd's answer about the cluster has no index") : 0;
@@ -271,21 +253,13 @@ static int read_pages(Reading *rd, Snapshot *s, Error *err) {
         static const char *const prefixes[] = { "/_fleet/unit", "/_fleet/target", "/_fleet/machine" };
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(rd->feeds); i++) {
-                r = feed_open(rd->client, &rd->feeds[i], err);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < ELEMENTS(rd->feeds); i++)
+                r = TRY(feed_open(rd->client, &rd->feeds[i], err));
         rd->nodes = &s->keys;
-        r = kv_pages(rd->client, "/", "limit=1000", reading_on_node, rd, err);
-        if (r < 0)
-                return r;
+        r = TRY(kv_pages(rd->client, "/", "limit=1000", reading_on_node, rd, err));
         rd->nodes = &s->fleet;
-        for (size_t i = 0; i < ELEMENTS(prefixes); i++) {
-                r = kv_pages(rd->client, prefixes[i], "limit=1000", reading_on_node, rd, err);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < ELEMENTS(prefixes); i++)
+                r = TRY(kv_pages(rd->client, prefixes[i], "limit=1000", reading_on_node, rd, err));
         r = read_cluster(rd->client, s, err); /* an index that no page exceeds */
         for (size_t i = 0; r == 0 && i < ELEMENTS(rd->feeds); i++) {
                 rd->feeds[i].limit = s->index;

@@ -346,16 +346,12 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
 
         if (!t)
                 return -ENOMEM;
-        r = split_host(o->tunnel, bastion, &port, err);
-        if (r < 0)
-                return r;
+        TRY(split_host(o->tunnel, bastion, &port, err));
         snprintf(t->folder, sizeof(t->folder), "/tmp/fleetctl-XXXXXX");
         if (!mkdtemp(t->folder))
                 return error_set(err, -errno, "%s: %s", t->folder, strerror(errno));
         temporary_add(t->folder);
-        r = tunnel_choose_ends(t, endpoint, &remote, err);
-        if (r < 0)
-                return r;
+        TRY(tunnel_choose_ends(t, endpoint, &remote, err));
 
         command_add_options(&command, o);
         command_add(&command, "-N", "-o", "ExitOnForwardFailure=yes", NULL);
@@ -371,9 +367,7 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
                 return error_set(err, r, "failed initializing SSH client: Failed to run ssh: %s",
                                  strerror(-r));
         }
-        r = tunnel_wait(t, o->ssh_timeout_ms, err);
-        if (r < 0)
-                return r;
+        TRY(tunnel_wait(t, o->ssh_timeout_ms, err));
         *ret_endpoint = t->endpoint;
         *ret = TAKE_PTR(t);
         return 0;

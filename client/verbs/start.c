@@ -15,7 +15,6 @@ enum {
 static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
-        int r;
 
         if (!changes)
                 return -ENOMEM;
@@ -28,9 +27,7 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
                 if (f->desired != target || (found_is_triggered(f, target) && !c->options.replace))
                         found_add_change(changes, &n_changes, f, target);
         }
-        r = client_change(c, changes, n_changes, err);
-        if (r < 0)
-                return r;
+        TRY(client_change(c, changes, n_changes, err));
 
         for (size_t i = 0; i < found->n; i++) {
                 const Found *f = &found->items[i];
@@ -39,13 +36,11 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
                  * waits does not run: a repeated command waits as the first one. */
                 if (f->as_requested && !c->options.wait && !(f->waits && found_waits_for(c, f->global)))
                         continue;
-                r = found_add_changed(c, found, f->name, f->global,
+                TRY(found_add_changed(c, found, f->name, f->global,
                                       f->as_requested || target != TARGET_LAUNCHED ||
                                                       names_have(&found->created, f->name) ?
                                               0 :
-                                              f->before_ms);
-                if (r < 0)
-                        return r;
+                                              f->before_ms));
                 if (f->global && !found_waits_for(c, true))
                         client_note_nowhere(c, f->name);
         }
@@ -57,11 +52,8 @@ static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error
 static int read_clear_states(Client *c, const Found *f, uint64_t end_ms, Listing *ret, Error *err) {
         for (;;) {
                 bool clear = true;
-                int r;
 
-                r = client_states(c, f->name, ret, err);
-                if (r < 0)
-                        return r;
+                TRY(client_states(c, f->name, ret, err));
                 for (size_t i = 0; i < ret->n; i++)
                         clear = clear && state_kind(&ret->states[i]) != STATE_INACTIVE;
                 if (clear || c->options.no_block || clock_monotonic_ms() >= end_ms)
@@ -87,11 +79,9 @@ static int report_as_requested(Client *c, const FoundUnits *found, bool start, E
 
                 if (!f->as_requested)
                         continue;
-                r = f->global || f->machines.n == 0 || (f->waits && !c->options.no_block) ?
-                            0 :
-                            state_report_away(c, f->name, f->machines.items[0], &machines, err);
-                if (r < 0)
-                        return r;
+                r = TRY(f->global || f->machines.n == 0 || (f->waits && !c->options.no_block) ?
+                                0 :
+                                state_report_away(c, f->name, f->machines.items[0], &machines, err));
                 if (r > 0 && start && !c->options.no_block)
                         status = EXIT_FAILED;
                 if (r > 0 || f->runs || !start)
@@ -101,9 +91,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, bool start, E
                                 found_note_waiting(f, "; to cancel: fleetctl unload ");
                         continue;
                 }
-                r = read_clear_states(c, f, end_ms, &states, err);
-                if (r < 0)
-                        return r;
+                r = TRY(read_clear_states(c, f, end_ms, &states, err));
                 if (states.n == 0 && !f->global) /* it has ended, perhaps on a machine that was removed */
                         client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {

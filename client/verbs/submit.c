@@ -35,9 +35,7 @@ static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
         size_t steps = 0;
         int r;
 
-        r = unit_read(s->name, t->chars ?: "", t->size, &s->unit, err);
-        if (r < 0)
-                return r;
+        TRY(unit_read(s->name, t->chars ?: "", t->size, &s->unit, err));
         r = unit_check(s->unit, &steps, err);
         /* An older version may have stored a unit that violates the rules and limits of this version. */
         if (r < 0 && r != -ENOMEM && client_unit(c, s->name, &stored, NULL) > 0 &&
@@ -51,19 +49,12 @@ static int read_local(Client *c, Submission *s, Error *err) {
         _cleanup_text_ Text path = {}, t = {};
         int found, r;
 
-        found = files_find_path(s->argument, s->name, &path, &s->from_template);
-        if (found < 0)
-                return found;
-        if (s->from_template) {
-                r = files_read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
-                if (r < 0)
-                        return r;
-        }
+        found = TRY(files_find_path(s->argument, s->name, &path, &s->from_template));
+        if (s->from_template)
+                r = TRY(files_read_drop_ins(s->argument, s->name, true, &s->drop_ins, err));
         if (found == 0)
                 return 0;
-        r = files_read(path.chars, s->name, &t, err);
-        if (r < 0)
-                return r;
+        TRY(files_read(path.chars, s->name, &t, err));
         r = read_unit(c, s, &t, err);
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
@@ -202,13 +193,9 @@ static int find_followed(Client *c, Submissions *all, Submission *s, bool togeth
 
         if (!unit_name_is_instance(s->name) || !s->unit)
                 return 0;
-        r = replace_template(c, &all->templates, s->name, &template, err);
-        if (r < 0)
-                return r;
+        TRY(replace_template(c, &all->templates, s->name, &template, err));
         new = find_new_template(all, s, template->name);
-        r = new ? unit_has_text_of(s->unit, new, &own) : replace_template_has_text(c, template, s->unit);
-        if (r < 0)
-                return r;
+        r = TRY(new ? unit_has_text_of(s->unit, new, &own) : replace_template_has_text(c, template, s->unit));
         if (r > 0) {
                 s->follows = template->name;
                 s->goal = new ? new->hash : replace_template_hash(template);
@@ -232,13 +219,10 @@ static int find_followed(Client *c, Submissions *all, Submission *s, bool togeth
 /* Return whether an instance has the text of its template, and does not follow it yet. */
 static int submission_joins(Client *c, Submissions *all, const Submission *s, Error *err) {
         const ReplaceTemplate *template;
-        int r;
 
         if (!all->rolls || !unit_name_is_instance(s->name))
                 return 0;
-        r = replace_template(c, &all->templates, s->name, &template, err);
-        if (r < 0)
-                return r;
+        TRY(replace_template(c, &all->templates, s->name, &template, err));
         return replace_template_lacks(template, s->name) ? replace_template_has_text(c, template, s->unit) :
                                                            0;
 }
@@ -278,9 +262,7 @@ static int read_followed(Client *c, Submission *s, const ApiUnit *stored, Error 
                 append_unit_text(&whole, stored);
                 if (whole.error < 0)
                         return whole.error;
-                r = unit_append_own_drop_ins(&s->drop_ins, s->name, whole.chars ?: "");
-                if (r < 0)
-                        return r;
+                r = TRY(unit_append_own_drop_ins(&s->drop_ins, s->name, whole.chars ?: ""));
         }
         r = template_text(c, s, &text, err);
         return r <= 0 ? r : unit_read(s->name, text, strlen(text), &s->unit, err);
@@ -352,14 +334,10 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
-        r = read_stored(c, s->name, &stored, err);
-        if (r < 0)
-                return r;
+        r = TRY(read_stored(c, s->name, &stored, err));
         s->exists = r > 0;
         if (s->exists) {
-                r = c->options.replace ? read_followed(c, s, &stored, err) : 0;
-                if (r < 0)
-                        return r;
+                TRY(c->options.replace ? read_followed(c, s, &stored, err) : 0);
                 r = submission_check_existing(c, all, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
@@ -367,9 +345,7 @@ static int prepare_one(Client *c, Submissions *all, Submission *s, TargetState r
                 s->loaded = stored.desired_state == TARGET_LOADED;
                 s->rolls = all->rolls && (s->launched || unit_name_is_template(s->name));
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
-                r = template_text(c, s, &s->text, err);
-                if (r < 0)
-                        return r;
+                TRY(template_text(c, s, &s->text, err));
                 if (!s->text && !s->unit) {
                         _cleanup_free_ char *template = unit_name_template(s->name);
 
@@ -413,13 +389,10 @@ static int find_sets(Client *c, Submissions *all, Error *err) {
 
         for (size_t i = 0; i < all->n; i++) {
                 Submission *s = &all->items[i];
-                int r;
 
                 if (!s->due || !s->rolls)
                         continue;
-                r = find_followed(c, all, s, together, err);
-                if (r < 0)
-                        return r;
+                TRY(find_followed(c, all, s, together, err));
                 first = MIN(first, i);
                 s->set = i;
                 for (size_t k = first; k < i && s->follows && s->set == i; k++)

@@ -14,11 +14,8 @@
 
 static int token_add_metadata(Text *body, const char *text, Error *err) {
         _cleanup_pairs_ Pairs metadata = {};
-        int r;
 
-        r = machine_metadata_parse(text, &metadata, err);
-        if (r < 0)
-                return r;
+        TRY(machine_metadata_parse(text, &metadata, err));
         json_open(body, "metadata", '{');
         for (size_t i = 0; i < metadata.n; i++)
                 json_add_string_always(body, metadata.items[i].key, metadata.items[i].value);
@@ -28,7 +25,6 @@ static int token_add_metadata(Text *body, const char *text, Error *err) {
 
 static int token_write_request(const Options *o, Text *body, Error *err) {
         uint64_t ttl_ms = 0;
-        int r;
 
         if (o->token_ttl && (parse_span_ms(o->token_ttl, &ttl_ms) < 0 || ttl_ms < 1000))
                 return error_set(err, -EINVAL, "--ttl=%.32s: expected a time span, for example 1h",
@@ -37,11 +33,8 @@ static int token_write_request(const Options *o, Text *body, Error *err) {
                 return error_set(err, -EINVAL, "--uses=0: expected the number of hosts, from 1 to 10000");
         json_open(body, NULL, '{');
         json_add_string(body, "from", o->token_from);
-        if (o->token_metadata) {
-                r = token_add_metadata(body, o->token_metadata, err);
-                if (r < 0)
-                        return r;
-        }
+        if (o->token_metadata)
+                TRY(token_add_metadata(body, o->token_metadata, err));
         json_add_bool(body, "ordinary", o->restricted_given && !o->restricted);
         json_add_string(body, "replace", o->token_replace);
         json_add_bool(body, "restricted", o->restricted);

@@ -29,14 +29,9 @@ void unit_status_add(Text *t, const char *parameter, const char *value) {
 static int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
                                  int *ret_status) {
         uint64_t status = UINT64_MAX;
-        int r;
 
-        r = json_value_parse(line, size, ret, NULL);
-        if (r < 0)
-                return r;
-        r = json_read_u64(*ret, "exit", &status, NULL);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(line, size, ret, NULL));
+        TRY(json_read_u64(*ret, "exit", &status, NULL));
         if (status != UINT64_MAX)
                 *ret_status = (int) MIN(status, (uint64_t) 255);
         return json_read_string(*ret, "data", ret_data, NULL);

@@ -404,9 +404,8 @@ static int why_run(Client *c, char **args, size_t n, Error *err) {
 
                 if (!name)
                         return -ENOMEM;
-                r = client_find(c, "GET", client_path_of(&path, "/fleet/v1/why/", name, ""), &reply, err);
-                if (r < 0)
-                        return r;
+                r = TRY(client_find(c, "GET", client_path_of(&path, "/fleet/v1/why/", name, ""), &reply,
+                                    err));
                 if (r == 0) {
                         status = client_note_absent(c, name);
                         continue;

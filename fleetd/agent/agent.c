@@ -484,22 +484,14 @@ static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
                 r = records_take(&a->records, a->machine_id, err);
         if (r < 0)
                 return r;
-        r = publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a);
-        if (r < 0)
-                return r;
+        r = TRY(publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a));
         if (options->prober) {
                 a->on_checks = options->on_checks;
                 a->ask_set = options->ask_set;
-                r = checks_new(&a->checks, a->loop, options->prober, a->machine_id, agent_on_check, a);
-                if (r < 0)
-                        return r;
+                r = TRY(checks_new(&a->checks, a->loop, options->prober, a->machine_id, agent_on_check, a));
         }
-        r = timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS);
-        if (r < 0)
-                return r;
-        r = timer_start(&a->boot_wait, a->loop, options->boot_wait_ms);
-        if (r < 0)
-                return r;
+        TRY(timer_start_with_slack(&a->period, a->loop, PERIOD_MS, PERIOD_SLACK_MS));
+        TRY(timer_start(&a->boot_wait, a->loop, options->boot_wait_ms));
 
         /* Jobs of units that were started before this daemon ended long ago. */
         for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {

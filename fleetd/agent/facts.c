@@ -138,11 +138,8 @@ int facts_set_checks(Facts *f, const char *problem) {
 
 int facts_set(Facts *f, const Machine *facts) {
         Machine copy = {};
-        int r;
 
-        r = json_record_copy(&facts_record, facts, &copy);
-        if (r < 0)
-                return r;
+        TRY(json_record_copy(&facts_record, facts, &copy));
         copy.checks = TAKE_PTR(f->machine.checks);
         copy.needs_reboot = f->machine.needs_reboot;
         if (f->boot_known)

@@ -90,11 +90,7 @@ static void publisher_on_done(void *userdata, KvStatus status, const char *messa
 }
 
 int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
-        int r;
-
-        r = registry_publish(p->registry, changes, n, publisher_on_done, p);
-        if (r < 0)
-                return r;
+        TRY(registry_publish(p->registry, changes, n, publisher_on_done, p));
 
         p->sending = true;
         p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;

@@ -218,13 +218,9 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
         AssignmentRecord *record = records_get(&a->records, name);
         bool again = starting && record && record->stopped_for &&
                      (!assignment || assignment->index == record->index);
-        int r;
 
-        if (assignment && assignment->kind != ASSIGNMENT_STOP && text) {
-                r = agent_put_record(a, text, assignment, &record);
-                if (r < 0)
-                        return r;
-        }
+        if (assignment && assignment->kind != ASSIGNMENT_STOP && text)
+                TRY(agent_put_record(a, text, assignment, &record));
         if (record && (started || record->kind == ASSIGNMENT_LOAD)) /* the file of the unit is in force */
                 snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
         if (record && record->kind == ASSIGNMENT_LOAD)

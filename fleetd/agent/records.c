@@ -38,11 +38,8 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
                 uint64_t index, AssignmentRecord **ret) {
         _cleanup_unit_ Unit *copy = NULL;
         AssignmentRecord *record = records_get(records, unit->name);
-        int r;
 
-        r = unit_read(unit->name, unit->text, unit->text_size, &copy, NULL);
-        if (r < 0)
-                return r;
+        TRY(unit_read(unit->name, unit->text, unit->text_size, &copy, NULL));
 
         if (!record) {
                 record = NEW0(AssignmentRecord, 1);
@@ -277,13 +274,10 @@ int records_check_dir(AssignmentRecords *records) {
 
 int records_write_new(AssignmentRecords *records, RecordsWrite **ret) {
         _cleanup_(records_write_freep) RecordsWrite *w = NULL;
-        int r;
 
         if (!records->dirty)
                 return 0;
-        r = records_check_dir(records);
-        if (r < 0)
-                return r;
+        TRY(records_check_dir(records));
         w = NEW0(RecordsWrite, 1);
         if (!w)
                 return -ENOMEM;
@@ -293,12 +287,8 @@ int records_write_new(AssignmentRecords *records, RecordsWrite **ret) {
         w->dir_fd = fcntl(records->dir_fd, F_DUPFD_CLOEXEC, 0);
         if (w->dir_fd < 0)
                 return -errno;
-        r = records_encode(records, w->inline_texts, &w->content);
-        if (r < 0)
-                return r;
-        r = w->inline_texts ? 0 : records_copy_texts(records, w);
-        if (r < 0)
-                return r;
+        TRY(records_encode(records, w->inline_texts, &w->content));
+        TRY(w->inline_texts ? 0 : records_copy_texts(records, w));
         w->remove_unused = records->dirty_texts;
         records->dirty = records->dirty_texts = false;
         *ret = TAKE_PTR(w);
@@ -344,14 +334,8 @@ static void records_remove_unused_texts(const RecordsWrite *w) {
 }
 
 static int records_write_changes(RecordsWrite *w) {
-        int r;
-
-        r = w->inline_texts ? 0 : records_write_texts(w);
-        if (r < 0)
-                return r;
-        r = write_file_at(w->dir_fd, "assignment", w->content.chars, w->content.size, 0600);
-        if (r < 0)
-                return r;
+        TRY(w->inline_texts ? 0 : records_write_texts(w));
+        TRY(write_file_at(w->dir_fd, "assignment", w->content.chars, w->content.size, 0600));
         if (w->remove_unused)
                 records_remove_unused_texts(w);
         return 0;
@@ -416,31 +400,21 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         const char *text = NULL;
         int r;
 
-        r = json_read_fields(v, JSON_FIELDS(record_fields), &entry, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(v, "text", &text, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(v, "unit", &read->unit_index, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_fields(v, JSON_FIELDS(record_fields), &entry, err));
+        TRY(json_read_string(v, "text", &text, err));
+        TRY(json_read_u64(v, "unit", &read->unit_index, err));
         for (size_t i = 0; i < ELEMENTS(ids); i++)
                 if (ids[i][0] && strlen(ids[i]) != BOOT_ID_SIZE - 1)
                         return error_set(err, -EBADMSG, "'%s' is not an ID of %d digits", ids[i],
                                          BOOT_ID_SIZE - 1);
         if (!text && !entry.hash)
                 return error_set(err, -EBADMSG, "text: missing");
-        r = text ? 0 : records_read_text(records, entry.hash, &stored, err);
-        if (r < 0)
-                return r;
+        TRY(text ? 0 : records_read_text(records, entry.hash, &stored, err));
         text = text ?: stored;
         r = unit_read(read->name, text, strlen(text), &unit, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", read->name);
-        r = records_put(records, unit, read->kind, read->unit_index, read->index, &record);
-        if (r < 0)
-                return r;
+        TRY(records_put(records, unit, read->kind, read->unit_index, read->index, &record));
 
         if (read->template && !(read->template = strdup(read->template)))
                 return -ENOMEM;
@@ -498,23 +472,13 @@ static int records_parse(AssignmentRecords *records, const char *text, size_t si
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *units;
         bool left_out = false;
-        int r;
 
-        r = json_value_parse(text, size, &root, err);
-        if (r < 0)
-                return r;
-        r = records_read_lineage(records, root, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(root, JSON_FIELDS(records_fields), records, err);
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(text, size, &root, err));
+        TRY(records_read_lineage(records, root, err));
+        TRY(json_read_fields(root, JSON_FIELDS(records_fields), records, err));
         units = json_value_member(root, "units");
-        for (size_t i = 0; i < json_value_count(units); i++) {
-                r = records_read_entry(records, json_value_item(units, i), &left_out, err);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < json_value_count(units); i++)
+                TRY(records_read_entry(records, json_value_item(units, i), &left_out, err));
         return left_out ? records_keep_copy(records, err) : 0;
 }
 

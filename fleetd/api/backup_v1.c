@@ -53,13 +53,10 @@ static void backup_on_end(Request *request) {
 static int piece_of_copy(Backup *b) {
         size_t n = (size_t) MIN((uint64_t) PIECE, b->size - b->sent);
         _cleanup_free_ uint8_t *bytes = malloc(n);
-        int r;
 
         if (!bytes)
                 return -ENOMEM;
-        r = pread_all(b->fd, bytes, n, b->sent);
-        if (r < 0)
-                return r;
+        TRY(pread_all(b->fd, bytes, n, b->sent));
         b->crc = crc32c(b->crc, bytes, n);
         b->sent += n;
         b->piece = shared_new(bytes, n);
@@ -74,19 +71,12 @@ static int piece_of_description(Backup *b) {
         uint64_t size;
         uint32_t crc;
         size_t n;
-        int r;
 
-        r = file_checksum_read(b->fd, &size, &crc);
-        if (r < 0)
-                return r;
+        TRY(file_checksum_read(b->fd, &size, &crc));
         if (size != b->size || crc != b->crc)
                 return -EUCLEAN;
-        r = backup_description_write(&b->description, &bytes, &n);
-        if (r < 0)
-                return r;
-        r = file_checksum_page(size + n, crc32c(crc, bytes, n), page);
-        if (r < 0)
-                return r;
+        TRY(backup_description_write(&b->description, &bytes, &n));
+        TRY(file_checksum_page(size + n, crc32c(crc, bytes, n), page));
         write_raw(&w, bytes, n);
         write_raw(&w, page, sizeof(page));
         b->piece = w.error < 0 ? NULL : shared_new(w.bytes, w.size);
@@ -176,17 +166,13 @@ static int describe(Backup *b, const KvCopy *copy) {
 }
 
 static int backup_open(Backup *b, const KvCopy *copy) {
-        int r;
-
         if (copy->size <= FILE_CHECKSUM_SIZE)
                 return -EUCLEAN;
         b->size = copy->size - FILE_CHECKSUM_SIZE;
         b->fd = fcntl(copy->fd, F_DUPFD_CLOEXEC, 3);
         if (b->fd < 0)
                 return -errno;
-        r = describe(b, copy);
-        if (r < 0)
-                return r;
+        TRY(describe(b, copy));
         return file_checksum_read(b->fd, &(uint64_t) { 0 }, &(uint32_t) { 0 });
 }
 

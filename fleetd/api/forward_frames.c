@@ -152,21 +152,15 @@ void forward_request_write(const ForwardRequest *request, Writer *w) {
 }
 
 static int request_read(Reader *r, ForwardRequest *ret) {
-        int e;
-
         if (read_u8(r) != FORWARD_VERSION)
                 return -EBADMSG;
         ret->number = read_u32(r);
         ret->lineage = read_u64(r);
         ret->bound = read_u64(r);
-        e = read_sender(r, &ret->sender);
-        if (e < 0)
-                return e;
+        TRY(read_sender(r, &ret->sender));
         read_text(r, ret->method, sizeof(ret->method));
         ret->path = read_bytes(r, FORWARD_PATH_MAX);
-        e = read_parameters(r, &ret->parameters);
-        if (e < 0)
-                return e;
+        TRY(read_parameters(r, &ret->parameters));
         read_text(r, ret->content_type, sizeof(ret->content_type));
         ret->n_content_types = read_u32(r);
         ret->body = read_bytes(r, FORWARD_BODY_MAX);

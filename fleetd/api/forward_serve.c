@@ -274,11 +274,9 @@ int serving_sender(const Request *request, Sender **ret) {
                                       .writes = claim->writes,
                                       .granted = claim->granted };
         PolicyFacts facts;
-        int r;
 
-        r = policy_facts_forwarded(request_cluster(request), s->machine, &claim->principal, &claimed, &facts);
-        if (r < 0)
-                return r;
+        TRY(policy_facts_forwarded(request_cluster(request), s->machine, &claim->principal, &claimed,
+                                   &facts));
         *ret = sender_new(&claim->principal, &facts);
         right_list_unref(facts.granted);
         return *ret ? 0 : -ENOMEM;

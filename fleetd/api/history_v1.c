@@ -279,13 +279,9 @@ static int history_read_parameter(History *h, const HttpParameter *p, Error *err
 
 static int history_read_parameters(History *h, Error *err) {
         const HttpParameters *p = &h->request->parameters;
-        int r;
 
-        for (size_t i = 0; i < p->n; i++) {
-                r = history_read_parameter(h, &p->items[i], err);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < p->n; i++)
+                TRY(history_read_parameter(h, &p->items[i], err));
         if (h->follow && h->until_ms < UINT64_MAX)
                 return error_set(err, -EINVAL, "until: not with follow=true, which has no end");
         return 0;
@@ -295,16 +291,11 @@ static int history_begin(History *h) {
         Request *request = h->request;
         KvStore *store = request->api->options.store;
         StaleField stale;
-        int r;
 
-        r = kv_local_history(store, 0, false, history_on_oldest, &h->oldest_ms);
-        if (r < 0)
-                return r;
+        TRY(kv_local_history(store, 0, false, history_on_oldest, &h->oldest_ms));
         if (h->follow) {
                 registry_observe(request->api->options.registry, &h->observer);
-                r = timer_start(&h->keep_alive, request->api->loop, KEEP_ALIVE_MS);
-                if (r < 0)
-                        return r;
+                TRY(timer_start(&h->keep_alive, request->api->loop, KEEP_ALIVE_MS));
         }
         h->searching = h->has_last && h->last > 0;
         h->begin = h->after;

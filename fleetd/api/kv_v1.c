@@ -362,7 +362,6 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *sent = &request->parameters.items[i];
                 const struct KvParameterRow *parameter = NULL;
-                int r;
 
                 for (size_t k = 0; k < ELEMENTS(kv_parameters); k++)
                         if (streq(kv_parameters[k].name, sent->name) && text_has_word(takes, sent->name))
@@ -373,9 +372,7 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                         return error_set(err, -EINVAL, "%.100s: this takes %s", sent->name, takes);
                 if (http_parameter(&request->parameters, sent->name) != sent)
                         return error_set(err, -EINVAL, "%s: given twice", sent->name);
-                r = parameter_read(parameter, sent, &p, err);
-                if (r < 0)
-                        return r;
+                TRY(parameter_read(parameter, sent, &p, err));
         }
         *ret = p;
         return 0;

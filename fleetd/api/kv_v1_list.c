@@ -87,7 +87,6 @@ static int page_new(Request *request, KvPage **ret, Error *err) {
         const KvRequest *kv = request->state;
         const KvParameters *p = &kv->p;
         _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
-        int r;
 
         if (!page)
                 return -ENOMEM;
@@ -102,9 +101,7 @@ static int page_new(Request *request, KvPage **ret, Error *err) {
         page->internal = page->ours && sender_may_read(request->sender, p->prefix);
         page->sender = request_filter(request);
         page->now_ms = kv_cluster_ms(request->api->options.store);
-        r = page_begin(page, p->page, err);
-        if (r < 0)
-                return r;
+        TRY(page_begin(page, p->page, err));
         *ret = TAKE_PTR(page);
         return 0;
 }

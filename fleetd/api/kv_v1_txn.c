@@ -89,18 +89,10 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
         r = members_check(object, &(Members) { .known = check_members, .err = err });
         if (r < 0)
                 return r;
-        r = read_key(object, arena, &ret->key, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(object, "exists", &there, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(object, "modifiedIndex", &ret->index, err);
-        if (r < 0)
-                return r;
-        valued = read_json_bytes(object, "value", arena, &ret->value, err);
-        if (valued < 0)
-                return valued;
+        TRY(read_key(object, arena, &ret->key, err));
+        TRY(json_read_bool(object, "exists", &there, err));
+        TRY(json_read_u64(object, "modifiedIndex", &ret->index, err));
+        valued = TRY(read_json_bytes(object, "value", arena, &ret->value, err));
         if (!!exists + !!index + valued != 1)
                 return error_set(err, -EINVAL,
                                  "exactly one of exists, modifiedIndex, value and value64 is wanted: write "
@@ -131,9 +123,7 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
 
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EINVAL, "expected an object");
-        r = json_read_string(object, "action", &action, err);
-        if (r < 0)
-                return r;
+        TRY(json_read_string(object, "action", &action, err));
         while (i < ELEMENTS(actions) && (!action || !streq(actions[i].name, action)))
                 i++;
         if (i == ELEMENTS(actions))
@@ -145,18 +135,10 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
                                                .err = err });
         if (r < 0)
                 return r;
-        r = read_key(object, arena, &ret->key, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(object, JSON_FIELDS(fields), ret, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(object, "ttl", &ttl, err);
-        if (r < 0)
-                return r;
-        valued = read_json_bytes(object, "value", arena, &ret->value, err);
-        if (valued < 0)
-                return valued;
+        TRY(read_key(object, arena, &ret->key, err));
+        TRY(json_read_fields(object, JSON_FIELDS(fields), ret, err));
+        TRY(json_read_u64(object, "ttl", &ttl, err));
+        valued = TRY(read_json_bytes(object, "value", arena, &ret->value, err));
         if (valued && (ret->dir || ret->refresh))
                 return error_set(err, -EINVAL, "%s",
                                  ret->dir ? "value: a directory has none" :
@@ -205,18 +187,12 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         int r;
 
         ret_at[0] = 0;
-        r = parse(json, size, &root, err);
-        if (r < 0)
-                return r;
+        TRY(parse(json, size, &root, err));
         r = members_check(root, &(Members) { .known = txn_members, .err = err });
         if (r < 0)
                 return r;
-        r = read_items(root, "checks", &checks, &cmd.n_checks, err);
-        if (r < 0)
-                return r;
-        r = read_items(root, "writes", &writes, &cmd.n_writes, err);
-        if (r < 0)
-                return r;
+        TRY(read_items(root, "checks", &checks, &cmd.n_checks, err));
+        r = TRY(read_items(root, "writes", &writes, &cmd.n_writes, err));
         if (cmd.n_checks + cmd.n_writes == 0)
                 return error_set(
                         err, -EINVAL,
@@ -235,10 +211,8 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
                 size_t k = i - cmd.n_checks;
 
                 at_set(ret_at, &cmd, i);
-                r = i < cmd.n_checks ? read_check(json_value_item(checks, i), arena, &cmd.checks[i], err) :
-                                       read_write(json_value_item(writes, k), arena, &cmd.writes[k], err);
-                if (r < 0)
-                        return r;
+                TRY(i < cmd.n_checks ? read_check(json_value_item(checks, i), arena, &cmd.checks[i], err) :
+                                       read_write(json_value_item(writes, k), arena, &cmd.writes[k], err));
         }
         ret_at[0] = 0;
         *ret = cmd;

@@ -226,9 +226,7 @@ static int body_check(const HttpRequest *http, Error *err) {
         const JsonValue *urls;
         int r;
 
-        r = json_value_parse(http->body, http->body_size, &root, err);
-        if (r < 0)
-                return r;
+        r = TRY(json_value_parse(http->body, http->body_size, &root, err));
         if (json_value_type(root) != JSON_VALUE_OBJECT)
                 return error_set(err, -EINVAL, "expected an object with \"peerURLs\"");
         urls = json_value_member(root, "peerURLs");

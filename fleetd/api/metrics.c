@@ -61,20 +61,15 @@ static int scraping_begin(Request *request) {
         _cleanup_(metrics_scrape_freep) MetricsScrape *scrape = NULL;
         _cleanup_free_ struct Scraping *s = NEW0(struct Scraping, 1);
         Api *api = request->api;
-        int r;
 
         if (!s)
                 return -ENOMEM;
-        r = api->options.metrics(api->options.host, form, &scrape);
-        if (r < 0)
-                return r;
+        TRY(api->options.metrics(api->options.host, form, &scrape));
         metrics_scrape_resume(scrape, TAKE_PTR(api->scraped));
         *s = (struct Scraping) { .api = api, .request = request, .scrape = scrape };
         s->work = WORK(scraping_run, scraping_done, s);
         s->work.nice = WORK_NICE_ANSWER;
-        r = loop_work(api->loop, &s->work);
-        if (r < 0)
-                return r;
+        TRY(loop_work(api->loop, &s->work));
         (void) TAKE_PTR(scrape);
         request->state = s;
         request->on_end = scraping_on_end;

@@ -35,9 +35,7 @@ static int draft_read(Draft *d, const ApiUnit *said, Error *err) {
         const ClusterUnit *known;
         int r;
 
-        r = unit_name_check(name, err);
-        if (r < 0)
-                return r;
+        TRY(unit_name_check(name, err));
         if (unit_name_is_refused(name, &refused))
                 return error_set(err, -EINVAL, "%s", refused);
         if (TABLE_FIND(d->by_name, name))
@@ -47,9 +45,7 @@ static int draft_read(Draft *d, const ApiUnit *said, Error *err) {
                 r = units_count_options(u->unit, &d->n_options, err);
         if (r < 0)
                 return r;
-        r = unit_check(u->unit, &d->steps, err);
-        if (r < 0)
-                return r;
+        TRY(unit_check(u->unit, &d->steps, err));
         snprintf(u->name, sizeof(u->name), "%s", name);
         u->target = TARGET_LAUNCHED;
         known = cluster_unit(d->cluster, name);
@@ -260,7 +256,6 @@ static bool draft_stops(const ClusterMachine *m, SchedulerRule rule) {
 static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
         size_t *placed = &d->positions[u - d->units].n_global, n = 0;
         Error why = {};
-        int r;
 
         for (size_t i = 0; i < d->n_machines; i++) {
                 const ClusterMachine *m = d->machines[i];
@@ -285,9 +280,7 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                         continue;
                 entry_write_effect(t, u, stays ? "stay" : "place", stays ? draft_effect(d, u) : NULL, m,
                                    "global");
-                r = scheduler_view_decide(d->view, m, u, true);
-                if (r < 0)
-                        return r;
+                TRY(scheduler_view_decide(d->view, m, u, true));
                 ++*placed;
         }
         if (*placed == 0) {

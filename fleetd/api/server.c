@@ -48,19 +48,14 @@ static int server_read_peer(const Api *api, const Stream *stream, Principal *ret
         _cleanup_free_ gid_t *groups = NULL;
         size_t n = 0;
         uid_t uid;
-        int r;
 
-        r = stream_peer_uid(stream, &uid);
-        if (r < 0)
-                return r;
+        TRY(stream_peer_uid(stream, &uid));
         ret->kind = PRINCIPAL_LOCAL;
         ret->uid = uid;
         facts->is_operator = uid == 0 || uid == geteuid();
         if (facts->is_operator)
                 return 0;
-        r = stream_peer_groups(stream, &groups, &n);
-        if (r < 0)
-                return r;
+        TRY(stream_peer_groups(stream, &groups, &n));
         for (size_t i = 0; i < n; i++)
                 if (groups[i] == api->operators) {
                         facts->is_operator = true;

@@ -70,7 +70,6 @@ static int settings_read(const JsonValue *root, ClusterSettings *settings, Error
                         *voters = json_value_member(root, "voters"),
                         *restricted = json_value_member(root, "restricted");
         const char *text;
-        int r;
 
         if (json_value_type(root) != JSON_VALUE_OBJECT || (!name && !spread && !voters && !restricted))
                 return error_set(
@@ -90,29 +89,17 @@ static int settings_read(const JsonValue *root, ClusterSettings *settings, Error
                                          SPREAD_KEY_MAX);
                 snprintf(settings->spread, sizeof(settings->spread), "%s", text);
         }
-        if (restricted) {
-                r = json_read_bool(root, "restricted", &settings->restricted, err);
-                if (r < 0)
-                        return r;
-        }
-        if (voters) {
-                r = json_read_u64(root, "voters", &settings->voters, err);
-                if (r < 0)
-                        return r;
-        }
+        if (restricted)
+                TRY(json_read_bool(root, "restricted", &settings->restricted, err));
+        if (voters)
+                TRY(json_read_u64(root, "voters", &settings->voters, err));
         return 0;
 }
 
 static int settings_check(const Cluster *c, unsigned level, const ClusterSettings *now,
                           const ClusterSettings *next, Error *err) {
-        int r;
-
-        r = settings_check_name(next->name, err);
-        if (r < 0)
-                return r;
-        r = settings_check_voters(c, level, next->voters, err);
-        if (r < 0)
-                return r;
+        TRY(settings_check_name(next->name, err));
+        TRY(settings_check_voters(c, level, next->voters, err));
         if (next->restricted && level < KV_LEVEL_ATTACHED)
                 return error_set(err, -EBUSY,
                                  "restricted: a restricted host needs feature level %d, and the level is %u: "

@@ -279,13 +279,10 @@ static bool front_is_due(const TlsFront *front) {
 
 static int front_certify(TlsFront *front, Error *err) {
         TlsCredentials *credentials;
-        int r;
 
-        r = authority_certify_listener(front->api->options.authority,
+        TRY(authority_certify_listener(front->api->options.authority,
                                        (const char *const *) front->names.items, front->names.n, &credentials,
-                                       err);
-        if (r < 0)
-                return r;
+                                       err));
         tls_credentials_free(front->credentials);
         front->credentials = credentials;
         front->roots_index = registry_cluster(front->api->options.registry)->ca_roots_index;
@@ -327,7 +324,6 @@ static void front_on_timer(void *userdata) {
 
 int tls_front_new(TlsFront **ret, ApiListenerState *listener, Error *err) {
         TlsFront *front = NEW0(TlsFront, 1);
-        int r;
 
         if (!front)
                 return -ENOMEM;
@@ -337,13 +333,9 @@ int tls_front_new(TlsFront **ret, ApiListenerState *listener, Error *err) {
         front->timer = TIMER(front_on_timer, front);
         TAILQ_INIT(&front->handshakes);
         *ret = front; /* listener_free() frees it */
-        r = front_set_names(front);
-        if (r < 0)
-                return r;
+        TRY(front_set_names(front));
         /* An address that is no host's is an error at the start, also without a CA. */
-        r = front_open(front, err);
-        if (r < 0)
-                return r;
+        TRY(front_open(front, err));
         front_close(front);
         front_check(front);
         return 0;

@@ -185,9 +185,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
                 if (diff_is_same_text(u->unit, f->unit))
                         return diff_note_pause(f, u);
-                r = diff_reverted(c, f, u, &reverted, &err);
-                if (r < 0)
-                        return r;
+                r = TRY(diff_reverted(c, f, u, &reverted, &err));
                 if (reverted > 0 && (!p || !p->confirmed))
                         return diff_set_error(f, PROBLEM_REVERTED,
                                               "%s: revision %llu was reverted (%s); correct the file, or: "
@@ -288,7 +286,6 @@ int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryD
         size_t n_files = view->n_files, at_file = 0;
         UnitPosition at = {};
         const ClusterUnit *next = unit_order_next(units, &at);
-        int r;
 
         while (next || at_file < n_files) {
                 const ClusterUnit *u = next;
@@ -300,10 +297,8 @@ int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryD
                 if (order <= 0)
                         next = unit_order_next(units, &at);
                 at_file += order >= 0;
-                r = order < 0 ? diff_missing_file(view, u, ret) :
-                                diff_file(cluster, view, f, order == 0 ? u : NULL, ret);
-                if (r < 0)
-                        return r;
+                TRY(order < 0 ? diff_missing_file(view, u, ret) :
+                                diff_file(cluster, view, f, order == 0 ? u : NULL, ret));
         }
         return view->complete ? diff_judge_missing(cluster, view, ret) : 0;
 }

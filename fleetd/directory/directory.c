@@ -235,9 +235,7 @@ static int directory_send(Directory *d, const DirectoryView *view, const Directo
 
         if (!changes)
                 return -ENOMEM;
-        r = directory_problems_new(registry_cluster(d->registry), view, diff, &problems);
-        if (r < 0)
-                return r;
+        TRY(directory_problems_new(registry_cluster(d->registry), view, diff, &problems));
         n = directory_changes(d, diff, changes);
         if (n == 0 && problems->n == 0)
                 return 0;
@@ -309,7 +307,6 @@ static int directory_compare(Directory *d, int dir_fd) {
         _cleanup_(directory_diff_done) DirectoryDiff diff = {};
         DirectoryView view;
         struct stat st;
-        int r;
 
         if (fstat(dir_fd, &st) < 0)
                 return -errno;
@@ -327,9 +324,7 @@ static int directory_compare(Directory *d, int dir_fd) {
                 .same = d->device == st.st_dev && d->inode == st.st_ino,
         };
         loop_count(d->loop, d->folder.n, 0);
-        r = directory_diff(registry_cluster(d->registry), &view, &diff);
-        if (r < 0)
-                return r;
+        TRY(directory_diff(registry_cluster(d->registry), &view, &diff));
         if (directory_is_outdated(dir_fd, &diff))
                 return -ESTALE;
         if (!directory_write_errors(d, dir_fd, &view))
@@ -555,8 +550,6 @@ static void directory_on_change(void *userdata, const RegistryChange *change) {
 /* -- Lifetime -- */
 
 static int directory_open(Directory *d, const DirectoryOptions *options, Error *err) {
-        int r;
-
         d->record_fd = open_dir(options->record_dir, 0700);
         if (d->record_fd < 0)
                 return error_set(err, d->record_fd, "Failed to open %s: %s", options->record_dir,
@@ -568,9 +561,7 @@ static int directory_open(Directory *d, const DirectoryOptions *options, Error *
                 return error_set(err, -errno,
                                  "Failed to watch %s: %s; check the sysctl fs.inotify.max_user_instances",
                                  d->path, strerror(errno));
-        r = guest_open(&d->guest, loop_uv(d->loop), &directory_guest, d);
-        if (r < 0)
-                return r;
+        TRY(guest_open(&d->guest, loop_uv(d->loop), &directory_guest, d));
         return timer_start(&d->timer, d->loop, 0);
 }
 

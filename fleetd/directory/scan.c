@@ -80,14 +80,11 @@ static int scan_drop_ins(const DirectoryFolder *folder, const char *name, DropIn
 /* Append the drop-ins of the unit. */
 static int scan_append_drop_ins(const DirectoryFolder *folder, const char *name, Text *t, Error *err) {
         _cleanup_drop_ins_ DropIns d = {};
-        int r;
 
         if (folder->drop_ins_truncated)
                 return error_set(err, -E2BIG, "the directory has more than %d folders of drop-ins",
                                  DIRECTORY_FILES_MAX);
-        r = scan_drop_ins(folder, name, &d);
-        if (r < 0)
-                return r;
+        TRY(scan_drop_ins(folder, name, &d));
         for (size_t i = 0; i < d.n; i++)
                 if (d.folders[i].error < 0)
                         return error_set(err, d.folders[i].error, "%s: %s", d.folders[i].name,
@@ -120,14 +117,11 @@ static size_t scan_read_drop_ins(int dir_fd, DropInFolder *f) {
 static int scan_sum_drop_ins(const DirectoryFolder *folder, const char *name, uint64_t *ret) {
         _cleanup_drop_ins_ DropIns d = {};
         uint64_t sum = 0;
-        int r;
 
         *ret = 0;
         if (folder->n_drop_ins == 0)
                 return 0;
-        r = scan_drop_ins(folder, name, &d);
-        if (r < 0)
-                return r;
+        TRY(scan_drop_ins(folder, name, &d));
         for (size_t i = 0; i < d.n; i++) {
                 const DropInFolder *f = &d.folders[i];
 
@@ -187,12 +181,8 @@ static int scan_parse_file(const DirectoryScan *scan, DirectoryFile *f, Error *e
         text_append_bytes(&whole, text, size);
         if (whole.error < 0)
                 return whole.error;
-        r = scan_append_drop_ins(&scan->found, f->name, &whole, err);
-        if (r < 0)
-                return r;
-        r = unit_read(f->name, whole.chars ?: "", whole.size, &f->unit, err);
-        if (r < 0)
-                return r;
+        TRY(scan_append_drop_ins(&scan->found, f->name, &whole, err));
+        TRY(unit_read(f->name, whole.chars ?: "", whole.size, &f->unit, err));
         r = unit_check(f->unit, &steps, err);
         if (r < 0 && r != -ENOMEM)
                 r = scan_describe(f, r, err, &f->fault);
@@ -286,11 +276,8 @@ static int scan_add_name(DirectoryScan *scan, const char *name) {
 
         if (r < 0)
                 return r;
-        if (ends_with(name, suffix) && scan->found.errors.n < 2 * DIRECTORY_FILES_MAX) {
-                r = names_add(&scan->found.errors, name, size - strlen(suffix));
-                if (r < 0)
-                        return r;
-        }
+        if (ends_with(name, suffix) && scan->found.errors.n < 2 * DIRECTORY_FILES_MAX)
+                TRY(names_add(&scan->found.errors, name, size - strlen(suffix)));
         if (!directory_folder_name_is_unit(name) && !scan_is_misspelt_file(scan, name))
                 return 0;
         scan->found.complete = scan->names.n < DIRECTORY_FILES_MAX;
@@ -326,16 +313,13 @@ static int scan_make_files(DirectoryScan *scan) {
 
 static int scan_step_names(DirectoryScan *scan) {
         struct dirent *e;
-        int r;
 
         for (size_t n = 0; n < STEP_WORK; n++) {
                 errno = 0;
                 e = readdir(scan->dir);
                 if (!e)
                         return errno ? -errno : scan_make_files(scan);
-                r = scan_add_name(scan, e->d_name);
-                if (r < 0)
-                        return r;
+                TRY(scan_add_name(scan, e->d_name));
         }
         return 0;
 }
@@ -348,16 +332,13 @@ static bool scan_is_recent(const FileStamp *stamp, uint64_t now_ms) {
 static int scan_step_file(DirectoryScan *scan, const DirectoryFolder *before, uint64_t now_ms) {
         DirectoryFile *f = &scan->found.files[scan->at_file++];
         const DirectoryFile *was = directory_folder_find(before, f->name);
-        int r;
 
         scan->work++;
         f->error_sum = was ? was->error_sum : 0;
         f->unfinished = scan->is_unfinished(scan->userdata, f->name);
         if (f->unfinished)
                 return 0;
-        r = scan_sum_drop_ins(&scan->found, f->name, &f->drop_ins_sum);
-        if (r < 0)
-                return r;
+        TRY(scan_sum_drop_ins(&scan->found, f->name, &f->drop_ins_sum));
         if (file_stamp_at(scan->dir_fd, f->name, &f->stamp) >= 0) {
                 f->reread = f->reread || scan_is_recent(&f->stamp, now_ms);
                 if (was && !was->reread && !was->unfinished && was->drop_ins_sum == f->drop_ins_sum &&
@@ -407,9 +388,7 @@ int directory_scan_step(DirectoryScan *scan, DirectoryFolder *folder, uint64_t n
                         return 1;
         }
         while (scan->at_file < scan->found.n) {
-                r = scan_step_file(scan, folder, now_ms);
-                if (r < 0)
-                        return r;
+                TRY(scan_step_file(scan, folder, now_ms));
                 if (scan->work >= STEP_WORK)
                         return 1;
         }

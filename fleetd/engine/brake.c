@@ -111,11 +111,8 @@ static int brake_find(const Cluster *cluster, uint64_t brake_ms, Brake *ret) {
 
 int brake_update(Pass *pass, uint64_t brake_ms) {
         Brake *brake = &pass->brake;
-        int r;
 
-        r = brake_find(pass->cluster, brake_ms, brake);
-        if (r < 0)
-                return r;
+        TRY(brake_find(pass->cluster, brake_ms, brake));
         if (pass->cluster->now_ms < brake->until_ms) {
                 brake->again_ms = brake->until_ms - pass->cluster->now_ms;
                 return 0;
@@ -130,11 +127,8 @@ int brake_update(Pass *pass, uint64_t brake_ms) {
 
 int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret) {
         Brake brake;
-        int r;
 
-        r = brake_find(cluster, brake_ms, &brake);
-        if (r < 0)
-                return r;
+        TRY(brake_find(cluster, brake_ms, &brake));
         *ret = (EngineBrake) {};
         if (cluster->now_ms < brake.until_ms) {
                 uint64_t last_ms = brake.hosts[brake.n - 1]->since_ms;

@@ -315,9 +315,7 @@ int drain_pick(Pass *pass, const ClusterAssignment *old, const ClusterMachine **
 
         if (failed && !scheduler_view_has(pass->view, failed, old->unit)) {
                 /* Another machine is tried first. */
-                r = scheduler_view_decide(pass->view, failed, old->of, true);
-                if (r < 0)
-                        return r;
+                TRY(scheduler_view_decide(pass->view, failed, old->of, true));
                 r = scheduler_pick(pass->view, old->of, ret, ret_why);
                 if (scheduler_view_decide(pass->view, failed, old->of, false) < 0)
                         return -ENOMEM;

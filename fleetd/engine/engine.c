@@ -260,21 +260,13 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
                                           .freed = e->freed };
         const char *names[SLICE];
         size_t n = 0;
-        int r;
 
-        r = engine_marks_expand(&e->marks, cluster, engine_add_dirty, e);
-        if (r < 0)
-                return r;
-        if (e->resyncing && HASH_COUNT(e->dirty) < SLICE) {
-                r = engine_resync_slice(e, cluster);
-                if (r < 0)
-                        return r;
-        }
+        TRY(engine_marks_expand(&e->marks, cluster, engine_add_dirty, e));
+        if (e->resyncing && HASH_COUNT(e->dirty) < SLICE)
+                TRY(engine_resync_slice(e, cluster));
         for (const Named *d = e->dirty; d && n < SLICE; d = d->hh.next)
                 names[n++] = d->name;
-        r = engine_plan(cluster, names, n, e->brake_ms, &limits, &e->plan);
-        if (r < 0)
-                return r;
+        TRY(engine_plan(cluster, names, n, e->brake_ms, &limits, &e->plan));
 
         loop_count(e->loop, e->plan.work, 0);
         e->freed = e->plan.freed;
@@ -282,9 +274,7 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         while (n > 0) {
                 if (!cluster_any_unit(cluster, names[--n]))
                         waits_forget(&e->waits, names[n]);
-                r = engine_note_planned(e, names[n]);
-                if (r < 0)
-                        return r;
+                TRY(engine_note_planned(e, names[n]));
                 named_remove(&e->dirty, names[n]);
         }
         for (size_t i = 0; i < e->plan.rest.n; i++)
@@ -387,7 +377,6 @@ static int engine_delete_surplus(Control *c) {
 /* Plan, or end the adoption if no unit is dirty. 0 or a negative errno. */
 static int engine_advance(Engine *e, const Cluster *cluster) {
         bool idle = !e->resyncing && !e->dirty && !engine_marks_any(&e->marks);
-        int r;
 
         engine_drop_plan(e);
         if (idle && !cluster->adopting)
@@ -396,9 +385,7 @@ static int engine_advance(Engine *e, const Cluster *cluster) {
         if (idle)
                 return engine_end_adoption(e);
 
-        r = engine_make_plan(e, cluster);
-        if (r < 0)
-                return r;
+        TRY(engine_make_plan(e, cluster));
         engine_retry_after(e, e->plan.again_ms);
         if (e->resyncing || e->dirty || cluster->adopting)
                 loop_defer(e->loop, &e->wake);

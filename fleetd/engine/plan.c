@@ -276,18 +276,13 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
                 const EnginePlanLimits *limits, EnginePlan *ret) {
         _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
         _cleanup_(plan_pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
-        int r;
 
         if (units && n_units == 0 && !brake_is_possible(cluster)) {
                 *ret = (EnginePlan) { .again_ms = plan_again_ms(cluster, UINT64_MAX) };
                 return 0;
         }
-        r = scheduler_view_new(cluster, cluster->now_ms, &pass.view);
-        if (r < 0)
-                return r;
-        r = brake_update(&pass, brake_ms);
-        if (r < 0)
-                return r;
+        TRY(scheduler_view_new(cluster, cluster->now_ms, &pass.view));
+        TRY(brake_update(&pass, brake_ms));
 
         plan.again_ms = plan_again_ms(cluster, pass.brake.again_ms);
         plan_add_released(&pass);

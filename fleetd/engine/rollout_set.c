@@ -622,11 +622,8 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
         const UpdatePolicy policy = rollout_policy(head);
         _cleanup_rollout_set_ RolloutSet set = {};
         RolloutBudget b = { .name = head->name };
-        int r;
 
-        r = rollout_set_read(cluster, head, &set);
-        if (r < 0)
-                return r;
+        TRY(rollout_set_read(cluster, head, &set));
         b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
               set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED] - set.n_absent +
               rollout_lost(&set, head->rollout);

@@ -25,13 +25,10 @@ static int host_read_init_start(uint64_t *ret) {
         _cleanup_close_ int dir_fd = open("/proc/1", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         const char *p;
         char digits[24];
-        int r;
 
         if (dir_fd < 0)
                 return -errno;
-        r = read_file_at(dir_fd, "stat", PROC_FILE_MAX, &stat, NULL);
-        if (r < 0)
-                return r;
+        TRY(read_file_at(dir_fd, "stat", PROC_FILE_MAX, &stat, NULL));
         p = strrchr(stat, ')');
         for (int field = 2; p && field < STAT_STARTTIME; field++)
                 p = strchr(p + 1, ' ');
@@ -126,15 +123,13 @@ static int host_print_address(const struct sockaddr *address, char ret[static AD
 /* Collect the addresses of one family; *ret is the last one. Return their number or a negative errno. */
 static int host_list_addresses(const struct ifaddrs *all, int family, Text *list,
                                char ret[static ADDRESS_SIZE]) {
-        int n = 0, r;
+        int n = 0;
 
         for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
                 if (!i->ifa_addr || i->ifa_addr->sa_family != family || (i->ifa_flags & IFF_LOOPBACK) ||
                     !(i->ifa_flags & IFF_UP) || !host_address_is_global(i->ifa_addr))
                         continue;
-                r = host_print_address(i->ifa_addr, ret);
-                if (r < 0)
-                        return r;
+                TRY(host_print_address(i->ifa_addr, ret));
                 text_printf(list, "%s%s (%s)", list->size > 0 ? ", " : "", ret, i->ifa_name);
                 n++;
         }
@@ -175,11 +170,8 @@ int host_address_towards(const char *endpoint, char ret[static ADDRESS_SIZE]) {
         _cleanup_close_ int fd = -1;
         char host[ADDRESS_SIZE];
         uint16_t port;
-        int r;
 
-        r = parse_address(endpoint, host, sizeof(host), &port);
-        if (r < 0)
-                return r;
+        TRY(parse_address(endpoint, host, sizeof(host), &port));
         in.sin_port = in6.sin6_port = htons(port);
         if (inet_pton(AF_INET, host, &in.sin_addr) != 1) {
                 if (inet_pton(AF_INET6, host, &in6.sin6_addr) != 1)

@@ -362,13 +362,10 @@ static int settings_defaults(Settings *s) {
 static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
         void *field = (char *) s + table[i].offset;
         uint64_t given, min, max;
-        int r;
 
         if (!table[i].max)
                 return table[i].set(value, field, err);
-        r = table[i].set(value, &given, err);
-        if (r < 0)
-                return r;
+        TRY(table[i].set(value, &given, err));
         (void) table[i].set(table[i].min, &min, NULL);
         (void) table[i].set(table[i].max, &max, NULL);
         if (given < min || given > max)
@@ -507,9 +504,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
 
                 if (settings_option_value("config", argc, argv, &i))
                         continue;
-                r = settings_read_maintenance(s, argc, argv, &i);
-                if (r < 0)
-                        return r;
+                r = TRY(settings_read_maintenance(s, argc, argv, &i));
                 if (r > 0)
                         continue;
                 for (t = 0; t < ELEMENTS(table) && !value; t++)
@@ -563,15 +558,10 @@ static int settings_complete(Settings *s, Error *err) {
 }
 
 static int settings_read_files(Settings *s, const char *config, Error *err) {
-        int r;
-
         if (config)
                 return settings_read_file(s, config, err);
-        if (access(CONFIG_FILE, F_OK) == 0) {
-                r = settings_read_file(s, CONFIG_FILE, err);
-                if (r < 0)
-                        return r;
-        }
+        if (access(CONFIG_FILE, F_OK) == 0)
+                TRY(settings_read_file(s, CONFIG_FILE, err));
         return settings_read_drop_ins(s, CONFIG_DROP_INS, err);
 }
 
@@ -586,7 +576,6 @@ const char *settings_source(int argc, char *const argv[]) {
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         _cleanup_settings_ Settings s = {};
         const char *config = NULL;
-        int r;
 
         for (int i = 1; i < argc; i++) {
                 if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
@@ -600,21 +589,11 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
                 config = settings_option_value("config", argc, argv, &i) ?: config;
         }
 
-        r = settings_defaults(&s);
-        if (r < 0)
-                return r;
-        r = settings_read_files(&s, config, err);
-        if (r < 0)
-                return r;
-        r = settings_read_options(&s, argc, argv, err);
-        if (r < 0)
-                return r;
-        r = settings_complete(&s, err);
-        if (r < 0)
-                return r;
-        r = settings_check(&s, err);
-        if (r < 0)
-                return r;
+        TRY(settings_defaults(&s));
+        TRY(settings_read_files(&s, config, err));
+        TRY(settings_read_options(&s, argc, argv, err));
+        TRY(settings_complete(&s, err));
+        TRY(settings_check(&s, err));
         *ret = s;
         s = (Settings) {};
         return 0;

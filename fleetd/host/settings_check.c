@@ -92,11 +92,7 @@ ClientAccess settings_client_access(const Settings *s) {
 }
 
 int settings_check(const Settings *s, Error *err) {
-        int r;
-
-        r = settings_check_maintenance(s, err);
-        if (r < 0)
-                return r;
+        TRY(settings_check_maintenance(s, err));
         /* A host that has lost its identity starts, and waits for a token. */
         if (s->listen_peer[0] && !s->peer_key[0] && s->join.n == 0 && !settings_has_identity(s))
                 return error_set(

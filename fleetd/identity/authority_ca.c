@@ -24,14 +24,10 @@ int authority_make_root(Authority *a, const KvState *state, const ClusterKey *ke
         size_t size;
         int r;
 
-        r = tls_private_key_new(&private_key, err);
-        if (r < 0)
-                return r;
+        TRY(tls_private_key_new(&private_key, err));
         if (secret_random(serial, sizeof(serial)) < 0)
                 return error_set(err, -EIO, "the system has no random numbers");
-        r = tls_root_create(private_key, state->cluster_id, serial, loop_wall_ms(a->loop), &pem, err);
-        if (r < 0)
-                return r;
+        TRY(tls_root_create(private_key, state->cluster_id, serial, loop_wall_ms(a->loop), &pem, err));
         if (pem.error < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         tls_private_key_pin(private_key, &pin);
@@ -63,15 +59,9 @@ static int authority_create_ca(Authority *a, const KvState *state, Error *err) {
 
         if (a->changing)
                 return error_set(err, -EAGAIN, "the CA of the cluster is being created");
-        r = authority_first_key(a, &key, err);
-        if (r < 0)
-                return r;
-        r = keys_distribute(a, state, key.number, true, err);
-        if (r < 0)
-                return r;
-        r = authority_make_root(a, state, &key, &roots.items[0], &keys.items[0], err);
-        if (r < 0)
-                return r;
+        TRY(authority_first_key(a, &key, err));
+        TRY(keys_distribute(a, state, key.number, true, err));
+        TRY(authority_make_root(a, state, &key, &roots.items[0], &keys.items[0], err));
         r = registry_create_ca(a->registry, state->term, &roots, &keys, authority_on_changed, a);
         if (r < 0)
                 return error_set(err, r, "Failed to create the CA of the cluster: %s", strerror(-r));

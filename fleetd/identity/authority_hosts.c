@@ -395,11 +395,7 @@ static AuthorityOp *authority_begin(Authority *a, AuthorityOpKind kind, PeerSess
 }
 
 static int authority_check_join(AuthorityOp *op, const void *payload, size_t size, Error *err) {
-        int r;
-
-        r = enter_request_read(payload, size, &op->request, err);
-        if (r < 0)
-                return r;
+        TRY(enter_request_read(payload, size, &op->request, err));
         if (token_secret_hash(op->request.secret, op->secret_hash) < 0)
                 return error_set(err, -EIO, "the secret of the token cannot be checked");
         return authority_read_csr(op, err);
@@ -465,9 +461,7 @@ int authority_enroll(Authority *a, const char *csr, AuthorityDone *done, void *u
         AuthorityOp *op;
         int r;
 
-        r = authority_op_begin(a, AUTHORITY_ENROLL, done, userdata, &op, err);
-        if (r < 0)
-                return r;
+        TRY(authority_op_begin(a, AUTHORITY_ENROLL, done, userdata, &op, err));
         memcpy(op->machine, a->machine_id, sizeof(op->machine));
         snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
         authority_keep_keys(op, peers_own_pin(a->peers));

@@ -40,9 +40,7 @@ static int certify_sign(Authority *a, const Certify *request, Text *ret, Error *
         kv_state(a->store, &state);
         issue.uri.cluster_id = state.cluster_id;
         snprintf(issue.uri.subject, sizeof(issue.uri.subject), "%s", request->machine);
-        r = keys_open_ca(a, root, &ca_key, err);
-        if (r < 0)
-                return r;
+        TRY(keys_open_ca(a, root, &ca_key, err));
         if (secret_random(issue.serial, sizeof(issue.serial)) < 0)
                 return error_set(err, -EIO, "the system has no random numbers");
         r = tls_issue(&issue, ca_key, ret, err);

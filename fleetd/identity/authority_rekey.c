@@ -68,15 +68,11 @@ static int authority_write_rekey(Authority *a, const KvState *state, const Clust
         authority_remaining_roots(c->ca_roots, compromised, &roots);
         if (lost)
                 roots.n = 0;
-        r = authority_reseal(a, &roots, next, &keys, err);
-        if (r < 0)
-                return r;
+        r = TRY(authority_reseal(a, &roots, next, &keys, err));
         if (compromised || lost) {
                 added = &roots.items[roots.n];
                 *added = (CaRoot) { .state = lost ? CA_ROOT_CURRENT : CA_ROOT_NEXT };
-                r = authority_make_root(a, state, next, added, &keys.items[keys.n], err);
-                if (r < 0)
-                        return r;
+                r = TRY(authority_make_root(a, state, next, added, &keys.items[keys.n], err));
                 roots.n++;
                 keys.n++;
                 change.rotation = lost ? NULL : &distribute;
@@ -182,9 +178,7 @@ int authority_request(Authority *a, CaRotationState first, const char *user, Reg
         CaChange change;
         int r;
 
-        r = authority_plan(a, first, false, user, &rotation, &change, err);
-        if (r < 0)
-                return r;
+        TRY(authority_plan(a, first, false, user, &rotation, &change, err));
         r = registry_change_ca(a->registry, 0, &change, done, userdata);
         return r < 0 ? error_set(err, r, "Failed to write the request: %s", strerror(-r)) : 0;
 }

@@ -27,14 +27,10 @@ static int authority_add_root(Authority *a, const KvState *state, Error *err) {
         if (roots.n == CA_ROOTS_MAX || keys.n == 0)
                 return error_set(err, -EBADMSG, "the cluster has %zu roots and %zu keys of them", roots.n,
                                  keys.n);
-        r = key_store_read(a->key_store, keys.items[0].cluster_key, &key, err);
-        if (r < 0)
-                return r;
+        TRY(key_store_read(a->key_store, keys.items[0].cluster_key, &key, err));
         roots.items[roots.n] = (CaRoot) { .state = CA_ROOT_NEXT };
         keys.items[keys.n] = (CaKey) {};
-        r = authority_make_root(a, state, &key, &roots.items[roots.n], &keys.items[keys.n], err);
-        if (r < 0)
-                return r;
+        TRY(authority_make_root(a, state, &key, &roots.items[roots.n], &keys.items[keys.n], err));
         roots.n++;
         keys.n++;
         r = registry_change_ca(a->registry, state->term,

@@ -94,9 +94,7 @@ int authority_create_token(Authority *a, const TokenRequest *request, AuthorityD
         KvState state;
         int r;
 
-        r = authority_op_begin(a, AUTHORITY_TOKEN, done, userdata, &op, err);
-        if (r < 0)
-                return r;
+        TRY(authority_op_begin(a, AUTHORITY_TOKEN, done, userdata, &op, err));
         kv_state(a->store, &state);
         planned.level = state.level;
         r = token_plan(registry_cluster(a->registry), &planned, loop_wall_ms(a->loop), &op->record, err);

@@ -33,11 +33,8 @@ int user_plan(const Cluster *c, const UserRequest *request, const char *pin, uin
               PrincipalRecord *ret, Error *err) {
         const ClusterPrincipal *user;
         PrincipalRecord record = {};
-        int r;
 
-        r = user_check(request, err);
-        if (r < 0)
-                return r;
+        TRY(user_check(request, err));
         user = cluster_principal(c, request->name);
         if (user)
                 record = user->record;
@@ -47,20 +44,15 @@ int user_plan(const Cluster *c, const UserRequest *request, const char *pin, uin
         if (!user && HASH_COUNT(c->principals) >= PRINCIPALS_MAX)
                 return error_set(err, -ENOSPC, "the cluster has %d users: fleetctl cert revoke removes one",
                                  PRINCIPALS_MAX);
-        if (request->rights) {
-                r = right_list_record(request->rights, &record, err);
-                if (r < 0)
-                        return r;
-        }
+        if (request->rights)
+                TRY(right_list_record(request->rights, &record, err));
         if (record.n_rights == 0)
                 return error_set(err, -EINVAL,
                                  "user %s has no rights: state them, for example --rights=units-see",
                                  request->name);
         if (pin) {
                 record.expires_ms = now_ms + (request->ttl_ms ?: USER_TTL_DEFAULT_MS);
-                r = user_plan_key(user, request, pin, &record, err);
-                if (r < 0)
-                        return r;
+                TRY(user_plan_key(user, request, pin, &record, err));
         }
         *ret = record;
         return 0;
@@ -106,12 +98,8 @@ int authority_certify_user(Authority *a, const UserRequest *request, AuthorityDo
         AuthorityOp *op;
         int r;
 
-        r = user_check(request, err);
-        if (r < 0)
-                return r;
-        r = authority_op_begin(a, AUTHORITY_USER, done, userdata, &op, err);
-        if (r < 0)
-                return r;
+        TRY(user_check(request, err));
+        TRY(authority_op_begin(a, AUTHORITY_USER, done, userdata, &op, err));
         op->lifetime_ms = request->ttl_ms ?: USER_TTL_DEFAULT_MS;
         op->replace = request->replace;
         op->rights = right_list_ref((RightList *) request->rights);

@@ -39,9 +39,7 @@ static int cluster_file_open(const char *path, char **ret_base, const char **ret
 
         if (!dir || !base)
                 return -ENOMEM;
-        fd = open_dir(dirname(dir), 0755);
-        if (fd < 0)
-                return fd;
+        fd = TRY(open_dir(dirname(dir), 0755));
         *ret_name = basename(base);
         *ret_base = TAKE_PTR(base);
         return fd;
@@ -74,9 +72,7 @@ int cluster_file_write(const char *path, const char *text) {
         _cleanup_free_ char *base = NULL;
         const char *name;
 
-        dir_fd = cluster_file_open(path, &base, &name);
-        if (dir_fd < 0)
-                return dir_fd;
+        dir_fd = TRY(cluster_file_open(path, &base, &name));
         return file_holds_at(dir_fd, name, text, strlen(text)) ?
                        0 :
                        write_file_at(dir_fd, name, text, strlen(text), 0644);

@@ -174,11 +174,8 @@ int cluster_key_stamp(const char *state_directory, uint64_t number, FileStamp *r
 
 int cluster_key_read(const char *state_directory, uint64_t number, ClusterKey *ret, Error *err) {
         _cleanup_cluster_key_file_ ClusterKeyFile file = {};
-        int r;
 
-        r = cluster_key_file_read(state_directory, number, &file, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_file_read(state_directory, number, &file, err));
         if (file.form != SEAL_WITH_NO)
                 return error_set(err, -ENOKEY, "%s/" FOLDER "/" KEY_PREFIX "%llu is sealed", state_directory,
                                  (unsigned long long) number);

@@ -220,18 +220,13 @@ static int entering_check_answer(const Entering *e, const EnterAnswer *answer, E
         TlsCertificate certificate;
         bool found = false;
         TlsPin pin;
-        int r;
 
         tls_private_key_pin(e->key, &pin);
-        r = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
-        if (r < 0)
-                return r;
+        TRY(tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err));
         if (!tls_pin_equal(&certificate.pin, &pin) || certificate.uri.cluster_id != e->token.cluster_id ||
             answer->cluster_id != e->token.cluster_id || !streq(certificate.uri.subject, e->machine_id))
                 return error_set(err, -EBADMSG, "it is the certificate of another host or cluster");
-        r = tls_roots_read(answer->roots, strlen(answer->roots), &roots, err);
-        if (r < 0)
-                return r;
+        TRY(tls_roots_read(answer->roots, strlen(answer->roots), &roots, err));
         for (size_t i = 0; i < tls_roots_count(roots) && !found; i++) {
                 tls_roots_get(roots, i, &certificate);
                 found = memcmp(certificate.pin.bytes, e->token.root, sizeof(e->token.root)) == 0;
@@ -372,28 +367,19 @@ static void entering_on_peers_closed(void *userdata) {
 static int entering_open(Entering *e, const EnteringOptions *options, Error *err) {
         PeerAddress endpoints[TOKEN_ENDPOINTS_MAX] = {};
         PeersOptions peers = { .self = *options->self, .on_change = entering_on_change, .userdata = e };
-        int r;
 
-        r = entering_prepare_key(e, err);
-        if (r < 0)
-                return r;
+        TRY(entering_prepare_key(e, err));
         if (!options->plain) {
-                r = tls_credentials_new(NULL, NULL, NULL, &e->credentials, err);
-                if (r < 0)
-                        return r;
+                TRY(tls_credentials_new(NULL, NULL, NULL, &e->credentials, err));
                 memcpy(e->root.bytes, e->token.root, sizeof(e->root.bytes));
                 peers.credentials = e->credentials;
                 peers.token_root = &e->root;
                 peers.token_cluster_id = e->token.cluster_id;
         }
         e->deadline_ms = loop_now_ms(options->loop) + ENTERING_MS;
-        r = timer_start(&e->check, options->loop, ENTERING_FIRST_CHECK_MS);
-        if (r < 0)
-                return r;
+        TRY(timer_start(&e->check, options->loop, ENTERING_FIRST_CHECK_MS));
         peers.self.cluster_id = peers.self.lineage = peers.self.raft_id = 0;
-        r = peers_new(&e->peers, options->loop, options->network, &peers);
-        if (r < 0)
-                return r;
+        TRY(peers_new(&e->peers, options->loop, options->network, &peers));
         peers_register(e->peers, enter_frame_types, ELEMENTS(enter_frame_types), e);
         for (unsigned i = 0; i < e->token.n_endpoints; i++)
                 snprintf(endpoints[i].address, sizeof(endpoints[i].address), "%s", e->token.endpoints[i]);

@@ -129,9 +129,7 @@ int identity_read_credentials(const char *state_directory, TlsCredentials **ret,
         _cleanup_identity_ HostIdentity identity = {};
         int r;
 
-        r = identity_read(state_directory, &identity, err);
-        if (r < 0)
-                return r;
+        TRY(identity_read(state_directory, &identity, err));
         r = tls_private_key_read(identity.key, strlen(identity.key), &key, err);
         if (r >= 0)
                 r = tls_credentials_new(key, identity.certificate, identity.roots, ret, err);
@@ -341,16 +339,13 @@ int identity_store(const char *state_directory, const char *key, const char *cer
 int identity_store_first(const char *state_directory, const char *key, const char *certificate,
                          const char *roots, Error *err) {
         _cleanup_close_ int state_fd = identity_open_state(state_directory, err);
-        int r;
 
         if (state_fd < 0)
                 return state_fd;
         if (identity_exists(state_fd, CURRENT))
                 return error_set(err, -EEXIST, "this host has an identity already: %s/" CURRENT,
                                  state_directory);
-        r = identity_write_next(state_fd, state_directory, key, certificate, roots, NULL, err);
-        if (r < 0)
-                return r;
+        TRY(identity_write_next(state_fd, state_directory, key, certificate, roots, NULL, err));
         if (renameat(state_fd, NEXT, state_fd, CURRENT) < 0)
                 return identity_failed(err, -errno, "rename", state_directory, NEXT);
         return fsync_dir(state_fd);
@@ -453,9 +448,7 @@ int identity_keep_old(int state_fd, const char *state_directory, unsigned *ret_n
 
         if (!identity_exists(state_fd, OLD_NEXT))
                 return 0;
-        r = identity_make_dir(state_fd, state_directory, OLD, err);
-        if (r < 0)
-                return r;
+        r = TRY(identity_make_dir(state_fd, state_directory, OLD, err));
         for (unsigned i = 1; i <= OLD_MAX; i++) {
                 _cleanup_close_ int old_fd = -1;
 
@@ -488,13 +481,9 @@ static int identity_retire(int state_fd, const char *state_directory, const char
 /* Put a complete next identity in force. The former one is moved first, so after a crash in between there is
  * none: the next call continues. */
 static int identity_put_in_force(int state_fd, const char *state_directory, Error *err) {
-        int r;
-
         if (!identity_exists(state_fd, NEXT "/" ENTERING))
                 return 0;
-        r = identity_move_old(state_fd, state_directory, CURRENT, err);
-        if (r < 0)
-                return r;
+        TRY(identity_move_old(state_fd, state_directory, CURRENT, err));
         if (renameat(state_fd, NEXT, state_fd, CURRENT) < 0)
                 return identity_failed(err, -errno, "rename", state_directory, NEXT);
         return identity_sync(state_fd, state_directory, CURRENT, err);
@@ -520,9 +509,7 @@ static int identity_finish_leave(int state_fd, const char *state_directory, cons
         _cleanup_text_ Text empty = {};
         int r;
 
-        r = identity_retire(state_fd, state_directory, state, ELEMENTS(state), err);
-        if (r < 0)
-                return r;
+        TRY(identity_retire(state_fd, state_directory, state, ELEMENTS(state), err));
         r = remove_tree_at(state_fd, SECRETS);
         if (r < 0)
                 return identity_failed(err, r, "remove", state_directory, SECRETS);
@@ -548,21 +535,15 @@ int identity_begin(const char *state_directory, const char *cluster_file, Error 
                 return state_fd;
         if (identity_exists(state_fd, LEAVING))
                 return identity_finish_leave(state_fd, state_directory, cluster_file, err);
-        r = identity_put_in_force(state_fd, state_directory, err);
-        if (r < 0)
-                return r;
+        TRY(identity_put_in_force(state_fd, state_directory, err));
         fd = openat(state_fd, CURRENT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        r = fd < 0 ? 0 : identity_complete_rekey(fd, state_directory, err);
-        if (r < 0)
-                return r;
+        TRY(fd < 0 ? 0 : identity_complete_rekey(fd, state_directory, err));
         r = fd < 0 ? -errno : read_file_at(fd, ENTERING, IDENTITY_ENTERING_MAX, &entering, NULL);
         if (r == -ENOENT)
                 return 0;
         if (r < 0)
                 return identity_failed(err, r, "read", state_directory, CURRENT "/" ENTERING);
-        r = identity_retire(state_fd, state_directory, store, ELEMENTS(store), err);
-        if (r < 0)
-                return r;
+        TRY(identity_retire(state_fd, state_directory, store, ELEMENTS(store), err));
         r = cluster_file[0] ? cluster_file_write(cluster_file, entering) : 0;
         if (r < 0)
                 return error_set(err, r, "Failed to write %s: %s", cluster_file, strerror(-r));

@@ -39,9 +39,7 @@ static int keys_open(Authority *a, const CaRoot *root, TlsPrivateKey **ret, Erro
 
         if (!sealed)
                 return error_set(err, -EBADMSG, "the cluster has no private key of its root %.8s", root->id);
-        r = key_store_read(a->key_store, sealed->cluster_key, &key, err);
-        if (r < 0)
-                return r;
+        TRY(key_store_read(a->key_store, sealed->cluster_key, &key, err));
         kv_state(a->store, &state);
         r = keys_unseal(&key, sealed, state.cluster_id, &pem, &size);
         if (r < 0)
@@ -69,9 +67,7 @@ int keys_seal_ca(Authority *a, const char *root, const TlsPrivateKey *private_ke
         KvState state;
         int r;
 
-        r = tls_private_key_print(private_key, &secret, &size, err);
-        if (r < 0)
-                return r;
+        TRY(tls_private_key_print(private_key, &secret, &size, err));
         kv_state(a->store, &state);
         keys_ca_context(state.cluster_id, root, context);
         r = seal(key->bytes, context, strlen(context), secret, size, &sealed);
@@ -130,11 +126,8 @@ static int keys_next_number(const Authority *a, uint64_t present, uint64_t *ret,
         _cleanup_free_ uint64_t *numbers = NULL;
         uint64_t last = present;
         size_t n = 0;
-        int r;
 
-        r = cluster_key_list(a->state_directory, &numbers, &n, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_list(a->state_directory, &numbers, &n, err));
         if (n > 0)
                 last = MAX(last, numbers[n - 1]);
         if (last > UINT64_MAX - 2)
@@ -147,12 +140,9 @@ static int keys_next_number(const Authority *a, uint64_t present, uint64_t *ret,
 
 int keys_make(Authority *a, uint64_t present, ClusterKey *ret, Error *err) {
         uint64_t number = 0;
-        int r;
 
         a->keys.next_number = 0; /* after a failure, the former one is not used in its place */
-        r = keys_next_number(a, present, &number, err);
-        if (r < 0)
-                return r;
+        TRY(keys_next_number(a, present, &number, err));
         ret->number = number;
         if (secret_random(ret->bytes, sizeof(ret->bytes)) < 0)
                 return error_set(err, -EIO, "the system has no random numbers");
@@ -201,16 +191,13 @@ int keys_distribute(Authority *a, const KvState *state, uint64_t number, bool ab
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *missing = NULL;
         _cleanup_cluster_key_ ClusterKey key = {};
-        int r;
 
         keys_begin_term(a, state->term);
         keys_forget_former(a);
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (!keys_is_member(a, m) || keys_has(a, m->id, number))
                         continue;
-                r = key.number > 0 ? 0 : key_store_read(a->key_store, number, &key, err);
-                if (r < 0)
-                        return r;
+                TRY(key.number > 0 ? 0 : key_store_read(a->key_store, number, &key, err));
                 keys_send(a, m->id, &key);
                 if (!keys_is_standby(state, m) && (absent || m->presence == PRESENCE_UP))
                         missing = m;

@@ -159,11 +159,8 @@ int key_file_write(const char *file, const KeyFile *f, Error *err) {
 static int key_file_read_key(const char *state_directory, uint64_t number, KeyFileOpen *open, ClusterKey *ret,
                              Error *err) {
         _cleanup_cluster_key_file_ ClusterKeyFile file = {};
-        int r;
 
-        r = cluster_key_file_read(state_directory, number, &file, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_file_read(state_directory, number, &file, err));
         if (file.form != SEAL_WITH_NO)
                 return open(&file, ret, err);
         *ret = file.key;
@@ -174,11 +171,8 @@ int key_file_collect(const char *state_directory, KeyFileOpen *open, KeyFile *re
         _cleanup_key_file_ KeyFile f = {};
         _cleanup_free_ uint64_t *numbers = NULL;
         size_t n = 0;
-        int r;
 
-        r = cluster_key_list(state_directory, &numbers, &n, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_list(state_directory, &numbers, &n, err));
         if (n > KEY_FILE_KEYS_MAX)
                 return error_set(err, -E2BIG, "%s/secrets has more than %d cluster keys", state_directory,
                                  KEY_FILE_KEYS_MAX);
@@ -186,11 +180,8 @@ int key_file_collect(const char *state_directory, KeyFileOpen *open, KeyFile *re
                 return error_set(err, -ENOENT,
                                  "this host has no cluster key: run the command on a voter or standby; a "
                                  "cluster without certificates has none");
-        for (; f.n < n; f.n++) {
-                r = key_file_read_key(state_directory, numbers[f.n], open, &f.keys[f.n], err);
-                if (r < 0)
-                        return r;
-        }
+        for (; f.n < n; f.n++)
+                TRY(key_file_read_key(state_directory, numbers[f.n], open, &f.keys[f.n], err));
         *ret = f;
         return 0;
 }
@@ -211,10 +202,7 @@ int key_file_store(const KeyFile *f, const char *state_directory, KeyFileOpen *o
                                 "move the folder secrets away, and repeat the command",
                                 state_directory, (unsigned long long) own.number);
         }
-        for (size_t i = 0; i < f->n; i++) {
-                r = cluster_key_write(state_directory, &f->keys[i], err);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < f->n; i++)
+                TRY(cluster_key_write(state_directory, &f->keys[i], err));
         return 0;
 }

@@ -139,16 +139,10 @@ static bool key_store_is_unchanged(const KeyStore *s, const KeySlot *slot) {
 
 /* Write the key of the slot in the form of the store, sealed if it has one. */
 static int key_store_write_file(KeyStore *s, KeySlot *slot, Error *err) {
-        int r;
-
-        r = s->form == SEAL_WITH_NO ? cluster_key_write(s->state_directory, &slot->key, err) :
+        TRY(s->form == SEAL_WITH_NO ? cluster_key_write(s->state_directory, &slot->key, err) :
                                       cluster_key_write_sealed(s->state_directory, slot->key.number, s->form,
-                                                               s->sealed.bytes, s->sealed.size, err);
-        if (r < 0)
-                return r;
-        r = cluster_key_stamp(s->state_directory, slot->key.number, &slot->stamp, err);
-        if (r < 0)
-                return r;
+                                                               s->sealed.bytes, s->sealed.size, err));
+        TRY(cluster_key_stamp(s->state_directory, slot->key.number, &slot->stamp, err));
         log_info(NO_FIELDS, "cluster key %llu is on disk: SealWith=%s", (unsigned long long) slot->key.number,
                  seal_with_to_string(s->form));
         slot->state = KEY_OPEN;
@@ -243,11 +237,8 @@ static int key_store_begin_seal(KeyStore *s, KeySlot *slot, Error *err) {
 static int key_store_begin_open(KeyStore *s, KeySlot *slot, Error *err) {
         _cleanup_cluster_key_file_ ClusterKeyFile file = {};
         char name[CLUSTER_KEY_SEALED_NAME];
-        int r;
 
-        r = cluster_key_file_read(s->state_directory, slot->key.number, &file, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_file_read(s->state_directory, slot->key.number, &file, err));
         if (file.form == SEAL_WITH_NO || !key_store_is_equal(&file.stamp, &slot->stamp))
                 return error_set(err, -EAGAIN, "it has changed meanwhile");
         cluster_key_sealed_name(slot->key.number, name);
@@ -298,11 +289,8 @@ static void key_store_next(KeyStore *s) {
 static int key_store_load(KeyStore *s, uint64_t number, ClusterKey *ret, Error *err) {
         _cleanup_cluster_key_file_ ClusterKeyFile file = {};
         KeySlot *slot;
-        int r;
 
-        r = cluster_key_file_read(s->state_directory, number, &file, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_key_file_read(s->state_directory, number, &file, err));
         if (file.form == SEAL_WITH_NO)
                 *ret = file.key;
         if (file.form == SEAL_WITH_NO && s->form == SEAL_WITH_NO)

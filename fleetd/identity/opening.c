@@ -48,12 +48,8 @@ static int opening_begin(Opening *o, Error *err) {
         _cleanup_text_ Text request = {};
         int r;
 
-        r = cluster_file_check(o->cluster_file, err);
-        if (r < 0)
-                return r;
-        r = identity_key(o->state_directory, &o->key, &key, err);
-        if (r < 0)
-                return r;
+        TRY(cluster_file_check(o->cluster_file, err));
+        TRY(identity_key(o->state_directory, &o->key, &key, err));
         r = tls_request_create(key, &request, err);
         return r < 0 ? r : authority_enroll(o->authority, request.chars, opening_on_issued, o, err);
 }

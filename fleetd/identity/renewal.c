@@ -80,17 +80,13 @@ int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin 
         TlsCertificate certificate, root;
         int e;
 
-        e = tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err);
-        if (e < 0)
-                return e;
+        TRY(tls_certificate_read(answer->certificate, strlen(answer->certificate), &certificate, err));
         if (!tls_pin_equal(pin, &certificate.pin) || !streq(certificate.uri.subject, machine_id) ||
             (certificate.uri.role != TLS_ROLE_REPLICA && certificate.uri.role != TLS_ROLE_HOST))
                 return error_set(err, -EBADMSG, "the certificate is for another key or machine");
         if (certificate.uri.cluster_id != cluster_id)
                 return error_set(err, -EBADMSG, "the certificate is of another cluster");
-        e = tls_roots_read(answer->roots, strlen(answer->roots), &sent, err);
-        if (e < 0)
-                return e;
+        TRY(tls_roots_read(answer->roots, strlen(answer->roots), &sent, err));
         for (size_t i = 0; i < tls_roots_count(sent); i++) {
                 tls_roots_get(sent, i, &root);
                 if (!roots || !renewal_is_root(roots, &root))
@@ -123,9 +119,7 @@ static void host_keys_done(HostKeys *keys) {
 static int renewal_read_keys(const Renewal *r, HostKeys *ret, Error *err) {
         int e;
 
-        e = identity_key(r->state_directory, &ret->present_pem, &ret->present, err);
-        if (e < 0)
-                return e;
+        TRY(identity_key(r->state_directory, &ret->present_pem, &ret->present, err));
         tls_private_key_pin(ret->present, &ret->present_pin);
         e = identity_next_key(r->state_directory, &ret->next, err);
         if (e == -ENOENT) {

@@ -102,9 +102,7 @@ static int replica_read(int fd, ReplicaPins *ret) {
         size_t size = 0;
         int r;
 
-        r = read_file_at(fd, NAME, FILE_MAX, &text, &size);
-        if (r < 0)
-                return r;
+        TRY(read_file_at(fd, NAME, FILE_MAX, &text, &size));
         if (fstatat(fd, NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         r = replica_pins_parse(text, size, ret);

@@ -202,11 +202,8 @@ void authority_secure_step(AuthorityOp *op) {
 int authority_secure(Authority *a, bool force, const char *user, AuthorityDone *done, void *userdata,
                      Error *err) {
         AuthorityOp *op;
-        int r;
 
-        r = authority_op_begin(a, AUTHORITY_SECURE, done, userdata, &op, err);
-        if (r < 0)
-                return r;
+        TRY(authority_op_begin(a, AUTHORITY_SECURE, done, userdata, &op, err));
         op->deadline_ms = loop_now_ms(a->loop) + AUTHORITY_SECURE_MS;
         op->force = force;
         snprintf(op->record.by, sizeof(op->record.by), "%s", user ?: "");

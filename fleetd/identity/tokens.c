@@ -166,20 +166,14 @@ int token_plan(const Cluster *c, const TokenRequest *request, uint64_t now_ms, T
         if (machine) {
                 if (token.total > 1)
                         return error_set(err, -EINVAL, "a token that replaces a machine has one use");
-                r = token_check_restricted(restricted, machine, err);
-                if (r < 0)
-                        return r;
+                r = TRY(token_check_restricted(restricted, machine, err));
                 memcpy(token.replace, machine->id, sizeof(token.replace));
         }
         if (request->from && *request->from) {
-                r = ip_network_parse(request->from, &network, err);
-                if (r < 0)
-                        return r;
+                r = TRY(ip_network_parse(request->from, &network, err));
                 snprintf(token.from, sizeof(token.from), "%s", request->from);
         }
-        r = token_check_metadata(metadata, err);
-        if (r < 0)
-                return r;
+        TRY(token_check_metadata(metadata, err));
         if (pairs_copy(metadata, &token.metadata) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         token.uses = token.total;
@@ -289,7 +283,6 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         JoinDecision decision = { .token = t };
         char buffer[NEXT_SIZE];
         const char *next = join_next(m, buffer);
-        int r;
 
         if (host->level < level)
                 return error_set(
@@ -315,18 +308,10 @@ int join_decide(const Cluster *c, const JoiningHost *host, unsigned level, size_
         if (!streq(t->record.hash, host->secret_hash))
                 return error_set(err, -EKEYREJECTED, "wrong secret for token %s; copy the token again",
                                  t->name);
-        r = token_check_validity(c, t, next, now_ms, err);
-        if (r < 0)
-                return r;
-        r = token_check_host(c, t, host, next, err);
-        if (r < 0)
-                return r;
-        r = join_check_cluster(c, host, t, level, replicas, err);
-        if (r < 0)
-                return r;
-        r = token_check_restricted(t->record.restricted, m, err);
-        if (r < 0)
-                return r;
+        TRY(token_check_validity(c, t, next, now_ms, err));
+        TRY(token_check_host(c, t, host, next, err));
+        TRY(join_check_cluster(c, host, t, level, replicas, err));
+        TRY(token_check_restricted(t->record.restricted, m, err));
         decision.host = (HostRecord) { .joined_ms = now_ms,
                                        .pins = { .n = 1 },
                                        .restricted = t->record.restricted };

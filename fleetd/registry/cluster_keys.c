@@ -317,9 +317,7 @@ static int cluster_put_unreadable(Cluster *c, const LayoutKey *k, KindValue *v) 
         KindEntries e;
         int r;
 
-        r = cluster_clear(c, k);
-        if (r < 0)
-                return r;
+        TRY(cluster_clear(c, k));
 
         e = cluster_get_entries(c, k);
         r = cluster_add_unreadable(c, &e, k, v);

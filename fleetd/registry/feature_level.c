@@ -52,12 +52,9 @@ static int registry_on_level(void *userdata, const KvNode *node) {
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
         char path[LAYOUT_KEY_MAX];
         LevelRecord record = {};
-        int e;
 
-        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, level_name, NULL)),
-                         registry_on_level, &record);
-        if (e < 0)
-                return e;
+        TRY(kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, level_name, NULL)),
+                         registry_on_level, &record));
 
         *ret_level = record.level;
         *ret_since_ms = record.since_ms;

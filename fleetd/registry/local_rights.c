@@ -25,14 +25,11 @@ static int local_group_id(const char *name, uint32_t *ret) {
 
 static int local_rights_parse(const char *text, RightList **ret, Error *err) {
         _cleanup_right_list_ RightList *list = NULL;
-        int r;
 
         for (const char *p = text;; p++) {
                 size_t size = strcspn(p, ",");
 
-                r = right_list_add_text(&list, p, size, err);
-                if (r < 0)
-                        return r;
+                TRY(right_list_add_text(&list, p, size, err));
                 p += size;
                 if (!*p)
                         break;
@@ -71,9 +68,7 @@ int local_rights_add(LocalRights *l, const char *text, Error *err) {
                                  "'%s'",
                                  text);
         snprintf(name, sizeof(name), "%.*s", (int) (colon - text), text);
-        r = local_rights_parse(colon + 1, &list, err);
-        if (r < 0)
-                return r;
+        TRY(local_rights_parse(colon + 1, &list, err));
         n = list->n;
         for (size_t i = 0; i < l->n; i++)
                 n += l->groups[i].rights->n;
@@ -132,9 +127,7 @@ int local_rights_set(const char *value, void *texts, Error *err) {
         }
         for (size_t i = 0; i < names->n && r >= 0; i++)
                 r = local_rights_add(&all, names->items[i], NULL);
-        known = r < 0 ? r : local_rights_add(&all, value, err);
-        if (known < 0)
-                return known;
+        known = TRY(r < 0 ? r : local_rights_add(&all, value, err));
         r = names_add(names, value, strlen(value));
         return r < 0 ? r : known;
 }

@@ -426,11 +426,8 @@ static int machines_write_id(Transaction *t, Registry *r, const char *machine_id
         _cleanup_text_ Text next = {};
         MemberRecord member = {};
         uint64_t index = 0;
-        int e;
 
-        e = machines_next_id(r, &member.raft_id, &index);
-        if (e < 0)
-                return e;
+        TRY(machines_next_id(r, &member.raft_id, &index));
 
         text_printf(&next, "%llu", (unsigned long long) member.raft_id + 1);
 
@@ -457,16 +454,11 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
                    RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         uint64_t id;
-        int e;
 
-        e = machines_write_id(&t, r, machine_id, peer_address, &id);
-        if (e < 0)
-                return e;
+        TRY(machines_write_id(&t, r, machine_id, peer_address, &id));
         machines_note(&t, r, HISTORY_JOINED, machine_id, peer_address);
 
-        e = transaction_send(r, &t, 0, done, userdata);
-        if (e < 0)
-                return e;
+        TRY(transaction_send(r, &t, 0, done, userdata));
         *ret_id = id;
         return 0;
 }

@@ -291,12 +291,8 @@ int proposal_check(const Cluster *cluster, const char *relay, const char *machin
         if (relay && !host_may_relay(cluster, relay))
                 return error_set(err, -EACCES, "%s has no replica, and proposed for another host",
                                  cluster_name_of(cluster, relay));
-        r = rights_read_host(cluster, machine_id, &p.host, &p.host_facts);
-        if (r < 0)
-                return r;
-        r = proposer_read_claim(&p, principal, err);
-        if (r < 0)
-                return r;
+        TRY(rights_read_host(cluster, machine_id, &p.host, &p.host_facts));
+        r = TRY(proposer_read_claim(&p, principal, err));
         if (cmd->op == KV_RAISE || cmd->op == KV_EXPIRE)
                 allowed = cmd->op == KV_RAISE && proposer_may(&p, RIGHT_ADMINISTER, (Resource) {});
         else {

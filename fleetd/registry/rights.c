@@ -57,7 +57,6 @@ int right_list_add(RightList **list, const char *name, const KvBytes *prefix, Er
         size_t n = *list ? (*list)->n : 0;
         RightItem item = {};
         RightList *grown;
-        int r;
 
         if (granted < 0)
                 return error_set(err, -EINVAL, "there is no right '%.40s': " EXPECTED, name);
@@ -68,9 +67,7 @@ int right_list_add(RightList **list, const char *name, const KvBytes *prefix, Er
                 return error_set(err, -EINVAL, "%s requires a prefix, for example %s:/app", name, name);
         if (n == RIGHTS_MAX)
                 return error_set(err, -E2BIG, "a list has at most %d rights", RIGHTS_MAX);
-        r = prefix ? right_check_prefix(*prefix, err) : 0;
-        if (r < 0)
-                return r;
+        TRY(prefix ? right_check_prefix(*prefix, err) : 0);
 
         grown = realloc(*list, sizeof(RightList) + (n + 1) * sizeof(RightItem));
         if (!grown)

@@ -94,11 +94,8 @@ static int registry_put_node(Registry *r, const KvNode *node) {
 static int registry_on_node(void *userdata, const KvNode *node) {
         Registry *r = userdata;
         LayoutKey k;
-        int e;
 
-        e = registry_put_node(r, node);
-        if (e < 0)
-                return e;
+        TRY(registry_put_node(r, node));
 
         r->n_nodes++;
         r->n_bytes += node->value.size;
@@ -531,7 +528,6 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
         _cleanup_(op_freep) Op *op = NEW0(Op, 1);
         char principal[PRINCIPAL_TEXT_SIZE];
         KvCommand command = *transaction;
-        int e;
 
         memcpy(principal, r->principal, sizeof(principal));
         command.principal = kv_string(principal);
@@ -540,17 +536,13 @@ int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone don
         if (!op)
                 return -ENOMEM;
         *op = (Op) { .registry = r, .done = done, .userdata = userdata };
-        e = op_keep_events(op, transaction);
-        if (e < 0)
-                return e;
+        TRY(op_keep_events(op, transaction));
 
         if (transaction->n_writes == 0) {
                 op->empty = DEFERRED(op_on_empty, op);
                 loop_defer(r->loop, &op->empty);
         } else {
-                e = kv_propose(r->store, &command, op_on_result, op, &op->number);
-                if (e < 0)
-                        return e;
+                TRY(kv_propose(r->store, &command, op_on_result, op, &op->number));
         }
 
         LIST_INSERT_HEAD(&r->ops, op, ops);
@@ -569,9 +561,7 @@ int registry_propose_sequence(Registry *r, const RegistrySequence *sequence, Reg
         } else
                 sequence->free(sequence->userdata);
         registry_propose_for(r, "");
-        e = op ? op_propose_next(op) : -ENOMEM;
-        if (e < 0)
-                return e;
+        e = TRY(op ? op_propose_next(op) : -ENOMEM);
         assert(e > 0);
         LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);

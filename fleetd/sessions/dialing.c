@@ -105,9 +105,7 @@ static int dialing_update(Membership *m) {
         list.cluster_id = state.cluster_id;
         if (state.cluster_id != 0 && state.n_members == 0)
                 peers_each(m->peers, address_list_add_peer, &list);
-        r = peers_set_known(m->peers, items, dialing_select(m, items, list.n));
-        if (r < 0)
-                return r;
+        TRY(peers_set_known(m->peers, items, dialing_select(m, items, list.n)));
         if (addresses.error < 0)
                 return addresses.error;
         /* Without ListenPeer=, a start with Join= is refused. */

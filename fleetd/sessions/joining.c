@@ -106,9 +106,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
                                  "this host has left the cluster; to return: fleetctl token on %s, then "
                                  "fleetctl join on this host, without Join= in its fleetd.conf",
                                  m->name);
-        r = joining_check_room(m, &state, known, id, address, err);
-        if (r < 0)
-                return r;
+        TRY(joining_check_room(m, &state, known, id, address, err));
 
         a = NEW0(Admission, 1);
         if (!a)

@@ -462,27 +462,16 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
                                          .state_directory = options->state_directory,
                                          .on_identity = options->on_identity,
                                          .userdata = options->userdata };
-        int r;
 
-        r = authority_new(&m->authority, m->loop, m->peers, m->store, m->registry, &authority);
-        if (r < 0)
-                return r;
-        r = renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal);
-        if (r < 0)
-                return r;
-        r = revocation_init(&m->revocation, m->loop, m->peers, m->registry, options->state_directory);
-        if (r < 0)
-                return r;
+        TRY(authority_new(&m->authority, m->loop, m->peers, m->store, m->registry, &authority));
+        TRY(renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal));
+        TRY(revocation_init(&m->revocation, m->loop, m->peers, m->registry, options->state_directory));
         securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
         registry_observe(m->registry, &m->observer);
         peers_register(m->peers, membership_frames, ELEMENTS(membership_frames), m);
         attaching_init(m);
-        r = joining_init(m);
-        if (r < 0)
-                return r;
-        r = dialing_init(m, options);
-        if (r < 0)
-                return r;
+        TRY(joining_init(m));
+        TRY(dialing_init(m, options));
         return timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
 }
 

@@ -273,24 +273,12 @@ static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error
 }
 
 static int bus_open(SystemdBus *b) {
-        int r;
-
-        r = sd_bus_new(&b->bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_address(b->bus, b->address ?: "unix:path=/run/systemd/private");
-        if (r < 0)
-                return r;
-        r = sd_bus_start(b->bus);
-        if (r < 0)
-                return r;
-        r = signals_match(b);
-        if (r < 0)
-                return r;
-        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe",
-                                     bus_on_subscribed, b, NULL);
-        if (r < 0)
-                return r;
+        TRY(sd_bus_new(&b->bus));
+        TRY(sd_bus_set_address(b->bus, b->address ?: "unix:path=/run/systemd/private"));
+        TRY(sd_bus_start(b->bus));
+        TRY(signals_match(b));
+        TRY(sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe",
+                                     bus_on_subscribed, b, NULL));
         return guest_open(&b->guest, loop_uv(b->loop), &bus_guest, b);
 }
 
@@ -337,9 +325,7 @@ static int bus_write_file(Systemd *s, const char *name, const char *text, size_t
         SystemdBus *b = systemd_bus(s);
         int r;
 
-        r = bus_check_folder(b);
-        if (r < 0)
-                return r;
+        TRY(bus_check_folder(b));
         r = runtime_dir_write(&b->dir, name, text, size);
         return r == 0 && quadlet_is(name) ? runtime_dir_offer(&b->dir, name) : r;
 }
@@ -440,12 +426,8 @@ uint64_t systemd_bus_batches(Systemd *s) {
 }
 
 static int bus_prepare(SystemdBus *b, const SystemdBusOptions *options, Error *err) {
-        int r;
-
-        r = runtime_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
-                             options->links ?: "/run/systemd/system", err);
-        if (r < 0)
-                return r;
+        TRY(runtime_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
+                             options->links ?: "/run/systemd/system", err));
         if (options->address && !(b->address = strdup(options->address)))
                 return -ENOMEM;
         return timer_start(&b->reconnect, b->loop, 0);

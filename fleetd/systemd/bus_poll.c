@@ -1,16 +1,15 @@
+#include "base/memory.h"
 #include "fleetd/systemd/bus_poll.h"
 
 #include <errno.h>
 
 int bus_poll(sd_bus *bus, uint64_t now_ms, int *ret_fd, short *ret_events, uint64_t *ret_timeout_ms) {
-        int fd = sd_bus_get_fd(bus), events = sd_bus_get_events(bus), r;
+        int fd = sd_bus_get_fd(bus), events = sd_bus_get_events(bus);
         uint64_t deadline_us;
 
         if (fd < 0 || events < 0)
                 return -ENOTCONN;
-        r = sd_bus_get_timeout(bus, &deadline_us);
-        if (r < 0)
-                return r;
+        TRY(sd_bus_get_timeout(bus, &deadline_us));
         *ret_fd = fd;
         *ret_events = (short) events;
         *ret_timeout_ms = UINT64_MAX;

@@ -18,9 +18,7 @@ static int guard_write(const char *folder, const char *name, const Text *text) {
 
         if (text->error < 0)
                 return text->error;
-        fd = open_dir(folder, 0755);
-        if (fd < 0)
-                return fd;
+        fd = TRY(open_dir(folder, 0755));
         return file_holds_at(fd, name, text->chars, text->size) ?
                        0 :
                        write_file_at(fd, name, text->chars, text->size, 0644);
@@ -42,11 +40,8 @@ static int guard_program(char ret[static GUARD_PATH_SIZE]) {
 static int guard_write_service(const char *systemd, const char *folder) {
         char program[GUARD_PATH_SIZE];
         _cleanup_text_ Text t = {};
-        int r;
 
-        r = guard_program(program);
-        if (r < 0)
-                return r;
+        TRY(guard_program(program));
         text_printf(&t,
                     "# Written by fleetd. It runs while %%i may run on this host, and %%i is bound to it.\n"
                     "[Unit]\n"
@@ -78,14 +73,9 @@ int guard_bind(const char *systemd, const char *folder, const char *name, const 
         char path[GUARD_PATH_SIZE];
         _cleanup_text_ Text t = {};
         uint64_t timeout_ms;
-        int r;
 
-        r = guard_write_service(systemd, folder);
-        if (r < 0)
-                return r;
-        r = guard_drop_in_folder(systemd, name, path);
-        if (r < 0)
-                return r;
+        TRY(guard_write_service(systemd, folder));
+        TRY(guard_drop_in_folder(systemd, name, path));
         (void) singleton_stop_ms(file, &timeout_ms);
         text_printf(&t,
                     "# Written by fleetd: Singleton=yes.\n"
@@ -133,9 +123,7 @@ int guard_set_lease(const char *folder, const char *name, uint64_t until_ms, uin
         r = snprintf(path, sizeof(path), "%s/" GUARD_LEASES, folder);
         if (r >= (int) sizeof(path))
                 return -ENAMETOOLONG;
-        fd = open_dir(path, 0755);
-        if (fd < 0)
-                return fd;
+        fd = TRY(open_dir(path, 0755));
         if (until_ms == 0)
                 return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         if (token > 0) {

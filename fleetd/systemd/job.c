@@ -158,9 +158,7 @@ static int job_unit_message(SystemdBus *b, const char *member, const char *mode,
         int r;
 
         quadlet_service(name, known_as);
-        r = manager_method(b, member, ret);
-        if (r < 0)
-                return r;
+        TRY(manager_method(b, member, ret));
         r = sd_bus_message_append(*ret, "s", known_as);
         return r < 0 || !mode ? r : sd_bus_message_append(*ret, "s", mode);
 }
@@ -236,9 +234,7 @@ static int job_link_message(SystemdBus *b, const char *member, const Names *name
         char path[RUNTIME_PATH_SIZE];
         int r;
 
-        r = manager_method(b, member, ret);
-        if (r < 0)
-                return r;
+        TRY(manager_method(b, member, ret));
         r = sd_bus_message_open_container(*ret, 'a', "s");
         for (size_t i = 0; r >= 0 && i < names->n; i++) {
                 if (quadlet_is(names->items[i]))
@@ -300,9 +296,7 @@ static int job_link_add(BusCall *call, const char *unit, Names *installed) {
         size_t before = installed->n;
         int r;
 
-        r = runtime_dir_get(&call->bus->dir, unit, &e);
-        if (r < 0)
-                return r;
+        TRY(runtime_dir_get(&call->bus->dir, unit, &e));
         r = names_add(&call->names, unit, strlen(unit));
         if (r < 0 || !e || !e->install ||
             quadlet_is(unit)) /* the generator executes [Install] of Quadlet files */
@@ -353,9 +347,7 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
 static int job_unlink_message(SystemdBus *b, char **names, sd_bus_message **ret) {
         int r;
 
-        r = manager_method(b, "DisableUnitFiles", ret);
-        if (r < 0)
-                return r;
+        TRY(manager_method(b, "DisableUnitFiles", ret));
         r = sd_bus_message_append_strv(*ret, names);
         return r < 0 ? r : sd_bus_message_append(*ret, "b", true);
 }

@@ -284,19 +284,16 @@ static int logind_reboot(Logind *l, RebootKind kind, SystemdDone done, void *use
                 [REBOOT_SOFT] = FLAG_SOFT, [REBOOT_KEXEC] = FLAG_KEXEC
         };
         LogindBus *b = logind_bus(l);
-        int r;
 
         if (!b->bus)
                 return -ENOTCONN;
         if (b->reboot)
                 return -EBUSY;
-        r = kind == REBOOT_FULL ?
+        TRY(kind == REBOOT_FULL ?
                     sd_bus_call_method_async(b->bus, &b->reboot, LOGIN1, LOGIN1_PATH, LOGIN1_MANAGER,
                                              "Reboot", logind_on_reboot, b, "b", 0) :
                     sd_bus_call_method_async(b->bus, &b->reboot, LOGIN1, LOGIN1_PATH, LOGIN1_MANAGER,
-                                             "RebootWithFlags", logind_on_reboot, b, "t", flags[kind]);
-        if (r < 0)
-                return r;
+                                             "RebootWithFlags", logind_on_reboot, b, "t", flags[kind]));
         b->done = done;
         b->done_userdata = userdata;
         return 0;

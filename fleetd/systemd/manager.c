@@ -140,9 +140,7 @@ static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
         size_t size;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'v', "ay");
-        if (r < 0)
-                return r;
+        TRY(sd_bus_message_enter_container(m, 'v', "ay"));
         r = sd_bus_message_read_array(m, 'y', &id, &size);
         if (r >= 0 && size == 16)
                 hex_print(id, size, u->invocation_id);
@@ -173,9 +171,7 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
         const char *name;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'v', "as");
-        if (r < 0)
-                return r;
+        TRY(sd_bus_message_enter_container(m, 'v', "as"));
         r = sd_bus_message_enter_container(m, 'a', "s");
         for (unsigned n = 0; r >= 0 && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
                 if (n >= RELATED_MAX)
@@ -218,9 +214,7 @@ static int manager_list_read_related(BusList *list, const BusProperty *p, sd_bus
                         manager_hold(u, p);
                 return r;
         }
-        r = sd_bus_message_read(m, "v", "s", &v);
-        if (r < 0)
-                return r;
+        TRY(sd_bus_message_read(m, "v", "s", &v));
         active = active_state_is_up(v);
         ended = streq(v, "inactive") || streq(v, "failed");
         if (p->kind == PROPERTY_GUARD)
@@ -561,17 +555,13 @@ static int manager_list_request(BusList *list) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 
-        r = manager_method(list->bus, "ListUnitsByNames", &m);
-        if (r < 0)
-                return r;
+        TRY(manager_method(list->bus, "ListUnitsByNames", &m));
         r = sd_bus_message_open_container(m, 'a', "s");
         for (const BusName *known = list->by_known_as; r >= 0 && known; known = known->by_known_as.next)
                 r = sd_bus_message_append(m, "s", known->known_as);
         if (r < 0)
                 return r;
-        r = sd_bus_message_close_container(m);
-        if (r < 0)
-                return r;
+        TRY(sd_bus_message_close_container(m));
         return sd_bus_call_async(list->bus->bus, NULL, m, manager_list_on_reply, list, BUS_CALL_TIMEOUT_US);
 }
 

@@ -29,11 +29,8 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
                            const FileStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         RuntimeDirEntry *e;
-        int r;
 
-        r = unit_read(name, text, size, &unit, NULL);
-        if (r < 0)
-                return r;
+        TRY(unit_read(name, text, size, &unit, NULL));
 
         e = named_get(&d->entries, name, sizeof(*e));
         if (!e)
@@ -108,11 +105,8 @@ int runtime_dir_check(RuntimeDir *d) {
 
 int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t size) {
         uint64_t n_free, total;
-        int r;
 
-        r = stage_file_at(d->fd, name, text, size, 0644);
-        if (r < 0)
-                return r;
+        TRY(stage_file_at(d->fd, name, text, size, 0644));
         if (space_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
                 return 0;
         runtime_dir_unstage(d, name);
@@ -122,11 +116,8 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
 /* Bind a singleton to its guard before its text is in force. */
 static int runtime_dir_bind(const RuntimeDir *d, const char *name, const char *text, size_t size) {
         _cleanup_unit_ Unit *unit = NULL;
-        int r;
 
-        r = unit_read(name, text, size, &unit, NULL);
-        if (r < 0)
-                return r;
+        TRY(unit_read(name, text, size, &unit, NULL));
         if (unit->placement.singleton)
                 return guard_bind(d->links, d->path, name, &unit->file);
         guard_unbind(d->links, d->path, name);
@@ -137,9 +128,7 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
         char staged[FILE_TEMPORARY_SIZE];
         int r;
 
-        r = runtime_dir_bind(d, name, text, size);
-        if (r < 0)
-                return r;
+        TRY(runtime_dir_bind(d, name, text, size));
         file_temporary_name(name, staged);
         r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
                                                        write_file_at(d->fd, name, text, size, 0644);
@@ -318,9 +307,7 @@ int runtime_dir_each_installed(const RuntimeDir *d, const char *name,
         size_t size;
         int r;
 
-        r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
-        if (r < 0)
-                return r;
+        TRY(read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size));
         r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, NULL);
         return r < 0 ? r : install_each_name(name, &file, each, userdata);
 }

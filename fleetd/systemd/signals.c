@@ -129,9 +129,7 @@ static int signals_read_entry(sd_bus_message *m, UnitSignal *signal) {
         const char *name;
         int r;
 
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
+        TRY(sd_bus_message_read(m, "s", &name));
         r = signals_read_property(m, name, signal);
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }

@@ -37,9 +37,7 @@ static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 r = apply_visit(a, cmd->checks[i].key.size + cmd->checks[i].value.size, ret);
                 if (r <= 0)
                         return r;
-                r = check_holds(a, &cmd->checks[i], &node, &there);
-                if (r < 0)
-                        return r;
+                r = TRY(check_holds(a, &cmd->checks[i], &node, &there));
                 if (r > 0)
                         continue;
                 if (there)
@@ -132,9 +130,7 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 r = apply_afford(a, &nested, ret);
                 if (r <= 0)
                         return r;
-                r = tree_begin_nested(outer, &a->txn);
-                if (r < 0)
-                        return r;
+                r = TRY(tree_begin_nested(outer, &a->txn));
         }
         a->in_txn = true;
         r = apply_writes(a, cmd, written, ret);
@@ -251,9 +247,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
         r = dedup_judge(&e->dedup, item, &kept);
         switch (r) {
         case DEDUP_FRESH:
-                r = apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret);
-                if (r < 0)
-                        return r;
+                TRY(apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret));
                 if (ret->status != KV_OK)
                         ret->action = action_asked(cmd);
                 if (ret->status == KV_DEFERRED)
@@ -288,9 +282,7 @@ static int apply_item(Entry *e, const KvBatchItem *item) {
         KvCommand cmd;
         int r;
 
-        r = kv_command_decode(item->command, item->command_size, &cmd, &decoded);
-        if (r < 0)
-                return r;
+        TRY(kv_command_decode(item->command, item->command_size, &cmd, &decoded));
         r = apply_decide(e, item, &cmd, &arena, &result);
         if (r == 0)
                 return 0; /* found without a search */
@@ -324,11 +316,8 @@ static int apply_items(Entry *e, KvBatch *items) {
         KvBatchItem item;
         int r;
 
-        while ((r = kv_batch_next(items, &item)) > 0) {
-                r = apply_item(e, &item);
-                if (r < 0)
-                        return r;
-        }
+        while ((r = kv_batch_next(items, &item)) > 0)
+                r = TRY(apply_item(e, &item));
         return r < 0 ? r : dedup_store(&e->dedup);
 }
 
@@ -341,15 +330,9 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         int r;
 
         e.applied->cost = (Cost) {};
-        r = kv_batch_open(&items, bytes, size, &head);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &e.meta);
-        if (r < 0)
-                return r;
-        r = apply_head(&head, e.applied, &e.meta);
-        if (r < 0)
-                return r;
+        TRY(kv_batch_open(&items, bytes, size, &head));
+        TRY(tree_meta(txn, &e.meta));
+        TRY(apply_head(&head, e.applied, &e.meta));
         e.dedup = (Dedup) { .txn = txn, .entry = raft_index, .term = term, .cluster_ms = e.meta.cluster_ms };
         r = apply_items(&e, &items);
         dedup_done(&e.dedup);
@@ -361,9 +344,7 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
 
         e.meta.applied = raft_index;
         e.meta.applied_term = term;
-        r = tree_set_meta(txn, &e.meta);
-        if (r < 0)
-                return r;
+        TRY(tree_set_meta(txn, &e.meta));
         /* The tree counts nodes and results by itself. */
         r = tree_meta(txn, &e.applied->open);
         e.applied->has_open = r == 0;

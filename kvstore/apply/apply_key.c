@@ -80,13 +80,10 @@ static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
                 return 0;
         for (size_t size = way->missing.size; size < key.size; size++) {
                 KvNode dir = { .key = { p, size }, .dir = true, .created = index, .modified = index };
-                int r;
 
                 if (p[size] != '/')
                         continue;
-                r = tree_put(a->txn, &dir);
-                if (r < 0)
-                        return r;
+                TRY(tree_put(a->txn, &dir));
         }
         return 0;
 }
@@ -119,9 +116,7 @@ static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uin
         TreeMeta now;
         int r;
 
-        r = tree_meta(a->txn, &now);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(a->txn, &now));
         now.quota = a->meta->quota;
         now.quota_nodes = a->meta->quota_nodes;
         r = check_quota(&now, kv_path_is_ours(key), n_more, size, size_before, &err);
@@ -143,9 +138,7 @@ static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
 
         if (!apply_bounds(a) || !tree_is_long(key))
                 return 1;
-        r = long_keys_group(&a->long_keys, a->txn, key, COST_LONG_KEYS_MAX + 1, &group, &n);
-        if (r < 0)
-                return r;
+        TRY(long_keys_group(&a->long_keys, a->txn, key, COST_LONG_KEYS_MAX + 1, &group, &n));
         cost_nodes(&counted, n, COST_PASS);
         r = apply_afford(a, &counted, ret);
         if (r <= 0)
@@ -233,9 +226,7 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         ret->refreshed = refresh && apply_bounds(a);
         if (ret->refreshed)
                 event.node.value = event.prev.value = (KvBytes) {};
-        r = events_add(a->txn, &event);
-        if (r < 0)
-                return r;
+        TRY(events_add(a->txn, &event));
 
         r = a->applied ? applied_add_event(a->applied, &event) : 0;
         return r < 0 ? r : 1;
@@ -296,9 +287,7 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
         r = apply_change(a, &more, refresh ? node.value.size : 0, ret);
         if (r <= 0)
                 return r;
-        r = prev ? apply_keep(a, prev) : 0;
-        if (r < 0)
-                return r;
+        TRY(prev ? apply_keep(a, prev) : 0);
         if (refresh && prev && !cmd->dir)
                 node.value = prev->value;
         r = make_way(a, key, &way, index);
@@ -374,9 +363,7 @@ static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev
         r = apply_change(a, &more, refresh ? prev->value.size : 0, ret);
         if (r <= 0)
                 return r;
-        r = apply_keep(a, prev);
-        if (r < 0)
-                return r;
+        TRY(apply_keep(a, prev));
         stored = *prev;
         stored.expires_ms = expiry_of(a, cmd);
         if (!refresh)
@@ -387,9 +374,7 @@ static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev
         shown.modified = a->meta->index + 1;
         if (!prev->dir)
                 stored.modified = shown.modified;
-        r = tree_put(a->txn, &stored);
-        if (r < 0)
-                return r;
+        TRY(tree_put(a->txn, &stored));
         a->meta->index++;
         return done(a, action, &shown, prev, cmd->refresh, ret);
 }
@@ -491,11 +476,8 @@ static void cost_removal(Cost *cost, const KvNode *node) {
 /* Stop at the first node below; skip long keys of other directories with an equal beginning. */
 static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
         Below below = { .cost_max = apply_rest(a), .n_max = 0 };
-        int r;
 
-        r = count_below(a, dir, &below);
-        if (r < 0)
-                return r;
+        TRY(count_below(a, dir, &below));
         if (below.n == 0 && is_beyond(&below))
                 return apply_afford(a, &(Cost) {}, ret); /* rejects */
         return below.n == 0 ? 1 : apply_refuse(a, ret, KV_DIR_NOT_EMPTY, dir);
@@ -523,9 +505,7 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
         }
         if (node.dir && cmd->recursive) {
                 below = below_limited(a, COST_COMMAND_MAX);
-                r = count_below(a, cmd->key, &below);
-                if (r < 0)
-                        return r;
+                r = TRY(count_below(a, cmd->key, &below));
                 if (below.n > below.n_max)
                         return apply_refuse(
                                 a, ret, KV_TOO_LARGE,
@@ -588,9 +568,7 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
 
         if (node->dir) {
                 below = below_limited(a, COST_EXPIRE_MAX / 2);
-                r = count_below(a, node->key, &below);
-                if (r < 0)
-                        return r;
+                r = TRY(count_below(a, node->key, &below));
         }
         if (is_beyond(&below) && apply_bounds(a) && below.cost_max < COST_EXPIRE_MAX / 2)
                 return 0; /* the count is incomplete: a later entry has a larger budget */
@@ -629,12 +607,8 @@ int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 cost_visit(&a->cost, node.key.size);
                 if (!expires(cmd, &node))
                         break;
-                r = apply_keep(a, &node);
-                if (r < 0)
-                        return r;
-                r = expire_one(a, &node, left, &n, ret);
-                if (r < 0)
-                        return r;
+                TRY(apply_keep(a, &node));
+                r = TRY(expire_one(a, &node, left, &n, ret));
                 if (r == 0)
                         break;
         }

@@ -217,9 +217,7 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
         int k = 0;
 
         if (flags & HAS_CHANGE) {
-                k = read_change(r, cmd, arena, &change);
-                if (k < 0)
-                        return k;
+                k = TRY(read_change(r, cmd, arena, &change));
                 ret->has_node = true;
                 ret->node = change.node;
                 ret->has_prev = change.has_prev;
@@ -265,7 +263,6 @@ int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, 
         Reader r = reader_over(kept->bytes.data, kept->bytes.size);
         KvResult result = { .status = read_u8(&r), .internal = cmd->internal, .again = true }, head;
         unsigned flags;
-        int k;
 
         result.action = read_u8(&r);
         flags = read_u8(&r);
@@ -274,9 +271,7 @@ int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, 
         result.raft_index = kept->entry;
         result.term = kept->term;
         head = result;
-        k = read_answer(&r, cmd, flags, arena, &result);
-        if (k < 0)
-                return k;
+        TRY(read_answer(&r, cmd, flags, arena, &result));
         if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX ||
             flags & ~RESULT_FLAGS || reader_end(&r) < 0)
                 return -EBADMSG;
@@ -363,11 +358,8 @@ void dedup_done(Dedup *r) {
 static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *ret) {
         KvBytes record;
         Reader r;
-        int k;
 
-        k = tree_result_before(txn, origin, UINT64_MAX, ret_slot, &record);
-        if (k < 0)
-                return k;
+        TRY(tree_result_before(txn, origin, UINT64_MAX, ret_slot, &record));
         r = reader_over(record.data, record.size);
         return read_head(&r, ret);
 }
@@ -459,9 +451,7 @@ static int find_kept(Dedup *results, uint64_t origin, uint64_t slot, uint64_t nu
         Head head;
         int k;
 
-        k = tree_result(results->txn, origin, slot, &record);
-        if (k < 0)
-                return k;
+        TRY(tree_result(results->txn, origin, slot, &record));
         cost_visit(&results->looked, 0);
         r = reader_over(record.data, record.size);
         k = read_head(&r, &head);
@@ -486,9 +476,7 @@ static int find_again(Dedup *r, DedupOrigin *o, uint64_t number, CachedResult *r
                 };
                 return k;
         }
-        k = index_down_to(r, o, number);
-        if (k < 0)
-                return k;
+        TRY(index_down_to(r, o, number));
         place = o->n_places > 0 ? bsearch(&(Place) { .number = number }, o->places, o->n_places,
                                           sizeof(Place), compare_places) :
                                   NULL;
@@ -501,9 +489,7 @@ int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret) {
 
         if (item->deadline_ms == 0)
                 return DEDUP_FRESH;
-        k = origin_of(r, item->origin, &o);
-        if (k < 0)
-                return k;
+        k = TRY(origin_of(r, item->origin, &o));
         o->head.acknowledged = MAX(o->head.acknowledged, item->acknowledged);
         if (item->number < o->head.acknowledged)
                 return DEDUP_PASSED;
@@ -578,9 +564,7 @@ static int store_origin(Dedup *r, DedupOrigin *o) {
         /* The only record of an origin is overwritten if no proposer waits for its results: usual with one
          * writer. */
         if (!all_passed || head.n != 1) {
-                k = o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0;
-                if (k < 0)
-                        return k;
+                k = TRY(o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0);
                 head.n = all_passed ? 1 : head.n + 1;
                 o->slot += o->known;
         }

@@ -70,11 +70,8 @@ int event_decode(uint64_t index, const void *bytes, size_t size, KvEvent *ret) {
 int events_add(TreeTxn *txn, const KvEvent *event) {
         _cleanup_writer_ Writer w = {};
         bool ours = kv_path_is_ours(event->node.key);
-        int r;
 
-        r = event_encode(event, &w);
-        if (r < 0)
-                return r;
+        TRY(event_encode(event, &w));
         return tree_add_event(txn, ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS, event->index,
                               (KvBytes) { w.bytes, w.size }, event_weight(event));
 }

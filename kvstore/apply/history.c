@@ -39,11 +39,8 @@ static uint64_t history_hash(KvBytes body) {
 static int history_fold(TreeTxn *txn, uint64_t hash, uint64_t *ret_index) {
         KvBytes record;
         Reader r;
-        int k;
 
-        k = tree_history_get(txn, TREE_FOLDS, hash, &record);
-        if (k < 0)
-                return k;
+        TRY(tree_history_get(txn, TREE_FOLDS, hash, &record));
         r = reader_over(record.data, record.size);
         *ret_index = read_u64(&r);
         return reader_end(&r) < 0 ? -EUCLEAN : 0;
@@ -55,15 +52,11 @@ static int history_find(TreeTxn *txn, const KvNote *note, uint64_t hash, KvHisto
         KvBytes record;
         int r;
 
-        r = history_fold(txn, hash, &index);
-        if (r < 0)
-                return r;
+        TRY(history_fold(txn, hash, &index));
         r = tree_history_get(txn, TREE_ROWS, index, &record);
         if (r < 0)
                 return r == -ENOENT ? -EUCLEAN : r;
-        r = history_row_decode(index, record, ret);
-        if (r < 0)
-                return r;
+        TRY(history_row_decode(index, record, ret));
         apart_ms = MAX(note->wall_ms, ret->first_ms) - MIN(note->wall_ms, ret->first_ms);
         return apart_ms < HISTORY_FOLD_MS && kv_bytes_equal(ret->body, note->body) ? 0 : -ENOENT;
 }
@@ -86,9 +79,7 @@ static int history_has_fold(TreeTxn *txn, uint64_t index, KvBytes record, uint64
         uint64_t folded;
         int r;
 
-        r = history_row_decode(index, record, &row);
-        if (r < 0)
-                return r;
+        TRY(history_row_decode(index, record, &row));
         *ret_hash = history_hash(row.body);
         r = history_fold(txn, *ret_hash, &folded);
         if (r == -ENOENT)
@@ -146,9 +137,7 @@ static int history_trim(TreeTxn *txn) {
                 r = tree_meta(txn, &meta);
                 if (r < 0 || (meta.history.n <= HISTORY_ROWS_MAX && meta.history.bytes <= HISTORY_BYTES_MAX))
                         return r;
-                r = history_drop_oldest(txn);
-                if (r < 0)
-                        return r;
+                r = TRY(history_drop_oldest(txn));
         }
 }
 

@@ -16,18 +16,13 @@ int long_keys_group(LongKeys *keys, TreeTxn *txn, KvBytes key, uint64_t max, Lon
                     uint64_t *ret_counted) {
         uint64_t hash = tree_prefix_hash(key);
         LongGroup group = { .hash = hash, .key = key };
-        int r;
 
         *ret_counted = 0;
         *ret = find(keys, hash, key);
         if (*ret)
                 return 0;
-        r = GROW(keys->groups, keys->capacity, keys->n + 1);
-        if (r < 0)
-                return r;
-        r = tree_count_long(txn, key, max, &group.n);
-        if (r < 0)
-                return r;
+        TRY(GROW(keys->groups, keys->capacity, keys->n + 1));
+        TRY(tree_count_long(txn, key, max, &group.n));
         *ret_counted = group.n;
         keys->groups[keys->n] = group;
         *ret = &keys->groups[keys->n++];

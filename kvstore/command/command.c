@@ -272,7 +272,6 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         size_t size_checks;
         uint64_t n;
         void *grown;
-        int k;
 
         n = read_varint(r);
         if (r->failed || n > KV_TXN_ITEMS_MAX || n > r->left / 2)
@@ -303,11 +302,8 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         cmd->n_writes = n;
         cmd->checks = (KvCheck *) arena;
         cmd->writes = (KvCommand *) (arena + size_checks);
-        for (KvCommand *c = cmd->writes; c < cmd->writes + n; c++) {
-                k = read_command(r, c, cmd);
-                if (k < 0)
-                        return k;
-        }
+        for (KvCommand *c = cmd->writes; c < cmd->writes + n; c++)
+                TRY(read_command(r, c, cmd));
         *ret_arena = TAKE_PTR(arena);
         return 0;
 }
@@ -356,7 +352,6 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
         Reader r = reader_over(bytes, size);
         KvCommand cmd;
         uint8_t version;
-        int k;
 
         if (size > KV_COMMAND_MAX)
                 return -EBADMSG;
@@ -366,17 +361,10 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
         if (version > COMMAND_VERSION)
                 return -ENOTSUP;
 
-        k = read_command(&r, &cmd, NULL);
-        if (k < 0)
-                return k;
-        if (cmd.op == KV_TXN) {
-                k = read_transaction(&r, &cmd, &arena);
-                if (k < 0)
-                        return k;
-        }
-        k = reader_end(&r);
-        if (k < 0)
-                return k;
+        TRY(read_command(&r, &cmd, NULL));
+        if (cmd.op == KV_TXN)
+                TRY(read_transaction(&r, &cmd, &arena));
+        TRY(reader_end(&r));
 
         *ret = cmd;
         *ret_arena = TAKE_PTR(arena);
@@ -427,20 +415,12 @@ static int check_note(const KvNote *note, bool internal, Error *err) {
 }
 
 static int check_one(const KvCommand *cmd, bool internal, Error *err) {
-        int r;
-
-        r = check_note(&cmd->note, internal, err);
-        if (r < 0)
-                return r;
-        r = check_path(cmd->key, internal, err);
-        if (r < 0)
-                return r;
+        TRY(check_note(&cmd->note, internal, err));
+        TRY(check_path(cmd->key, internal, err));
         /* Include the name that POST appends. */
         if (cmd->op == KV_POST && cmd->key.size + 21 > KV_KEY_MAX)
                 return error_set(err, -E2BIG, KEY_TOO_LONG, KV_KEY_MAX);
-        r = check_value(cmd->value, err);
-        if (r < 0)
-                return r;
+        TRY(check_value(cmd->value, err));
         return cmd->has_prev_value ? check_value(cmd->prev_value, err) : 0;
 }
 
@@ -456,28 +436,20 @@ size_t kv_transaction_size(const KvCommand *cmd) {
 }
 
 static int check_transaction(const KvCommand *cmd, Error *err) {
-        int r;
-
         if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
                 return error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
                                  KV_TXN_ITEMS_MAX);
         for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
                 if ((unsigned) c->kind >= _KV_CHECK_MAX)
                         return error_set(err, -EINVAL, "unknown check %d", (int) c->kind);
-                r = check_path(c->key, cmd->internal, err);
-                if (r < 0)
-                        return r;
-                r = check_value(c->value, err);
-                if (r < 0)
-                        return r;
+                TRY(check_path(c->key, cmd->internal, err));
+                TRY(check_value(c->value, err));
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
                         return error_set(err, -EINVAL,
                                          "a transaction sets, creates, updates and deletes, nothing else");
-                r = check_one(c, cmd->internal, err);
-                if (r < 0)
-                        return r;
+                TRY(check_one(c, cmd->internal, err));
         }
         if (kv_transaction_size(cmd) > KV_COMMAND_MAX)
                 return error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX);

@@ -87,11 +87,8 @@ int raft_configuration_check(const void *bytes, size_t size) {
 
 int raft_configuration_read(const void *bytes, size_t size, struct raft_configuration *ret) {
         struct raft_buffer buffer = { .base = (void *) bytes, .len = size };
-        int r;
 
-        r = raft_configuration_check(bytes, size);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_check(bytes, size));
 
         raft_configuration_init(ret);
         return raft_errno(raft_configuration_decode(&buffer, ret));
@@ -101,9 +98,7 @@ int raft_configuration_decode_servers(const void *bytes, size_t size, RaftServer
         struct raft_configuration conf;
         int r;
 
-        r = raft_configuration_read(bytes, size, &conf);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_read(bytes, size, &conf));
 
         r = raft_servers_copy(&conf, ret);
         raft_configuration_close(&conf);
@@ -113,11 +108,8 @@ int raft_configuration_decode_servers(const void *bytes, size_t size, RaftServer
 int raft_configuration_write(const struct raft_configuration *conf, void **ret, size_t *ret_size) {
         struct raft_buffer buffer;
         void *bytes;
-        int r;
 
-        r = raft_errno(raft_configuration_encode(conf, &buffer));
-        if (r < 0)
-                return r;
+        TRY(raft_errno(raft_configuration_encode(conf, &buffer)));
 
         bytes = malloc(buffer.len);
         if (bytes)

@@ -96,11 +96,8 @@ static void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_con
 /* Report to the engine that configuration 'e' is committed and applied. */
 static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, const RaftEntry *e) {
         struct raft_event event = { .type = RAFT_CONFIGURATION };
-        int r;
 
-        r = raft_configuration_read(e->data, e->size, &event.configuration.conf);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_read(e->data, e->size, &event.configuration.conf));
 
         if (c->raft.configuration_uncommitted_index != index) {
                 rule_remember_committed(c, index, &event.configuration.conf);
@@ -147,11 +144,8 @@ int core_apply_committed(RaftCore *c, uint64_t now_ms) {
                 if (end < last)
                         return 0;
 
-                if (e->type == RAFT_ENTRY_CHANGE) {
-                        r = commit_configuration(c, now_ms, last, e);
-                        if (r < 0)
-                                return r;
-                }
+                if (e->type == RAFT_ENTRY_CHANGE)
+                        r = TRY(commit_configuration(c, now_ms, last, e));
         }
         return 0;
 }
@@ -235,14 +229,11 @@ static void watch_progress(RaftCore *c, uint64_t now_ms) {
 
 static int refresh_servers(RaftCore *c) {
         RaftServers servers;
-        int r;
 
         if (!c->servers_stale)
                 return 0;
 
-        r = raft_servers_copy(&c->raft.configuration, &servers);
-        if (r < 0)
-                return r;
+        TRY(raft_servers_copy(&c->raft.configuration, &servers));
 
         raft_servers_done(&c->servers);
         c->servers = servers;
@@ -308,7 +299,6 @@ int core_begin(RaftCore *c) {
 static int tick(RaftCore *c, uint64_t now_ms) {
         struct raft_event event = { .type = RAFT_TIMEOUT };
         uint64_t term, vote;
-        int r;
 
         if (c->held_from > 0 && now_ms - c->held_since_ms > PROMOTION_MAX_MS)
                 return -ERESTART;
@@ -319,9 +309,7 @@ static int tick(RaftCore *c, uint64_t now_ms) {
             c->raft.last_stored == raft_last_index(&c->raft)) {
                 term = c->raft.current_term;
                 vote = c->raft.voted_for;
-                r = core_begin_own_term(c, &term, &vote, &c->raft.configuration);
-                if (r < 0)
-                        return r;
+                TRY(core_begin_own_term(c, &term, &vote, &c->raft.configuration));
                 c->raft.current_term = term;
                 c->raft.voted_for = vote;
         }
@@ -348,9 +336,7 @@ int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64
         struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
         int r;
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        r = TRY(core_begin(c));
 
         event.persisted_entries.index = core_written(c, generation, last_index);
         if (!c->installing && event.persisted_entries.index > c->raft.last_stored)
@@ -360,11 +346,8 @@ int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64
 
 int raft_core_installed(RaftCore *c, uint64_t now_ms) {
         struct raft_event event = { .type = RAFT_PERSISTED_SNAPSHOT };
-        int r;
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        TRY(core_begin(c));
 
         assert(c->installing);
         c->installing = false;
@@ -396,9 +379,7 @@ static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *check
         struct raft_event event = { .type = RAFT_SNAPSHOT, .snapshot.trailing = trailing };
         int r;
 
-        r = core_read_info(checkpoint, &event.snapshot.metadata);
-        if (r < 0)
-                return r;
+        TRY(core_read_info(checkpoint, &event.snapshot.metadata));
 
         r = core_step(c, now_ms, &event, &(Given) {}, NULL);
         if (r < 0)
@@ -409,16 +390,10 @@ static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *check
 }
 
 int raft_core_checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
-        int r;
-
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        TRY(core_begin(c));
         c->busy = false;
 
-        r = rule_snapshot_stored_only(c, checkpoint);
-        if (r < 0)
-                return r;
+        TRY(rule_snapshot_stored_only(c, checkpoint));
         if (checkpoint->index <= c->raft.trail.snapshot.index)
                 return 0;
 
@@ -456,9 +431,7 @@ int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size
         uint64_t index, term;
         int r;
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        TRY(core_begin(c));
         c->busy = false;
 
         if (size > RAFT_ENTRY_SIZE_MAX)
@@ -496,9 +469,7 @@ int raft_core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
         struct raft_event event = { .type = RAFT_TRANSFER, .transfer.server_id = id };
         int r;
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        r = TRY(core_begin(c));
         if (c->raft.state != RAFT_LEADER)
                 r = -EREMOTE;
         else if (raft_transferee(&c->raft) != 0 || c->held_from > 0)

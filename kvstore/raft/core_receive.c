@@ -171,7 +171,6 @@ static int receive_append(RaftCore *c, uint64_t now_ms, struct raft_message *in,
 static int receive_snapshot(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
         struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
         Given given = { .received = m };
-        int r;
 
         in->install_snapshot = (struct raft_install_snapshot) {
                 .term = m->term,
@@ -179,10 +178,8 @@ static int receive_snapshot(RaftCore *c, uint64_t now_ms, struct raft_message *i
                 .last_term = m->snapshot.index_term,
                 .conf_index = m->snapshot.configuration_index,
         };
-        r = raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size,
-                                    &in->install_snapshot.conf);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size,
+                                    &in->install_snapshot.conf));
         return core_step(c, now_ms, &event, &given, NULL);
 }
 

@@ -32,17 +32,13 @@ static int find_configuration(const RaftCoreStart *start, struct raft_configurat
 }
 
 static int load_entries(RaftCore *c, const RaftCoreStart *start) {
-        int r;
-
         c->log.first = start->first_index;
         for (size_t i = 0; i < start->n_entries; i++) {
                 RaftEntry *e = &start->entries[i];
 
                 if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
                         return -EUCLEAN;
-                r = start->take ? raft_entries_take(&c->log, e) : raft_entries_append(&c->log, e);
-                if (r < 0)
-                        return r;
+                TRY(start->take ? raft_entries_take(&c->log, e) : raft_entries_append(&c->log, e));
         }
         return 0;
 }
@@ -59,24 +55,18 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
         if (!c->off.start_checks_term && raft_core_log_fits(start) != 1)
                 return -EUCLEAN;
 
-        r = find_configuration(start, &conf);
-        if (r < 0)
-                return r;
+        TRY(find_configuration(start, &conf));
         r = core_begin_own_term(c, &term, &vote, &conf);
         raft_configuration_close(&conf);
         if (r < 0)
                 return r;
 
-        r = load_entries(c, start);
-        if (r < 0)
-                return r;
+        r = TRY(load_entries(c, start));
 
         if (start->state && start->state->index > 0) {
                 c->handled = c->applied = start->state->index;
                 c->applied_term = start->state->term;
-                r = core_read_info(start->state, &metadata);
-                if (r < 0)
-                        return r;
+                TRY(core_read_info(start->state, &metadata));
                 event.start.metadata = &metadata;
         }
 
@@ -101,11 +91,7 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
 }
 
 int raft_core_start(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
-        int r;
-
-        r = core_begin(c);
-        if (r < 0)
-                return r;
+        TRY(core_begin(c));
 
         assert(!c->started);
         c->started = true;

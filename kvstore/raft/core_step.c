@@ -5,14 +5,10 @@
 /* -- Writes in flight -- */
 
 int core_write(RaftCore *c, uint64_t first, uint64_t last) {
-        int r;
-
         if (last < first)
                 return 0;
 
-        r = GROW(c->pending, c->pending_capacity, c->n_pending + 1);
-        if (r < 0)
-                return r;
+        TRY(GROW(c->pending, c->pending_capacity, c->n_pending + 1));
 
         c->pending[c->n_pending++] = (PendingWrite) { .generation = ++c->generation,
                                                       .first = first,
@@ -134,7 +130,6 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
 static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         _cleanup_free_ void *bytes = NULL;
         RaftStateInfo info;
-        int r;
 
         c->install = update->snapshot.metadata;
         c->installing = true;
@@ -146,9 +141,7 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         info = (RaftStateInfo) { .index = c->install.index,
                                  .term = c->install.term,
                                  .configuration_index = c->install.configuration_index };
-        r = raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size);
-        if (r < 0)
-                return r;
+        TRY(raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size));
 
         info.configuration = bytes;
         return c->ops->install(c->userdata, &info, c->applied >= info.index);

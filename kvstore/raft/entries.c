@@ -1,11 +1,7 @@
 #include "kvstore/raft/entries.h"
 
 int raft_entries_take(RaftEntries *e, RaftEntry *entry) {
-        int r;
-
-        r = GROW(e->items, e->capacity, e->n + 1);
-        if (r < 0)
-                return r;
+        TRY(GROW(e->items, e->capacity, e->n + 1));
         e->items[e->n++] = *entry;
         e->bytes += raft_entry_bytes(entry);
         entry->data = NULL;

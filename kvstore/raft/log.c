@@ -160,7 +160,6 @@ static int meta_load(Disk *disk, RaftLogMeta *ret, uint64_t *ret_sequence, Error
 static int meta_write(RaftLog *log, const RaftLogMeta *meta) {
         _cleanup_writer_ Writer w = {};
         DiskFile *file = log->meta_files[(log->meta_sequence + 1) % 2];
-        int r;
 
         meta_encode(&w, meta, log->meta_sequence + 1);
         if (w.error < 0)
@@ -168,9 +167,7 @@ static int meta_write(RaftLog *log, const RaftLogMeta *meta) {
 
         assert(w.size == META_SIZE);
         fault_point("meta-before-write");
-        r = log->disk->ops->write(file, w.bytes, w.size, 0);
-        if (r < 0)
-                return r;
+        TRY(log->disk->ops->write(file, w.bytes, w.size, 0));
         fault_point("meta-written");
 
         log->meta_sequence++;
@@ -208,9 +205,7 @@ static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_inde
         if (w.error < 0)
                 return w.error;
         fault_point("first-meta-before-make");
-        r = disk->ops->open(disk, meta_names[1], true, META_SIZE, &file);
-        if (r < 0)
-                return r;
+        TRY(disk->ops->open(disk, meta_names[1], true, META_SIZE, &file));
         fault_point("first-meta-made");
         r = disk->ops->write(file, w.bytes, w.size, 0);
         fault_point("first-meta-written");
@@ -576,7 +571,6 @@ int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, con
                   .generation = generation,
                   .n = n,
                   .truncates = first_index <= log->last };
-        int r;
 
         assert(n > 0 && first_index > 0 && first_index <= log->last + 1);
 
@@ -584,9 +578,7 @@ int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, con
         if (!op.entries)
                 return -ENOMEM;
 
-        r = queue_op(log, op);
-        if (r < 0)
-                return r;
+        TRY(queue_op(log, op));
 
         log->first = MIN(log->first, first_index);
         log->last = first_index + n - 1;

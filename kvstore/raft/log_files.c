@@ -278,9 +278,7 @@ static int list_files(RaftLogFiles *f) {
         size_t n;
         int r;
 
-        r = f->disk->ops->list(f->disk, &names, &n);
-        if (r < 0)
-                return r;
+        r = TRY(f->disk->ops->list(f->disk, &names, &n));
 
         for (size_t i = 0; i < n; i++) {
                 uint64_t number = file_number(names[i]);
@@ -315,9 +313,7 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
                         return -ECANCELED;
                 if (i > 0 && f->items[i].number != f->items[i - 1].number + 1)
                         return loading_corrupt(err, f->items[i - 1].number + 1, 0, ": the file is missing");
-                r = load_file(&l, &f->items[i], i + 1 == f->n, err);
-                if (r < 0)
-                        return r;
+                TRY(load_file(&l, &f->items[i], i + 1 == f->n, err));
                 drop_needless(&l);
         }
 
@@ -353,9 +349,7 @@ static int add_file(RaftLogFiles *f, size_t size) {
         if (file.size < FILE_HEAD_SIZE + size)
                 file.size = (FILE_HEAD_SIZE + size + 4095) & ~(uint64_t) 4095;
 
-        r = GROW(f->items, f->capacity, f->n + 1);
-        if (r < 0)
-                return r;
+        r = TRY(GROW(f->items, f->capacity, f->n + 1));
 
         file_name(name, file.number);
         if (f->has_spare && file.size == f->file_size) {
@@ -417,7 +411,6 @@ static void seal(RaftLogFiles *f) {
 
 int raft_log_files_flush(RaftLogFiles *f) {
         RaftLogFile *file = current(f);
-        int r;
 
         /* After a failed append the job ends, and the log accepts no further operation. */
         assert(f->buffer.error == 0);
@@ -426,9 +419,7 @@ int raft_log_files_flush(RaftLogFiles *f) {
 
         seal(f);
         fault_point("log-before-write");
-        r = file->file->ops->write(file->file, f->buffer.bytes, f->buffer.size, file->used);
-        if (r < 0)
-                return r;
+        TRY(file->file->ops->write(file->file, f->buffer.bytes, f->buffer.size, file->used));
         fault_point("log-written");
 
         file->used += f->buffer.size;
@@ -471,14 +462,10 @@ static int put_record(RaftLogFiles *f, uint8_t type, uint64_t index, uint64_t te
 }
 
 int raft_log_files_entry(RaftLogFiles *f, uint64_t index, const RaftEntry *e) {
-        int r;
-
         if (e->size > RAFT_ENTRY_SIZE_MAX)
                 return -EFBIG;
 
-        r = put_record(f, (uint8_t) e->type, index, e->term, e->data, e->size);
-        if (r < 0)
-                return r;
+        TRY(put_record(f, (uint8_t) e->type, index, e->term, e->data, e->size));
 
         note_index(current(f), index);
         current(f)->high = MAX(current(f)->high, index);
@@ -486,11 +473,7 @@ int raft_log_files_entry(RaftLogFiles *f, uint64_t index, const RaftEntry *e) {
 }
 
 int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
-        int r;
-
-        r = put_record(f, RECORD_TRUNCATE, index, 0, NULL, 0);
-        if (r < 0)
-                return r;
+        TRY(put_record(f, RECORD_TRUNCATE, index, 0, NULL, 0));
         fault_point("log-before-truncate");
 
         note_index(current(f), index);

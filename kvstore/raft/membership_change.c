@@ -158,9 +158,7 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
 
         server = find_server(&c->servers, change->id);
         voter = server && server->role == RAFT_ROLE_VOTER;
-        r = check_change(c, now_ms, change, server, err);
-        if (r < 0)
-                return r;
+        TRY(check_change(c, now_ms, change, server, err));
 
         r = raft_servers_copy(&c->raft.configuration, &servers);
         if (r == 0)

@@ -52,9 +52,7 @@ static int replica_begin(Replica *p, bool join, Error *err) {
         r = replica_finish_restore(p, err);
         if (r != 0)
                 return r < 0 ? r : replica_open_log(p, err);
-        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
-        if (r < 0)
-                return r;
+        TRY(replica_tree_meta(p, replica_live_tree(p), &meta, err));
         p->recovery.damaged = meta.applied > 0;
         if (meta.applied > 0)
                 return error_set(err, -EUCLEAN,
@@ -65,10 +63,8 @@ static int replica_begin(Replica *p, bool join, Error *err) {
         if (join)
                 return 0;
 
-        r = bootstrap_found(&p->data_dir, p->options.log_disk, loop_random(p->loop), p->options.address,
-                            p->options.log_file_size, err);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_found(&p->data_dir, p->options.log_disk, loop_random(p->loop), p->options.address,
+                            p->options.log_file_size, err));
         p->founded = true;
         return replica_open_log(p, err);
 }
@@ -76,15 +72,9 @@ static int replica_begin(Replica *p, bool join, Error *err) {
 static int replica_open_all(Replica *p, bool join, Error *err) {
         int r;
 
-        r = transfers_new(&p->transfers, p);
-        if (r < 0)
-                return r;
-        r = consistency_new(&p->consistency, p);
-        if (r < 0)
-                return r;
-        r = replica_open_data_dir(p, join, err);
-        if (r < 0)
-                return r;
+        TRY(transfers_new(&p->transfers, p));
+        TRY(consistency_new(&p->consistency, p));
+        TRY(replica_open_data_dir(p, join, err));
         r = replica_open_log(p, err);
         if (r == -ENOENT)
                 r = replica_begin(p, join, err);
@@ -165,9 +155,7 @@ static int replica_open_and_start(Replica *p, Error *err) {
 static int replica_join_fresh(Replica *p, const Identity *identity, Error *err) {
         int r;
 
-        r = bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err));
         r = replica_open_and_start(p, err);
         if (r < 0) { /* the identity is on disk: it is not requested again, and recovery starts from there */
                 p->identity = *identity;
@@ -177,17 +165,9 @@ static int replica_join_fresh(Replica *p, const Identity *identity, Error *err) 
 }
 
 static int replica_join_again(Replica *p, const Identity *identity, Error *err) {
-        int r;
-
-        r = replica_set_aside(p, identity, err);
-        if (r < 0)
-                return r;
-        r = bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err);
-        if (r < 0)
-                return r;
-        r = replica_open_and_start(p, err);
-        if (r < 0)
-                return r;
+        TRY(replica_set_aside(p, identity, err));
+        TRY(bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err));
+        TRY(replica_open_and_start(p, err));
         /* Last: a crash before this leaves the replica quarantined. */
         return data_dir_end_quarantine(&p->data_dir);
 }

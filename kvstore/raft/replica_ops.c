@@ -122,11 +122,8 @@ static int ops_apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, con
         uint64_t held = 0;
         size_t size = 0, i;
         TreeMeta meta;
-        int r;
 
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, &meta));
         for (i = 0; i < MIN(n, (size_t) SLICE_ENTRIES) && size < SLICE_BYTES; i++) {
                 uint64_t index = first_index + i;
 
@@ -138,9 +135,7 @@ static int ops_apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, con
                 /* A tree that is ahead (a newer state was kept beside a received one) has these already. */
                 if (index <= meta.applied)
                         continue;
-                r = ops_apply_entry(p, txn, index, &entries[i]);
-                if (r < 0)
-                        return r;
+                TRY(ops_apply_entry(p, txn, index, &entries[i]));
                 consistency_applied(p->consistency, txn, index);
                 size += entries[i].size;
                 held = tree_touched(txn) + p->applying.applied.bytes;

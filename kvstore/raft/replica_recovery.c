@@ -102,14 +102,9 @@ static void recovery_on_stop(void *userdata) {
 static int recovery_start(Replica *p, Error *err) {
         TreeMeta meta;
         uint64_t last;
-        int r;
 
-        r = replica_take_reopened(p, err);
-        if (r < 0)
-                return r;
-        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
-        if (r < 0)
-                return r;
+        TRY(replica_take_reopened(p, err));
+        TRY(replica_tree_meta(p, replica_live_tree(p), &meta, err));
         last = raft_log_last_index(p->log);
         if (MAX(last, meta.applied) < p->recovery.durable_index) {
                 p->recovery.damaged = true;
@@ -296,13 +291,9 @@ bool replica_is_at_rest(const Replica *p) {
 }
 
 static int recovery_probe(Replica *p, Error *err) {
-        int r;
-
         transfers_drop(p->transfers); /* they use disk space, and belong to the previous core */
         p->recovery.damaged = false;
-        r = recovery_check_room(p, err);
-        if (r < 0)
-                return r;
+        TRY(recovery_check_room(p, err));
         if (!replica_live_tree(p))
                 data_dir_distrust(&p->data_dir);
         if (p->data_dir.distrusted)
@@ -356,16 +347,11 @@ static bool recovery_has_others(Replica *p) {
 
 int replica_quarantine(Replica *p, Error *err) {
         Identity identity = {};
-        int r;
 
         if (!replica_serving(p) || !recovery_has_others(p))
                 return -EUCLEAN;
-        r = data_dir_read_identity(&p->data_dir, &identity.cluster_id, &identity.lineage);
-        if (r < 0)
-                return r;
-        r = data_dir_quarantine(&p->data_dir, error_text(err, -EUCLEAN));
-        if (r < 0)
-                return r;
+        TRY(data_dir_read_identity(&p->data_dir, &identity.cluster_id, &identity.lineage));
+        TRY(data_dir_quarantine(&p->data_dir, error_text(err, -EUCLEAN)));
 
         replica_move(p, REPLICA_QUARANTINED);
         p->identity = identity; /* without an ID: frames for the old one are not for this replica */
@@ -392,23 +378,16 @@ int replica_retire(Replica *p, const char *reason) {
 
 int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         Tree *tree = NULL;
-        int r;
 
         if (identity->cluster_id != p->identity.cluster_id || identity->lineage != p->identity.lineage)
                 return error_set(err, -EXDEV, "this host belongs to another cluster or lineage");
         if (!replica_is_at_rest(p))
                 return error_set(err, -EBUSY, "work of the quarantined replica is still in flight");
 
-        r = bootstrap_set_aside(p->options.log_disk, err);
-        if (r < 0)
-                return r;
-        r = data_dir_set_aside(&p->data_dir, &tree, err);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_set_aside(p->options.log_disk, err));
+        TRY(data_dir_set_aside(&p->data_dir, &tree, err));
         consistency_tree_replaced(p->consistency, false);
-        r = replica_exchange_tree(p, tree, true);
-        if (r < 0)
-                return r;
+        TRY(replica_exchange_tree(p, tree, true));
 
         log_notice(NO_FIELDS, "kept the quarantined tree in %s/old, and the log in files old.*",
                    p->data_dir.path);

@@ -13,9 +13,7 @@
 static int reopen_check_log(const Replica *p, RaftLog *log, Identity *ret, Error *err) {
         int r;
 
-        r = bootstrap_check(&p->data_dir, raft_log_meta(log), ret, err);
-        if (r < 0)
-                return r;
+        TRY(bootstrap_check(&p->data_dir, raft_log_meta(log), ret, err));
         r = bootstrap_own_hardware(p->data_dir.hardware_id, log, false);
         return r < 0 ? error_set(err, r, "Failed to write the log's meta: %s", strerror(-r)) : 0;
 }
@@ -66,9 +64,7 @@ int replica_open_log(Replica *p, Error *err) {
         RaftLog *log;
         int r;
 
-        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
-        if (r < 0)
-                return r;
+        TRY(replica_tree_meta(p, replica_live_tree(p), &meta, err));
         r = reopen_read_log(p, meta.applied, &log, &identity, &p->recovery.damaged, err);
         return r < 0 ? r : reopen_take_log(p, log, &identity, err);
 }
@@ -104,11 +100,8 @@ static int reopen_rebuild(Replica *p, Reopening *o) {
 static int reopen_steps(Replica *p, Reopening *o) {
         int r;
 
-        if (o->rebuild) {
-                r = reopen_rebuild(p, o);
-                if (r < 0)
-                        return r;
-        }
+        if (o->rebuild)
+                r = TRY(reopen_rebuild(p, o));
         r = reopen_read_log(p, o->meta.applied, &o->log, &o->identity, &o->corrupt, &o->text);
         return r < 0 ? r : reopen_copy_misfit(p, o);
 }
@@ -142,9 +135,7 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
                            .has_checkpoint = p->data_dir.checkpoint.fd >= 0,
                            .checkpoint_applied = p->data_dir.checkpoint.meta.applied };
         o->work = WORK(reopen_run, reopen_done, p);
-        r = rebuild ? 0 : replica_tree_meta(p, replica_live_tree(p), &o->meta, err);
-        if (r < 0)
-                return r;
+        TRY(rebuild ? 0 : replica_tree_meta(p, replica_live_tree(p), &o->meta, err));
         r = loop_work(p->loop, &o->work);
         if (r < 0)
                 return error_set(err, r, "Failed to read checkpoint and log: %s", strerror(-r));

@@ -57,9 +57,7 @@ static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *inf
         if (raft_core_log_fits(start) == 0) {
                 start->first_index = info->index + 1;
                 start->n_entries = 0;
-                r = start_drop_log(p, info->index, err);
-                if (r < 0)
-                        return r;
+                r = TRY(start_drop_log(p, info->index, err));
         }
 
         if (p->in_service)
@@ -110,17 +108,13 @@ static int start_from_log(Replica *p, Error *err) {
         size_t n = 0;
         int r;
 
-        r = replica_read_info(p, &live, err);
-        if (r < 0)
-                return r;
+        TRY(replica_read_info(p, &live, err));
         info = replica_checkpoint_info(&live);
 
         if (raft_log_torn(p->log, &torn))
                 log_info(NO_FIELDS, "dropped a write from the log that a crash interrupted: %s", torn);
 
-        r = raft_log_take_entries(p->log, &entries, &n, &first);
-        if (r < 0)
-                return r;
+        TRY(raft_log_take_entries(p->log, &entries, &n, &first));
         if (first > info.index + 1) {
                 raft_log_entries_free(entries, n);
                 p->recovery.damaged = true;

@@ -44,7 +44,6 @@ void replica_caught_up(Replica *p, uint64_t applied) {
 int replica_exchange_tree(Replica *p, Tree *tree, bool wrong) {
         ServingTree *t = &p->trees;
         TreeMeta meta;
-        int r;
 
         if (!t->previous && t->live && replica_tree_meta(p, t->live, &meta, NULL) >= 0) {
                 t->previous = TAKE_PTR(t->live);
@@ -55,9 +54,7 @@ int replica_exchange_tree(Replica *p, Tree *tree, bool wrong) {
         (void) replica_close_live_tree(p);
         t->live = tree;
 
-        r = replica_tree_meta(p, tree, &meta, NULL);
-        if (r < 0)
-                return r;
+        TRY(replica_tree_meta(p, tree, &meta, NULL));
         if (!t->previous || meta.applied > t->previous_applied) {
                 t->previous_wrong = true; /* no observer was notified of the entries between the two */
                 serve_live(p);

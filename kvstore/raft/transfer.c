@@ -107,14 +107,11 @@ static int send_chunk(Transfers *t, Sending *s) {
         _cleanup_writer_ Writer w = {};
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t size = (size_t) MIN((uint64_t) TRANSFER_CHUNK, s->checkpoint.size - s->sent);
-        int r;
 
         bytes = malloc(size);
         if (!bytes)
                 return -ENOMEM;
-        r = pread_all(s->checkpoint.fd, bytes, size, s->sent);
-        if (r < 0)
-                return r;
+        TRY(pread_all(s->checkpoint.fd, bytes, size, s->sent));
 
         replica_write_head(t->replica, &w, s->to);
         write_u64(&w, s->term);
@@ -123,9 +120,7 @@ static int send_chunk(Transfers *t, Sending *s) {
         write_u64(&w, s->sent);
         write_u32(&w, crc32c(0, bytes, size));
         write_raw(&w, bytes, size);
-        r = replica_send(t->replica, s->to, PEER_SNAPSHOT, &w);
-        if (r < 0)
-                return r;
+        TRY(replica_send(t->replica, s->to, PEER_SNAPSHOT, &w));
 
         s->sent += size;
         return 0;

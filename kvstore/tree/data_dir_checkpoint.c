@@ -27,12 +27,8 @@ int checkpoint_read(Checkpoint *c, Tree *tree) {
         KvBytes configuration;
         int r;
 
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &c->meta);
-        if (r < 0)
-                return r;
+        TRY(tree_begin_read(tree, &txn));
+        TRY(tree_meta(txn, &c->meta));
         r = tree_configuration(txn, &configuration);
         if (r < 0 || configuration.size == 0)
                 return r;
@@ -97,12 +93,8 @@ int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err
         _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
         int r;
 
-        r = checkpoint_write(folder, tree, err);
-        if (r < 0)
-                return r;
-        r = data_dir_examine(folder, "checkpoint.new", &c, err);
-        if (r < 0)
-                return r;
+        TRY(checkpoint_write(folder, tree, err));
+        TRY(data_dir_examine(folder, "checkpoint.new", &c, err));
         fault_point("checkpoint-examined");
 
         if (renameat(folder->fd, "checkpoint.new/" DATA, folder->fd, "checkpoint/" DATA) < 0)

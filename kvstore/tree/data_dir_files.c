@@ -43,7 +43,6 @@ int data_dir_copy_file(const DataDir *folder, const char *from, const char *to) 
 
         for (;;) {
                 ssize_t n;
-                int r;
 
                 if (folder->cancelled)
                         return -ECANCELED;
@@ -62,9 +61,7 @@ int data_dir_copy_file(const DataDir *folder, const char *from, const char *to) 
                         n = pread(in, buffer, chunk, (off_t) offset);
                         if (n < 0)
                                 return -errno;
-                        r = pwrite_all(out, buffer, (size_t) n, offset);
-                        if (r < 0)
-                                return r;
+                        TRY(pwrite_all(out, buffer, (size_t) n, offset));
                 }
                 if (n == 0)
                         return 0;

@@ -45,9 +45,7 @@ static int live_rebuild(const DataDir *folder, Error *err) {
 
         if (folder->cancelled)
                 return -ECANCELED;
-        r = live_remove_marker(folder, err);
-        if (r < 0)
-                return r;
+        TRY(live_remove_marker(folder, err));
         fault_point("rebuild-distrusted");
 
         r = live_copy_checkpoint(folder);
@@ -123,9 +121,7 @@ static int live_shrink(DataDir *folder, unsigned opens, bool served, Tree **tree
                 return error_set(err, -errno, "Failed to rename %s: %s", path, strerror(errno));
         fault_point("shrink-replaced");
         (void) remove_tree_at(folder->fd, "checkpoint.new");
-        r = live_open(folder, opens, served, tree, err);
-        if (r < 0)
-                return r;
+        TRY(live_open(folder, opens, served, tree, err));
 
         log_info(NO_FIELDS, "shrank the tree in %s/live from %" PRIu64 " KiB to %" PRIu64 " KiB",
                  folder->path, before / 1024, tree_file_size(*tree) / 1024);
@@ -139,16 +135,10 @@ static int data_dir_prepare(const DataDir *folder) {
         static const char *const folders[] = { "checkpoint", "live" };
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(leftovers); i++) {
-                r = remove_tree_at(folder->fd, leftovers[i]);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < ELEMENTS(folders); i++) {
-                r = data_dir_make(folder, folders[i]);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < ELEMENTS(leftovers); i++)
+                r = TRY(remove_tree_at(folder->fd, leftovers[i]));
+        for (size_t i = 0; i < ELEMENTS(folders); i++)
+                r = TRY(data_dir_make(folder, folders[i]));
 
         r = data_dir_sync(folder, "checkpoint");
         return r < 0 ? r : fsync_dir(folder->fd);
@@ -217,12 +207,8 @@ int data_dir_open(DataDir *folder, const char *path, const char *machine_id, con
                                  " is corrupt, and the tree cannot be rebuilt without it; " RESET_AND_REJOIN,
                                  path);
 
-        r = live_rebuild(folder, err);
-        if (r < 0)
-                return r;
-        r = live_open(folder, 1, false, ret, err);
-        if (r < 0)
-                return r;
+        TRY(live_rebuild(folder, err));
+        TRY(live_open(folder, 1, false, ret, err));
         data_dir_marker_written(folder, 1, false);
         return 0;
 }
@@ -274,11 +260,8 @@ int data_dir_read_identity(const DataDir *folder, uint64_t *ret_cluster_id, uint
         _cleanup_free_ char *text = NULL;
         uint64_t cluster_id, lineage;
         size_t size;
-        int r;
 
-        r = read_file_at(folder->fd, "identity", MARKER_MAX, &text, &size);
-        if (r < 0)
-                return r;
+        TRY(read_file_at(folder->fd, "identity", MARKER_MAX, &text, &size));
         if (sscanf(text, "1\ncluster %16" SCNx64 "\nlineage %16" SCNx64, &cluster_id, &lineage) != 2)
                 return -EBADMSG;
 
@@ -324,12 +307,8 @@ int data_dir_remove_restored(const DataDir *folder) {
 int data_dir_incoming_open(const DataDir *folder) {
         int r;
 
-        r = remove_tree_at(folder->fd, "incoming");
-        if (r < 0)
-                return r;
-        r = data_dir_make(folder, "incoming");
-        if (r < 0)
-                return r;
+        TRY(remove_tree_at(folder->fd, "incoming"));
+        TRY(data_dir_make(folder, "incoming"));
 
         fault_point("incoming-emptied");
         r = openat(folder->fd, "incoming/" DATA, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -337,14 +316,8 @@ int data_dir_incoming_open(const DataDir *folder) {
 }
 
 static int incoming_sync_and_copy(const DataDir *folder) {
-        int r;
-
-        r = data_dir_sync_file(folder, "incoming/" DATA);
-        if (r < 0)
-                return r;
-        r = data_dir_sync(folder, "incoming");
-        if (r < 0)
-                return r;
+        TRY(data_dir_sync_file(folder, "incoming/" DATA));
+        TRY(data_dir_sync(folder, "incoming"));
         fault_point("incoming-synced");
         return data_dir_copy_file(folder, "incoming/" DATA, "incoming/" NEXT);
 }
@@ -364,21 +337,15 @@ int data_dir_incoming_finish(const DataDir *folder, Checkpoint *ret, Error *err)
 
 /* Rename the copy of the incoming tree to the live tree, and open it. */
 static int live_replace(DataDir *folder, Tree **tree, Error *err) {
-        int r;
-
         *tree = tree_close(*tree);
-        r = live_remove_marker(folder, err);
-        if (r < 0)
-                return r;
+        TRY(live_remove_marker(folder, err));
         fault_point("install-distrusted");
         (void) unlinkat(folder->fd, "live/" LOCK, 0);
         if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
                 return error_set(err, -errno, "Failed to rename %s/incoming/" NEXT ": %s", folder->path,
                                  strerror(errno));
         fault_point("install-replaced");
-        r = live_open(folder, 1, false, tree, err);
-        if (r < 0)
-                return r;
+        TRY(live_open(folder, 1, false, tree, err));
         data_dir_marker_written(folder, 1, false);
         return 0;
 }
@@ -398,11 +365,8 @@ int data_dir_install(DataDir *folder, Checkpoint *incoming, bool replace, Tree *
         fault_point("install-synced");
         data_dir_adopt(folder, incoming);
 
-        if (replace) {
-                r = live_replace(folder, tree, err);
-                if (r < 0)
-                        return r;
-        }
+        if (replace)
+                TRY(live_replace(folder, tree, err));
 
         fault_point("installed");
         data_dir_incoming_discard(folder);
@@ -437,12 +401,8 @@ static int data_dir_begin_empty(DataDir *folder) {
         int r;
 
         if (faccessat(folder->fd, "live", F_OK, 0) == 0) {
-                r = remove_tree_at(folder->fd, "old");
-                if (r < 0)
-                        return r;
-                r = data_dir_make(folder, "old");
-                if (r < 0)
-                        return r;
+                TRY(remove_tree_at(folder->fd, "old"));
+                r = TRY(data_dir_make(folder, "old"));
                 if (renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
                         return -errno;
                 if (renameat(folder->fd, "live", folder->fd, "old/live") < 0)

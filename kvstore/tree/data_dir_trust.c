@@ -52,11 +52,8 @@ int data_dir_write_marker(const DataDir *folder, unsigned opens, bool served) {
         char text[MARKER_MAX], time[32] = "", disk[32] = "";
         uint64_t number;
         size_t size;
-        int r;
 
-        r = marker_begin(folder, text, sizeof(text), &number);
-        if (r < 0)
-                return r;
+        TRY(marker_begin(folder, text, sizeof(text), &number));
 
         size = strlen(text);
         if (cluster_ms > 0)
@@ -128,13 +125,9 @@ void data_dir_closed(DataDir *folder) {
 }
 
 int data_dir_serve(DataDir *folder) {
-        int r;
-
         if (folder->served || folder->distrusted)
                 return 0;
-        r = data_dir_write_marker(folder, folder->opens, true);
-        if (r < 0)
-                return r;
+        TRY(data_dir_write_marker(folder, folder->opens, true));
 
         data_dir_marker_written(folder, folder->opens, true);
         return 0;

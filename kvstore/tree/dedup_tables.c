@@ -25,13 +25,10 @@ static void result_count(TreeTxn *txn, MDB_val key, MDB_val data, bool added) {
 int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = result_key(origin, slot, bytes), data;
-        int r;
 
         if (txn->tree->results == 0)
                 return -ENOENT;
-        r = tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data)));
         *ret = (KvBytes) { data.mv_data, data.mv_size };
         return 0;
 }
@@ -44,15 +41,11 @@ int tree_result_before(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t *r
 
         if (txn->tree->results == 0)
                 return -ENOENT;
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->results, &cursor));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->results, &cursor)));
         r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
         if (r < 0 && r != -ENOENT)
                 return r;
-        r = tree_error(mdb_cursor_get(cursor, &key, &data, r == 0 ? MDB_PREV : MDB_LAST));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_cursor_get(cursor, &key, &data, r == 0 ? MDB_PREV : MDB_LAST)));
         if (key.mv_size != TREE_RESULT_KEY)
                 return -EUCLEAN;
         if (tree_get_big_endian(key.mv_data) != origin)
@@ -73,9 +66,7 @@ int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record
                 result_count(txn, key, old, false);
         else if (r != -ENOENT)
                 return r;
-        r = tree_error(mdb_put(txn->txn, txn->tree->results, &key, &data, 0));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_put(txn->txn, txn->tree->results, &key, &data, 0)));
         result_count(txn, key, (MDB_val) { record.size, (void *) record.data }, true);
         return 0;
 }
@@ -89,9 +80,7 @@ int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uin
 
         if (txn->tree->results == 0)
                 return 0;
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->results, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->results, &cursor)));
         for (r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)); r == 0;
              r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) {
                 if (key.mv_size != TREE_RESULT_KEY)

@@ -50,14 +50,9 @@ static int tree_open_tables(Tree *tree, bool read_only) {
 /* Add the sum to a tree of a version without it. */
 static int tree_begin_sum(Tree *tree) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
 
-        r = tree_begin_write(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_sum(txn, &txn->meta.sum);
-        if (r < 0)
-                return r;
+        TRY(tree_begin_write(tree, &txn));
+        TRY(tree_sum(txn, &txn->meta.sum));
         txn->meta_changed = true;
         return tree_commit(TAKE_PTR(txn));
 }
@@ -65,14 +60,9 @@ static int tree_begin_sum(Tree *tree) {
 static int tree_check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta = {};
-        int r;
 
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        TRY(tree_begin_read(tree, &txn));
+        TRY(tree_meta(txn, &meta));
         *ret_quota = meta.quota;
         return txn->summed || read_only ? 0 : tree_begin_sum(tree);
 }
@@ -98,9 +88,7 @@ static int tree_open_environment(Tree *tree, const char *path, const TreeOptions
                 return r;
         (void) mdb_reader_check(tree->env, &dead);
 
-        r = tree_open_tables(tree, options->read_only);
-        if (r < 0)
-                return r;
+        TRY(tree_open_tables(tree, options->read_only));
         r = tree_check_version(tree, options->read_only, &quota);
         if (r < 0 || map_size(quota) <= tree->map_size)
                 return r;
@@ -166,14 +154,11 @@ int tree_used_size(TreeTxn *txn, uint64_t *ret) {
                                     txn->tree->results, txn->tree->meta };
         uint64_t size = 0;
         MDB_stat stat;
-        int r;
 
         for (size_t i = 0; i < ELEMENTS(tables); i++) {
                 if (tables[i] == 0) /* a checkpoint of an older version */
                         continue;
-                r = tree_error(mdb_stat(txn->txn, tables[i], &stat));
-                if (r < 0)
-                        return r;
+                TRY(tree_error(mdb_stat(txn->txn, tables[i], &stat)));
                 size += stat.ms_psize * (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages);
         }
         *ret = size;
@@ -195,9 +180,7 @@ static int txn_read_meta(TreeTxn *txn) {
         } else if (r < 0)
                 return r;
         else {
-                r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta, &txn->summed);
-                if (r < 0)
-                        return r;
+                TRY(tree_meta_decode(data.mv_data, data.mv_size, &txn->meta, &txn->summed));
         }
         txn->meta_read = true;
         return 0;
@@ -216,13 +199,10 @@ static int txn_write_meta(TreeTxn *txn) {
 
 static int txn_begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
         _cleanup_free_ TreeTxn *txn = NEW0(TreeTxn, 1);
-        int r;
 
         if (!txn)
                 return -ENOMEM;
-        r = tree_error(mdb_txn_begin(tree->env, outer, flags, &txn->txn));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_txn_begin(tree->env, outer, flags, &txn->txn)));
         txn->tree = tree;
         txn->work = tree->work;
         txn->seen = mdb_txn_id(txn->txn);
@@ -234,16 +214,13 @@ static int txn_begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) 
 
 int tree_begin_read(Tree *tree, TreeTxn **ret) {
         size_t seen;
-        int r;
 
         /* A renewed transaction keeps the meta that it has read, if the state has not changed. */
         if (!tree->spare)
                 return txn_begin(tree, NULL, MDB_RDONLY, ret);
 
         seen = tree->spare->seen;
-        r = tree_error(mdb_txn_renew(tree->spare->txn));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_txn_renew(tree->spare->txn)));
         tree->n_txns++;
         *ret = TAKE_PTR(tree->spare);
         (*ret)->work = tree->work;
@@ -256,24 +233,15 @@ int tree_begin_read(Tree *tree, TreeTxn **ret) {
 
 int tree_begin_write(Tree *tree, TreeTxn **ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
 
-        r = txn_begin(tree, NULL, 0, &txn);
-        if (r < 0)
-                return r;
-        r = txn_read_meta(txn);
-        if (r < 0)
-                return r;
+        TRY(txn_begin(tree, NULL, 0, &txn));
+        TRY(txn_read_meta(txn));
         *ret = TAKE_PTR(txn);
         return 0;
 }
 
 int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
-        int r;
-
-        r = txn_begin(outer->tree, outer->txn, 0, ret);
-        if (r < 0)
-                return r;
+        TRY(txn_begin(outer->tree, outer->txn, 0, ret));
         (*ret)->outer = outer;
         (*ret)->meta = outer->meta;
         (*ret)->meta_read = true;

@@ -45,12 +45,8 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         tree_put_big_endian(bytes + 1, index);
         data = (MDB_val) { scratch->size, scratch->bytes };
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
-        if (r < 0)
-                return r;
-        r = tree_error(mdb_cursor_put(cursor, &key, &data, 0));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor)));
+        r = TRY(tree_error(mdb_cursor_put(cursor, &key, &data, 0)));
         w->n++;
         w->bytes += weight;
         txn->meta.sum += tree_event_hash(bytes, sizeof(bytes), scratch->bytes, scratch->size);
@@ -68,9 +64,7 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
         MDB_val key = { sizeof(bytes), bytes }, data;
         int r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor)));
         for (r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)); r == 0;
              r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) {
                 if (key.mv_size != TREE_EVENT_KEY || data.mv_size < 8)

@@ -39,11 +39,8 @@ static void history_count(TreeTxn *txn, TreeHistoryTable table, MDB_val key, KvB
 int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes *ret) {
         uint8_t bytes[TREE_EVENT_KEY];
         MDB_val at = history_key(txn, table, key, bytes), data;
-        int r;
 
-        r = tree_error(mdb_get(txn->txn, txn->tree->events, &at, &data));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_get(txn->txn, txn->tree->events, &at, &data)));
         *ret = (KvBytes) { data.mv_data, data.mv_size };
         return 0;
 }
@@ -52,12 +49,9 @@ int tree_history_delete(TreeTxn *txn, TreeHistoryTable table, uint64_t key) {
         uint8_t bytes[TREE_EVENT_KEY];
         MDB_val at = history_key(txn, table, key, bytes);
         KvBytes record;
-        int r;
 
         assert(txn->write);
-        r = tree_history_get(txn, table, key, &record);
-        if (r < 0)
-                return r;
+        TRY(tree_history_get(txn, table, key, &record));
         history_count(txn, table, at, record, false);
         return tree_error(mdb_del(txn->txn, txn->tree->events, &at, NULL));
 }
@@ -84,18 +78,13 @@ int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes
 int tree_close_row(TreeTxn *txn, uint64_t index) {
         Writer *copy = &txn->tree->scratch;
         KvBytes row;
-        int r;
 
-        r = tree_history_get(txn, TREE_ROWS, index, &row);
-        if (r < 0)
-                return r;
+        TRY(tree_history_get(txn, TREE_ROWS, index, &row));
         copy->size = 0, copy->error = 0;
         write_raw(copy, row.data, row.size);
         if (copy->error < 0)
                 return copy->error;
-        r = tree_history_delete(txn, TREE_ROWS, index);
-        if (r < 0)
-                return r;
+        TRY(tree_history_delete(txn, TREE_ROWS, index));
         txn->meta.history.unfolded = index + 1;
         return tree_history_put(txn, TREE_ROWS, index, (KvBytes) { copy->bytes, copy->size });
 }
@@ -159,9 +148,7 @@ int tree_rows(TreeTxn *txn, uint64_t after, bool backward,
                 r = row_read(key, data, &index, &row);
                 if (r <= 0)
                         return r;
-                r = tree_visited(txn, row.size);
-                if (r < 0)
-                        return r;
+                TRY(tree_visited(txn, row.size));
                 r = visit(userdata, index, row);
                 if (r <= 0)
                         return r;
@@ -176,9 +163,7 @@ int tree_history_count(TreeTxn *txn, TreeHistory *ret) {
         TreeHistory seen = {};
         int r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor)));
         for (r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)); r == 0;
              r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) {
                 KvBytes record = { data.mv_data, data.mv_size };

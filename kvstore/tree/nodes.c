@@ -37,9 +37,7 @@ static int node_read(TreeTxn *txn, KvBytes path, MDB_val *key, KvNode *ret) {
         tree_count(txn, r == 0 ? data.mv_size : 0);
         if (r < 0)
                 return r;
-        r = tree_node_decode(data.mv_data, data.mv_size, ret);
-        if (r < 0)
-                return r;
+        TRY(tree_node_decode(data.mv_data, data.mv_size, ret));
         return kv_bytes_equal(ret->key, path) ? 0 : -ENOTUNIQ;
 }
 
@@ -96,9 +94,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
 
         if (r == 0) {
                 node_count(txn, &old, false);
-                r = node_set_expiry(txn, &old, key, false);
-                if (r < 0)
-                        return r;
+                r = TRY(node_set_expiry(txn, &old, key, false));
         }
         data = (MDB_val) { w->size, w->bytes };
         r = tree_error(mdb_put(txn->txn, txn->tree->nodes, &key, &data, 0));
@@ -106,9 +102,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         if (r < 0)
                 return r;
         /* Use LMDB's copy: 'node' is invalid if it borrowed from the replaced record. */
-        r = tree_node_decode(data.mv_data, data.mv_size, &old);
-        if (r < 0)
-                return r;
+        TRY(tree_node_decode(data.mv_data, data.mv_size, &old));
         node_count(txn, &old, true);
         tree_touch(txn, data.mv_size);
         return node_set_expiry(txn, &old, key, true);
@@ -118,17 +112,12 @@ int tree_delete(TreeTxn *txn, KvBytes path) {
         uint8_t bytes[TREE_KEY_LONG];
         MDB_val key = { tree_key(path, bytes), bytes };
         KvNode old;
-        int r;
 
         assert(txn->write && key.mv_size > 0);
-        r = node_read(txn, path, &key, &old);
-        if (r < 0)
-                return r;
+        TRY(node_read(txn, path, &key, &old));
         node_count(txn, &old, false);
         tree_touch(txn, 0);
-        r = node_set_expiry(txn, &old, key, false);
-        if (r < 0)
-                return r;
+        TRY(node_set_expiry(txn, &old, key, false));
         return tree_error(mdb_del(txn->txn, txn->tree->nodes, &key, NULL));
 }
 
@@ -139,18 +128,14 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
         int r;
 
         assert(txn->write);
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor)));
 
         for (r = range_first(&range, cursor, &key, &data); r == 0;
              r = range_next(&range, cursor, &key, &data)) {
                 uint8_t bytes[TREE_KEY_LONG];
                 KvNode node;
 
-                r = tree_node_decode(data.mv_data, data.mv_size, &node);
-                if (r < 0)
-                        return r;
+                TRY(tree_node_decode(data.mv_data, data.mv_size, &node));
                 tree_count(txn, data.mv_size);
                 if (range.mixed && !kv_path_is_below(node.key, path))
                         continue;
@@ -212,9 +197,7 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
         do {
                 if (GROW(nodes, capacity, n + 1) < 0)
                         return -ENOMEM;
-                r = walk_decode(walk->txn, data, &nodes[n++]);
-                if (r < 0)
-                        return r;
+                r = TRY(walk_decode(walk->txn, data, &nodes[n++]));
                 *at = range_next(&walk->range, walk->cursor, key, data);
         } while (*at == 0 && key->mv_size == TREE_KEY_LONG &&
                  memcmp(key->mv_data, prefix, TREE_KEY_CUT) == 0);
@@ -270,9 +253,7 @@ int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, Kv
         MDB_val key, data;
         int at, r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor)));
         walk.cursor = cursor;
 
         at = walk_first(&walk, after, &key, &data);
@@ -285,9 +266,7 @@ int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, Kv
                                 return r;
                         continue;
                 }
-                r = walk_decode(txn, &data, &node);
-                if (r < 0)
-                        return r;
+                TRY(walk_decode(txn, &data, &node));
                 r = walk_visit(&walk, &node);
                 if (r <= 0)
                         return r;
@@ -310,16 +289,12 @@ int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvN
         MDB_val key, data;
         int at, r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor)));
         for (at = range_first(&range, cursor, &key, &data); at == 0;
              at = range_next(&range, cursor, &key, &data)) {
                 KvNode node;
 
-                r = walk_decode(txn, &data, &node);
-                if (r < 0)
-                        return r;
+                TRY(walk_decode(txn, &data, &node));
                 r = visit(userdata, &node, !range.mixed || kv_path_is_below(node.key, path));
                 if (r <= 0)
                         return r;
@@ -361,9 +336,7 @@ int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
                 *ret = 0;
                 return 0;
         }
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor)));
         memcpy(range.prefix, bytes, TREE_KEY_CUT);
         for (r = range_first(&range, cursor, &key, &data); r == 0 && n < max;
              r = range_next(&range, cursor, &key, &data)) {
@@ -381,12 +354,8 @@ int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
         MDB_val key, at, data;
         int r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->expiry, &cursor));
-        if (r < 0)
-                return r;
-        r = tree_error(mdb_cursor_get(cursor, &key, &at, MDB_FIRST));
-        if (r < 0)
-                return r;
+        TRY(tree_error(mdb_cursor_open(txn->txn, txn->tree->expiry, &cursor)));
+        TRY(tree_error(mdb_cursor_get(cursor, &key, &at, MDB_FIRST)));
         if (key.mv_size != 16)
                 return -EUCLEAN;
         if (tree_get_big_endian(key.mv_data) > due_ms)

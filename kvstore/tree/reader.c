@@ -69,9 +69,7 @@ int tree_reader_begin(TreeReader *reader, TreeTxn **ret) {
 
         if (!txn)
                 return -ENOMEM;
-        r = reader_set_inside(reader, true);
-        if (r < 0)
-                return r;
+        TRY(reader_set_inside(reader, true));
         r = tree_error(mdb_txn_begin(reader->tree->env, NULL, MDB_RDONLY, &txn->txn));
         if (r < 0) {
                 (void) reader_set_inside(reader, false);

@@ -22,14 +22,9 @@ enum {
 int tree_hash(TreeTxn *txn, uint64_t *ret) {
         uint64_t sum = 0;
         TreeMeta meta;
-        int r;
 
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        r = tree_sum(txn, &sum);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, &meta));
+        TRY(tree_sum(txn, &sum));
         *ret = tree_meta_hash(&meta, sum);
         return 0;
 }
@@ -83,18 +78,10 @@ static int check_read(Check *check, MDB_stat *ret_expiry, TreeMeta *ret_meta) {
         TreeTxn *txn = check->txn;
         int r;
 
-        r = tree_meta(txn, ret_meta);
-        if (r < 0)
-                return r;
-        r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, ret_expiry));
-        if (r < 0)
-                return r;
-        r = tree_walk(txn, kv_string("/"), true, check_node, check);
-        if (r < 0)
-                return r;
-        r = tree_sum_other_tables(txn, &check->seen.sum);
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, ret_meta));
+        TRY(tree_error(mdb_stat(txn->txn, txn->tree->expiry, ret_expiry)));
+        TRY(tree_walk(txn, kv_string("/"), true, check_node, check));
+        TRY(tree_sum_other_tables(txn, &check->seen.sum));
         r = tree_results(txn, 0, check_result, check);
         return r < 0 ? r : tree_history_count(txn, &check->seen.history);
 }
@@ -156,7 +143,6 @@ static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
                 return -ENOMEM;
         for (;;) {
                 ssize_t n = read(from, chunk, COPY_CHUNK);
-                int r;
 
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -169,9 +155,7 @@ static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
                 if ((max > 0 && size + n > max) ||
                     tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
                         return -EFBIG;
-                r = pwrite_all(to, chunk, n, size);
-                if (r < 0)
-                        return r;
+                TRY(pwrite_all(to, chunk, n, size));
                 crc = crc32c(crc, chunk, n);
                 /* Write to the disk continuously: a large amount at the end would delay writes of the log. */
                 (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);

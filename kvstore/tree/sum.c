@@ -17,9 +17,7 @@ static int sum_records(TreeTxn *txn, unsigned table, uint64_t *sum) {
 
         if (table == 0)
                 return 0;
-        r = tree_error(mdb_cursor_open(txn->txn, table, &cursor));
-        if (r < 0)
-                return r;
+        r = TRY(tree_error(mdb_cursor_open(txn->txn, table, &cursor)));
         while ((r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) == 0)
                 *sum += tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
         mdb_cursor_close(cursor);
@@ -35,14 +33,9 @@ int tree_sum_other_tables(TreeTxn *txn, uint64_t *sum) {
 
 int tree_sum(TreeTxn *txn, uint64_t *ret) {
         uint64_t sum = 0;
-        int r;
 
-        r = tree_walk(txn, kv_string("/"), true, sum_node, &sum);
-        if (r < 0)
-                return r;
-        r = tree_sum_other_tables(txn, &sum);
-        if (r < 0)
-                return r;
+        TRY(tree_walk(txn, kv_string("/"), true, sum_node, &sum));
+        TRY(tree_sum_other_tables(txn, &sum));
         *ret = sum;
         return 0;
 }

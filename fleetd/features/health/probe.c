@@ -302,7 +302,7 @@ static int address_list(ProbeIo *io) {
 static int address_is_own(ProbeIo *io, const char *address) {
         unsigned char parsed[sizeof(struct in6_addr)];
         char text[INET6_ADDRSTRLEN];
-        int r, family = strchr(address, ':') ? AF_INET6 : AF_INET;
+        int family = strchr(address, ':') ? AF_INET6 : AF_INET;
         bool own;
 
         if (inet_pton(family, address, parsed) != 1 || !inet_ntop(family, parsed, text, sizeof(text)))
@@ -310,9 +310,7 @@ static int address_is_own(ProbeIo *io, const char *address) {
         own = family == AF_INET ? parsed[0] == 127 : streq(text, "::1");
         if (own)
                 return true;
-        r = address_list(io);
-        if (r < 0)
-                return r;
+        TRY(address_list(io));
         for (struct ifaddrs *i = io->addresses; i && !own; i = i->ifa_next)
                 own = address_is_equal(i->ifa_addr, text);
         return own;

@@ -210,11 +210,8 @@ static int rolling_fail(Rolling *x, bool late) {
         char why[ROLLOUT_WHY_SIZE];
         VerdictCode code;
         bool failed;
-        int r;
 
-        r = rolling_store_failures(x);
-        if (r < 0)
-                return r;
+        TRY(rolling_store_failures(x));
         failed = !late || !rollout_is_hindered(&x->set, why, sizeof(why));
         if (failed)
                 rolling_describe_failure(x, why, sizeof(why));
@@ -473,9 +470,7 @@ static int rolling_done(Rolling *x) {
                 return 0;
         first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&
                 x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
-        e = rolling_has_moves_left(x);
-        if (e < 0)
-                return e;
+        e = TRY(rolling_has_moves_left(x));
         if (x->max_surge == 0 && !first && e == 0)
                 return rolling_choose_all(x, SIZE_MAX);
         if (first || e > 0 || rolling_has_surges_left(x)) {

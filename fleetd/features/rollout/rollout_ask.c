@@ -45,7 +45,6 @@ void rollout_pause(RolloutRecord *r, uint64_t now_ms, const char *why) {
 int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest *request, RolloutRecord *ret,
                 Error *err) {
         _cleanup_rollout_ RolloutRecord next = {};
-        int r;
 
         if (!head->rollout || head->rollout->state == ROLLOUT_DONE)
                 return rollout_reject(head, verb, err);
@@ -57,9 +56,7 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
         if ((verb == ROLLOUT_RESUME && head->rollout->state != ROLLOUT_PAUSED) ||
             (verb == ROLLOUT_PROMOTE && head->rollout->state != ROLLOUT_HELD))
                 return rollout_reject(head, verb, err);
-        r = json_record_copy(&rollout_record, head->rollout, &next);
-        if (r < 0)
-                return r;
+        TRY(json_record_copy(&rollout_record, head->rollout, &next));
         if (verb == ROLLOUT_PAUSE) {
                 char why[ROLLOUT_WHY_SIZE];
 

@@ -93,14 +93,9 @@ int rollout_step_write(Registry *registry, uint64_t term, const ClusterUnit *hea
 
         if (!changes)
                 return -ENOMEM;
-        r = rollout_read_updates(cluster, head, step, changes);
-        if (r < 0)
-                return r;
-        if (step->change == ROLLOUT_REVERT) {
-                r = rollout_read_reverted(registry, head, step, &revert);
-                if (r < 0)
-                        return r;
-        }
+        r = TRY(rollout_read_updates(cluster, head, step, changes));
+        if (step->change == ROLLOUT_REVERT)
+                r = TRY(rollout_read_reverted(registry, head, step, &revert));
         write = (RolloutWrite) { .head = head,
                                  .changes = changes,
                                  .n_changes = step->n_updates,

@@ -129,11 +129,8 @@ static int rollout_write(Text *t, const Request *request, const ClusterUnit *hea
         RolloutSet set = {};
         const size_t *n = set.n_of;
         size_t n_joining;
-        int r;
 
-        r = rollout_set_read(c, head, &set);
-        if (r < 0)
-                return r;
+        TRY(rollout_set_read(c, head, &set));
         rollout_set_sort(&set);
         n_joining = rollout_joining(&set, o);
         json_open(t, NULL, '{');
