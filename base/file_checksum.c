@@ -39,10 +39,8 @@ static int checksum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uin
                 return -ENOMEM;
         for (uint64_t offset = 0; offset < size;) {
                 size_t n = (size_t) MIN((uint64_t) CHUNK, size - offset);
-                int r = cancelled && *cancelled ? -ECANCELED : pread_all(fd, chunk, n, offset);
 
-                if (r < 0)
-                        return r;
+                TRY(cancelled && *cancelled ? -ECANCELED : pread_all(fd, chunk, n, offset));
                 crc = crc32c(crc, chunk, n);
                 offset += n;
         }

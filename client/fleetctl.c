@@ -90,12 +90,8 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
         endpoint = first;
         if (o->endpoint[size])
                 client_note("--endpoint: only the first of several endpoints is used: %s", first);
-        if (*o->tunnel) {
-                int r = tunnel_open(o, first, &c->tunnel, &endpoint, err);
-
-                if (r < 0)
-                        return r;
-        }
+        if (*o->tunnel)
+                TRY(tunnel_open(o, first, &c->tunnel, &endpoint, err));
         return connection_new(
                 &(ConnectionSettings) {
                         .endpoint = endpoint,

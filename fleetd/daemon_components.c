@@ -186,10 +186,8 @@ static int daemon_open_agent(ComponentHost *host, const Settings *s, void **ret,
                                  .on_ready = daemon_on_systemd_ready,
                                  .userdata = host,
                                  .boot_wait_ms = s->boot_wait_ms };
-        int r = daemon_agent_path(s, &directory);
+        int r = TRY(daemon_agent_path(s, &directory));
 
-        if (r < 0)
-                return r;
         if (!host->io.systemd)
                 return s->agent ? 0 : daemon_check_units(directory, err);
         options.directory = directory;

@@ -277,9 +277,7 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
         r = process_open_identity(p, s, err);
         if (r < 0 || !s->agent)
                 return r;
-        r = systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err);
-        if (r < 0)
-                return r;
+        TRY(systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err));
         r = probe_io_new(&p->io.prober, p->io.loop, p->io.network, p->io.systemd);
         return r < 0 ? r : logind_new(&p->io.logind, p->io.loop, &(LogindOptions) {});
 }

@@ -30,12 +30,8 @@ static int real_fill(int fd, uint64_t from, uint64_t size) {
         zeroes = calloc(1, piece);
         if (!zeroes)
                 return -ENOMEM;
-        for (uint64_t at = from; at < size; at += piece) {
-                int r = pwrite_all(fd, zeroes, MIN(size - at, (uint64_t) piece), at);
-
-                if (r < 0)
-                        return r;
-        }
+        for (uint64_t at = from; at < size; at += piece)
+                TRY(pwrite_all(fd, zeroes, MIN(size - at, (uint64_t) piece), at));
         return 0;
 }
 

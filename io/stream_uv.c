@@ -287,10 +287,8 @@ static int uv_stream_peer(const Stream *base, struct ucred *ret) {
 
 static int uv_stream_peer_uid(const Stream *base, uid_t *ret) {
         struct ucred peer;
-        int r = uv_stream_peer(base, &peer);
 
-        if (r < 0)
-                return r;
+        TRY(uv_stream_peer(base, &peer));
         *ret = peer.uid;
         return 0;
 }

@@ -350,10 +350,8 @@ int tls_issue(const TlsIssue *issue, const TlsPrivateKey *ca_key, Text *ret, Err
         int r;
 
         TRY(issue_check(issue, err));
-        r = tls_root_read(&(gnutls_datum_t) { (unsigned char *) issue->root, issue->root_size },
-                          GNUTLS_X509_FMT_PEM, &root, &root_fields, err);
-        if (r < 0)
-                return r;
+        TRY(tls_root_read(&(gnutls_datum_t) { (unsigned char *) issue->root, issue->root_size },
+                          GNUTLS_X509_FMT_PEM, &root, &root_fields, err));
         if (!tls_pin_equal(&root_fields.pin, &ca_key->pin))
                 return error_set(err, -EINVAL,
                                  "Failed to issue a certificate: the key is not that of the root");

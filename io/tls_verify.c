@@ -305,12 +305,10 @@ static int roots_find(const TlsRoots *roots, gnutls_x509_crt_t leaf) {
 
 int tls_roots_chain(const TlsRoots *roots, const char *pem, size_t size, Text *ret, Error *err) {
         _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t leaf = NULL;
-        int i, r;
+        int i;
 
-        r = certificate_import(&(gnutls_datum_t) { (unsigned char *) pem, size }, GNUTLS_X509_FMT_PEM, &leaf,
-                               err);
-        if (r < 0)
-                return r;
+        TRY(certificate_import(&(gnutls_datum_t) { (unsigned char *) pem, size }, GNUTLS_X509_FMT_PEM, &leaf,
+                               err));
         TRY(tls_append_certificate(leaf, ret, err));
         i = roots_find(roots, leaf);
         return i < 0 ? 0 : tls_append_certificate(roots->certificates[i], ret, err);
@@ -485,7 +483,6 @@ static int verify_known(const TlsCheck *check, const TlsKnown *known, gnutls_x50
 static int verify_read_leaf(const TlsDer *chain, size_t n, gnutls_x509_crt_t *ret, TlsCertificate *ret_fields,
                             Error *err) {
         _cleanup_(gnutls_x509_crt_deinitp) gnutls_x509_crt_t leaf = NULL;
-        int r;
 
         if (n == 0)
                 return error_set(err, -EBADMSG, "no certificate");
@@ -495,10 +492,8 @@ static int verify_read_leaf(const TlsDer *chain, size_t n, gnutls_x509_crt_t *re
         if (chain[0].size > TLS_LEAF_MAX)
                 return error_set(err, -EBADMSG, "the certificate has %zu bytes, and at most %u are allowed",
                                  chain[0].size, TLS_LEAF_MAX);
-        r = certificate_import(&(gnutls_datum_t) { (unsigned char *) chain[0].bytes, chain[0].size },
-                               GNUTLS_X509_FMT_DER, &leaf, err);
-        if (r < 0)
-                return r;
+        TRY(certificate_import(&(gnutls_datum_t) { (unsigned char *) chain[0].bytes, chain[0].size },
+                               GNUTLS_X509_FMT_DER, &leaf, err));
         TRY(leaf_read(leaf, ret_fields, err));
         *ret = TAKE_PTR(leaf);
         return 0;

@@ -214,10 +214,8 @@ static int pass_one(void *userdata, const KvNode *node, bool below) {
 
 static int tree_index(const Estimate *e, uint64_t *ret) {
         TreeMeta meta;
-        int r = tree_meta(e->txn, &meta);
 
-        if (r < 0)
-                return r;
+        TRY(tree_meta(e->txn, &meta));
         *ret = meta.index;
         return 0;
 }

@@ -311,13 +311,10 @@ int kv_backup_verify(const char *folder, const char *file, KvOffline *ret, Backu
         _cleanup_backup_description_ BackupDescription d = {};
         _cleanup_(tree_closep) Tree *tree = NULL;
         KvOffline result = {};
-        int r;
 
-        r = backup_tree_check(folder, file, &d, err)                                    ?:
+        TRY(backup_tree_check(folder, file, &d, err)                                    ?:
                     tree_open(folder, &(TreeOptions) { .read_only = true }, &tree, err) ?:
-                    offline_describe(tree, &result, err);
-        if (r < 0)
-                return r;
+                    offline_describe(tree, &result, err));
         *ret = result;
         *ret_description = d;
         d = (BackupDescription) {};
@@ -551,13 +548,11 @@ static int restore_finish(const KvOfflineOptions *o, DataDir *data_dir, Tree **l
 
         TRY(data_dir_open(data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, live, err));
         memcpy(data_dir->hardware_id, o->hardware_id, sizeof(data_dir->hardware_id));
-        r = bootstrap_restored(data_dir, o->log_disk,
+        TRY(bootstrap_restored(data_dir, o->log_disk,
                                &(Identity) { .cluster_id = result->cluster_id,
                                              .lineage = result->new_lineage,
                                              .raft_id = result->raft_id },
-                               term, err);
-        if (r < 0)
-                return r;
+                               term, err));
         r = data_dir_remove_restored(data_dir);
         return r < 0 ? error_set(err, r, "Failed to remove %s/restored: %s", o->tree_path, strerror(-r)) : 0;
 }

@@ -102,10 +102,7 @@ static int page_fill(Subscription *s, TreeTxn **txn, Writer *w) {
         Changed *c;
 
         while ((c = s->changed) && w->size < REMOTE_PAGE) {
-                int r = page_add(s, txn, (KvBytes) { c->key, c->size }, w);
-
-                if (r < 0)
-                        return r;
+                TRY(page_add(s, txn, (KvBytes) { c->key, c->size }, w));
                 HASH_DEL(s->changed, c);
                 loop_count(s->serve->loop, 1, 0);
                 free(c);

@@ -67,12 +67,8 @@ static int options_read_json(const JsonValue *array, void *field, Error *err) {
                 return -ENOMEM;
         memcpy(field, &file, sizeof(file)); /* owned by the unit, also after an error */
 
-        for (size_t i = 0; i < json_value_count(array); i++) {
-                int r = option_read(json_value_item(array, i), file, err);
-
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < json_value_count(array); i++)
+                TRY(option_read(json_value_item(array, i), file, err));
         return 0;
 }
 

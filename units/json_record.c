@@ -155,12 +155,8 @@ static int json_read_field(const JsonValue *object, const JsonField *f, void *re
 }
 
 int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err) {
-        for (size_t i = 0; i < n; i++) {
-                int r = json_read_field(object, &fields[i], record, err);
-
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < n; i++)
+                TRY(json_read_field(object, &fields[i], record, err));
         return 0;
 }
 

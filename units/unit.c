@@ -368,10 +368,8 @@ static int unit_hash_begin(const Unit *unit, size_t size, char ret[static UNIT_H
 
 int unit_hash_without_own(const Unit *unit, char ret[static UNIT_HASH_SIZE]) {
         _cleanup_text_ Text own = {};
-        int r = unit_append_own_drop_ins(&own, unit->name, unit->text);
 
-        if (r < 0)
-                return r;
+        TRY(unit_append_own_drop_ins(&own, unit->name, unit->text));
         return unit_hash_begin(
                 unit, unit->text_size - (ends_with(unit->text, own.chars ?: "") ? own.size : 0), ret);
 }

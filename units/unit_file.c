@@ -23,8 +23,7 @@ static Span span_of(const char *s) {
 static int unit_file_begin_section(UnitFile *file, Span section) {
         char *name;
 
-        if (GROW(file->sections, file->sections_capacity, file->n_sections + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(file->sections, file->sections_capacity, file->n_sections + 1));
         name = strndup(section.start, section.end - section.start);
         if (!name)
                 return -ENOMEM;
@@ -36,8 +35,7 @@ static int add(UnitFile *file, Span name, Span value, bool newline, unsigned lin
         size_t n = name.end - name.start, v = value.end - value.start;
         char *block;
 
-        if (GROW(file->options, file->capacity, file->n_options + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(file->options, file->capacity, file->n_options + 1));
         block = malloc(n + v + newline + 2);
         if (!block)
                 return -ENOMEM;
@@ -295,7 +293,6 @@ static bool join_line(Scanner *s, Text *joined, unsigned *ret_line) {
 static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
         _cleanup_text_ Text joined = {};
         unsigned line = 0;
-        int r;
 
         while (join_line(&s, &joined, &line)) {
                 if (joined.error < 0)
@@ -310,9 +307,7 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                         if (whole.end[-1] != ']')
                                 return error_set(err, -EBADMSG,
                                                  "line %u: unable to find end of section (missing ])", line);
-                        r = unit_file_begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
-                        if (r < 0)
-                                return r;
+                        TRY(unit_file_begin_section(file, (Span) { whole.start + 1, whole.end - 1 }));
                         continue;
                 }
                 if (file->n_sections == 0)
@@ -322,10 +317,8 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                         return error_set(err, -EBADMSG, "line %u: expected Name=value, not '%.*s'", line,
                                          (int) MIN(whole.end - whole.start, 64), whole.start);
 
-                r = add(file, trimmed((Span) { whole.start, equals }),
-                        trimmed((Span) { equals + 1, whole.end }), false, line);
-                if (r < 0)
-                        return r;
+                TRY(add(file, trimmed((Span) { whole.start, equals }),
+                        trimmed((Span) { equals + 1, whole.end }), false, line));
         }
         return joined.error;
 }

@@ -194,10 +194,8 @@ int health_command_split(const char *command, Names *ret) {
 
 static int unit_check_command(const char *command) {
         _cleanup_names_ Names arguments = {};
-        int r = health_command_split(command, &arguments);
 
-        if (r < 0)
-                return r;
+        TRY(health_command_split(command, &arguments));
         return arguments.items[0][0] == '/' ? 0 : -EINVAL;
 }
 

@@ -211,10 +211,8 @@ int client_refresh_json(Client *c, const char *path, JsonValue **value, Error *e
 
 int client_append_answer(Client *c, const char *path, Text *t, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        int r = client_request(c, "GET", path, NULL, &reply, err);
 
-        if (r < 0)
-                return r;
+        TRY(client_request(c, "GET", path, NULL, &reply, err));
         text_append_bytes(t, reply.body.chars ?: "{}", strcspn(reply.body.chars ?: "{}", "\n"));
         return t->error;
 }
@@ -227,10 +225,8 @@ int client_print_answer(Client *c, const char *path, Error *err) {
 }
 
 int client_take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
-        int r = reply_check(reply, err);
+        int r = TRY(reply_check(reply, err));
 
-        if (r < 0)
-                return r;
         if (client_prints_json(c))
                 return output_line(reply->body.chars);
         r = json_value_parse(reply->body.chars, reply->body.size, ret, err);

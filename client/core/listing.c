@@ -112,8 +112,7 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
                 text_append(&t, strchr(path, '?') ? "&nextPageToken=" : "?nextPageToken=");
                 append_escaped(&t, l->pages[l->n_pages - 1].next_token, false);
         }
-        if (GROW(l->pages, l->capacity, l->n_pages + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(l->pages, l->capacity, l->n_pages + 1));
         TRY(client_request(c, "GET", client_path(&t), NULL, &reply, err));
 
         l->pages[l->n_pages] = (ApiPage) {};

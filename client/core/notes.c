@@ -12,10 +12,8 @@ typedef struct HistoryReading {
 static int history_on_line(void *userdata, const char *line, size_t size) {
         const HistoryReading *reading = userdata;
         _cleanup_json_ JsonValue *row = NULL;
-        int r = json_value_parse(line, size, &row, NULL);
 
-        if (r < 0)
-                return r;
+        TRY(json_value_parse(line, size, &row, NULL));
         /* A pattern selects rows of other units, and the last line is no row. */
         return streq(member_text(row, "name"), reading->unit) ? reading->on_row(reading->userdata, row) : 0;
 }

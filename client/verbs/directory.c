@@ -305,10 +305,8 @@ static int directory_print_problems(Client *c, const JsonValue *items, const Lis
         _cleanup_table_ Table table = table_begin("UNIT,MACHINE,KIND,PROBLEM");
         _cleanup_unloaded_ Unloaded unloaded = {};
         _cleanup_text_ Text kinds = {};
-        int r = unloaded_read(c, &unloaded, err);
+        int r = TRY(unloaded_read(c, &unloaded, err));
 
-        if (r < 0)
-                return r;
         add_problems(&table, items, machines, &unloaded, &kinds);
         table.error = table.error ?: kinds.error;
         if (kinds.size == 0 && table.error >= 0 && client_is_interactive())

@@ -175,8 +175,7 @@ static int catch_up(Events *all, uint64_t oldest_ms) {
 }
 
 static int events_add_row(Events *all, EventRow *row) {
-        if (GROW(all->rows, all->rows_capacity, all->n_rows + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(all->rows, all->rows_capacity, all->n_rows + 1));
         all->rows[all->n_rows++] = TAKE_STRUCT(*row);
         return 0;
 }
@@ -511,10 +510,8 @@ static int explain_none(Events *all, Error *err) {
 
         for (size_t i = 0; i < all->names.n; i++) {
                 const char *name = all->names.items[i];
-                int r = strpbrk(name, "*?[") ? 1 : events_know_unit(all->client, name, err);
+                int r = TRY(strpbrk(name, "*?[") ? 1 : events_know_unit(all->client, name, err));
 
-                if (r < 0)
-                        return r;
                 if (r > 0)
                         continue;
                 client_note_absent(all->client, name);

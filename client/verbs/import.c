@@ -150,13 +150,9 @@ static int fleet_read_metadata(Fleet *f) {
         JSON_EACH(machine, machines) {
                 const char *id = last_part(member_text(machine, "key"));
 
-                JSON_EACH(key, json_value_member(child(machine, "metadata"), "nodes")) {
-                        int r = import_add_metadata(&f->units, id, last_part(member_text(key, "key")),
-                                                    member_text(key, "value"));
-
-                        if (r < 0)
-                                return r;
-                }
+                JSON_EACH(key, json_value_member(child(machine, "metadata"), "nodes"))
+                        TRY(import_add_metadata(&f->units, id, last_part(member_text(key, "key")),
+                                                member_text(key, "value")));
         }
         return 0;
 }
@@ -165,18 +161,15 @@ static int fleet_read_metadata(Fleet *f) {
  * registry. */
 static int fleet_read(Client *c, Fleet *f, Error *err) {
         const JsonValue *jobs;
-        int r;
 
-        r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
+        TRY(connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
                                                    .read_ms = c->options.request_timeout_ms ?: ETCD_MS,
                                                    .write_ms = ETCD_MS,
                                                    .debug = c->options.debug },
-                           &f->etcd, err);
-        if (r < 0)
-                return r;
+                           &f->etcd, err));
         TRY(read_directory(c, f, "job", &f->jobs, err));
         TRY(read_directory(c, f, "unit", &f->contents, err));
-        r = TRY(read_directory(c, f, "machines", &f->machines, err));
+        TRY(read_directory(c, f, "machines", &f->machines, err));
         if (!f->jobs)
                 return error_set(err, -ENOENT,
                                  "no registry of fleet in this etcd: no job/ below the prefix; see "

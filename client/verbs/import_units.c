@@ -47,8 +47,7 @@ int import_add_metadata(ImportUnits *units, const char *machine, const char *key
 
         if (!machine_id_is_valid(machine) || machine_metadata_check(key, value, NULL) < 0)
                 return 0;
-        if (GROW(units->metadata, units->metadata_capacity, units->n_metadata + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(units->metadata, units->metadata_capacity, units->n_metadata + 1));
         m = &units->metadata[units->n_metadata++];
         *m = (ImportMetadata) { .key = strdup(key), .value = strdup(value) };
         snprintf(m->machine, sizeof(m->machine), "%s", machine);
@@ -190,12 +189,8 @@ int import_send(Client *c, ImportUnits *units, Error *err) {
 
         if (!changes)
                 return -ENOMEM;
-        for (size_t at = 0; at < units->n_metadata;) {
-                int r = send_metadata(c, units, &at, err);
-
-                if (r < 0)
-                        return r;
-        }
+        for (size_t at = 0; at < units->n_metadata;)
+                TRY(send_metadata(c, units, &at, err));
         for (size_t i = 0; i < units->n; i++) {
                 const ImportUnit *u = &units->items[i];
 

@@ -443,10 +443,8 @@ static int append_removed_machines(Client *c, const Names *unit, const Listing *
         _cleanup_names_ Names past = {};
         size_t n = 0;
         bool all;
-        int r = past_read(c, unit, &past, &all);
 
-        if (r < 0)
-                return r;
+        TRY(past_read(c, unit, &past, &all));
         for (size_t i = 0; i < past.n; i++) {
                 const ApiMachine *m = listing_machine(machines, past.items[i]);
 

@@ -324,10 +324,8 @@ static int list_print_table(const Client *c, const List *list, const Choice *cho
         bool doubt = list_is_in_doubt(c, list, d);
         _cleanup_table_ Table table = {};
         Choice other = *choice;
-        int r = doubt ? choose_columns(list->columns, list->on_doubt, &other) : 0;
 
-        if (r < 0)
-                return r;
+        TRY(doubt ? choose_columns(list->columns, list->on_doubt, &other) : 0);
         table = list_fill(c, list, &other, d);
         if (!c->options.fields && table_is_too_wide(&table)) {
                 TRY(choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other));

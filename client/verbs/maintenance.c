@@ -74,10 +74,8 @@ static int hosts_find(Drain *d, char **args, size_t n, Error *err) {
 
 static int host_read(Drain *d, Host *h, Error *err) {
         JsonValue *root = NULL;
-        int r = client_get_json(d->client, h->path.chars, &root, err);
 
-        if (r < 0)
-                return r;
+        TRY(client_get_json(d->client, h->path.chars, &root, err));
         json_value_free(h->state);
         h->state = root;
         return 0;

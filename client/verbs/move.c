@@ -105,10 +105,8 @@ static int moving_end(Moving *m, bool stayed, Error *err) {
         bool is_there = !stayed && streq(member_text(m->state, "id"), m->id.chars ?: "");
         _cleanup_json_ JsonValue *row = NULL;
         _cleanup_text_ Text time = {};
-        int r = moving_read_end(m, &row, err);
+        int r = TRY(moving_read_end(m, &row, err));
 
-        if (r < 0)
-                return r;
         if (!is_there || (row && !moving_ended_other(m, row)))
                 return moving_fail(m, row, is_there);
         operation_append_elapsed(&m->operation, &time);

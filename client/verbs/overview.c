@@ -71,8 +71,7 @@ int view_read_history(Client *c, View *v, const char *unit, Error *err) {
                 end = line + strcspn(line, "\n");
                 if (end == line)
                         continue;
-                if (GROW(v->history, v->history_capacity, v->n_history + 1) < 0)
-                        return -ENOMEM;
+                TRY(GROW(v->history, v->history_capacity, v->n_history + 1));
                 r = json_value_parse(line, (size_t) (end - line), &v->history[v->n_history], err);
                 if (r < 0)
                         return error_prefix(err, r, "fleetd's answer to %s", path.chars);
@@ -113,16 +112,14 @@ static int view_read_page(Client *c, View *v, const char **token, Error *err) {
                 text_append(&path, local.tm_gmtoff != 0 ? "&nextPageToken=" : "?nextPageToken=");
                 append_escaped(&path, *token, false);
         }
-        if (GROW(v->pages, v->pages_capacity, v->n_pages + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(v->pages, v->pages_capacity, v->n_pages + 1));
         v->pages[v->n_pages] = NULL;
         r = client_refresh_json(c, client_path(&path), &v->pages[v->n_pages++], err);
         if (r == 0)
                 return error_set(err, -EOPNOTSUPP,
                                  "the fleetd of this host is older: it does not list problems");
         JSON_EACH(problem, r < 0 ? NULL : json_value_member(v->pages[v->n_pages - 1], "problems")) {
-                if (GROW(v->problems, v->problems_capacity, v->n_problems + 1) < 0)
-                        return -ENOMEM;
+                TRY(GROW(v->problems, v->problems_capacity, v->n_problems + 1));
                 v->problems[v->n_problems++] = problem;
         }
         *token = r < 0 ? NULL :
@@ -204,10 +201,8 @@ static int problems_print(const View *v, bool full) {
         if (w.columns > 0)
                 w.name = MIN(w.name, w.columns / 3);
         for (size_t i = 0; i < n; i++) {
-                int r = problem_print(v->problems[i], &w);
+                int r = TRY(problem_print(v->problems[i], &w));
 
-                if (r < 0)
-                        return r;
                 cut |= r > 0;
         }
         if (cut)

@@ -141,8 +141,7 @@ int replace_template(Client *c, ReplaceTemplates *all, const char *instance, con
                         *ret = &all->items[i];
                         return 0;
                 }
-        if (GROW(all->items, all->capacity, all->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(all->items, all->capacity, all->n + 1));
         *ret = t = &all->items[all->n++];
         *t = (ReplaceTemplate) { .name = TAKE_PTR(name) };
         return template_read(c, t, err);

@@ -198,10 +198,8 @@ static int revert_note_template(Client *c, const char *name, const ApiUnit *form
         _cleanup_free_ char *template = unit_name_is_instance(name) ? unit_name_template(name) : NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         int r = template ? client_unit(c, template, &unit, err) : 0;
-        int follows = r > 0 ? revert_follows(former, &unit, err) : 0;
+        int follows = TRY(r > 0 ? revert_follows(former, &unit, err) : 0);
 
-        if (follows < 0)
-                return follows;
         if (r > 0 && !follows)
                 client_note("%s does not follow %s from then on; to return all instances: fleetctl revert %s",
                             name, template, template);

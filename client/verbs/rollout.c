@@ -351,8 +351,7 @@ int rollout_wait(Client *c, const RolloutGoals *goals, Error *err) {
 int rollout_goals_add(RolloutGoals *goals, const char *name, const char *hash) {
         RolloutGoal *goal;
 
-        if (GROW(goals->items, goals->capacity, goals->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(goals->items, goals->capacity, goals->n + 1));
         goal = &goals->items[goals->n];
         *goal = (RolloutGoal) { .name = strdup(name) };
         if (!goal->name)
@@ -431,10 +430,8 @@ static int sets_find(Sets *s, char **args, size_t n, Error *err) {
 static int sets_load(Sets *s, Error *err) {
         for (size_t i = 0; i < s->n; i++) {
                 Set *set = &s->sets[i];
-                int r = client_refresh_json(s->client, client_path(&set->path), &set->answer, err);
+                int r = TRY(client_refresh_json(s->client, client_path(&set->path), &set->answer, err));
 
-                if (r < 0)
-                        return r;
                 if (r == 0)
                         return client_note_absent(s->client, set->name);
                 sets_note_repeated(s, i);

@@ -207,10 +207,7 @@ static int feed_follow(Feed *f, uint64_t index, Error *err) {
         uint64_t end = clock_monotonic_ms() + FOLLOW_MS;
 
         while (f->index < index) {
-                int r = feed_take(f, 1000, err);
-
-                if (r < 0)
-                        return r;
+                TRY(feed_take(f, 1000, err));
                 if (f->index < index && clock_monotonic_ms() > end)
                         return error_set(err, -ETIMEDOUT,
                                          "no changes up to index %llu have arrived; try again",
@@ -229,12 +226,8 @@ static int reading_on_node(void *userdata, const KvListed *node) {
         Reading *rd = userdata;
 
         if (++rd->n_nodes % PAGE_NODES == 0)
-                for (size_t i = 0; i < ELEMENTS(rd->feeds); i++) {
-                        int r = rd->feeds[i].stream ? feed_take(&rd->feeds[i], 0, rd->err) : 0;
-
-                        if (r < 0)
-                                return r;
-                }
+                for (size_t i = 0; i < ELEMENTS(rd->feeds); i++)
+                        TRY(rd->feeds[i].stream ? feed_take(&rd->feeds[i], 0, rd->err) : 0);
         if (node->key_size <= 1)
                 return 0; /* the root */
         return snapshot_apply_node(rd->nodes, node);

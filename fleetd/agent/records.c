@@ -307,11 +307,8 @@ static int records_write_texts(RecordsWrite *w) {
         for (; w->n_stored < w->n_texts; w->n_stored++) {
                 const RecordText *text = &w->texts[w->n_stored];
                 bool again = w->n_stored > 0 && streq(text->hash, text[-1].hash);
-                int r = text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) :
-                                               0;
 
-                if (r < 0)
-                        return r;
+                TRY(text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) : 0);
         }
         return fsync_dir(w->dir_fd);
 }

@@ -67,10 +67,8 @@ static int read_json_bytes(const JsonValue *object, const char *name, Arena *are
 }
 
 static int read_key(const JsonValue *object, Arena *arena, KvBytes *ret, Error *err) {
-        int r = read_json_bytes(object, "key", arena, ret, err);
+        int r = TRY(read_json_bytes(object, "key", arena, ret, err));
 
-        if (r < 0)
-                return r;
         if (r == 0)
                 return error_set(err, -EINVAL, "key is missing");
         r = kv_key_check(*ret, err);
@@ -84,11 +82,9 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
         const JsonValue *exists = json_value_member(object, "exists"),
                         *index = json_value_member(object, "modifiedIndex");
         bool there = true;
-        int r, valued;
+        int valued;
 
-        r = members_check(object, &(Members) { .known = check_members, .err = err });
-        if (r < 0)
-                return r;
+        TRY(members_check(object, &(Members) { .known = check_members, .err = err }));
         TRY(read_key(object, arena, &ret->key, err));
         TRY(json_read_bool(object, "exists", &there, err));
         TRY(json_read_u64(object, "modifiedIndex", &ret->index, err));
@@ -119,7 +115,7 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         const char *action = NULL;
         uint64_t ttl = 0;
         size_t i = 0;
-        int r, valued;
+        int valued;
 
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EINVAL, "expected an object");
@@ -129,12 +125,10 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         if (i == ELEMENTS(actions))
                 return error_set(err, -EINVAL, "action: expected set, create, update or delete");
 
-        r = members_check(object, &(Members) { .known = write_members,
+        TRY(members_check(object, &(Members) { .known = write_members,
                                                .takes = actions[i].takes,
                                                .action = action,
-                                               .err = err });
-        if (r < 0)
-                return r;
+                                               .err = err }));
         TRY(read_key(object, arena, &ret->key, err));
         TRY(json_read_fields(object, JSON_FIELDS(fields), ret, err));
         TRY(json_read_u64(object, "ttl", &ttl, err));
@@ -184,15 +178,12 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *checks, *writes;
         KvCommand cmd = { .op = KV_TXN };
-        int r;
 
         ret_at[0] = 0;
         TRY(parse(json, size, &root, err));
-        r = members_check(root, &(Members) { .known = txn_members, .err = err });
-        if (r < 0)
-                return r;
+        TRY(members_check(root, &(Members) { .known = txn_members, .err = err }));
         TRY(read_items(root, "checks", &checks, &cmd.n_checks, err));
-        r = TRY(read_items(root, "writes", &writes, &cmd.n_writes, err));
+        TRY(read_items(root, "writes", &writes, &cmd.n_writes, err));
         if (cmd.n_checks + cmd.n_writes == 0)
                 return error_set(
                         err, -EINVAL,

@@ -27,8 +27,7 @@ DirectoryFile *directory_file_find(DirectoryFile *files, size_t n, const char *n
 }
 
 static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
-        if (GROW(diff->tasks, diff->capacity, diff->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(diff->tasks, diff->capacity, diff->n + 1));
         diff->tasks[diff->n++] = task;
         return 0;
 }
@@ -235,8 +234,7 @@ static int diff_missing_file(const DirectoryView *view, const ClusterUnit *u, Di
 
         if (!view->complete || !diff_is_owned_by(u, view->machine_id))
                 return 0;
-        if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(ret->held, ret->held_capacity, ret->n_held + 1));
         ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
         return 0;
 }

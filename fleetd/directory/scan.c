@@ -252,8 +252,7 @@ static int scan_add_drop_in(DirectoryFolder *folder, const char *name) {
                 folder->drop_ins_truncated = true;
                 return 0;
         }
-        if (GROW(folder->drop_ins, folder->drop_ins_capacity, folder->n_drop_ins + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(folder->drop_ins, folder->drop_ins_capacity, folder->n_drop_ins + 1));
         folder->drop_ins[folder->n_drop_ins] = (DropInFolder) {};
         snprintf(folder->drop_ins[folder->n_drop_ins++].name, sizeof(folder->drop_ins->name), "%s", name);
         return 0;
@@ -272,10 +271,8 @@ static bool scan_is_misspelt_file(const DirectoryScan *scan, const char *name) {
 static int scan_add_name(DirectoryScan *scan, const char *name) {
         static const char suffix[] = ".error";
         size_t size = strlen(name);
-        int r = drop_ins_folder_check(name) ? scan_add_drop_in(&scan->found, name) : 0;
 
-        if (r < 0)
-                return r;
+        TRY(drop_ins_folder_check(name) ? scan_add_drop_in(&scan->found, name) : 0);
         if (ends_with(name, suffix) && scan->found.errors.n < 2 * DIRECTORY_FILES_MAX)
                 TRY(names_add(&scan->found.errors, name, size - strlen(suffix)));
         if (!directory_folder_name_is_unit(name) && !scan_is_misspelt_file(scan, name))

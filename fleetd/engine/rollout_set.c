@@ -279,8 +279,7 @@ bool rollout_is_absent(const RolloutSet *set, const RolloutInstance *p) {
 
 static int set_add(RolloutSet *set, size_t *capacity, const ClusterUnit *u, const ClusterAssignment *a,
                    RolloutInstanceState state, const char *why) {
-        if (GROW(set->instances, *capacity, set->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(set->instances, *capacity, set->n + 1));
         set->instances[set->n++] = (RolloutInstance) {
                 .unit = u,
                 .assignment = a,
@@ -435,8 +434,7 @@ static int set_add_follower(RolloutSet *set, size_t *capacity, const ClusterUnit
 
         if (!set_lacks_text(set->head, u))
                 return 0;
-        if (GROW(set->followers, *capacity, set->n_followers + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(set->followers, *capacity, set->n_followers + 1));
         i = set->n_followers++;
         if (u->target == TARGET_LAUNCHED) {
                 set->followers[i] = set->followers[set->n_launched];
@@ -471,8 +469,7 @@ static int set_add_joiner(RolloutSet *set, size_t *capacity, const ClusterUnit *
         if (cluster_unit_is_unreadable(u) ||
             !(u->unit->from ? set_lacks_key(set, u) : set_is_joined_by(set, u)))
                 return 0;
-        if (GROW(set->joiners, *capacity, set->n_joiners + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(set->joiners, *capacity, set->n_joiners + 1));
         set->joiners[set->n_joiners++] = u;
         return 0;
 }

@@ -113,10 +113,7 @@ int key_file_read(const char *file, KeyFile *ret, Error *err) {
 }
 
 static int key_file_write_all(int fd, const Text *t) {
-        int r = pwrite_all(fd, t->chars, t->size, 0);
-
-        if (r < 0)
-                return r;
+        TRY(pwrite_all(fd, t->chars, t->size, 0));
         return fsync(fd) < 0 ? -errno : 0;
 }
 

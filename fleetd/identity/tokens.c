@@ -88,12 +88,8 @@ static int token_find_machine(const Cluster *c, const char *text, const ClusterM
 static int token_check_metadata(const Pairs *metadata, Error *err) {
         if (metadata->n > METADATA_KEYS_MAX)
                 return error_set(err, -EINVAL, "metadata: expected at most %d pairs", METADATA_KEYS_MAX);
-        for (size_t i = 0; i < metadata->n; i++) {
-                int r = machine_metadata_check(metadata->items[i].key, metadata->items[i].value, err);
-
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < metadata->n; i++)
+                TRY(machine_metadata_check(metadata->items[i].key, metadata->items[i].value, err));
         return 0;
 }
 

@@ -22,8 +22,7 @@ static int loops_on_row(void *userdata, const KvHistoryRow *row) {
             (loop.event.verdict.code != VERDICT_UNIT_RESTARTS &&
              loop.event.verdict.code != VERDICT_UNIT_RESTARTS_FAILED))
                 return 1;
-        if (GROW(s->loops, s->loops_capacity, s->n_loops + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(s->loops, s->loops_capacity, s->n_loops + 1));
         s->loops[s->n_loops++] = loop;
         return 1;
 }

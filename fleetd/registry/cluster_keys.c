@@ -360,8 +360,7 @@ static int cluster_add_below(void *userdata, LayoutKind kind, const char *unit, 
 
         if (!kv_path_is_below(kv_string(layout_key(key, kind, unit, machine)), below->dir))
                 return 0;
-        if (GROW(below->keys, below->capacity, below->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(below->keys, below->capacity, below->n + 1));
         if (layout_parse(kv_string(key), &below->keys[below->n]))
                 below->n++;
         return 0;

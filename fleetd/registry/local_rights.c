@@ -45,11 +45,9 @@ static int local_rights_parse(const char *text, RightList **ret, Error *err) {
 static int local_rights_join(RightList **list, const RightList *more, Error *err) {
         for (size_t i = 0; i < more->n; i++) {
                 const RightItem *item = &more->items[i];
-                int r = right_list_add(list, right_name(item->right),
-                                       item->prefix.size > 0 ? &item->prefix : NULL, err);
 
-                if (r < 0)
-                        return r;
+                TRY(right_list_add(list, right_name(item->right),
+                                   item->prefix.size > 0 ? &item->prefix : NULL, err));
         }
         return 0;
 }

@@ -38,8 +38,7 @@ static UnitPosition order_find(const UnitOrder *o, const char *bytes, size_t siz
 static int order_insert_block(UnitOrder *o, size_t at, size_t from) {
         UnitBlock *block, *before = at > 0 ? o->blocks[at - 1] : NULL;
 
-        if (GROW(o->blocks, o->capacity, o->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(o->blocks, o->capacity, o->n + 1));
         block = NEW0(UnitBlock, 1);
         if (!block)
                 return -ENOMEM;
@@ -75,10 +74,8 @@ static int order_make_room(UnitOrder *o, UnitPosition *p) {
 int unit_order_add(UnitOrder *o, ClusterUnit *unit) {
         UnitPosition p = order_find(o, unit->name, sizeof(unit->name), false);
         UnitBlock *block;
-        int r = order_make_room(o, &p);
 
-        if (r < 0)
-                return r;
+        TRY(order_make_room(o, &p));
         block = o->blocks[p.block];
         memmove(block->units + p.at + 1, block->units + p.at, (block->n - p.at) * sizeof(*block->units));
         block->units[p.at] = unit;

@@ -445,8 +445,7 @@ static int op_keep_events(Op *op, const KvCommand *transaction) {
 
                 if (body.size == 0 || history_decode(body, &event) < 0 || !op_logs(event.kind))
                         continue;
-                if (GROW(op->events, capacity, op->n_events + 1) < 0)
-                        return -ENOMEM;
+                TRY(GROW(op->events, capacity, op->n_events + 1));
                 op->events[op->n_events++] = event;
         }
         return 0;

@@ -177,10 +177,7 @@ static void joining_attach(Membership *m, const PeerSession *session) {
 
 /* Become a replica under that Raft ID. */
 static int joining_become(Membership *m, const KvState *cluster, uint64_t raft_id, Error *err) {
-        int r = kv_joined(m->store, cluster->cluster_id, cluster->lineage, raft_id, err);
-
-        if (r < 0)
-                return r;
+        TRY(kv_joined(m->store, cluster->cluster_id, cluster->lineage, raft_id, err));
         m->joining.attach = m->joining.keyless = false;
         m->joining.former_id = raft_id;
         return 0;

@@ -501,10 +501,8 @@ int reports_take(Reports *r, const char *replica, uint64_t session, uint64_t ter
         ReportFrame frame;
         ReportLink *link;
         bool was_valid;
-        int e = report_read(bytes, size, term, &frame);
+        int e = TRY(report_read(bytes, size, term, &frame));
 
-        if (e < 0)
-                return e;
         p = reporting_replica_get(r, replica);
         if (!p)
                 return -ENOMEM;

@@ -48,10 +48,8 @@ void bus_count_signal(SystemdBus *b) {
 static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         SystemdBus *b = lib;
         uint64_t now_ms = clock_monotonic_ms(), batch_ms = bus_batch_due_ms(b);
-        int r = bus_poll(b->bus, now_ms, fd, events, timeout_ms);
 
-        if (r < 0)
-                return r;
+        TRY(bus_poll(b->bus, now_ms, fd, events, timeout_ms));
         if (batch_ms > now_ms) {
                 *events &= ~POLLIN;
                 *timeout_ms = MIN(*timeout_ms, batch_ms - now_ms);

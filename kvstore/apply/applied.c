@@ -24,8 +24,7 @@ int applied_add_result(Applied *a, uint64_t origin, uint64_t number, const KvRes
         applied_count(a, result);
         if (!a->any_origin && origin != a->origin && !(a->wants && a->wants(a->userdata, origin, number)))
                 return 0;
-        if (GROW(a->results, a->results_capacity, a->n_results + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(a->results, a->results_capacity, a->n_results + 1));
         copy = kv_result_copy(result);
         if (!copy)
                 return -ENOMEM;
@@ -45,8 +44,7 @@ int applied_add_event(Applied *a, const KvEvent *event) {
                 a->counts.done[KV_ACTION_EXPIRE]++;
         if (event->has_prev)
                 size += event->prev.key.size + event->prev.value.size;
-        if (GROW(a->events, a->events_capacity, a->n_events + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(a->events, a->events_capacity, a->n_events + 1));
         e = malloc(sizeof(*e) + size);
         if (!e)
                 return -ENOMEM;

@@ -373,8 +373,7 @@ static int origin_of(Dedup *r, uint64_t origin, DedupOrigin **ret) {
                         *ret = o;
                         return 0;
                 }
-        if (GROW(r->origins, r->capacity, r->n + 1) < 0)
-                return -ENOMEM;
+        TRY(GROW(r->origins, r->capacity, r->n + 1));
         o = &r->origins[r->n];
         *o = (DedupOrigin) { .origin = origin, .indexed = UINT64_MAX, .values_left = DEDUP_VALUES_MAX };
         k = load_head(r->txn, origin, &o->slot, &o->head);
@@ -399,8 +398,7 @@ static int index_record(DedupOrigin *o, uint64_t slot, const Head *head, Reader 
         int k;
 
         while ((k = next_answer(r, head, &number, &bytes)) > 0) {
-                if (GROW(o->places, o->capacity, o->n_places + 1) < 0)
-                        return -ENOMEM;
+                TRY(GROW(o->places, o->capacity, o->n_places + 1));
                 o->places[o->n_places++] = (Place) { number, slot };
         }
         return k;

@@ -377,13 +377,10 @@ int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint
 
 static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
         struct raft_event event = { .type = RAFT_SNAPSHOT, .snapshot.trailing = trailing };
-        int r;
 
         TRY(core_read_info(checkpoint, &event.snapshot.metadata));
 
-        r = core_step(c, now_ms, &event, &(Given) {}, NULL);
-        if (r < 0)
-                return r;
+        TRY(core_step(c, now_ms, &event, &(Given) {}, NULL));
 
         raft_entries_cut(&c->log, c->raft.trail.offset);
         return 0;

@@ -586,11 +586,7 @@ int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, con
 }
 
 int raft_log_reset(RaftLog *log, uint64_t index) {
-        int r;
-
-        r = queue_op(log, (Op) { .kind = OP_RESET, .index = index });
-        if (r < 0)
-                return r;
+        TRY(queue_op(log, (Op) { .kind = OP_RESET, .index = index }));
 
         log->first = index + 1;
         log->last = index;

@@ -42,7 +42,7 @@ static int start_drop_log(Replica *p, uint64_t index, Error *err) {
 static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *info, Error *err) {
         int r;
 
-        r = raft_core_new(
+        r = TRY(raft_core_new(
                 &(RaftCoreOptions) {
                         .id = p->identity.raft_id,
                         .address = p->options.address[0] ? p->options.address : "-",
@@ -50,9 +50,7 @@ static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *inf
                         .heartbeat_ms = p->options.heartbeat_ms,
                         .seed = (unsigned) random_u64(loop_random(p->loop)),
                 },
-                &replica_core_ops, p, &p->core);
-        if (r < 0)
-                return r;
+                &replica_core_ops, p, &p->core));
         replica_move(p, REPLICA_OPEN);
         if (raft_core_log_fits(start) == 0) {
                 start->first_index = info->index + 1;

@@ -62,9 +62,7 @@ int data_dir_examine(const DataDir *folder, const char *name, Checkpoint *ret, E
         if (r < 0)
                 return r;
 
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
-        if (r < 0)
-                return r;
+        TRY(tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err));
 
         r = checkpoint_read(&c, tree);
         if (r < 0)

@@ -63,10 +63,8 @@ static int live_open(const DataDir *folder, unsigned opens, bool served, Tree **
         if (!path)
                 return -ENOMEM;
 
-        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .cancelled = &folder->cancelled }, &tree,
-                      err);
-        if (r < 0)
-                return r;
+        TRY(tree_open(path, &(TreeOptions) { .quota = folder->quota, .cancelled = &folder->cancelled }, &tree,
+                      err));
 
         fault_point("tree-opened");
         r = data_dir_write_marker(folder, opens, served);

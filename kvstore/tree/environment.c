@@ -308,10 +308,7 @@ void tree_limit_walks(TreeTxn *txn, uint64_t n_visits) {
 }
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret) {
-        int r = txn_read_meta(txn);
-
-        if (r < 0)
-                return r;
+        TRY(txn_read_meta(txn));
         *ret = txn->meta;
         return 0;
 }

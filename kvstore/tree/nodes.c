@@ -145,9 +145,7 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
 
                 node_count(txn, &node, false);
                 tree_touch(txn, 0);
-                r = node_set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false);
-                if (r < 0)
-                        return r;
+                TRY(node_set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false));
                 r = tree_error(mdb_cursor_del(cursor, 0)); /* MDB_NEXT then returns the following record */
                 if (r < 0)
                         return r;
@@ -195,8 +193,7 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
 
         memcpy(prefix, key->mv_data, TREE_KEY_CUT);
         do {
-                if (GROW(nodes, capacity, n + 1) < 0)
-                        return -ENOMEM;
+                TRY(GROW(nodes, capacity, n + 1));
                 r = TRY(walk_decode(walk->txn, data, &nodes[n++]));
                 *at = range_next(&walk->range, walk->cursor, key, data);
         } while (*at == 0 && key->mv_size == TREE_KEY_LONG &&

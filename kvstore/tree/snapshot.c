@@ -31,10 +31,8 @@ int tree_hash(TreeTxn *txn, uint64_t *ret) {
 
 int tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
         TreeMeta meta;
-        int r = tree_meta(txn, &meta);
 
-        if (r < 0)
-                return r;
+        TRY(tree_meta(txn, &meta));
         *ret = tree_meta_hash(&meta, meta.sum);
         return 0;
 }
@@ -198,9 +196,7 @@ int tree_check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *r
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
-        r = tree_open(path, &(TreeOptions) { .read_only = true, .cancelled = cancelled }, &copy, err);
-        if (r < 0)
-                return r;
+        TRY(tree_open(path, &(TreeOptions) { .read_only = true, .cancelled = cancelled }, &copy, err));
         r = tree_begin_read(copy, &txn);
         if (r < 0)
                 return error_set(err, r, "Failed to read the copy in %s: %s", path, strerror(-r));

@@ -179,11 +179,8 @@ static void reboots_body_done(RebootsBody *body) {
 }
 
 static int reboots_body_read(const Request *request, RebootsBody *ret, Error *err) {
-        int r = json_read_record(request->http->body, request->http->body_size,
-                                 JSON_FIELDS(reboot_body_fields), ret, sizeof(*ret), err);
-
-        if (r < 0)
-                return r;
+        TRY(json_read_record(request->http->body, request->http->body_size, JSON_FIELDS(reboot_body_fields),
+                             ret, sizeof(*ret), err));
         if (ret->deadline_ms > REBOOT_SPAN_MAX_MS || ret->return_ms > REBOOT_SPAN_MAX_MS)
                 return error_set(err, -EINVAL, "deadlineMs, returnMs: expected at most 365 days");
         if (ret->slots > SLOTS_MAX)

@@ -47,10 +47,8 @@ static int rollout_read_updates(const Cluster *cluster, const ClusterUnit *head,
         for (size_t i = 0; i < step->n_updates; i++) {
                 const RolloutInstance *p = &step->updates[i];
                 _cleanup_unit_ Unit *whole = NULL;
-                int r = rollout_compose(head, p->unit, &whole);
 
-                if (r < 0)
-                        return r;
+                TRY(rollout_compose(head, p->unit, &whole));
                 ret[i] = rollout_update(cluster, head, p, whole ?: head->unit);
         }
         return 0;

@@ -70,10 +70,8 @@ static int rollouts_step(const Control *control, const RolloutLimits *limits, Ro
         const ClusterUnit *head = cluster_any_unit(cluster, set->head.name);
         _cleanup_rollout_step_ RolloutStep step = { .again_ms = UINT64_MAX };
         Rollouts *r = control->self;
-        int e = head ? rollout_step(cluster, head, limits, &step) : 0;
+        int e = TRY(head ? rollout_step(cluster, head, limits, &step) : 0);
 
-        if (e < 0)
-                return e;
         rollouts_again(r, step.again_ms);
         if (step.change != ROLLOUT_NOTHING)
                 e = rollout_step_write(control->registry, control->term, head, &step, control->done,
