@@ -1,6 +1,6 @@
-#include "base/memory.h"
 #include "fleetd/systemd/bus_poll.h"
 
+#include "base/memory.h"
 
 int bus_poll(sd_bus *bus, uint64_t now_ms, int *ret_fd, short *ret_events, uint64_t *ret_timeout_ms) {
         int fd = sd_bus_get_fd(bus), events = sd_bus_get_events(bus);
