@@ -147,7 +147,7 @@ static void each_case_is_found(void **state) {
         size_t capacity = 0, n = 0, n_wrong = 0;
         FILE *f;
 
-        assert_true(asprintf(&path, "%s/tests/unit/problems", getenv("top_srcdir") ?: ".") > 0);
+        assert_true(asprintf(&path, "%s/tests/unit/problems", getenv("srcdir") ?: ".") > 0);
         f = fopen(path, "r");
         assert_non_null(f);
         for (bool more = true; more;) {
