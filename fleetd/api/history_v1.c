@@ -72,9 +72,6 @@ static bool history_wants(History *h, const KvHistoryRow *row, HistoryEvent *ret
 
 static void history_write(Text *t, const KvHistoryRow *row, const HistoryEvent *event) {
         json_open(t, NULL, '{');
-        if (!*verdict_name(&event->verdict))
-                json_add_string_always(t, "code", ""); /* older daemons have no such member */
-        verdict_write_members(t, &event->verdict);
         json_add_u64(t, "count", row->count);
         json_add_u64(t, "first", row->first_ms);
         json_add_u64(t, "index", row->index);
@@ -87,6 +84,10 @@ static void history_write(Text *t, const KvHistoryRow *row, const HistoryEvent *
         if (event->verdict.code >= VERDICT_MOVE_REQUESTED && event->verdict.code <= VERDICT_MOVE_ENDED)
                 json_add_string(t, "result", verdict_name(&event->verdict) + strlen("move-"));
         json_add_string(t, "user", event->user);
+        /* Last: scripts read the count as the first member. */
+        if (!*verdict_name(&event->verdict))
+                json_add_string_always(t, "code", ""); /* older daemons have no such member */
+        verdict_write_members(t, &event->verdict);
         text_append(t, "}\n");
 }
 

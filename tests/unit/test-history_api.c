@@ -822,13 +822,12 @@ static void a_row_has_all_members(void **state) {
         wall_ms += 1000;
         publish(f, "active", "running", "loaded", "", false);
         assert_string_equal(get(f, ""), "aaa.");
-        assert_says(f, "{\"code\":\"\",\"count\":1,\"first\":1700000000000,\"index\":");
-        assert_says(
-                f,
-                "\"kind\":\"submitted\",\"last\":1700000000000,\"name\":\"a.service\",\"user\":\"root\"}\n");
-        assert_says(f, "{\"code\":\"\",\"count\":2,\"first\":1700000000000,\"index\":");
+        assert_says(f, "{\"count\":1,\"first\":1700000000000,\"index\":");
+        assert_says(f, "\"kind\":\"submitted\",\"last\":1700000000000,\"name\":\"a.service\",\"user\":"
+                       "\"root\",\"code\":\"\"}\n");
+        assert_says(f, "{\"count\":2,\"first\":1700000000000,\"index\":");
         assert_says(f, "\"kind\":\"state\",\"last\":1700000001000,\"machine\":\"");
-        assert_says(f, "\"name\":\"a.service\",\"reason\":\"active (running)\"}\n");
+        assert_says(f, "\"name\":\"a.service\",\"reason\":\"active (running)\",\"code\":\"\"}\n");
 }
 
 static void invalid_parameters_are_rejected(void **state) {
