@@ -14,25 +14,6 @@ bool state_is_stopped_for(const ApiState *s, Text *ret) {
         return stopped;
 }
 
-const char *reason_kind_of(const char *kind, const char *reason) {
-        static const struct {
-                const char *begin, *kind;
-        } rows[] = {
-                { "finished on ", API_REASON_FINISHED },
-                { "held back ", API_REASON_HELD },
-                { "moving: ", API_REASON_MOVING },
-                { "waiting: the cluster was recovered or restored", API_REASON_HELD },
-                { "waiting: ", API_REASON_WAITING },
-        };
-
-        if (kind && *kind)
-                return kind;
-        for (size_t i = 0; reason && i < ELEMENTS(rows); i++)
-                if (starts_with(reason, rows[i].begin))
-                        return rows[i].kind;
-        return "";
-}
-
 bool reason_is_of_wait(const char *kind) {
         return same_string(kind, API_REASON_WAITING) || same_string(kind, API_REASON_HELD);
 }
@@ -46,7 +27,7 @@ const char *reason_after_waiting(const char *reason) {
 }
 
 bool unit_has_finished(const ApiUnit *unit) {
-        return streq(reason_kind_of(unit->reason_kind, unit->reason), API_REASON_FINISHED);
+        return same_string(unit->reason_kind, API_REASON_FINISHED);
 }
 
 static const char *state_or(const char *s, const char *otherwise) {

@@ -16,9 +16,6 @@ typedef enum StateKind {
 
 StateKind state_kind(const ApiState *s);
 
-/* Return the kind of a reason (API_REASON_*), or "" of another one. An older daemon, which may also answer a
- * request that a newer one forwards, sends none: then the text of the reason has it. Both may be NULL. */
-const char *reason_kind_of(const char *kind, const char *reason);
 /* Return whether a reason of this kind states what the unit waits for. */
 bool reason_is_of_wait(const char *kind);
 /* Return the reason of a unit without its first word "waiting: ", for a message that has it; NULL: "". */

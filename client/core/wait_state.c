@@ -440,7 +440,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         TargetState state = unit->current_state;
 
         u->global = unit->global;
-        u->waits = reason_is_of_wait(reason_kind_of(unit->reason_kind, unit->reason));
+        u->waits = reason_is_of_wait(unit->reason_kind);
         if (u->global)
                 state = unit->desired_state;
         client_load_machine(w->client, &w->machines, unit->machine_id, false);

@@ -26,7 +26,7 @@ void found_done(FoundUnits *found) {
 
 static int found_set_unit(Found *f, const ApiUnit *unit) {
         const char *reason = unit->reason ?: "", *machine = unit->machine_id ?: "",
-                   *kind = reason_kind_of(unit->reason_kind, reason);
+                   *kind = unit->reason_kind ?: "";
 
         f->exists = true;
         f->global = unit->global;

@@ -38,7 +38,7 @@ static void leave_append_step(Text *t, const JsonValue *root) {
         const char *step = member_text(root, "step"), *unit = member_text(root, "unit"),
                    *reason = member_text(root, "reason"), *other = member_text(root, "other");
         const JsonValue *waiting = json_value_member(root, "waiting");
-        bool waits = reason_is_of_wait(reason_kind_of(member_text(root, "reasonKind"), reason));
+        bool waits = reason_is_of_wait(member_text(root, "reasonKind"));
         unsigned long long n = member_number(root, "units");
 
         if (streq(step, "units")) {

@@ -387,8 +387,7 @@ static void print_why(Client *c, const JsonValue *root) {
                         print_machine(root, json_value_item(machines, i), width);
         print_long_lost(machines);
         print_way(c, root);
-        if (streq(reason_kind_of(member_text(root, "reasonKind"), member_text(root, "reason")),
-                  API_REASON_HELD))
+        if (streq(member_text(root, "reasonKind"), API_REASON_HELD))
                 client_note_awaited(c, "until then, no unit is started");
 }
 
