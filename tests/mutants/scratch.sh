@@ -11,7 +11,7 @@ scratch_copy() (
         cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || exit 1
         (cd "$build" && find . -name source -prune -o -type d -name logs -prune -o \( -type f -o -type l \) \( ! -perm -100 -o -path ./config.status \) -print0 |
                 tar -c --null -T -) | tar -x -C "$scratch/tree/build" || exit 1
-        grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
+        grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile --include=config.status | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
 )
 
 # Apply patches, by their names without ".patch".
