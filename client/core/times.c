@@ -98,7 +98,11 @@ static int times_absolute(const char *s, const struct tm *today, bool utc, uint6
         return -EINVAL;
 }
 
-int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
+/* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
+ * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date,
+ * a time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is
+ * wall-clock time. -EINVAL: no such time; -ERANGE: before 1970. */
+static int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         static const struct {
                 const char *name;
                 int days;

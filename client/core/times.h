@@ -5,12 +5,6 @@
 #include "base/text.h"
 #include "client/core/options.h"
 
-/* Parse a time in the local time zone, in the formats of systemd.time(7): a span before now ("1h30min",
- * "-5min", "2h ago"), "@SECONDS", "now", "today", "yesterday", "tomorrow" (also with a time of day), a date,
- * a time of day, or both; with an optional English weekday before and " UTC" or "Z" after them. *ret_ms is
- * wall-clock time. -EINVAL: no such time; -ERANGE: before 1970. */
-int times_parse(const char *s, uint64_t now_ms, uint64_t *ret_ms);
-
 /* Parse --since= and --until= of a verb that prints the past: 0 if one was not given. Return EXIT_DONE, or
  * EXIT_USAGE after a message: no such time, a begin in the future, an end before it, or one with --follow. */
 int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until_ms);

@@ -249,8 +249,6 @@ void agent_end_lease(Agent *a);
 
 /* -- partition.c -- */
 
-/* Return whether the unit of the record has OnPartition=stop. */
-bool agent_stops_alone(const AssignmentRecord *record);
 /* Begin, continue or end the count. */
 void agent_update_partition(Agent *a);
 void agent_on_partition_tick(void *userdata);

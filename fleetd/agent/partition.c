@@ -7,7 +7,8 @@
 
 enum { PARTITION_TICK_MS = 1000, TICKS_MAX = 2 };
 
-bool agent_stops_alone(const AssignmentRecord *record) {
+/* Return whether the unit of the record has OnPartition=stop. */
+static bool agent_stops_alone(const AssignmentRecord *record) {
         return record && record->unit && record->unit->placement.stops_alone;
 }
 

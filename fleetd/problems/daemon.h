@@ -3,7 +3,7 @@
 
 #include "fleetd/problems/problems.h"
 
-/* Begin with what the search of a daemon is given. 0 or -ENOMEM.  */
+/* Begin with what the search of a daemon is given. 0 or -ENOMEM. */
 int problems_begin(ProblemSearch *s, const ComponentHost *host);
 /* Append "10.0.0.1:2380: REASON" about a host that this one dials, and that rejects it or is rejected;
  * nothing if there is none. 'peers' may be NULL. */
