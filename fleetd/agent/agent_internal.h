@@ -1,13 +1,11 @@
 /* Internal interface of the agent; only the files of this folder include it.
  *
  * agent.c runs the pass and handles events. states.c publishes states, and unit_health.c measures the health
- * in them. execute.c saves the assignment records and calls systemd. lease.c renews the lease of singletons.
- * partition.c counts the time without contact to the cluster. record_updates.c changes the records.
- * observed.c keeps the observed state of each unit. texts.c finds the texts of assignments.
- *
- * Each file calls later ones only, with two exceptions: observed.c ends the checks (unit_health.c) and the
- * lease (lease.c) of a unit that it frees, and reads whether there is a lease; texts.c adds the units whose
- * texts it has read to the dirty set (observed.c). */
+ * in them. execute.c saves the assignment records and begins steps; calls.c has the calls to systemd that are
+ * under way. duties.c lists what goes with a unit. next_step.c finds what is to be done. refresh.c reads
+ * units from systemd. lease.c renews the lease of singletons. partition.c counts the time without contact to
+ * the cluster. record_updates.c changes the records. observed.c keeps the observed state of each unit.
+ * texts.c finds the texts of assignments. */
 #pragma once
 
 #include <sys/queue.h>
