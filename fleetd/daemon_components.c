@@ -50,66 +50,30 @@ const Component directory_component = { "directory", daemon_open_directory, dire
 
 /* -- Membership -- */
 
-/* MembershipOptions.on_identity: the next sessions have the certificate. A first one opens the listener. */
-static void daemon_on_identity(void *userdata) {
+/* The next sessions have the certificate. A first one opens the listener. */
+void daemon_on_identity(ComponentHost *host) {
         _cleanup_(tls_credentials_freep) TlsCredentials *credentials = NULL;
-        Daemon *d = userdata;
         Error err = {};
-        int r = identity_read_credentials(d->host.settings->state_directory, &credentials, &err);
+        int r = identity_read_credentials(host->settings->state_directory, &credentials, &err);
 
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "Failed to use the new certificate of this host: %s",
                           error_text(&err, r));
         else
-                peers_set_credentials(d->host.peers, credentials, d->host.io.key);
-        if (r >= 0 && d->host.io.unidentified && !d->restarts)
-                daemon_restart_later(d);
-}
-
-static void daemon_on_set(void *userdata, const char *unit, const SetHealth *others) {
-        Daemon *d = userdata;
-
-        if (d->host.agent)
-                agent_take_set(d->host.agent, unit, others);
+                peers_set_credentials(host->peers, credentials, host->io.key);
+        if (r >= 0 && host->io.unidentified)
+                daemon_restart_later(host);
 }
 
 static int daemon_open_membership(ComponentHost *host, const Settings *s, void **ret, Error *err) {
-        static const Names no_hosts = {};
-        Daemon *d = (Daemon *) host; /* its first member, as below */
-        MembershipOptions options = {
-                .machine_id = s->machine_id,
-                .peer_address = d->host.io.unidentified ? "" : s->listen_peer,
-                .name = s->name,
-                .client = s->advertise_client,
-                .agentless = !s->agent,
-                .join = d->host.io.unidentified ? &no_hosts : &s->join,
-                .cluster_file = s->cluster_file,
-                .state_directory = s->state_directory,
-                .on_identity = daemon_on_identity,
-                .restart = d->host.io.restart ? &d->restart : NULL,
-                .voters = s->voters,
-                .singleton_lease_ms = s->singleton_lease_ms,
-                .sealing = { d->host.io.sealer, s->seal_with },
-                .engine = host->engine,
-                .directory = host->directory,
-                .on_set = daemon_on_set,
-                .userdata = d,
-                .level_wait_ms = d->host.io.level_wait_ms,
-        };
-        int r = membership_new(&host->membership, host->io.loop, host->peers, host->store, host->registry,
-                               &options);
+        int r = membership_new(&host->membership, host);
 
         *ret = host->membership;
         return r;
 }
 
-static int daemon_reload_membership(ComponentHost *host, void *self, const Settings *s) {
-        membership_set_client(self, s->advertise_client);
-        return 0;
-}
-
 const Component membership_component = { "membership", daemon_open_membership, membership_free,
-                                         membership_state_changed, daemon_reload_membership };
+                                         membership_state_changed };
 
 /* -- Facts -- */
 

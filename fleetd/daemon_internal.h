@@ -70,5 +70,7 @@ extern const Component *const daemon_components[COMPONENTS_COUNT + 1]; /* NULL e
 /* ApiOptions.join and ApiOptions.join_cancel; 'userdata': the daemon. */
 int daemon_join(void *userdata, const ApiJoin *join, ApiJoinDone *done, void *done_userdata, Error *err);
 void daemon_join_cancel(void *userdata, void *done_userdata);
+/* For the host of the components: */
+void daemon_on_identity(ComponentHost *host);
 /* Restart the daemon when an answer to a client has left. */
-void daemon_restart_later(Daemon *d);
+void daemon_restart_later(ComponentHost *host);

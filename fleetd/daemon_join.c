@@ -6,8 +6,11 @@
 
 enum { RESTART_MS = 200 }; /* from the answer to the client to the restart */
 
-void daemon_restart_later(Daemon *d) {
-        d->restarts = d->host.io.restart && timer_start(&d->restart, d->host.io.loop, RESTART_MS) >= 0;
+void daemon_restart_later(ComponentHost *host) {
+        Daemon *d = (Daemon *) host;
+
+        if (!d->restarts)
+                d->restarts = host->io.restart && timer_start(&d->restart, host->io.loop, RESTART_MS) >= 0;
 }
 
 static void daemon_on_restart(void *userdata) {
@@ -39,7 +42,7 @@ static void daemon_on_entered(void *userdata, int error, const char *message, co
                             d->opening ? "open the cluster" : "join a cluster", message);
         d->join_done = NULL;
         if (error == 0)
-                daemon_restart_later(d);
+                daemon_restart_later(&d->host);
         done(d->join_userdata, error, message, result ? &joined : NULL);
         if (d->entering)
                 entering_close(d->entering, daemon_on_entering_closed, d);

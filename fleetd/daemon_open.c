@@ -242,6 +242,9 @@ int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error
                                     .components = daemon_components,
                                     .selves = d->selves,
                                     .settings = settings,
+                                    .on_identity = daemon_on_identity,
+                                    .on_set = agent_take_set,
+                                    .restart = daemon_restart_later,
                                     .started_ms = loop_wall_ms(io->loop) };
         d->host.io.level_max = io->level_max ?: KV_LEVEL_MAX;
         r = daemon_open(d, settings, err);

@@ -5,7 +5,7 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SIZE_CFLAGS) $(SYSTEMD_CFLAGS)
 FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 
 # What tests of several folders share. A host with a clock of its own, and its peers, which the test implements:
-QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+QUIET_HOST = tests/lib/components.h tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 # The pure rooms need no store, but for how keys are compared. A unit of compilation has all functions of its folder, which a linker that keeps all
 # sections (with sanitizers) resolves.
 if UNITY_BUILD
@@ -15,7 +15,7 @@ FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a peers/libpeers.a $(UN
 endif
 FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/cluster_view.c
 FLEETD_POLICY_TABLE = tests/lib/policy_table.h tests/lib/policy_table.c $(FLEETD_CLUSTER_VIEW)
-FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
+FLEETD_HOST = tests/lib/components.h tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
 LEADER = tests/lib/leader.h tests/lib/leader.c
 LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state,--wrap=kv_transfer,--wrap=registry_index
 AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c $(LEADER) $(FLEETD_HOST)

@@ -1,6 +1,5 @@
 #include "fleetd/metrics_units.h"
 
-#include "fleetd/host/settings.h"
 
 typedef struct UnitsCollected {
         const ComponentHost *host;

@@ -65,7 +65,7 @@ static int settings_check_spread(const Cluster *c, const char *key, Error *err) 
 }
 
 /* Read the members of the body over 'settings'. */
-static int settings_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
+static int settings_v1_read(const JsonValue *root, ClusterSettings *settings, Error *err) {
         const JsonValue *name = json_value_member(root, "name"), *spread = json_value_member(root, "spread"),
                         *voters = json_value_member(root, "voters"),
                         *restricted = json_value_member(root, "restricted");
@@ -96,8 +96,8 @@ static int settings_read(const JsonValue *root, ClusterSettings *settings, Error
         return 0;
 }
 
-static int settings_check(const Cluster *c, unsigned level, const ClusterSettings *now,
-                          const ClusterSettings *next, Error *err) {
+static int settings_v1_check(const Cluster *c, unsigned level, const ClusterSettings *now,
+                             const ClusterSettings *next, Error *err) {
         TRY(settings_check_name(next->name, err));
         TRY(settings_check_voters(c, level, next->voters, err));
         if (next->restricted && level < KV_LEVEL_ATTACHED)
@@ -118,8 +118,8 @@ unsigned settings_handle(Request *request, Error *err) {
 
         kv_state(request->api->options.store, &state);
         r = json_value_parse(request->http->body, request->http->body_size, &root, err);
-        r = r < 0 ? r : settings_read(root, &next, err);
-        r = r < 0 ? r : settings_check(c, state.level, cluster_settings(c), &next, err);
+        r = r < 0 ? r : settings_v1_read(root, &next, err);
+        r = r < 0 ? r : settings_v1_check(c, state.level, cluster_settings(c), &next, err);
         if (r == -EBUSY)
                 return 409;
         if (r < 0)

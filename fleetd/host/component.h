@@ -4,13 +4,13 @@
  * its own folder. */
 #pragma once
 
-#include "fleetd/host/sealer.h"
+#include "fleetd/host/settings.h"
 #include "fleetd/registry/registry.h"
+#include "fleetd/registry/set_health.h"
 #include "fleetd/systemd/logind.h"
 #include "fleetd/systemd/systemd.h"
 
 struct Request;
-typedef struct Settings Settings; /* fleetd/host/settings.h */
 
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
@@ -29,9 +29,9 @@ typedef struct DaemonIo {
         char boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */
-        uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
-        bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
-        bool unwatched;                     /* as in DirectoryOptions, for simulation */
+        uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
+        bool short_log;         /* for tests: checkpoints and log files of 4 KiB */
+        bool unwatched;         /* as in DirectoryOptions, for simulation */
         bool codeless; /* for tests: it writes and sends messages without codes, as former versions */
         /* Stop the daemon and start it again: it has joined a cluster, or opens its peer listener. NULL: it
          * cannot. Called once, from the loop. */
@@ -58,7 +58,16 @@ typedef struct ComponentHost {
         struct Directory *directory;
         struct Problems *problems;
         struct Api *api;
+        /* This host has received a certificate, or other roots: use them from now on. */
+        void (*on_identity)(struct ComponentHost *host);
+        void (*on_set)(struct Agent *agent, const char *unit, const SetHealth *others);
+        void (*restart)(struct ComponentHost *host); /* by io.restart, soon */
 } ComponentHost;
+
+/* Return the address of this host's listener for other hosts, "": none, or no session is opened yet. */
+static inline const char *component_peer_address(const ComponentHost *host) {
+        return host->io.unidentified ? "" : host->settings->listen_peer;
+}
 
 /* What a component does around each unit of the cluster on this host. NULL: nothing. */
 typedef struct Duty {

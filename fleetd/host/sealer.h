@@ -47,9 +47,3 @@ typedef struct SealerOps {
 struct Sealer {
         const SealerOps *ops;
 };
-
-/* How the cluster key of a host is sealed. */
-typedef struct Sealing {
-        Sealer *sealer; /* borrowed; NULL: none, and files have the key as it is */
-        SealWith form;  /* of files that are written */
-} Sealing;

@@ -83,39 +83,30 @@ static const PeerFrameType authority_frame_types[] = {
         { PEER_CA_WANTED, authority_on_ca_wanted },
 };
 
-int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                  const AuthorityOptions *options) {
-        _cleanup_free_ char *state_directory = NULL;
-        Authority *a;
+int authority_new(Authority **ret, const ComponentHost *host) {
+        Authority *a = NEW0(Authority, 1);
         int r;
 
-        if (options->state_directory && *options->state_directory) {
-                state_directory = strdup(options->state_directory);
-                if (!state_directory)
-                        return -ENOMEM;
-        }
-        a = NEW0(Authority, 1);
         if (!a)
                 return -ENOMEM;
         *a = (Authority) {
-                .loop = loop,
-                .peers = peers,
-                .store = store,
-                .registry = registry,
-                .state_directory = TAKE_PTR(state_directory),
-                .voters = options->voters,
+                .host = host,
+                .loop = host->io.loop,
+                .peers = host->peers,
+                .store = host->store,
+                .registry = host->registry,
+                .machine_id = host->settings->machine_id,
+                .state_directory = host->settings->state_directory,
                 .types = types,
                 .observer = { .on_change = authority_on_change, .userdata = a },
                 .update = DEFERRED(authority_on_update, a),
         };
-        snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
-        snprintf(a->peer_address, sizeof(a->peer_address), "%s", options->peer_address);
-        registry_observe(registry, &a->observer);
+        registry_observe(a->registry, &a->observer);
         if (a->state_directory) {
-                peers_register(peers, authority_frame_types, ELEMENTS(authority_frame_types), a);
+                peers_register(a->peers, authority_frame_types, ELEMENTS(authority_frame_types), a);
                 authority_hosts_init(a);
                 authority_listener_init(a);
-                r = keys_init(a, options->sealing);
+                r = keys_init(a);
                 if (r < 0) {
                         (void) authority_free(a);
                         return r;
@@ -123,10 +114,6 @@ int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Reg
         }
         *ret = a;
         return 0;
-}
-
-const char *authority_state_directory(const Authority *a) {
-        return a->state_directory;
 }
 
 Authority *authority_free(Authority *a) {
@@ -143,7 +130,6 @@ Authority *authority_free(Authority *a) {
                 authority_hosts_done(a);
                 authority_listener_done(a);
         }
-        free(a->state_directory);
         free(a);
         return NULL;
 }

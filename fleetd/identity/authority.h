@@ -8,7 +8,7 @@
 #pragma once
 
 #include "fleetd/identity/enter_message.h"
-#include "fleetd/host/sealer.h"
+#include "fleetd/host/component.h"
 #include "fleetd/identity/tokens.h"
 #include "io/tls_credentials.h"
 #include "fleetd/registry/policy.h"
@@ -16,16 +16,8 @@
 
 typedef struct Authority Authority;
 
-typedef struct AuthorityOptions {
-        const char *machine_id;
-        const char *peer_address;    /* of this host's peer listener, "" for none */
-        const char *state_directory; /* for the cluster key; "" or NULL: this host is no authority */
-        uint64_t voters;             /* MembershipOptions.voters */
-        Sealing sealing;             /* of the cluster key */
-} AuthorityOptions;
-
-int authority_new(Authority **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                  const AuthorityOptions *options);
+/* 'host' is borrowed, with its settings. Without a state directory, it is no authority. */
+int authority_new(Authority **ret, const ComponentHost *host);
 Authority *authority_free(Authority *a); /* NULL allowed; returns NULL */
 /* Twice a second: distribute the cluster key while this host leads, and end what has waited too long. */
 void authority_tick(Authority *a);
@@ -36,9 +28,6 @@ void authority_tick(Authority *a);
 void authority_problem(const Authority *a, Verdict *ret);
 /* On the leader, once per tick: what the heartbeat of a member says about that member. */
 void authority_member_problem(Authority *a, const char *machine_id, const Verdict *problem);
-
-/* Return the folder of the cluster key and the identity, borrowed; NULL: this host is no authority. */
-const char *authority_state_directory(const Authority *a);
 
 /* Return whether the member may get a replica: the cluster has no cluster key, or that host has confirmed to
  * this leader that it stores the key. */

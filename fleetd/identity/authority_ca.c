@@ -121,7 +121,7 @@ size_t authority_endpoints(const Authority *a, char (*ret)[ADDRESS_SIZE], size_t
         const Cluster *c = registry_cluster(a->registry);
         size_t n = 0;
 
-        authority_add_endpoint(ret, &n, max, a->peer_address);
+        authority_add_endpoint(ret, &n, max, component_peer_address(a->host));
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
                 if (m->member.raft_id != 0 && !m->removed && !streq(m->id, a->machine_id) &&
                     m->presence == PRESENCE_UP)

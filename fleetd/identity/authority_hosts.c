@@ -244,7 +244,8 @@ static int authority_decide(AuthorityOp *op, const Cluster *c, const ClusterToke
         if (op->kind != AUTHORITY_JOIN)
                 return authority_decide_renewal(op, c, &op->host, err);
         kv_state(op->authority->store, &state);
-        r = join_decide(c, &host, state.level, voters_hosts_limit(c, (unsigned) op->authority->voters),
+        r = join_decide(c, &host, state.level,
+                        voters_hosts_limit(c, (unsigned) op->authority->host->settings->voters),
                         op->issued_ms, &decision, err);
         if (r == -EKEYREJECTED)
                 authority_count_wrong(op, host.token);
@@ -462,7 +463,7 @@ int authority_enroll(Authority *a, const char *csr, AuthorityDone *done, void *u
         int r;
 
         TRY(authority_op_begin(a, AUTHORITY_ENROLL, done, userdata, &op, err));
-        memcpy(op->machine, a->machine_id, sizeof(op->machine));
+        snprintf(op->machine, sizeof(op->machine), "%s", a->machine_id);
         snprintf(op->name, sizeof(op->name), "%s", peers_self(a->peers)->name);
         authority_keep_keys(op, peers_own_pin(a->peers));
         op->request.csr = strdup(csr);

@@ -107,13 +107,12 @@ typedef struct ListenerRequest {
 } ListenerRequest;
 
 struct Authority {
-        Loop *loop; /* borrowed, as the next three */
+        const ComponentHost *host; /* borrowed, as the next six */
+        Loop *loop;
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE];
-        char *state_directory; /* NULL: this host is no authority */
-        uint64_t voters;
+        const char *machine_id, *state_directory; /* no state directory: this host is no authority */
         RegistryObserver observer;
         Deferred update;
         const AuthorityOpType *types; /* by AuthorityOpKind */
@@ -202,7 +201,7 @@ void authority_on_recorded(void *userdata, KvStatus status, const char *message,
 int authority_read_csr(AuthorityOp *op, Error *err);
 
 /* key_distribution.c */
-int keys_init(Authority *a, Sealing sealing); /* 0 or -ENOMEM */
+int keys_init(Authority *a); /* 0 or -ENOMEM */
 void keys_done(Authority *a);
 /* Make the cluster key that follows 'present' (0: none), and store it on this host. It replaces no file.
  * -EAGAIN: it is being sealed; its number is keys.next_number. */

@@ -27,7 +27,7 @@ bool authority_is_opening(const Authority *a) {
         const ClusterMachine *self = cluster_machine(registry_cluster(a->registry), a->machine_id);
 
         return peers_self(a->peers)->address[0] && !kv_is_attached(a->store) &&
-               (!a->peer_address[0] || !self || !self->member.peer[0]);
+               (!component_peer_address(a->host)[0] || !self || !self->member.peer[0]);
 }
 
 /* Fill in the token of the current root, with a fresh ID and secret. */

@@ -493,13 +493,9 @@ static void keys_on_changed(void *userdata) {
         loop_defer(a->loop, &a->update);
 }
 
-int keys_init(Authority *a, Sealing sealing) {
+int keys_init(Authority *a) {
         peers_register(a->peers, key_frame_types, ELEMENTS(key_frame_types), a);
-        return key_store_new(&a->key_store, &(KeyStoreOptions) { .loop = a->loop,
-                                                                 .state_directory = a->state_directory,
-                                                                 .sealing = sealing,
-                                                                 .changed = keys_on_changed,
-                                                                 .userdata = a });
+        return key_store_new(&a->key_store, a->host, keys_on_changed, a);
 }
 
 void keys_done(Authority *a) {

@@ -7,7 +7,6 @@
 enum {
         KEY_STORE_SLOTS = 16,       /* a host has one key, and two while the key is replaced */
         KEY_STORE_RETRY_MS = 60000, /* after a failure */
-        STATE_DIRECTORY_SIZE = 4096,
 };
 
 typedef enum KeyState {
@@ -35,9 +34,9 @@ struct KeyStore {
         SealWith form;
         void (*changed)(void *userdata);
         void *userdata;
-        KeySlot *busy; /* of the call in flight; NULL: none */
-        Text sealed;   /* of 'busy': it is opened again for comparison */
-        char state_directory[STATE_DIRECTORY_SIZE];
+        KeySlot *busy;               /* of the call in flight; NULL: none */
+        Text sealed;                 /* of 'busy': it is opened again for comparison */
+        const char *state_directory; /* borrowed */
 };
 
 static void key_store_next(KeyStore *s);
@@ -377,7 +376,8 @@ int key_store_delete_below(KeyStore *s, uint64_t first, Error *err) {
 
 /* -- Lifetime -- */
 
-int key_store_new(KeyStore **ret, const KeyStoreOptions *options) {
+int key_store_new(KeyStore **ret, const ComponentHost *host, void (*changed)(void *userdata),
+                  void *userdata) {
         KeyStore *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         _cleanup_free_ uint64_t *numbers = NULL;
         size_t n = 0;
@@ -387,16 +387,12 @@ int key_store_new(KeyStore **ret, const KeyStoreOptions *options) {
         /* Without these, the keys are as safe as other memory of this process. */
         (void) mlock(s, sizeof(*s));
         (void) madvise(s, sizeof(*s), MADV_DONTDUMP);
-        s->loop = options->loop;
-        s->sealer = options->sealing.sealer;
-        s->form = options->sealing.sealer ? options->sealing.form : SEAL_WITH_NO;
-        s->changed = options->changed;
-        s->userdata = options->userdata;
-        if (snprintf(s->state_directory, sizeof(s->state_directory), "%s", options->state_directory) >=
-            (int) sizeof(s->state_directory)) {
-                (void) key_store_free(s);
-                return -ENAMETOOLONG;
-        }
+        s->loop = host->io.loop;
+        s->sealer = host->io.sealer;
+        s->form = s->sealer ? host->settings->seal_with : SEAL_WITH_NO;
+        s->state_directory = host->settings->state_directory;
+        s->changed = changed;
+        s->userdata = userdata;
         *ret = s;
         /* A failure is reported by those who need the key. */
         (void) cluster_key_list(s->state_directory, &numbers, &n, NULL);

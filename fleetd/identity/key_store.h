@@ -7,21 +7,13 @@
 #pragma once
 
 #include "fleetd/identity/cluster_key.h"
-#include "fleetd/host/sealer.h"
-#include "io/loop.h"
+#include "fleetd/host/component.h"
 
 typedef struct KeyStore KeyStore;
 
-typedef struct KeyStoreOptions {
-        Loop *loop; /* borrowed */
-        const char *state_directory;
-        Sealing sealing;
-        void (*changed)(void *userdata); /* a call that returned -EAGAIN returns something else now */
-        void *userdata;
-} KeyStoreOptions;
-
-/* Begin to open all files. */
-int key_store_new(KeyStore **ret, const KeyStoreOptions *options);
+/* Begin to open all files. 'host' is borrowed, with its settings. 'changed': a call that returned -EAGAIN
+ * returns something else now. */
+int key_store_new(KeyStore **ret, const ComponentHost *host, void (*changed)(void *userdata), void *userdata);
 /* Wipe all keys. NULL allowed; returns NULL. */
 KeyStore *key_store_free(KeyStore *s);
 

@@ -14,19 +14,17 @@ enum {
 };
 
 struct Renewal {
-        Loop *loop; /* borrowed, as the next four */
+        ComponentHost *host; /* borrowed, as the next seven */
+        Loop *loop;
         Peers *peers;
         KvStore *store;
         Registry *registry;
         Authority *authority;
-        char machine_id[MACHINE_ID_SIZE];
-        char *state_directory; /* NULL: no identity */
-        void (*on_identity)(void *userdata);
-        void *userdata;
-        uint64_t next_ms;     /* of the next check */
-        uint64_t answer_ms;   /* until which an answer is awaited; 0: none is */
-        uint64_t failed_ms;   /* the first failure since the last certificate; 0: none */
-        uint64_t roots_index; /* as of the last check, as the next two */
+        const char *machine_id, *state_directory; /* no state directory: no identity */
+        uint64_t next_ms;                         /* of the next check */
+        uint64_t answer_ms;                       /* until which an answer is awaited; 0: none is */
+        uint64_t failed_ms;                       /* the first failure since the last certificate; 0: none */
+        uint64_t roots_index;                     /* as of the last check, as the next two */
         uint64_t term;
         bool replica, failure_logged;
 };
@@ -196,8 +194,8 @@ static void renewal_on_answer(Renewal *r, int error, const char *message, const 
         r->failure_logged = false;
         r->failed_ms = 0;
         log_notice(((LogFields) { .machine = r->machine_id }), "received a certificate for this host");
-        if (r->on_identity)
-                r->on_identity(r->userdata);
+        if (r->host->on_identity)
+                r->host->on_identity(r->host);
 }
 
 static void renewal_on_issued(void *userdata, int error, const char *message, const AuthorityResult *result) {
@@ -343,26 +341,20 @@ static const PeerFrameType renewal_frame_types[] = {
         { PEER_RENEWED, renewal_on_renewed },
 };
 
-int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                Authority *authority, const RenewalOptions *options) {
-        bool has_identity = options->state_directory && *options->state_directory;
-        _cleanup_free_ char *directory = has_identity ? strdup(options->state_directory) : NULL;
+int renewal_new(Renewal **ret, ComponentHost *host, Authority *authority) {
         Renewal *r = NEW0(Renewal, 1);
 
-        if (!r || (has_identity && !directory)) {
-                free(r);
+        if (!r)
                 return -ENOMEM;
-        }
-        *r = (Renewal) { .loop = loop,
-                         .peers = peers,
-                         .store = store,
-                         .registry = registry,
+        *r = (Renewal) { .host = host,
+                         .loop = host->io.loop,
+                         .peers = host->peers,
+                         .store = host->store,
+                         .registry = host->registry,
                          .authority = authority,
-                         .state_directory = TAKE_PTR(directory),
-                         .on_identity = options->on_identity,
-                         .userdata = options->userdata };
-        snprintf(r->machine_id, sizeof(r->machine_id), "%s", options->machine_id);
-        peers_register(peers, renewal_frame_types, ELEMENTS(renewal_frame_types), r);
+                         .machine_id = host->settings->machine_id,
+                         .state_directory = host->settings->state_directory };
+        peers_register(r->peers, renewal_frame_types, ELEMENTS(renewal_frame_types), r);
         *ret = r;
         return 0;
 }
@@ -372,7 +364,6 @@ Renewal *renewal_free(Renewal *r) {
                 return NULL;
         authority_cancel(r->authority, r);
         peers_unregister(r->peers, renewal_frame_types, ELEMENTS(renewal_frame_types));
-        free(r->state_directory);
         free(r);
         return NULL;
 }

@@ -19,16 +19,8 @@ int renewal_check(const EnterAnswer *answer, const CaRoots *roots, const TlsPin 
 
 typedef struct Renewal Renewal;
 
-typedef struct RenewalOptions {
-        const char *machine_id;
-        const char *state_directory; /* "" or NULL: this host has no identity */
-        /* A certificate, or other roots, are stored: use them from now on. May be NULL. */
-        void (*on_identity)(void *userdata);
-        void *userdata;
-} RenewalOptions;
-
-int renewal_new(Renewal **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                Authority *authority, const RenewalOptions *options);
+/* 'host' is borrowed, with its settings. Without a state directory, it has no identity. */
+int renewal_new(Renewal **ret, ComponentHost *host, Authority *authority);
 Renewal *renewal_free(Renewal *r); /* NULL allowed; returns NULL */
 /* Twice a second: request a certificate if one is due. */
 void renewal_tick(Renewal *r);

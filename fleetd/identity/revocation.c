@@ -153,24 +153,20 @@ void revocation_on_change(Revocation *r, const RegistryChange *change) {
                 loop_defer(r->loop, &r->update);
 }
 
-int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry,
-                    const char *state_directory) {
+void revocation_init(Revocation *r, const ComponentHost *host) {
         Error err = {};
         int e;
 
-        *r = (Revocation) { .loop = loop,
-                            .peers = peers,
-                            .registry = registry,
+        *r = (Revocation) { .loop = host->io.loop,
+                            .peers = host->peers,
+                            .registry = host->registry,
+                            .state_directory = host->settings->state_directory,
                             .update = DEFERRED(revocation_on_update, r) };
-        if (!state_directory || !*state_directory)
-                return 0;
-        r->state_directory = strdup(state_directory);
         if (!r->state_directory)
-                return -ENOMEM;
-        e = replica_pins_read(state_directory, &r->replicas, &err);
+                return;
+        e = replica_pins_read(r->state_directory, &r->replicas, &err);
         if (e < 0 && e != -ENOENT)
                 log_warning(((LogFields) { .error = e }), "%s", error_text(&err, e));
-        return 0;
 }
 
 static void revocation_on_synced(void *userdata, KvStatus status) {
@@ -205,6 +201,4 @@ void revocation_done(Revocation *r) {
         deferred_cancel(&r->update);
         if (r->syncing)
                 kv_sync_cancel(registry_store(r->registry), &r->sync);
-        free(r->state_directory);
-        r->state_directory = NULL;
 }

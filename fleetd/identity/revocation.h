@@ -2,20 +2,20 @@
  * removed machine, another key, a lost replica. They end in the turn of the loop that applies the change. */
 #pragma once
 
+#include "fleetd/host/component.h"
 #include "fleetd/identity/replica_pins.h"
-#include "fleetd/registry/registry.h"
 #include "peers/peers.h"
 
 typedef struct Revocation {
-        Loop *loop; /* borrowed, as the next two */
+        Loop *loop; /* borrowed, as the next three */
         Peers *peers;
         Registry *registry;
+        const char *state_directory; /* NULL: this host has no identity */
         Deferred update;
-        uint64_t hosts_index;  /* records of hosts up to this one, too */
-        uint64_t index;        /* tombstones up to this one have been processed */
-        char *state_directory; /* NULL: this host has no identity */
-        ReplicaPins replicas;  /* as the file has them */
-        bool confirmed;        /* since the start */
+        uint64_t hosts_index; /* records of hosts up to this one, too */
+        uint64_t index;       /* tombstones up to this one have been processed */
+        ReplicaPins replicas; /* as the file has them */
+        bool confirmed;       /* since the start */
         bool failure_logged;
         bool silent;  /* no leader for REVOCATION_SILENT_MS; until the tree is complete again */
         bool syncing; /* 'sync' is under way: it shows that the tree is complete */
@@ -53,9 +53,8 @@ void revocation_of(const RevocationView *v, const char *machine_id, PeerKnown *r
 void revocation_known(KvStore *store, const Registry *registry, const Revocation *r, bool has_key,
                       const char *machine_id, PeerKnown *ret);
 
-/* All pointers of 'r' are borrowed until revocation_done(). 'state_directory': "" or NULL: this host has no
- * identity. 0 or -ENOMEM. */
-int revocation_init(Revocation *r, Loop *loop, Peers *peers, Registry *registry, const char *state_directory);
+/* 'host' is borrowed until revocation_done(). */
+void revocation_init(Revocation *r, const ComponentHost *host);
 void revocation_done(Revocation *r);
 /* Twice a second: store what could not be stored before, and find out whether the tree is complete. */
 void revocation_tick(Revocation *r);

@@ -113,13 +113,12 @@ const char *securing_problem(const Cluster *c, const Peers *peers, Text *text) {
 /* -- This host -- */
 
 static void securing_record(Securing *s) {
-        const char *state_directory = authority_state_directory(s->authority);
         Error err = {};
         int r;
 
-        if (!state_directory || !peers_has_certificate(s->peers))
+        if (!s->authority->state_directory || !peers_has_certificate(s->peers))
                 return;
-        r = identity_require(state_directory, &err);
+        r = identity_require(s->authority->state_directory, &err);
         s->recorded = r >= 0;
         if (r < 0 && !s->failed)
                 log_error(((LogFields) { .error = r }),
@@ -162,7 +161,7 @@ static int securing_require(Authority *a, const char *user, RegistryDone done, v
         ClusterSettings next = *cluster_settings(c);
 
         if (c->settings_index == 0)
-                next.voters = a->voters;
+                next.voters = a->host->settings->voters;
         next.peer_auth = PEER_AUTH_CERTIFICATE;
         return registry_set_settings(a->registry, &next, user, done, userdata);
 }
@@ -245,13 +244,13 @@ void securing_tick(Securing *s, uint64_t led_ms) {
 
 /* -- Lifetime -- */
 
-void securing_init(Securing *s, Loop *loop, Peers *peers, Registry *registry, Authority *authority) {
-        *s = (Securing) { .loop = loop,
-                          .peers = peers,
-                          .registry = registry,
+void securing_init(Securing *s, const ComponentHost *host, Authority *authority) {
+        *s = (Securing) { .loop = host->io.loop,
+                          .peers = host->peers,
+                          .registry = host->registry,
                           .authority = authority,
                           .update = DEFERRED(securing_on_update, s) };
-        loop_defer(loop, &s->update);
+        loop_defer(s->loop, &s->update);
 }
 
 void securing_done(Securing *s) {

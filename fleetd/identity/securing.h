@@ -43,7 +43,7 @@ typedef struct Securing {
         bool writing;
 } Securing;
 
-void securing_init(Securing *s, Loop *loop, Peers *peers, Registry *registry, Authority *authority);
+void securing_init(Securing *s, const ComponentHost *host, Authority *authority);
 void securing_done(Securing *s);
 void securing_on_change(Securing *s, const RegistryChange *change);
 /* Twice a second. 'led_ms': since when this host leads; 0: it does not. */

@@ -1,7 +1,6 @@
 #include "fleetd/problems/daemon.h"
 
 #include "fleetd/engine/engine.h"
-#include "fleetd/host/settings.h"
 #include "fleetd/identity/securing.h"
 
 enum {

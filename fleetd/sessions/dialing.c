@@ -12,7 +12,7 @@ static int dialing_store(const Membership *m, const Text *addresses) {
         _cleanup_text_ Text t = {};
 
         cluster_file_print(&t, m->dialing.listen, addresses->chars);
-        return t.error < 0 ? t.error : cluster_file_write(m->dialing.cluster_file, t.chars);
+        return t.error < 0 ? t.error : cluster_file_write(m->settings->cluster_file, t.chars);
 }
 
 typedef struct AddressList {
@@ -71,7 +71,7 @@ static int dialing_update(Membership *m) {
         _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, DIALED_MAX);
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text addresses = {};
-        AddressList list = { .items = items, .own = m->peer_address };
+        AddressList list = { .items = items, .own = component_peer_address(m->host) };
         size_t n_machines = 0;
         KvState state;
         int r;
@@ -98,8 +98,8 @@ static int dialing_update(Membership *m) {
         /* The cluster view lacks members whose replica is still being filled. */
         for (size_t i = 0; i < state.n_members; i++)
                 address_list_add(&list, state.members[i].address);
-        for (size_t i = 0; i < m->dialing.join.n; i++)
-                address_list_add(&list, m->dialing.join.items[i]);
+        for (size_t i = 0; i < m->settings->join.n && !m->host->io.unidentified; i++)
+                address_list_add(&list, m->settings->join.items[i]);
         /* An admitted host without a replica does not know the leader, and gets a replica only when the
          * leader receives its heartbeats: it dials each host of the cluster that has dialed it. */
         list.cluster_id = state.cluster_id;
@@ -109,7 +109,7 @@ static int dialing_update(Membership *m) {
         if (addresses.error < 0)
                 return addresses.error;
         /* Without ListenPeer=, a start with Join= is refused. */
-        if (addresses.size == 0 || !m->dialing.cluster_file[0] || !peers_self(m->peers)->address[0])
+        if (addresses.size == 0 || !m->settings->cluster_file[0] || !peers_self(m->peers)->address[0])
                 return 0;
 
         r = dialing_store(m, &addresses);
@@ -117,7 +117,7 @@ static int dialing_update(Membership *m) {
                 log_warning(((LogFields) { .error = r }),
                             "Failed to write %s: %s; after a loss of its state, this host would not find the "
                             "cluster",
-                            m->dialing.cluster_file, strerror(-r));
+                            m->settings->cluster_file, strerror(-r));
         m->dialing.file_error = MIN(r, 0);
         return r == -ENOMEM ? r : 0;
 }
@@ -132,21 +132,11 @@ void dialing_update_later(Membership *m) {
         loop_defer(m->loop, &m->dialing.update);
 }
 
-int dialing_init(Membership *m, const MembershipOptions *options) {
-        int r = 0;
-
+void dialing_init(Membership *m) {
         m->dialing.update = DEFERRED(dialing_on_update, m);
-        m->dialing.cluster_file = strdup(options->cluster_file);
-        if (!m->dialing.cluster_file)
-                return -ENOMEM;
-        cluster_file_read_listen(m->dialing.cluster_file, m->dialing.listen);
-        for (size_t i = 0; i < options->join->n && r == 0; i++)
-                r = names_add(&m->dialing.join, options->join->items[i], strlen(options->join->items[i]));
-        return r;
+        cluster_file_read_listen(m->settings->cluster_file, m->dialing.listen);
 }
 
 void dialing_done(Membership *m) {
         deferred_cancel(&m->dialing.update);
-        names_done(&m->dialing.join);
-        free(m->dialing.cluster_file);
 }

@@ -64,8 +64,8 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
 static int joining_check_room(const Membership *m, const KvState *state, const ClusterMachine *known,
                               const char *id, const char *address, Error *err) {
         const Cluster *c = registry_cluster(m->registry);
-        size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->voters);
-        bool alone = m->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
+        size_t n = voters_others(c, id, address), max = voters_hosts_limit(c, m->settings->voters);
+        bool alone = m->settings->voters == 1 && c->settings_index == 0; /* no other host holds a replica */
 
         if (!address[0] && state->level < KV_LEVEL_ATTACHED)
                 return error_set(
@@ -98,14 +98,14 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         kv_state(m->store, &state);
         if (state.attached) /* its part of the tree lacks the next Raft ID */
                 return error_set(err, -EAGAIN, "%s holds no replica; Join= has to name a host that does",
-                                 m->name);
+                                 m->settings->name);
         if (!state.ready)
-                return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
+                return error_set(err, -EAGAIN, "%s has no leader now; try again", m->settings->name);
         if (known && cluster_machine_has_left(known))
                 return error_set(err, -EPERM,
                                  "this host has left the cluster; to return: fleetctl token on %s, then "
                                  "fleetctl join on this host, without Join= in its fleetd.conf",
-                                 m->name);
+                                 m->settings->name);
         TRY(joining_check_room(m, &state, known, id, address, err));
 
         a = NEW0(Admission, 1);
@@ -117,7 +117,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         r = registry_admit(m->registry, id, address, &a->raft_id, joining_on_admitted, a);
         if (r < 0) {
                 free(a);
-                return error_set(err, r, "%s failed to admit the host: %s", m->name, strerror(-r));
+                return error_set(err, r, "%s failed to admit the host: %s", m->settings->name, strerror(-r));
         }
         LIST_INSERT_HEAD(&m->joining.admissions, a, admissions);
         return 0;
@@ -141,7 +141,7 @@ void joining_on_request(void *userdata, PeerSession *session, PeerFrame type, co
             (address[0] && parse_address(address, host, sizeof(host), &port) < 0))
                 error = error_set(&err, -EBADMSG,
                                   "%s received an invalid join request; upgrade the older of the two hosts",
-                                  m->name);
+                                  m->settings->name);
         else
                 error = joining_admit(m, session, address, &err);
         kv_state(m->store, &state);
@@ -188,9 +188,9 @@ static void joining_forget_key(Membership *m) {
         Error err = {};
         int r;
 
-        if (m->joining.keyless || !m->state_directory)
+        if (m->joining.keyless || !m->settings->state_directory)
                 return;
-        r = cluster_key_delete_below(m->state_directory, UINT64_MAX, &err);
+        r = cluster_key_delete_below(m->settings->state_directory, UINT64_MAX, &err);
         m->joining.keyless = r >= 0;
         if (r < 0)
                 log_warning(((LogFields) { .error = r }),
@@ -203,12 +203,12 @@ static void joining_record_cluster(Membership *m, const KvState *state) {
         Error err = {};
         int r;
 
-        if (m->joining.cluster_id == state->cluster_id || !m->state_directory ||
+        if (m->joining.cluster_id == state->cluster_id || !m->settings->state_directory ||
             peers_has_certificate(m->peers))
                 return;
         m->joining.cluster_id = state->cluster_id;
         peers_set_cluster(m->peers, state->cluster_id);
-        r = identity_write_cluster(m->state_directory, state->cluster_id, &err);
+        r = identity_write_cluster(m->settings->state_directory, state->cluster_id, &err);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "Failed to record the cluster of this host: %s",
                             error_text(&err, r));
@@ -218,9 +218,9 @@ static void joining_read_cluster(Membership *m) {
         Error err = {};
         int r;
 
-        if (!m->state_directory || peers_has_certificate(m->peers))
+        if (!m->settings->state_directory || peers_has_certificate(m->peers))
                 return;
-        r = identity_read_cluster(m->state_directory, &m->joining.cluster_id, &err);
+        r = identity_read_cluster(m->settings->state_directory, &m->joining.cluster_id, &err);
         if (r == 0)
                 peers_set_cluster(m->peers, m->joining.cluster_id);
         else if (r != -ENOENT)
@@ -333,7 +333,7 @@ static void joining_request(Membership *m) {
         peers_each(m->peers, joining_find_askable, &hosts);
         id = hosts.next[0] ? hosts.next : hosts.first;
         write_u8(&w, JOIN_PROTOCOL);
-        write_string(&w, m->unlistened ? "" : m->peer_address);
+        write_string(&w, m->unlistened ? "" : component_peer_address(m->host));
         if (!id[0] || w.error < 0 || peers_send(m->peers, id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
         j->requested = true;
@@ -395,25 +395,25 @@ void joining_publish_start(Membership *m, const KvState *state) {
         MemberRecord member = { .raft_id = state->raft_id,
                                 .start_number = own->start_number,
                                 .level = state->level_max,
-                                .agentless = m->agentless };
+                                .agentless = !m->settings->agent };
         bool has_key = self && self->member.raft_id != 0, published;
 
         if (m->writing || !state->ready || state->raft_id == 0 || !registry_ready(m->registry) ||
-            !m->peer_address[0])
+            !component_peer_address(m->host)[0])
                 return;
         /* The cluster has taken the replica of a follower that has lost its key. */
         if (!has_key && state->role != KV_ROLE_LEADER && state->n_members > 1)
                 return;
-        published = has_key && streq(self->member.peer, m->peer_address) &&
+        published = has_key && streq(self->member.peer, component_peer_address(m->host)) &&
                     (self->member.start_number > own->start_number ||
                      (self->member.start_number == own->start_number && self->member.start_nonce[0] &&
-                      streq(self->member.client, m->client)));
+                      streq(self->member.client, m->settings->advertise_client)));
         if (published || (has_key && self->member.raft_id != state->raft_id))
                 return;
         snprintf(member.start_nonce, sizeof(member.start_nonce), "%016llx", (unsigned long long) own->nonce);
-        snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
-        snprintf(member.client, sizeof(member.client), "%s", m->client);
-        snprintf(member.name, sizeof(member.name), "%s", m->name);
+        snprintf(member.peer, sizeof(member.peer), "%s", component_peer_address(m->host));
+        snprintf(member.client, sizeof(member.client), "%s", m->settings->advertise_client);
+        snprintf(member.name, sizeof(member.name), "%s", m->settings->name);
         m->writing = registry_record_start(m->registry, m->machine_id, &member, presences_on_written, m) == 0;
 }
 

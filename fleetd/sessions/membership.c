@@ -10,7 +10,6 @@
 enum {
         LEVEL_WAIT_MS = 24 * 3600 * 1000, /* of cluster time, for a return to the older program */
         LATE_MS = 250,
-        LEFT_MS = 200, /* from the end of a leave to the restart */
 };
 
 static void membership_check_keys(Membership *m) {
@@ -90,7 +89,8 @@ static bool membership_is_attached(void *userdata, const char *machine_id) {
 static unsigned membership_voters(const Membership *m) {
         const Cluster *cluster = registry_cluster(m->registry);
 
-        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters : m->voters);
+        return (unsigned) (cluster->settings_index > 0 ? cluster_settings(cluster)->voters :
+                                                         m->settings->voters);
 }
 
 static void membership_change_voters(Membership *m, const KvState *state) {
@@ -109,7 +109,7 @@ static void membership_change_voters(Membership *m, const KvState *state) {
                               .spread = cluster_settings(cluster)->spread,
                               .led_ms = now_ms - m->led_since_ms,
                               .spread_ms = now_ms - m->spread_since_ms,
-                              .paused = cluster->adopting || engine_brakes(m->engine),
+                              .paused = cluster->adopting || engine_brakes(m->host->engine),
                               .spans = &voters_spans };
         const ClusterMachine *machine;
         VotersChange change;
@@ -154,12 +154,12 @@ static void membership_remove_rest(Membership *m, const KvState *state) {
  * changes: a leader relies on the leases that former leaders granted. Voters=1 keeps its meaning: no other
  * host holds a replica. */
 static void membership_found_settings(Membership *m, const KvState *state) {
-        ClusterSettings settings = { .voters = m->voters > 1 ? m->voters : 0,
-                                     .singleton_lease_ms = m->singleton_lease_ms };
+        ClusterSettings settings = { .voters = m->settings->voters > 1 ? m->settings->voters : 0,
+                                     .singleton_lease_ms = m->settings->singleton_lease_ms };
 
-        if (state->founded && state->n_members == 1 && (m->voters > 1 || m->singleton_lease_ms > 0) &&
-            !m->writing && state->level >= KV_LEVEL_IDENTITY &&
-            registry_cluster(m->registry)->settings_index == 0)
+        if (state->founded && state->n_members == 1 &&
+            (m->settings->voters > 1 || m->settings->singleton_lease_ms > 0) && !m->writing &&
+            state->level >= KV_LEVEL_IDENTITY && registry_cluster(m->registry)->settings_index == 0)
                 m->writing = registry_set_settings(m->registry, &settings, NULL, presences_on_written, m) ==
                              0;
 }
@@ -202,7 +202,7 @@ static void membership_step_leave(Membership *m, const KvState *state, const Clu
 static void membership_let_leave(Membership *m, const KvState *state) {
         const Cluster *c = registry_cluster(m->registry);
 
-        if (c->adopting || c->counts[MACHINES_MAINTAINED] == 0 || engine_brakes(m->engine))
+        if (c->adopting || c->counts[MACHINES_MAINTAINED] == 0 || engine_brakes(m->host->engine))
                 return;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 if (cluster_machine_is_leaving(machine) && machine->presence == PRESENCE_UP)
@@ -215,7 +215,7 @@ static void membership_end_leave(Membership *m) {
 
         if (m->has_left)
                 return;
-        r = identity_leave(m->state_directory, &err);
+        r = identity_leave(m->settings->state_directory, &err);
         if (r < 0) { /* the next tick tries again */
                 log_error(((LogFields) { .error = r }), "Failed to end the leave of this host: %s",
                           error_text(&err, r));
@@ -223,7 +223,7 @@ static void membership_end_leave(Membership *m) {
         }
         m->has_left = true;
         log_notice(NO_FIELDS, "this host has left the cluster, and starts again without its state");
-        (void) timer_start(m->restart, m->loop, LEFT_MS);
+        m->host->restart(m->host);
 }
 
 /* A unit file was added after the check of the request to leave: cancel it. */
@@ -234,7 +234,7 @@ static void membership_check_unit_files(Membership *m, const KvState *state) {
         Error why = {};
 
         if (!self || !cluster_machine_is_leaving(self) || !registry_ready(m->registry) || !state->ready ||
-            m->writing || !leaving_owns_units(c, self, m->directory, &why))
+            m->writing || !leaving_owns_units(c, self, m->host->directory, &why))
                 return;
         text_printf(&reason, "cancelled: %s", why.message);
         m->writing = registry_end_maintenance(m->registry, self, HISTORY_DIRECTORY,
@@ -248,7 +248,7 @@ static void membership_check_left(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         bool leaving, left;
 
-        if (!self || !registry_ready(m->registry) || !m->restart || !m->state_directory)
+        if (!self || !registry_ready(m->registry) || !m->host->io.restart || !m->settings->state_directory)
                 return;
         leaving = cluster_machine_is_leaving(self) && self->member.raft_id == state->raft_id;
         left = cluster_machine_has_left(self);
@@ -291,7 +291,7 @@ static bool membership_begin_level(Membership *m, const KvState *state) {
         return true;
 }
 
-/* Raise the level when all hosts have supported a higher one for 'level_wait_ms'. */
+/* Raise the level when all hosts have supported a higher one for long enough. */
 static void membership_check_level(Membership *m, const KvState *state) {
         unsigned supported = cluster_level(registry_cluster(m->registry), state->level_max, NULL);
         uint64_t noted = 0, since_ms = 0;
@@ -303,7 +303,7 @@ static void membership_check_level(Membership *m, const KvState *state) {
                 return;
         r = registry_read_level(m->registry, &noted, &since_ms);
         if (supported > state->level && r >= 0 && noted == supported) {
-                if (state->cluster_ms >= since_ms + m->level_wait_ms)
+                if (state->cluster_ms >= since_ms + (m->host->io.level_wait_ms ?: LEVEL_WAIT_MS))
                         membership_raise(m, state, supported);
                 return;
         }
@@ -438,10 +438,6 @@ void membership_set_listening(Membership *m, bool listening) {
         m->unlistened = !listening;
 }
 
-void membership_set_client(Membership *m, const char *client) {
-        snprintf(m->client, sizeof(m->client), "%s", client);
-}
-
 /* -- Lifetime -- */
 
 static const PeerFrameType membership_frames[] = {
@@ -452,61 +448,38 @@ static const PeerFrameType membership_frames[] = {
         { PEER_SET, sets_on_frame },
 };
 
-static int membership_start(Membership *m, const MembershipOptions *options) {
-        const AuthorityOptions authority = { .machine_id = options->machine_id,
-                                             .peer_address = options->peer_address,
-                                             .state_directory = options->state_directory,
-                                             .voters = options->voters,
-                                             .sealing = options->sealing };
-        const RenewalOptions renewal = { .machine_id = options->machine_id,
-                                         .state_directory = options->state_directory,
-                                         .on_identity = options->on_identity,
-                                         .userdata = options->userdata };
-
-        TRY(authority_new(&m->authority, m->loop, m->peers, m->store, m->registry, &authority));
-        TRY(renewal_new(&m->renewal, m->loop, m->peers, m->store, m->registry, m->authority, &renewal));
-        TRY(revocation_init(&m->revocation, m->loop, m->peers, m->registry, options->state_directory));
-        securing_init(&m->securing, m->loop, m->peers, m->registry, m->authority);
+static int membership_start(Membership *m) {
+        TRY(authority_new(&m->authority, m->host));
+        TRY(renewal_new(&m->renewal, m->host, m->authority));
+        revocation_init(&m->revocation, m->host);
+        securing_init(&m->securing, m->host, m->authority);
         registry_observe(m->registry, &m->observer);
         peers_register(m->peers, membership_frames, ELEMENTS(membership_frames), m);
         attaching_init(m);
         TRY(joining_init(m));
-        TRY(dialing_init(m, options));
+        dialing_init(m);
         return timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
 }
 
-int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                   const MembershipOptions *options) {
+int membership_new(Membership **ret, ComponentHost *host) {
         Membership *m = NEW0(Membership, 1);
         int r;
 
         if (!m)
                 return -ENOMEM;
         *m = (Membership) {
-                .loop = loop,
-                .peers = peers,
-                .store = store,
-                .registry = registry,
-                .agentless = options->agentless,
-                .voters = options->voters,
-                .singleton_lease_ms = options->singleton_lease_ms,
-                .engine = options->engine,
-                .directory = options->directory,
-                .on_set = options->on_set,
-                .restart = options->restart,
-                .userdata = options->userdata,
-                .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
+                .host = host,
+                .settings = host->settings,
+                .loop = host->io.loop,
+                .peers = host->peers,
+                .store = host->store,
+                .registry = host->registry,
+                .machine_id = host->settings->machine_id,
                 .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),
-                .last_tick_ms = loop_now_ms(loop),
+                .last_tick_ms = loop_now_ms(host->io.loop),
         };
-        snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
-        snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
-        snprintf(m->name, sizeof(m->name), "%s", options->name);
-        membership_set_client(m, options->client ?: "");
-        if (options->state_directory && options->state_directory[0])
-                m->state_directory = strdup(options->state_directory);
-        r = membership_start(m, options);
+        r = membership_start(m);
         if (r < 0) {
                 membership_free(m);
                 return r;
@@ -545,7 +518,6 @@ void *membership_free(void *membership) {
         registry_cancel(m->registry, m);
         if (m->raising)
                 kv_cancel(m->store, m->raising);
-        free(m->state_directory);
         free(m);
         return NULL;
 }

@@ -8,43 +8,14 @@
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/identity/revocation.h"
-#include "fleetd/host/sealer.h"
-#include "fleetd/registry/set_health.h"
+#include "fleetd/host/component.h"
 #include "peers/frames.h"
 
 typedef struct Membership Membership;
 typedef struct Authority Authority; /* fleetd/identity/authority.h */
 
-typedef struct MembershipOptions {
-        const char *machine_id;
-        const char *peer_address; /* of this host's peer listener, "" for none */
-        const char *client;       /* AdvertiseClient=, "" or NULL for none */
-        const char *name;
-        bool agentless;    /* Agent=no */
-        const Names *join; /* Join=; copied */
-        const char
-                *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
-        /* Voters=: of a cluster without settings, and the initial setting of a new one. 0: automatic */
-        uint64_t voters;
-        uint64_t singleton_lease_ms; /* SingletonLeaseSec=: the initial setting of a new cluster; or 0 */
-        Sealing sealing;             /* of the cluster key */
-        const Engine *engine;        /* of this host, borrowed, as the next; NULL: none */
-        const Directory *directory;
-        /* The answer to membership_ask_set(); NULL: not reported. */
-        void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
-        const char *state_directory; /* for the cluster key and the identity; "" or NULL: this host is no
-                                        authority, and has no certificate */
-        /* Started when this host has left the cluster; the next start of the daemon moves its state away
-         * (identity.h). Borrowed; may be NULL. */
-        Timer *restart;
-        /* This host has received a certificate, or other roots: use them from now on. May be NULL. */
-        void (*on_identity)(void *userdata);
-        void *userdata;
-        uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
-} MembershipOptions;
-
-int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
-                   const MembershipOptions *options);
+/* 'host' is borrowed, with its settings; its engine and its directory may be NULL. */
+int membership_new(Membership **ret, ComponentHost *host);
 void *membership_free(void *membership);
 /* Return the authority of this host, borrowed: tokens, certificates. */
 Authority *membership_authority(Membership *m);
@@ -65,11 +36,9 @@ int membership_ask_sessions(Membership *m);
 /* Return the ID of the replica that an attached host uses, or ('in_use' false) has an idle session to, as the
  * last answer has it, borrowed until the next call; NULL: none is known. */
 const char *membership_session(const Membership *m, const char *machine_id, bool in_use);
-/* Whether the listener at MembershipOptions.peer_address is open, as it is at first. Otherwise, this host
+/* Whether the listener at ListenPeer= is open, as it is at first. Otherwise, this host
  * joins without a replica, gets none, and publishes that. */
 void membership_set_listening(Membership *m, bool listening);
-/* Change MembershipOptions.client; the next tick publishes it. */
-void membership_set_client(Membership *m, const char *client);
 void membership_state_changed(void *membership); /* the store's on_state */
 void membership_peer_changed(Membership *m, const char *machine_id);
 

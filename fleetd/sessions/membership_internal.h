@@ -15,14 +15,8 @@
 #include "fleetd/identity/securing.h"
 #include "units/named.h"
 
-enum {
-        MEMBER_NAME_SIZE = 64, /* of this host, in messages to others */
-};
-
 /* dialing.c: the addresses that this host dials, and the file that keeps them for the next start. */
 typedef struct Dialing {
-        Names join; /* Join= */
-        char *cluster_file;
         char listen[ADDRESS_SIZE]; /* ListenPeer= of that file, which its next content keeps; "": none */
         Deferred update;
         bool retry;     /* memory was short: update with the next tick */
@@ -123,21 +117,15 @@ typedef struct Roles {
 } Roles;
 
 struct Membership {
-        Loop *loop; /* borrowed, as the next three */
+        ComponentHost *host; /* borrowed, as the next six */
+        const Settings *settings;
+        Loop *loop;
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
-                client[CLUSTER_URL_SIZE];
-        uint64_t voters, singleton_lease_ms, level_wait_ms;
-        const Engine *engine; /* borrowed, as the next; NULL: none */
-        const Directory *directory;
-        void (*on_set)(void *userdata, const char *unit, const SetHealth *others);
-        Timer *restart;        /* borrowed; NULL: this daemon cannot leave */
-        void *userdata;        /* borrowed, of these */
-        char *state_directory; /* NULL: none */
-        bool was_leaving;      /* its own leave was seen in the tree, with the Raft ID that it has */
-        bool has_left;         /* recorded on disk: it is about to start again */
+        const char *machine_id;
+        bool was_leaving; /* its own leave was seen in the tree, with the Raft ID that it has */
+        bool has_left;    /* recorded on disk: it is about to start again */
         RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
@@ -147,8 +135,7 @@ struct Membership {
         Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
-        bool agentless;  /* Agent=no */
-        bool unlistened; /* the listener at 'peer_address' could not be opened: this host gets no replica */
+        bool unlistened; /* the listener at ListenPeer= could not be opened: this host gets no replica */
         bool writing;    /* a transaction of presences, members or the feature level is in flight */
         char problem_of[MACHINE_ID_SIZE]; /* whose problem was written last */
         Attaching attaching;
@@ -186,7 +173,7 @@ void presences_on_written(void *userdata, KvStatus status, const char *message, 
 /* Set the problem of this host's replica, or why it cannot sign. */
 void replica_problem(const Membership *m, const KvState *state, Verdict *ret);
 
-int dialing_init(Membership *m, const MembershipOptions *options);
+void dialing_init(Membership *m);
 void dialing_done(Membership *m);
 /* Update the addresses after this turn of the loop. */
 void dialing_update_later(Membership *m);

@@ -30,7 +30,7 @@ void replica_problem(const Membership *m, const KvState *state, Verdict *ret) {
                 snprintf(said, sizeof(said), "%s", state->problem);
                 verdict_say(ret, replica_code(state), said);
         } else if (m->unlistened)
-                verdict_set(ret, VERDICT_NO_LISTENER, "%s", m->peer_address);
+                verdict_set(ret, VERDICT_NO_LISTENER, "%s", component_peer_address(m->host));
         else
                 authority_problem(m->authority, ret);
 }

@@ -66,7 +66,7 @@ void sets_on_frame(void *userdata, PeerSession *session, PeerFrame type, const v
         }
         others.n = read_varint(&r);
         others.n_unhealthy = read_varint(&r);
-        if (reader_end(&r) == 0 && others.n_unhealthy <= others.n && m->on_set &&
+        if (reader_end(&r) == 0 && others.n_unhealthy <= others.n && m->host->agent &&
             attaching_uses(m, peer_handshake(session)->machine_id))
-                m->on_set(m->userdata, unit, &others);
+                m->host->on_set(m->host->agent, unit, &others);
 }

@@ -58,6 +58,12 @@ Attached *attached_new(Host *replica) {
         if (kv_open(&a->store, replica->loop, &store, &err) < 0)
                 fail_msg("%s", err.message);
         assert_int_equal(registry_new(&a->registry, replica->loop, a->store, a->id), 0);
+        a->settings = settings_of_test(a->id);
+        a->components = (ComponentHost) { .io = replica->components.io,
+                                          .settings = &a->settings,
+                                          .peers = a->peers,
+                                          .store = a->store,
+                                          .registry = a->registry };
 
         host_raise(replica, KV_LEVEL_ATTACHED); /* hosts without a replica have a feature level */
         host_machine(replica);                  /* no slice is empty */

@@ -11,6 +11,8 @@ typedef struct Attached {
         Peers *peers;
         KvStore *store;
         Registry *registry;
+        Settings settings; /* settings_of_test() */
+        ComponentHost components;
         char *scratch, *raft_path, *tree_path;
         Timer heartbeat;
 } Attached;

@@ -94,6 +94,12 @@ Host *host_new_at(const char *path, bool joins) {
         assert_int_equal(registry_new(&h->registry, h->loop, h->store, h->id), 0);
         if (!joins)
                 HOST_UNTIL(h, registry_ready(h->registry));
+        h->settings = settings_of_test(h->id);
+        h->components = (ComponentHost) { .io = { .loop = h->loop, .network = h->network },
+                                          .settings = &h->settings,
+                                          .peers = h->peers,
+                                          .store = h->store,
+                                          .registry = h->registry };
         return h;
 }
 

@@ -2,7 +2,7 @@
  * scratch folder, and the registry. A test opens the component that it tests. */
 #pragma once
 
-#include "fleetd/registry/registry.h"
+#include "tests/lib/components.h"
 #include "base/sizes.h"
 #include "io/loop_uv.h"
 
@@ -14,6 +14,8 @@ typedef struct Host {
         Peers *peers;
         KvStore *store;
         Registry *registry;
+        Settings settings; /* settings_of_test() */
+        ComponentHost components;
         char *scratch, *raft_path, *tree_path, *agent_path;
         char id[MACHINE_ID_SIZE]; /* of the machine */
         bool stays;               /* the folder after this is freed */

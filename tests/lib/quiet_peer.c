@@ -243,24 +243,27 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
                             .join = joins,
                             .check_proposal = check_proposal,
                             .events.userdata = h };
-        MembershipOptions membership = { .machine_id = QUIET_PEER_ID,
-                                         .peer_address = "10.0.0.1:2380",
-                                         .name = "alpha",
-                                         .cluster_file = "" };
-        _cleanup_names_ Names join = {};
+        static char own[] = "10.0.0.1:2380", other[] = "10.0.0.2:2380", *others[] = { other };
         ApiOptions api;
         Error err = {};
 
-        must(names_add(&join, "10.0.0.2:2380", strlen("10.0.0.2:2380")), &err);
-        membership.join = &join;
-        membership.state_directory = h->tree_path;
         store.log_disk = &h->disk.base;
         store.tree_path = h->tree_path;
         must(peers_new(&h->peers, &h->loop, &h->network, &peers), &err);
         store.peers = h->peers;
         must(kv_open(&h->store, &h->loop, &store, &err), &err);
         must(registry_new(&h->registry, &h->loop, h->store, QUIET_PEER_ID), &err);
-        must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
+        memcpy(h->id, QUIET_PEER_ID, sizeof(h->id));
+        h->settings = settings_of_test(h->id);
+        h->settings.listen_peer = own;
+        h->settings.join = (Names) { .items = others, .n = 1 };
+        h->settings.state_directory = h->tree_path;
+        h->components = (ComponentHost) { .io = { .loop = &h->loop, .network = &h->network },
+                                          .settings = &h->settings,
+                                          .peers = h->peers,
+                                          .store = h->store,
+                                          .registry = h->registry };
+        must(membership_new(&h->membership, &h->components), &err);
         h->systemd.base.ops = &systemd_ops;
         h->systemd.answer = DEFERRED(systemd_answers, h);
         api = (ApiOptions) { .network = &h->network,

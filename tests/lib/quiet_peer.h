@@ -7,6 +7,7 @@
 #include "fleetd/api/api.h"
 #include "fleetd/sessions/membership.h"
 #include "peers/frame.h"
+#include "tests/lib/components.h"
 #include "tests/lib/memory_disk.h"
 
 enum {
@@ -47,6 +48,9 @@ struct QuietPeer {
         Peers *peers;
         KvStore *store;
         Registry *registry;
+        char id[MACHINE_ID_SIZE];
+        Settings settings;
+        ComponentHost components;
         Membership *membership;
         Api *api;
         QuietPeerWire client;

@@ -27,7 +27,7 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
         Error err = {};
 
         DONE(__real_registry_record_start(h->registry, QUIET_PEER_OTHER_ID, &m, on_done, done_));
-        open_with(plain);
+        open_membership();
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 handshake.raft_id = rows[i].raft_id;
                 handshake.start_number = rows[i].start_number;
@@ -62,7 +62,7 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         KvState store;
         Joined j;
 
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
@@ -138,7 +138,7 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
                 snprintf(peer, sizeof(peer), "10.0.0.%u:2380", i);
                 have_member(id, i, peer, 0);
         }
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
@@ -159,7 +159,7 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
 static void a_membership_that_was_freed_handles_no_more_frames(void **state) {
         const void *ended;
 
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         ended = h->membership;
         membership_state_changed(h->membership); /* while a call is deferred */
@@ -176,7 +176,7 @@ static void a_membership_that_was_freed_handles_no_more_frames(void **state) {
 /* -- Requests of this host -- */
 
 static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_10_s_of_silence(void **state) {
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         until(999);
         assert_int_equal(n_asked(), 0);
@@ -208,7 +208,7 @@ static void is_answered(KvState *state) {
 
 /* Leaders before attached hosts add the identity of the cluster to each rejection, and do not serve them. */
 static void a_host_requests_again_until_a_replica_serves_it(void **state) {
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         until(1000);
         assert_int_equal(n_asked(), 1);
@@ -225,7 +225,7 @@ static void a_host_requests_again_until_a_replica_serves_it(void **state) {
 }
 
 static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_only_once(void **state) {
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         h->now_ms = 1; /* a request may have any time */
         membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
@@ -236,7 +236,7 @@ static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_o
 }
 
 static void a_waiting_host_sends_no_request_to_another_waiting_host(void **state) {
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         send_handshake_of(0);
         membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
@@ -258,7 +258,7 @@ static void an_invalid_answer_makes_no_member(void **state) {
                       { JOIN_VERSION, 7, 0, 0 } };
         KvState store;
 
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 send_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id,
@@ -282,11 +282,10 @@ static void an_invalid_answer_makes_no_member(void **state) {
 /* The leader assigns a replica only to a host whose heartbeats it receives, and that host may know the leader
  * by its session only. */
 static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it(void **state) {
-        MembershipOptions options = plain;
         Error err = {};
 
-        options.join = &no_hosts;
-        open_with(options);
+        h->settings.join = no_hosts;
+        open_membership();
         assert_false(quiet_peer_meet(h));
         send_handshake_of(0);
         membership_state_changed(h->membership);
@@ -303,7 +302,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 }
 
 static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 0);
@@ -322,10 +321,9 @@ static void note_third(void *userdata, const PeerState *peer) {
 }
 
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
-        MembershipOptions options = plain;
 
-        options.join = &no_hosts;
-        open_with(options);
+        h->settings.join = no_hosts;
+        open_membership();
         assert_false(quiet_peer_meet(h));
         assert_true(!h->dial.done);
         state_seen = has_two_members;
@@ -371,13 +369,12 @@ static int remove_member(Registry *r, const char *id, void *userdata) {
 static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) {
         _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"),
                             *path = scratch_path(folder, "50-cluster.conf");
-        MembershipOptions options = plain;
         mode_t mask = umask(022);
         PeerState peer;
 
-        options.join = &no_hosts;
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.join = no_hosts;
+        h->settings.cluster_file = path;
+        open_membership();
         ticks(3);
         assert_int_equal(access(path, F_OK), -1); /* a host without others keeps the file */
 
@@ -406,12 +403,11 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
 /* Its cluster file was deleted: a start with Join= and without ListenPeer= would be refused. */
 static void a_host_without_a_listener_stores_no_addresses(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
-        MembershipOptions options = plain;
 
         ((PeerHandshake *) peers_self(h->peers))->address[0] = 0;
-        options.join = &no_hosts;
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.join = no_hosts;
+        h->settings.cluster_file = path;
+        open_membership();
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         quiet_peer_run(h);
         assert_int_equal(n_known(), 1);
@@ -420,12 +416,11 @@ static void a_host_without_a_listener_stores_no_addresses(void **state) {
 
 static void the_address_that_a_join_has_chosen_stays_in_the_file(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
-        MembershipOptions options = plain;
 
         scratch_write(path, HEAD "ListenPeer=10.0.0.1:2380\nJoin=10.0.0.9:2380\n");
-        options.join = &no_hosts;
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.join = no_hosts;
+        h->settings.cluster_file = path;
+        open_membership();
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         assert_file(path, HEAD "ListenPeer=10.0.0.1:2380\nJoin=10.0.0.2:2380\n");
 }
@@ -433,13 +428,12 @@ static void the_address_that_a_join_has_chosen_stays_in_the_file(void **state) {
 /* Addresses of any length; and a daemon whose standard input is closed. */
 static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
-        MembershipOptions options = plain;
         int input = dup(STDIN_FILENO);
 
         assert_true(input > STDIN_FILENO);
-        options.join = &no_hosts;
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.join = no_hosts;
+        h->settings.cluster_file = path;
+        open_membership();
         have_member(QUIET_PEER_OTHER_ID, 2, "b", 0);
         assert_file(path, HEAD "Join=b\n");
         assert_int_equal(close(STDIN_FILENO), 0);
@@ -453,14 +447,13 @@ static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **
 static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         _cleanup_free_ char *file = scratch_path(h->scratch, "file"),
                             *path = scratch_path(file, "50-cluster.conf");
-        MembershipOptions options = plain;
 
         scratch_write(file, "no folder");
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(options);
+        open_membership();
         ticks(3);
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.cluster_file = path;
+        open_membership();
         quiet_peer_run(h);
         assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(said("Not a directory"), 1);
@@ -471,14 +464,13 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(n_deferred, 0);
 
-        options.cluster_file = "";
-        open_with(options);
+        h->settings.cluster_file = (char *) "";
+        open_membership();
         quiet_peer_run(h);
         assert_int_equal(said("Failed to write"), 1);
 }
 
 static void no_more_than_1024_addresses_are_dialed(void **state) {
-        MembershipOptions options = plain;
         Names many = {};
 
         assert_int_equal(names_add(&many, "", 0), 0);
@@ -490,15 +482,15 @@ static void no_more_than_1024_addresses_are_dialed(void **state) {
                 for (unsigned k = 0; k < (i == 0 ? 3 : 1); k++) /* an address that occurs twice counts once */
                         assert_int_equal(names_add(&many, address, strlen(address)), 0);
         }
-        options.join = &many;
-        open_with(options);
+        h->settings.join = many;
+        open_membership();
         quiet_peer_run(h);
         assert_int_equal(n_known(), KNOWN_MAX);
         names_done(&many);
 
         n_many = KNOWN_MAX + 1;
-        options.join = &no_hosts;
-        open_with(options);
+        h->settings.join = no_hosts;
+        open_membership();
         quiet_peer_run(h);
         assert_int_equal(n_known(), KNOWN_MAX);
 }
@@ -533,7 +525,7 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         size_t size = 0, problem, code;
         Reader r;
 
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         ticks(3);
         (void) n_asked();
@@ -601,7 +593,7 @@ static void without_a_leader_hosts_exchange_the_ends_of_their_logs(void **state)
         size_t size = 0;
         Reader r;
 
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         ticks(3);
         (void) n_asked();
@@ -664,12 +656,11 @@ static int know(void *userdata) {
 
 static void addresses_that_failed_without_memory_are_updated_with_the_next_tick(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
-        MembershipOptions options = plain;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         have_member(THIRD_ID, 3, THIRD, 0);
-        options.cluster_file = path;
-        open_with(options);
+        h->settings.cluster_file = path;
+        open_membership();
         ticks(4);
         assert_true(alloc_fail_each("addresses", know, path, 1) >= 10);
 }
@@ -708,7 +699,7 @@ static int let_in(void *userdata) {
 static int lose(void *userdata) {
         alloc_pause(true);
         quiet_peer_pass(h, 37); /* no other timer is due at its ticks */
-        open_with(plain);
+        open_membership();
         presence_asked.n = 0;
         ticks(5);
         state_seen = on_state_seen;
@@ -731,15 +722,14 @@ static void a_heartbeat_a_request_and_a_tick_without_memory_are_repeated(void **
 }
 
 static int begin_membership(void *userdata) {
-        MembershipOptions options = plain;
         Membership *m = NULL;
         int r;
 
         alloc_pause(true);
         assert_int_equal(peers_set_known(h->peers, NULL, 0), 0);
-        options.join = &both;
+        h->settings.join = both;
         alloc_pause(false);
-        r = membership_new(&m, &h->loop, h->peers, h->store, h->registry, &options);
+        r = membership_new(&m, &h->components);
         alloc_pause(true);
         if (r == 0) { /* a timer needs no memory if its table has space */
                 quiet_peer_run(h);
@@ -750,7 +740,7 @@ static int begin_membership(void *userdata) {
 }
 
 static void a_membership_that_cannot_start_leaves_nothing_registered(void **state) {
-        assert_true(alloc_fail_each("a membership begins", begin_membership, NULL, 1) >= 8);
+        assert_true(alloc_fail_each("a membership begins", begin_membership, NULL, 1) >= 6);
 }
 
 #define leading(test) cmocka_unit_test_setup_teardown(test, lead, finish)

@@ -15,7 +15,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         uint64_t index;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 4; i++) {
                 send_heartbeat("");
@@ -99,7 +99,7 @@ static void each_rare_heartbeat_and_one_of_two_frequent_ones_is_answered(void **
         enum { IN_USE = 1, RARE = 2 };
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 4; i++) {
                 assert_int_equal(n_answers(IN_USE), i % 2 == 0);
@@ -134,7 +134,7 @@ static void a_clock_that_differs_by_more_than_30_s_is_in_the_presence_of_its_hos
         uint64_t index;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 send_clock(rows[i].difference_ms);
@@ -160,7 +160,7 @@ static void the_code_of_a_heartbeat_counts(void **state) {
         const ClusterMachine *m;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
@@ -193,7 +193,7 @@ static void the_condition_of_a_host_ends_when_nothing_of_it_arrives(void **state
         Verdict clock;
 
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         send_clock(-95500);
         assert_true(senders_clock(h->membership, QUIET_PEER_OTHER_ID, &clock));
@@ -247,7 +247,7 @@ static void a_heartbeat_of_a_removed_host_in_a_report_does_not_revive_it(void **
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         have_facts(FOURTH_ID);
         assert_int_equal(kv_propose(h->store, &tombstone, on_put, NULL, NULL), 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 3; i++) {
                 send_heartbeat("");
@@ -285,7 +285,7 @@ static void a_tick_without_a_majority_counts_against_no_host(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 n_voters = rows[i].n;
                 n_reachable = rows[i].reachable;
-                open_with(plain);
+                open_membership();
                 ticks(5);
                 assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "");
                 tick();
@@ -335,7 +335,7 @@ enum { UNATTACHED_TICKS = 7 };
 static void a_machine_without_any_session_is_lost_after_its_grace(void **state) {
         be_up_and_fall_silent();
         have_presence(THIRD_ID, PRESENCE_UP);
-        open_with(plain);
+        open_membership();
         for (unsigned i = 1; i <= UNATTACHED_TICKS; i++) {
                 send_heartbeat("");
                 tick();
@@ -368,9 +368,9 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejec
 
 static void in_a_later_term_a_leader_counts_from_zero(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
-        open_with(plain);
+        open_membership();
         ticks(3);
-        open_with(plain);
+        open_membership();
         ticks(5);
         presence_asked = (Asked) { .hold = true };
         state_seen = is_of_a_later_term;
@@ -382,9 +382,9 @@ static void in_a_later_term_a_leader_counts_from_zero(void **state) {
 
 static void a_leader_that_followed_meanwhile_counts_from_zero(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
-        open_with(plain);
+        open_membership();
         ticks(3);
-        open_with(plain);
+        open_membership();
         ticks(5);
         presence_asked = (Asked) { .hold = true };
         state_seen = follows;
@@ -426,7 +426,7 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         ticks(6);
         assert_int_equal(presence_asked.n, 1);
         state_seen = suffers;
-        membership_set_client(h->membership, "http://10.0.0.1:2379");
+        h->settings.advertise_client = (char *) "http://10.0.0.1:2379";
         ticks(10);
         assert_int_equal(presence_asked.n, 1);
         assert_int_equal(start_asked.n, 0);
@@ -446,7 +446,7 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         presence_asked.done(presence_asked.userdata, KV_COMPARE_FAILED, "", 0);
 
         start_asked = (Asked) { .hold = true };
-        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        h->settings.advertise_client = (char *) "http://10.0.0.9:2379";
         ticks(4);
         assert_int_equal(start_asked.n, 1);
 }
@@ -469,7 +469,7 @@ static void put_states(const char *id, unsigned n) {
 /* A former version deleted 500 states with their machine. */
 static void the_states_that_a_removal_has_left_are_deleted_in_some_ticks(void **state) {
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
@@ -482,17 +482,16 @@ static void the_states_that_a_removal_has_left_are_deleted_in_some_ticks(void **
 }
 
 static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_changes(void **state) {
-        MembershipOptions options = plain;
         const ClusterMachine *m;
 
-        options.client = "http://10.0.0.1:2379";
-        options.peer_address = "[fd00:1111:2222:3333:4444:5555:6666:7777]:2380";
-        open_with(options);
+        h->settings.advertise_client = (char *) "http://10.0.0.1:2379";
+        h->settings.listen_peer = (char *) "[fd00:1111:2222:3333:4444:5555:6666:7777]:2380";
+        open_membership();
         ticks(3);
         m = machine(QUIET_PEER_ID);
         assert_non_null(m);
         assert_string_equal(m->member.client, "http://10.0.0.1:2379");
-        assert_string_equal(m->member.peer, options.peer_address);
+        assert_string_equal(m->member.peer, h->settings.listen_peer);
         assert_string_equal(m->member.name, "alpha");
         assert_string_equal(cluster_machine_name(m), "alpha"); /* without facts: it has no agent */
         assert_int_equal(m->member.raft_id, 1);
@@ -503,16 +502,16 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         assert_int_equal(start_asked.n, 0);
 
         state_seen = is_not_ready;
-        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        h->settings.advertise_client = (char *) "http://10.0.0.9:2379";
         ticks(2);
         assert_int_equal(start_asked.n, 0);
         state_seen = NULL;
         tick();
         assert_string_equal(machine(QUIET_PEER_ID)->member.client, "http://10.0.0.9:2379");
 
-        options.peer_address = ""; /* a host without a peer listener is no member */
+        h->settings.listen_peer = (char *) ""; /* a host without a peer listener is no member */
         start_asked.n = 0;
-        open_with(options);
+        open_membership();
         ticks(4);
         assert_int_equal(start_asked.n, 0);
 }
@@ -524,20 +523,20 @@ static void a_recorded_start_is_not_published_again(void **state) {
                               .peer = OWN };
 
         DONE(__real_registry_record_start(h->registry, QUIET_PEER_ID, &self, on_done, done_));
-        open_with(plain);
+        open_membership();
         start_asked = (Asked) { .hold = true };
         ticks(3);
         assert_int_equal(start_asked.n, 0);
 
         state_seen = follows; /* a follower publishes its own start, too */
-        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        h->settings.advertise_client = (char *) "http://10.0.0.9:2379";
         ticks(2);
         assert_int_equal(start_asked.n, 1);
 }
 
 static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
-        open_with(plain);
+        open_membership();
         state_seen = is_not_ready;
         ticks(8);
         assert_int_equal(presence_asked.n, 0);
@@ -557,15 +556,14 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_repeated(void 
                 { -EREMOTE, NULL },
                 { -EINVAL, "|Failed to add member 2: Invalid argument" },
         };
-        MembershipOptions options = plain;
 
         adding.fake = true;
         be_up_and_fall_silent();
         ticks(2);
         assert_int_equal(adding.n, 0); /* Voters=1 */
 
-        options.voters = 0;
-        open_with(options);
+        h->settings.voters = 0;
+        open_membership();
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 adding.result = rows[i].result;
                 adding.n = 0;
@@ -623,14 +621,13 @@ static void membership_calls_the_function_of_the_store_for_the_change_that_is_du
                 { has_a_voter_at_the_address_of_another_host, "vacate 4", "vacate 4" },
                 { has_two_standbys, "promote 2", "promote 2" },
         };
-        MembershipOptions options = plain;
 
-        options.voters = 0;
         adding.fake = true;
         state_seen = has_a_second_voter;
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         ticks(3);
+        h->settings.voters = 0;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[64];
 
@@ -641,7 +638,7 @@ static void membership_calls_the_function_of_the_store_for_the_change_that_is_du
                         have_member(THIRD_ID, 3, THIRD, 0);
                         have_presence(THIRD_ID, PRESENCE_UP);
                 }
-                open_with(options);
+                open_membership();
                 adding.n = 0;
                 journal[0] = 0;
                 tick();
@@ -694,7 +691,7 @@ static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_hos
                 view.n_members = rows[i].n_members;
                 view.level = rows[i].level;
                 view.cluster_ms = 5000;
-                open_with(plain);
+                open_membership();
                 membership_state_changed(h->membership); /* before the first tick */
                 assert_int_equal(raising.n, rows[i].expected);
         }
@@ -730,7 +727,7 @@ typedef struct LevelRow {
         uint64_t to;
 } LevelRow;
 
-static void view_level(const LevelRow *row, MembershipOptions options) {
+static void view_level(const LevelRow *row) {
         memset(&view, 0, sizeof(view));
         view.role = KV_ROLE_LEADER;
         view.n_members = 1;
@@ -741,7 +738,7 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
         level_key.level = row->noted;
         level_key.since_ms = row->since_ms;
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, row->can);
-        open_with(options);
+        open_membership();
         note_asked = (Asked) { .hold = true };
         raising.n = 0;
         ticks(4); /* the first ticks write other changes */
@@ -757,13 +754,12 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
 
 static void a_problem_that_changes_at_each_heartbeat_keeps_nothing_else_back(void **state) {
         static const LevelRow row = { 1, 3, 0, 3, 4000, 5000, RAISE, 3 };
-        MembershipOptions options = plain;
         char problem[16];
 
         state_seen = as_viewed;
         raising.hold = true;
-        options.level_wait_ms = 1000;
-        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 }, options);
+        h->components.io.level_wait_ms = 1000;
+        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 });
         assert_true(quiet_peer_meet(h));
         view.cluster_ms = row.now_ms;
         for (unsigned i = 0; i < 6; i++) {
@@ -786,20 +782,19 @@ static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_l
         };
         static const LevelRow early = { 1, 3, 0, 3, 4000, 4000 + DAY_MS - 1, NOTHING, 0 },
                               due = { 1, 3, 0, 3, 4000, 4000 + DAY_MS, RAISE, 3 };
-        MembershipOptions options = plain;
 
         state_seen = as_viewed;
         raising.hold = true;
-        options.level_wait_ms = 1000;
+        h->components.io.level_wait_ms = 1000;
         for (size_t i = 0; i < ELEMENTS(rows); i++)
-                view_level(&rows[i], options);
+                view_level(&rows[i]);
 
-        options.level_wait_ms = 1;
-        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4001, RAISE, 3 }, options);
-        options.level_wait_ms = 1000;
+        h->components.io.level_wait_ms = 1;
+        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4001, RAISE, 3 });
+        h->components.io.level_wait_ms = 1000;
 
         /* Not during another write. */
-        view_level(&rows[1], options);
+        view_level(&rows[1]);
         presence_asked = (Asked) { .hold = true };
         view.suffers = true;
         ticks(2);
@@ -810,8 +805,9 @@ static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_l
         presence_asked.hold = view.suffers = false;
 
         /* A day by default. A failed proposal is repeated; one in flight is cancelled at the end. */
-        view_level(&early, plain);
-        view_level(&due, plain);
+        h->components.io.level_wait_ms = 0;
+        view_level(&early);
+        view_level(&due);
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
         tick();
         assert_int_equal(raising.n, 2);
@@ -870,7 +866,7 @@ static void a_host_gets_the_health_of_sets_at_a_limited_rate(void **state) {
 
         have_facts(QUIET_PEER_OTHER_ID);
         submit_and_assign("a.service", QUIET_PEER_OTHER_ID);
-        open_with(plain);
+        open_membership();
         h->attached = true;
         (void) quiet_peer_meet(h);
         assert_int_equal(ask_health("a.service", 1), 0); /* it uses another replica */

@@ -188,16 +188,6 @@ static char *addresses[] = { other_address, third_address };
 const Names no_hosts = {}, other = { .items = addresses, .n = 1, .capacity = 1 },
             both = { .items = addresses, .n = 2, .capacity = 2 };
 
-/* No members are added: the other host has no replica. */
-const MembershipOptions plain = {
-        .machine_id = QUIET_PEER_ID,
-        .peer_address = OWN,
-        .name = "alpha",
-        .join = &other,
-        .cluster_file = "",
-        .voters = 1,
-};
-
 static void reset(void) {
         state_seen = NULL;
         admission = (Admission) {};
@@ -214,6 +204,8 @@ static void begin(bool joins) {
         reset();
         h = quiet_peer_new(joins);
         h->membership = membership_free(h->membership);
+        h->settings.voters = 1;
+        h->settings.state_directory = NULL;
         reset();
         journal[0] = 0;
         log_set_sink(on_log, NULL);
@@ -238,10 +230,9 @@ int finish(void **state) {
         return 0;
 }
 
-void open_with(MembershipOptions options) {
+void open_membership(void) {
         h->membership = membership_free(h->membership);
-        assert_int_equal(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &options),
-                         0);
+        assert_int_equal(membership_new(&h->membership, &h->components), 0);
         opened_ms = h->now_ms;
 }
 
@@ -483,7 +474,7 @@ unsigned n_asked(void) {
 /* The other host is up, and then silent. */
 void be_up_and_fall_silent(void) {
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
-        open_with(plain);
+        open_membership();
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();

@@ -64,16 +64,15 @@ extern char journal[65536];
 
 /* The addresses of Join=. */
 extern const Names no_hosts, other, both;
-/* No voters are added: the other host has no replica. */
-extern const MembershipOptions plain;
 
 int lead(void **state);
 int wait_outside(void **state); /* for its admission */
 int finish(void **state);
 
-void open_with(MembershipOptions options); /* instead of the membership before */
-void until(uint64_t ms);                   /* until so long after it was opened */
-void tick(void);                           /* until the next tick of membership is over */
+void open_membership(
+        void);           /* instead of the one before; no voters are added: the other host has no replica */
+void until(uint64_t ms); /* until so long after it was opened */
+void tick(void);         /* until the next tick of membership is over */
 void ticks(unsigned n);
 void jump(uint64_t ms); /* all that was due meanwhile is late */
 

@@ -79,18 +79,14 @@ static void become_member(Fixture *f) {
 
 static int low_setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
-        AuthorityOptions options = {};
         Error err = {};
 
         f->host = host_new(false);
         snprintf(f->address, sizeof(f->address), "127.0.0.1:%d", scratch_port());
-        options = (AuthorityOptions) { .machine_id = f->host->id,
-                                       .peer_address = f->address,
-                                       .state_directory = f->host->scratch };
+        f->host->settings.listen_peer = f->address;
+        f->host->settings.state_directory = f->host->scratch;
         assert_int_equal(peers_listen(f->host->peers, f->address, &err), 0);
-        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
-                                       f->host->registry, &options),
-                         0);
+        assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         f->tick = TIMER(on_tick, f);
         on_tick(f);
         *state = f;

@@ -402,7 +402,6 @@ typedef struct Fixture {
 static void fixture_open(Fixture *fixture, const char *path) {
         AgentOptions agent = { .machine_id = NULL, .boot_id = agent_boot, .boot_wait_ms = 60000 };
         DirectoryOptions directory = {};
-        MembershipOptions membership = { .peer_address = "", .name = "alpha", .join = &(Names) {} };
         PeerHandshake self;
         Error err = {};
         int r;
@@ -422,10 +421,10 @@ static void fixture_open(Fixture *fixture, const char *path) {
                 &fixture->systemd, fixture->host->loop,
                 &(SystemdBusOptions) { .directory = fixture->units, .address = fixture->fake->address },
                 &err);
-        agent.machine_id = directory.machine_id = membership.machine_id = fixture->host->id;
+        agent.machine_id = directory.machine_id = fixture->host->id;
         agent.directory = directory.record_dir = fixture->notes;
         directory.path = fixture->folder;
-        membership.cluster_file = fixture->cluster_file;
+        fixture->host->settings.cluster_file = fixture->cluster_file;
         r = r     ?:
                     agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
                               &agent, &err);
@@ -440,8 +439,7 @@ static void fixture_open(Fixture *fixture, const char *path) {
         self = *peers_self(fixture->host->peers);
         snprintf(self.address, sizeof(self.address), "127.0.0.1:1");
         peers_set_self(fixture->host->peers, &self);
-        MUST(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
-                            fixture->host->store, fixture->host->registry, &membership) == 0);
+        MUST(membership_new(&fixture->membership, &fixture->host->components) == 0);
 }
 
 static void fixture_done(Fixture *fixture) {

@@ -12,6 +12,8 @@ typedef struct Fixture {
         FakeSealer sealer;
         KeyStore *store;
         unsigned changes;
+        Settings settings;
+        ComponentHost components;
 } Fixture;
 
 static void on_changed(void *userdata) {
@@ -20,12 +22,10 @@ static void on_changed(void *userdata) {
 
 static void open_store(Fixture *f, SealWith form) {
         f->store = key_store_free(f->store);
-        assert_int_equal(key_store_new(&f->store, &(KeyStoreOptions) { .loop = &f->loop.base,
-                                                                       .state_directory = f->scratch,
-                                                                       .sealing = { &f->sealer.base, form },
-                                                                       .changed = on_changed,
-                                                                       .userdata = f }),
-                         0);
+        f->settings = (Settings) { .state_directory = f->scratch, .seal_with = form };
+        f->components = (ComponentHost) { .io = { .loop = &f->loop.base, .sealer = &f->sealer.base },
+                                          .settings = &f->settings };
+        assert_int_equal(key_store_new(&f->store, &f->components, on_changed, f), 0);
 }
 
 static int setup(void **state) {

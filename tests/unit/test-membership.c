@@ -87,23 +87,13 @@ int __wrap_directory_list_units(const Directory *d, Text *names) {
 
 static int fixture_setup(void **state) {
         Fixture *fixture = NEW0(Fixture, 1);
-        MembershipOptions options;
-        Names no_hosts = {};
 
         state_seen = NULL;
         admission = (Admission) {};
         fixture->host = host_new(false);
         host_machine(fixture->host);
-        options = (MembershipOptions) { .machine_id = fixture->host->id,
-                                        .peer_address = "",
-                                        .client = "",
-                                        .name = "alpha",
-                                        .join = &no_hosts,
-                                        .cluster_file = "" };
         n_unit_files = 0;
-        assert_int_equal(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
-                                        fixture->host->store, fixture->host->registry, &options),
-                         0);
+        assert_int_equal(membership_new(&fixture->membership, &fixture->host->components), 0);
         *state = fixture;
         return 0;
 }

@@ -28,22 +28,17 @@ typedef struct Fixture {
         Authority *authority;
         Renewal *renewal;
         Timer tick;
-        unsigned stored, tokens;
+        unsigned tokens;
 } Fixture;
 
-static void on_identity(void *userdata) {
-        ((Fixture *) userdata)->stored++;
+static unsigned stored;
+
+static void on_identity(ComponentHost *host) {
+        stored++;
 }
 
 static void open_renewal(Fixture *f) {
-        const RenewalOptions options = { .machine_id = f->host->id,
-                                         .state_directory = f->host->scratch,
-                                         .on_identity = on_identity,
-                                         .userdata = f };
-
-        assert_int_equal(renewal_new(&f->renewal, f->host->loop, f->host->peers, f->host->store,
-                                     f->host->registry, f->authority, &options),
-                         0);
+        assert_int_equal(renewal_new(&f->renewal, &f->host->components, f->authority), 0);
 }
 
 static void on_tick(void *userdata) {
@@ -64,16 +59,13 @@ static void on_token(void *userdata, int error, const char *message, const Autho
 
 static int setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
-        AuthorityOptions options = {};
 
-        ahead_ms = 0;
+        ahead_ms = stored = 0;
         f->host = host_new(false);
-        options = (AuthorityOptions) { .machine_id = f->host->id,
-                                       .peer_address = "127.0.0.1:2380",
-                                       .state_directory = f->host->scratch };
-        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
-                                       f->host->registry, &options),
-                         0);
+        f->host->components.on_identity = on_identity;
+        f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
+        f->host->settings.state_directory = f->host->scratch;
+        assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         open_renewal(f);
         host_raise(f->host, KV_LEVEL_IDENTITY);
         f->tick = TIMER(on_tick, f);
@@ -154,7 +146,7 @@ static void a_member_gets_its_first_certificate_from_the_ca(void **state) {
         assert_int_equal(identity_read(f->host->scratch, &(HostIdentity) {}, &(Error) {}), -ENOENT);
         write_member(f);
         create_token(f);
-        HOST_UNTIL(f->host, f->stored == 1);
+        HOST_UNTIL(f->host, stored == 1);
         first = own_certificate(f);
         assert_int_equal(first.uri.role, TLS_ROLE_REPLICA);
         assert_string_equal(first.uri.subject, SELF);
@@ -166,12 +158,12 @@ static void a_member_gets_its_first_certificate_from_the_ca(void **state) {
         renewal_free(f->renewal);
         open_renewal(f);
         host_pause(f->host, 200);
-        assert_int_equal(f->stored, 1);
+        assert_int_equal(stored, 1);
 
         ahead_ms = 24 * DAY;
         renewal_free(f->renewal);
         open_renewal(f);
-        HOST_UNTIL(f->host, f->stored == 2);
+        HOST_UNTIL(f->host, stored == 2);
         second = own_certificate(f);
         assert_true(tls_pin_equal(&second.pin, &first.pin)); /* the key stays */
         assert_true(second.not_after_ms > first.not_after_ms + 23 * DAY);
@@ -186,11 +178,11 @@ static void an_expired_certificate_is_renewed(void **state) {
 
         write_member(f);
         create_token(f);
-        HOST_UNTIL(f->host, f->stored == 1);
+        HOST_UNTIL(f->host, stored == 1);
         ahead_ms = 20 * 365 * DAY;
         renewal_free(f->renewal);
         open_renewal(f);
-        HOST_UNTIL(f->host, f->stored == 2);
+        HOST_UNTIL(f->host, stored == 2);
         assert_true(own_certificate(f).not_after_ms > loop_wall_ms(f->host->loop));
 }
 
@@ -204,7 +196,7 @@ static void a_leader_with_a_newer_key_than_its_tree_records_the_key(void **state
 
         write_member(f);
         create_token(f);
-        HOST_UNTIL(f->host, f->stored == 1);
+        HOST_UNTIL(f->host, stored == 1);
         own = own_certificate(f);
         tls_pin_print(&own.pin, pin);
         former.expires_ms = own.not_after_ms;
@@ -215,7 +207,7 @@ static void a_leader_with_a_newer_key_than_its_tree_records_the_key(void **state
                 KV_OK);
         renewal_free(f->renewal);
         open_renewal(f);
-        HOST_UNTIL(f->host, f->stored == 2);
+        HOST_UNTIL(f->host, stored == 2);
         HOST_UNTIL(f->host, pins_have(&cluster_machine(c, SELF)->host->pins, pin));
         assert_int_equal(cluster_machine(c, SELF)->host->pins.n, 1);
         own = own_certificate(f);
@@ -378,7 +370,7 @@ static void a_rotation_ends_with_new_certificates_and_without_the_former_root(vo
         assert_int_equal(authority_rotate(f->authority, false, "root", host_on_done, f->host, &err), -ENOKEY);
         write_member(f);
         create_token(f);
-        HOST_UNTIL(f->host, f->stored == 1);
+        HOST_UNTIL(f->host, stored == 1);
         before = own_certificate(f);
         memcpy(token, f->id, sizeof(token));
         memcpy(former, ca_roots_current(c->ca_roots)->id, sizeof(former));

@@ -191,10 +191,6 @@ static void begin(Fixture *f, bool certificate) {
 static int setup(void **state) {
         static const uint8_t serial[TLS_SERIAL_BYTES] = { 1 };
         Fixture *f = NEW0(Fixture, 1);
-        MembershipOptions options = {
-                .machine_id = ID_A, .peer_address = "", .name = "alpha", .cluster_file = ""
-        };
-        const Names join = {};
         char path[] = "/tmp/test-revocation-XXXXXX", digits[66] = "";
         int fd = mkstemp(path);
         Error err = {};
@@ -211,10 +207,8 @@ static int setup(void **state) {
         assert_int_equal(
                 tls_root_create(f->ca_key, CLUSTER, serial, loop_wall_ms(f->host->loop), &f->root, &err), 0);
         side_open(f, &f->alpha, ID_A, "alpha", true);
-        options.join = &join;
-        assert_int_equal(membership_new(&f->membership, f->host->loop, f->alpha.peers, f->host->store,
-                                        f->host->registry, &options),
-                         0);
+        f->host->components.peers = f->alpha.peers;
+        assert_int_equal(membership_new(&f->membership, &f->host->components), 0);
         log_set_sink(keep_log, f);
         *state = f;
         return 0;

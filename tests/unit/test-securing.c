@@ -68,23 +68,15 @@ static void on_tick(void *userdata) {
 
 static int setup(void **state) {
         Fixture *f = NEW0(Fixture, 1);
-        AuthorityOptions options = {};
-        RenewalOptions renewal = {};
 
         ahead_ms = 0;
         by_key[0] = 0;
         f->host = host_new(false);
-        options = (AuthorityOptions) { .machine_id = f->host->id,
-                                       .peer_address = "127.0.0.1:2380",
-                                       .state_directory = f->host->scratch };
-        renewal = (RenewalOptions) { .machine_id = f->host->id, .state_directory = f->host->scratch };
-        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
-                                       f->host->registry, &options),
-                         0);
-        assert_int_equal(renewal_new(&f->renewal, f->host->loop, f->host->peers, f->host->store,
-                                     f->host->registry, f->authority, &renewal),
-                         0);
-        securing_init(&f->securing, f->host->loop, f->host->peers, f->host->registry, f->authority);
+        f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
+        f->host->settings.state_directory = f->host->scratch;
+        assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
+        assert_int_equal(renewal_new(&f->renewal, &f->host->components, f->authority), 0);
+        securing_init(&f->securing, &f->host->components, f->authority);
         host_raise(f->host, KV_LEVEL_IDENTITY);
         f->led_ms = 1;
         f->tick = TIMER(on_tick, f);

@@ -61,15 +61,13 @@ static void listen_tls(Fixture *f) {
                 fail_msg("%s", err.message);
 }
 
-static Authority *authority_on(const Host *h, const Attached *a) {
-        AuthorityOptions options = { .machine_id = a ? a->id : h->id,
-                                     .peer_address = "127.0.0.1:1",
-                                     .state_directory = a ? a->scratch : h->scratch };
+static Authority *authority_on(Host *h, Attached *a) {
+        Settings *settings = a ? &a->settings : &h->settings;
         Authority *authority;
 
-        assert_int_equal(authority_new(&authority, h->loop, a ? a->peers : h->peers, a ? a->store : h->store,
-                                       a ? a->registry : h->registry, &options),
-                         0);
+        settings->listen_peer = (char *) "127.0.0.1:1";
+        settings->state_directory = a ? a->scratch : h->scratch;
+        assert_int_equal(authority_new(&authority, a ? &a->components : &h->components), 0);
         return authority;
 }
 

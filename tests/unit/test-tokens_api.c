@@ -32,12 +32,9 @@ static int open_fixture(void **state, bool with) {
         host_machine(f->host);
         f->socket = scratch_path(f->host->scratch, "socket");
         snprintf(f->loopback, sizeof(f->loopback), "127.0.0.1:%d", scratch_port());
-        assert_int_equal(authority_new(&f->authority, f->host->loop, f->host->peers, f->host->store,
-                                       f->host->registry,
-                                       &(AuthorityOptions) { .machine_id = f->host->id,
-                                                             .peer_address = "127.0.0.1:2380",
-                                                             .state_directory = f->host->scratch }),
-                         0);
+        f->host->settings.listen_peer = (char *) "127.0.0.1:2380";
+        f->host->settings.state_directory = f->host->scratch;
+        assert_int_equal(authority_new(&f->authority, &f->host->components), 0);
         options = (ApiOptions) { .network = f->host->network,
                                  .peers = f->host->peers,
                                  .store = f->host->store,
