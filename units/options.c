@@ -5,8 +5,158 @@
 #include "units/effect.h"
 #include "units/machine.h"
 #include "units/name.h"
-#include "units/options_internal.h"
 #include "units/revision.h"
+
+/* What an invalid value of a stored unit means: a later version may have accepted it, and an older one took
+ * options that were added later for unknown ones. What users submit is also read without a name, or with
+ * warnings, and is rejected. */
+typedef enum OptionStored {
+        STORED_REJECTED,
+        STORED_UNKNOWN, /* it counts as OptionRow.unknown */
+        STORED_DEFAULT, /* it counts as the default; so does one of a template, and a specifier without a name
+                         */
+} OptionStored;
+
+typedef struct OptionRow OptionRow;
+
+/* The state while the options of one unit are parsed. */
+typedef struct Reading {
+        const char *name;         /* of the unit; NULL keeps specifiers */
+        const UnitOption *option; /* current */
+        const OptionRow *row;     /* of the current option */
+        Placement *placement;
+        Warnings *warnings; /* may be NULL */
+        Error *err;
+} Reading;
+
+struct OptionRow {
+        const char *name;
+        /* Take an item of the value, into the field: 0 or an error. */
+        int (*take)(Reading *r, const char *item, void *field);
+        size_t field;                         /* a member of Placement, if 'take' sets one of several */
+        const char *expected, *below, *above; /* for messages; 'below' and 'above' NULL: 'expected' */
+        const char *const *words;             /* of the values from 0 on; ends with NULL */
+        int unknown;                          /* the value of another word */
+        UnitCheckKind kind;                   /* of a check */
+        uint64_t min, max;                    /* of a number or a span; 0: SPAN_MAX_MS */
+        uint64_t zero_ms;                     /* instead of a span of 0 */
+        const char *word;                     /* another value of a span; NULL: none */
+        uint64_t word_ms;
+        OptionStored stored;
+        bool old;     /* an old spelling: accepted, not suggested */
+        bool updates; /* begins with the level of updates */
+};
+
+/* Warn about the current option; 0 or -ENOMEM. */
+static int options_warn(Reading *r, const char *format, ...) _printf_(2, 3);
+static int options_warn(Reading *r, const char *format, ...) {
+        Warnings *warnings = r->warnings;
+        _cleanup_text_ Text t = {};
+        va_list ap;
+
+        if (!warnings)
+                return 0;
+        if (warnings->n >= WARNINGS_MAX) {
+                if (warnings->n_left_out++ == 0)
+                        warnings->left_out_line = r->option->line;
+                return 0;
+        }
+
+        va_start(ap, format);
+        text_vprintf(&t, format, ap);
+        va_end(ap);
+        return t.error < 0 ? t.error : warnings_add(warnings, r->option->line, t.chars);
+}
+
+/* Reject an item of the current option: -EINVAL. */
+static int options_refuse(Reading *r, const char *item, const char *why) {
+        return error_set(r->err, -EINVAL, "%s=%.128s: %s", r->option->name, item, why);
+}
+
+static bool options_has_specifier(const char *item) {
+        for (const char *p = item; (p = strchr(p, '%')); p++)
+                if (p[1] && strchr("nNpi", p[1]))
+                        return true;
+        return false;
+}
+
+static bool options_are_stored(const Reading *r) {
+        return r->name && !r->warnings;
+}
+
+/* Reject a value, unless it has a meaning in this unit, which the caller has set. */
+static int options_refuse_value(Reading *r, const char *item, const char *why) {
+        if (r->row->stored != STORED_REJECTED && options_are_stored(r))
+                return 0;
+        if (r->row->stored == STORED_DEFAULT &&
+            (r->name ? unit_name_is_template(r->name) : options_has_specifier(item)))
+                return 0; /* unit_check() reads it with the name */
+        return options_refuse(r, item, why);
+}
+
+static int options_read_word(Reading *r, const char *item, int *ret) {
+        const char *const *words = r->row->words;
+
+        for (*ret = 0; words[*ret]; (*ret)++)
+                if (streq(words[*ret], item))
+                        return 0;
+        *ret = *item ? r->row->unknown : 0;
+        return *item ? options_refuse_value(r, item, r->row->expected) : 0;
+}
+
+/* An enum. */
+static int take_word(Reading *r, const char *item, void *field) {
+        return options_read_word(r, item, field);
+}
+
+/* A bool: whether the value is the second word. */
+static int take_second_word(Reading *r, const char *item, void *field) {
+        int word, k = options_read_word(r, item, &word);
+
+        *(bool *) field = word > 0;
+        return k;
+}
+
+/* An unsigned. */
+static int take_number(Reading *r, const char *item, void *field) {
+        unsigned *ret = field, min = (unsigned) r->row->min, max = (unsigned) r->row->max;
+        char expected[48];
+        uint64_t n;
+
+        *ret = 0;
+        if (!*item)
+                return 0;
+        snprintf(expected, sizeof(expected), "expected %u to %u", min, max);
+        if (parse_u64(item, &n) < 0 || n < min || n > max)
+                return options_refuse_value(r, item, expected);
+        *ret = (unsigned) n;
+        return 0;
+}
+
+/* A uint64_t, in ms. Earlier versions had no limit for spans whose stored values are not replaced by the
+ * default.
+ */
+static int take_span(Reading *r, const char *item, void *field) {
+        const OptionRow *row = r->row;
+        bool unlimited = row->stored == STORED_REJECTED && options_are_stored(r);
+        uint64_t *ret = field, ms;
+
+        *ret = 0;
+        if (!*item)
+                return 0;
+        if (row->word && streq(item, row->word)) {
+                *ret = row->word_ms;
+                return 0;
+        }
+        if (parse_span_ms(item, &ms) < 0 || (ms > SPAN_MAX_MS && !unlimited))
+                return options_refuse_value(r, item, row->expected);
+        if (ms < row->min)
+                return options_refuse_value(r, item, row->below ?: row->expected);
+        if (row->max > 0 && ms > row->max)
+                return options_refuse_value(r, item, row->above);
+        *ret = ms > 0 ? MIN(ms, (uint64_t) SPAN_MAX_MS) : row->zero_ms;
+        return 0;
+}
 
 static int take_machine_id(Reading *r, const char *item, void *field) {
         size_t size = strlen(item);
@@ -95,80 +245,6 @@ static int take_singleton(Reading *r, const char *item, void *field) {
         return 0;
 }
 
-static int take_keep_revisions(Reading *r, const char *item, void *field) {
-        char expected[32];
-        uint64_t n = 0;
-
-        snprintf(expected, sizeof(expected), "expected %d to %d", REVISIONS_KEPT_MIN, REVISIONS_KEPT_MAX);
-        if (*item && (parse_u64(item, &n) < 0 || n < REVISIONS_KEPT_MIN || n > REVISIONS_KEPT_MAX))
-                return options_refuse(r, item, expected);
-        r->placement->keep_revisions = (unsigned) n;
-        return 0;
-}
-
-static int take_move(Reading *r, const char *item, void *field) {
-        static const char *const words[] = { [PLACEMENT_MOVE_DEFAULT] = "",
-                                             [PLACEMENT_START_FIRST] = "start-first",
-                                             [PLACEMENT_STOP_FIRST] = "stop-first",
-                                             [PLACEMENT_STAYS] = "no" };
-
-        for (size_t i = 0; i < ELEMENTS(words); i++)
-                if (streq(item, words[i])) {
-                        r->placement->move = (PlacementMove) i;
-                        return 0;
-                }
-        /* A stored unit that a later version has accepted; what users submit is also read without a name. */
-        if (r->name && !r->warnings) {
-                r->placement->move = PLACEMENT_MOVE_UNKNOWN;
-                return 0;
-        }
-        return options_refuse(r, item, "expected start-first, stop-first or no");
-}
-
-static int take_target_state(Reading *r, const char *item, void *field) {
-        TargetState target = *item ? target_state_from_string(item) : TARGET_INACTIVE;
-
-        r->placement->target = MAX(target, TARGET_INACTIVE);
-        /* A stored unit may have a value of a later version, as in take_move(). */
-        if (*item && target <= TARGET_INACTIVE && !(r->name && !r->warnings))
-                return options_refuse(r, item, "expected loaded or launched");
-        return 0;
-}
-
-static int take_replace_after(Reading *r, const char *item, void *field) {
-        uint64_t ms = 0;
-
-        if (streq(item, "never"))
-                ms = REPLACE_NEVER;
-        else if (*item && options_read_stored_span(r, item, &ms) < 0)
-                return options_refuse(r, item, "expected never or a time span, for example 30s");
-        r->placement->replace_after_ms = ms;
-        return 0;
-}
-
-static int take_on_partition(Reading *r, const char *item, void *field) {
-        if (*item && !streq(item, "keep") && !streq(item, "stop"))
-                return options_refuse(r, item, "expected keep or stop");
-        r->placement->stops_alone = streq(item, "stop");
-        return 0;
-}
-
-static int take_on_reconnect(Reading *r, const char *item, void *field) {
-        if (*item && !streq(item, "keep-new") && !streq(item, "keep-old"))
-                return options_refuse(r, item, "expected keep-new or keep-old");
-        r->placement->keeps_old = streq(item, "keep-old");
-        return 0;
-}
-
-static int take_stop_after(Reading *r, const char *item, void *field) {
-        uint64_t ms = 0;
-
-        if (*item && (options_read_stored_span(r, item, &ms) < 0 || ms < STOP_AFTER_MIN_MS))
-                return options_refuse(r, item, "expected a time span of at least 10s, for example 1min");
-        r->placement->stop_after_ms = ms;
-        return 0;
-}
-
 static int take_global(Reading *r, const char *item, void *field) {
         static const char *const yes[] = { "true", "yes", "1", "on", "t" };
         bool plain;
@@ -184,59 +260,130 @@ static int take_global(Reading *r, const char *item, void *field) {
         return 0;
 }
 
+static int take_share(Reading *r, const char *item, void *field) {
+        Share *ret = field;
+        size_t digits = strspn(item, "0123456789");
+        bool large = digits > 0 && streq(item + digits, "%");
+
+        *ret = (Share) {};
+        if (!*item || share_parse(item, ret) >= 0)
+                return 0;
+        return options_refuse_value(r, item,
+                                    large ? "expected at most 100%" :
+                                            "expected a number or a percentage, for example 2 or 25%");
+}
+
+static int take_update_by(Reading *r, const char *item, void *field) {
+        UpdatePolicy *update = &r->placement->update;
+
+        free(update->by);
+        update->by = NULL;
+        if (!*item)
+                return 0;
+        if (item[strcspn(item, " \t=\"")])
+                return options_refuse_value(r, item, "expected one metadata key");
+        return copy_string(item, &update->by);
+}
+
+static int take_check(Reading *r, const char *item, void *field) {
+        const OptionRow *row = r->row;
+        int k;
+
+        if (!*item)
+                return 0;
+        k = health_policy_add(&r->placement->health, row->kind, item);
+        if (k == -E2BIG)
+                return error_set(r->err, -EINVAL, "%s=: a unit has at most %d checks", row->name,
+                                 HEALTH_CHECKS_MAX);
+        return k == -EINVAL ? options_refuse_value(r, item,
+                                                   *item == '/' && row->below ? row->below : row->expected) :
+                              k;
+}
+
+/* Any text, which is only compared (units/effect.h). */
+static int take_trigger(Reading *r, const char *item, void *field) {
+        return 0;
+}
+
+#define FIELD(member) offsetof(Placement, member)
+#define UPDATES       .stored = STORED_DEFAULT, .updates = true
+
 /* The [X-Fleet] options, one per line. fleet.unit(5) documents the same names. Values of an option with
  * several spellings are taken in the order of this table. */
-static const struct {
-        const char *name;
-        OptionTake take;
-        size_t field; /* a member of Placement, if 'take' sets one of several */
-        bool old;     /* an old spelling: accepted, not suggested */
-        bool updates; /* begins with the level of updates */
-} fleet_options[] = {
+static const OptionRow fleet_options[] = {
         { "MachineID", take_machine_id },
         { "X-ConditionMachineID", take_machine_id, .old = true },
         { "X-ConditionMachineBootID", take_machine_id, .old = true },
-        { "X-ConditionMachineOf", take_unit, offsetof(Placement, machine_of), .old = true },
-        { "MachineOf", take_unit, offsetof(Placement, machine_of) },
+        { "X-ConditionMachineOf", take_unit, FIELD(machine_of), .old = true },
+        { "MachineOf", take_unit, FIELD(machine_of) },
         { "X-ConditionMachineMetadata", take_metadata, .old = true },
         { "MachineMetadata", take_metadata },
         { "X-Conflicts", take_conflicts, .old = true },
         { "Conflicts", take_conflicts },
-        { "Replaces", take_unit, offsetof(Placement, replaces) },
+        { "Replaces", take_unit, FIELD(replaces) },
         { "Global", take_global },
         { "Singleton", take_singleton },
-        { "KeepRevisions", take_keep_revisions },
-        { "Move", take_move },
-        { "TargetState", take_target_state },
-        { "ReplaceAfterSec", take_replace_after },
-        { "OnPartition", take_on_partition },
-        { "StopAfterSec", take_stop_after },
-        { "OnReconnect", take_on_reconnect, .updates = true },
-        { "MaxUnavailable", take_share, offsetof(Placement, update.max_unavailable), .updates = true },
-        { "MinAvailable", take_share, offsetof(Placement, update.min_available), .updates = true },
-        { "MaxSurge", take_share, offsetof(Placement, update.max_surge), .updates = true },
-        { "Canary", take_share, offsetof(Placement, update.canary), .updates = true },
-        { "UpdateMaxFailures", take_share, offsetof(Placement, update.max_failures), .updates = true },
-        { "UpdateWatchSec", take_span_above_0, offsetof(Placement, update.watch_ms), .updates = true },
-        { "UpdatePauseSec", take_span, offsetof(Placement, update.pause_ms), .updates = true },
-        { "UpdateDeadlineSec", take_span_above_0, offsetof(Placement, update.deadline_ms), .updates = true },
-        { "Promote", take_promote, .updates = true },
-        { "UpdateBy", take_update_by, .updates = true },
-        { "UpdateOnFailure", take_on_failure, .updates = true },
-        { "HealthHttp", take_health_http, .updates = true },
-        { "HealthTcp", take_health_tcp, .updates = true },
-        { "HealthExec", take_health_exec, .updates = true },
-        { "HealthIntervalSec", take_health_interval, .updates = true },
-        { "HealthTimeoutSec", take_health_timeout, .updates = true },
-        { "HealthStartSec", take_span, offsetof(Placement, health.start_ms), .updates = true },
-        { "HealthFailures", take_results, offsetof(Placement, health.failures), .updates = true },
-        { "HealthSuccesses", take_results, offsetof(Placement, health.successes), .updates = true },
-        { "HealthAction", take_health_action, .updates = true },
+        { "KeepRevisions", take_number, FIELD(keep_revisions), .min = REVISIONS_KEPT_MIN,
+          .max = REVISIONS_KEPT_MAX },
+        { "Move", take_word, FIELD(move), .expected = "expected start-first, stop-first or no",
+          .words = (const char *const[]) { "", "start-first", "stop-first", "no", NULL },
+          .unknown = PLACEMENT_MOVE_UNKNOWN, .stored = STORED_UNKNOWN },
+        { "TargetState", take_word, FIELD(target), .expected = "expected loaded or launched",
+          .words = (const char *const[]) { "", "loaded", "launched", NULL }, .stored = STORED_UNKNOWN },
+        { "ReplaceAfterSec", take_span, FIELD(replace_after_ms),
+          .expected = "expected never or a time span, for example 30s", .word = "never",
+          .word_ms = REPLACE_NEVER },
+        { "OnPartition", take_second_word, FIELD(stops_alone), .expected = "expected keep or stop",
+          .words = (const char *const[]) { "keep", "stop", NULL } },
+        { "StopAfterSec", take_span, FIELD(stop_after_ms),
+          .expected = "expected a time span of at least 10s, for example 1min", .min = STOP_AFTER_MIN_MS },
+        { "OnReconnect", take_second_word, FIELD(keeps_old), .expected = "expected keep-new or keep-old",
+          .words = (const char *const[]) { "keep-new", "keep-old", NULL }, .updates = true },
+        { "MaxUnavailable", take_share, FIELD(update.max_unavailable), UPDATES },
+        { "MinAvailable", take_share, FIELD(update.min_available), UPDATES },
+        { "MaxSurge", take_share, FIELD(update.max_surge), UPDATES },
+        { "Canary", take_share, FIELD(update.canary), UPDATES },
+        { "UpdateMaxFailures", take_share, FIELD(update.max_failures), UPDATES },
+        { "UpdateWatchSec", take_span, FIELD(update.watch_ms),
+          .expected = "expected a time span, for example 30s", .zero_ms = 1, UPDATES },
+        { "UpdatePauseSec", take_span, FIELD(update.pause_ms),
+          .expected = "expected a time span, for example 30s", UPDATES },
+        { "UpdateDeadlineSec", take_span, FIELD(update.deadline_ms),
+          .expected = "expected a time span, for example 30s", .zero_ms = 1, UPDATES },
+        { "Promote", take_span, FIELD(update.promote_ms), .expected = "expected manual or a time span",
+          .word = "manual", .zero_ms = 1, UPDATES },
+        { "UpdateBy", take_update_by, UPDATES },
+        { "UpdateOnFailure", take_word, FIELD(update.on_failure),
+          .expected = "expected pause, revert or continue",
+          .words = (const char *const[]) { "pause", "revert", "continue", NULL }, UPDATES },
+        { "HealthHttp", take_check, .kind = UNIT_CHECK_HTTP,
+          .expected =
+                  "expected [ADDR:]PORT/PATH with an address of the unit's own host, for example 8080/ready",
+          UPDATES },
+        { "HealthTcp", take_check, .kind = UNIT_CHECK_TCP,
+          .expected = "expected [ADDR:]PORT with an address of the unit's own host, for example 8080",
+          UPDATES },
+        { "HealthExec", take_check, .kind = UNIT_CHECK_EXEC, .expected = "expected an absolute path",
+          .below = "expected a closing quote", UPDATES },
+        { "HealthIntervalSec", take_span, FIELD(health.interval_ms),
+          .expected = "expected a time span, for example 10s", .below = "expected at least 1s",
+          .above = "expected at most 1h", .min = HEALTH_INTERVAL_MIN_MS, .max = HEALTH_INTERVAL_MAX_MS,
+          UPDATES },
+        { "HealthTimeoutSec", take_span, FIELD(health.timeout_ms),
+          .expected = "expected a time span above 0, for example 2s", .min = 1, UPDATES },
+        { "HealthStartSec", take_span, FIELD(health.start_ms),
+          .expected = "expected a time span, for example 30s", UPDATES },
+        { "HealthFailures", take_number, FIELD(health.failures), .min = 1, .max = HEALTH_RESULTS_MAX,
+          UPDATES },
+        { "HealthSuccesses", take_number, FIELD(health.successes), .min = 1, .max = HEALTH_RESULTS_MAX,
+          UPDATES },
+        { "HealthAction", take_word, FIELD(health.action), .expected = "expected none or restart",
+          .words = (const char *const[]) { "none", "restart", NULL }, UPDATES },
         { "ReloadTrigger", take_trigger, .updates = true },
         { "RestartTrigger", take_trigger, .updates = true },
 };
 
-static int options_take_item(Reading *r, OptionTake take, void *field, const char *item) {
+static int options_take_item(Reading *r, void *field, const char *item) {
         _cleanup_free_ char *expanded = NULL;
 
         if (r->name) {
@@ -253,19 +400,19 @@ static int options_take_item(Reading *r, OptionTake take, void *field, const cha
                 }
         }
         /* Conflicts= without quotes is one item up to here, and many names afterwards. */
-        if (strlen(item) > OPTION_ITEM_MAX * (take == take_conflicts ? 64 : 1))
+        if (strlen(item) > OPTION_ITEM_MAX * (r->row->take == take_conflicts ? 64 : 1))
                 return options_refuse(r, item, "too long");
-        return take(r, item, field);
+        return r->row->take(r, item, field);
 }
 
 /* A value in quotes is a list: quotes are removed, and each space outside of quotes separates two items. */
-static int options_take_value(Reading *r, OptionTake take, void *field) {
+static int options_take_value(Reading *r, void *field) {
         const char *value = r->option->value;
         _cleanup_text_ Text item = {};
         bool quoted = false;
 
         if (value[0] != '"' || !ends_with(value, "\""))
-                return options_take_item(r, take, field, value);
+                return options_take_item(r, field, value);
 
         text_append(&item, "");
         for (const char *p = value; *p; p++)
@@ -274,11 +421,11 @@ static int options_take_value(Reading *r, OptionTake take, void *field) {
                 else if (*p == ' ' && !quoted) {
                         if (item.error < 0)
                                 return item.error;
-                        TRY(options_take_item(r, take, field, item.chars));
+                        TRY(options_take_item(r, field, item.chars));
                         text_clear(&item);
                 } else
                         text_append_char(&item, *p);
-        return item.error < 0 ? item.error : options_take_item(r, take, field, item.chars);
+        return item.error < 0 ? item.error : options_take_item(r, field, item.chars);
 }
 
 bool options_begin_with_updates(const char *name) {
@@ -378,13 +525,6 @@ static const char *const sections[] = {
         "Slice",    "Socket",    "Swap",  "Timer",     "Unit",    "Volume",
 };
 
-static bool options_know_section(const char *section) {
-        for (size_t i = 0; i < ELEMENTS(sections); i++)
-                if (streq(sections[i], section))
-                        return true;
-        return false;
-}
-
 /* Return the section that is probably meant, or NULL. Systemd ignores all that begin with X-. */
 static const char *options_nearest_section(const char *section) {
         const char *nearest = NULL;
@@ -411,7 +551,7 @@ static int options_warn_section(Reading *r, const UnitFile *file) {
         int k;
 
         if (!*o->section || (o > file->options && streq(o[-1].section, o->section)) ||
-            options_know_section(o->section))
+            IS_AMONG(o->section, sections))
                 return 0;
         nearest = r->warnings->n < WARNINGS_MAX ? options_nearest_section(o->section) : NULL;
         if (!nearest && starts_with(o->section, "X-"))
@@ -428,26 +568,24 @@ static int options_warn_section(Reading *r, const UnitFile *file) {
 static int options_warn_option(Reading *r, const UnitFile *file) {
         const UnitOption *o = r->option;
         const char *nearest, *useless;
-        bool alone = file->n_options == 1; /* unit_verify(): nothing is known about the other options */
-
-        useless = unit_file_section_is_ours(o->section) && *o->value && !alone ?
-                          options_useless(r->placement, o->name) :
-                          NULL;
-        if (useless)
-                return options_warn(r, "%s", useless);
-        if (unit_file_section_is_ours(o->section) && *o->value && !alone && starts_with(o->name, "Health") &&
-            options_begin_with_updates(o->name) && !options_have_check(file))
-                return options_warn(
-                        r, "%s= has no effect without HealthHttp=, HealthTcp= or HealthExec=", o->name);
-        if (unit_file_section_is_ours(o->section) && streq(o->name, "OnPartition") &&
-            streq(o->value, "stop") && !alone)
-                return options_warn_twice(r);
-        if (unit_file_section_is_ours(o->section) && streq(o->name, "ReloadTrigger") && *o->value && !alone)
-                return options_warn_reload(r, file);
 
         if (!unit_file_section_is_ours(o->section))
                 return options_warn_section(r, file);
-
+        if (*o->value &&
+            file->n_options > 1) { /* unit_verify(): nothing is known about other options of one */
+                useless = options_useless(r->placement, o->name);
+                if (useless)
+                        return options_warn(r, "%s", useless);
+                if (starts_with(o->name, "Health") && options_begin_with_updates(o->name) &&
+                    !options_have_check(file))
+                        return options_warn(
+                                r,
+                                "%s= has no effect without HealthHttp=, HealthTcp= or HealthExec=", o->name);
+                if (streq(o->name, "OnPartition") && streq(o->value, "stop"))
+                        return options_warn_twice(r);
+                if (streq(o->name, "ReloadTrigger"))
+                        return options_warn_reload(r, file);
+        }
         for (size_t i = 0; i < ELEMENTS(fleet_options); i++)
                 if (streq(o->name, fleet_options[i].name))
                         return 0;
@@ -469,8 +607,8 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
                         if (!unit_file_section_is_ours(o->section) || !streq(o->name, fleet_options[i].name))
                                 continue;
-                        r = options_take_value(&reading, fleet_options[i].take,
-                                               (char *) &placement + fleet_options[i].field);
+                        reading.row = &fleet_options[i];
+                        r = options_take_value(&reading, (char *) &placement + reading.row->field);
                         if (r == -ENOMEM)
                                 return r;
                         if (r < 0)
