@@ -194,28 +194,18 @@ void api_state_write(Text *t, const ApiState *state) {
 
 /* -- Pages -- */
 
-typedef struct PageKind {
-        const char *name; /* of the array */
-        const char *item; /* for people */
-        size_t offset;    /* of the items in ApiPage */
-        size_t size;      /* of one item */
-        const JsonField *fields;
-        size_t n_fields;
-        const void *initial; /* item without members; NULL: zero */
-} PageKind;
-
-static const PageKind units_page = { "units",
+const ApiPageKind api_units_page = { "units",
                                      "a unit",
-                                     offsetof(ApiPage, units),
                                      sizeof(ApiUnit),
+                                     offsetof(ApiUnit, name),
                                      JSON_FIELDS(unit_fields),
                                      &API_UNIT_EMPTY },
-                      states_page = { "states", "a unit state", offsetof(ApiPage, states), sizeof(ApiState),
+                  api_states_page = { "states", "a unit state", sizeof(ApiState), offsetof(ApiState, name),
                                       JSON_FIELDS(api_state_fields) },
-                      machines_page = { "machines", "a machine", offsetof(ApiPage, machines),
-                                        sizeof(ApiMachine), JSON_FIELDS(machine_fields) };
+                  api_machines_page = { "machines", "a machine", sizeof(ApiMachine), offsetof(ApiMachine, id),
+                                        JSON_FIELDS(machine_fields) };
 
-static void page_write(Text *t, const PageKind *kind, const void *items, size_t n, const char *next_token) {
+void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t n, const char *next_token) {
         static const char token[] = "nextPageToken";
         bool token_is_first = strcmp(token, kind->name) < 0;
 
@@ -234,35 +224,21 @@ static void page_write(Text *t, const PageKind *kind, const void *items, size_t 
         json_close(t, '}');
 }
 
-void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token) {
-        page_write(t, &units_page, units, n, next_token);
-}
-
-void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token) {
-        page_write(t, &states_page, states, n, next_token);
-}
-
-void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token) {
-        page_write(t, &machines_page, machines, n, next_token);
-}
-
 void api_page_done(ApiPage *page) {
         for (size_t i = 0; i < page->n; i++) {
-                if (page->units)
+                if (page->kind == &api_units_page)
                         file_free((UnitFile *) page->units[i].file);
-                if (page->machines)
+                if (page->kind == &api_machines_page)
                         pairs_done(&page->machines[i].metadata);
         }
-        free(page->units);
-        free(page->states);
-        free(page->machines);
+        free(page->items);
         json_value_free(page->source);
         *page = (ApiPage) {};
 }
 
-static int page_read(const PageKind *kind, Parse parse, const char *json, size_t size, size_t max,
+static int page_read(const ApiPageKind *kind, Parse parse, const char *json, size_t size, size_t max,
                      ApiPage *ret, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
+        _cleanup_api_page_ ApiPage page = { .kind = kind };
         const JsonValue *items;
         char *item;
 
@@ -277,10 +253,9 @@ static int page_read(const PageKind *kind, Parse parse, const char *json, size_t
         if (page.next_token && !*page.next_token)
                 page.next_token = NULL;
 
-        item = calloc(json_value_count(items) + 1, kind->size);
+        item = page.items = calloc(json_value_count(items) + 1, kind->size);
         if (!item)
                 return -ENOMEM;
-        memcpy((char *) &page + kind->offset, &item, sizeof(item));
         for (size_t i = 0; i < json_value_count(items); i++, item += kind->size) {
                 if (kind->initial)
                         memcpy(item, kind->initial, kind->size);
@@ -293,20 +268,12 @@ static int page_read(const PageKind *kind, Parse parse, const char *json, size_t
         return 0;
 }
 
+int api_page_read(const ApiPageKind *kind, const char *json, size_t size, ApiPage *ret, Error *err) {
+        return page_read(kind, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
+}
+
 int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
-        return page_read(&units_page, json_value_parse, json, size, max, ret, err);
-}
-
-int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        return page_read(&units_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
-}
-
-int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        return page_read(&states_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
-}
-
-int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        return page_read(&machines_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
+        return page_read(&api_units_page, json_value_parse, json, size, max, ret, err);
 }
 
 /* -- Errors -- */

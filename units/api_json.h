@@ -107,27 +107,37 @@ typedef struct ApiMachine {
         const char *write;       /* the prefixes below which it writes users' keys; NULL: none */
 } ApiMachine;
 
-/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last
- * page. An empty array is left out. */
-void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
-void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
-void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);
+/* A kind of pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is
+ * the last page. An empty array is left out. */
+typedef struct ApiPageKind {
+        const char *name; /* of the array */
+        const char *item; /* for people */
+        size_t size, key; /* of an item, in bytes; offset of its name or ID */
+        const struct JsonField *fields;
+        size_t n_fields;
+        const void *initial; /* item without members; NULL: zero */
+} ApiPageKind;
+
+extern const ApiPageKind api_units_page, api_states_page, api_machines_page;
 
 enum { API_PAGE_MAX = 65536 }; /* items of one page, for a reader */
 
 typedef struct ApiPage {
-        ApiUnit *units; /* one of the arrays, depending on the page */
-        ApiState *states;
-        ApiMachine *machines;
+        const ApiPageKind *kind;
+        union { /* of this kind */
+                char *items;
+                ApiUnit *units;
+                ApiState *states;
+                ApiMachine *machines;
+        };
         size_t n;
         const char *next_token; /* NULL on the last page */
         JsonValue *source;      /* owned */
 } ApiPage;
 
+void api_page_write(Text *t, const ApiPageKind *kind, const void *items, size_t n, const char *next_token);
 /* Read a page of an answer, with the limits of json_value_parse_large(). */
-int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
-int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
-int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+int api_page_read(const ApiPageKind *kind, const char *json, size_t size, ApiPage *ret, Error *err);
 /* Read the units of a request; -E2BIG: more than 'max'. */
 int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err);
 void api_page_done(ApiPage *page);

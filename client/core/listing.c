@@ -5,19 +5,6 @@
 /* Of all pages: an answer without end does not fill the memory. */
 enum { PAGES_MAX = 100000, LISTING_SIZE_MAX = 1 << 30 };
 
-typedef struct ListingKind {
-        int (*read)(const char *json, size_t size, ApiPage *ret, Error *err);
-        size_t item_size, offset; /* of the array in a page */
-        size_t name;              /* offset of the string in an item */
-} ListingKind;
-
-static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units),
-                                           offsetof(ApiUnit, name) };
-static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState), offsetof(ApiPage, states),
-                                            offsetof(ApiState, name) };
-static const ListingKind listing_machines = { api_machines_page_read, sizeof(ApiMachine),
-                                              offsetof(ApiPage, machines), offsetof(ApiMachine, id) };
-
 /* -- By name -- */
 
 static void keys_done(ListingKeys *keys) {
@@ -32,7 +19,7 @@ static int keys_sort(ListingKeys *keys, const Listing *l, size_t n, size_t offse
         if (!keys->items)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
-                const char *item = l->items + i * l->kind->item_size, *key;
+                const char *item = l->items + i * l->kind->size, *key;
 
                 memcpy(&key, item + offset, sizeof(key));
                 if (key)
@@ -44,9 +31,9 @@ static int keys_sort(ListingKeys *keys, const Listing *l, size_t n, size_t offse
 }
 
 int listing_sort(Listing *l) {
-        int r = keys_sort(&l->by_name, l, l->n + l->n_removed, l->kind->name);
+        int r = keys_sort(&l->by_name, l, l->n + l->n_removed, l->kind->key);
 
-        return r < 0 || l->kind != &listing_machines ?
+        return r < 0 || l->kind != &api_machines_page ?
                        r :
                        keys_sort(&l->by_hostname, l, l->n, offsetof(ApiMachine, hostname));
 }
@@ -100,11 +87,10 @@ void listing_done(Listing *l) {
         *l = (Listing) {};
 }
 
-static int listing_read_page(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
+static int listing_read_page(Client *c, const char *path, const ApiPageKind *kind, Listing *l, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text t = {};
         const ApiPage *page;
-        const void *items;
         int r;
 
         text_append(&t, path);
@@ -116,23 +102,22 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         TRY(client_request(c, "GET", client_path(&t), NULL, &reply, err));
 
         l->pages[l->n_pages] = (ApiPage) {};
-        r = kind->read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
+        r = api_page_read(kind, reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer to %s", path);
         page = &l->pages[l->n_pages++];
         l->size += reply.body.size;
         if (l->n_pages > 1 && same_string(page[-1].next_token, page->next_token))
                 return error_set(err, -EBADMSG, "fleetd's answer to %s repeats a page", path);
-        if (grow(&l->items, &l->items_capacity, l->n + page->n, kind->item_size) < 0)
+        if (grow(&l->items, &l->items_capacity, l->n + page->n, kind->size) < 0)
                 return -ENOMEM;
-        memcpy(&items, (const char *) page + kind->offset, sizeof(items));
         if (page->n > 0)
-                memcpy(l->items + l->n * kind->item_size, items, page->n * kind->item_size);
+                memcpy(l->items + l->n * kind->size, page->items, page->n * kind->size);
         l->n += page->n;
         return 0;
 }
 
-static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
+static int listing_read(Client *c, const char *path, const ApiPageKind *kind, Listing *l, Error *err) {
         l->kind = kind;
         do {
                 TRY(listing_read_page(c, path, kind, l, err));
@@ -145,7 +130,7 @@ static int listing_read(Client *c, const char *path, const ListingKind *kind, Li
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {
-        return listing_read(c, "/fleet/v1/units", &listing_units, ret, err);
+        return listing_read(c, "/fleet/v1/units", &api_units_page, ret, err);
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
@@ -156,25 +141,25 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
                 text_append(&path, "?unitName=");
                 append_escaped(&path, unit, false);
         }
-        return path.error < 0 ? path.error : listing_read(c, path.chars, &listing_states, ret, err);
+        return path.error < 0 ? path.error : listing_read(c, path.chars, &api_states_page, ret, err);
 }
 
 int client_local(Client *c, Listing *ret_states, Listing *ret_machines, Error *err) {
         static const char path[] = "/fleet/v1/local";
-        int r = listing_read(c, path, &listing_states, ret_states, err);
+        int r = listing_read(c, path, &api_states_page, ret_states, err);
 
-        return r < 0 ? r : listing_read(c, path, &listing_machines, ret_machines, err);
+        return r < 0 ? r : listing_read(c, path, &api_machines_page, ret_machines, err);
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {
         return listing_read(c, c->sessions ? "/fleet/v1/machines?sessions=true" : "/fleet/v1/machines",
-                            &listing_machines, ret, err);
+                            &api_machines_page, ret, err);
 }
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
         int r = listing_read(
                 c, c->sessions ? "/fleet/v1/machines?all=true&sessions=true" : "/fleet/v1/machines?all=true",
-                &listing_machines, ret, err);
+                &api_machines_page, ret, err);
 
         for (size_t i = 0; r >= 0 && i < ret->n;) {
                 ApiMachine m = ret->machines[i];

@@ -24,7 +24,7 @@ typedef struct Listing {
         };
         size_t n, items_capacity;
         size_t n_removed; /* removed machines, after the others: they have a name only */
-        const struct ListingKind *kind;
+        const ApiPageKind *kind;
         ListingKeys by_name;     /* of machines, also removed ones, by the ID */
         ListingKeys by_hostname; /* machines, without removed ones */
 } Listing;

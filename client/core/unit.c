@@ -34,7 +34,7 @@ static int put_unit(Client *c, const ApiUnit *unit, Error *err) {
 static int post_batch(Client *c, const ApiUnit *units, size_t n, Error *err) {
         _cleanup_text_ Text body = {};
 
-        api_units_page_write(&body, units, n, NULL);
+        api_page_write(&body, &api_units_page, units, n, NULL);
         return client_request(c, "POST", "/fleet/v1/batch", &body, NULL, err);
 }
 

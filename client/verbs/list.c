@@ -84,9 +84,7 @@ typedef struct List {
                 *on_narrow;                     /* default columns; the last if the terminal is too narrow */
         const char *on_doubt, *on_doubt_narrow; /* instead of these if a machine is not up; NULL: the same */
         const char *empty;                      /* message on a terminal if there are no rows */
-        size_t item_size;
         int (*read)(Client *c, Listing *ret, Error *err);
-        void (*write)(Text *t, const Listing *l);              /* JSON */
         bool (*in_state)(const void *item, const char *state); /* --state; NULL: items are no units */
         size_t machine_offset;                                 /* ID of the machine of an item */
         const char *states;                                    /* words of --state, */
@@ -120,24 +118,12 @@ static void list_data_done(ListData *d) {
         json_value_free(d->directories);
 }
 
-static void *list_item(const List *list, const Listing *l, size_t i) {
-        return l->items + i * list->item_size;
+static void *list_item(const Listing *l, size_t i) {
+        return l->items + i * l->kind->size;
 }
 
 static int read_states(Client *c, Listing *ret, Error *err) {
         return client_states(c, NULL, ret, err);
-}
-
-static void write_machines(Text *t, const Listing *l) {
-        api_machines_page_write(t, l->machines, l->n, NULL);
-}
-
-static void write_states(Text *t, const Listing *l) {
-        api_states_page_write(t, l->states, l->n, NULL);
-}
-
-static void write_units(Text *t, const Listing *l) {
-        api_units_page_write(t, l->units, l->n, NULL);
 }
 
 static bool state_is_in(const void *item, const char *state) {
@@ -170,13 +156,13 @@ static void list_filter(const Client *c, const List *list, const Names *names, c
         size_t kept = 0;
 
         for (size_t i = 0; i < l->n; i++) {
-                const void *item = list_item(list, l, i);
+                const void *item = list_item(l, i);
 
                 if ((state && !list->in_state(item, state)) ||
                     (machine && !machine_has_name(machines, item_machine(list, item), machine)) ||
                     (names->n > 0 && !has_name(list, item, names)))
                         continue;
-                memmove(list_item(list, l, kept++), item, list->item_size);
+                memmove(list_item(l, kept++), item, l->kind->size);
         }
         l->n = kept;
 }
@@ -188,7 +174,7 @@ static bool state_exists(const List *list, const char *state, const Listing *l) 
         if (text_has_word(list->states, state))
                 return true;
         for (size_t i = 0; i < l->n; i++)
-                if (*state && list->in_state(list_item(list, l, i), state))
+                if (*state && list->in_state(list_item(l, i), state))
                         return true;
         return false;
 }
@@ -203,7 +189,7 @@ static bool machine_exists(const Client *c, const List *list, const ListData *d)
         if (listing_find_machine(&d->machines, name, &found) > 0)
                 return true;
         for (size_t i = 0; i < d->items.n; i++)
-                if (machine_has_name(&d->machines, item_machine(list, list_item(list, &d->items, i)), name))
+                if (machine_has_name(&d->machines, item_machine(list, list_item(&d->items, i)), name))
                         return true;
         return false;
 }
@@ -215,7 +201,7 @@ static int list_missing(const List *list, const Names *names, const Listing *l, 
                 bool found = patterns_have_glob(&one);
 
                 for (size_t k = 0; k < l->n && !found; k++)
-                        found = has_name(list, list_item(list, l, k), &one);
+                        found = has_name(list, list_item(l, k), &one);
                 if (!found && names_add(ret, one.items[0], strlen(one.items[0])) < 0)
                         return -ENOMEM;
         }
@@ -295,7 +281,7 @@ static Table list_fill(const Client *c, const List *list, const Choice *choice, 
         Table table = table_begin(choice->fields);
 
         for (size_t i = 0; i < d->items.n; i++) {
-                const Row row = { .item = list_item(list, &d->items, i),
+                const Row row = { .item = list_item(&d->items, i),
                                   .machines = list->in_state ? &d->machines : &d->items,
                                   .problems = json_value_member(d->directories, "problems"),
                                   .full = c->options.full,
@@ -344,18 +330,14 @@ static const List lists[] = {
           .on_doubt = "machine,ip,metadata,presence,units,role",
           .on_doubt_narrow = "machine,presence,units,role",
           .empty = "no machine is up",
-          .item_size = sizeof(ApiMachine),
-          .read = client_machines,
-          .write = write_machines },
+          .read = client_machines },
         { .verb = "list-unit-files",
           .columns = unit_columns,
           .in_pipe = "unit,hash,dstate,state,target",
           .on_terminal = "unit,hash,dstate,state,target",
           .on_narrow = "unit,state,target",
           .empty = "the cluster has no units (fleetctl start FILE)",
-          .item_size = sizeof(ApiUnit),
           .read = client_units,
-          .write = write_units,
           .in_state = unit_is_in,
           .machine_offset = offsetof(ApiUnit, machine_id),
           .states = "inactive loaded launched",
@@ -366,9 +348,7 @@ static const List lists[] = {
           .on_terminal = "unit,machine,active,sub",
           .on_narrow = "unit,machine,sub",
           .empty = "no unit is on a machine (fleetctl start FILE)",
-          .item_size = sizeof(ApiState),
           .read = read_states,
-          .write = write_states,
           .in_state = state_is_in,
           .machine_offset = offsetof(ApiState, machine_id),
           .states = unit_states,
@@ -452,7 +432,7 @@ static int list_run(Client *c, char **args, size_t n, Error *err) {
         if (streq(c->options.output, "json")) {
                 _cleanup_text_ Text t = {};
 
-                list->write(&t, &d.items);
+                api_page_write(&t, d.items.kind, d.items.items, d.items.n, NULL);
                 TRY(output_built(&t));
                 r = list_note_missing(c, list, &missing, err);
         } else

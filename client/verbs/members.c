@@ -124,7 +124,7 @@ static int machine_show(Client *c, char **args, size_t n, Error *err) {
         if (r != 0)
                 return r;
         if (streq(c->options.output, "json")) {
-                api_machines_page_write(&t, m, 1, NULL);
+                api_page_write(&t, &api_machines_page, m, 1, NULL);
                 text_append_char(&t, '\n');
         } else
                 machine_append_all(c, &t, m);

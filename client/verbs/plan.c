@@ -124,7 +124,7 @@ static int plan_body(Client *c, char **args, size_t n, Text *t, Error *err) {
                 units[i].text = texts.items[i];
         }
         if (units)
-                api_units_page_write(t, units, names.n, NULL);
+                api_page_write(t, &api_units_page, units, names.n, NULL);
         return units && t->error >= 0 ? status : -ENOMEM;
 }
 

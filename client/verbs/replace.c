@@ -282,7 +282,7 @@ int replace_confirm(Client *c, const ApiUnit *units, size_t n, bool only_warns, 
         ReplaceStops stops;
         int r;
 
-        api_units_page_write(&body, units, n, NULL);
+        api_page_write(&body, &api_units_page, units, n, NULL);
         r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
         if (r >= 0)
                 r = json_value_parse(reply.body.chars, reply.body.size, &root, err);

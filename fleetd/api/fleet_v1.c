@@ -80,7 +80,7 @@ unsigned units_list_handle(Request *request, Error *err) {
                 if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
                         page.full = true;
         }
-        api_units_page_write(&t, entities, page.n, page_next(&page, u));
+        api_page_write(&t, &api_units_page, entities, page.n, page_next(&page, u));
         scheduler_view_free(view);
         return request_answer_json(request, 200, &t);
 }
@@ -247,7 +247,7 @@ unsigned states_list_handle(Request *request, Error *err) {
                 entities[page.n] = state_entity(s);
                 page_add(&page, s->unit, s->machine->id);
         }
-        api_states_page_write(&t, entities, page.n, page_next(&page, s));
+        api_page_write(&t, &api_states_page, entities, page.n, page_next(&page, s));
         return request_answer_json(request, 200, &t);
 }
 
@@ -290,8 +290,8 @@ unsigned states_local_handle(Request *request, Error *err) {
                 agent_each_unit(o->host->agent, local_add, &all);
         if (all.error == 0 && all.n > 1)
                 qsort(all.items, all.n, sizeof(*all.items), local_compare);
-        api_machines_page_write(&machines, &self, 1, NULL);
-        api_states_page_write(&states, all.items, all.n, NULL);
+        api_page_write(&machines, &api_machines_page, &self, 1, NULL);
+        api_page_write(&states, &api_states_page, all.items, all.n, NULL);
         free(all.items);
         if (MIN(all.error, MIN(machines.error, states.error)) < 0)
                 return error_set(err, 500, "out of memory");

@@ -124,7 +124,7 @@ static void machines_list(Request *request, bool sessions) {
         }
         while (i < total && !machine_is_listed(machines[i], all))
                 i++;
-        api_machines_page_write(&t, entities, page.n, page_next(&page, i < total));
+        api_page_write(&t, &api_machines_page, entities, page.n, page_next(&page, i < total));
         for (i = 0; i < page.n; i++)
                 text_done(&messages[i]);
         request_answer_json(request, 200, &t);

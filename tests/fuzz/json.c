@@ -50,9 +50,9 @@ static void read_pages(const char *json, size_t size) {
         char message[64];
         int code;
 
-        (void) api_units_page_read(json, size, &units, NULL);
-        (void) api_states_page_read(json, size, &states, NULL);
-        (void) api_machines_page_read(json, size, &machines, NULL);
+        (void) api_page_read(&api_units_page, json, size, &units, NULL);
+        (void) api_page_read(&api_states_page, json, size, &states, NULL);
+        (void) api_page_read(&api_machines_page, json, size, &machines, NULL);
         (void) api_error_read(json, size, &code, message, sizeof(message));
 }
 

@@ -1044,7 +1044,7 @@ static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(voi
                                        .desired_state = TARGET_LAUNCHED,
                                        .current_state = _TARGET_INVALID,
                                        .expected_state = _TARGET_INVALID };
-                api_units_page_write(&batch, units, 1, NULL);
+                api_page_write(&batch, &api_units_page, units, 1, NULL);
                 assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, batch.chars), 204);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
 
@@ -1741,7 +1741,7 @@ static void the_options_in_the_texts_of_a_request_are_bounded_for_all_of_them(vo
                         units[k].text = text.chars;
                         units[k].desired_state = TARGET_INACTIVE;
                 }
-                api_units_page_write(&t, units, rows[i].n, NULL);
+                api_page_write(&t, &api_units_page, units, rows[i].n, NULL);
                 assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
                                  rows[i].status);
                 assert_non_null(strstr(body_of(fixture), rows[i].says));
@@ -1775,7 +1775,7 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                         units[k].name = names[k];
                         units[k].text = text.chars;
                 }
-                api_units_page_write(&t, units, rows[i].n, NULL);
+                api_page_write(&t, &api_units_page, units, rows[i].n, NULL);
                 assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
                                  rows[i].status);
                 if (rows[i].status == 400)
@@ -1790,7 +1790,7 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                 text_beyond_a_limit(&large, 2);
                 alone.name = names[0];
                 alone.text = large.chars;
-                api_units_page_write(&t, &alone, 1, NULL);
+                api_page_write(&t, &api_units_page, &alone, 1, NULL);
                 assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars), 400);
                 assert_says(
                         fixture,

@@ -401,10 +401,10 @@ static void an_answer_with_many_empty_options_is_read_and_no_such_request_is(voi
         written.file = &file;
         written.name = "x.service";
         api_unit_write(&one, &written);
-        api_units_page_write(&many, &written, 1, NULL);
+        api_page_write(&many, &api_units_page, &written, 1, NULL);
         assert_int_equal(api_unit_read_answer(one.chars, one.size, &unit, NULL), 0);
         assert_int_equal(unit.file->n_options, 5000);
-        assert_int_equal(api_units_page_read(many.chars, many.size, &page, NULL), 0);
+        assert_int_equal(api_page_read(&api_units_page, many.chars, many.size, &page, NULL), 0);
         assert_int_equal(page.units[0].file->n_options, 5000);
         api_page_done(&page);
         api_unit_done(&unit);
@@ -426,37 +426,37 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
 
         units[0].name = "a.service";
         units[1].name = "b.service";
-        api_units_page_write(&t, units, 2, "ZAACAA==");
+        api_page_write(&t, &api_units_page, units, 2, "ZAACAA==");
         assert_text(&t, "{\"nextPageToken\":\"ZAACAA==\",\"units\":[{\"name\":\"a.service\"},{\"name\":\"b."
                         "service\"}]}");
-        assert_int_equal(api_units_page_read(t.chars, t.size, &page, NULL), 0);
+        assert_int_equal(api_page_read(&api_units_page, t.chars, t.size, &page, NULL), 0);
         assert_int_equal(page.n, 2);
         assert_string_equal(page.units[1].name, "b.service");
         assert_string_equal(page.next_token, "ZAACAA==");
 
         text_clear(&t);
-        api_states_page_write(&t, states, 1, NULL);
+        api_page_write(&t, &api_states_page, states, 1, NULL);
         assert_text(&t, "{\"states\":[{\"hash\":\"abc\",\"machineID\":\"1111\",\"name\":\"a.service\","
                         "\"systemdActiveState\":\"active\","
                         "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"}]}");
-        assert_int_equal(api_states_page_read(t.chars, t.size, &state_page, NULL), 0);
+        assert_int_equal(api_page_read(&api_states_page, t.chars, t.size, &state_page, NULL), 0);
         assert_string_equal(state_page.states[0].sub, "running");
         assert_null(state_page.next_token);
 
         text_clear(&t);
         assert_int_equal(pairs_set(&machines[0].metadata, "zone", "a"), 0);
-        api_machines_page_write(&t, machines, 2, "LQAJAA==");
+        api_page_write(&t, &api_machines_page, machines, 2, "LQAJAA==");
         pairs_done(&machines[0].metadata);
         assert_text(&t, "{\"machines\":[{\"id\":\"1111\",\"metadata\":{\"zone\":\"a\"},\"primaryIP\":\"10.0."
                         "0.1\"},{\"id\":\"2222\"}],"
                         "\"nextPageToken\":\"LQAJAA==\"}");
-        assert_int_equal(api_machines_page_read(t.chars, t.size, &machine_page, NULL), 0);
+        assert_int_equal(api_page_read(&api_machines_page, t.chars, t.size, &machine_page, NULL), 0);
         assert_string_equal(pairs_get(&machine_page.machines[0].metadata, "zone"), "a");
 
         text_clear(&t);
-        api_units_page_write(&t, NULL, 0, NULL);
+        api_page_write(&t, &api_units_page, NULL, 0, NULL);
         assert_text(&t, "{}");
-        assert_int_equal(api_units_page_read(t.chars, t.size, &empty, NULL), 0);
+        assert_int_equal(api_page_read(&api_units_page, t.chars, t.size, &empty, NULL), 0);
         assert_int_equal(empty.n, 0);
 }
 
@@ -884,19 +884,19 @@ static int read_api_unit(const char *json, size_t size, Error *err) {
 static int read_units_page(const char *json, size_t size, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
 
-        return api_units_page_read(json, size, &page, err);
+        return api_page_read(&api_units_page, json, size, &page, err);
 }
 
 static int read_states_page(const char *json, size_t size, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
 
-        return api_states_page_read(json, size, &page, err);
+        return api_page_read(&api_states_page, json, size, &page, err);
 }
 
 static int read_machines_page(const char *json, size_t size, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
 
-        return api_machines_page_read(json, size, &page, err);
+        return api_page_read(&api_machines_page, json, size, &page, err);
 }
 
 static void each_member_of_the_wrong_kind_is_named(void **state) {

@@ -203,9 +203,9 @@ static int api_units(void *userdata) {
 
         r = r ?: api_unit_contents("a.service", &unit, &parsed, NULL);
         if (r == 0)
-                api_units_page_write(&t, &unit, 1, "next");
+                api_page_write(&t, &api_units_page, &unit, 1, "next");
         r = r ?: t.error;
-        return r ?: api_units_page_read(t.chars, t.size, &page, NULL);
+        return r ?: api_page_read(&api_units_page, t.chars, t.size, &page, NULL);
 }
 
 static int api_others(void *userdata) {
@@ -218,13 +218,13 @@ static int api_others(void *userdata) {
         int r;
 
         r = pairs_add(&machine.metadata, "a", "b");
-        api_states_page_write(&t, &state, 1, NULL);
+        api_page_write(&t, &api_states_page, &state, 1, NULL);
         if (r == 0)
-                api_machines_page_write(&u, &machine, 1, NULL);
+                api_page_write(&u, &api_machines_page, &machine, 1, NULL);
         pairs_done(&machine.metadata);
         r = r ?: t.error ?: u.error;
-        r = r ?: api_states_page_read(t.chars, t.size, &states, NULL);
-        return r ?: api_machines_page_read(u.chars, u.size, &machines, NULL);
+        r = r ?: api_page_read(&api_states_page, t.chars, t.size, &states, NULL);
+        return r ?: api_page_read(&api_machines_page, u.chars, u.size, &machines, NULL);
 }
 
 static void units_and_records_say_that_memory_is_short(void **state) {

@@ -326,7 +326,7 @@ static void without_memory_everything_is_freed(void **state) {
                 if (r >= 0)
                         r = stored_unit_read("b.service", json, strlen(json), &stored, NULL);
                 if (r >= 0)
-                        r = api_units_page_read(page_json, strlen(page_json), &page, NULL);
+                        r = api_page_read(&api_units_page, page_json, strlen(page_json), &page, NULL);
                 if (alloc_has_failed())
                         assert_int_equal(r, -ENOMEM);
         } while (alloc_has_failed() && n++ < 10000);
