@@ -35,15 +35,15 @@ ENUM_NAMES(reboot_state, RebootState, _REBOOT_STATE_MAX)
 
 enum { REBOOT_EXCEPT_SIZE = 1024 };
 
-/* {"boot","by","deadline","except","kind","return","seq","since","slots","soft","state","steady","until",
- * "why","zone"} */
+/* {"boot","by","deadline","except","kind","lineage","return","seq","since","slots","soft","state","steady",
+ * "until","why","zone"} */
 typedef struct RebootRecord {
         RebootKind kind;
         RebootState state;
         char boot[BOOT_ID_SIZE];   /* boot ID when the drain began; "": not yet */
         uint64_t soft;             /* number of soft reboots of that boot */
         char by[RECORDED_BY_SIZE]; /* user */
-        uint64_t deadline_ms;      /* of the drain, from its begin; 0: none */
+        uint64_t deadline_ms;      /* given to its drain at the begin; 0: none */
         char lineage[HEX64_SIZE];  /* of the cluster when it was requested; "": unknown */
         uint64_t return_ms;        /* in which the host has to be back, from the reboot */
         uint64_t seq;              /* position in the queue: hosts with a smaller one are first */

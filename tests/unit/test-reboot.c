@@ -452,23 +452,28 @@ static void begin_global_reboots(ClusterView *p, const char *options) {
 
 static void a_reboot_asks_the_budget_of_global_units(void **state) {
         static const struct {
-                const char *options, *more;
+                const char *options, *deadline; /* of the drain */
                 bool second;
         } rows[] = {
                 { "", "", false },
                 { "MaxUnavailable=2\n", "", true },
                 { "MaxUnavailable=2\nMinAvailable=5\n", "", false },
-                { "", "\"deadline\":5000,", true }, /* it has passed */
+                { "", "\"deadline\":1000001,", false },
+                { "", "\"deadline\":1000000,", true }, /* it has passed */
         };
         const KvState kv = {};
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 Error why = {};
                 ClusterView p;
+                char more[64];
 
                 begin_global_reboots(&p, rows[i].options);
                 assert_string_equal(execute(&p, &kv), "A");
-                reboots(&p, "B", "draining", rows[i].more);
+                snprintf(more, sizeof(more), "%s\"for\":\"reboot\",", rows[i].deadline);
+                maintain(&p, "B", "drained", more);
+                reboots(&p, "B", "draining",
+                        "\"deadline\":5000,"); /* since 1: that of a request that came late */
                 if (!rows[i].second) {
                         assert_false(reboot_may_go_on(&p.cluster, &kv, machine_of(&p, "B"), &why));
                         assert_non_null(

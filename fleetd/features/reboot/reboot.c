@@ -137,10 +137,9 @@ static const ClusterAssignment *reboot_missing(const ClusterMachine *m) {
 /* Return whether the global units of the host may stop: all others have left it. At the deadline of its
  * drain, they may. */
 static bool reboot_has_budget(const Cluster *cluster, const ClusterMachine *m, Error *ret_why) {
-        const RebootRecord *r = m->reboot;
         RolloutBudget budget;
 
-        if (r->deadline_ms > 0 && cluster->now_ms >= r->since_ms + r->deadline_ms)
+        if (cluster_machine_is_overdue(m, cluster->now_ms))
                 return true;
         for (const ClusterAssignment *a = m->assignments; a; a = a->hh.next)
                 if (a->of->unit && a->of->unit->placement.global && cluster_assignment_is_active(a) &&
