@@ -76,7 +76,8 @@ static ProblemSearch search_new(const ClusterView *p) {
                                  .name = "A",
                                  .wall_ms = WALL_MS,
                                  .brake_ms = 30000,
-                                 .state = { .leader_id = 1, .level = 9, .level_max = 9 } };
+                                 .state = {
+                                         .leader_id = 1, .level = 9, .level_max = 9, .raft_index = 5000 } };
 }
 
 static void search_done(ProblemSearch *s) {

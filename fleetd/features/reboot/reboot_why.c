@@ -25,6 +25,8 @@ int reboot_queue_read(const Cluster *c, const KvState *state, bool braked, Reboo
         *ret = (RebootQueue) { .cluster = c, .state = *state, .braked = braked, .machines = all };
         if (!all)
                 return -ENOMEM;
+        for (size_t i = 0; i < state->n_members && state->role != KV_ROLE_LEADER; i++)
+                ret->state.members[i].match = state->raft_index;
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (!m->reboot)
                         continue;

@@ -14,7 +14,8 @@ typedef struct RebootQueue {
         SchedulerView *view; /* owned; it costs a pass over all units: made for the first drain */
 } RebootQueue;
 
-/* 0 or -ENOMEM. */
+/* The index that a voter has is known on the leader only; on other hosts, no voter counts as lagging. 0 or
+ * -ENOMEM. */
 int reboot_queue_read(const Cluster *cluster, const KvState *state, bool braked, RebootQueue *ret);
 void reboot_queue_done(RebootQueue *queue);
 /* Set why the reboot of a machine waits; the code is DRAINED_UNIT_BLOCKED as of the unit of its drain that

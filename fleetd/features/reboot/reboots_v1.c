@@ -48,14 +48,11 @@ static void reboots_write_one(Text *t, RebootQueue *q, const ClusterMachine *m) 
         json_close(t, '}');
 }
 
-/* The index that a voter has is known on the leader only. 0 or -ENOMEM. */
 static int reboots_read(const Request *request, RebootQueue *ret) {
         const Cluster *c = request_cluster(request);
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        for (size_t i = 0; i < state.n_members && state.role != KV_ROLE_LEADER; i++)
-                state.members[i].match = state.raft_index;
         return reboot_queue_read(c, &state, request_is_braked(request), ret);
 }
 
