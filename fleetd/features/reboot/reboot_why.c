@@ -85,7 +85,7 @@ int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignm
                         error_set(ret_why, -EAGAIN, "%s is before it", cluster_machine_name(first));
                 return 0;
         }
-        if (!held && (!drains || drain_left(m) == 0)) {
+        if (!held && (!drains || (m->maintenance && m->maintenance->mode == MAINTENANCE_DRAINED))) {
                 if (reboot_may_go_on(q->cluster, &q->state, m, ret_why))
                         reboot_explain_return(m, ret_why);
                 return 0;
@@ -103,10 +103,9 @@ int reboot_explain(RebootQueue *q, const ClusterMachine *m, const ClusterAssignm
         return 0;
 }
 
-int reboot_is_stuck(RebootQueue *q, size_t i, Error *ret_why) {
+int reboot_is_stuck(RebootQueue *q, size_t i, const ClusterAssignment **ret_unit, Error *ret_why) {
         const ClusterMachine *m = q->machines[i];
         const RebootRecord *r = m->reboot;
-        const ClusterAssignment *unused;
         uint64_t now_ms = q->cluster->now_ms;
         int n;
 
@@ -116,6 +115,6 @@ int reboot_is_stuck(RebootQueue *q, size_t i, Error *ret_why) {
             (r->state != REBOOT_QUEUED && r->state != REBOOT_DRAINING) ||
             (r->state == REBOOT_DRAINING && m->maintenance && m->maintenance->deadline_ms > now_ms))
                 return 0;
-        n = reboot_explain(q, m, &unused, ret_why);
+        n = reboot_explain(q, m, ret_unit, ret_why);
         return n < 0 ? n : ret_why->message[0] != 0;
 }

@@ -23,6 +23,6 @@ void reboot_queue_done(RebootQueue *queue);
 int reboot_explain(RebootQueue *queue, const ClusterMachine *machine, const ClusterAssignment **ret_unit,
                    Error *ret_why);
 /* Return whether the queue has stopped at the i-th machine, or has waited for a minute there, and no time
- * ends that; 'ret_why': of a wait. The first machine of the queue waits for the others; the next ones wait
- * for it. 1, 0 or -ENOMEM. */
-int reboot_is_stuck(RebootQueue *queue, size_t i, Error *ret_why);
+ * ends that; *ret_unit and *ret_why, of a wait, as of reboot_explain(). The first machine of the queue waits
+ * for the others; the next ones wait for it. 1, 0 or -ENOMEM. */
+int reboot_is_stuck(RebootQueue *queue, size_t i, const ClusterAssignment **ret_unit, Error *ret_why);

@@ -76,8 +76,9 @@ static void reboots_write_stuck(Text *t, RebootQueue *q) {
 
         for (size_t i = 0; i < q->n; i++) {
                 const ClusterMachine *m = q->machines[i];
+                const ClusterAssignment *unused;
                 Error why = {};
-                int r = reboot_is_stuck(q, i, &why);
+                int r = reboot_is_stuck(q, i, &unused, &why);
 
                 t->error = t->error ?: MIN(r, 0);
                 if (r <= 0)
@@ -366,25 +367,26 @@ static bool reboots_find_stuck(ProblemSearch *s, const ProblemRow *row) {
 
         for (size_t i = 0; r >= 0 && i < q.n; i++) {
                 const RebootRecord *record = q.machines[i]->reboot;
+                const ClusterAssignment *unit = NULL;
                 Error why = {};
 
-                r = reboot_is_stuck(&q, i, &why);
+                r = reboot_is_stuck(&q, i, &unit, &why);
                 if (r <= 0)
                         continue;
                 s->subject = cluster_machine_label(q.machines[i], s->place);
-                if (record->state == REBOOT_DRAINING) {
-                        s->next = why.code == DRAINED_UNIT_BLOCKED ? "" : "reboot --deadline=5min ";
-                        (void) problems_add(s, row, "the queue of reboots waits for its drain: %s",
-                                            why.message);
-                } else if (record->state == REBOOT_QUEUED) {
-                        s->next = "reboot --status";
-                        (void) problems_add(s, row, "the queue of reboots waits: %s", why.message);
-                } else {
+                if (record->state == REBOOT_FAILED) {
                         s->next = "reboot --resume";
                         (void) problems_add(s, row,
                                             "the queue of reboots has stopped: %s; to end it instead: "
                                             "fleetctl reboot --cancel",
                                             record->why);
+                } else if (unit) {
+                        s->next = why.code == DRAINED_UNIT_BLOCKED ? "" : "reboot --deadline=5min ";
+                        (void) problems_add(s, row, "the queue of reboots waits for its drain: %s",
+                                            why.message);
+                } else {
+                        s->next = "reboot --status";
+                        (void) problems_add(s, row, "the queue of reboots waits: %s", why.message);
                 }
         }
         s->list.error = s->list.error ?: MIN(r, 0);
