@@ -23,7 +23,7 @@ typedef struct RebootHost {
         Text name;                 /* for messages */
         char state[16];            /* "": no record */
         bool seen, known;          /* it is in this answer; it was in one */
-        bool back;                 /* it was up again */
+        bool reboots;              /* no request cancels it any more */
 } RebootHost;
 
 typedef struct Reboot {
@@ -140,7 +140,7 @@ static int host_refresh(Reboot *b, RebootHost *h, const JsonValue *r) {
 
         h->seen = h->known = true;
         snprintf(h->state, sizeof(h->state), "%s", member_text(r, "state"));
-        h->back |= streq(h->state, "back");
+        h->reboots = text_has_word("rebooting down back", h->state);
         text_printf(&line, "%s: ", h->name.chars);
         append_reboot_state(&line, r);
         return reboot_host_print(b, h, &line);
@@ -154,7 +154,7 @@ static int host_end(Reboot *b, RebootHost *h) {
                 h->seen = true;
                 return 0;
         }
-        text_printf(&line, "%s: %s", h->name.chars, h->back ? "rebooted" : "cancelled");
+        text_printf(&line, "%s: %s", h->name.chars, h->reboots ? "rebooted" : "cancelled");
         h->state[0] = 0;
         return reboot_host_print(b, h, &line);
 }
@@ -181,7 +181,7 @@ static int reboot_look(void *userdata, Error *err) {
                                 r = host_refresh(b, h, json_value_item(all, k));
                 if (!h->seen && r >= 0)
                         r = host_end(b, h);
-                failed |= streq(h->state, "failed") || (!h->seen && !h->back);
+                failed |= streq(h->state, "failed") || (!h->seen && !h->reboots);
                 more |= h->seen;
         }
         for (size_t k = 0; k < json_value_count(all); k++) /* also of a host of another command */
