@@ -89,6 +89,7 @@ void sim_guest_host_done(SimGuestHost *host) {
         }
         tls_credentials_free(host->none);
         tls_credentials_free(host->own);
+        sent_by = NULL;
         cluster = cluster_free(cluster);
 }
 

@@ -35,7 +35,7 @@ enum {
         PAIRS_MS = 2000,
         REQUESTS = 200,                 /* of a cell */
         BURST_CHANGES = COST_ENTRY_MAX, /* of proposals: the store limits their cost (kvstore/budget.h) */
-        BURST_ANSWERS = 64 * BODY_MAX,  /* of the requests of one host that run at once */
+        BURST_ANSWERS = 64 * BODY_MAX,  /* of the answers that one host has not taken */
         REQUEST_MAX = 240 * 1024,       /* bytes of a body */
 };
 
@@ -213,7 +213,8 @@ static const Row rows[PEER_FRAME_TYPES] = {
         [PEER_CALL_END] = { call_credit },
         [PEER_CALL_CANCEL] = { call_one_number },
         [PEER_CALL_CREDIT] = { call_credit },
-        [PEER_CALL_VIA] = { call_via, PEER_CALL_CANCEL, call_number },
+        [PEER_CALL_VIA] = { call_via, PEER_CALL_CANCEL, call_number,
+                            .children = CHILDREN_MAX }, /* at the attached host */
         [PEER_SUBSCRIBE] = { subscribe, PEER_UNSUBSCRIBE, unsubscribe, subscribe_oldest, subscribe_slice,
                              .burst = SERVE_VISITS_BURST * (TURN_NODE) },
         [PEER_UNSUBSCRIBE] = { unsubscribe },
@@ -476,7 +477,7 @@ static const struct {
         { "POST", "/fleet/v1/directory", "POST", "/fleet/v1/directory", "{}" },
         { NULL, "/fleet/v1/discovery", AT_ITS_HOST },
         { "GET", "/fleet/v1/events", "GET", "/fleet/v1/events" },
-        { "GET", "/fleet/v1/history", "GET", "/fleet/v1/history" },
+        { "GET", "/fleet/v1/history", "GET", "/fleet/v1/history", .burst = BURST_ANSWERS },
         { "GET", "/fleet/v1/cluster", "GET", "/fleet/v1/cluster" },
         { "GET", "/fleet/v1/cluster/backup", "GET", "/fleet/v1/cluster/backup" },
         { "GET", "/fleet/v1/cluster/tokens", "GET", "/fleet/v1/cluster/tokens" },
