@@ -171,9 +171,22 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         if (r < 0 || !ret)
                 return r;
 
-        *ret = reply;
-        reply = (Reply) {};
+        *ret = TAKE_STRUCT(reply);
         return 0;
+}
+
+int client_order(Client *c, const char *method, const char *path, const Text *json, const char *failed,
+                 const char *done, ...) {
+        Error err = {};
+        va_list ap;
+        int r = client_request(c, method, path, json, NULL, &err);
+
+        if (r < 0)
+                return client_fail_after(r, &err, "%s", failed);
+        va_start(ap, done);
+        (void) vprintf(done, ap);
+        va_end(ap);
+        return EXIT_DONE;
 }
 
 int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err) {

@@ -92,6 +92,11 @@ bool client_confirm(const Client *c, const char *question, const char *effect, .
  * the body, or NULL. 'ret' may be NULL. */
 int client_request(Client *c, const char *method, const char *path, const Text *json, Reply *ret, Error *err);
 
+/* Send a request that changes the cluster, and print 'done'. A failure is printed after 'failed'. Return an
+ * exit status. */
+int client_order(Client *c, const char *method, const char *path, const Text *json, const char *failed,
+                 const char *done, ...) _printf_(6, 7);
+
 /* Send a request without a body about an object that may not exist. Return 1, or 0 if the answer is 404. */
 int client_find(Client *c, const char *method, const char *path, Reply *ret, Error *err);
 

@@ -347,8 +347,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
         }
         TRY(connection_perform(c, &reply, limit_ms, change, err));
-        *ret = reply;
-        reply = (Reply) {};
+        *ret = TAKE_STRUCT(reply);
         return 0;
 }
 
@@ -405,8 +404,7 @@ int connection_download(Connection *c, const char *path, int fd, uint64_t limit,
                 return error_set(err, d.error, "%s", strerror(-d.error));
         if (r < 0)
                 return r;
-        *ret = reply;
-        reply = (Reply) {};
+        *ret = TAKE_STRUCT(reply);
         return 0;
 }
 
@@ -498,10 +496,7 @@ long stream_status(const Stream *s) {
 }
 
 Reply stream_take_reply(Stream *s) {
-        Reply reply = s->reply;
-
-        s->reply = (Reply) {};
-        return reply;
+        return TAKE_STRUCT(s->reply);
 }
 
 Stream *stream_free(Stream *s) {

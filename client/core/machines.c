@@ -4,8 +4,6 @@
 #include "client/core/times.h"
 
 enum { SLIPS_MAX = 2 };
-enum { FACTS_MS = 3000, FACTS_POLL_MS = 100 }; /* until the first list of a new host has its machine */
-
 /* -- From the machine to its name -- */
 
 const char *presence_word(const char *presence) {
@@ -29,20 +27,13 @@ bool machine_is_replaced(const ApiMachine *m) {
         return m->replaced_by && *m->replaced_by;
 }
 
-bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
-        uint64_t age_ms = machine_age(cluster, m);
-
-        return machine_is_replaced(m) ||
-               (!machine_is_there(m) && age_ms >= MACHINE_GONE_MS && age_ms != UINT64_MAX);
-}
-
 void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m) {
-        uint64_t age_ms = machine_age(cluster, m);
+        uint64_t age_ms = machine_age(cluster, m), now_ms = clock_real_ms();
 
         if (age_ms == UINT64_MAX)
                 return;
         text_append(t, " since ");
-        append_clock(t, clock_real_ms() - age_ms, false);
+        append_clock(t, now_ms - age_ms, now_ms, false);
 }
 
 bool append_absence(Text *t, Client *c, const ApiMachine *m) {
@@ -96,15 +87,6 @@ void append_machine_name(Text *t, const Listing *machines, const char *id) {
         text_append(t, machine->hostname);
         if (listing_has_namesake(machines, machine))
                 text_printf(t, " (%.8s)", id);
-}
-
-void append_member_name(Text *t, const Listing *machines, const JsonValue *member) {
-        const char *id = member_text(member, "id");
-
-        if (listing_machine(machines, id))
-                append_machine_name(t, machines, id);
-        else
-                text_append(t, member_label(member));
 }
 
 /* -- From the name to the machine -- */
@@ -235,35 +217,6 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
         return all.error < 0 ? all.error :
                                error_set(err, -EINVAL, "%s: several machines match; choose one by its ID: %s",
                                          name, all.chars);
-}
-
-/* -- The list of a new cluster -- */
-
-/* Return whether the facts of a machine are about to be published: its fleetd has just started. */
-static bool machines_expect_facts(Client *c) {
-        _cleanup_listing_ Listing all = {};
-
-        if (client_all_machines(c, &all, NULL) < 0)
-                return false;
-        for (size_t i = 0; i < all.n; i++) {
-                const ApiMachine *m = &all.machines[i];
-
-                if (!m->agentless && (machine_is_there(m) || m->since_ms == 0))
-                        return true;
-        }
-        return all.n == 0;
-}
-
-int client_wait_machines(Client *c, Listing *ret, Error *err) {
-        uint64_t end_ms = clock_monotonic_ms() + FACTS_MS;
-        int r = 0;
-
-        while (r >= 0 && ret->n == 0 && clock_monotonic_ms() < end_ms && machines_expect_facts(c)) {
-                (void) usleep(FACTS_POLL_MS * 1000);
-                listing_done(ret);
-                r = client_machines(c, ret, err);
-        }
-        return r;
 }
 
 const char *client_restriction(bool restricted, const char *write) {

@@ -38,18 +38,12 @@ const char *presence_word(const char *presence);
 /* Return whether another machine is up at its address. */
 bool machine_is_replaced(const ApiMachine *m);
 
-/* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,
- * or was replaced. */
-bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m);
-
 /* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. A machine that is gone
  * has no address. */
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full);
 
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
-/* The same of a member of the cluster, which may be no machine. */
-void append_member_name(Text *t, const Listing *machines, const JsonValue *member);
 
 /* Append " is lost since 18:20" for a machine that is not up, with a request for the time. Return whether it
  * is not up. */
@@ -57,9 +51,6 @@ bool append_absence(Text *t, Client *c, const ApiMachine *m);
 /* Append " since 18:20" for the presence of a machine, with the daemon's answer about the cluster; nothing if
  * its begin is unknown. */
 void append_since(Text *t, const JsonValue *cluster, const ApiMachine *m);
-
-/* Read the machines again while there are none: a cluster has one at least, unless no host has an agent. */
-int client_wait_machines(Client *c, Listing *ret, Error *err);
 
 /* Return what a list prints of a restricted host or its token: the prefixes that it writes (borrowed), or
  * "no writes"; of another one, "". 'write' may be NULL. */

@@ -138,15 +138,6 @@ void client_note_awaited(Client *c, const char *effect) {
                         json_value_count(awaited) == 1 ? "has reported its" : "have reported their", effect);
 }
 
-void client_note_unreported(Client *c, const Listing *machines) {
-        size_t n_members = 0;
-
-        for (size_t i = 0; i < machines->n; i++)
-                n_members += machines->machines[i].role && *machines->machines[i].role;
-        if (n_members <= 1 && client_is_interactive())
-                client_note_awaited(c, "their presence is not known yet");
-}
-
 static int on_past(void *userdata, const JsonValue *row) {
         bool *any = userdata;
 

@@ -12,8 +12,6 @@ int client_note_absent(Client *c, const char *name);
 /* After a restore, a unit that the backup lacks is known when its host has reported it. If hosts are awaited,
  * print them, and what follows from that ("it may run there"). */
 void client_note_awaited(Client *c, const char *effect);
-/* On a terminal, print which hosts a restored or recovered cluster waits for. It begins with one member. */
-void client_note_unreported(Client *c, const Listing *machines);
 /* Print that command alone; 'known': a unit that is meant may be known. */
 void client_note_past(Client *c, const char *name, bool known);
 

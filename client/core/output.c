@@ -8,7 +8,7 @@
 #include <wchar.h>
 
 #include "base/file.h"
-
+#include "client/core/suggest.h"
 enum {
         CELL_MIN = 8,    /* columns of a cell that is cut */
         MIDDLE_MIN = 14, /* a name with fewer columns would keep little but ".service" at its end */
@@ -442,10 +442,7 @@ const char *output_state_colour(const char *state) {
                               "start-pre start-post stop-sigterm wait held taken" },
         };
 
-        for (size_t i = 0; i < ELEMENTS(colours); i++)
-                if (text_has_word(colours[i][1], state))
-                        return colours[i][0];
-        return "";
+        return words_find(colours, ELEMENTS(colours), state) ?: "";
 }
 
 static size_t column_width(const Table *t, size_t column) {

@@ -25,13 +25,6 @@ bool patterns_match(const Names *patterns, const char *name) {
         return false;
 }
 
-bool patterns_have_glob(const Names *patterns) {
-        for (size_t i = 0; i < patterns->n; i++)
-                if (is_pattern(patterns->items[i]))
-                        return true;
-        return false;
-}
-
 static int add_matching(const Listing *units, const char *pattern, bool all, Names *ret, size_t *ret_n) {
         for (size_t i = 0; i < units->n; i++) {
                 const ApiUnit *u = &units->units[i];

@@ -21,4 +21,3 @@ int patterns_read(char **args, size_t n, Names *ret);
 
 /* Return whether 'name' is one of the names or matches one of the patterns. */
 bool patterns_match(const Names *patterns, const char *name);
-bool patterns_have_glob(const Names *patterns); /* whether any of them is a pattern */

@@ -37,10 +37,7 @@ static const char *state_or(const char *s, const char *otherwise) {
 bool state_cannot_load(const char *load) {
         static const char *const permanent[] = { "bad-setting", "error", "masked" };
 
-        for (size_t i = 0; load && i < ELEMENTS(permanent); i++)
-                if (streq(load, permanent[i]))
-                        return true;
-        return false;
+        return load && IS_AMONG(load, permanent);
 }
 
 bool state_is_between_runs(const ApiState *s) {

@@ -43,3 +43,10 @@ void suggest_consider_unit(Suggestion *s, const char *candidate) {
                            MIN(text_distance(s->typed, candidate), (size_t) STEM_WEIGHT - 1);
         suggest_keep(s, candidate, distance);
 }
+
+const char *words_find(const char *const (*rows)[2], size_t n, const char *word) {
+        for (size_t i = 0; i < n; i++)
+                if (text_has_word(rows[i][1], word))
+                        return rows[i][0];
+        return NULL;
+}

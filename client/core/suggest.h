@@ -15,3 +15,6 @@ void suggest_consider(Suggestion *s, const char *candidate);
 
 /* The same for names of units: the part before "@" and the type counts first, then the whole name. */
 void suggest_consider_unit(Suggestion *s, const char *candidate);
+
+/* Return the first item of the row whose words, separated by spaces, have this one; NULL: there is none. */
+const char *words_find(const char *const (*rows)[2], size_t n, const char *word);

@@ -186,14 +186,14 @@ int times_of_range(const Options *o, uint64_t *ret_since_ms, uint64_t *ret_until
         return EXIT_USAGE;
 }
 
-void append_clock(Text *t, uint64_t ms, bool seconds) {
-        time_t at = (time_t) (ms / 1000), now = (time_t) (clock_real_ms() / 1000);
+void append_clock(Text *t, uint64_t ms, uint64_t now_ms, bool seconds) {
+        time_t at = (time_t) (ms / 1000), now = (time_t) (now_ms / 1000);
         struct tm when = {}, today = {};
         char text[32];
 
         (void) localtime_r(&at, &when);
         (void) localtime_r(&now, &today);
-        if (when.tm_year != today.tm_year || when.tm_yday != today.tm_yday) {
+        if (now_ms == 0 || when.tm_year != today.tm_year || when.tm_yday != today.tm_yday) {
                 if (strftime(text, sizeof(text), "%Y-%m-%d ", &when) > 0)
                         text_append(t, text);
         }

@@ -16,11 +16,7 @@ const Topic topics[] = {
 };
 
 /* Words of kubectl, etcdctl, nomad, docker and others, and of later versions, for a topic or a verb. */
-typedef struct ForeignVerbs {
-        const char *own, *words;
-} ForeignVerbs;
-
-static const ForeignVerbs foreign_topics[] = {
+static const char *const foreign_topics[][2] = {
         { "backup", "snapshot" },
         { "discovery", "discover service services" },
         { "limits", "leader list-timers move-leader step-down transfer" },
@@ -32,7 +28,7 @@ static const ForeignVerbs foreign_topics[] = {
         { "update", "change daemon-reload" },
 };
 
-static const ForeignVerbs foreign_verbs[] = {
+static const char *const foreign_verbs[][2] = {
         { "destroy", "delete rm" },
         { "drain", "evacuate" },
         { "journal", "logs tail" },
@@ -52,13 +48,6 @@ static const ForeignVerbs foreign_verbs[] = {
         { "unload", "disable mask" },
 };
 
-static const char *foreign_find(const ForeignVerbs *rows, size_t n, const char *name) {
-        for (size_t i = 0; i < n; i++)
-                if (text_has_word(rows[i].words, name))
-                        return rows[i].own;
-        return NULL;
-}
-
 const Topic *topic_find(const char *name) {
         const Topic *found = NULL;
         size_t n = 0;
@@ -75,7 +64,7 @@ const Topic *topic_find(const char *name) {
 }
 
 const Topic *topic_of_foreign_verb(const char *name) {
-        const char *topic = foreign_find(foreign_topics, ELEMENTS(foreign_topics), name);
+        const char *topic = words_find(foreign_topics, ELEMENTS(foreign_topics), name);
 
         if (topic)
                 return topic_find(topic);
@@ -88,7 +77,7 @@ const Topic *topic_of_foreign_verb(const char *name) {
 }
 
 const char *verb_of_foreign(const char *name) {
-        return foreign_find(foreign_verbs, ELEMENTS(foreign_verbs), name);
+        return words_find(foreign_verbs, ELEMENTS(foreign_verbs), name);
 }
 
 const char *flag_of_foreign(const char *verb, const char *flag) {
@@ -114,20 +103,6 @@ const char *flag_of_foreign(const char *verb, const char *flag) {
                 if (text_has_word(rows[i].verbs, verb) && text_has_word(rows[i].flags, flag))
                         return rows[i].use;
         return NULL;
-}
-
-void topics_consider(Suggestion *s) {
-        for (const Topic *t = topics; t->name; t++)
-                suggest_consider(s, t->name);
-}
-
-void topics_note_all(void) {
-        _cleanup_text_ Text t = {};
-
-        for (const Topic *topic = topics; topic->name; topic++)
-                text_printf(&t, " %s", topic->name);
-        if (t.size > 0)
-                fprintf(stderr, "fleetctl: topics:%s\n", t.chars);
 }
 
 static size_t topic_columns(void) {

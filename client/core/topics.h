@@ -28,10 +28,5 @@ const char *verb_of_foreign(const char *name);
 /* Return what replaces a flag that the verb has in other programs ("-u", "--unit"), or NULL. */
 const char *flag_of_foreign(const char *verb, const char *flag);
 
-void topics_consider(Suggestion *s); /* "did you mean" */
-
-/* Print the names of all topics on standard error. */
-void topics_note_all(void);
-
 /* Print the section, wrapped to the width of the terminal, or to 80 columns. */
 void topic_print(const Topic *topic);

@@ -117,12 +117,8 @@ static int cert_check_name(const char *verb, char **args, size_t n) {
         return EXIT_USAGE;
 }
 
-static int cert_request(Client *c, const char *method, const char *name, const Text *body, Reply *ret,
-                        Error *err) {
-        _cleanup_text_ Text path = {};
-
-        text_printf(&path, "/fleet/v1/cluster/users/%s", name);
-        return client_request(c, method, client_path(&path), body, ret, err);
+static const char *cert_path(Text *t, const char *name) {
+        return client_path_of(t, "/fleet/v1/cluster/users/", name, "");
 }
 
 /* -- create -- */
@@ -153,7 +149,7 @@ static int cert_store(const CertFiles *f, const JsonValue *answer, Error *err) {
 /* Get a certificate for the key of the folder. */
 static int cert_get(Client *c, const CertFiles *f, const char *name, JsonValue **ret, Error *err) {
         _cleanup_(tls_private_key_freep) TlsPrivateKey *key = NULL;
-        _cleanup_text_ Text csr = {}, body = {};
+        _cleanup_text_ Text csr = {}, body = {}, path = {};
         _cleanup_reply_ Reply reply = {};
         int r;
 
@@ -168,7 +164,7 @@ static int cert_get(Client *c, const CertFiles *f, const char *name, JsonValue *
                 return r;
         r = csr.error < 0 ? csr.error : cert_write_request(&c->options, csr.chars, &body, err);
         if (r >= 0)
-                r = cert_request(c, "PUT", name, &body, &reply, err);
+                r = client_request(c, "PUT", cert_path(&path, name), &body, &reply, err);
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
 }
 
@@ -193,7 +189,7 @@ static int cert_create(Client *c, char **args, size_t n, Error *err) {
 /* -- set, revoke -- */
 
 static int cert_set(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_text_ Text body = {};
+        _cleanup_text_ Text body = {}, path = {};
         int r;
 
         r = cert_check_name("cert set", args, n);
@@ -204,25 +200,21 @@ static int cert_set(Client *c, char **args, size_t n, Error *err) {
         r = cert_write_request(&c->options, NULL, &body, err);
         if (r == -EINVAL)
                 return client_usage(error_text(err, r));
-        if (r >= 0)
-                r = cert_request(c, "PUT", args[0], &body, NULL, err);
         if (r < 0)
-                return client_fail_after(r, err, "Failed to change the rights: ");
-        printf("User %s has these rights from now on\n", args[0]);
-        return EXIT_DONE;
+                return client_fail(r, err);
+        return client_order(c, "PUT", cert_path(&path, args[0]), &body,
+                            "Failed to change the rights: ", "User %s has these rights from now on\n",
+                            args[0]);
 }
 
 static int cert_revoke(Client *c, char **args, size_t n, Error *err) {
-        int r;
+        _cleanup_text_ Text path = {};
+        int r = cert_check_name("cert revoke", args, n);
 
-        r = cert_check_name("cert revoke", args, n);
-        if (r != EXIT_DONE)
-                return r;
-        r = cert_request(c, "DELETE", args[0], NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to revoke the user: ");
-        printf("User %s is revoked; its connections end\n", args[0]);
-        return EXIT_DONE;
+        return r != EXIT_DONE ? r :
+                                client_order(c, "DELETE", cert_path(&path, args[0]), NULL,
+                                             "Failed to revoke the user: ",
+                                             "User %s is revoked; its connections end\n", args[0]);
 }
 
 /* -- ls -- */

@@ -153,7 +153,6 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                            highest = member_number(root, "levelKnown");
         _cleanup_text_ Text body = {};
         uint64_t next = 0;
-        int r;
 
         if (n == 0) {
                 printf("%llu\n", current);
@@ -177,11 +176,9 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                     "to a fleetd without support for it.",
                     current, (unsigned long long) next))
                 return EXIT_FAILED;
-        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to raise the feature level: ");
-        printf("Feature level %llu\n", (unsigned long long) next);
-        return EXIT_DONE;
+        return client_order(c, "PUT", "/fleet/v1/cluster/level", &body,
+                            "Failed to raise the feature level: ", "Feature level %llu\n",
+                            (unsigned long long) next);
 }
 
 /* Append the units that the cluster has on the awaited hosts: ": a.service, b.service and 3 more". Without
@@ -214,8 +211,6 @@ static void cluster_append_units(Client *c, Text *t, const JsonValue *awaited) {
 static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *awaited = json_value_member(root, "waitsFor");
         _cleanup_text_ Text names = {}, units = {};
-        int r;
-
         if (n > 0)
                 return client_usage("cluster stop-waiting: expected no arguments");
         if (!awaited) {
@@ -232,24 +227,17 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                     "these hosts still run, the units run twice.",
                     names.chars ?: "", units.chars ?: ""))
                 return EXIT_FAILED;
-        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to stop waiting: ");
-        printf("The cluster no longer waits for %s; the units of lost hosts start on other hosts%s\n",
-               names.chars ?: "any host", units.chars ?: "");
-        return EXIT_DONE;
+        return client_order(
+                c, "DELETE", "/fleet/v1/cluster/adopting", NULL, "Failed to stop waiting: ",
+                "The cluster no longer waits for %s; the units of lost hosts start on other hosts%s\n",
+                names.chars ?: "any host", units.chars ?: "");
 }
 
 static int cluster_rekey(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
-        int r;
-
         if (n > 0)
                 return client_usage("cluster rekey: expected no arguments");
-        r = client_request(c, "POST", "/fleet/v1/cluster/rekey", NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to change the cluster key: ");
-        puts("The change of the cluster key has begun; fleetctl ca shows its state");
-        return EXIT_DONE;
+        return client_order(c, "POST", "/fleet/v1/cluster/rekey", NULL, "Failed to change the cluster key: ",
+                            "The change of the cluster key has begun; fleetctl ca shows its state\n");
 }
 
 /* -- cluster secure -- */
@@ -257,8 +245,6 @@ static int cluster_rekey(Client *c, const JsonValue *root, char **args, size_t n
 static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *without = json_value_member(root, "withoutCertificate");
         _cleanup_text_ Text names = {}, body = {};
-        int r;
-
         if (n > 0)
                 return client_usage("cluster secure: expected no arguments");
         if (streq(member_text(root, "peerAuth"), "certificate")) {
@@ -280,11 +266,9 @@ static int cluster_secure(Client *c, const JsonValue *root, char **args, size_t 
                 return EXIT_FAILED;
         if (names.size > 0)
                 client_note("waiting until hosts have certificates and use them: %s", names.chars);
-        r = client_request(c, "POST", "/fleet/v1/cluster/secure", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to require certificates: ");
-        puts("The cluster requires certificates; PeerKey= and the key file can be removed on all hosts");
-        return EXIT_DONE;
+        return client_order(
+                c, "POST", "/fleet/v1/cluster/secure", &body, "Failed to require certificates: ",
+                "The cluster requires certificates; PeerKey= and the key file can be removed on all hosts\n");
 }
 
 static int cluster_run(Client *c, char **args, size_t n, Error *err) {

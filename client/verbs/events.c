@@ -139,7 +139,7 @@ static void note_begin(const Events *all, uint64_t oldest_ms) {
 
         if (all->since_ms == 0 || oldest_ms <= all->since_ms)
                 return;
-        append_event_time(&begin, oldest_ms, 0);
+        append_clock(&begin, oldest_ms, 0, true);
         client_note("no events before %s: the history begins there; the journals of the "
                     "hosts may have more: fleetctl log --since=%s%s%s",
                     begin.chars ?: "", quote, since, quote);
@@ -312,6 +312,13 @@ static bool is_move_from(const Verdict *v, const char *name) {
                strncmp(from, name, size) == 0;
 }
 
+/* Return the presence of the machine that a row is about; "" for other rows. */
+static const char *row_presence(const JsonValue *row, const Verdict *v) {
+        return !streq(member_text(row, "kind"), "presence") ? "" :
+               v->code == VERDICT_LOST_UNREPORTED           ? "lost" :
+                                                              verdict_name(v);
+}
+
 /* Append the presence of the row's machine, or how it ended as a machine of the cluster. */
 static void recent_append_change(Recent *recent, const JsonValue *row, const Verdict *v, Text *t) {
         const char *kind = member_text(row, "kind"), *id = member_text(row, "machine");
@@ -335,7 +342,7 @@ static int recent_add_adoption(Recent *recent, const JsonValue *row, const Verdi
         r = recent_add_moves(recent);
         if (r < 0 || (v->code != VERDICT_RECOVERED && v->code != VERDICT_RESTORED))
                 return r;
-        append_event_time(&t, member_number(row, "last"), recent->now_ms);
+        append_clock(&t, member_number(row, "last"), recent->now_ms, true);
         text_printf(&t, " the cluster was %s", verdict_name(v));
         free(recent->name);
         recent->name = NULL;
@@ -368,7 +375,7 @@ static int recent_add(Recent *recent, const JsonValue *row) {
                 append_removed(&machine, recent->machines, &recent->removed, id);
         else
                 append_machine_name(&machine, recent->machines, id);
-        append_event_time(&t, member_number(row, "last"), recent->now_ms);
+        append_clock(&t, member_number(row, "last"), recent->now_ms, true);
         text_printable(&t, " %s", machine.chars ?: "");
         shut_down = verdict.code == VERDICT_LEFT;
         down = shut_down || streq(presence.chars, "lost");

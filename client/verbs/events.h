@@ -21,9 +21,6 @@ int event_row_read(const JsonValue *root, const char *line, size_t size, EventRo
 
 /* Set what the row states, also one of an older daemon. */
 void row_verdict(const JsonValue *row, Verdict *ret);
-/* Return the presence of a machine that the row reports ("up", "away", "lost", "left"), borrowed; "" for
- * other rows. */
-const char *row_presence(const JsonValue *row, const Verdict *v);
 
 /* The widths of columns, which only grow. */
 typedef struct EventColumns {
@@ -37,9 +34,6 @@ int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine)
 /* Print the row: aligned, and wrapped to the terminal; in a pipe with tabs and full dates. 'followed': at
  * once. */
 int event_row_print(const EventColumns *c, const EventRow *row, const char *machine, bool followed);
-
-/* Append a time as hours, minutes and seconds; with a date unless it is of the day of 'now_ms'; 0: always. */
-void append_event_time(Text *t, uint64_t ms, uint64_t now_ms);
 
 /* No entry of "log" has these matches: print which unit (UNIT=) or machine (MACHINE=) of them nothing knows.
  * 'partly': other machines have not answered. The result is that of a verb. */

@@ -1,8 +1,7 @@
 /* One row of the history as text: what happened, aligned in columns. */
 #include "client/verbs/events.h"
 
-#include <time.h>
-
+#include "client/core/times.h"
 #include "units/verdict_former.h"
 
 enum {
@@ -107,12 +106,6 @@ static bool is_bad(const char *kind, const Verdict *v) {
         return verdict_rows[v->code].bad || (IS_AMONG(kind, kinds_bad) && v->code != VERDICT_CONFIRMED);
 }
 
-const char *row_presence(const JsonValue *row, const Verdict *v) {
-        return !streq(member_text(row, "kind"), "presence") ? "" :
-               v->code == VERDICT_LOST_UNREPORTED           ? "lost" :
-                                                              verdict_name(v);
-}
-
 int event_row_read(const JsonValue *root, const char *line, size_t size, EventRow *ret) {
         const char *kind = member_text(root, "kind"), *reason = member_text(root, "reason");
         _cleanup_text_ Text text = {};
@@ -141,26 +134,13 @@ int event_row_read(const JsonValue *root, const char *line, size_t size, EventRo
 
 /* -- Times -- */
 
-void append_event_time(Text *t, uint64_t ms, uint64_t now_ms) {
-        time_t seconds = (time_t) (ms / 1000), now_s = (time_t) (now_ms / 1000);
-        struct tm when = {}, now = {};
-        char text[32];
-        bool today;
-
-        (void) localtime_r(&seconds, &when);
-        (void) localtime_r(&now_s, &now);
-        today = now_ms > 0 && when.tm_yday == now.tm_yday && when.tm_year == now.tm_year;
-        if (strftime(text, sizeof(text), today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &when) > 0)
-                text_append(t, text);
-}
-
 /* Append what happened, and how often. */
 static void append_text(Text *t, const EventRow *row, uint64_t now_ms) {
         text_append_printable(t, row->text);
         if (row->count < 2)
                 return;
         text_printf(t, "    %llu times since ", (unsigned long long) row->count);
-        append_event_time(t, row->first_ms, now_ms);
+        append_clock(t, row->first_ms, now_ms, true);
 }
 
 /* -- Columns -- */
@@ -175,7 +155,7 @@ static const char *or_none(const char *s) {
 
 /* Set the time and the unit of a row as they are printed. */
 static void row_cells(const EventColumns *c, const EventRow *row, Text *ret_time, Text *ret_unit) {
-        append_event_time(ret_time, row->last_ms, c->now_ms);
+        append_clock(ret_time, row->last_ms, c->now_ms, true);
         text_append_printable(ret_unit, or_none(row->unit));
 }
 

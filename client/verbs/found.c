@@ -135,11 +135,8 @@ static void found_note_machine(Client *c, char **args, size_t n, const char *nam
                         continue;
                 if (client_machines(c, &machines, NULL) < 0)
                         return;
-                for (size_t k = 0; k < machines.n; k++)
-                        if (same_string(machines.machines[k].hostname, args[i])) {
-                                client_note("%s is a machine: fleetctl help maintain", args[i]);
-                                return;
-                        }
+                if (listing_next_namesake(&machines, args[i], &(size_t) { 0 }))
+                        client_note("%s is a machine: fleetctl help maintain", args[i]);
                 return;
         }
 }

@@ -77,13 +77,24 @@ bool help_note_foreign(const char *name) {
         return true;
 }
 
+/* Print the names of all topics on standard error. */
+static void topics_note_all(void) {
+        _cleanup_text_ Text t = {};
+
+        for (const Topic *topic = topics; topic->name; topic++)
+                text_printf(&t, " %s", topic->name);
+        if (t.size > 0)
+                fprintf(stderr, "fleetctl: topics:%s\n", t.chars);
+}
+
 /* Scripts know the line and the exit status of fleet, which printed its whole help before. */
 static int fail_topic(const Verb *const *verbs, const char *name) {
         Suggestion nearest = { .typed = name };
         bool interactive = client_is_interactive();
 
         verbs_consider(verbs, &nearest);
-        topics_consider(&nearest);
+        for (const Topic *t = topics; t->name; t++)
+                suggest_consider(&nearest, t->name);
         if (!interactive)
                 fprintf(stderr, "Unknown help topic [`%s`].\n", name);
         else if (nearest.nearest)

@@ -56,10 +56,9 @@ static Format format_of(const char *output) {
                 [FORMAT_SHORT] = "short", [FORMAT_UNIX] = "short-unix", [FORMAT_JSON] = "json"
         };
 
-        for (size_t i = 0; i < ELEMENTS(names); i++)
-                if (streq(output, names[i]))
-                        return (Format) i;
-        return FORMAT_OTHER;
+        int format = parse_name(output, names, ELEMENTS(names));
+
+        return format < 0 ? FORMAT_OTHER : (Format) format;
 }
 
 /* Return the time of "1700000000.123456 host ..." or "__REALTIME_TIMESTAMP":"1700000000123456" in us; 0:

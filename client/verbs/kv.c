@@ -27,6 +27,18 @@ static int write_value(Client *c, const Reply *reply, Error *err) {
         return error_set(err, -EIO, "Failed to write %s: %s", file, strerror(errno));
 }
 
+/* Read the bytes of a value. -ENODATA for any other answer: the v2 API has the error message. */
+static int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
+        _cleanup_text_ Text path = {};
+
+        text_append(&path, "/fleet/v1/kv/value");
+        kv_append_clean(&path, key, true);
+        if (c->options.quorum)
+                text_append(&path, "?quorum=true");
+        TRY(connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err));
+        return ret->status == 200 ? 0 : -ENODATA;
+}
+
 static int kv_get(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
         _cleanup_reply_ Reply reply = {};
@@ -459,20 +471,10 @@ static const Verb *const kv_verbs[] = {
         &verb_kv_exec_watch, &verb_kv_lock, &verb_kv_txn, &verb_kv_export, &verb_kv_import, NULL,
 };
 
-/* Return the verb for one of etcdctl; NULL: it has the same name, or none. */
-static const char *kv_verb_of_etcd(const char *name) {
-        static const char *const rows[][2] = {
-                { "del", "rm" },   { "delete", "rm" }, { "list", "ls" },
-                { "mkdir", "mk" }, { "put", "set" },   { "update", "set" },
-        };
-
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (streq(rows[i][0], name))
-                        return rows[i][1];
-        return NULL;
-}
-
 static int kv_verb_run(Client *c, char **args, size_t n, Error *err) {
+        static const char *const of_etcd[][2] = {
+                { "rm", "del delete" }, { "ls", "list" }, { "mk", "mkdir" }, { "set", "put update" }
+        };
         const char *nearest = NULL;
         const Verb *verb;
 
@@ -490,7 +492,7 @@ static int kv_verb_run(Client *c, char **args, size_t n, Error *err) {
                 return client_run(c, verb, args + 1, n - 1, err);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-        nearest = kv_verb_of_etcd(args[0]) ?: verb_nearest(kv_verbs, args[0]);
+        nearest = words_find(of_etcd, ELEMENTS(of_etcd), args[0]) ?: verb_nearest(kv_verbs, args[0]);
         if (nearest)
                 fprintf(stderr, "fleetctl: did you mean kv %s?\n", nearest);
         fputs("Run 'fleetctl help kv' for usage.\n", stderr);

@@ -68,9 +68,6 @@ int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
 /* Append the key as stored: one slash before each part, none at the end; "" for the root. */
 void kv_append_clean(Text *t, const char *key, bool escaped);
 
-/* Read the bytes of a value. -ENODATA for any other answer: the v2 API has the error message. */
-int kv_value(Client *c, const char *key, Reply *ret, Error *err);
-
 typedef struct KvListed {
         char *key, *value; /* owned by the page; terminated */
         size_t key_size, value_size;

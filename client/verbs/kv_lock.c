@@ -8,8 +8,7 @@
  * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
  * SIGKILL at the expiry. All requests end before the SIGTERM. */
 #include <limits.h>
-#include <time.h>
-
+#include "base/clock.h"
 #include "client/verbs/kv.h"
 #include "client/core/subprocess.h"
 
@@ -36,14 +35,6 @@ typedef struct Lock {
         bool stopped;     /* the command got SIGTERM for a lost lock */
 } Lock;
 
-/* Return the time including suspends: the cluster time continues meanwhile. */
-static uint64_t now_ms(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
-
 static uint64_t lock_ends_ms(const Lock *lock) {
         return lock->refreshed_ms + lock->ttl * 1000;
 }
@@ -64,7 +55,7 @@ static bool lock_refresh(Lock *lock) {
         Error err = {};
         int r;
 
-        lock->asked_ms = now_ms();
+        lock->asked_ms = clock_boot_ms();
         if (lock->asked_ms >= lock_stop_ms(lock)) {
                 if (!lock->lost)
                         client_note("lock lost: not refreshed for %llu s",
@@ -81,7 +72,8 @@ static bool lock_refresh(Lock *lock) {
         connection_limit(lock->client->connection, 0);
         if (r == 0)
                 lock->refreshed_ms = lock->asked_ms;
-        else if ((r == -EREMOTEIO && request.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
+        else if ((r == -EREMOTEIO && request.code == CODE_NOT_FOUND) ||
+                 clock_boot_ms() >= lock_stop_ms(lock)) {
                 client_note("lock lost: %s", error_text(&err, r));
                 lock->lost = true;
         }
@@ -89,7 +81,7 @@ static bool lock_refresh(Lock *lock) {
 }
 
 static bool lock_refresh_if_due(Lock *lock) {
-        return now_ms() < lock_due_ms(lock) || lock_refresh(lock);
+        return clock_boot_ms() < lock_due_ms(lock) || lock_refresh(lock);
 }
 
 /* The tick of subprocess_run(): refresh the lock, or stop the command and its descendants. */
@@ -98,10 +90,10 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         uint64_t now;
 
         if (!lock->lost && lock_refresh_if_due(lock)) {
-                now = now_ms();
+                now = clock_boot_ms();
                 return MAX(MIN(lock_due_ms(lock), lock_stop_ms(lock)), now + 1) - now;
         }
-        now = now_ms();
+        now = clock_boot_ms();
         if (now >= lock_ends_ms(lock))
                 *ret_signal = SIGKILL; /* repeated: a process may have been forked meanwhile */
         else if (!lock->stopped)
@@ -131,7 +123,7 @@ static int lock_queue(Lock *lock) {
         kv_append_key(&request.path, lock->directory.chars);
         kv_add_field(&request.form, "value", holder);
         kv_add_number(&request.form, "ttl", lock->ttl);
-        lock->refreshed_ms = lock->asked_ms = now_ms();
+        lock->refreshed_ms = lock->asked_ms = clock_boot_ms();
         r = kv_send(lock->client, &request, &err);
         if (r < 0) {
                 (void) client_fail_after(r, &err, "Error:  ");

@@ -33,17 +33,6 @@ int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size) {
                                   read_file_at(AT_FDCWD, path, max, ret, ret_size);
 }
 
-int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
-        _cleanup_text_ Text path = {};
-
-        text_append(&path, "/fleet/v1/kv/value");
-        kv_append_clean(&path, key, true);
-        if (c->options.quorum)
-                text_append(&path, "?quorum=true");
-        TRY(connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err));
-        return ret->status == 200 ? 0 : -ENODATA;
-}
-
 void kv_append_clean(Text *t, const char *key, bool escaped) {
         for (size_t n; *key; key += n) {
                 n = strspn(key, "/");

@@ -139,16 +139,6 @@ static int leave_wait(Client *c, const char *cluster, const char *name, Error *e
         return r;
 }
 
-static int leave_cancel(Client *c, const char *name, Error *err) {
-        int r;
-
-        r = client_request(c, "DELETE", "/fleet/v1/cluster/leave", NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to cancel the leave: ");
-        printf("%s stays in the cluster; units that have moved do not move back\n", name);
-        return EXIT_DONE;
-}
-
 static int leave_run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text name = {}, cluster = {};
@@ -166,7 +156,9 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
         if (name.error < 0 || cluster.error < 0)
                 return -ENOMEM;
         if (c->options.cancel)
-                return leave_cancel(c, name.chars, err);
+                return client_order(
+                        c, "DELETE", "/fleet/v1/cluster/leave", NULL, "Failed to cancel the leave: ",
+                        "%s stays in the cluster; units that have moved do not move back\n", name.chars);
         if (streq(member_text(root, "step"), "none")) {
                 if (!client_confirm(
                             c, "Leave?",
@@ -174,12 +166,13 @@ static int leave_run(Client *c, char **args, size_t n, Error *err) {
                             "identity are moved to /var/lib/fleet/old.",
                             name.chars))
                         return EXIT_FAILED;
-                r = client_request(c, "POST", "/fleet/v1/cluster/leave", NULL, NULL, err);
-                if (r < 0)
-                        return client_fail_after(r, err, "Failed to leave: ");
-                printf("%s leaves its cluster. It continues without this command; to cancel: fleetctl leave "
-                       "--cancel\n",
-                       name.chars);
+                r = client_order(
+                        c, "POST", "/fleet/v1/cluster/leave", NULL, "Failed to leave: ",
+                        "%s leaves its cluster. It continues without this command; to cancel: fleetctl leave "
+                        "--cancel\n",
+                        name.chars);
+                if (r != EXIT_DONE)
+                        return r;
                 (void) fflush(stdout);
         }
         return c->options.no_block ? EXIT_DONE : leave_wait(c, cluster.chars ?: "", name.chars, err);

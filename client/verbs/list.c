@@ -1,4 +1,5 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
+#include "base/clock.h"
 #include "client/core/listing.h"
 #include "client/core/machines.h"
 #include "client/core/notes.h"
@@ -6,7 +7,11 @@
 #include "client/core/unit.h"
 #include "client/verbs/list_columns.h"
 
-enum { COLUMNS_MAX = 64 };
+enum {
+        COLUMNS_MAX = 64,
+        FACTS_MS = 3000, /* until the first list of a new host has its machine */
+        FACTS_POLL_MS = 100,
+};
 
 typedef struct Choice {
         const char *fields; /* names, separated by commas; borrowed */
@@ -198,7 +203,7 @@ static bool machine_exists(const Client *c, const List *list, const ListData *d)
 static int list_missing(const List *list, const Names *names, const Listing *l, Names *ret) {
         for (size_t i = 0; i < names->n; i++) {
                 const Names one = { .items = &names->items[i], .n = 1 };
-                bool found = patterns_have_glob(&one);
+                bool found = strpbrk(names->items[i], "*?[");
 
                 for (size_t k = 0; k < l->n && !found; k++)
                         found = has_name(list, list_item(l, k), &one);
@@ -242,6 +247,34 @@ static int list_note_missing(Client *c, const List *list, const Names *missing, 
         return status;
 }
 
+/* Return whether the facts of a machine are about to be published: its fleetd has just started. */
+static bool list_expects_facts(Client *c) {
+        _cleanup_listing_ Listing all = {};
+
+        if (client_all_machines(c, &all, NULL) < 0)
+                return false;
+        for (size_t i = 0; i < all.n; i++) {
+                const ApiMachine *m = &all.machines[i];
+
+                if (!m->agentless && (machine_is_there(m) || m->since_ms == 0))
+                        return true;
+        }
+        return all.n == 0;
+}
+
+/* Read the machines again while there are none: a cluster has one at least, unless no host has an agent. */
+static int list_wait_machines(Client *c, Listing *ret, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + FACTS_MS;
+        int r = 0;
+
+        while (r >= 0 && ret->n == 0 && clock_monotonic_ms() < end_ms && list_expects_facts(c)) {
+                (void) usleep(FACTS_POLL_MS * 1000);
+                listing_done(ret);
+                r = client_machines(c, ret, err);
+        }
+        return r;
+}
+
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
@@ -249,7 +282,7 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
                 return client_local(c, &d->items, &d->machines, err);
         r = (c->options.all ? client_all_machines : list->read)(c, &d->items, err);
         if (r >= 0 && !list->in_state)
-                return client_wait_machines(c, &d->items, err);
+                return list_wait_machines(c, &d->items, err);
         if (r < 0)
                 return r;
         r = client_all_machines(c, &d->machines, err);
@@ -357,6 +390,16 @@ static const List lists[] = {
                          "sub states of systemd" },
 };
 
+/* On a terminal, print which hosts a restored or recovered cluster waits for. It begins with one member. */
+static void list_note_unreported(Client *c, const Listing *machines) {
+        size_t n_members = 0;
+
+        for (size_t i = 0; i < machines->n; i++)
+                n_members += machines->machines[i].role && *machines->machines[i].role;
+        if (n_members <= 1 && client_is_interactive())
+                client_note_awaited(c, "their presence is not known yet");
+}
+
 /* Print the table, and messages about the items and the arguments. 'missing': names without an item. */
 static int list_print(Client *c, const List *list, const Choice *choice, const ListData *d,
                       const Names *missing, Error *err) {
@@ -373,7 +416,7 @@ static int list_print(Client *c, const List *list, const Choice *choice, const L
                         client_note("%s: %s", m->hostname ?: m->id, m->problem);
         }
         if (!list->in_state)
-                client_note_unreported(c, &d->items);
+                list_note_unreported(c, &d->items);
         status = list_note_missing(c, list, missing, err);
         if (status == EXIT_DONE && d->items.n == 0 && missing->n == 0 && !d->unknown_machine &&
             client_is_interactive() &&

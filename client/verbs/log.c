@@ -62,7 +62,7 @@ static int log_entry_print(Log *l, const LogEntry *e) {
                 return 0;
         }
         if (isatty(STDOUT_FILENO)) /* the time alone for entries of today */
-                append_clock(&t, e->at_us / 1000, true);
+                append_clock(&t, e->at_us / 1000, clock_real_ms(), true);
         else
                 text_append(&t, times_date(e->at_us / 1000, date));
         text_append(&t, " ");
@@ -351,6 +351,15 @@ static int log_add_source(Log *l, const ApiMachine *machine) {
         log_append_name(&name, s);
         l->name_width = MAX(l->name_width, (int) name.size);
         return name.error;
+}
+
+/* Return whether it is known that the machine may never return: it has been lost, or has left, for an hour,
+ * or was replaced. */
+static bool machine_is_gone(const JsonValue *cluster, const ApiMachine *m) {
+        uint64_t age_ms = machine_age(cluster, m);
+
+        return machine_is_replaced(m) ||
+               (!machine_is_there(m) && age_ms >= MACHINE_GONE_MS && age_ms != UINT64_MAX);
 }
 
 /* Select all machines but those that are gone. Without an answer about the cluster, none is known to be. */

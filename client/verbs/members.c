@@ -252,15 +252,11 @@ static int machine_set(Client *c, char **args, size_t n, Error *err) {
 }
 
 static int machine_rekey(Client *c, size_t n, Error *err) {
-        int r;
-
         if (n > 0)
                 return client_usage("machine rekey: expected no arguments: it is for this host");
-        r = client_request(c, "POST", "/fleet/v1/cluster/host/rekey", NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to change the key of this host: ");
-        puts("This host has made another key; the former one ends when the new one was used");
-        return EXIT_DONE;
+        return client_order(
+                c, "POST", "/fleet/v1/cluster/host/rekey", NULL, "Failed to change the key of this host: ",
+                "This host has made another key; the former one ends when the new one was used\n");
 }
 
 static int machine_run(Client *c, char **args, size_t n, Error *err) {

@@ -14,11 +14,9 @@ enum {
         WHAT_WIDTH = 60, /* columns in a pipe; longer descriptions are not aligned with others */
         WHAT_MIN = 28,   /* columns on a terminal: with less space, the next command is left out */
         REVERTED_SHOWN = 3,
-        LABEL_WIDTH = 11,         /* columns before the text of a line below the problems */
-        HISTORY_MS = 3600000,     /* rows of this time are read, */
-        HISTORY_MAX = 1000,       /* up to this number */
-        RESTART_LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
-        LOOP_COUNT = 5,           /* and this was one of as many */
+        LABEL_WIDTH = 11,     /* columns before the text of a line below the problems */
+        HISTORY_MS = 3600000, /* rows of this time are read, */
+        HISTORY_MAX = 1000,   /* up to this number */
 };
 
 void view_done(View *v) {
@@ -78,23 +76,6 @@ int view_read_history(Client *c, View *v, const char *unit, Error *err) {
                 v->n_history++;
         }
         return 0;
-}
-
-bool history_is_loop(const JsonValue *row) {
-        Verdict v;
-
-        row_verdict(row, &v);
-        return (v.code == VERDICT_UNIT_RESTARTS || v.code == VERDICT_UNIT_RESTARTS_FAILED) &&
-               member_number(row, "count") >= LOOP_COUNT &&
-               member_number(row, "last") + RESTART_LOOP_MS >= clock_real_ms();
-}
-
-void history_append_loop(Text *t, const JsonValue *row, const char *place) {
-        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
-                    (unsigned long long) member_number(row, "count"));
-        append_clock(t, member_number(row, "first"), false);
-        text_append(t, ", last");
-        append_age(t, member_number(row, "last"));
 }
 
 /* Read a page of the problems; *token is that of the next one, or NULL. */
@@ -227,6 +208,16 @@ static void print_critical(const View *v, Text *t) {
                 text_printable(t, "the hosts without %s", member_text(settings, "spread"));
         }
         text_append(t, " stops writes");
+}
+
+/* The same of a member of the cluster, which may be no machine. */
+static void append_member_name(Text *t, const Listing *machines, const JsonValue *member) {
+        const char *id = member_text(member, "id");
+
+        if (listing_machine(machines, id))
+                append_machine_name(t, machines, id);
+        else
+                text_append(t, member_label(member));
 }
 
 static void print_voters(const View *v) {

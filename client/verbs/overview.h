@@ -22,12 +22,6 @@ typedef struct View {
 int view_read_history(Client *c, View *v, const char *unit, Error *err);
 void view_done(View *v);
 
-/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
-bool history_is_loop(const JsonValue *row);
-/* Append the loop on the machine named 'place': "restarts in a loop on beta: at least 9 times since 12:04,
- * last 2 s ago". */
-void history_append_loop(Text *t, const JsonValue *row, const char *place);
-
 /* Return whether a member of "voters" votes: older daemons list voters only. */
 bool member_is_voter(const JsonValue *member);
 

@@ -69,24 +69,6 @@ static bool recovery_is_confirmed(const Recovery *r) {
 
 #define ROOT_PATHS "/usr/local/sbin:/usr/sbin:/sbin"
 
-/* Return whether the shell of run_script() finds fleetd. */
-static bool has_fleetd(void) {
-        _cleanup_text_ Text all = {}, path = {};
-
-        text_printf(&all, "%s:" ROOT_PATHS, getenv("PATH") ?: "");
-        for (const char *s = all.chars ?: ""; *s; s += strspn(s, ":")) {
-                size_t size = strcspn(s, ":");
-
-                text_clear(&path);
-                text_append_bytes(&path, s, size);
-                text_append(&path, "/fleetd");
-                if (path.error == 0 && access(path.chars, X_OK) == 0)
-                        return true;
-                s += size;
-        }
-        return false;
-}
-
 /* Run a command with fleetd of this host in the path of root. Return its exit status. */
 static int run_script(const char *script, const char *first, const char *second) {
         _cleanup_free_ char *all = NULL;
@@ -460,7 +442,7 @@ int recover_write_keys(Client *c, const char *file, Error *err) {
         json_value_free(recovery.cluster);
         if (r < 0)
                 return r;
-        if (!has_fleetd())
+        if (run_script("sh -c 'command -v fleetd >/dev/null'", NULL, NULL) != EXIT_DONE)
                 return error_set(err, -ENOENT,
                                  "no fleetd is installed here: --cluster-key reads and writes files of the "
                                  "host; run fleetctl backup --cluster-key=%s on the host",

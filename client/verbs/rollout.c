@@ -373,22 +373,13 @@ void rollout_goals_done(RolloutGoals *goals) {
 
 /* -- rollout -- */
 
-static void print_done(const Set *set, const char *done) {
-        _cleanup_text_ Text line = {};
-
-        text_printable(&line, "%s: %s", rollout_set_text(set, "name"), done);
-        (void) output_built(&line);
-}
-
 /* Pause, resume or promote the rollout of one unit. */
 static int rollout_request(Client *c, const char *request, const char *unit, Error *err) {
-        static const struct {
-                const char *request, *done;
-        } words[] = { { "pause", "paused; steps in progress finish" },
-                      { "resume", "resumed" },
-                      { "promote", "promoted; the other instances are updated" } };
+        static const char *const done[][2] = { { "paused; steps in progress finish", "pause" },
+                                               { "resumed", "resume" },
+                                               { "promoted; the other instances are updated", "promote" } };
         _cleanup_sets_ Sets s = { .client = c };
-        _cleanup_text_ Text body = {};
+        _cleanup_text_ Text body = {}, line = {};
         Set *set;
         int r;
 
@@ -403,9 +394,9 @@ static int rollout_request(Client *c, const char *request, const char *unit, Err
         r = client_request(c, "PUT", client_path(&set->path), &body, NULL, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to %s the rollout: ", request);
-        for (size_t i = 0; i < ELEMENTS(words); i++)
-                if (streq(words[i].request, request))
-                        print_done(set, words[i].done);
+        text_printable(&line, "%s: %s", rollout_set_text(set, "name"),
+                       words_find(done, ELEMENTS(done), request));
+        (void) output_built(&line);
         return EXIT_DONE;
 }
 
@@ -460,16 +451,13 @@ static int sets_print_json(const Sets *s, Error *err) {
 static bool note_request(Client *c, char **args, size_t n) {
         static const char *const instead[][2] = { { "history", "history" },
                                                   { "restart", "restart" },
-                                                  { "status", "rollout" } };
+                                                  { "rollout", "status" } };
         Suggestion suggestion = { .typed = n == 2 ? args[0] : "" };
         _cleanup_free_ char *name = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        const char *verb = NULL;
+        const char *verb = words_find(instead, ELEMENTS(instead), suggestion.typed);
         Error err = {};
 
-        for (size_t i = 0; i < ELEMENTS(instead); i++)
-                if (streq(instead[i][0], suggestion.typed))
-                        verb = instead[i][1];
         suggest_consider(&suggestion, "pause");
         suggest_consider(&suggestion, "resume");
         suggest_consider(&suggestion, "promote");

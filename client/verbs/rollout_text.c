@@ -21,30 +21,22 @@ void rollout_append_instance(Text *t, const JsonValue *instance, const char *hea
 }
 
 void rollout_append_summary(Text *t, const JsonValue *answer) {
-        const uint64_t of = member_number(answer, "of"), updating = member_number(answer, "updating"),
-                       failed = member_number(answer, "failed"),
-                       behind = member_number(answer, "unreachable"), other = member_number(answer, "behind"),
-                       waiting = member_number(answer, "waiting"), loaded = member_number(answer, "loaded"),
-                       finished = member_number(answer, "finished");
+        static const char *const counts[][2] = {
+                { "loaded", "loaded" }, { "finished", "finished" },  { "updating", "in progress" },
+                { "failed", "failed" }, { "unreachable", "behind" }, { "waiting", "waiting for a machine" },
+        };
+        uint64_t other = member_number(answer, "behind");
 
         text_append_printable(t, rollout_is(answer, "none") ? "no rollout" : member_text(answer, "state"));
-        text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"), of);
+        text_printf(t, ", %" PRIu64 " of %" PRIu64 " available", member_number(answer, "available"),
+                    member_number(answer, "of"));
         /* Nothing changes until a request: the instances that may serve with another text count, too. */
         if (other > 0 && (rollout_is(answer, "paused") || rollout_is(answer, "held")))
                 text_printf(t, " with revision %" PRIu64 ", %" PRIu64 " with another revision",
                             member_number(answer, "revision"), other);
-        if (loaded > 0)
-                text_printf(t, ", %" PRIu64 " loaded", loaded);
-        if (finished > 0)
-                text_printf(t, ", %" PRIu64 " finished", finished);
-        if (updating > 0)
-                text_printf(t, ", %" PRIu64 " in progress", updating);
-        if (failed > 0)
-                text_printf(t, ", %" PRIu64 " failed", failed);
-        if (behind > 0)
-                text_printf(t, ", %" PRIu64 " behind", behind);
-        if (waiting > 0)
-                text_printf(t, ", %" PRIu64 " waiting for a machine", waiting);
+        for (size_t i = 0; i < ELEMENTS(counts); i++)
+                if (member_number(answer, counts[i][0]) > 0)
+                        text_printf(t, ", %" PRIu64 " %s", member_number(answer, counts[i][0]), counts[i][1]);
 }
 
 static void print_head(const JsonValue *answer) {

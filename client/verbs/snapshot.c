@@ -293,8 +293,7 @@ int snapshot_read(Client *c, Snapshot *ret, Error *err) {
                                          "socket of a host, as root");
                 HASH_SRT(hh, s.keys.table, by_key);
                 HASH_SRT(hh, s.fleet.table, by_key);
-                *ret = s;
-                s = (Snapshot) {};
+                *ret = TAKE_STRUCT(s);
         }
         if (r == -ESTALE)
                 return error_set(err, r,

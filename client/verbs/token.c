@@ -1,6 +1,5 @@
 /* token and ca: permission for other hosts to join the cluster, and the roots of its CA. */
-#include <time.h>
-
+#include "base/clock.h"
 #include "base/parse.h"
 #include "client/core/client.h"
 #include "client/core/listing.h"
@@ -180,7 +179,6 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
         _cleanup_table_ Table table = table_begin(
                 "TOKEN,STATE,USES,EXPIRES,BY,FROM,REPLACES,RESTRICTED,HOSTS");
         _cleanup_json_ JsonValue *root = NULL;
-        struct timespec now = {};
         int r;
 
         if (n > 0)
@@ -190,9 +188,8 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
                 return client_fail_after(r, err, "Failed to list tokens: ");
         if (!root)
                 return EXIT_DONE;
-        (void) clock_gettime(CLOCK_REALTIME, &now);
         JSON_EACH(item, json_value_member(root, "tokens"))
-                token_add_row(&table, item, (uint64_t) now.tv_sec * 1000);
+                token_add_row(&table, item, clock_real_ms());
         table_fit(&table, "REPLACES,RESTRICTED,FROM,HOSTS,BY,USES");
         return table_print(&table, true);
 }
@@ -201,18 +198,13 @@ static int token_list(Client *c, char **args, size_t n, Error *err) {
 
 static int token_revoke(Client *c, char **args, size_t n, Error *err) {
         _cleanup_text_ Text path = {};
-        int r;
 
         if (n != 1)
                 return client_usage("token revoke: expected the ID of a token, which token ls prints");
         if (parse_hex_id(args[0], 12) < 0)
                 return client_usage("token revoke: expected an ID of 12 hex digits, which token ls prints");
-        text_printf(&path, "/fleet/v1/cluster/tokens/%s", args[0]);
-        r = client_request(c, "DELETE", client_path(&path), NULL, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to revoke the token: ");
-        printf("Token %s is revoked\n", args[0]);
-        return EXIT_DONE;
+        return client_order(c, "DELETE", client_path_of(&path, "/fleet/v1/cluster/tokens/", args[0], ""),
+                            NULL, "Failed to revoke the token: ", "Token %s is revoked\n", args[0]);
 }
 
 static int token_run(Client *c, char **args, size_t n, Error *err) {
@@ -260,7 +252,6 @@ static int ca_print(const JsonValue *root) {
 
 static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
         _cleanup_text_ Text body = {};
-        int r;
 
         if (*member_text(root, "rotation") && !c->options.compromised)
                 return ca_print(root);
@@ -274,11 +265,8 @@ static int ca_rotate(Client *c, const JsonValue *root, Error *err) {
                     c->options.compromised ? ", and another cluster key the present one" : "",
                     c->options.compromised ? "all tokens" : "tokens of the former root"))
                 return EXIT_FAILED;
-        r = client_request(c, "POST", "/fleet/v1/cluster/ca/rotate", &body, NULL, err);
-        if (r < 0)
-                return client_fail_after(r, err, "Failed to rotate the CA: ");
-        puts("The rotation has begun; fleetctl ca shows its state");
-        return EXIT_DONE;
+        return client_order(c, "POST", "/fleet/v1/cluster/ca/rotate", &body, "Failed to rotate the CA: ",
+                            "The rotation has begun; fleetctl ca shows its state\n");
 }
 
 static int ca_run(Client *c, char **args, size_t n, Error *err) {

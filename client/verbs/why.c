@@ -1,13 +1,20 @@
 /* why: the state and the placement of units, explained. */
 
+#include "base/clock.h"
 #include "client/core/machines.h"
 #include "client/core/notes.h"
 #include "client/core/state_text.h"
+#include "client/core/times.h"
 #include "client/core/unit.h"
+#include "client/verbs/events.h"
 #include "client/verbs/overview.h"
 #include "client/verbs/rollout_text.h"
 
-enum { CONTINUED = 4 }; /* columns before the rest of a line on a narrow terminal */
+enum {
+        CONTINUED = 4,            /* columns before the rest of a line on a narrow terminal */
+        RESTART_LOOP_MS = 120000, /* a unit restarts in a loop if its last restart is not older, */
+        LOOP_COUNT = 5,           /* and this was one of as many */
+};
 
 /* The name of a machine for people: with its short ID, if another machine has the same name. */
 static const char *machine_label(const JsonValue *m) {
@@ -29,6 +36,26 @@ static ApiState reported_state(const JsonValue *root, const JsonValue *m) {
         (void) json_read_string(m, "why", &s.why, NULL);
         s.available = member_bool(m, "available");
         return s;
+}
+
+/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
+static bool history_is_loop(const JsonValue *row) {
+        Verdict v;
+
+        row_verdict(row, &v);
+        return (v.code == VERDICT_UNIT_RESTARTS || v.code == VERDICT_UNIT_RESTARTS_FAILED) &&
+               member_number(row, "count") >= LOOP_COUNT &&
+               member_number(row, "last") + RESTART_LOOP_MS >= clock_real_ms();
+}
+
+/* Append the loop on the machine named 'place': "restarts in a loop on beta: at least 9 times since 12:04,
+ * last 2 s ago". */
+static void history_append_loop(Text *t, const JsonValue *row, const char *place) {
+        text_printf(t, "restarts in a loop on %s: at least %llu times since ", place,
+                    (unsigned long long) member_number(row, "count"));
+        append_clock(t, member_number(row, "first"), clock_real_ms(), false);
+        text_append(t, ", last");
+        append_age(t, member_number(row, "last"));
 }
 
 /* Print the loop in which the unit is restarted on the machine: between two failures, its state is that of
