@@ -36,29 +36,6 @@ static void a_unit_record_keeps_text_owner_and_path(void **state) {
         assert_string_equal(again->path, "/etc/fleet/units/a.service");
 }
 
-static void facts_are_read_back_and_unknown_members_skipped(void **state) {
-        static const char json[] =
-                "{\"address\":\"10.0.0.1\",\"boot\":\"b1\",\"metadata\":{\"host\":\"h1\",\"zone\":\"a\"},"
-                "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"quadlet\":true,\"raftId\":3,\"version\":\"0."
-                "1.0\"}";
-        static const char newer[] = "{\"capacity\":{\"cpu\":[1,2]},\"name\":\"alpha\"}";
-        _cleanup_machine_ Machine machine = {}, other = {};
-        _cleanup_text_ Text t = {};
-
-        assert_int_equal(stored_facts_read(json, strlen(json), &machine, NULL), 0);
-        assert_string_equal(machine.name, "alpha");
-        assert_int_equal(machine.raft_id, 3);
-        assert_true(machine.quadlet);
-        assert_string_equal(pairs_get(&machine.metadata, "zone"), "a");
-        stored_facts_write(&t, &machine);
-        assert_text(&t, json);
-
-        assert_int_equal(stored_facts_read(newer, strlen(newer), &other, NULL), 0);
-        assert_string_equal(other.name, "alpha");
-        assert_null(other.address);
-        assert_false(other.quadlet);
-}
-
 /* A restricted host writes its own facts, and fleetctl ssh passes the address to ssh. */
 static void an_address_of_facts_that_is_no_ip_address_counts_as_absent(void **state) {
         static const struct {
@@ -93,76 +70,28 @@ static void an_address_of_facts_that_is_no_ip_address_counts_as_absent(void **st
         }
 }
 
-static void assignments_presences_and_states_are_read_back(void **state) {
-        static const char assignment_json[] =
-                "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
-                "\"term\":4,\"unit\":1712}";
-        static const char presence_json[] =
-                "{\"away\":5,\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
-        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
-                                         "\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit failed\","
-                                         "\"since\":7,\"sub\":\"dead\"}";
-        static const char active_json[] = "{\"active\":\"active\",\"invocation\":"
-                                          "\"0123456789abcdef0123456789abcdef\",\"load\":\"loaded\","
-                                          "\"since\":7,\"sub\":\"running\"}";
-        _cleanup_unit_state_ UnitState unit_state = {};
-        _cleanup_text_ Text t = {};
-        static const char problem_json[] =
-                "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
-        _cleanup_assignment_ Assignment assignment = {};
-        _cleanup_problem_ Problem problem = {};
-        PresenceRecord presence;
+static void a_problem_is_read_back_and_an_older_daemon_knows_its_kind(void **state) {
+        static const struct {
+                const char *json;
+                ProblemKind kind;
+        } rows[] = {
+                { "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}",
+                  PROBLEM_HELD },
+                { "{\"kind\":\"refused\",\"warning\":true}", PROBLEM_WARNED },
+                { "{\"kind\":\"refused\",\"unowned\":true,\"warning\":true}", PROBLEM_UNOWNED },
+        };
+        Problem none = {};
 
-        assert_int_equal(stored_assignment_read(assignment_json, strlen(assignment_json), &assignment, NULL),
-                         0);
-        assert_int_equal(assignment.kind, ASSIGNMENT_RUN);
-        assert_int_equal(assignment.unit_index, 1712);
-        stored_assignment_write(&t, &assignment);
-        assert_text(&t, assignment_json);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_problem_ Problem problem = {};
+                _cleanup_text_ Text t = {};
 
-        text_clear(&t);
-        assert_int_equal(stored_presence_read(presence_json, strlen(presence_json), &presence, NULL), 0);
-        assert_int_equal(presence.presence, PRESENCE_AWAY);
-        assert_int_equal(presence.verdict.code, VERDICT_NONE);
-        stored_presence_write(&t, &presence);
-        assert_text(&t, presence_json);
-
-        text_clear(&t);
-        assert_int_equal(stored_state_read(state_json, strlen(state_json), &unit_state, NULL), 0);
-        assert_true(unit_state.done);
-        assert_string_equal(unit_state.reason, "a unit failed");
-        assert_string_equal(unit_state.invocation, "");
-        stored_state_write(&t, &unit_state);
-        assert_text(&t, state_json);
-
-        text_clear(&t);
-        unit_state_done(&unit_state);
-        assert_int_equal(stored_state_read(active_json, strlen(active_json), &unit_state, NULL), 0);
-        assert_string_equal(unit_state.invocation, "0123456789abcdef0123456789abcdef");
-        stored_state_write(&t, &unit_state);
-        assert_text(&t, active_json);
-
-        text_clear(&t);
-        assert_int_equal(stored_problem_read(problem_json, strlen(problem_json), &problem, NULL), 0);
-        assert_int_equal(problem.kind, PROBLEM_HELD);
-        assert_true(problem.confirmed);
-        stored_problem_write(&t, &problem);
-        assert_text(&t, problem_json);
-        assert_int_equal(stored_problem_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
-        text_clear(&t);
-        problem_record_done(&problem);
-        problem.kind = PROBLEM_WARNED;
-        stored_problem_write(&t, &problem); /* an older daemon knows this kind */
-        assert_text(&t, "{\"kind\":\"refused\",\"warning\":true}");
-        assert_int_equal(stored_problem_read(t.chars, t.size, &problem, NULL), 0);
-        assert_int_equal(problem.kind, PROBLEM_WARNED);
-        text_clear(&t);
-        problem_record_done(&problem);
-        problem.kind = PROBLEM_UNOWNED;
-        stored_problem_write(&t, &problem);
-        assert_text(&t, "{\"kind\":\"refused\",\"unowned\":true,\"warning\":true}");
-        assert_int_equal(stored_problem_read(t.chars, t.size, &problem, NULL), 0);
-        assert_int_equal(problem.kind, PROBLEM_UNOWNED);
+                assert_int_equal(stored_problem_read(rows[i].json, strlen(rows[i].json), &problem, NULL), 0);
+                assert_int_equal(problem.kind, rows[i].kind);
+                stored_problem_write(&t, &problem);
+                assert_text(&t, rows[i].json);
+        }
+        assert_int_equal(stored_problem_read("{\"kind\":\"lost\"}", 15, &none, NULL), -EBADMSG);
 }
 
 static void invalid_records_are_rejected_with_a_message(void **state) {
@@ -171,9 +100,6 @@ static void invalid_records_are_rejected_with_a_message(void **state) {
         } rows[] = {
                 { "{\"order\":\"jump\"}", "order: 'jump' is none of load, run, stop" },
                 { "{}", "order: '' is none of load, run, stop" },
-                { "{\"order\":1}", "order: expected a string" },
-                { "{\"order\":\"run\",\"unit\":-1}", "unit: expected a whole number" },
-                { "{\"order\":\"run\",\"unit\":1.5}", "unit: expected a whole number" },
                 { "[]", "expected a JSON object" },
                 { "{\"order\":\"run\",\"order\":\"stop\"}",
                   "line 1, column 22: duplicate object key near '\"order\"'" },
@@ -461,26 +387,23 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
 }
 
 static void errors_have_a_message_even_an_empty_one(void **state) {
-        _cleanup_text_ Text t = {};
-        char message[64];
-        int code = 0;
+        static const struct {
+                int code;
+                const char *message, *cause, *json;
+        } rows[] = {
+                { 404, "unit does not exist", "", "{\"code\":404,\"message\":\"unit does not exist\"}" },
+                { 500, NULL, NULL, "{\"code\":500,\"message\":\"\"}" },
+                { 503, "not now", "no leader",
+                  "{\"code\":503,\"message\":\"not now\",\"cause\":\"no leader\"}" },
+        };
 
-        api_error_write(&t, 404, "unit does not exist", "");
-        assert_text(&t, "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}");
-        assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
-        assert_int_equal(code, 404);
-        assert_string_equal(message, "unit does not exist");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text t = {}, expected = {};
 
-        text_clear(&t);
-        api_error_write(&t, 500, NULL, NULL);
-        assert_text(&t, "{\"error\":{\"code\":500,\"message\":\"\"}}");
-        assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
-
-        text_clear(&t);
-        api_error_write(&t, 503, "not now", "no leader");
-        assert_text(&t, "{\"error\":{\"code\":503,\"message\":\"not now\",\"cause\":\"no leader\"}}");
-        assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
-        assert_string_equal(message, "not now; no leader");
+                api_error_write(&t, rows[i].code, rows[i].message, rows[i].cause);
+                text_printf(&expected, "{\"error\":%s}", rows[i].json);
+                assert_text(&t, expected.chars);
+        }
 }
 
 static void an_error_of_any_shape_is_read_or_refused(void **state) {
@@ -498,6 +421,7 @@ static void an_error_of_any_shape_is_read_or_refused(void **state) {
                 { "{\"error\":[]}", -EBADMSG },
                 { "{\"error\":{\"code\":\"1\"}}", -EBADMSG },
                 { "{\"error\":{\"message\":1}}", -EBADMSG },
+                { "{}", -EBADMSG },
                 { "{", -EBADMSG },
         };
 
@@ -544,9 +468,6 @@ static void values_are_written_with_commas_where_they_are_due(void **state) {
         assert_text(&t, "{\"t\":true,\"f\":false,\"n\":10,\"e\":\"\",\"a\":[\"x\",\"\",[],{}],\"l\":[\"y\"],"
                         "\"z\":19}");
         assert_int_equal(json_value_parse(t.chars, t.size, &root, NULL), 0);
-        assert_int_equal(json_value_type(json_value_member(root, "t")), JSON_VALUE_OTHER);
-        assert_int_equal(json_value_type(json_value_member(root, "f")), JSON_VALUE_OTHER);
-        assert_int_equal(json_value_type(json_value_member(root, "n")), JSON_VALUE_OTHER);
         assert_int_equal(json_value_type(json_value_member(root, "e")), JSON_VALUE_OTHER);
         assert_int_equal(json_value_type(json_value_member(root, "a")), JSON_VALUE_ARRAY);
         assert_int_equal(json_value_type(root), JSON_VALUE_OBJECT);
@@ -569,11 +490,6 @@ static void numbers_and_flags_are_read_as_such_and_members_until_one_is_enough(v
 
         assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
         assert_int_equal(json_value_u64(NULL, &n), -EBADMSG);
-        assert_int_equal(json_value_u64(json_value_member(root, "b"), &n), 0);
-        assert_true(n == INT64_MAX);
-        assert_int_equal(json_value_u64(json_value_member(root, "a"), &n), 0);
-        assert_int_equal(n, 0);
-        n = 5;
         assert_int_equal(json_read_u64(root, "none", &n, NULL), 0);
         assert_int_equal(json_read_u64(root, "c", &n, NULL), -EBADMSG);
         assert_int_equal(json_read_u64(root, "d", &n, NULL), -EBADMSG);
@@ -582,7 +498,6 @@ static void numbers_and_flags_are_read_as_such_and_members_until_one_is_enough(v
         assert_int_equal(n, 0);
         assert_int_equal(json_read_u64(root, "b", &n, NULL), 0);
         assert_true(n == INT64_MAX);
-        assert_int_equal(json_value_type(json_value_member(root, "r")), JSON_VALUE_OTHER);
         assert_int_equal(json_read_bool(root, "t", &b, NULL), 0);
         assert_true(b);
         assert_int_equal(json_read_bool(root, "none", &b, NULL), 0);
@@ -839,36 +754,6 @@ static void nested_arrays_have_a_limit(void **state) {
 
 /* -- Members of a wrong type -- */
 
-static int read_assignment(const char *json, size_t size, Error *err) {
-        _cleanup_assignment_ Assignment assignment = {};
-
-        return stored_assignment_read(json, size, &assignment, err);
-}
-
-static int read_presence(const char *json, size_t size, Error *err) {
-        PresenceRecord presence;
-
-        return stored_presence_read(json, size, &presence, err);
-}
-
-static int read_problem(const char *json, size_t size, Error *err) {
-        _cleanup_problem_ Problem problem = {};
-
-        return stored_problem_read(json, size, &problem, err);
-}
-
-static int read_state_record(const char *json, size_t size, Error *err) {
-        _cleanup_unit_state_ UnitState state = {};
-
-        return stored_state_read(json, size, &state, err);
-}
-
-static int read_facts(const char *json, size_t size, Error *err) {
-        _cleanup_machine_ Machine machine = {};
-
-        return stored_facts_read(json, size, &machine, err);
-}
-
 static int read_unit_record(const char *json, size_t size, Error *err) {
         _cleanup_unit_ Unit *unit = NULL;
 
@@ -881,106 +766,84 @@ static int read_api_unit(const char *json, size_t size, Error *err) {
         return api_unit_read(json, size, &unit, err);
 }
 
-static int read_units_page(const char *json, size_t size, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
-
-        return api_page_read(&api_units_page, json, size, &page, err);
-}
-
-static int read_states_page(const char *json, size_t size, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
-
-        return api_page_read(&api_states_page, json, size, &page, err);
-}
-
-static int read_machines_page(const char *json, size_t size, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
-
-        return api_page_read(&api_machines_page, json, size, &page, err);
-}
-
 static void each_member_of_the_wrong_kind_is_named(void **state) {
         static const struct {
+                const ApiPageKind *kind; /* read as a page; or by the function */
                 int (*read)(const char *json, size_t size, Error *err);
-                const char *good;    /* each of 'members' in turn is put before its end */
-                const char *members; /* names, each after a letter: a string, a number, a bool, an object, an
-                                        array, a target state */
+                const char *before, *after, *members; /* each of the members in turn is put in between: names,
+                                                         each after a letter: a string, a number, a bool, an
+                                                         object, an array, a target state */
         } rows[] = {
-                { read_assignment, "{\"order\":\"run\"}", "sreason nsince nterm nunit" },
-                { read_presence, "{\"state\":\"up\"}", "nlosses nlost nquiet nsince sreason" },
-                { read_problem, "{\"kind\":\"held\"}", "bconfirmed nunit stext" },
-                { read_state_record, "{\"x\":1}", "sload sactive ssub shash sjob nsince bdone" },
-                { read_facts, "{\"x\":1}",
-                  "saddress sboot sname speer sversion nraftId nlevel bquadlet ometadata" },
-                { read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}",
+                { NULL, read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"", "}",
                   "sowner spath scanary sonFailure" },
-                { read_api_unit, "{\"name\":\"a.service\"}",
+                { NULL, read_api_unit, "{\"name\":\"a.service\"", "}",
                   "scanary sonFailure sexpectedHash shash smachineID sowner sreason stext tcurrentState "
-                  "tdesiredState "
-                  "texpectedState bdestroy bglobal breplace aoptions" },
-                { read_units_page, "{\"x\":1}", "snextPageToken aunits" },
-                { read_states_page, "{\"x\":1}", "snextPageToken astates" },
-                { read_machines_page, "{\"x\":1}", "snextPageToken amachines" },
-        };
-        static const struct {
-                int (*read)(const char *json, size_t size, Error *err);
-                const char *before, *after, *members; /* around the object */
-        } inner[] = {
-                { read_states_page, "{\"states\":[{\"name\":\"a.service\"", "}]}",
+                  "tdesiredState texpectedState bdestroy bglobal breplace aoptions" },
+                { NULL, read_api_unit, "{\"options\":[{\"x\":\"1\"", "}]}", "ssection sname svalue" },
+                { &api_units_page, NULL, "{\"x\":1", "}", "snextPageToken aunits" },
+                { &api_states_page, NULL, "{\"x\":1", "}", "snextPageToken astates" },
+                { &api_states_page, NULL, "{\"states\":[{\"name\":\"a.service\"", "}]}",
                   "shash sjob smachineID ssystemdActiveState ssystemdLoadState ssystemdSubState nsince "
                   "bfinished" },
-                { read_machines_page, "{\"machines\":[{\"id\":\"1\"", "}]}",
+                { &api_machines_page, NULL, "{\"x\":1", "}", "snextPageToken amachines" },
+                { &api_machines_page, NULL, "{\"machines\":[{\"id\":\"1\"", "}]}",
                   "shostname spresence sprimaryIP sproblem srole sversion nsince nunits ometadata" },
-                { read_api_unit, "{\"options\":[{\"x\":\"1\"", "}]}", "ssection sname svalue" },
         };
         static const char *const kinds[] = { ['s'] = "a string",      ['n'] = "a whole number",
                                              ['b'] = "true or false", ['o'] = "an object of strings",
                                              ['a'] = "an array",      ['t'] = "a string" };
+        static const struct {
+                const ApiPageKind *kind;
+                const char *json;
+        } bad[] = {
+                { &api_units_page, "[]" },
+                { &api_units_page, "{\"units\":[1]}" },
+                { &api_states_page, "{\"states\":[1]}" },
+                { &api_machines_page, "{\"machines\":[1]}" },
+                { &api_machines_page, "{\"machines\":[{\"metadata\":{\"a\":\"b\",\"c\":1}}]}" },
+        };
 
-        for (size_t i = 0; i < ELEMENTS(rows) + ELEMENTS(inner); i++) {
-                size_t k = i < ELEMENTS(rows) ? 0 : i - ELEMENTS(rows);
-                int (*read)(const char *json, size_t size, Error *err) = i < ELEMENTS(rows) ? rows[i].read :
-                                                                                              inner[k].read;
-                const char *good = i < ELEMENTS(rows) ? rows[i].good : inner[k].before,
-                           *after = i < ELEMENTS(rows) ? "}" : inner[k].after;
-                char json[300], expected[100], name[40];
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *p = rows[i].members;
 
-                for (const char *p = i < ELEMENTS(rows) ? rows[i].members : inner[k].members; *p;
-                     p += strspn(p, " ")) {
-                        size_t n = strcspn(p + 1, " ");
+                for (bool good = false; !good; p += strspn(p, " ")) {
+                        int n = (int) strcspn(p + (*p != 0), " "), r;
+                        _cleanup_text_ Text json = {}, expected = {};
+                        _cleanup_api_page_ ApiPage page = {};
                         Error err = {};
 
-                        snprintf(name, sizeof(name), "%.*s", (int) n, p + 1);
-                        snprintf(json, sizeof(json), "%.*s,\"%s\":%s%s",
-                                 (int) (strlen(good) - (i < ELEMENTS(rows))), good, name,
-                                 *p == 's' || *p == 't' ? "7" : "\"x\"", after);
-                        if (read(json, strlen(json), &err) != -EBADMSG)
-                                fail_msg("%s is read", json);
-                        snprintf(expected, sizeof(expected), "%s: expected %s", name,
-                                 kinds[(unsigned char) *p]);
-                        if (!strstr(err.message, expected))
-                                fail_msg("%s: %s, not %s", json, err.message, expected);
+                        good = *p == 0; /* the object without any of them is read */
+                        text_append(&json, rows[i].before);
+                        if (!good)
+                                text_printf(&json, ",\"%.*s\":%s", n, p + 1,
+                                            *p == 's' || *p == 't' ? "7" : "\"x\"");
+                        text_append(&json, rows[i].after);
+                        r = rows[i].kind ? api_page_read(rows[i].kind, json.chars, json.size, &page, &err) :
+                                           rows[i].read(json.chars, json.size, &err);
+                        if (r != (good ? 0 : -EBADMSG))
+                                fail_msg("%s: %d", json.chars, r);
+                        if (good)
+                                continue;
+                        text_printf(&expected, "%.*s: expected %s", n, p + 1, kinds[(unsigned char) *p]);
+                        if (!strstr(err.message, expected.chars))
+                                fail_msg("%s: %s, not %s", json.chars, err.message, expected.chars);
                         p += 1 + n;
                 }
-                snprintf(json, sizeof(json), "%s%s", good, i < ELEMENTS(rows) ? "" : after);
-                assert_int_equal(read(json, strlen(json), NULL), 0);
-                if (i < ELEMENTS(rows))
-                        assert_int_equal(read("[]", 2, NULL), -EBADMSG);
         }
-        assert_int_equal(read_states_page("{\"states\":[1]}", 14, NULL), -EBADMSG);
-        assert_int_equal(read_machines_page("{\"machines\":[1]}", 16, NULL), -EBADMSG);
-        assert_int_equal(read_units_page("{\"units\":[1]}", 13, NULL), -EBADMSG);
-        assert_int_equal(read_machines_page("{\"machines\":[{\"metadata\":{\"a\":1}}]}", 35, NULL), -EBADMSG);
-        assert_int_equal(read_facts("{\"metadata\":{\"a\":\"b\",\"c\":1}}", 29, NULL), -EBADMSG);
+        for (size_t i = 0; i < ELEMENTS(bad); i++) {
+                ApiPage page = {};
+
+                assert_int_equal(api_page_read(bad[i].kind, bad[i].json, strlen(bad[i].json), &page, NULL),
+                                 -EBADMSG);
+        }
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_member_of_the_wrong_kind_is_named),
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
-                cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
                 cmocka_unit_test(an_address_of_facts_that_is_no_ip_address_counts_as_absent),
-                cmocka_unit_test(assignments_presences_and_states_are_read_back),
+                cmocka_unit_test(a_problem_is_read_back_and_an_older_daemon_knows_its_kind),
                 cmocka_unit_test(invalid_records_are_rejected_with_a_message),
                 cmocka_unit_test(fields_of_each_type_are_read_and_written),
                 cmocka_unit_test(a_field_that_breaks_its_rule_is_named),
