@@ -9,6 +9,7 @@ int error_set(Error *err, int code, const char *format, ...) {
                 return code;
 
         err->code = code;
+        err->next = NULL;
         va_start(ap, format);
         text_format_list(err->message, sizeof(err->message), format, ap);
         va_end(ap);
@@ -17,6 +18,7 @@ int error_set(Error *err, int code, const char *format, ...) {
 }
 
 int error_prefix(Error *err, int code, const char *format, ...) {
+        const char *next = err ? err->next : NULL;
         char prefix[ERROR_MESSAGE_MAX], message[ERROR_MESSAGE_MAX];
         va_list ap;
 
@@ -24,7 +26,10 @@ int error_prefix(Error *err, int code, const char *format, ...) {
         vsnprintf(prefix, sizeof(prefix), format, ap);
         va_end(ap);
         snprintf(message, sizeof(message), "%s", error_text(err, code));
-        return error_set(err, code, "%s: %s", prefix, message);
+        (void) error_set(err, code, "%s: %s", prefix, message);
+        if (err)
+                err->next = next;
+        return code;
 }
 
 const char *error_text(const Error *err, int code) {

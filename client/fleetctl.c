@@ -43,14 +43,13 @@ static int fail_verb(const char *name) {
 /* Print the error for an invalid flag in one line; in a pipe, a verb of fleet with its help, as fleet does.
  */
 static int fail_flag(const Verb *v, const char *words, const char *first, const Error *err) {
-        static const char unknown[] = "unknown flag: --";
         const char *flag = strrchr(err->message, ' '), *use = NULL, *nearest = NULL;
         const Verb *below = v && v->verbs && first ? verb_find(v->verbs, first) : NULL;
 
-        if (v && flag && starts_with(err->message, "unknown "))
+        if (v && flag && err->code == -ENOENT)
                 use = flag_of_foreign(v->name, flag + 1);
-        if (!use && starts_with(err->message, unknown))
-                nearest = options_nearest(words, err->message + strlen(unknown));
+        if (!use && flag && err->code == -ENOENT && starts_with(flag + 1, "--"))
+                nearest = options_nearest(words, flag + 3);
         if (client_is_interactive() || (v && !text_has_word(fleet_verbs, v->name))) {
                 fprintf(stderr, "fleetctl: %s%s%s", err->message, use ? "; instead: " : "", use ?: "");
                 if (nearest)

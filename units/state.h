@@ -84,8 +84,6 @@ enum {
 
 /* The 'job' of a start that systemd refused. */
 #define STATE_JOB_REFUSED "refused"
-/* The message of VERDICT_STOPPED_FOR begins with this; the name of the unit and "; " follow. */
-#define STATE_STOPPED_FOR "stopped because of "
 
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */

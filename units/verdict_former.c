@@ -3,6 +3,8 @@
 #include "base/parse.h"
 #include "units/name.h"
 
+static const char stopped_for[] = "stopped because of ";
+
 /* By the kind of a row of the history; "stopped": of an inactive unit; "replica": the leader decides by these
  * who lacks the cluster key, and replaces the CA if all members lack it. The first one that matches counts.
  */
@@ -42,7 +44,7 @@ static const struct {
         { "state", "not started", NULL, VERDICT_UNIT_NOT_STARTED },
         { "stopped", "it ended by itself, and is not started again", NULL, VERDICT_ENDED_ITSELF },
         { "stopped", "it failed, and its failed state was reset", NULL, VERDICT_FAILURE_RESET },
-        { "stopped", "stopped because of ", NULL, VERDICT_STOPPED_FOR },
+        { "stopped", stopped_for, NULL, VERDICT_STOPPED_FOR },
         { "stopped", "stopped by hand", NULL, VERDICT_STOPPED_BY_HAND },
         { "stopped", "stopped", NULL, VERDICT_STOPPED_UNOBSERVED },
 };
@@ -96,6 +98,14 @@ VerdictCode verdict_read_former_stop(const char *reason) {
         const char *part;
 
         return former_code("stopped", reason, &part);
+}
+
+void verdict_read_former_stopper(const char *reason, Text *ret) {
+        const char *name = starts_with(reason, stopped_for) ? reason + strlen(stopped_for) : " ";
+        size_t size = strcspn(name, "; ");
+
+        if (name[size] != ' ')
+                text_append_bytes(ret, name, size);
 }
 
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret) {

@@ -16,6 +16,9 @@ void verdict_read_former(VerdictPlace place, const char *message, Verdict *ret);
 void verdict_read_former_row(const char *kind, const char *unit, const char *reason, Verdict *ret);
 /* Return the code of the reason of an inactive unit (UnitState.code), or VERDICT_SAID. */
 VerdictCode verdict_read_former_stop(const char *reason);
+/* Append the unit of a message of VERDICT_STOPPED_FOR, whose argument is not stored; nothing for "another
+ * unit". */
+void verdict_read_former_stopper(const char *reason, Text *ret);
 /* Return VERDICT_INSTANCE_FAILED if the reason of a rollout is a failure of the unit, perhaps behind "revert
  * to revision 1 failed: "; else VERDICT_NONE. */
 VerdictCode verdict_read_former_failure(const char *unit, const char *why);

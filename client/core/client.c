@@ -23,23 +23,17 @@ bool client_is_final(const Client *c, int r) {
         return r == -ENOMEM || (r == -EREMOTEIO && connection_is_denied(c->connection));
 }
 
-#define NEXT_WITHOUT_LEADER "fleetctl status; if the majority is lost: fleetctl help recovery"
-
-/* Return whether a message of fleetd is about a missing leader, and has no next step itself. */
-static bool lacks_leader(const char *message) {
-        return strstr(message, "no leader") && !strstr(message, "fleetctl ");
-}
-
-void client_note_no_leader(const char *message) {
-        if (client_is_interactive() && lacks_leader(message))
+void client_note_no_leader(const Reply *reply) {
+        if (client_is_interactive() && reply_lacks_leader(reply))
                 client_note("see: " NEXT_WITHOUT_LEADER);
 }
 
 /* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
  * "googleapi: Error N: ". 5xx is about the daemon, not about the request: it is printed without both. */
-static int client_print_failure(int r, const char *message, const char *before) {
+static int client_print_failure(int r, const Error *err, const char *before) {
         static const char not_ready[] =
                 "fleet server unable to communicate with etcd; "; /* the cause follows */
+        const char *message = error_text(err, r), *next = err ? err->next : NULL;
         AnswerError answer = {};
         bool marked = answer_error_read(r, message, &answer), of_daemon = marked && answer.status >= 500;
 
@@ -48,18 +42,17 @@ static int client_print_failure(int r, const char *message, const char *before) 
         else if (starts_with(answer.text, not_ready))
                 fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", answer.text + strlen(not_ready));
         else if (of_daemon)
-                fprintf(stderr, "fleetctl: %s%s\n", answer.text,
-                        lacks_leader(answer.text) ? " (" NEXT_WITHOUT_LEADER ")" : "");
+                fprintf(stderr, "fleetctl: %s%s%s%s\n", answer.text, next ? " (" : "", next ?: "",
+                        next ? ")" : "");
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (answer.mark - message), message, answer.text);
         return EXIT_FAILED;
 }
 
 int client_fail(int r, const Error *err) {
-        const char *message = error_text(err, r);
-
         return client_print_failure(
-                r, message, r == -EREMOTEIO && starts_with(message, "googleapi: ") ? "" : "fleetctl: ");
+                r, err,
+                r == -EREMOTEIO && starts_with(error_text(err, r), "googleapi: ") ? "" : "fleetctl: ");
 }
 
 int client_fail_after(int r, const Error *err, const char *format, ...) {
@@ -72,7 +65,7 @@ int client_fail_after(int r, const Error *err, const char *format, ...) {
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        return client_print_failure(r, error_text(err, r), t.chars ?: "fleetctl: ");
+        return client_print_failure(r, err, t.chars ?: "fleetctl: ");
 }
 
 int client_usage(const char *message) {

@@ -74,7 +74,7 @@ int client_fail_verb(const char *verb, const char *typed, const char *usage);
 void client_note(const char *format, ...) _printf_(1, 2);
 
 /* On a terminal, print the next step after an error of etcd about a missing leader. */
-void client_note_no_leader(const char *message);
+void client_note_no_leader(const Reply *reply);
 /* Print how old the answers may be, if the daemon has no leader. */
 void client_note_stale(const Client *c);
 

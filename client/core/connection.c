@@ -410,6 +410,10 @@ int connection_download(Connection *c, const char *path, int fd, uint64_t limit,
 
 static const char answer_mark[] = "googleapi: Error ", answer_empty[] = "googleapi: got ";
 
+bool reply_lacks_leader(const Reply *reply) {
+        return reply->status >= 500 && reply->stale_s > 0;
+}
+
 int reply_check(const Reply *reply, Error *err) {
         char message[ERROR_MESSAGE_MAX];
         int code;
@@ -423,7 +427,10 @@ int reply_check(const Reply *reply, Error *err) {
                                  reply->status, reply->body.chars ? reply->body.chars : "");
         if (reply->plain && reply->status < 500)
                 return error_set(err, -EREMOTEIO, "%s", message);
-        return error_set(err, -EREMOTEIO, "%s%ld: %s", answer_mark, reply->status, message);
+        (void) error_set(err, -EREMOTEIO, "%s%ld: %s", answer_mark, reply->status, message);
+        if (err && reply_lacks_leader(reply))
+                err->next = NEXT_WITHOUT_LEADER;
+        return -EREMOTEIO;
 }
 
 bool answer_error_read(int r, const char *message, AnswerError *ret) {

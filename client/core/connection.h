@@ -76,6 +76,10 @@ void connection_limit(Connection *c, uint64_t limit_ms);
  * Borrowed. */
 void connection_interrupt(Connection *c, const sigset_t *signals);
 
+#define NEXT_WITHOUT_LEADER "fleetctl status; if the majority is lost: fleetctl help recovery"
+
+/* Return whether a daemon without a leader has answered an error that is not about the request. */
+bool reply_lacks_leader(const Reply *reply);
 /* Return 0 for a success, else -EREMOTEIO with the message of fleet's fleetctl: "googleapi: Error 404: unit
  * does not exist"; with ConnectionSettings.plain "unit does not exist", if the status is below 500. */
 int reply_check(const Reply *reply, Error *err);

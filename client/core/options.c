@@ -397,9 +397,9 @@ int options_parse(Options *o, const char *words, char **args, size_t *n, Error *
 
                 flag = flag_of(words, a, &value);
                 if (!flag && a[1] == '-')
-                        return error_set(err, -EINVAL, "unknown flag: %.*s", (int) strcspn(a, "="), a);
+                        return error_set(err, -ENOENT, "unknown flag: %.*s", (int) strcspn(a, "="), a);
                 if (!flag || (flag->type == FLAG_BOOL && a[1] != '-' && a[2]))
-                        return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
+                        return error_set(err, -ENOENT, "unknown shorthand flag: '%c' in %s",
                                          flag ? a[2] : a[1], a);
                 if (!value && flag->type == FLAG_BOOL)
                         value = "true";

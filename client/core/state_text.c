@@ -2,15 +2,13 @@
 
 #include "client/core/machines.h"
 #include "client/core/times.h"
+#include "units/verdict_former.h"
 
 bool state_is_stopped_for(const ApiState *s, Text *ret) {
         bool stopped = api_state_code(s) == VERDICT_STOPPED_FOR;
-        const char *name = stopped && starts_with(s->reason ?: "", STATE_STOPPED_FOR) ?
-                                   s->reason + strlen(STATE_STOPPED_FOR) :
-                                   " ";
 
-        if (ret && name[strcspn(name, "; ")] != ' ') /* else "another unit" */
-                text_append_bytes(ret, name, strcspn(name, "; "));
+        if (ret && stopped)
+                verdict_read_former_stopper(s->reason ?: "", ret);
         return stopped;
 }
 

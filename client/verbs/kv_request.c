@@ -78,7 +78,7 @@ int kv_fail_answer(const Reply *reply, const char *method, const char *path, uin
         text_append_printable(&t, e.cause); /* a key, written by any client */
         fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
                 (unsigned long long) e.index);
-        client_note_no_leader(e.cause);
+        client_note_no_leader(reply);
         if (e.code == ETCD_FORBIDDEN) {
                 text_clear(&t);
                 append_right(&t, method, path);

@@ -144,7 +144,7 @@ static int fail_reply(const Reply *reply) {
         if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 &&
             message[0]) {
                 fprintf(stderr, "Error:  %d: %s\n", code, text_keep_to_one_line(message));
-                client_note_no_leader(message);
+                client_note_no_leader(reply);
                 return kv_is_rejected(reply->status) ? EXIT_KV : EXIT_FAILED;
         }
         r = reply_check(reply, &err);

@@ -140,6 +140,7 @@ static const char *reason_of(const Error *err, int r) {
 }
 
 int log_source_read(LogSource *s, uint64_t ms) {
+        static const char program[] = "fleetd: ";
         bool again = false;
         const char *reason;
         Error err = {};
@@ -152,8 +153,8 @@ int log_source_read(LogSource *s, uint64_t ms) {
                 return r;
         s->stream = stream_free(s->stream);
         reason = s->said.size > 0 ? s->said.chars : NULL;
-        if (reason && starts_with(reason, "fleetd: "))
-                reason += strlen("fleetd: ");
+        if (reason && starts_with(reason, program))
+                reason += strlen(program);
         if (r == -ENODATA && s->status == UNIT_STATUS_LIMIT)
                 reason = UNIT_STATUS_LIMIT_TEXT;
         if (r != -ENODATA) {

@@ -108,7 +108,8 @@ static int restart_resume(Client *c, const char *name, int r, Error *err) {
         Error failed = *err, why = {};
         int started = restart_start(c, name, &why);
 
-        if (started >= 0 && strstr(failed.message, RESTARTED))
+        /* WaitRequest.interrupted is in the message. */
+        if (started >= 0 && (r == -EINTR || r == -EACCES || (r == -ETIMEDOUT && c->options.timeout_ms > 0)))
                 return r;
         if (started >= 0)
                 return error_set(err, r, "%s; %s " RESTARTED, error_text(&failed, r), name);

@@ -11,22 +11,19 @@ unsigned v2_version_handle(Request *request, Error *err) {
 
 /* Answer as etcd; the reason is an addition. */
 static void health_answer(Request *request, bool confirmed) {
-        StaleField stale;
-        HttpField fields[] = { request_stale_field(request, &stale), {} };
         _cleanup_text_ Text t = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
         if (confirmed && state.ready && !state.differs && !state.undecided) {
-                request_answer_text(request, 200, "text/plain; charset=utf-8", fields,
-                                    "{\"health\":\"true\"}");
+                request_answer_text(request, 200, "text/plain; charset=utf-8", NULL, "{\"health\":\"true\"}");
                 return;
         }
         json_open(&t, NULL, '{');
         json_add_string(&t, "health", "false");
         json_add_string(&t, "reason", state.problem[0] ? state.problem : "no majority of the voters answers");
         json_close(&t, '}');
-        request_answer_text(request, 503, "text/plain; charset=utf-8", fields,
+        request_answer_text(request, 503, "text/plain; charset=utf-8", NULL,
                             t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
 }
 

@@ -302,6 +302,5 @@ unsigned states_local_handle(Request *request, Error *err) {
         text_append_bytes(&t, machines.chars + 1, machines.size - 2);
         text_append(&t, states.size > 2 ? "," : "");
         text_append_bytes(&t, states.chars + 1, states.size - 1);
-        /* Without X-Fleet-Stale: this is not state of the cluster. */
         return request_answer_built(request, 200, "application/json", NULL, &t);
 }

@@ -291,7 +291,6 @@ static int history_read_parameters(History *h, Error *err) {
 static int history_begin(History *h) {
         Request *request = h->request;
         KvStore *store = request->api->options.store;
-        StaleField stale;
 
         TRY(kv_local_history(store, 0, false, history_on_oldest, &h->oldest_ms));
         if (h->follow) {
@@ -302,8 +301,7 @@ static int history_begin(History *h) {
         h->begin = h->after;
         if (!h->searching)
                 h->position = h->has_last ? kv_index(store) : h->after;
-        request_begin(request, "application/x-ndjson",
-                      (HttpField[]) { request_stale_field(request, &stale), {} });
+        request_begin(request, "application/x-ndjson", NULL);
         history_slice(request);
         return 0;
 }

@@ -387,7 +387,7 @@ static void watch_begin(Request *request) {
         KeysHead head;
 
         keys->unsure = false;
-        http_begin(request->http, 200, "application/json", keys_head(&head, request, keys->index, false));
+        request_begin(request, "application/json", keys_head(&head, request, keys->index, false));
 }
 
 /* The replica has answered after the watch was opened there. What has arrived meanwhile begins the answer. */

@@ -23,7 +23,6 @@ const HttpField *keys_head(KeysHead *h, const Request *request, uint64_t index, 
                 *field++ = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
                 *field++ = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
         }
-        *field++ = request_stale_field(request, &h->stale);
         *field = (HttpField) {};
         return h->fields;
 }

@@ -21,11 +21,10 @@ int keys_query_read(Request *request, KeysQuery *q, Error *err);
 
 /* -- keys_v2_answer.c -- */
 
-/* The four headers of every answer, and the mark of a stale one, with their values. */
+/* The four headers of every answer, with their values. */
 typedef struct KeysHead {
         char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
-        StaleField stale;
-        HttpField fields[6];
+        HttpField fields[5];
 } KeysHead;
 
 #define KEYS_FORBIDDEN "Insufficient credentials"

@@ -159,19 +159,14 @@ static void value_answer(Request *request, const KvFound *found) {
         char index[TEXT_U64_SIZE], modified[TEXT_U64_SIZE], created[TEXT_U64_SIZE], ttl[TEXT_U64_SIZE];
         uint64_t now_ms = kv_cluster_ms(request->api->options.store);
         const KvNode *node = found->node;
-        HttpField fields[7] = {};
-        StaleField stale;
-        size_t n = 4;
+        HttpField fields[6] = {};
 
         fields[0] = (HttpField) { "X-Fleet-Index", text_u64(found->index, index) };
         fields[1] = (HttpField) { "X-Fleet-Modified-Index", text_u64(node->modified, modified) };
         fields[2] = (HttpField) { "X-Fleet-Created-Index", text_u64(node->created, created) };
         fields[3] = (HttpField) { "X-Content-Type-Options", "nosniff" };
-        fields[n] = request_stale_field(request, &stale);
-        if (fields[n].name)
-                n++;
         if (node->expires_ms > 0)
-                fields[n] = (HttpField) { "X-Fleet-TTL", text_u64(ttl_seconds(node, now_ms), ttl) };
+                fields[4] = (HttpField) { "X-Fleet-TTL", text_u64(ttl_seconds(node, now_ms), ttl) };
         request_answer(request, 200, "application/octet-stream", fields, node->value.data ?: "",
                        node->value.size);
 }

@@ -223,7 +223,6 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
         uint64_t oldest = 0;
         Changes *c = NEW0(Changes, 1);
         KvRefusal refusal;
-        StaleField stale;
         int r;
 
         if (!c) {
@@ -251,8 +250,7 @@ void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool
                 kv_refuse(request, &refusal);
                 return;
         }
-        request_begin(request, "application/x-ndjson",
-                      (HttpField[]) { request_stale_field(request, &stale), {} });
+        request_begin(request, "application/x-ndjson", NULL);
         changes_send_index(c, c->sent);
         changes_send_caught_up(c);
 }

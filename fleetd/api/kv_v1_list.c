@@ -172,7 +172,6 @@ static void page_refuse(Request *request, int error) {
 static void page_done(void *userdata, int result) {
         KvPage *page = userdata;
         Request *request = page->request;
-        StaleField stale;
 
         request->list = NULL;
         if (request_lists_later(request, result))
@@ -180,9 +179,7 @@ static void page_done(void *userdata, int result) {
         if (result < 0)
                 page_refuse(request, result);
         else
-                request_answer_shared(request, 200, "application/json",
-                                      (HttpField[]) { request_stale_field(request, &stale), {} },
-                                      page->answer);
+                request_answer_shared(request, 200, "application/json", NULL, page->answer);
 }
 
 static const KvListOps page_ops = { .begin = page_begin_read,

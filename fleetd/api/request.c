@@ -45,16 +45,30 @@ enum {
         LISTED_WORK_MAX = TURN_WORK_MAX / 8, /* bytes of a turn after which no further listing begins */
 };
 
-/* Add Retry-After: to 503, where nothing was changed and the request may succeed a second later. Add Server:
- * as fleet's API has it, once the registry is read; etcd's API has none. */
+typedef struct AnswerFields {
+        HttpField all[FIELDS_MAX + 1];
+        char stale_s[TEXT_U64_SIZE];
+} AnswerFields;
+
+/* Add X-Fleet-Stale: the time without a leader, in seconds (kv_stale_ms()); the units of the host itself are
+ * never old. Add Retry-After: to 503, where nothing was changed and the request may succeed a second later.
+ * Add Server: as fleet's API has it, once the registry is read; etcd's API has none. */
 static const HttpField *add_fields(const Request *request, unsigned status, const HttpField *fields,
-                                   HttpField ret[static FIELDS_MAX + 1]) {
+                                   AnswerFields *all) {
+        const KvStore *store = request->api->options.store;
+        uint64_t stale_ms = kv_stale_ms(store);
+        HttpField *ret = all->all;
+        KvState state = {};
         size_t n = 0;
 
         for (; fields && fields[n].name; n++) {
-                assert(n < FIELDS_MAX - 2);
+                assert(n < FIELDS_MAX - 3);
                 ret[n] = fields[n];
         }
+        if (stale_ms > 0)
+                kv_state(store, &state);
+        if (stale_ms > 0 && !state.removed && !streq(request->path ?: "", "/fleet/v1/local"))
+                ret[n++] = (HttpField) { "X-Fleet-Stale", text_u64(stale_ms / 1000, all->stale_s) };
         if (status == 503)
                 ret[n++] = (HttpField) { "Retry-After", "1" };
         if (request->listener->dialect == DIALECT_FLEET && !starts_with(request->path ?: "", "/v2/") &&
@@ -66,29 +80,29 @@ static const HttpField *add_fields(const Request *request, unsigned status, cons
 
 unsigned request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
                         const void *body, size_t size) {
-        HttpField all[FIELDS_MAX + 1];
+        AnswerFields all;
 
         request->http->userdata = NULL;
-        http_answer(request->http, status, type, add_fields(request, status, fields, all), body, size);
+        http_answer(request->http, status, type, add_fields(request, status, fields, &all), body, size);
         request_free(request);
         return 0;
 }
 
 unsigned request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
                                Shared *body) {
-        HttpField all[FIELDS_MAX + 1];
+        AnswerFields all;
 
         request->http->userdata = NULL;
-        http_answer_shared(request->http, status, type, add_fields(request, status, fields, all), body);
+        http_answer_shared(request->http, status, type, add_fields(request, status, fields, &all), body);
         request_free(request);
         return 0;
 }
 
 void request_begin(Request *request, const char *type, const HttpField *fields) {
-        HttpField all[FIELDS_MAX + 1];
+        AnswerFields all;
 
         request->streams = true;
-        http_begin(request->http, 200, type, add_fields(request, 200, fields, all));
+        http_begin(request->http, 200, type, add_fields(request, 200, fields, &all));
 }
 
 unsigned request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
@@ -116,15 +130,6 @@ void request_not_found(Request *request) {
                             "404 page not found\n");
 }
 
-HttpField request_stale_field(const Request *request, StaleField *ret) {
-        uint64_t ms = kv_stale_ms(request->api->options.store);
-
-        if (ms == 0)
-                return (HttpField) {};
-        snprintf(ret->seconds, sizeof(ret->seconds), "%llu", (unsigned long long) ms / 1000);
-        return (HttpField) { "X-Fleet-Stale", ret->seconds };
-}
-
 unsigned request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
                               const Text *body) {
         if (body->error >= 0)
@@ -134,10 +139,7 @@ unsigned request_answer_built(Request *request, unsigned status, const char *typ
 }
 
 unsigned request_answer_json(Request *request, unsigned status, const Text *body) {
-        StaleField stale;
-
-        return request_answer_built(request, status, "application/json",
-                                    (HttpField[]) { request_stale_field(request, &stale), {} }, body);
+        return request_answer_built(request, status, "application/json", NULL, body);
 }
 
 unsigned request_status_of(int error) {

@@ -228,13 +228,6 @@ void request_ttl(KvCommand *cmd, bool given, uint64_t seconds);
 bool action_removes(KvAction action);                  /* the node of its event has no value any more */
 unsigned request_write_status(const KvResult *result); /* of an accepted change: 200, or 201 for a new key */
 
-/* Return the header that marks an answer as stale (kv_stale_ms()), or a field without a name. 'ret' holds the
- * value. */
-typedef struct StaleField {
-        char seconds[24];
-} StaleField;
-HttpField request_stale_field(const Request *request, StaleField *ret);
-
 /* Return the name of the user who sent the request, without its host: a name of /etc/passwd, else "uid 1000";
  * "user:NAME" of a user with a certificate; "" if unknown. */
 const char *request_user_name(const Request *request, char ret[static HISTORY_USER_SIZE]);
