@@ -410,14 +410,6 @@ void proposals_end(Proposals *p) {
         proposals_keep_time(p);
 }
 
-void proposals_drop(Proposals *p) {
-        Proposal *x, *next;
-
-        HASH_ITER(hh, p->own, x, next) {
-                proposals_remove(p, x);
-        }
-}
-
 static const PeerFrameType frame_types[] = {
         { PEER_PROPOSE, proposals_on_propose },
         { PEER_PROPOSE_LATER, proposals_on_propose },
@@ -446,10 +438,15 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
 }
 
 Proposals *proposals_free(Proposals *p) {
+        Proposal *x, *next;
+
         if (!p)
                 return NULL;
+
         proposals_drop_foreign(p);
-        assert(!p->own);
+        HASH_ITER(hh, p->own, x, next) {
+                proposals_remove(p, x);
+        }
         if (p->options.peers) {
                 proposals_relay_done(p);
                 peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));

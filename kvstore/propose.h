@@ -68,7 +68,7 @@ typedef struct ProposalsOptions {
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);
-Proposals *proposals_free(Proposals *p); /* asserts that no answer is due; returns NULL */
+Proposals *proposals_free(Proposals *p); /* drops all without an answer; NULL allowed; returns NULL */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
 /* See kv_take_write(). */
@@ -90,5 +90,4 @@ void proposals_replaced(Proposals *p);
 void proposals_drop_relayed(Proposals *p);
 /* Answer all: KV_NO_LEADER if the command certainly had no effect, else KV_UNKNOWN. */
 void proposals_end(Proposals *p);
-void proposals_drop(Proposals *p); /* drop all without an answer */
 unsigned proposals_waiting(const Proposals *p);

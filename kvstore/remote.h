@@ -31,10 +31,7 @@ typedef struct RemoteEvents {
 } RemoteEvents;
 
 int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *events);
-Remote *remote_free(Remote *remote); /* NULL allowed; asserts that no read waits; returns NULL */
-
-/* Free it without answers to the reads that wait. */
-Remote *remote_crash(Remote *remote);
+Remote *remote_free(Remote *remote); /* drops the reads that wait; NULL allowed; returns NULL */
 
 /* Use the replica of a machine, to which a session is open; NULL: there is none. Without an effect if it is
  * in use already, on the same session. */

@@ -508,7 +508,7 @@ int remote_new(Remote **ret, Loop *loop, Peers *peers, const RemoteEvents *event
 Remote *remote_free(Remote *r) {
         if (!r)
                 return NULL;
-        assert(!TAILQ_FIRST(&r->syncs) && !TAILQ_FIRST(&r->asking));
+        requests_drop(r);
         watches_drop(r);
         call_end(&r->sync);
         calls_close(&r->calls);
@@ -519,13 +519,4 @@ Remote *remote_free(Remote *r) {
         node_set_done(&r->slice);
         free(r);
         return NULL;
-}
-
-Remote *remote_crash(Remote *r) {
-        if (!r)
-                return NULL;
-        TAILQ_INIT(&r->syncs);
-        TAILQ_INIT(&r->asking);
-        requests_drop(r);
-        return remote_free(r);
 }

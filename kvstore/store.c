@@ -429,11 +429,7 @@ KvStore *kv_crash(KvStore *s) {
         if (!s)
                 return NULL;
         s->serve = serve_free(s->serve);
-        s->remote = remote_crash(s->remote);
-        if (s->proposals)
-                proposals_drop(s->proposals);
-        if (s->reads)
-                read_index_drop(s->reads);
+        s->remote = remote_free(s->remote);
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
         kv_lists_drop(s);

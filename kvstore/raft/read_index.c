@@ -307,17 +307,6 @@ void read_index_end(ReadIndex *reads, KvStatus status) {
         read_index_arm(reads);
 }
 
-void read_index_drop(ReadIndex *reads) {
-        KvSyncs *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
-        KvSync *sync;
-
-        for (size_t i = 0; i < ELEMENTS(queues); i++)
-                while ((sync = queue_take(queues[i])))
-                        if (sync->done == read_index_remote_done)
-                                free(sync->userdata);
-        read_index_arm(reads);
-}
-
 static const PeerFrameType frame_types[] = {
         { PEER_TERM_CHECK, read_index_on_check },
         { PEER_TERM_CHECKED, read_index_on_checked },
@@ -344,9 +333,15 @@ int read_index_new(ReadIndex **ret, Replica *replica) {
 }
 
 ReadIndex *read_index_free(ReadIndex *reads) {
+        KvSync *sync;
+
         if (!reads)
                 return NULL;
-        assert(!read_index_is_waiting(reads));
+        TAILQ_CONCAT(&reads->arrived, &reads->checked, entry);
+        TAILQ_CONCAT(&reads->arrived, &reads->sure, entry);
+        while ((sync = queue_take(&reads->arrived)))
+                if (sync->done == read_index_remote_done)
+                        free(sync->userdata);
         if (reads->replica->options.peers) {
                 peers_unregister(reads->replica->options.peers, frame_types, ELEMENTS(frame_types));
         }

@@ -16,7 +16,7 @@ enum {
 };
 
 int read_index_new(ReadIndex **ret, Replica *replica);
-ReadIndex *read_index_free(ReadIndex *reads); /* asserts that no read of this host waits; returns NULL */
+ReadIndex *read_index_free(ReadIndex *reads); /* drops all waiting reads without an answer; returns NULL */
 
 void read_index_add(ReadIndex *reads, KvSync *sync);
 void read_index_cancel(ReadIndex *reads, KvSync *sync);
@@ -24,4 +24,3 @@ void read_index_cancel(ReadIndex *reads, KvSync *sync);
 void read_index_on_flush(ReadIndex *reads, unsigned changed);
 /* Answer all waiting reads with 'status'. */
 void read_index_end(ReadIndex *reads, KvStatus status);
-void read_index_drop(ReadIndex *reads); /* drop all waiting reads without an answer */
