@@ -452,7 +452,6 @@ int child_spawn(Child **ret, Loop *loop, const char *const argv[], const ChildOp
                 free(child);
                 return error_set(err, r, "Failed to run %s: %s", argv[0], strerror(-r));
         }
-        loop_count_child(loop);
         *ret = child;
         return 0;
 }

@@ -32,10 +32,6 @@ void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes) {
         loop->turns.now.bytes += bytes;
 }
 
-void loop_count_child(Loop *loop) {
-        loop->turns.n_children++;
-}
-
 void loop_freed(Loop *loop, size_t bytes) {
         loop->freed += bytes;
         if (loop->freed < LOOP_FREED_MAX)

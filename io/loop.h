@@ -89,7 +89,6 @@ typedef struct Work {
         void *userdata;
         const char *name; /* of 'done', static; NULL: none */
         int nice; /* added to the loop's nice value: WORK_NICE_*, or 0 for short work that a request needs */
-        void *backend; /* owned by the backend */
 } Work;
 
 #define WORK(run, end, data) \
@@ -99,7 +98,6 @@ int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
 
 /* Count work of the current turn that grows with the input: nodes visited, bytes moved. */
 void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes);
-void loop_count_child(Loop *loop); /* the start of a child process */
 enum { LOOP_FREED_MAX = 1024 * 1024 };
 
 /* Count memory that was freed in small pieces. Each LOOP_FREED_MAX bytes defer 'on_freed' (fleetd/trim.h). */

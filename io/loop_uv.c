@@ -442,7 +442,6 @@ static void work_done(uv_work_t *req, int status) {
                 waiting_end(&loop->work, SPIN_WORK_NS);
         loop->n_working -= work->nice == 0;
         free(w);
-        work->backend = NULL;
         loop_uv_enter(loop);
         work->done(work->userdata);
         loop_uv_leave(loop, name);
@@ -456,7 +455,7 @@ static int uv_backend_work(Loop *base, Work *work) {
                 return -ENOMEM;
         w->work = work;
         TRY(uv_queue_work(&loop->uv, &w->req, work_run, work_done));
-        work->backend = TAKE_PTR(w);
+        (void) TAKE_PTR(w);
         loop->n_working += work->nice == 0;
         return 0;
 }

@@ -43,7 +43,6 @@ bool turns_end(Turns *t, uint64_t cpu_ns, uint64_t wall_ns, uint64_t now_ms, Tur
                 bucket++;
         t->buckets[bucket]++;
         t->cpu_ns += cpu_ns;
-        t->wall_ns += wall_ns;
         t->cpu_max_ns = MAX(t->cpu_max_ns, cpu_ns);
         t->wall_max_ns = MAX(t->wall_max_ns, wall_ns);
         (void) turns_end_work(t);

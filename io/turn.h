@@ -30,12 +30,11 @@ typedef struct Turns {
         const char *longest;
         uint64_t longest_ns;
         /* Since the start: */
-        uint64_t n, cpu_ns, wall_ns;
+        uint64_t n, cpu_ns;
         uint64_t buckets[TURN_BUCKETS +
                          1]; /* turns by CPU time, up to turn_bucket_ns[i]; the last one: longer */
         uint64_t cpu_max_ns, wall_max_ns; /* may be of different turns */
         TurnWork total, most;             /* 'most': may be of different turns */
-        uint64_t n_children;              /* child processes that were started */
         uint64_t n_over;                  /* turns above TURN_BUDGET_MS since the last report */
         uint64_t logged_ms;               /* loop time of that report, 0: none */
 } Turns;

@@ -587,10 +587,6 @@ Hub *hub_free(Hub *hub) {
         return NULL;
 }
 
-size_t hub_place_bytes(const Hub *hub) {
-        return places_memory(&hub->places);
-}
-
 size_t hub_window_bytes(const Hub *hub) {
         size_t bytes = 0;
 

@@ -59,4 +59,3 @@ int hub_load(Hub *hub, TreeTxn *txn);
 
 unsigned hub_watches(const Hub *hub);
 size_t hub_window_bytes(const Hub *hub); /* memory of the events in the windows, with their encoded forms */
-size_t hub_place_bytes(const Hub *hub);  /* memory of the places of watches, without the watches */

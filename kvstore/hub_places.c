@@ -35,7 +35,7 @@ Place *places_next(const Places *places, const Place *place, KvBytes path, size_
         return child;
 }
 
-static Place *place_new(Places *places, KvBytes path) {
+static Place *place_new(KvBytes path) {
         Place *place = calloc(1, sizeof(Place) + path.size);
 
         if (!place)
@@ -43,13 +43,7 @@ static Place *place_new(Places *places, KvBytes path) {
         place->size = path.size;
         if (path.size > 0)
                 memcpy(place->path, path.data, path.size);
-        places->bytes += sizeof(Place) + path.size;
         return place;
-}
-
-static void place_free(Places *places, Place *place) {
-        places->bytes -= sizeof(Place) + place->size;
-        free(place);
 }
 
 /* Insert a place that is in no table below 'parent'. 0 or -ENOMEM. */
@@ -90,18 +84,18 @@ void places_prune(Places *places, Place *place) {
                 if (child)
                         place_move(places, child, parent);
                 place_remove(places, place);
-                place_free(places, place);
+                free(place);
                 place = parent;
         }
 }
 
 static Place *place_new_below(Places *places, KvBytes path, Place *parent) {
-        Place *place = place_new(places, path);
+        Place *place = place_new(path);
 
         if (!place)
                 return NULL;
         if (place_insert(places, place, parent) < 0) {
-                place_free(places, place);
+                free(place);
                 return NULL;
         }
         return place;
@@ -153,15 +147,11 @@ void places_forget_absence(Places *places) {
 
 int places_init(Places *places) {
         *places = (Places) {};
-        places->root = place_new(places, (KvBytes) {});
+        places->root = place_new((KvBytes) {});
         return places->root ? 0 : -ENOMEM;
 }
 
 void places_done(Places *places) {
         free(places->root);
         *places = (Places) {};
-}
-
-size_t places_memory(const Places *places) {
-        return places->bytes + HASH_OVERHEAD(hh, places->table);
 }

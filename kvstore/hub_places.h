@@ -23,12 +23,10 @@ typedef struct Place {
 
 typedef struct Places {
         Place *root, *table; /* all but the root, by their keys */
-        size_t bytes;
 } Places;
 
-int places_init(Places *places);            /* 0 or -ENOMEM */
-void places_done(Places *places);           /* all watches are gone; of one that was zeroed, too */
-size_t places_memory(const Places *places); /* bytes, without the watches */
+int places_init(Places *places);  /* 0 or -ENOMEM */
+void places_done(Places *places); /* all watches are gone; of one that was zeroed, too */
 
 /* Return the place of 'path', a new one if necessary; NULL without memory. places_prune() releases it when
  * its last watch has left. */

@@ -40,7 +40,6 @@ struct Directory {
         Registry *registry;
         RegistryObserver observer;
         char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
-        uint64_t n_scans;
 
         int inotify_fd;
         Guest *guest;
@@ -402,7 +401,6 @@ static void directory_on_step(void *userdata) {
                 loop_defer(d->loop, &d->step);
                 return;
         }
-        d->n_scans++;
         if (r == 0 && fstat(d->scan_fd, &st) < 0)
                 r = -errno;
         if (r == 0) {
@@ -617,10 +615,6 @@ int directory_list_units(const Directory *d, Text *names) {
         r = e ? 0 : -errno;
         closedir(dir);
         return r < 0 ? r : n;
-}
-
-uint64_t directory_scans(const Directory *d) {
-        return d->n_scans;
 }
 
 void *directory_free(void *directory) {

@@ -30,6 +30,3 @@ void *directory_free(void *directory);
  * included. Return their number; 0: none, or no directory ('d' may be NULL). A negative errno: it cannot be
  * read. */
 int directory_list_units(const Directory *d, Text *names);
-
-/* Return the number of scans since directory_new(). */
-uint64_t directory_scans(const Directory *d);

@@ -53,7 +53,6 @@ int __wrap_child_spawn(Child **ret, Loop *loop, const char *const argv[], const 
                 snprintf(c->line + strlen(c->line), sizeof(c->line) - strlen(c->line), "%s ", argv[i]);
         c->begin = DEFERRED(child_begins, c);
         loop_defer(loop, &c->begin);
-        loop_count_child(loop);
         *ret = c;
         return 0;
 }
@@ -471,7 +470,6 @@ static void calls_that_are_cancelled_start_children_at_a_pace(void **state) {
                                 child_is_gone(&children[c]);
         }
         assert_in_range(n_children, BURST, BURST + STARTS_S * SECONDS + SECONDS);
-        assert_int_equal(loop_turns(&h->loop)->n_children, n_children);
 
         /* What waits for its start, and is cancelled, has cost nothing. */
         n_children = 0;

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "kvstore/hub.h"
+#include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"
 
 /* -- A loop that runs when the test says so -- */
@@ -543,7 +544,7 @@ static void components_of_the_daemon_are_notified_before_clients(void **state) {
 
 /* -- Memory and work -- */
 
-enum { DEEP = 500, N_DEEP = 200 };
+enum { DEEP = 500 };
 
 /* "/uN/a/a/.../a": DEEP segments. */
 static size_t deep_path(char *path, unsigned n) {
@@ -554,45 +555,28 @@ static size_t deep_path(char *path, unsigned n) {
         return size;
 }
 
-static void a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path(void **state) {
+/* Not one for each segment; what parts from the path of another one leaves nothing behind in it. */
+static void a_deep_path_has_one_place(void **state) {
         char path[DEEP * 2 + 16];
-        Watcher watchers[N_DEEP] = {};
-        Fixture *f = *state;
-        size_t empty = hub_place_bytes(f->hub), bytes = 0;
+        Place *deep, *beside[DEEP];
+        Places places;
 
-        for (unsigned i = 0; i < N_DEEP; i++) {
-                bytes += deep_path(path, i);
-                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string(path) });
-        }
-        assert_true(hub_place_bytes(f->hub) - empty < 2 * bytes);
-        set(f, path);
-        run(f);
-        assert_non_null(strstr(watchers[N_DEEP - 1].received.chars, path));
-        for (unsigned i = 0; i < N_DEEP; i++)
-                done(&watchers[i]);
-        assert_int_equal(hub_place_bytes(f->hub), empty);
-}
-
-/* Watches beside the way of a deep one leave nothing behind in it. */
-static void watches_that_are_gone_leave_no_places_behind(void **state) {
-        char path[DEEP * 2 + 16], beside[DEEP * 2 + 16];
-        _cleanup_watcher_ Watcher deep = {};
-        Watcher watchers[DEEP] = {};
-        Fixture *f = *state;
-        size_t size = deep_path(path, 1), before;
-
-        WATCH(f, &deep, path);
-        before = hub_place_bytes(f->hub);
+        assert_int_equal(places_init(&places), 0);
+        size_t size = deep_path(path, 1);
+        deep = places_add(&places, kv_string(path));
+        assert_int_equal(HASH_COUNT(places.table), 1);
         for (unsigned i = 1; i < DEEP; i++) { /* each parts from it one segment later */
-                snprintf(beside, sizeof(beside), "%.*s/b", (int) (size - 2 * i), path);
-                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string(beside) });
+                path[size - 2 * i + 1] = 'b';
+                beside[i] = places_add(&places, (KvBytes) { path, size - 2 * i + 2 });
+                path[size - 2 * i + 1] = 'a';
         }
-        set(f, path);
-        run(f);
-        assert_non_null(strstr(deep.received.chars, path));
+        assert_int_equal(HASH_COUNT(places.table), 2 * DEEP - 1);
         for (unsigned i = 1; i < DEEP; i++)
-                done(&watchers[i]);
-        assert_in_range(hub_place_bytes(f->hub), before, before + 16 * 1024); /* the table does not shrink */
+                places_prune(&places, beside[i]);
+        assert_int_equal(HASH_COUNT(places.table), 1);
+        places_prune(&places, deep);
+        assert_null(places.table);
+        places_done(&places);
 }
 
 /* The search for watchers visits no more than the way of a change, however many others wait. */
@@ -1064,8 +1048,7 @@ int main(void) {
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
                 TEST(watchers_that_work_long_are_called_in_several_turns),
                 TEST(components_of_the_daemon_are_notified_before_clients),
-                TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
-                TEST(watches_that_are_gone_leave_no_places_behind),
+                cmocka_unit_test(a_deep_path_has_one_place),
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),
                 TEST(many_changes_to_what_many_watch_are_spread_over_turns),
                 TEST(a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others),
