@@ -107,8 +107,6 @@ struct Proposals {
         /* Own proposals that were sent to a relay, which rejects more: those of users, and by their weight
          * those of this daemon's components. */
         Pace relayed, relayed_ours;
-        struct HostWrites *hosts; /* table by machine: hosts without a replica that have written recently */
-        size_t hosts_max;         /* of them, until those that may write at once are dropped */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {

@@ -14,7 +14,6 @@
 enum {
         RELAY_PROTOCOL = 1,
         RELAY_LATER = 1, /* flags */
-        HOSTS_MIN = 64,  /* whose writes are counted, until some are dropped */
 };
 
 typedef enum RelayedKind { RELAYED_ACCEPTED, RELAYED_RESULT, _RELAYED_MAX } RelayedKind;
@@ -56,91 +55,43 @@ bool proposals_relay_is_paced(Proposals *p) {
                relay_is_paced(p, PROPOSE_USERS_BURST / 2);
 }
 
-/* What a replica counts of the writes of one host; a report each. */
-enum { HOST_USERS, HOST_OURS, HOST_ROWS, HOST_REPORTS, HOST_PACES = HOST_REPORTS + _KV_REPORT_MAX };
+static_assert(_PEER_PACE_MAX - PEER_PACE_REPORTS == _KV_REPORT_MAX, "each report has a pace");
 
-typedef struct HostWrites {
-        char machine[MACHINE_ID_SIZE];
-        Pace paces[HOST_PACES]; /* of its components (HOST_OURS), by their weight */
-        UT_hash_handle hh;
-} HostWrites;
-
-static bool host_pace_is_used(const Proposals *p, HostWrites *h, unsigned pace) {
+/* 'paces': of the host; NULL: it is not known. */
+static bool host_pace_is_used(const Proposals *p, Pace *paces, unsigned pace) {
         static const struct {
                 uint64_t per_second, burst;
-        } paces[] = { [HOST_USERS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
-                      [HOST_OURS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
-                      [HOST_ROWS] = { PROPOSE_HOST_ROWS_PER_SECOND, PROPOSE_HOST_ROWS_BURST },
-                      [HOST_REPORTS] = { PROPOSE_REPORTS_PER_SECOND, PROPOSE_REPORTS_BURST } };
-        size_t i = MIN(pace, (unsigned) HOST_REPORTS);
+        } limits[] = { [PEER_PACE_USERS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
+                       [PEER_PACE_OURS] = { PROPOSE_HOST_PER_SECOND, PROPOSE_HOST_BURST },
+                       [PEER_PACE_ROWS] = { PROPOSE_HOST_ROWS_PER_SECOND, PROPOSE_HOST_ROWS_BURST },
+                       [PEER_PACE_REPORTS] = { PROPOSE_REPORTS_PER_SECOND, PROPOSE_REPORTS_BURST } };
+        size_t i = MIN(pace, (unsigned) PEER_PACE_REPORTS);
 
-        return pace_wait_ms(&h->paces[pace], paces[i].per_second, paces[i].burst,
-                            loop_now_ms(p->options.loop)) > 0;
+        return !paces || pace_wait_ms(&paces[pace], limits[i].per_second, limits[i].burst,
+                                      loop_now_ms(p->options.loop)) > 0;
 }
 
 /* Take one of each report of the set, or none. */
-static bool host_takes_reports(const Proposals *p, HostWrites *h, unsigned reports) {
+static bool host_takes_reports(const Proposals *p, Pace *paces, unsigned reports) {
         for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
-                if (reports & 1u << report && (!h || host_pace_is_used(p, h, HOST_REPORTS + report)))
+                if (reports & 1u << report && host_pace_is_used(p, paces, PEER_PACE_REPORTS + report))
                         return false;
         for (KvReport report = 0; report < _KV_REPORT_MAX; report++)
                 if (reports & 1u << report)
-                        pace_take(&h->paces[HOST_REPORTS + report], 1);
+                        pace_take(&paces[PEER_PACE_REPORTS + report], 1);
         return true;
 }
 
-/* Drop the hosts that have not written for some time. */
-static void hosts_writes_trim(Proposals *p, bool all) {
-        HostWrites *h, *next;
-
-        HASH_ITER(hh, p->hosts, h, next) {
-                uint64_t taken = 0;
-
-                for (unsigned pace = 0; pace < HOST_PACES; pace++) {
-                        (void) host_pace_is_used(p, h, pace);
-                        taken += h->paces[pace].thousandths;
-                }
-                if (taken > 0 && !all)
-                        continue;
-                HASH_DEL(p->hosts, h);
-                free(h);
-        }
-}
-
-static HostWrites *host_writes(Proposals *p, const char *machine) {
-        HostWrites *h = TABLE_FIND(p->hosts, machine);
-
-        if (h)
-                return h;
-        if (HASH_COUNT(p->hosts) >= p->hosts_max) {
-                hosts_writes_trim(p, false);
-                p->hosts_max = MAX((size_t) HOSTS_MIN, 2 * (size_t) HASH_COUNT(p->hosts));
-        }
-        h = NEW0(HostWrites, 1);
-        if (!h)
-                return NULL;
-        snprintf(h->machine, sizeof(h->machine), "%s", machine);
-        HASH_ADD_STR(p->hosts, machine, h);
-        if (!TABLE_ADDED(h)) {
-                free(h);
-                return NULL;
-        }
-        return h;
-}
-
-static bool host_takes(Proposals *p, const char *machine, bool ours, uint64_t weight) {
-        HostWrites *h = host_writes(p, machine);
-        unsigned pace = ours ? HOST_OURS : HOST_USERS;
-
-        if (!h || host_pace_is_used(p, h, pace))
+static bool host_takes(const Proposals *p, Pace *paces, PeerPace pace, uint64_t weight) {
+        if (host_pace_is_used(p, paces, pace))
                 return false;
-        pace_take(&h->paces[pace], weight);
+        pace_take(&paces[pace], weight);
         return true;
 }
 
 bool proposals_take_write(Proposals *p, const char *machine) {
         if (machine)
-                return host_takes(p, machine, false, 1);
+                return host_takes(p, peers_paces(p->options.peers, machine), PEER_PACE_USERS, 1);
         if (relay_is_paced(p, PROPOSE_USERS_BURST))
                 return false;
         pace_take(&p->relayed, 1);
@@ -317,16 +268,12 @@ typedef struct RelayItem {
 static int relayed_take_rows(Proposals *p, RelayItem *i) {
         KvCommand *writes = i->cmd.op == KV_TXN ? i->cmd.writes : &i->cmd;
         size_t n = i->cmd.op == KV_TXN ? i->cmd.n_writes : 1, n_rows = 0;
-        HostWrites *h;
+        Pace *paces = peers_paces(p->options.peers, peer_handshake(i->session)->machine_id);
 
         for (size_t k = 0; k < n; k++)
                 n_rows += writes[k].note.body.size > 0;
-        h = n_rows > 0 ? host_writes(p, peer_handshake(i->session)->machine_id) : NULL;
-        if (n_rows == 0 || (h && !host_pace_is_used(p, h, HOST_ROWS))) {
-                if (h)
-                        pace_take(&h->paces[HOST_ROWS], n_rows);
+        if (n_rows == 0 || host_takes(p, paces, PEER_PACE_ROWS, n_rows))
                 return 0;
-        }
         for (size_t k = 0; k < n; k++)
                 writes[k].note = (KvNote) {};
         (void) kv_command_encode(&i->cmd, kv_level(p->options.store), &i->without_rows);
@@ -339,6 +286,7 @@ static int relayed_take_rows(Proposals *p, RelayItem *i) {
  * leader checks these again. */
 static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error *err) {
         const char *machine = peer_handshake(i->session)->machine_id;
+        Pace *paces = peers_paces(p->options.peers, machine);
         bool ours;
         int r;
 
@@ -351,14 +299,15 @@ static int relayed_check(Proposals *p, RelayItem *i, KvStatus *ret_status, Error
                 return r < 0 ? r : -EINVAL;
         ours = i->cmd.internal;
         *ret_status = KV_BUSY;
-        if (!host_takes(p, machine, ours, ours ? proposal_weight(&i->cmd, i->like.item.command_size) : 1))
+        if (!host_takes(p, paces, ours ? PEER_PACE_OURS : PEER_PACE_USERS,
+                        ours ? proposal_weight(&i->cmd, i->like.item.command_size) : 1))
                 return error_set(err, -EBUSY, "this host writes more than %u times a second",
                                  PROPOSE_HOST_PER_SECOND);
         *ret_status = KV_FORBIDDEN;
         if (p->options.check && kv_level(p->options.store) >= KV_LEVEL_IDENTITY) {
                 r = TRY(p->options.check(p->options.userdata, NULL, machine, i->principal, &i->cmd, err));
                 *ret_status = KV_BUSY;
-                if (r > 0 && !host_takes_reports(p, host_writes(p, machine), (unsigned) r))
+                if (r > 0 && !host_takes_reports(p, paces, (unsigned) r))
                         return error_set(err, -EBUSY, "this host reports more than once a second");
         }
         TRY(relayed_take_rows(p, i));
@@ -480,6 +429,5 @@ void proposals_relay_init(Proposals *p) {
 }
 
 void proposals_relay_done(Proposals *p) {
-        hosts_writes_trim(p, true);
         peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
 }

@@ -178,12 +178,6 @@ static int subscribe_refused(const Serve *serve, RemoteSubscribe *subscribe) {
         return subscribe->kind == REMOTE_SLICE ? -1 : REMOTE_GONE_LINEAGE;
 }
 
-/* Return the ms until the host may subscribe again: it has visited too much. */
-static uint64_t subscribe_wait_ms(const Serve *serve, PeerSession *session) {
-        return pace_wait_ms(peer_host_pace(session), SERVE_VISITS_PER_SEC, SERVE_VISITS_BURST,
-                            loop_now_ms(serve->loop));
-}
-
 static void subscription_begin(Subscription *s, RemoteSubscribe *subscribe) {
         if (s->kind != REMOTE_SLICE && events_watch(s, subscribe->key, subscribe->since) < 0)
                 return;
@@ -201,14 +195,15 @@ static void serve_on_subscribe(void *userdata, PeerSession *session, PeerFrame t
         const TurnWork *now = &loop_turns(serve->loop)->now;
         uint64_t visits = now->nodes, wait_ms;
         RemoteSubscribe subscribe;
-        Pace *paid = peer_host_pace(session);
+        Pace *paid = peers_paces(serve->peers, peer_handshake(session)->machine_id) + PEER_PACE_SUBSCRIPTIONS;
         Subscription *s;
         int cause;
 
         if (remote_subscribe_read(payload, size, &subscribe) < 0)
                 return;
         serve_forget(serve, session, subscribe.number);
-        wait_ms = subscribe_wait_ms(serve, session);
+        /* The ms until the host may subscribe again: it has visited too much. */
+        wait_ms = pace_wait_ms(paid, SERVE_VISITS_PER_SEC, SERVE_VISITS_BURST, loop_now_ms(serve->loop));
         cause = wait_ms > 0 ? REMOTE_GONE_OVERFLOW : subscribe_refused(serve, &subscribe);
         s = cause < 0 ? subscription_new(serve, session, &subscribe) : NULL;
         if (!s) {

@@ -25,8 +25,10 @@ PeerKnown peers_knowledge(const Peers *peers, const char *machine_id) {
         return known;
 }
 
-Pace *peer_host_pace(PeerSession *session) {
-        return &session->host->subscriptions;
+Pace *peers_paces(Peers *peers, const char *machine_id) {
+        PeerHost *host = host_find(peers, machine_id);
+
+        return host ? host->paces : NULL;
 }
 
 void host_changed(PeerHost *host) {
@@ -428,8 +430,6 @@ static void host_state(const PeerHost *host, PeerState *ret) {
                 .accepted = host->accepted != NULL,
                 .by_key = (host->dialed && host->dialed->peer.kind == TLS_PEER_KEY) ||
                           (host->accepted && host->accepted->peer.kind == TLS_PEER_KEY),
-                .clone_rejected = host_was_rejected(host, host->clone_ms),
-                .key_rejected = host_was_rejected(host, host->key_ms),
                 .outdated = host->outdated_raft_id > 0 && host->outdated_raft_id == host->peers->self.raft_id,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));

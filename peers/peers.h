@@ -218,8 +218,20 @@ typedef enum PeerNote {
 
 /* Return the place of it: 0 at first. Its component decides what it is, and frees what it refers to. */
 uintptr_t *peer_note(PeerSession *session, PeerNote note);
-/* Return what the subscriptions of a host have cost: another session of it does not renew that. */
-Pace *peer_host_pace(PeerSession *session);
+/* What a host without a replica has requested of this one: another session of it does not renew that. */
+typedef enum PeerPace {
+        PEER_PACE_SUBSCRIPTIONS, /* by their cost */
+        PEER_PACE_USERS,         /* writes of its users, */
+        PEER_PACE_OURS,          /* of its components, by their weight, */
+        PEER_PACE_ROWS,          /* rows of the history, */
+        PEER_PACE_REPORTS,       /* and reports of each kind */
+        _PEER_PACE_MAX = PEER_PACE_REPORTS + 3
+} PeerPace;
+
+/* Return the paces of a host that is known, by PeerPace, or NULL. They last for HOST_KEPT_MS after its last
+ * session. */
+Pace *peers_paces(Peers *peers, const char *machine_id);
+
 /* Return the open session of that number, or NULL after its end. */
 PeerSession *peers_session(Peers *peers, uint64_t number);
 /* Return the open dialed session to a host, or NULL. Borrowed until the caller returns to the loop. */
@@ -239,15 +251,14 @@ typedef struct PeerState {
                                     * connection; before the first one: since the host is known */
         char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
         bool by_key;               /* an open session with it was authenticated by the key file */
-        bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
-        bool key_rejected;   /* the same of a host with another key: see peers_report_key() */
-        bool outdated;       /* of this host only: another one has rejected its replica as an old image */
-        bool busy;           /* it has rejected the last request, and serves a later one */
+        bool outdated; /* of this host only: another one has rejected its replica as an old image */
+        bool busy;     /* it has rejected the last request, and serves a later one */
         char problem[PEER_PROBLEM_SIZE]; /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
-/* Return clone_rejected and key_rejected of PeerState, without system calls. */
+/* Return whether another host with the id of that machine (or this host's) was rejected in the last minute: a
+ * clone, or one with another key (peers_report_key()). */
 void peers_rejected(const Peers *peers, const char *machine_id, bool *ret_clone, bool *ret_key);
 /* Return the number of accepted connections that are not authenticated yet, with joining hosts until their
  * end: at most STRANGERS_PENDING_MAX, half of them of strangers. */

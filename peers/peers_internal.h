@@ -54,9 +54,9 @@ struct PeerHost {
         uint64_t clone_nonce, clone_until_ms; /* peers_reject_clone() */
         uint64_t outdated_raft_id; /* of this host, when its replica was rejected as an old image; 0: never */
         unsigned n_known;
-        PeerSource *source; /* the address that it was accepted from last; NULL: none */
-        Pace sessions;      /* that it has opened, without a replica */
-        Pace subscriptions; /* of peer_host_pace() */
+        PeerSource *source;         /* the address that it was accepted from last; NULL: none */
+        Pace sessions;              /* that it has opened, without a replica */
+        Pace paces[_PEER_PACE_MAX]; /* of peers_paces() */
         char bye[16], problem[PEER_PROBLEM_SIZE];
         bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
