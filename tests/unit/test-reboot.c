@@ -366,6 +366,28 @@ static void no_two_zones_reboot_at_a_time(void **state) {
         cluster_view_free(&p);
 }
 
+/* Each request has its own key; the zones alone would put C before A, A before B and B before C. */
+static void requests_reboot_in_their_order(void **state) {
+        static const char *const hosts[] = { "A x=2,y=1", "B y=2,z=1", "C z=2,x=1" };
+        static const char *const more[] = { "\"seq\":3000,\"zone\":\"x\",", "\"seq\":2000,\"zone\":\"y\",",
+                                            "\"seq\":1000,\"zone\":\"z\"," };
+        ClusterView p = { .cluster.now_ms = 1000000 };
+        const KvState kv = {};
+
+        for (size_t i = 0; i < ELEMENTS(hosts); i++) {
+                const char name[] = { *hosts[i], 0 };
+
+                cluster_view_machine(&p, name, hosts[i] + 2, PRESENCE_UP);
+                reboots(&p, name, "queued", more[i]);
+        }
+        for (const char *a = "CBA"; *a; a++)
+                for (const char *b = "CBA"; *b; b++)
+                        assert_int_equal(reboot_is_before(&kv, machine_of(&p, (char[]) { *a, 0 }),
+                                                          machine_of(&p, (char[]) { *b, 0 })),
+                                         *a > *b);
+        cluster_view_free(&p);
+}
+
 static void hosts_without_the_key_reboot_one_by_one(void **state) {
         _cleanup_text_ Text order = {};
         ClusterView p;
@@ -715,6 +737,7 @@ int main(void) {
                 cmocka_unit_test(hosts_reboot_one_by_one_with_the_leader_last),
                 cmocka_unit_test(several_slots_reboot_one_voter_at_a_time),
                 cmocka_unit_test(no_two_zones_reboot_at_a_time),
+                cmocka_unit_test(requests_reboot_in_their_order),
                 cmocka_unit_test(hosts_without_the_key_reboot_one_by_one),
                 cmocka_unit_test(a_voter_waits_for_all_others),
                 cmocka_unit_test(a_drained_voter_waits_for_the_others_again),

@@ -55,18 +55,19 @@ static bool reboot_shares_zone(const ClusterMachine *a, const ClusterMachine *b,
         return !*key || (x && y && streq(x, y));
 }
 
-bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
-                      const ClusterMachine *b) {
+bool reboot_is_before(const KvState *state, const ClusterMachine *a, const ClusterMachine *b) {
+        const RebootRecord *x = a->reboot, *y = b->reboot;
         bool a_leads = reboot_leads(state, a), b_leads = reboot_leads(state, b);
-        int zones = reboot_compare_zones(a, b, a->reboot->zone);
+        int order;
 
         if (a_leads != b_leads)
                 return b_leads;
-        if (zones != 0)
-                return zones < 0;
-        if (a->reboot->seq != b->reboot->seq)
-                return a->reboot->seq < b->reboot->seq;
-        return strcmp(a->id, b->id) < 0;
+        if (x->seq / REBOOTS_MAX != y->seq / REBOOTS_MAX) /* another request */
+                return x->seq < y->seq;
+        order = strcmp(x->zone, y->zone) ?: reboot_compare_zones(a, b, x->zone);
+        if (order == 0 && x->seq != y->seq)
+                return x->seq < y->seq;
+        return (order ?: strcmp(a->id, b->id)) < 0;
 }
 
 /* Return why the votes do not allow it; NULL: they do. Of two drained voters, one begins. */
@@ -217,7 +218,7 @@ const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state)
 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m->reboot && m->reboot->state == REBOOT_QUEUED && m->presence == PRESENCE_UP &&
-                    (!first || reboot_is_before(cluster, state, m, first)))
+                    (!first || reboot_is_before(state, m, first)))
                         first = m;
         return first;
 }

@@ -10,13 +10,13 @@
  *   rejected    logind has rejected it
  *   failed      the queue stops, until a user resumes or cancels it
  *
- * The order is that of the requests, with the leader's host last, and zone by zone if the request names a key
- * of machine metadata. A host that is not up is skipped until it is. A voter begins only if all others are
- * reachable and caught up, and no other one is about to reboot; this counts again when it is drained. While a
- * new lineage is adopted, no host begins; hosts that were queued in another lineage are not rebooted. When
- * only global units are left, the budgets of their sets permit that they stop, or the deadline of the drain
- * has passed. After the deadline, what no other machine can run is left, too. A record that cannot be read
- * stops the queue. No time frees the place of a host that has not returned. */
+ * The order is that of the requests, with the leader's host last, and in a request zone by zone if the
+ * request names a key of machine metadata. A host that is not up is skipped until it is. A voter begins only
+ * if all others are reachable and caught up, and no other one is about to reboot; this counts again when it
+ * is drained. While a new lineage is adopted, no host begins; hosts that were queued in another lineage are
+ * not rebooted. When only global units are left, the budgets of their sets permit that they stop, or the
+ * deadline of the drain has passed. After the deadline, what no other machine can run is left, too. A record
+ * that cannot be read stops the queue. No time frees the place of a host that has not returned. */
 #pragma once
 
 #include "fleetd/host/component.h"
@@ -52,8 +52,7 @@ bool reboot_may_go_on(const Cluster *cluster, const KvState *state, const Cluste
                       Error *ret_why);
 
 /* Return whether 'a' is before 'b' in the queue; both have a record. */
-bool reboot_is_before(const Cluster *cluster, const KvState *state, const ClusterMachine *a,
-                      const ClusterMachine *b);
+bool reboot_is_before(const KvState *state, const ClusterMachine *a, const ClusterMachine *b);
 
 /* Return the first queued machine that is up; hosts that are not up are skipped. NULL: none. */
 const ClusterMachine *reboot_first(const Cluster *cluster, const KvState *state);

@@ -15,7 +15,7 @@ void reboot_queue_done(RebootQueue *q) {
 static bool reboot_is_listed_before(const RebootQueue *q, const ClusterMachine *a, const ClusterMachine *b) {
         bool a_waits = a->reboot->state == REBOOT_QUEUED, b_waits = b->reboot->state == REBOOT_QUEUED;
 
-        return a_waits != b_waits ? b_waits : reboot_is_before(q->cluster, &q->state, a, b);
+        return a_waits != b_waits ? b_waits : reboot_is_before(&q->state, a, b);
 }
 
 int reboot_queue_read(const Cluster *c, const KvState *state, bool braked, RebootQueue *ret) {
