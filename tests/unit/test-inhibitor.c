@@ -512,6 +512,23 @@ static void a_host_without_a_quorum_does_not_reboot(void **state) {
         HOST_UNTIL(fixture->host, has_called(fixture));
 }
 
+/* logind starts while fleetd does. */
+static void a_reboot_waits_until_logind_has_answered(void **state) {
+        Fixture *fixture = *state;
+
+        close_all(fixture);
+        fixture->fake->hold = "Get";
+        open_all(fixture);
+        open_rebooting(fixture);
+        reboot_component.systemd_ready(fixture->rebooting, 0, false);
+        write_reboot(fixture, REBOOT_REBOOTING, boot, 0);
+        host_pause(fixture->host, 50);
+        assert_int_equal(state_of(fixture), LOGIND_UNKNOWN);
+        assert_false(has_called(fixture));
+        fake_bus_prepare_for_shutdown(fixture->fake, false);
+        HOST_UNTIL(fixture->host, has_called(fixture));
+}
+
 static KvSync *sync_of_view;
 
 static void on_failed_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -565,6 +582,7 @@ int main(void) {
                 TEST(a_reboot_that_logind_rejects_is_reported),
                 TEST(a_rejection_names_the_next_step_and_ends_with_a_word),
                 TEST(a_host_without_a_quorum_does_not_reboot),
+                TEST(a_reboot_waits_until_logind_has_answered),
                 TEST(a_host_reboots_by_a_view_that_has_what_was_read),
         };
 

@@ -102,16 +102,16 @@ static bool rebooting_awaits_leader(Rebooting *r) {
 }
 
 /* The view may be that of an earlier time, and the queue may have gone on without this host since. After the
- * check the tree has all; the view may follow later. */
+ * check the tree has all; the view may follow later. logind reports a change to the inhibitor alone. */
 static void rebooting_on_synced(void *userdata, KvStatus status) {
         Rebooting *r = userdata;
         const ClusterMachine *m = rebooting_self(r);
 
         r->syncing = false;
-        if (status != KV_OK || !registry_is_current(r->registry))
+        if (status != KV_OK || !registry_is_current(r->registry) || !rebooting_is_due(r, m) ||
+            !registry_ready(r->registry) || r->logind->ops->state(r->logind) != LOGIND_RUNNING)
                 (void) timer_start(&r->retry, r->loop, REBOOT_RETRY_MS);
-        else if (rebooting_is_due(r, m) && registry_ready(r->registry) &&
-                 r->logind->ops->state(r->logind) == LOGIND_RUNNING && !rebooting_awaits_leader(r))
+        else if (!rebooting_awaits_leader(r))
                 rebooting_call(r, m);
 }
 
@@ -144,7 +144,7 @@ static void rebooting_on_pass(void *userdata) {
         }
         if (r->why[0] && !r->sending)
                 rebooting_write(r, m);
-        else if (!r->called && !r->syncing && r->logind->ops->state(r->logind) == LOGIND_RUNNING)
+        else if (!r->called && !r->syncing)
                 rebooting_sync(r);
 }
 
