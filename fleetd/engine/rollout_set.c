@@ -86,12 +86,10 @@ static const char *instance_failure(const ClusterAssignment *a) {
                 return a->machine->presence == PRESENCE_LEFT ? "its machine was shut down during its update" :
                        rollout_was_available(a)              ? "its machine was lost after its update" :
                                                                "its machine was lost during its update";
-        if (!s)
-                return NULL;
+        if (!s || (a->hash[0] && s->hash && !streq(s->hash, a->hash)))
+                return NULL; /* of the former text: it stops, for example */
         if (s->job[0] && !streq(s->job, "condition"))
                 return s->reason ?: "systemd did not start it";
-        if (a->hash[0] && s->hash && !streq(s->hash, a->hash))
-                return NULL; /* of the former text: it stops, for example */
         if (s->health == UNIT_HEALTH_FAILING)
                 return s->why ?: s->reason ?: "it is failing";
         if (s->lapsed)

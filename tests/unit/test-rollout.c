@@ -353,7 +353,8 @@ static void an_instance_that_was_available_and_is_not_any_more_has_failed(void *
 /* It is stopping: its state is published after the assignment, and is that of the former text. */
 static void an_instance_that_ends_slowly_for_the_next_text_has_not_failed(void **state) {
         static const char *const states[] = { "\"lapsed\":true",
-                                              "\"health\":\"failing\",\"why\":\"HTTP 503\"" };
+                                              "\"health\":\"failing\",\"why\":\"HTTP 503\"",
+                                              "\"job\":\"dependency\"" };
         char key[LAYOUT_KEY_MAX], value[256], hash[UNIT_HASH_SIZE];
         Play play;
 
