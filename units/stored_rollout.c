@@ -27,6 +27,10 @@ void rollout_record_clear_failures(RolloutRecord *rollout) {
         rollout->retry = 0;
 }
 
+const char *rollout_record_reverted_why(const RolloutRecord *rollout) {
+        return *rollout->reverted_why ? rollout->reverted_why : rollout->why;
+}
+
 static void outcomes_remove(RolloutRecord *rollout, size_t i) {
         rollout->n_outcomes--;
         memmove(&rollout->outcomes[i], &rollout->outcomes[i + 1],
@@ -103,6 +107,7 @@ static const JsonField rollout_fields[] = {
         { "retry", JSON_FIELD_U64, FIELD(retry) },
         { "reverted", JSON_FIELD_U64, FIELD(reverted.number) },
         { "revertedHash", JSON_FIELD_CHARS, FIELD(reverted.hash), .size = UNIT_HASH_SIZE },
+        { "revertedWhy", JSON_FIELD_CHARS_CUT, FIELD(reverted_why), .size = ROLLOUT_WHY_SIZE },
         { "served", JSON_FIELD_U64, FIELD(served) },
         { "since", JSON_FIELD_U64, FIELD(since_ms) },
         { "state", JSON_FIELD_WORD, FIELD(state), .required = true, .words = &rollout_state_words },

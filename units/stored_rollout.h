@@ -66,7 +66,7 @@ typedef struct RolloutOutcome {
 
 /* {"added","available","before","begun","by","code","completed","completedHash","failed":[{"machine",
  * "unit","why"}],"from","fromHash","hold","left","outcomes":[{"hash","result"}],"placed","progress",
- * "retry","reverted","revertedHash","served","since","state","to","toHash","until","why"} */
+ * "retry","reverted","revertedHash","revertedWhy","served","since","state","to","toHash","until","why"} */
 typedef struct RolloutRecord {
         RolloutState state;
         RolloutState before;   /* of ROLLOUT_PAUSED: the state that continues */
@@ -89,11 +89,12 @@ typedef struct RolloutRecord {
         uint64_t retry;  /* failed instances whose assignments precede this index are updated again */
         char by[RECORDED_BY_SIZE];  /* who requested the text, or the pause */
         VerdictCode code;           /* VERDICT_INSTANCE_FAILED: 'why' is the first of 'failed'; or none */
-        char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED and 'reverted' */
-        RolloutFailure *failed;     /* owned */
-        size_t n_failed;            /* at most ROLLOUT_FAILURES_MAX */
-        RolloutOutcome *outcomes;   /* owned; of the stored texts, by the order of their ends */
-        size_t n_outcomes;          /* at most ROLLOUT_OUTCOMES_MAX */
+        char why[ROLLOUT_WHY_SIZE]; /* of ROLLOUT_PAUSED, or of the revert */
+        char reverted_why[ROLLOUT_WHY_SIZE]; /* of 'reverted'; "": 'why' has it, of an older daemon */
+        RolloutFailure *failed;              /* owned */
+        size_t n_failed;                     /* at most ROLLOUT_FAILURES_MAX */
+        RolloutOutcome *outcomes;            /* owned; of the stored texts, by the order of their ends */
+        size_t n_outcomes;                   /* at most ROLLOUT_OUTCOMES_MAX */
 } RolloutRecord;
 
 STORED(rollout, RolloutRecord)
@@ -101,6 +102,9 @@ STORED(rollout, RolloutRecord)
 
 /* Remove the failed instances and the reason. */
 void rollout_record_clear_failures(RolloutRecord *rollout);
+
+/* Return why 'reverted' was abandoned. */
+const char *rollout_record_reverted_why(const RolloutRecord *rollout);
 
 /* Keep how the rollout of a text ended, instead of an earlier end. 0 or -ENOMEM. */
 int rollout_record_end(RolloutRecord *rollout, const char *hash, RolloutResult result);

@@ -141,7 +141,7 @@ static int diff_reverted(const Cluster *c, const DirectoryFile *f, const Cluster
                 return r;
         if (head->rollout && head->rollout->reverted.number > 0 &&
             streq(head->rollout->reverted.hash, hash)) {
-                error_set(ret_why, 0, "%s", head->rollout->why);
+                error_set(ret_why, 0, "%s", rollout_record_reverted_why(head->rollout));
                 *ret = head->rollout->reverted.number;
                 return 0;
         }

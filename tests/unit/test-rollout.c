@@ -543,6 +543,11 @@ static void a_revert_touches_only_bad_instances(void **state) {
         want(&play, 2);
         seconds(&play, 1);
         assert_rollout(&play, ROLLOUT_CANARY, 2);
+        seconds(&play, 1);
+        assert_rollout(&play, ROLLOUT_REVERTING, 1);
+        assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
+        assert_string_equal(record_of(&play)->why, "by a user");
+        assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_DONE, 1);
         assert_int_equal(record_of(&play)->reverted.number, 2);

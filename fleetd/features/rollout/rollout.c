@@ -197,6 +197,7 @@ static void rolling_revert(Rolling *x, const char *why) {
         r->state = ROLLOUT_REVERTING;
         rolling_reset(x);
         text_format(r->why, sizeof(r->why), "%s", why);
+        memcpy(r->reverted_why, r->why, sizeof(r->reverted_why));
         x->step->change = ROLLOUT_REVERT;
         rolling_note(x, "revision %llu is reverted to %llu: %s", (unsigned long long) r->reverted.number,
                      (unsigned long long) r->to.number, why);

@@ -65,6 +65,8 @@ int rollout_ask(const ClusterUnit *head, RolloutVerb verb, const RolloutRequest 
         } else {
                 next.state = verb == ROLLOUT_RESUME ? next.before : ROLLOUT_ROLLING;
                 rollout_record_clear_failures(&next);
+                if (next.state == ROLLOUT_REVERTING)
+                        memcpy(next.why, next.reverted_why, sizeof(next.why));
                 next.progress_ms = request->now_ms;
                 next.until_ms = verb == ROLLOUT_RESUME && next.state == ROLLOUT_HELD && next.until_ms > 0 ?
                                         request->now_ms + next.until_ms :

@@ -238,7 +238,7 @@ static void rollouts_write_reverted(Text *t, const Cluster *c) {
                 json_add_u64(t, "ageMs", rollout_age(c, r->progress_ms));
                 json_add_string(t, "name", heads[i]->name);
                 json_add_u64(t, "revision", r->reverted.number);
-                json_add_string(t, "why", r->why);
+                json_add_string(t, "why", rollout_record_reverted_why(r));
                 json_close(t, '}');
         }
         json_close_list(t, list);
