@@ -841,7 +841,7 @@ static void each_canary_that_is_available_is_progress(void **state) {
 static void tolerated_failures_do_not_stop_the_rollout(void **state) {
         Play play;
 
-        begin_template(&play, 4, "UpdateMaxFailures=1\nMaxUnavailable=2");
+        begin_template(&play, 4, "UpdateMaxFailures=1\nMaxUnavailable=2\nUpdateOnFailure=revert");
         want(&play, 2);
         second(&play);
         put_state(&play, 0, "failed", false);
@@ -850,6 +850,13 @@ static void tolerated_failures_do_not_stop_the_rollout(void **state) {
         assert_rollout(&play, ROLLOUT_DONE, 2);
         assert_int_equal(record_of(&play)->n_failed, 1);
         assert_int_equal(count_with(&play, 2), 4);
+        /* No revert returns to a text that an instance does not run with. */
+        play.quality[3] = FAILS;
+        want(&play, 3);
+        second(&play);
+        assert_int_equal(record_of(&play)->from.number, 2);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 1);
         end(&play);
 
         begin_template(&play, 4, "UpdateOnFailure=continue\nMaxUnavailable=2");
@@ -859,6 +866,10 @@ static void tolerated_failures_do_not_stop_the_rollout(void **state) {
         play.instances[0].started_ms = 0;
         seconds(&play, 30);
         assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        put_state(&play, 0, "active", true);
+        second(&play);
+        assert_int_equal(record_of(&play)->completed.number, 2);
         end(&play);
 }
 

@@ -567,6 +567,21 @@ static void instances_that_join_a_set_are_updated_by_its_rollout(void **state) {
         seconds(&play, 10);
         assert_rollout(&play, ROLLOUT_DONE, 2);
         end(&play);
+
+        /* Also if others have failed with the text. */
+        begin_template(&play, 2, "UpdateOnFailure=continue\nMaxUnavailable=2\nCanary=1");
+        want(&play, 2);
+        second(&play);
+        fail_instance(&play, 0);
+        seconds(&play, 2);
+        assert_int_equal(ask(&play, ROLLOUT_PROMOTE), 0);
+        seconds(&play, 10);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        join(&play);
+        seconds(&play, 30);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(count_with(&play, 2), 5);
+        end(&play);
 }
 
 /* A request has the template and its instances: their keys have the new text before any of them runs it. */

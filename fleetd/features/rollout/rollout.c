@@ -31,7 +31,7 @@ static void rolling_end_text(RolloutRecord *r, const RolloutText *text, RolloutR
         (void) rollout_record_end(r, text->hash, result);
 }
 
-/* All instances have the text, and are available. */
+/* All instances that are reachable have the text, and are available, at least one of them. */
 static void rolling_complete(Rolling *x) {
         RolloutRecord *r = x->next;
 
@@ -128,9 +128,10 @@ static bool rolling_only_joins(const Rolling *x) {
         return x->set.n_of[INSTANCE_AVAILABLE] > 0;
 }
 
-/* A text that all instances had needs no canary: further instances get it. */
-static bool rolling_has_canaries(const Rolling *x) {
-        return x->canary > 0 && !text_equal(&x->next->completed, &x->next->to);
+/* Return whether the set has the text already, and further instances get it: it needs no canary, and their
+ * failure reverts none of the others. */
+static bool rolling_only_adds(const RolloutRecord *r) {
+        return text_equal(&r->completed, &r->to) || text_equal(&r->from, &r->to);
 }
 
 /* A text is wanted that instances do not have. 0 or -ENOMEM. */
@@ -142,7 +143,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         if (!supersedes && r->completed.number == 0 && rolling_find_from(x, r) < 0)
                 return -ENOMEM;
         if (!supersedes)
-                r->from = r->completed;
+                r->from = rolling_has_failed(r, &r->to) ? r->to : r->completed;
         if (r->completed.number > 0 && !rollout_record_outcome(r, r->completed.hash))
                 rolling_end_text(r, &r->completed, ROLLOUT_COMPLETED);
         rolling_set_text(&r->to, revisions_wanted(&x->set.head->unit->revisions), x->set.head->unit->hash);
@@ -170,7 +171,7 @@ static int rolling_begin(Rolling *x, bool supersedes) {
         snprintf(r->by, sizeof(r->by), "%s", wanted->by);
         r->before = ROLLOUT_ROLLING;
         r->state = wanted->how == REVISION_REVERTED && !rolling_has_failed(r, &r->to) ? ROLLOUT_REVERTING :
-                   rolling_has_canaries(x)                                            ? ROLLOUT_CANARY :
+                   x->canary > 0 && !rolling_only_adds(r)                             ? ROLLOUT_CANARY :
                                                                                         ROLLOUT_ROLLING;
         rolling_note(x, "revision %llu: %s%s", (unsigned long long) r->to.number,
                      rollout_state_to_string(r->state), supersedes ? ", instead of the one before" : "");
@@ -231,7 +232,7 @@ static int rolling_fail(Rolling *x, bool late) {
         if (failed && action == UPDATE_REVERTS && x->next->completed.number == 0)
                 text_format(why + strlen(why), sizeof(why) - strlen(why), "; no revision to return to");
         if (failed && action == UPDATE_REVERTS && x->next->completed.number > 0 &&
-            !text_equal(&x->next->completed, &x->next->to))
+            !rolling_only_adds(x->next))
                 rolling_revert(x, why);
         else
                 rolling_pause(x, why, failed);
@@ -325,13 +326,6 @@ static int rolling_canary(Rolling *x) {
         return 0;
 }
 
-/* Return whether an instance has shown that the text runs. */
-static bool rolling_is_available(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_AVAILABLE] + n[INSTANCE_LOADED] > 0;
-}
-
 static void rolling_finish(Rolling *x) {
         RolloutRecord *r = x->next;
         size_t behind = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_had_text,
@@ -341,10 +335,10 @@ static void rolling_finish(Rolling *x) {
         if (behind + failed > 0)
                 snprintf(rest, sizeof(rest), ", %zu behind, %zu failed", behind, failed);
         r->state = ROLLOUT_DONE;
-        if (rolling_is_available(x))
-                rolling_complete(x);
         if (failed > 0)
                 rolling_end_text(r, &r->to, ROLLOUT_FAILED);
+        else if (x->set.n_of[INSTANCE_AVAILABLE] > 0)
+                rolling_complete(x);
         if (text_equal(&r->completed, &r->reverted))
                 r->reverted = (RolloutText) {};
         r->until_ms = 0;
@@ -465,12 +459,12 @@ static int rolling_done(Rolling *x) {
         if (!x->limits->braked && rolling_choose_followers(x, x->set.n_followers) < 0)
                 return -ENOMEM;
         if (!text_equal(&r->completed, &r->to) && rolling_behind(x) == 0 &&
-            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && rolling_is_available(x))
+            rolling_steps(x) + x->set.n_of[INSTANCE_FAILED] == 0 && x->set.n_of[INSTANCE_AVAILABLE] > 0)
                 rolling_complete(x);
         if (x->limits->braked)
                 return 0;
-        first = !text_equal(&r->completed, &r->to) && !rolling_is_available(x) && r->n_failed == 0 &&
-                x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
+        first = !text_equal(&r->completed, &r->to) && x->set.n_of[INSTANCE_AVAILABLE] == 0 &&
+                r->n_failed == 0 && x->set.n_of[INSTANCE_OLD] + x->set.n_of[INSTANCE_BAD] > 0;
         e = TRY(rolling_has_moves_left(x));
         if (x->max_surge == 0 && !first && e == 0)
                 return rolling_choose_all(x, SIZE_MAX);
@@ -487,10 +481,10 @@ static int rolling_done(Rolling *x) {
         return e < 0 ? e : rolling_choose(x, INSTANCE_BAD, SIZE_MAX);
 }
 
-/* Return whether an instance that failed with a completed text has other drop-ins now: that is another text.
- */
+/* Return whether an instance that failed with the text of the others has other drop-ins now: that is another
+ * text. */
 static bool rolling_has_fix(const Rolling *x) {
-        for (size_t i = 0; i < x->set.n && text_equal(&x->next->completed, &x->next->to); i++)
+        for (size_t i = 0; i < x->set.n && rolling_only_adds(x->next); i++)
                 if (rollout_joins(&x->set, &x->set.instances[i]) &&
                     !rollout_has_unknown_text(x->set.instances[i].assignment) &&
                     rollout_failed_before(x->next, &x->set.instances[i]))
