@@ -547,6 +547,8 @@ static void a_revert_touches_only_bad_instances(void **state) {
         assert_rollout(&play, ROLLOUT_REVERTING, 1);
         assert_int_equal(ask(&play, ROLLOUT_PAUSE), 0);
         assert_string_equal(record_of(&play)->why, "by a user");
+        assert_string_equal(rollout_record_reverted_why(record_of(&play)),
+                            "web@1.service on A: exit status 1");
         assert_int_equal(ask(&play, ROLLOUT_RESUME), 0);
         seconds(&play, 20);
         assert_rollout(&play, ROLLOUT_DONE, 1);
