@@ -609,6 +609,20 @@ size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record) {
 
 /* -- The budget -- */
 
+size_t rollout_unavailable(const RolloutSet *set, const RolloutRecord *record) {
+        const size_t *n = set->n_of;
+
+        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
+               set->n_kept + rollout_lost(set, record) + set->n_missing + set->n_leaving +
+               n[INSTANCE_UNREACHABLE] - set->n_passed;
+}
+
+size_t rollout_available(const RolloutSet *set) {
+        const size_t *n = set->n_of;
+
+        return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept - set->n_leaving;
+}
+
 UpdatePolicy rollout_policy(const ClusterUnit *head) {
         return update_policy_for(&head->unit->placement.update, &head->unit->revisions.wanted.update);
 }
@@ -619,11 +633,8 @@ int rollout_read_budget(const Cluster *cluster, const ClusterUnit *head, Rollout
         RolloutBudget b = { .name = head->name };
 
         TRY(rollout_set_read(cluster, head, &set));
-        b.n = set.n + set.n_missing - set.n_of[INSTANCE_IDLE] - set.n_of[INSTANCE_LOADED] -
-              set.n_of[INSTANCE_ENDED] - set.n_of[INSTANCE_SKIPPED] - set.n_absent +
-              rollout_lost(&set, head->rollout);
-        b.available = set.n_of[INSTANCE_OLD] + set.n_of[INSTANCE_SURGING] + set.n_of[INSTANCE_AVAILABLE] +
-                      set.n_kept - set.n_leaving;
+        b.available = rollout_available(&set);
+        b.n = b.available + rollout_unavailable(&set, head->rollout) + set.n_passed - set.n_absent;
         b.max = update_max_unavailable(&policy, (unsigned) b.n);
         b.min = update_min_available(&policy, (unsigned) b.n);
         *ret = b;

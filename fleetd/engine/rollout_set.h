@@ -163,6 +163,10 @@ bool rollout_failed_before(const RolloutRecord *record, const RolloutInstance *i
 /* Return how many instances have joined, for which an ended rollout begins again. One that failed on another
  * machine, and runs on with its former text, has not. */
 size_t rollout_joining(const RolloutSet *set, const RolloutRecord *record);
+/* Return how many instances of those that run, or are to run, are unavailable, or in an unfinished step.
+ * Their number is the sum with those that are available. 'record' of the set, or NULL. */
+size_t rollout_unavailable(const RolloutSet *set, const RolloutRecord *record);
+size_t rollout_available(const RolloutSet *set);
 /* Return how many instances were available when the text of the record was begun, and do not run because a
  * condition of it is not met; 0 after 'resume', which accepts that. */
 size_t rollout_lost(const RolloutSet *set, const RolloutRecord *record);

@@ -73,9 +73,27 @@ static void loaded_units_use_no_budget_and_are_no_canaries(void **state) {
         assert_int_equal(count_taken(&play), 0);
         end(&play);
 
-        begin_loaded(&play, "Canary=2");
+        /* In one step with them, an available instance is a canary, and an unavailable one is updated. */
+        for (unsigned failed = 0; failed < 2; failed++) {
+                begin_loaded(&play, "Canary=2");
+                put_state(&play, 3, failed ? "failed" : "active", !failed);
+                assert_int_equal(step(&play), ROLLOUT_WRITE);
+                assert_rollout(&play, ROLLOUT_CANARY, 2);
+                assert_int_equal(count_with(&play, 2), 4);
+                end(&play);
+        }
+
+        /* A text that is loaded only has not run. */
+        begin_loaded(&play, "");
+        for (size_t i = 3; i < 6; i++)
+                cluster_view_presence(&play.p, play.instances[i].machine, PRESENCE_AWAY);
+        assert_int_equal(count_taken(&play), 0);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        assert_int_equal(record_of(&play)->completed.number, 1);
+        for (size_t i = 3; i < 6; i++)
+                cluster_view_presence(&play.p, play.instances[i].machine, PRESENCE_UP);
         assert_int_equal(count_taken(&play), 1);
-        assert_rollout(&play, ROLLOUT_CANARY, 2);
+        assert_rollout(&play, ROLLOUT_ROLLING, 2);
         end(&play);
 }
 

@@ -454,6 +454,13 @@ static void an_instance_that_a_condition_stopped_uses_the_budget_of_its_set(void
         assert_int_equal(budget.available, 2);
         assert_false(rollout_permits(&budget, 0, &why));
         end(&play);
+
+        /* It is one of those of which a share may be unavailable. */
+        begin_template(&play, 4, "MaxUnavailable=50%\nUpdateMaxFailures=1");
+        want(&play, 2);
+        seconds_skipping(&play, 40, 1, 2);
+        assert_rollout(&play, ROLLOUT_DONE, 2);
+        end(&play);
 }
 
 /* The next texts take the instance that is stopped already. */

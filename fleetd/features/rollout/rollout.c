@@ -138,7 +138,7 @@ static bool rolling_only_adds(const RolloutRecord *r) {
 static int rolling_begin(Rolling *x, bool supersedes) {
         const Revision *wanted = &x->set.head->unit->revisions.wanted;
         RolloutRecord *r = x->next;
-        uint64_t lost = supersedes ? rolling_lost(x) : 0;
+        uint64_t lost = supersedes ? rollout_lost(&x->set, r) : 0;
 
         if (!supersedes && r->completed.number == 0 && rolling_find_from(x, r) < 0)
                 return -ENOMEM;

@@ -249,7 +249,7 @@ static bool rolling_is_exhausted(const Rolling *x, size_t unavailable, size_t av
 }
 
 bool rolling_awaits_machines(const Rolling *x) {
-        size_t unavailable = rolling_unavailable(x), available = rolling_available(x),
+        size_t unavailable = rollout_unavailable(&x->set, x->next), available = rollout_available(&x->set),
                absent = x->set.n_of[INSTANCE_UNREACHABLE] - x->set.n_passed;
 
         /* With MaxSurge=, too: there would be a step, if a machine qualified. */
@@ -268,9 +268,8 @@ bool rolling_serves(const Rolling *x, const RolloutInstance *p) {
 }
 
 int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
-        size_t n_steps = x->set.n_of[INSTANCE_UPDATING] + x->step->n_updates,
-               unavailable = rolling_unavailable(x), available = rolling_available(x), n = 0,
-               n_surging = rolling_surging(x), n_stopped = 0;
+        size_t unavailable = rollout_unavailable(&x->set, x->next), available = rollout_available(&x->set),
+               n = 0, n_surging = rolling_surging(x), n_stopped = 0;
         bool zones = x->policy.by && x->next->state != ROLLOUT_REVERTING;
         _cleanup_rollout_order_ RolloutOrder order = {};
         const RolloutInstance *p;
@@ -325,7 +324,8 @@ int rolling_choose(Rolling *x, RolloutInstanceState state, size_t max) {
                         }
                 } else if (state == INSTANCE_BAD && rolling_awaits_state(x, p))
                         continue;
-                else if (state == INSTANCE_BAD && !to && n_steps + n >= MAX(x->max_unavailable, (size_t) 1))
+                else if (state == INSTANCE_BAD && !to &&
+                         x->set.n_of[INSTANCE_UPDATING] + n >= MAX(x->max_unavailable, (size_t) 1))
                         break;
                 if (!to && state != INSTANCE_IDLE) {
                         r = rolling_place(x, p, &to);
@@ -381,12 +381,13 @@ int rolling_choose_joiners(Rolling *x) {
 }
 
 int rolling_choose_all(Rolling *x, size_t max) {
-        size_t before = x->step->n_updates;
+        size_t before;
         int r;
 
         if (x->limits->braked)
                 return 0;
         r = rolling_choose(x, INSTANCE_IDLE, SIZE_MAX);
+        before = x->step->n_updates;
         if (r == 0)
                 r = rolling_choose(x, INSTANCE_BAD, max);
         max -= MIN(max, x->step->n_updates - before);

@@ -42,6 +42,7 @@ static const RolloutInstance *rolling_find_unfit(Rolling *x) {
 void rolling_describe_failure(Rolling *x, char *ret, size_t size) {
         const RolloutRecord *r = x->next;
         const RolloutFailure *f = r->n_failed > 0 ? &r->failed[0] : NULL;
+        size_t lost = rollout_lost(&x->set, r);
         const RolloutInstance *unfit;
 
         if (f) {
@@ -49,9 +50,9 @@ void rolling_describe_failure(Rolling *x, char *ret, size_t size) {
                             f->why);
                 return;
         }
-        if (rolling_lost(x) > 0) {
+        if (lost > 0) {
                 snprintf(ret, size, "a condition of the text is not met, and stopped %zu of %zu instances",
-                         rolling_lost(x), (size_t) r->served);
+                         lost, (size_t) r->served);
                 return;
         }
         unfit = rolling_find_unfit(x);

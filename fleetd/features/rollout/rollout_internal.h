@@ -31,36 +31,12 @@ static inline size_t rolling_behind(const Rolling *x) {
 
 /* Instances that run, or are to run. */
 static inline size_t rolling_count(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_OLD] + n[INSTANCE_BAD] + n[INSTANCE_SURGING] + n[INSTANCE_UPDATING] +
-               n[INSTANCE_AVAILABLE] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] + x->set.n_missing +
-               n[INSTANCE_UNREACHABLE] - x->set.n_passed;
+        return rollout_unavailable(&x->set, x->next) + rollout_available(&x->set);
 }
 
-/* Instances that a condition of the text has stopped: they count as failed, and as unavailable. */
-static inline size_t rolling_lost(const Rolling *x) {
-        return rollout_lost(&x->set, x->next);
-}
-
+/* Those that a condition of the text has stopped have failed, too. */
 static inline size_t rolling_failures(const Rolling *x) {
-        return x->set.n_of[INSTANCE_FAILED] + rolling_lost(x);
-}
-
-/* Instances that are unavailable, or in an unfinished step. */
-static inline size_t rolling_unavailable(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
-               x->set.n_kept + rolling_lost(x) + x->set.n_missing + x->set.n_leaving +
-               n[INSTANCE_UNREACHABLE] - x->set.n_passed;
-}
-
-static inline size_t rolling_available(const Rolling *x) {
-        const size_t *n = x->set.n_of;
-
-        return n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + x->set.n_kept -
-               x->set.n_leaving;
+        return x->set.n_of[INSTANCE_FAILED] + rollout_lost(&x->set, x->next);
 }
 
 /* Instances that run twice for their update: available ones whose former instances are still to stop, too. */

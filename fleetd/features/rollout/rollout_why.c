@@ -111,17 +111,13 @@ static void explain_budget(const Explaining *x, const RolloutInstance *p, Error 
 
 void rollout_explain(const Cluster *cluster, const RolloutSet *set, const RolloutInstance *p, bool braked,
                      Error *ret) {
-        const size_t *n = set->n_of;
         Explaining x = { .cluster = cluster,
                          .set = set,
                          .record = set->head->rollout,
                          .policy = rollout_policy(set->head) };
 
-        x.unavailable = n[INSTANCE_BAD] + n[INSTANCE_UPDATING] + n[INSTANCE_FAILED] + n[INSTANCE_UNREADABLE] -
-                        set->n_kept + rollout_lost(set, set->head->rollout) + set->n_missing +
-                        set->n_leaving + n[INSTANCE_UNREACHABLE] - set->n_passed;
-        x.available = n[INSTANCE_OLD] + n[INSTANCE_SURGING] + n[INSTANCE_AVAILABLE] + set->n_kept -
-                      set->n_leaving;
+        x.unavailable = rollout_unavailable(set, x.record);
+        x.available = rollout_available(set);
         x.n = x.unavailable + x.available;
         *ret = (Error) {};
         switch (p->state) {
