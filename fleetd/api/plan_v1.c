@@ -425,10 +425,11 @@ static size_t draft_instances(const Draft *d, size_t i) {
 
 void rollout_write_warnings(Text *t, const ClusterUnit *head, size_t n) {
         const Placement *p = &head->unit->placement;
+        const UpdatePolicy policy = rollout_policy(head);
         _cleanup_warnings_ Warnings warnings = {};
         size_t list;
 
-        if (update_warn(&p->update, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
+        if (update_warn(&policy, head->name, (unsigned) n, p->move == PLACEMENT_STOP_FIRST || p->singleton,
                         &warnings) < 0)
                 t->error = -ENOMEM;
         list = json_open_list(t, "warnings");

@@ -2572,7 +2572,8 @@ static void a_host_that_reboots_or_shuts_down_is_cordoned_afterwards(void **stat
  * template makes it follow. */
 static void an_instance_follows_its_template_after_a_request_with_its_text(void **state) {
         static const Record records[] = {
-                { "unit/web@.service", "{\"rev\":4,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "unit/web@.service",
+                  "{\"canary\":\"1\",\"rev\":4,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
                 { "unit/web@1.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
                 { "target/web@1.service", "launched" },
                 { "unit/web@2.service", "{\"rev\":1,\"text\":\"[Service]\\nExecStart=/bin/b\\n\"}" },
@@ -2607,6 +2608,11 @@ static void an_instance_follows_its_template_after_a_request_with_its_text(void 
                 { "GET /fleet/v1/why/web@4.service", NULL, 200,
                   "\"template\":\"web@.service\"}" }, /* the text is that of a file */
                 { "GET /fleet/v1/rollouts/web@1.service", NULL, 200, "\"name\":\"web@.service\"" },
+                /* What was requested with the text counts. */
+                { "GET /fleet/v1/rollouts/web@.service", NULL, 200,
+                  "\"warnings\":[\"Canary=1 of 1 instance of web@.service: the rollout is held when all have "
+                  "the "
+                  "new text\"]" },
                 /* It follows, and the same request changes nothing. */
                 { "PUT /fleet/v1/units/web@1.service",
                   "{\"desiredState\":\"launched\",\"name\":\"web@1.service\",\"text\":\"[Service]"
