@@ -58,6 +58,7 @@ struct Directory {
         uint64_t folder_device, folder_inode;
         bool known;           /* 'folder' is valid */
         bool overflow_logged; /* too many files */
+        bool failure_logged;  /* the last transaction was rejected, or could not be sent */
 
         Named *record; /* SeenFile, by name */
         int record_fd;
@@ -164,6 +165,13 @@ static bool directory_is_unfinished(void *userdata, const char *name) {
 
 /* -- Submitting -- */
 
+static void directory_failed(Directory *d, const char *why) {
+        if (!d->failure_logged)
+                log_warning(NO_FIELDS, "Failed to submit the units of %s: %s; trying again", d->path, why);
+        d->failure_logged = true;
+        directory_compare_later(d, RETRY_MS);
+}
+
 static void directory_on_sent(void *userdata, KvStatus status, const char *message, uint64_t index) {
         static const char *const results[_DIRECTORY_TASK_MAX] = {
                 [DIRECTORY_SUBMIT] = "is new",
@@ -183,9 +191,11 @@ static void directory_on_sent(void *userdata, KvStatus status, const char *messa
                         log_debug(((LogFields) { .unit = d->sent[i].name }),
                                   "Failed to submit %s/%s: %s; trying again", d->path, d->sent[i].name,
                                   message);
-        if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
-                log_warning(NO_FIELDS, "Failed to submit the units of %s: %s; trying again", d->path,
-                            message);
+        if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS) {
+                directory_failed(d, message);
+                return;
+        }
+        d->failure_logged = false;
         directory_compare_later(d, status == KV_OK ? 0 : RETRY_MS);
 }
 
@@ -225,7 +235,8 @@ static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
         return n;
 }
 
-/* Write the changes of units and of problem keys in one transaction. 0, or -ENOMEM: nothing was sent. */
+/* Write the changes of units and of problem keys in one transaction. 0: it was sent, or is tried again later;
+ * or -ENOMEM. */
 static int directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
         _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
         _cleanup_free_ DirectoryProblems *problems = NULL;
@@ -240,10 +251,10 @@ static int directory_send(Directory *d, const DirectoryView *view, const Directo
                 return 0;
         r = registry_change_directory(d->registry, changes, n, problems->changes, problems->n,
                                       directory_on_sent, d);
+        d->sending = r >= 0;
         if (r < 0)
-                directory_compare_later(d, RETRY_MS);
-        else
-                d->sending = true;
+                directory_failed(d, r == -EBUSY ? "too many revisions are stored (KeepRevisions=)" :
+                                                  strerror(-r));
         return 0;
 }
 

@@ -850,16 +850,32 @@ static void a_second_burst_of_changes_is_submitted_as_quickly_as_the_first(void 
         }
 }
 
-static unsigned notices;
+static unsigned notices, failures;
+static int change_error; /* of a transaction that is not sent; 0: it is sent */
 
 static void count_notices(void *userdata, int priority, const LogFields *fields, const char *message) {
-        if (priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") &&
-            strstr(message, "is new"))
-                notices++;
+        notices += priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") &&
+                   strstr(message, "is new");
+        failures += priority == LOG_WARNING && starts_with(message, "Failed to submit");
+}
+
+int __real_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
+                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
+                                     void *userdata);
+int __wrap_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
+                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
+                                     void *userdata);
+
+int __wrap_registry_change_directory(Registry *r, const UnitChange *changes, size_t n,
+                                     const ProblemChange *problems, size_t n_problems, RegistryDone done,
+                                     void *userdata) {
+        return change_error < 0 ?
+                       change_error :
+                       __real_registry_change_directory(r, changes, n, problems, n_problems, done, userdata);
 }
 
 /* While the cluster rejects it, nothing changes, however often it is tried. */
-static void a_change_is_logged_once_when_it_is_written(void **state) {
+static void a_change_and_its_failures_are_logged_once(void **state) {
         const KvCommand in_the_way = { .op = KV_SET,
                                        .internal = true,
                                        .key = kv_string("/_fleet/unit/web.service/below"),
@@ -870,7 +886,7 @@ static void a_change_is_logged_once_when_it_is_written(void **state) {
                                  .key = kv_string("/_fleet/unit/web.service") };
         Fixture *fixture = *state;
 
-        notices = 0;
+        notices = failures = 0;
         log_set_sink(count_notices, NULL);
         assert_int_equal(kv_propose(fixture->host->store, &in_the_way, ignore_result, NULL, NULL), 0);
         host_pause(fixture->host, QUIET_MS);
@@ -881,6 +897,12 @@ static void a_change_is_logged_once_when_it_is_written(void **state) {
         UNTIL(fixture, unit(fixture, "web.service") && notices > 0);
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(notices, 1);
+        change_error = -EBUSY;
+        write_unit(fixture, "web.service", TWO);
+        host_pause(fixture->host, 4000);
+        assert_int_equal(failures, 1);
+        change_error = 0;
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
         log_set_sink(NULL, NULL);
 }
 
@@ -919,7 +941,7 @@ int main(int argc, char *argv[]) {
                 with_fixture(a_scan_reads_what_has_changed_and_nothing_else),
                 with_fixture(a_change_of_the_registry_does_not_scan_the_directory),
                 with_fixture(a_second_burst_of_changes_is_submitted_as_quickly_as_the_first),
-                with_fixture(a_change_is_logged_once_when_it_is_written),
+                with_fixture(a_change_and_its_failures_are_logged_once),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
